@@ -1,0 +1,30 @@
+"""What a recipe is: seeds -> prompts for the teacher -> samples for the student."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from datagen.teacher import Reply
+from warehouse.records import Prompt, Sample
+from warehouse.rows import Row
+
+
+class Recipe(ABC):
+    """One file in datagen/recipes; dataclass fields are its options."""
+
+    version: ClassVar[str]
+
+    @abstractmethod
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        """Prompts for the teacher; `folder` is where the plan's relative paths start."""
+
+    @abstractmethod
+    def ask(self, row: Row) -> Prompt:
+        """The prompt for one row, as `prompts` makes it; how a teacher is shown held-out items."""
+
+    @abstractmethod
+    def samples(self, prompt: Prompt, reply: Reply) -> Iterator[Sample]:
+        """Parse and validate one reply; every reply gives at least one sample, with a status."""

@@ -1,0 +1,91 @@
+"""What a teacher is: something that answers requests, in any order, one reply each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from pydantic import ConfigDict
+
+from warehouse.records import Message, make_id
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a reply is drawn."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    temperature: float = 0.0
+    """0 is greedy; 0.7-1.0 gives variety."""
+    max_tokens: int = 512
+    """Longest reply in tokens. Not part of a call's identity: raising it re-asks only truncated replies."""
+    top_p: float = 1.0
+    """Nucleus sampling mass."""
+    seed: int | None = None
+    """Passed to the teacher where it takes one; another seed is another call."""
+    stop: list[str] = field(default_factory=list)
+    """Texts that end a reply."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to a teacher. `call_id` is the identity under which its reply is kept."""
+
+    call_id: str
+    messages: list[Message]
+    sampling: Sampling
+
+    @classmethod
+    def of(cls, identity: str, messages: list[Message], sampling: Sampling) -> Request:
+        """Hash teacher identity, messages and sampling without `max_tokens`."""
+        drawn = {key: value for key, value in asdict(sampling).items() if key != "max_tokens"}
+        return cls(make_id("call", identity, messages, drawn), messages, sampling)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one reply."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back for one request: either `text`, or an `error` that says why not."""
+
+    request: Request
+    text: str = ""
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    latency_s: float = 0.0
+    cost_usd: float | None = None
+    raw: dict[str, Any] = field(default_factory=dict)
+    error: Exception | None = None  # PromptRejected (final) or TransientError (tries used up)
+
+
+class Teacher(Protocol):
+    """One file in datagen/teachers; dataclass fields are its options.
+
+    `answer` raises TeacherUnusable when no request can be answered (bad key, unknown
+    model, nobody there). A teacher that holds a process gives it back in `close`.
+    """
+
+    @property
+    def identity(self) -> str:
+        """What makes its replies its own: model and where it is served."""
+        ...
+
+    def check(self) -> list[str]:
+        """Resolve model, key and endpoint without spending; returns lines for `distill check`."""
+        ...
+
+    def answer(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
+        """Yield one reply per request, in the order they arrive."""
+        ...
+
+    def close(self) -> None:
+        """Stop what was started. Safe to call twice."""
+        ...

@@ -1,0 +1,1 @@
+"""One teacher per file; the file stem is its name in a plan."""

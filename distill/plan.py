@@ -1,0 +1,225 @@
+"""The plan file: one TOML, checked whole before anything is spent.
+
+Each room owns the model of its section; this file puts them together. Unknown keys,
+unknown parts and wrong types are refused together, each with a hint.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+
+from datagen.teacher import Sampling
+from quality.gate import GatePolicy
+from train.sft import SftConfig
+from warehouse import catalog
+from warehouse.errors import PlanError
+from warehouse.records import make_id
+
+
+def _build(kind: str, table: Any) -> Any:
+    try:
+        return catalog.build(kind, table)
+    except PlanError as error:
+        raise PydanticCustomError(
+            "part", "{message}", {"message": error.message, "faults": error.faults}
+        ) from None
+
+
+def _part(kind: str) -> Any:
+    return Annotated[
+        Any, PlainValidator(partial(_build, kind)), PlainSerializer(catalog.table_of)
+    ]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DatagenSection(_Section):
+    """`[datagen]`: what is asked."""
+
+    recipe: list[_part("recipe")] = Field(min_length=1)  # type: ignore[valid-type]
+    """Recipes, each a `[[datagen.recipe]]` table."""
+    sampling: Sampling = Sampling()
+    """How replies are drawn."""
+    shard: int = Field(default=64, ge=1)
+    """Requests per Prefect task."""
+
+
+class QualitySection(_Section):
+    """`[quality]`: what is scored, and what is kept."""
+
+    scorers: list[_part("scorer")] = []  # type: ignore[valid-type]
+    """Scorers, in the order they run."""
+    gate: GatePolicy = GatePolicy()
+    """Thresholds; see `quality.gate`."""
+
+
+class TrainSection(SftConfig):
+    """`[train]`: what is fitted, and how; the trainer's own options stand beside these."""
+
+    base: str
+    """The student's base model: an asset's name, a local folder or a hub id."""
+    tuner: _part("tuner") = Field(  # type: ignore[valid-type]
+        default_factory=lambda: catalog.build("tuner", {"use": "lora"})
+    )
+    """The parameter-efficient method."""
+    objective: _part("objective") = Field(  # type: ignore[valid-type]
+        default_factory=lambda: catalog.build("objective", {"use": "sequence"})
+    )
+    """What the student is fitted to."""
+
+    def trainer_config(self) -> SftConfig:
+        """The trainer's options alone."""
+        return SftConfig(**{name: getattr(self, name) for name in SftConfig.model_fields})
+
+
+class EvaluateSection(_Section):
+    """`[evaluate]`: who is asked what."""
+
+    benchmarks: list[_part("benchmark")] = []  # type: ignore[valid-type]
+    """Held-out items; they are also what the gate never keeps."""
+    contestants: list[Literal["teacher", "base", "student"]] = ["teacher", "base", "student"]
+    """Who answers."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Longest answer in tokens, the same for every contestant."""
+    batch_size: int = Field(default=16, ge=1)
+    """Items a local model answers at once."""
+
+
+class Plan(_Section):
+    """A whole plan. A stage is given its own section, never all of it."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    """Names the runs; letters, digits, dot, dash and underscore."""
+    warehouse: str = Field(default="stillhouse.duckdb", min_length=1)
+    """The DuckDB file; a relative path starts at the working directory."""
+    teacher: _part("teacher")  # type: ignore[valid-type]
+    """Who is asked."""
+    datagen: DatagenSection
+    quality: QualitySection = QualitySection()
+    train: TrainSection | None = None
+    evaluate: EvaluateSection = EvaluateSection()
+    _folder: Path = PrivateAttr(default=Path("."))
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of input files start: the folder of the plan file."""
+        return self._folder
+
+    @property
+    def plan_hash(self) -> str:
+        """Hash of the plan with all defaults filled in."""
+        return make_id("plan", self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan with all defaults filled in, as JSON-able values."""
+        plain: dict[str, Any] = self.model_dump(mode="json")
+        return plain
+
+
+def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
+    """Read a plan file, apply `a.b=value` overrides, check everything.
+
+    Raises:
+        PlanError: the file can not be read or used; `.faults` lists every fault.
+    """
+    file = Path(path)
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PlanError(f"no plan file at {file}; `distill init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{file} can not be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{file} is not TOML: {error}") from None
+    for override in overrides:
+        _override(data, override)
+    try:
+        plan = Plan.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        faults = [line for fault in error.errors() for line in _fault_lines(fault)]
+        raise PlanError(f"{file} can not be used", tuple(faults)) from None
+    plan._folder = file.resolve().parent
+    return plan
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    key, equals, raw = text.partition("=")
+    steps = key.strip().split(".")
+    if not equals or not all(steps):
+        raise PlanError(f"--set takes key.path=value, not '{text}'")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()  # a bare word is a text
+    here: Any = data
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        if isinstance(here, list):
+            if not step.isdigit() or int(step) >= len(here):
+                raise PlanError(f"--set {key}: '{step}' is not an index of a list of {len(here)}")
+            index: Any = int(step)
+        elif isinstance(here, dict):
+            index = step
+        else:
+            raise PlanError(f"--set {key}: '{step}' stands below a plain value")
+        if following is None:
+            here[index] = value
+        else:
+            here = here.setdefault(index, {}) if isinstance(here, dict) else here[index]
+
+
+def _fault_lines(fault: Any) -> list[str]:
+    where = ".".join(str(step) for step in fault["loc"]) or "plan"
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        allowed = _keys_at(fault["loc"][:-1])
+        word = str(fault["loc"][-1])
+        near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
+        hint = f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(allowed)}"
+        return [f"{where}: unknown key ({hint})"]
+    if fault["type"] == "part":
+        inner = fault["ctx"]["faults"]
+        return [f"{where}.{line}" for line in inner] or [f"{where}: {fault['ctx']['message']}"]
+    if fault["type"] == "missing":
+        return [f"{where}: missing, and there is no default"]
+    given = fault.get("input")
+    shown = f", not {given!r}" if isinstance(given, (str, int, float, bool)) else ""
+    return [f"{where}: {fault['msg'].removeprefix('Value error, ')}{shown}"]
+
+
+def _keys_at(steps: Sequence[int | str]) -> list[str]:
+    here: Any = Plan
+    for step in steps:
+        if isinstance(step, str):
+            hints = typing.get_type_hints(here)
+            here = _model_in(hints.get(step))
+    if here is GatePolicy:
+        return GatePolicy.allowed_keys()
+    if isinstance(here, type) and issubclass(here, BaseModel):
+        return sorted(here.model_fields)
+    return sorted(typing.get_type_hints(here)) if here is not None else []
+
+
+def _model_in(hint: Any) -> Any:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return next((arg for arg in typing.get_args(hint) if arg is not type(None)), None)
+    return hint

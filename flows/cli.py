@@ -1,0 +1,375 @@
+"""The command `distill`: one short function per verb; heavy imports inside."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from warehouse.errors import StillhouseError, Stopped
+
+app = typer.Typer(
+    name="distill",
+    help="Distil a teacher LLM into a small student, and tell the truth about the result.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+PlanFile = Annotated[Path, typer.Argument(help="The plan file (TOML).", metavar="PLAN")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a key of the plan: a.b=value.", metavar="KEY=VALUE"),
+]
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON, alone on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's logs.")]
+Where = Annotated[
+    str | None,
+    typer.Option("--warehouse", help="A warehouse file or a plan.", metavar="PATH"),
+]
+_FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def main() -> None:
+    """Entry point: a foreseen error is one line and its exit code; a bug keeps its traceback."""
+    try:
+        app()
+    except StillhouseError as error:
+        print(f"distill: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _FULL_OR_CLOSED:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"distill: {error.strerror}{where}; make room or mend the rights, then run again: "
+              "what was received is kept", file=sys.stderr)  # fmt: skip
+        sys.exit(2)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def _staged(
+    flow_name: str, plan: Path, overrides: Sequence[str] | None, as_json: bool, verbose: bool
+) -> dict[str, Any]:
+    """Check the plan, prepare Prefect for it, run one flow."""
+    from distill.plan import load_plan
+
+    loaded = load_plan(plan, overrides or ())
+    if verbose:
+        os.environ.update(PREFECT_LOGGING_LEVEL="INFO")
+    from flows import engines
+
+    engines.prepare(Path(loaded.warehouse).resolve().parent)
+    from importlib import import_module
+
+    module, _, name = flow_name.partition(":")
+    flow: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
+    try:
+        result = flow(str(plan), list(overrides or ()))
+    except KeyboardInterrupt:
+        raise Stopped("stopped; every reply received is kept", f"distill run {plan}") from None
+    if as_json:
+        _print_json(result)
+    else:
+        _show_result(result)
+    return result
+
+
+def _show_result(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if result.get("contestants"):
+        for benchmark, contestants in result["benchmarks"].items():
+            table = Table(title=f"{benchmark}: held-out items, same grader for all")
+            metrics = [key for key in next(iter(contestants.values())) if key != "n"]
+            for column in ("contestant", "n", *(m.replace("_", " ") for m in metrics)):
+                table.add_column(column, justify="left" if column == "contestant" else "right")
+            for name, values in contestants.items():
+                shown = (_percent(values[metric]) for metric in metrics)
+                table.add_row(name, str(values["n"]), *shown)
+            console.print(table)
+    for key, value in result.items():
+        if key not in ("contestants", "benchmarks", "report_path") and not isinstance(value, dict):
+            console.print(f"{key.replace('_', ' '):<14} {value}", markup=False, highlight=False)
+    if "report_path" in result:
+        print(f"report         {result['report_path']}")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write the plan.")] = Path("plan.toml"),
+) -> None:
+    """Write a plan to start from (the default SciQ plan)."""
+    from warehouse.errors import PlanError
+
+    if path.exists():
+        raise PlanError(f"{path} is there already; name another file or move it away")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_default_plan(), path)
+    print(f"wrote {path}; next: distill check {path}")
+
+
+def _default_plan() -> Path:
+    import distill
+
+    return Path(distill.__file__).parent / "plans" / "sciq.toml"
+
+
+@app.command()
+def check(plan: PlanFile, set_: Set = None) -> None:
+    """Resolve every name, asset and key of a plan before anything is spent."""
+    from distill.plan import load_plan
+    from warehouse import assets
+    from warehouse.catalog import name_of
+
+    loaded = load_plan(plan, set_ or ())
+    print(f"plan      {loaded.name} ({loaded.plan_hash[:12]})")
+    for line in loaded.teacher.check():
+        print(f"teacher   {line}")
+    total = 0
+    for recipe in loaded.datagen.recipe:
+        number = sum(1 for _ in recipe.prompts(loaded.folder))
+        total += number
+        print(f"recipe    {name_of(recipe)}: {number} prompts")
+    for benchmark in loaded.evaluate.benchmarks:
+        number = sum(1 for _ in benchmark.items(loaded.folder))
+        print(f"benchmark {name_of(benchmark)}: {number} held-out items")
+    if loaded.train is None:
+        print("train     no [train] section: only `distill generate` and `curate` can run")
+    elif loaded.train.base in assets.names("model"):
+        state = "on hand" if assets.is_cached(loaded.train.base) else "will be fetched"
+        print(f"train     base {loaded.train.base} ({state})")
+    else:
+        folder = Path(loaded.train.base).is_dir()
+        print(f"train     base {loaded.train.base} ({'local folder' if folder else 'hub id'})")
+    if not total:
+        from warehouse.errors import StageError
+
+        raise StageError("the recipes give no prompts; check 'prompts' and 'limit'")
+    print("ok        nothing was asked and nothing was spent")
+
+
+@app.command()
+def run(
+    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
+) -> None:
+    """Run the whole plan: generate, curate, fit, judge, report."""
+    _staged("flows.end_to_end:end_to_end", plan, set_, json_, verbose)
+
+
+@app.command()
+def generate(
+    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
+) -> None:
+    """Ask the teacher what is not answered yet."""
+    _staged("flows.generate:generate", plan, set_, json_, verbose)
+
+
+@app.command()
+def curate(
+    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
+) -> None:
+    """Score the samples on hand and choose which to keep."""
+    _staged("flows.curate:curate", plan, set_, json_, verbose)
+
+
+@app.command()
+def fit(
+    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
+) -> None:
+    """Fit the student to the kept samples on hand."""
+    _staged("flows.fit:fit", plan, set_, json_, verbose)
+
+
+@app.command()
+def judge(
+    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
+) -> None:
+    """Let the contestants answer the held-out items and compare them."""
+    _staged("flows.judge:judge", plan, set_, json_, verbose)
+
+
+@app.command()
+def report(run_id: Annotated[str, typer.Argument(help="A run id, or the start of one.")],
+           warehouse: Where = None) -> None:  # fmt: skip
+    """Say where a run's report lies."""
+    from warehouse.errors import StageError
+
+    found = _run(run_id, warehouse)
+    path = found.summary.get("report_path")
+    if not path or not Path(path).is_file():
+        raise StageError(f"run {found.run_id} is {found.state} and has no report; run its plan again")
+    print(path)
+
+
+@app.command()
+def runs(warehouse: Where = None, json_: Json = False) -> None:
+    """List the runs of a warehouse, newest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from warehouse.records import Run
+
+    found = sorted(_store(warehouse).read(Run), key=lambda run: run.started_at, reverse=True)
+    rows = [_run_row(run) for run in found]
+    if json_:
+        _print_json(rows)
+        return
+    table = Table(*("run", "verb", "state", "started", "calls made", "reused", "kept"))
+    for row in rows:
+        table.add_row(*(str("-" if value is None else value) for value in list(row.values())[:7]))
+    Console().print(table)
+
+
+def _run_row(run: Any) -> dict[str, Any]:
+    counts = run.summary.get("counts", {})
+    return {
+        "run_id": run.run_id,
+        "verb": run.summary.get("verb"),
+        "state": run.state,
+        "started_at": f"{run.started_at:%Y-%m-%d %H:%M}",
+        "calls_made": counts.get("calls_made", 0),
+        "calls_reused": counts.get("calls_reused", 0),
+        "kept": counts.get("kept"),
+        "plan_name": run.plan_name,
+        "plan_hash": run.plan_hash,
+        "report_path": run.summary.get("report_path"),
+    }
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(help="A run id, or one of: samples, failures.")] = "samples",
+    warehouse: Where = None,
+    limit: Annotated[int, typer.Option(help="How many rows at most.", min=1)] = 10,
+    json_: Json = False,
+) -> None:
+    """Show a run, or samples with their choices, or failures."""
+    queries = {"samples": "samples_with_choices", "failures": "failures"}
+    if what in queries:
+        rows = _store(warehouse).query(f"SELECT * FROM {queries[what]} LIMIT {limit}").to_dicts()
+    else:
+        found = _run(what, warehouse)
+        rows = [{**_run_row(found), "summary": found.summary, "plan": found.plan}]
+    if json_:
+        _print_json(rows)
+        return
+    for row in rows:
+        for key, value in row.items():
+            text = json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
+            print(f"{key:<16} {text if len(text) < 400 else text[:400] + ' ...'}")
+        print()
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="A SELECT over the warehouse's tables and views.")],
+    warehouse: Where = None,
+    json_: Json = False,
+) -> None:
+    """Read the warehouse with SQL, read-only."""
+    table = _store(warehouse).query(query)
+    if json_:
+        _print_json(table.to_dicts())
+    else:
+        import polars as pl
+
+        with pl.Config(tbl_rows=100, fmt_str_lengths=60, tbl_hide_dataframe_shape=True):
+            print(table)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="teacher, recipe, scorer, ...")] = None,
+) -> None:
+    """List the parts that a plan can name, each with what it does."""
+    from warehouse import catalog
+    from warehouse.errors import PlanError
+
+    if kind is not None and kind not in catalog.KINDS:
+        hint = catalog.did_you_mean(kind, sorted(catalog.KINDS))
+        raise PlanError(f"unknown kind of part '{kind}' ({hint})")
+    for one in [kind] if kind else catalog.KINDS:
+        print(one)
+        for name in catalog.names(one):
+            print(f"  {name:<14} {catalog.summary(one, name)}")
+            print(f"  {'':<14} options: {', '.join(catalog.option_names(one, name)) or 'none'}")
+
+
+@app.command()
+def assets(
+    fetch: Annotated[str | None, typer.Option(help="Fetch this asset now.", metavar="NAME")] = None,
+) -> None:
+    """List the models and data sets known by name, and whether they are on hand."""
+    from warehouse import assets as known
+
+    if fetch:
+        print(known.path(fetch))
+        return
+    for name in known.names():
+        entry = known.entry(name)
+        state = "on hand" if known.is_cached(name) else "to be fetched"
+        print(f"{name:<24} {entry.kind:<6} {entry.licence:<14} {state}")
+    print(f"cache: {known.cache_dir()}")
+
+
+@app.command()
+def serve(
+    plan: PlanFile,
+    cron: Annotated[str, typer.Option(help='When to run, e.g. "0 3 * * *".')],
+    set_: Set = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run a plan on a schedule with Prefect, until stopped."""
+    from distill.plan import load_plan
+
+    loaded = load_plan(plan, set_ or ())
+    os.environ["PREFECT_LOGGING_LEVEL"] = "INFO" if verbose else "WARNING"
+    from flows import engines
+
+    engines.prepare(Path(loaded.warehouse).resolve().parent)
+    from flows import deployments
+
+    deployments.serve(plan.resolve(), list(set_ or ()), loaded.name, cron)
+
+
+def _store(where: str | None) -> Any:
+    from warehouse.store import Store
+
+    path = Path(where or "stillhouse.duckdb")
+    if path.suffix == ".toml":
+        from distill.plan import load_plan
+
+        path = Path(load_plan(path).warehouse)
+    return Store(path.resolve())
+
+
+def _run(run_id: str, where: str | None) -> Any:
+    from warehouse.errors import StageError
+    from warehouse.records import Run
+
+    store = _store(where)
+    found = [run for run in store.read(Run) if run.run_id.startswith(run_id)]
+    if len(found) != 1:
+        what = "no run" if not found else f"{len(found)} runs"
+        raise StageError(f"{what} '{run_id}' in {store.path}; `distill runs` lists them")
+    return found[0]
+
+
+if __name__ == "__main__":
+    main()

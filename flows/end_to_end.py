@@ -1,0 +1,53 @@
+"""The whole plan in one flow: generate, curate, fit, judge, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import flow
+
+from flows.curate import curate_stage
+from flows.fit import fit_stage, train_section
+from flows.generate import generate_stage
+from flows.judge import judge_stage, metrics_of
+from flows.report import write_report
+from flows.tasks import at_work
+from warehouse.errors import StageError
+
+
+@flow(name="stillhouse", validate_parameters=False)
+def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Run every stage; what is there already is not made again.
+
+    Returns:
+        run_id, plan_hash, calls_made, calls_reused, samples, kept, failures,
+        student_path, report_path, and per contestant its metrics and n.
+    """
+    with at_work(plan_path, overrides, "run") as work:
+        train_section(work)  # a plan that can not be finished is refused before it costs
+        if not work.plan.evaluate.benchmarks:
+            raise StageError(
+                f"{plan_path} names no benchmark, so nothing could be shown in the end; "
+                "add [evaluate] benchmarks, or run the stages one by one"
+            )
+        samples = generate_stage(work)
+        choices = curate_stage(work, samples)
+        student = fit_stage(work, samples, choices)
+        comparisons = judge_stage(work, student)
+        paths = write_report(work, choices, student, comparisons)
+        result = {
+            "run_id": work.run.run_id,
+            "plan_hash": work.plan.plan_hash,
+            "calls_made": work.counts.get("calls_made", 0),
+            "calls_reused": work.counts.get("calls_reused", 0),
+            "samples": len(samples),
+            "kept": sum(choice.kept for choice in choices),
+            "failures": work.counts.get("failures", 0),
+            "student_id": student.student_id,
+            "student_path": student.path,
+            "report_path": str(paths["html"]),
+            **metrics_of(comparisons),
+        }
+        work.run.summary.update(result)
+        return result

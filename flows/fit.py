@@ -1,0 +1,112 @@
+"""The fit stage: kept samples -> a student."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from distill.plan import TrainSection
+from flows.curate import curate_stage
+from flows.generate import samples_on_hand
+from flows.progress import bar, say
+from flows.tasks import Work, at_work, shard
+from warehouse.catalog import name_of, table_of
+from warehouse.errors import PlanError, StageError
+from warehouse.records import Choice, Sample, Student, make_id
+
+
+@flow(name="stillhouse-fit", validate_parameters=False)
+def fit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Fit the plan's student to what the gate keeps of the samples on hand."""
+    with at_work(plan_path, overrides, "fit") as work:
+        samples = samples_on_hand(work)
+        student = fit_stage(work, samples, curate_stage(work, samples))
+        return {
+            "run_id": work.run.run_id,
+            "plan_hash": work.plan.plan_hash,
+            "student_id": student.student_id,
+            "student_path": student.path,
+            "trained": bool(work.counts.get("trained")),
+            "final_loss": student.losses[-1]["loss"] if student.losses else None,
+        }
+
+
+def train_section(work: Work) -> TrainSection:
+    """The plan's `[train]`.
+
+    Raises:
+        PlanError: it has none.
+    """
+    if work.plan.train is None:
+        raise PlanError(
+            f"{work.plan_path} has no [train] section; give it at least base = '...' "
+            "(asset, folder or hub id), or use `distill generate`"
+        )
+    return work.plan.train
+
+
+def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
+    """Hash of base weights, tuner, objective, kept samples, trainer options and seed."""
+    from train.student import base_fingerprint
+
+    return make_id(
+        "student",
+        base_fingerprint(section.base),
+        table_of(section.tuner),
+        table_of(section.objective),
+        sorted(sample.sample_id for sample in kept),
+        section.trainer_config().model_dump(mode="json"),
+    )
+
+
+def fit_stage(work: Work, samples: Sequence[Sample], choices: Sequence[Choice]) -> Student:
+    """Fit a student, or find the one that was fitted to the same things before."""
+    section = train_section(work)
+    with work.stage("fit"):
+        keep = {choice.sample_id for choice in choices if choice.kept}
+        kept = sorted((s for s in samples if s.sample_id in keep), key=lambda s: s.sample_id)
+        student_id = student_id_of(section, kept)
+        for known in work.store.by_ids(Student, "student_id", [student_id]):
+            if Path(known.path).is_dir():
+                say(f"student {student_id[:8]} is trained already")
+                return known
+            say(f"the files of student {student_id[:8]} are gone from {known.path}; training again")
+        student = shard(lambda: _train(work, section, kept, choices[0].selection_id, student_id))
+        work.store.insert([student])
+        work.count("trained", 1)
+        return student
+
+
+def _train(
+    work: Work, section: TrainSection, kept: Sequence[Sample], selection_id: str, student_id: str
+) -> Student:
+    from train.sft import steps_of
+
+    config = section.trainer_config()
+    out = work.home / "students" / student_id
+    if out.exists():  # left by a run that was killed before its record was written
+        shutil.rmtree(out)
+    label = f"fitting {name_of(section.tuner)}"
+    with bar(label, steps_of(len(kept), config)) as advance:
+        fitted = section.objective.fit(section.base, section.tuner, kept, config, out, advance)
+    if not fitted.losses:
+        raise StageError("training took no step; give it more samples or epochs")
+    return Student(
+        student_id=student_id,
+        base=section.base,
+        tuner=table_of(section.tuner),
+        objective=table_of(section.objective),
+        selection_id=selection_id,
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+        path=str(fitted.path),
+        losses=fitted.losses,
+        audit={**fitted.audit, "trainable_parameters": fitted.trainable_parameters},
+        versions=fitted.versions,
+        seconds=fitted.seconds,
+        run_id=work.run.run_id,
+    )

@@ -1,0 +1,159 @@
+"""The judge stage: contestants answer the held-out items; answers are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from distill.compare import Comparison, ItemText, compare
+from distill.contestants import Contest, Contestant, LocalContestant, TeacherContestant
+from flows.curate import curate_stage
+from flows.fit import student_id_of, train_section
+from flows.generate import samples_on_hand
+from flows.progress import bar, say
+from flows.tasks import Work, at_work, shard
+from quality.benchmark import Benchmark, Item
+from warehouse.catalog import name_of
+from warehouse.errors import StageError
+from warehouse.records import Answer, Failure, Student
+from warehouse.spool import Spool
+
+
+@flow(name="stillhouse-judge", validate_parameters=False)
+def judge(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Let the contestants answer what they have not answered, and compare them."""
+    with at_work(plan_path, overrides, "judge") as work:
+        comparisons = judge_stage(work, student_on_hand(work))
+        return {
+            "run_id": work.run.run_id,
+            "plan_hash": work.plan.plan_hash,
+            "calls_made": work.counts.get("calls_made", 0),
+            "calls_reused": work.counts.get("calls_reused", 0),
+            "failures": work.counts.get("failures", 0),
+            **metrics_of(comparisons),
+        }
+
+
+def student_on_hand(work: Work) -> Student | None:
+    """The student that this plan's `fit` made; None when no student is to be judged.
+
+    Raises:
+        StageError: a student is to be judged and there is none.
+    """
+    if "student" not in work.plan.evaluate.contestants:
+        return None
+    samples = samples_on_hand(work)
+    keep = {choice.sample_id for choice in curate_stage(work, samples) if choice.kept}
+    kept = [sample for sample in samples if sample.sample_id in keep]
+    student_id = student_id_of(train_section(work), kept)
+    for student in work.store.by_ids(Student, "student_id", [student_id]):
+        if Path(student.path).is_dir():
+            return student
+    raise StageError(f"no student of this plan yet; run `distill fit {work.plan_path}` first")
+
+
+def judge_stage(work: Work, student: Student | None) -> list[Comparison]:
+    """Ask, grade and compare, benchmark by benchmark.
+
+    Raises:
+        StageError: the plan names no benchmark, or one without items.
+    """
+    if not work.plan.evaluate.benchmarks:
+        raise StageError(
+            f"{work.plan_path} names no benchmark; add [evaluate] benchmarks, "
+            "for example [{use = 'sciq'}] or [{use = 'custom', path = 'held_out.jsonl'}]"
+        )
+    with work.stage("judge"):
+        return [_judge(work, b, student) for b in work.plan.evaluate.benchmarks]
+
+
+def _judge(work: Work, benchmark: Benchmark, student: Student | None) -> Comparison:
+    name = name_of(benchmark)
+    items = list(benchmark.items(work.plan.folder))
+    if not items:
+        raise StageError(f"benchmark '{name}' gives no items; check its path, holdout and limit")
+    contest = Contest(benchmark, work.run.run_id)
+    answers: list[Answer] = []
+    with Spool(work.store.path) as spool:
+        for contestant in _contestants(work, contest, student, spool):
+            answers.extend(_answers(work, contest, contestant, items, spool))
+            if contestant.protocol not in work.notes:
+                work.notes.append(contestant.protocol)
+    texts = [
+        ItemText(item.item_id, item.row.prompt, item.row.passage, item.row.reference)
+        for item in items
+    ]
+    return compare(name, answers, texts, headline=benchmark.metrics[0])
+
+
+def _contestants(
+    work: Work, contest: Contest, student: Student | None, spool: Spool
+) -> list[Contestant]:
+    settings = work.plan.evaluate
+    found: list[Contestant] = []
+    for name in settings.contestants:
+        if name == "teacher":
+            recipe = work.plan.datagen.recipe[0]
+            found.append(
+                TeacherContestant(
+                    contest, work.teacher, recipe, settings.max_new_tokens, work.paid, spool.append
+                )
+            )
+            continue
+        tuned = student if name == "student" else None
+        found.append(
+            LocalContestant(
+                contest,
+                name,
+                tuned.base if tuned else train_section(work).base,
+                settings.max_new_tokens,
+                settings.batch_size,
+                Path(tuned.path) if tuned else None,
+                tuned.student_id if tuned else None,
+            )
+        )
+    return found
+
+
+def _answers(
+    work: Work, contest: Contest, contestant: Contestant, items: Sequence[Item], spool: Spool
+) -> list[Answer]:
+    ids = {contest.answer_id(contestant, item): item for item in items}
+    known = {answer.answer_id for answer in work.store.by_ids(Answer, "answer_id", list(ids))}
+    todo = [item for answer_id, item in ids.items() if answer_id not in known]
+    paid_before = len(spool.pending())
+    with bar(f"{contestant.name} answers", len(todo)) as advance:
+        try:
+            said = shard(lambda: list(contestant.answer(todo, advance))) if todo else []
+        finally:
+            made = len(spool.pending()) - paid_before
+            spool.drain(work.store)
+    work.store.insert(said)
+    failures = [record for record in said if isinstance(record, Failure)]
+    if failures:
+        say(f"{contestant.name}: {len(failures)} items failed, first: {failures[0].error}")
+    work.count("failures", len(failures))
+    if contestant.name == "teacher":
+        work.count("calls_made", made)
+        work.count("calls_reused", len(items) - made - len(failures))
+    found: list[Answer] = work.store.by_ids(Answer, "answer_id", list(ids))
+    return found
+
+
+def metrics_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Per contestant its metrics and n: of the first benchmark, and of each by name."""
+    by_benchmark = {
+        comparison.benchmark: {
+            standing.contestant: {
+                "n": standing.graded,
+                **{metric: interval.value for metric, interval in standing.metrics.items()},
+            }
+            for standing in comparison.standings
+        }
+        for comparison in comparisons
+    }
+    first = comparisons[0].benchmark if comparisons else None
+    return {"contestants": by_benchmark.get(first or "", {}), "benchmarks": by_benchmark}

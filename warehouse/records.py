@@ -1,0 +1,305 @@
+"""The nouns. Each record is a frozen dataclass; an id is the hash of what made the record.
+
+The DDL is rendered from these classes (`warehouse.schema`), so a column exists in one
+place. `KEY` names the columns that tell two rows of a table apart; inserting a row
+whose key is there already changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+
+Message = dict[str, Any]
+"""One chat message: `role` and `content`."""
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def make_id(*parts: Any) -> str:
+    """128-bit content hash of JSON-able parts, as 32 hex digits; dict order does not matter."""
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:32]
+
+
+def now() -> datetime:
+    """The present moment in UTC."""
+    return datetime.now(UTC)
+
+
+class Record:
+    """Base of all records."""
+
+    TABLE: ClassVar[str]
+    KEY: ClassVar[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Run(Record):
+    """One execution of a plan. The only record that changes: its state moves on."""
+
+    TABLE: ClassVar[str] = "runs"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id",)
+
+    run_id: str
+    plan_name: str
+    plan_hash: str
+    plan: dict[str, Any]
+    state: str  # running | completed | failed | stopped
+    git_sha: str | None
+    versions: dict[str, str]
+    summary: dict[str, Any] = field(default_factory=dict)
+    started_at: datetime = field(default_factory=now)
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Prompt(Record):
+    """What the teacher is asked, and what the student will see in its place.
+
+    `messages` go to the teacher (context, worked examples, question);
+    `student_messages` are the same question as the student gets it.
+    """
+
+    TABLE: ClassVar[str] = "prompts"
+    KEY: ClassVar[tuple[str, ...]] = ("prompt_id",)
+
+    prompt_id: str
+    recipe: str
+    recipe_options: dict[str, Any]
+    messages: list[Message]
+    student_messages: list[Message]
+    question: str
+    reference: list[str]
+    passage: str | None
+    source: str
+    seed: int | None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        recipe: str,
+        recipe_options: Mapping[str, Any],
+        messages: Sequence[Message],
+        student_messages: Sequence[Message],
+        question: str,
+        reference: Sequence[str] = (),
+        passage: str | None = None,
+        source: str = "",
+        seed: int | None = None,
+    ) -> Self:
+        """Make a prompt; its id is the hash of recipe, options, both message lists and seed."""
+        made_of = (recipe, dict(recipe_options), list(messages), list(student_messages), seed)
+        return cls(
+            prompt_id=make_id("prompt", *made_of),
+            recipe=recipe,
+            recipe_options=dict(recipe_options),
+            messages=list(messages),
+            student_messages=list(student_messages),
+            question=question,
+            reference=list(reference),
+            passage=passage,
+            source=source,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class Call(Record):
+    """One paid-for reply of a teacher.
+
+    `call_id` hashes teacher identity, messages and sampling without `max_tokens`
+    (`datagen.teacher.Request.call_id`). A longer limit for a truncated reply adds a
+    second row, so the cost of both stays known.
+    """
+
+    TABLE: ClassVar[str] = "calls"
+    KEY: ClassVar[tuple[str, ...]] = ("call_id", "max_tokens")
+
+    call_id: str
+    max_tokens: int
+    teacher: str
+    sampling: dict[str, Any]
+    text: str
+    finish_reason: str  # stop | length | content_filter | ...
+    prompt_tokens: int
+    completion_tokens: int
+    latency_s: float
+    cost_usd: float | None  # None: the price is not known
+    raw: dict[str, Any]
+    run_id: str
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class Sample(Record):
+    """A training example parsed from one reply: prompt messages, completion, status."""
+
+    TABLE: ClassVar[str] = "samples"
+    KEY: ClassVar[tuple[str, ...]] = ("sample_id",)
+
+    sample_id: str
+    prompt_id: str
+    call_ids: list[str]
+    recipe: str
+    recipe_version: str
+    messages: list[Message]  # what the student sees
+    completion: str  # what it should say
+    question: str
+    reference: list[str]
+    passage: str | None
+    status: str  # ok | refused | truncated | invalid
+    status_reason: str | None
+
+    @classmethod
+    def of(
+        cls,
+        prompt: Prompt,
+        *,
+        call_ids: Sequence[str],
+        recipe_version: str,
+        completion: str,
+        status: str,
+        status_reason: str | None = None,
+    ) -> Self:
+        """Make a sample; its id is the hash of prompt, calls, recipe version and completion."""
+        return cls(
+            sample_id=make_id(
+                "sample", prompt.prompt_id, list(call_ids), recipe_version, completion
+            ),
+            prompt_id=prompt.prompt_id,
+            call_ids=list(call_ids),
+            recipe=prompt.recipe,
+            recipe_version=recipe_version,
+            messages=prompt.student_messages,
+            completion=completion,
+            question=prompt.question,
+            reference=prompt.reference,
+            passage=prompt.passage,
+            status=status,
+            status_reason=status_reason,
+        )
+
+
+@dataclass(frozen=True)
+class Score(Record):
+    """What one scorer says of one sample. `value` None means it abstained, `why` says why."""
+
+    TABLE: ClassVar[str] = "scores"
+    KEY: ClassVar[tuple[str, ...]] = ("score_id",)
+
+    score_id: str
+    sample_id: str
+    scorer: str  # its name in the plan
+    version: str
+    model: str  # what really scored: a model's name, or "rule"
+    options: dict[str, Any]
+    value: float | None
+    why: str | None
+
+    @staticmethod
+    def id_of(
+        sample_id: str, scorer: str, version: str, model: str, options: Mapping[str, Any]
+    ) -> str:
+        """The id a score of this sample by this scorer would have."""
+        return make_id("score", sample_id, scorer, version, model, dict(options))
+
+
+@dataclass(frozen=True)
+class Choice(Record):
+    """Kept or not, and why. `reason` is the first reason, `reasons` are all of them."""
+
+    TABLE: ClassVar[str] = "choices"
+    KEY: ClassVar[tuple[str, ...]] = ("selection_id", "sample_id")
+
+    selection_id: str
+    sample_id: str
+    kept: bool
+    reason: str
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Student(Record):
+    """A fitted model: where it lies, how it was made, what the trainer saw."""
+
+    TABLE: ClassVar[str] = "students"
+    KEY: ClassVar[tuple[str, ...]] = ("student_id",)
+
+    student_id: str
+    base: str
+    tuner: dict[str, Any]
+    objective: dict[str, Any]
+    selection_id: str
+    config: dict[str, Any]
+    seed: int
+    path: str
+    losses: list[dict[str, float]]  # {"step": ..., "loss": ..., "learning_rate": ...}
+    audit: dict[str, Any]
+    versions: dict[str, str]
+    seconds: float
+    run_id: str
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class Answer(Record):
+    """What one contestant said to one held-out item, and its grades (None: abstained)."""
+
+    TABLE: ClassVar[str] = "answers"
+    KEY: ClassVar[tuple[str, ...]] = ("answer_id",)
+
+    answer_id: str
+    benchmark: str
+    benchmark_version: str
+    item_id: str
+    contestant: str  # teacher | base | student ...
+    contestant_id: str  # content identity: model and settings
+    settings: dict[str, Any]
+    text: str
+    grades: dict[str, float | None]  # {"exact_match": 1.0, "f1": ..., "contains": ...}
+    abstained: str | None  # why no grade was given
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    latency_s: float
+    cost_usd: float | None
+    run_id: str
+
+    @staticmethod
+    def id_of(
+        benchmark: str,
+        version: str,
+        item_id: str,
+        contestant_id: str,
+        settings: Mapping[str, Any],
+    ) -> str:
+        """The id an answer to this item under these settings would have."""
+        return make_id("answer", benchmark, version, item_id, contestant_id, dict(settings))
+
+
+@dataclass(frozen=True)
+class Failure(Record):
+    """Something that did not work. Append-only; never a score of 0.0."""
+
+    TABLE: ClassVar[str] = "failures"
+    KEY: ClassVar[tuple[str, ...]] = ()
+
+    run_id: str
+    stage: str  # generate | curate | fit | judge
+    subject: str  # the id of what failed: call, sample, answer
+    error: str
+    permanent: bool
+    created_at: datetime = field(default_factory=now)
+
+
+RECORDS: tuple[type[Record], ...] = (
+    Run, Prompt, Call, Sample, Score, Choice, Student, Answer, Failure,
+)  # fmt: skip

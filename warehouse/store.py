@@ -1,0 +1,244 @@
+"""The only file that talks to DuckDB: opens late, writes fast, closes at once.
+
+While one process holds a DuckDB file for writing no other can open it, so nothing here
+keeps a connection; who finds the file held waits.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import polars as pl
+
+from warehouse.errors import WarehouseError
+from warehouse.records import Call, Record, Run
+from warehouse.schema import MIGRATIONS, VERSION, Column, columns, ddl
+
+R = TypeVar("R", bound=Record)
+
+_WAIT_S = 30.0
+_POLARS: dict[str, Any] = {
+    "VARCHAR": pl.String,
+    "JSON": pl.String,
+    "BIGINT": pl.Int64,
+    "DOUBLE": pl.Float64,
+    "BOOLEAN": pl.Boolean,
+    "TIMESTAMPTZ": pl.Datetime("us", "UTC"),
+}
+
+
+class Store:
+    """A warehouse file. Cheap to make; every method opens the file and closes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def insert(self, records: Sequence[Record]) -> int:
+        """Insert records of any kinds; a row whose key is there already changes nothing.
+
+        Returns:
+            How many rows were new.
+        """
+        by_kind: dict[type[Record], list[Record]] = {}
+        for record in records:
+            by_kind.setdefault(type(record), []).append(record)
+        if not by_kind:
+            return 0
+        new = 0
+        with self._writing() as db:
+            for kind, several in by_kind.items():
+                new += _insert(db, kind, _unique(kind, several))
+        return new
+
+    def put_run(self, run: Run) -> None:
+        """Insert a run, or replace its record: the only thing here that changes."""
+        with self._writing() as db:
+            db.execute("DELETE FROM runs WHERE run_id = ?", [run.run_id])
+            _insert(db, Run, [run])
+
+    def read(self, kind: type[R], where: str = "", params: Sequence[Any] = ()) -> list[R]:
+        """Records of one kind, in the order they were inserted; none if there is no file."""
+        if not self.path.exists():
+            return []
+        query = f"SELECT * FROM {kind.TABLE}" + (f" WHERE {where}" if where else "")
+        with self._reading() as db:
+            return _records(kind, db.execute(query, list(params)))
+
+    def by_ids(self, kind: type[R], column: str, ids: Sequence[str]) -> list[R]:
+        """Records whose column is one of `ids`, found by a join."""
+        if not ids or not self.path.exists():
+            return []
+        with self._reading() as db:
+            db.register("wanted", pl.DataFrame({"id": list(dict.fromkeys(ids))}).to_arrow())
+            query = f"SELECT t.* FROM {kind.TABLE} t SEMI JOIN wanted w ON t.{column} = w.id"
+            return _records(kind, db.execute(query))
+
+    def paid(self, wanted: Sequence[tuple[str, int]]) -> dict[str, Call]:
+        """The usable call for each wanted (call_id, max_tokens), where there is one.
+
+        A reply that ended by itself serves any limit at least as large as its length; one
+        that was cut off serves any limit that is not larger than its own.
+        """
+        if not wanted or not self.path.exists():
+            return {}
+        table = pl.DataFrame(
+            {"id": [call_id for call_id, _ in wanted], "allowed": [most for _, most in wanted]}
+        )
+        with self._reading() as db:
+            db.register("wanted", table.unique().to_arrow())
+            calls = _records(
+                Call,
+                db.execute(
+                    "SELECT c.* FROM calls c JOIN wanted w ON c.call_id = w.id WHERE CASE "
+                    "WHEN c.finish_reason = 'length' THEN c.max_tokens >= w.allowed "
+                    "ELSE c.completion_tokens <= w.allowed END "
+                    "ORDER BY c.finish_reason = 'length' DESC, c.max_tokens DESC"
+                ),
+            )
+        return {call.call_id: call for call in calls}  # whole replies come last and win
+
+    def query(self, sql: str) -> pl.DataFrame:
+        """Run one SELECT of a user, read-only and with no access to files or network.
+
+        Raises:
+            WarehouseError: there is no warehouse, or the SQL is faulty or would write.
+        """
+        if not self.path.exists():
+            raise WarehouseError(f"no warehouse at {self.path}; `distill run PLAN` makes one")
+        with self._reading() as db:
+            db.execute("SET enable_external_access = false")
+            db.execute("SET lock_configuration = true")
+            try:
+                found = db.execute(sql)
+                return found.pl()
+            except duckdb.Error as error:
+                raise WarehouseError(f"SQL: {_line(error)}") from None
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._connected(read_only=True) as db:
+            self._check_version(db)
+            yield db
+
+    @contextmanager
+    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WarehouseError(f"{self.path.parent} can not be made: {error.strerror}") from None
+        with self._connected(read_only=False) as db:
+            try:
+                db.execute("BEGIN")
+                if not _version(db):
+                    db.execute(ddl())
+                    db.execute("INSERT INTO schema_version VALUES (?)", [VERSION])
+                self._check_version(db)
+                for number in range(_version(db) + 1, VERSION + 1):
+                    db.execute(MIGRATIONS[number])
+                    db.execute("UPDATE schema_version SET version = ?", [number])
+                yield db
+                db.execute("COMMIT")
+            except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+                raise WarehouseError(
+                    f"{self.path} can not be written: {_line(error)}; "
+                    "make room and run again, what was received is kept"
+                ) from None
+
+    @contextmanager
+    def _connected(self, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        deadline = time.monotonic() + _WAIT_S
+        pause = 0.01
+        while True:
+            try:
+                db = duckdb.connect(str(self.path), read_only=read_only)
+                break
+            except duckdb.Error as error:
+                held = "lock" in str(error).lower()
+                if not held or time.monotonic() > deadline:
+                    what = "is held by another process" if held else "can not be opened"
+                    raise WarehouseError(f"{self.path} {what}: {_line(error)}") from None
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.5)
+        try:
+            db.execute("SET TimeZone = 'UTC'")
+            yield db
+        finally:
+            db.close()
+
+    def _check_version(self, db: duckdb.DuckDBPyConnection) -> None:
+        found = _version(db)
+        if found > VERSION:
+            raise WarehouseError(
+                f"{self.path} was written by a newer version (schema {found}; this one knows "
+                f"{VERSION}); upgrade stillhouse, or name another warehouse"
+            )
+
+
+def _version(db: duckdb.DuckDBPyConnection) -> int:
+    tables = db.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_version'"
+    ).fetchone()
+    if not tables or not tables[0]:
+        return 0
+    found = db.execute("SELECT max(version) FROM schema_version").fetchone()
+    return int(found[0]) if found and found[0] is not None else 0
+
+
+def _unique(kind: type[Record], records: Sequence[Record]) -> list[Record]:
+    if not kind.KEY:
+        return list(records)
+    by_key = {tuple(getattr(record, name) for name in kind.KEY): record for record in records}
+    return list(by_key.values())
+
+
+def _insert(db: duckdb.DuckDBPyConnection, kind: type[Record], records: Sequence[Record]) -> int:
+    cols = columns(kind)
+    rows = [asdict(record) for record in records]  # type: ignore[call-overload]
+    table = pl.DataFrame(
+        {col.name: [_encode(col, row[col.name]) for row in rows] for col in cols},
+        schema={col.name: _POLARS[col.sql] for col in cols},
+    )
+    db.register("fresh", table.to_arrow())
+    names = ", ".join(col.name for col in cols)
+    query = f"INSERT INTO {kind.TABLE} ({names}) SELECT {names} FROM fresh"
+    if kind.KEY:
+        same = " AND ".join(f"fresh.{key} = t.{key}" for key in kind.KEY)
+        query += f" ANTI JOIN {kind.TABLE} t ON {same}"
+        query = query.replace(f"SELECT {names}", f"SELECT {', '.join('fresh.' + c.name for c in cols)}")
+    done = db.execute(query).fetchone()
+    db.unregister("fresh")
+    return int(done[0]) if done else 0
+
+
+def _encode(column: Column, value: Any) -> Any:
+    if column.is_json and value is not None:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return value
+
+
+def _records(kind: type[R], found: duckdb.DuckDBPyConnection) -> list[R]:
+    cols = columns(kind)
+    made = []
+    for row in found.pl().iter_rows(named=True):
+        values = {}
+        for col in cols:
+            value = row[col.name]
+            if value is not None and col.is_json:
+                value = json.loads(value)
+            elif value is not None and col.sql == "TIMESTAMPTZ":
+                value = value.astimezone(UTC)
+            values[col.name] = value
+        made.append(kind(**values))
+    return made
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

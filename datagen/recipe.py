@@ -18,12 +18,12 @@ class Recipe(ABC):
     version: ClassVar[str]
 
     @abstractmethod
-    def prompts(self, folder: Path) -> Iterator[Prompt]:
+    def ask_all(self, folder: Path) -> Iterator[Prompt]:
         """Prompts for the teacher; `folder` is where the plan's relative paths start."""
 
     @abstractmethod
-    def ask(self, row: Row) -> Prompt:
-        """The prompt for one row, as `prompts` makes it; how a teacher is shown held-out items."""
+    def ask(self, row: Row, folder: Path) -> Prompt:
+        """The prompt for one row, as `ask_all` makes it; how a teacher is shown held-out items."""
 
     @abstractmethod
     def samples(self, prompt: Prompt, reply: Reply) -> Iterator[Sample]:

@@ -109,6 +109,7 @@ class TeacherContestant:
     contest: Contest
     teacher: Teacher
     recipe: Recipe
+    folder: Path
     max_new_tokens: int
     paid: Callable[[Sequence[Request]], dict[str, Call]]
     keep: Callable[[Call], None]
@@ -172,7 +173,7 @@ class TeacherContestant:
 
     def _request(self, item: Item) -> Request:
         sampling = Sampling(temperature=0.0, max_tokens=self.max_new_tokens)
-        return Request.of(self.teacher.identity, self.recipe.ask(item.row).messages, sampling)
+        return Request.of(self.teacher.identity, self.recipe.ask(item.row, self.folder).messages, sampling)
 
 
 @dataclass

@@ -143,7 +143,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         print(f"teacher   {line}")
     total = 0
     for recipe in loaded.datagen.recipe:
-        number = sum(1 for _ in recipe.prompts(loaded.folder))
+        number = sum(1 for _ in recipe.ask_all(loaded.folder))
         total += number
         print(f"recipe    {name_of(recipe)}: {number} prompts")
     for benchmark in loaded.evaluate.benchmarks:

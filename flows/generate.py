@@ -83,7 +83,7 @@ def prompts_of(work: Work) -> list[tuple[Any, list[Prompt]]]:
     by_recipe = []
     for recipe in work.plan.datagen.recipe:
         fresh = []
-        for prompt in recipe.prompts(work.plan.folder):
+        for prompt in recipe.ask_all(work.plan.folder):
             if prompt.prompt_id not in seen:
                 seen.add(prompt.prompt_id)
                 fresh.append(prompt)

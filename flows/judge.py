@@ -99,7 +99,13 @@ def _contestants(
             recipe = work.plan.datagen.recipe[0]
             found.append(
                 TeacherContestant(
-                    contest, work.teacher, recipe, settings.max_new_tokens, work.paid, spool.append
+                    contest,
+                    work.teacher,
+                    recipe,
+                    work.plan.folder,
+                    settings.max_new_tokens,
+                    work.paid,
+                    spool.append,
                 )
             )
             continue

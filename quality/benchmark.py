@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from quality.text import contains, exact_match, token_f1
 from warehouse.records import Message
-from warehouse.rows import Row
+from warehouse.rows import Row, question_messages
+
+TEXT_METRICS = ("exact_match", "f1", "contains")
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,21 @@ class Benchmark(ABC):
     @abstractmethod
     def grade(self, item: Item, answer: str) -> Grade:
         """Grade one answer; never raises for a strange text."""
+
+
+def item_of(row: Row, passage: bool = True) -> Item:
+    """A row as an item."""
+    return Item(row.row_id, row, question_messages(row, passage))
+
+
+def grade_text(reference: list[str], answer: str) -> Grade:
+    """The three text metrics, the best over the references; abstains where there is none."""
+    if not reference:
+        return Grade(dict.fromkeys(TEXT_METRICS), "no reference answer")
+    graders = (exact_match, token_f1, contains)
+    return Grade(
+        {
+            metric: max(grader(answer, wanted) for wanted in reference)
+            for metric, grader in zip(TEXT_METRICS, graders, strict=True)
+        }
+    )

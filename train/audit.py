@@ -85,7 +85,7 @@ def inspect_rows(
         used.append(encoded)
     seen = Counter(encoded.text for encoded in used)
     longest = max(lengths, default=0)
-    figures = {
+    figures: dict[str, Any] = {
         "rows_in": len(rows),
         "rows_kept": len(kept),
         "rows_dropped": dict(dropped),
@@ -132,10 +132,7 @@ def _supervised(encoded: Encoded, max_length: int) -> list[int]:
 
 
 def _ends(encoded: Encoded, tokenizer: Any, ends: set[int]) -> bool:
-    """Whether supervision ends with an end token, but for blank text after it; uncut rows only.
-
-    A row that is truncated is counted as such, not here.
-    """
+    """Whether the whole answer ends with an end token, blank text after it aside."""
     answer = encoded.input_ids[encoded.start :]
     for position in range(len(answer) - 1, -1, -1):
         if answer[position] in ends:

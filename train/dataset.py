@@ -82,7 +82,11 @@ def check_rows(rows: Sequence[Row]) -> None:
         raise StageError("no rows to train on; loosen the gate or generate more samples")
     for number, row in enumerate(rows, start=1):
         prompt, completion = row.get("prompt"), row.get("completion")
-        if not _roles(prompt) or _roles(prompt)[-1] != "user" or _roles(completion) != ["assistant"]:
+        if (
+            not _roles(prompt)
+            or _roles(prompt)[-1] != "user"
+            or _roles(completion) != ["assistant"]
+        ):
             raise StageError(
                 f"training row {number}: 'prompt' is a list of chat messages that ends with a user "
                 "message, 'completion' a list of one assistant message"

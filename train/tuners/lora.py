@@ -27,7 +27,7 @@ class Lora(Tuner):
 
     rank: Annotated[int, Field(ge=1)] = 16
     """Rows of A: how much the update can express."""
-    alpha: Annotated[float, Field(gt=0)] = 32
+    alpha: Annotated[int, Field(ge=1)] = 32
     """The update is scaled by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the update's inputs that is zeroed while training."""

@@ -1,0 +1,92 @@
+"""Prompts -> requests, replies -> calls and failures, calls -> samples.
+
+Nothing here waits or spends: asking is `Teacher.answer`, keeping is the warehouse's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+
+from datagen.recipe import Recipe
+from datagen.teacher import Reply, Request, Sampling, Usage
+from warehouse.errors import TransientError
+from warehouse.records import Call, Failure, Prompt, Sample
+
+
+def requests_for(
+    prompts: Iterable[Prompt], identity: str, sampling: Sampling
+) -> list[Request]:
+    """One request per prompt, in order; a prompt's own seed goes before the sampling's."""
+    return [
+        Request.of(
+            identity,
+            prompt.messages,
+            sampling if prompt.seed is None else replace(sampling, seed=prompt.seed),
+        )
+        for prompt in prompts
+    ]
+
+
+def pending(requests: Iterable[Request], paid: Mapping[str, Call]) -> list[Request]:
+    """The requests still to be asked: each call once, none that was paid for."""
+    wanted: dict[str, Request] = {}
+    for request in requests:
+        if request.call_id not in paid:
+            wanted.setdefault(request.call_id, request)
+    return list(wanted.values())
+
+
+def to_call(reply: Reply, identity: str, run_id: str) -> Call:
+    """The record of a reply that has a text."""
+    sampling = asdict(reply.request.sampling)
+    return Call(
+        call_id=reply.request.call_id,
+        max_tokens=sampling.pop("max_tokens"),
+        teacher=identity,
+        sampling=sampling,
+        text=reply.text,
+        finish_reason=reply.finish_reason,
+        prompt_tokens=reply.usage.prompt_tokens,
+        completion_tokens=reply.usage.completion_tokens,
+        latency_s=reply.latency_s,
+        cost_usd=reply.cost_usd,
+        raw=reply.raw,
+        run_id=run_id,
+    )
+
+
+def to_failure(reply: Reply, run_id: str, stage: str = "generate") -> Failure:
+    """The record of a reply that has an error; one whose tries were used up may be asked again."""
+    return Failure(
+        run_id=run_id,
+        stage=stage,
+        subject=reply.request.call_id,
+        error=f"{type(reply.error).__name__}: {reply.error}",
+        permanent=not isinstance(reply.error, TransientError),
+    )
+
+
+def as_reply(call: Call, request: Request) -> Reply:
+    """A kept call in the form in which it arrived."""
+    return Reply(
+        request=request,
+        text=call.text,
+        finish_reason=call.finish_reason,
+        usage=Usage(call.prompt_tokens, call.completion_tokens),
+        latency_s=call.latency_s,
+        cost_usd=call.cost_usd,
+        raw=call.raw,
+    )
+
+
+def samples_of(
+    recipe: Recipe, prompts: Sequence[Prompt], calls: Mapping[str, Call]
+) -> Iterator[Sample]:
+    """Samples of the prompts that were answered; `calls` maps prompt_id to its call."""
+    for prompt in prompts:
+        call = calls.get(prompt.prompt_id)
+        if call is not None:
+            sampling = Sampling(**call.sampling, max_tokens=call.max_tokens)
+            request = Request(call.call_id, prompt.messages, sampling)
+            yield from recipe.samples(prompt, as_reply(call, request))

@@ -1,0 +1,164 @@
+"""Imitation: the teacher answers questions, the student learns its answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from datagen.recipe import Recipe
+from datagen.teacher import Reply
+from warehouse import assets
+from warehouse.catalog import name_of, options_of
+from warehouse.errors import StageError
+from warehouse.records import Message, Prompt, Sample
+from warehouse.rows import Row, normalise, question_messages, read_rows
+
+EXAMPLE_WORDS = 3
+EXAMPLE_PASSAGE_CHARS = 300
+CAN_NOT = r"(can ?not|can['’]t|will not|won['’]t|am unable|am not able)\b"
+REFUSAL = re.compile(
+    rf"\W*(i['’]?m sorry|i am sorry|sorry,? (but )?i\b|i apologi[sz]e|i {CAN_NOT}"
+    rf"|i['’]m (unable|not able)\b|unfortunately,? i {CAN_NOT}"
+    r"|as an? (ai|(large )?language model)\b)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Imitation(Recipe):
+    """Question -> the teacher's answer, as the student's completion.
+
+    Sequence-level distillation on given prompts (Kim and Rush 2016, section 3.2: train
+    the student on the teacher's decoded output). Worked examples go to the teacher only:
+    the student learns to answer without them.
+    """
+
+    version: ClassVar[str] = "1"
+
+    prompts: str
+    """A data set's name, or a JSONL, CSV or Parquet file with `prompt` or `messages`."""
+    split: Literal["all", "train"] | None = None
+    """Which rows are asked. Unset: "train" where some are held out, else "all"."""
+    holdout: float | None = None
+    """Share of passages kept for evaluation, 0..1. Unset: the data set's own, 0 for a file."""
+    limit: int | None = None
+    """Ask at most this many rows."""
+    examples: int = 0
+    """Worked examples before each question, from rows with a short reference; never also asked."""
+    instruction: str | None = None
+    """A system message for the teacher."""
+    student_sees_passage: bool = True
+    """Whether the student's question holds the passage too."""
+    max_answer_words: int | None = None
+    """A longer answer is marked invalid."""
+
+    def __post_init__(self) -> None:
+        if self.holdout is not None and not 0 <= self.holdout < 1:
+            raise ValueError("holdout is a share from 0 up to, not including, 1")
+        if self.split == "train" and not self._share:
+            raise ValueError("split 'train' needs a holdout above 0; give one, or use split 'all'")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError("limit is 1 or more; leave it out to ask every row")
+        if self.examples < 0:
+            raise ValueError("examples is 0 or more")
+        if self.max_answer_words is not None and self.max_answer_words < 1:
+            raise ValueError("max_answer_words is 1 or more; leave it out for no limit")
+
+    def ask_all(self, folder: Path) -> Iterator[Prompt]:
+        """One prompt per row of the split, worked examples left out, up to `limit`.
+
+        Raises:
+            StageError: too few rows are fit for worked examples.
+        """
+        shown = {example.row_id for example in self._examples(folder)}
+        rows = (row for row in self._rows(folder) if row.row_id not in shown)
+        for row in islice(rows, self.limit):
+            yield self.ask(row, folder)
+
+    def ask(self, row: Row, folder: Path) -> Prompt:
+        """The prompt for one row; a row that is itself a worked example is not shown to itself."""
+        messages: list[Message] = []
+        if self.instruction:
+            messages.append({"role": "system", "content": self.instruction})
+        for example in self._examples(folder):
+            if example.row_id != row.row_id:
+                messages += question_messages(example)
+                messages.append({"role": "assistant", "content": example.reference[0]})
+        return Prompt.of(
+            recipe=name_of(self),
+            recipe_options=options_of(self),
+            messages=[*messages, *question_messages(row)],
+            student_messages=question_messages(row, self.student_sees_passage),
+            question=row.prompt,
+            reference=row.reference,
+            passage=row.passage,
+            source=row.source,
+        )
+
+    def samples(self, prompt: Prompt, reply: Reply) -> Iterator[Sample]:
+        """One sample: the reply's stripped text, and whether it is fit to learn from."""
+        status, reason = self._judge(reply.text.strip(), reply.finish_reason)
+        yield Sample.of(
+            prompt,
+            call_ids=[reply.request.call_id],
+            recipe_version=self.version,
+            completion=reply.text.strip(),
+            status=status,
+            status_reason=reason,
+        )
+
+    def _judge(self, text: str, finish_reason: str) -> tuple[str, str | None]:
+        words = len(text.split())
+        if not text:
+            return "invalid", "the reply is empty"
+        if finish_reason == "content_filter":
+            return "refused", "the teacher's content filter ended the reply"
+        if REFUSAL.match(text):
+            return "refused", "the teacher declined to answer"
+        if finish_reason == "length":
+            return "truncated", "the reply reached max_tokens"
+        if self.max_answer_words is not None and words > self.max_answer_words:
+            return "invalid", f"{words} words, more than max_answer_words = {self.max_answer_words}"
+        return "ok", None
+
+    @property
+    def _share(self) -> float:
+        if self.holdout is not None:
+            return self.holdout
+        return assets.entry(self.prompts).holdout if self.prompts in assets.names("data") else 0.0
+
+    def _rows(self, folder: Path) -> Iterator[Row]:
+        split = self.split or ("train" if self._share else "all")
+        return read_rows(self.prompts, folder, split, self._share)
+
+    @cached_property
+    def _chosen(self) -> dict[Path, list[Row]]:
+        return {}
+
+    def _examples(self, folder: Path) -> list[Row]:
+        if folder not in self._chosen:
+            fit: list[Row] = []
+            if self.examples:
+                fit = sorted(filter(_is_example, self._rows(folder)), key=lambda row: row.row_id)
+                if len(fit) < self.examples:
+                    raise StageError(
+                        f"{self.prompts} has {len(fit)} rows fit for worked examples (a reference "
+                        f"of at most {EXAMPLE_WORDS} words, found in a passage of under "
+                        f"{EXAMPLE_PASSAGE_CHARS} characters); lower examples = {self.examples}"
+                    )
+            self._chosen[folder] = fit[: self.examples]
+        return self._chosen[folder]
+
+
+def _is_example(row: Row) -> bool:
+    if not row.reference or not 1 <= len(row.reference[0].split()) <= EXAMPLE_WORDS:
+        return False
+    if row.passage is None:
+        return True
+    answer = f" {normalise(row.reference[0])} "
+    return len(row.passage) < EXAMPLE_PASSAGE_CHARS and answer in f" {normalise(row.passage)} "

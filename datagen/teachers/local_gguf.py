@@ -1,0 +1,112 @@
+"""A teacher on this machine: a GGUF model, served by a child process for as long as it is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from datagen.gguf_server import GgufServer
+from datagen.teacher import Reply, Request
+from datagen.teachers.openai_chat import OpenaiChat
+from warehouse import assets
+from warehouse.errors import TeacherUnusable
+
+
+@dataclass(frozen=True)
+class LocalGguf:
+    """A GGUF model on this machine, by the name of an asset or the path of a file.
+
+    The server starts with the first request and ends with `close` or this process.
+    Its replies cost 0 USD.
+    """
+
+    model: str
+    """Name of a model asset, or path of a .gguf file."""
+    slots: int = 4
+    """Requests answered side by side."""
+    context: int = 2048
+    """Context of one slot in tokens: prompt and reply together."""
+    timeout_s: float = 600.0
+    """Longest wait for one reply, in seconds."""
+    start_timeout_s: float = 120.0
+    """Longest wait for the model to load, in seconds."""
+
+    def __post_init__(self) -> None:
+        if min(self.slots, self.context) < 1 or min(self.timeout_s, self.start_timeout_s) <= 0:
+            raise ValueError("slots, context, timeout_s and start_timeout_s are above 0")
+
+    @cached_property
+    def _served(self) -> list[_Served]:
+        return []
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the model's file: the same weights are the same teacher, wherever they lie."""
+        if self._is_asset:
+            return f"local_gguf:{assets.entry(self.model).sha256}"
+        with self._file().open("rb") as file:
+            return f"local_gguf:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+    def check(self) -> list[str]:
+        """Whether the model is on hand; nothing is fetched or started.
+
+        Raises:
+            TeacherUnusable: it is neither an asset nor a file, or xllamacpp is missing.
+        """
+        GgufServer.require()
+        if self._is_asset:
+            state = "on hand" if assets.is_cached(self.model) else "will be fetched"
+            return [f"{self.model} ({state}), served on this machine, free of charge"]
+        return [f"{self._file()}, served on this machine, free of charge"]
+
+    async def answer(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
+        """One reply per request as they arrive; starts the server if it does not run."""
+        if not requests:
+            return
+        url, key = await asyncio.to_thread(self._address)
+        teacher = OpenaiChat(
+            model=Path(self.model).stem,
+            base_url=f"{url}/v1",
+            headers={"Authorization": f"Bearer {key}"},
+            max_in_flight=self.slots,
+            timeout_s=self.timeout_s,
+            identity_name=self.identity,
+            input_usd_per_million=0.0,
+            output_usd_per_million=0.0,
+        )
+        replies = teacher.answer(requests)
+        try:
+            async for reply in replies:
+                yield reply
+        finally:
+            await replies.aclose()  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """End the server. Safe to call twice."""
+        if "_server" in self.__dict__:
+            self._server.stop()
+
+    def _address(self) -> tuple[str, str]:
+        return self._server.address()
+
+    @cached_property
+    def _server(self) -> GgufServer:
+        file = assets.path(self.model) if self._is_asset else self._file()
+        alias = Path(self.model).stem
+        return GgufServer(file, alias, self.slots, self.context, self.start_timeout_s)
+
+    @property
+    def _is_asset(self) -> bool:
+        return self.model in assets.names("model")
+
+    def _file(self) -> Path:
+        if not Path(self.model).is_file():
+            raise TeacherUnusable(
+                f"no model '{self.model}': it is neither a file nor a known model "
+                f"({', '.join(assets.names('model'))})"
+            )
+        return Path(self.model)

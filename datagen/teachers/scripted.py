@@ -1,0 +1,50 @@
+"""A fake teacher that answers from a script: for tests and dry runs, and it says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from datagen.teacher import Reply, Request, Usage
+from warehouse.records import make_id
+
+
+@dataclass
+class Scripted:
+    """A fake: replies by rule, real to the pipeline in every other way."""
+
+    replies: dict[str, str] = field(default_factory=dict)
+    """Text found in the last message -> reply; the first that is found wins."""
+    default: str = ""
+    """The reply where nothing is found."""
+    latency_s: float = 0.0
+    """Seconds per reply."""
+    log: str | None = None
+    """A file that gets one line (the call id) per request, for counting."""
+
+    @property
+    def identity(self) -> str:
+        """Hash of the script."""
+        return f"scripted:{make_id(self.replies, self.default)[:12]}"
+
+    def check(self) -> list[str]:
+        """Says that this is a fake."""
+        return [f"scripted (a fake, {len(self.replies)} rules)"]
+
+    async def answer(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
+        """Answer one after the other."""
+        for request in requests:
+            if self.latency_s:
+                await asyncio.sleep(self.latency_s)
+            if self.log:
+                with open(self.log, "a", encoding="utf-8") as log:
+                    log.write(request.call_id + "\n")
+            asked = str(request.messages[-1]["content"])
+            text = next((say for find, say in self.replies.items() if find in asked), self.default)
+            usage = Usage(sum(len(str(m["content"]).split()) for m in request.messages),
+                          len(text.split()))  # fmt: skip
+            yield Reply(request, text, "stop", usage, self.latency_s, 0.0, {"scripted": True})
+
+    def close(self) -> None:
+        """Nothing was started."""

@@ -1,0 +1,455 @@
+"""Paired statistics: who answered the same items better, and how sure that is.
+
+Every contestant answers the same items, so every difference is taken item by item.
+Intervals are 95 % percentile bootstrap intervals over items (Efron and Tibshirani,
+*An Introduction to the Bootstrap*, 1993, chapter 13); wins against losses are tested
+exactly on the discordant pairs (McNemar, 1947). An item that was not graded for both
+sides of a pair is in neither: abstentions and failures are counted, never scored 0.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from warehouse.records import Answer
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+SMALL = 30
+"""Below so many common items a verdict says that n is small."""
+SHOWN = 10
+"""Wins, losses and ties shown, each."""
+PAIRS = (("student", "base"), ("student", "teacher"), ("teacher", "base"))
+ORDER = ("base", "student", "teacher")
+
+
+@dataclass(frozen=True)
+class ItemText:
+    """What a reader needs to judge an answer to one held-out item."""
+
+    item_id: str
+    question: str
+    passage: str | None
+    reference: list[str]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its 95 % interval, in units of the value."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One contestant on one benchmark. `n` = graded + abstained + failed."""
+
+    contestant: str
+    n: int
+    graded: int
+    abstained: int
+    failed: int
+    metrics: dict[str, Interval]
+    prompt_tokens: int
+    completion_tokens: int
+    mean_latency_s: float | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`left` minus `right` on the `n` items graded for both; counts and p are the headline's."""
+
+    left: str
+    right: str
+    n: int
+    metrics: dict[str, Interval]
+    wins: int
+    losses: int
+    ties: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of means with its interval, or None and the reason why there is none."""
+
+    interval: Interval | None
+    reason: str | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """One contestant's text and headline grade."""
+
+    text: str
+    grade: float | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item with what every contestant said to it."""
+
+    item: ItemText
+    said: dict[str, Said]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All contestants on one benchmark."""
+
+    benchmark: str
+    headline: str
+    n: int
+    metrics: list[str]
+    standings: list[Standing]
+    differences: list[Difference]
+    retention: Ratio
+    gap_closed: Ratio
+    wins: list[Example]
+    losses: list[Example]
+    ties: list[Example]
+
+    def standing(self, contestant: str) -> Standing | None:
+        """A contestant's standing, or None where it gave no answer."""
+        return next((s for s in self.standings if s.contestant == contestant), None)
+
+    def difference(self, left: str, right: str) -> Difference | None:
+        """A pair's difference, or None where one of them gave no answer."""
+        found = (d for d in self.differences if (d.left, d.right) == (left, right))
+        return next(found, None)
+
+
+ByItem = Mapping[str, Answer]
+
+
+def compare(
+    benchmark: str,
+    answers: Sequence[Answer],
+    items: Sequence[ItemText],
+    headline: str = "exact_match",
+    seed: int = 0,
+) -> Comparison:
+    """Compare contestants by their answers to `items`; answers to other items do not count.
+
+    The order of `answers` and `items` does not change the result, nor does an answer
+    that is given twice. Metrics are in 0..1, `headline` decides wins, losses and coverage.
+    """
+    texts = {item.item_id: item for item in sorted(items, key=lambda item: item.item_id)}
+    said: dict[str, dict[str, Answer]] = {}
+    for answer in sorted(answers, key=lambda a: (a.item_id, a.contestant, a.answer_id)):
+        if answer.item_id in texts:
+            said.setdefault(answer.contestant, {}).setdefault(answer.item_id, answer)
+    names = [name for name in ORDER if name in said] + sorted(set(said) - set(ORDER))
+    seen = {metric for given in said.values() for a in given.values() for metric in a.grades}
+    metrics = [headline, *sorted(seen - {headline}, key=_metric_order)]
+    pairs = [(left, right) for left, right in PAIRS if left in said and right in said]
+    wins, losses, ties = _examples(said, texts, headline, names)
+    return Comparison(
+        benchmark=benchmark,
+        headline=headline,
+        n=len(texts),
+        metrics=metrics,
+        standings=[_standing(name, said[name], len(texts), metrics, seed) for name in names],
+        differences=[
+            _difference(left, right, said[left], said[right], metrics, seed)
+            for left, right in pairs
+        ],
+        retention=_retention(said, headline, seed),
+        gap_closed=_gap_closed(said, headline, seed),
+        wins=wins,
+        losses=losses,
+        ties=ties,
+    )
+
+
+def _metric_order(metric: str) -> tuple[int, str]:
+    known = ("exact_match", "f1", "contains")
+    return (known.index(metric) if metric in known else len(known), metric)
+
+
+def _graded(given: ByItem, metric: str) -> dict[str, float]:
+    grades = ((item_id, answer.grades.get(metric)) for item_id, answer in given.items())
+    return {item_id: float(grade) for item_id, grade in grades if grade is not None}
+
+
+def _common(metric: str, *sides: ByItem) -> list[list[float]]:
+    """One list of grades per side, over the items graded for all sides, in order of item."""
+    graded = [_graded(side, metric) for side in sides]
+    shared = sorted(set.intersection(*(set(grades) for grades in graded)))
+    return [[grades[item_id] for item_id in shared] for grades in graded]
+
+
+def bootstrap(
+    samples: Sequence[Sequence[float]],
+    statistic: Callable[..., Any],
+    seed: int = 0,
+    widest: tuple[float, float] = (0.0, 1.0),
+) -> Interval:
+    """Percentile interval of a statistic of item-wise paired samples.
+
+    `statistic` takes arrays and `axis`. Where a resample has no value (0/0) it does not
+    count. One item alone says nothing, so its interval is the `widest` there can be.
+    """
+    import numpy as np
+    from scipy import stats
+
+    data = [np.asarray(sample, dtype=float) for sample in samples]
+    value = float(statistic(*data, axis=-1))
+    if len(data[0]) < 2:
+        return Interval(value, *widest)
+    result = stats.bootstrap(
+        data,
+        statistic,
+        n_resamples=RESAMPLES,
+        batch=500,
+        vectorized=True,
+        paired=True,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    tail = 50 * (1 - LEVEL)
+    low, high = np.nanpercentile(result.bootstrap_distribution, [tail, 100 - tail])
+    return Interval(value, float(low), float(high))
+
+
+def _mean(sample: Any, axis: int = -1) -> Any:
+    return sample.mean(axis=axis)
+
+
+def _mean_difference(left: Any, right: Any, axis: int = -1) -> Any:
+    return (left - right).mean(axis=axis)
+
+
+def _divided(above: Any, below: Any) -> Any:
+    import numpy as np
+
+    above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
+    return np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 1e-12)
+
+
+def _ratio_of_means(left: Any, right: Any, axis: int = -1) -> Any:
+    return _divided(left.mean(axis=axis), right.mean(axis=axis))
+
+
+def _share_of_gap(student: Any, base: Any, teacher: Any, axis: int = -1) -> Any:
+    return _divided((student - base).mean(axis=axis), (teacher - base).mean(axis=axis))
+
+
+def _standing(name: str, given: ByItem, n: int, metrics: Sequence[str], seed: int) -> Standing:
+    answers = list(given.values())
+    grades = {metric: list(_graded(given, metric).values()) for metric in metrics}
+    graded = len(grades[metrics[0]])
+    costs = [answer.cost_usd for answer in answers]
+    known = [cost for cost in costs if cost is not None]
+    return Standing(
+        contestant=name,
+        n=n,
+        graded=graded,
+        abstained=len(answers) - graded,
+        failed=n - len(answers),
+        metrics={m: bootstrap([g], _mean, seed) for m, g in grades.items() if g},
+        prompt_tokens=sum(answer.prompt_tokens for answer in answers),
+        completion_tokens=sum(answer.completion_tokens for answer in answers),
+        mean_latency_s=sum(a.latency_s for a in answers) / len(answers) if answers else None,
+        cost_usd=sum(known) if len(known) == len(costs) else None,
+    )
+
+
+def _difference(
+    left: str, right: str, ours: ByItem, theirs: ByItem, metrics: Sequence[str], seed: int
+) -> Difference:
+    from scipy import stats
+
+    found: dict[str, Interval] = {}
+    for metric in metrics:
+        columns = _common(metric, ours, theirs)
+        if columns[0]:
+            found[metric] = bootstrap(columns, _mean_difference, seed, widest=(-1.0, 1.0))
+    pairs = list(zip(*_common(metrics[0], ours, theirs), strict=True))
+    wins = sum(one > other for one, other in pairs)
+    losses = sum(one < other for one, other in pairs)
+    unequal = wins + losses
+    return Difference(
+        left=left,
+        right=right,
+        n=len(pairs),
+        metrics=found,
+        wins=wins,
+        losses=losses,
+        ties=len(pairs) - unequal,
+        p_value=float(stats.binomtest(wins, unequal, 0.5).pvalue) if unequal else 1.0,
+    )
+
+
+def _ratio(
+    columns: list[list[float]],
+    statistic: Callable[..., Any],
+    below: Interval | None,
+    called: str,
+    seed: int,
+) -> Ratio:
+    n = len(columns[0])
+    if below is None or n == 0:
+        return Ratio(None, "no item was graded for all of them", n)
+    if n < 2 or below.low <= 1e-12:
+        low, high = f"{below.low:.3f}", f"{below.high:.3f}"
+        why = f"{called} is not clearly above zero (95 % interval {low} to {high}, n = {n})"
+        return Ratio(None, why, n)
+    return Ratio(bootstrap(columns, statistic, seed), None, n)
+
+
+def _missing(said: Mapping[str, ByItem], wanted: Sequence[str]) -> Ratio | None:
+    gone = [name for name in wanted if name not in said]
+    return Ratio(None, f"no answers of {' and '.join(gone)}", 0) if gone else None
+
+
+def _retention(said: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
+    """Student's mean over teacher's."""
+    if missing := _missing(said, ("student", "teacher")):
+        return missing
+    columns = _common(metric, said["student"], said["teacher"])
+    below = bootstrap(columns[1:], _mean, seed) if columns[0] else None
+    return _ratio(columns, _ratio_of_means, below, "the teacher's mean", seed)
+
+
+def _gap_closed(said: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
+    """(student - base) / (teacher - base)."""
+    if missing := _missing(said, ("student", "base", "teacher")):
+        return missing
+    columns = _common(metric, said["student"], said["base"], said["teacher"])
+    below = (
+        bootstrap([columns[2], columns[1]], _mean_difference, seed, widest=(-1.0, 1.0))
+        if columns[0]
+        else None
+    )
+    return _ratio(columns, _share_of_gap, below, "the gap from base to teacher", seed)
+
+
+def _examples(
+    said: Mapping[str, ByItem], texts: Mapping[str, ItemText], metric: str, names: Sequence[str]
+) -> tuple[list[Example], list[Example], list[Example]]:
+    """Up to ten wins, losses and ties of the student against the base, in order of item.
+
+    Ties whose texts differ come first: a tie of equal texts shows nothing.
+    """
+    wins: list[Example] = []
+    losses: list[Example] = []
+    ties: list[Example] = []
+    student, base = said.get("student", {}), said.get("base", {})
+    new, old = _graded(student, metric), _graded(base, metric)
+    for item_id, item in texts.items():
+        if item_id not in new or item_id not in old:
+            continue
+        replies = ((name, said[name].get(item_id)) for name in names)
+        example = Example(
+            item, {name: Said(a.text, a.grades.get(metric)) for name, a in replies if a}
+        )
+        better, worse = new[item_id] > old[item_id], new[item_id] < old[item_id]
+        (wins if better else losses if worse else ties).append(example)
+    ties.sort(key=lambda example: example.said["student"].text == example.said["base"].text)
+    return wins[:SHOWN], losses[:SHOWN], ties[:SHOWN]
+
+
+METRIC_NAMES = {"exact_match": "exact match", "f1": "F1", "contains": "containment"}
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name in running text."""
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def points(value: float) -> str:
+    """A share as points (hundredths), one decimal; never "-0.0"."""
+    return f"{round(100 * value, 1) + 0.0:.1f}"
+
+
+def p_text(p_value: float) -> str:
+    """A p value as readers expect it: "= 0.034" or "< 0.001"."""
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
+
+
+def is_clear(difference: Difference, metric: str) -> bool:
+    """Whether the headline's interval leaves out zero and the exact test agrees at 0.05."""
+    interval = difference.metrics[metric]
+    return (interval.low > 0 or interval.high < 0) and difference.p_value < 0.05
+
+
+def verdict(comparison: Comparison) -> str:
+    """Two to four plain sentences: student against base, against teacher, and warnings.
+
+    'Beats' and 'is worse' are said only where the paired interval leaves out zero and
+    the exact test gives p < 0.05: the interval alone is too sure of itself on few items.
+    """
+    sentences = [_on_base(comparison), _on_teacher(comparison)]
+    pair = comparison.difference("student", "base")
+    if pair and comparison.headline in pair.metrics and comparison.headline != "contains":
+        rise, contained = pair.metrics[comparison.headline], pair.metrics.get("contains")
+        if contained and rise.value > 0 > contained.value:
+            sentences.append(
+                f"Containment of the reference fell by {points(-contained.value)} points meanwhile "
+                f"({_span(contained)}): part of the gain is the form of the answers, and some "
+                "right answers were lost."
+            )
+    counted = [d.n for d in comparison.differences if d.left == "student"]
+    if counted and 0 < min(counted) < SMALL:
+        sentences.append(f"n = {min(counted)} is small: a rerun on other items may say otherwise.")
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _span(interval: Interval) -> str:
+    return f"95 % interval {points(interval.low)} to {points(interval.high)}"
+
+
+def _evidence(pair: Difference, interval: Interval) -> str:
+    return f"{_span(interval)}, n = {pair.n}, McNemar p {p_text(pair.p_value)}"
+
+
+def _on_base(comparison: Comparison) -> str:
+    pair = comparison.difference("student", "base")
+    gone = [name for name in ("student", "base") if comparison.standing(name) is None]
+    if pair is None:
+        return (
+            "Nothing can be said of the student against the base: no answers of "
+            f"{' and '.join(gone)}."
+        )
+    interval = pair.metrics.get(comparison.headline)
+    if interval is None:
+        return "Nothing can be said of the student against the base: no item was graded for both."
+    metric = metric_name(comparison.headline)
+    size, evidence = points(abs(interval.value)), _evidence(pair, interval)
+    if not is_clear(pair, comparison.headline):
+        return (
+            f"The student and the base can not be told apart by {metric}: a difference of "
+            f"{points(interval.value)} points ({evidence})."
+        )
+    if interval.value > 0:
+        return f"The student beats the base by {size} points {metric} ({evidence})."
+    return f"The student is worse than the base by {size} points {metric} ({evidence})."
+
+
+def _on_teacher(comparison: Comparison) -> str:
+    pair = comparison.difference("student", "teacher")
+    if pair is None or comparison.headline not in pair.metrics:
+        return "Nothing can be said of the student against the teacher." if pair else ""
+    interval = pair.metrics[comparison.headline]
+    evidence = _evidence(pair, interval)
+    size = points(abs(interval.value))
+    if not is_clear(pair, comparison.headline):
+        first = (
+            "Student and teacher can not be told apart: a difference of "
+            f"{points(interval.value)} points ({evidence})"
+        )
+    else:
+        side = "above" if interval.value > 0 else "below"
+        first = f"The student is {size} points {side} the teacher ({evidence})"
+    gap = comparison.gap_closed
+    if gap.interval is None:
+        return f"{first}; no share of the gap is given, since {gap.reason}."
+    return f"{first}; it closes {points(gap.interval.value)} % of the gap ({_span(gap.interval)})."

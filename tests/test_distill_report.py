@@ -1,0 +1,237 @@
+"""The report: golden files, escaping, and the awkward runs."""
+
+import json
+import os
+import re
+import tomllib
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from distill.compare import ItemText, compare
+from distill.report import (
+    FunnelStep,
+    Report,
+    StageCost,
+    as_cell,
+    as_toml,
+    loss_curve,
+    render_html,
+    render_markdown,
+    to_json,
+)
+from tests.test_distill_compare import answer
+
+GOLDEN = Path(__file__).parent / "golden"
+HOSTILE = (
+    "<script>alert(1)</script> | **bold** `code`\n# head\n[x](javascript:alert(2)) "
+    "<img src=x onerror=alert(3)> &amp;"
+)
+
+
+def example_report():
+    """Forty items; markup planted in a question, a passage, a reference and every reply."""
+    given, texts = [], []
+    for i in range(40):
+        texts.append(
+            ItemText(f"i{i:03d}", f"Which gas is number {i}?", f"Passage {i}.", [f"gas {i}"])
+        )
+        for name, share in (("base", 4), ("student", 2), ("teacher", 1)):
+            right = i % share == 0 and not (name == "teacher" and i % 5 == 0)
+            text = f"gas {i}" if right else f"{name} is not sure"
+            given.append(
+                answer(name, i, float(right), text, float(right or (name == "base" and i % 3 == 0)))
+            )
+    texts[2] = ItemText("i002", HOSTILE, f"</details>{HOSTILE}", [HOSTILE, "two"])
+    given = [
+        replace(a, text=f"{a.contestant} {HOSTILE}") if a.item_id == "i002" else a for a in given
+    ]
+    return Report(
+        run_id="run-1",
+        plan_name="quiz-small",
+        plan_hash="0123abcd",
+        created_at="2026-01-02 03:04 UTC",
+        plan={
+            "name": "quiz-small",
+            "teacher": {"use": "scripted", "log": None},
+            "train": {"seed": 0},
+        },
+        versions={"torch": "2.13.0", "<b>odd</b>": "1"},
+        ids={"selection": "sel-1", "student": "stu-1"},
+        comparisons=[compare("quiz", given, texts)],
+        funnel=[
+            FunnelStep("prompts", 1200, "asked of the teacher"),
+            FunnelStep("calls", 1190, "10 failures"),
+            FunnelStep("kept", 400, "trained on"),
+        ],
+        drop_reasons=[("grounded 0.0 < 1.0", 700), ("toxicity 0.9 > 0.2", 90)],
+        losses=[{"step": float(s), "loss": 3.0 / s, "learning_rate": 1e-3} for s in range(1, 21)],
+        stages=[StageCost("generate", 3725.0, 1190, 120_000, 9_000, 0.0042, 10)],
+        audit={"rows_in": 400, "rows_dropped": {"empty completion": 1}, "examples": [HOSTILE]},
+        notes=["toxicity was scored by <alt-profanity-check>"],
+        protocol=["student: asked with no worked example, greedy"],
+    )
+
+
+def empty_report():
+    return replace(
+        example_report(), comparisons=[], funnel=[], drop_reasons=[], losses=[], stages=[], audit={}
+    )
+
+
+class Tags(HTMLParser):
+    """Collects elements and checks that they are closed in order."""
+
+    VOID = frozenset({"meta", "br", "line", "rect", "path", "polyline", "circle"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def parsed(html):
+    tags = Tags()
+    tags.feed(html)
+    tags.close()
+    assert tags.open == []
+    return tags.seen
+
+
+@pytest.mark.parametrize("suffix", ["md", "html"])
+def test_golden(suffix):
+    text = {"md": render_markdown, "html": render_html}[suffix](example_report())
+    golden = GOLDEN / f"report.{suffix}"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+def test_rendering_is_pure():
+    report = example_report()
+    assert render_html(report) == render_html(report)
+    assert render_markdown(report) == render_markdown(report)
+
+
+def test_planted_markup_stays_text():
+    html = render_html(example_report())
+    seen = parsed(html)
+    tags = {tag for tag, _ in seen}
+    assert not tags & {"script", "img", "a", "iframe", "link", "b"}
+    assert not [attr for _, attrs in seen for attr in attrs if attr.startswith("on")]
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    policy = [a["content"] for t, a in seen if t == "meta" and "http-equiv" in a]
+    assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
+    assert "http://" not in html and "https://" not in html and "url(" not in html
+
+
+def test_sections_stand_in_order_and_tables_and_charts_are_labelled():
+    html = render_html(example_report())
+    order = re.findall(r'<h2 id="(\w+)"', html)
+    assert order == [
+        "verdict", "scores", "differences", "funnel", "training", "cost", "examples", "again",
+    ]  # fmt: skip
+    assert html.count("<table>") == html.count("<caption>")
+    seen = parsed(html)
+    assert all("scope" in attrs for tag, attrs in seen if tag == "th")
+    charts = [attrs for tag, attrs in seen if tag == "svg"]
+    assert len(charts) == 3 and all(chart["role"] == "img" for chart in charts)
+    ids = [attrs["id"] for _, attrs in seen if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert all(ref in ids for c in charts for ref in c["aria-labelledby"].split())
+
+
+def test_markdown_cells_hold_hostile_replies():
+    text = render_markdown(example_report())
+    outside = text.split("```toml")[0]
+    assert "<script" not in outside and "<img" not in outside
+    assert not re.search(r"(?<!\\)\](?:\(|\[)", outside)
+    rows = [line for line in outside.splitlines() if "alert(1)" in line]
+    assert rows and all(len(re.findall(r"(?<!\\)\|", row)) == 6 for row in rows)
+    assert as_cell("a|b\nc") == r"a\|b<br>c"
+    assert as_cell("  ") == "(empty)"
+    assert as_cell("1. x") == "&#49;. x" and as_cell("- x") == "&#45; x"
+
+
+def test_every_markdown_table_has_equal_rows():
+    width = None
+    for line in render_markdown(example_report()).split("```toml")[0].splitlines():
+        if not line.startswith("|"):
+            width = None
+            continue
+        cells = len(re.findall(r"(?<!\\)\|", line))
+        assert width in (None, cells), line
+        width = cells
+
+
+def test_an_empty_run_still_reports():
+    html, text = render_html(empty_report()), render_markdown(empty_report())
+    parsed(html)
+    assert "No benchmark was run" in html and "No benchmark was run" in text
+    assert "No loss was recorded" in html
+
+
+def test_contestants_without_answers_or_grades():
+    ungraded = [answer("student", 0, None, "?")]
+    comparison = compare("quiz", ungraded, [ItemText("i000", "q", None, [])])
+    report = replace(example_report(), comparisons=[comparison])
+    parsed(render_html(report))
+    assert "| student | – | 0 / 1 / 0 |" in render_markdown(report)
+
+
+def test_two_benchmarks_keep_their_ids_apart():
+    report = example_report()
+    html = render_html(replace(report, comparisons=report.comparisons * 2))
+    ids = [attrs["id"] for _, attrs in parsed(html) if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_strange_characters_can_be_written():
+    strange = "a\ud800b\x00c"
+    report = replace(example_report(), notes=[strange], plan={"name": strange})
+    for text in (render_html(report), render_markdown(report), json.dumps(to_json(report))):
+        text.encode("utf-8")
+        assert "\x00" not in text
+
+
+def test_json_round_trip_has_the_verdict():
+    plain = json.loads(json.dumps(to_json(example_report()), allow_nan=False))
+    assert plain["comparisons"][0]["verdict"].startswith("The student")
+    assert plain["funnel"][0] == {"label": "prompts", "count": 1200, "note": "asked of the teacher"}
+
+
+def test_plan_reads_back_from_toml():
+    plan = {
+        "name": 'q"\\\n\x7f',
+        "on": True,
+        "rate": 1e-05,
+        "datagen": {
+            "recipe": [{"use": "imitation", "limit": None, "x": [1, "é😀"]}],
+            "a b": {"c": 2},
+        },
+    }
+    expected = json.loads(json.dumps(plan))
+    del expected["datagen"]["recipe"][0]["limit"]
+    assert tomllib.loads(as_toml(plan)) == expected
+
+
+def test_loss_curve_thins_out_keeps_ends_and_counts_what_is_not_finite():
+    losses = [{"step": float(i), "loss": 2.0 - i / 1000} for i in range(1001)]
+    losses[500]["loss"] = float("nan")
+    curve = loss_curve(losses)
+    assert len(curve.points) <= 401 and curve.lost == 1
+    assert curve.points[0] == (0.0, 1.0) and curve.points[-1] == (1.0, 0.5)
+    assert loss_curve([{"step": 1.0, "loss": float("nan")}]) is None
+    assert loss_curve([{"step": 3.0, "loss": 0.0}]).points == [(0.0, 0.0)]

@@ -1,0 +1,117 @@
+"""The command line: help, one-line errors, exit codes, JSON alone on stdout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.plans import rows, write_rows
+
+VERBS = "init check run generate curate fit judge report runs show sql list assets serve".split()
+PLAN = """
+name = "cli"
+warehouse = "w.duckdb"
+[teacher]
+use = "scripted"
+default = "blue"
+[[datagen.recipe]]
+use = "imitation"
+prompts = "prompts.jsonl"
+"""
+
+
+def distill(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flows.cli", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "plan.toml").write_text(PLAN)
+    write_rows(tmp_path / "prompts.jsonl", rows(0, 5))
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(tmp_path, verb):
+    done = distill(tmp_path, verb, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_the_help_lists_every_verb(tmp_path):
+    told = distill(tmp_path, "--help").stdout
+    assert all(verb in told for verb in VERBS)
+
+
+def test_check_imports_neither_torch_nor_prefect(folder):
+    code = (
+        "import sys; sys.argv = ['distill', 'check', 'plan.toml']\n"
+        "from flows.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "assert 'torch' not in sys.modules and 'prefect' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "5 prompts" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("run", "nowhere.toml"), "no plan file"),
+        (("check", "plan.toml", "--set", "teacher.use=scriptd"), "did you mean 'scripted'"),
+        (("run", "plan.toml"), "[train]"),
+        (("sql", "SELECT 1", "--warehouse", "none.duckdb"), "no warehouse"),
+        (("report", "x", "--warehouse", "none.duckdb"), "no run"),
+        (("list", "teachr"), "did you mean 'teacher'"),
+        (("init", "plan.toml"), "there already"),
+        (("curate", "plan.toml"), "distill generate"),
+    ],
+)
+def test_a_foreseen_error_is_told_without_traceback_and_exits_2(folder, words, told):
+    done = distill(folder, *words)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_malformed_prompts_file_names_the_line(folder):
+    with (folder / "prompts.jsonl").open("a") as file:
+        file.write('{"promt": "x"}\n')
+    done = distill(folder, "generate", "plan.toml")
+    assert done.returncode == 2
+    assert "line 6" in done.stderr
+
+
+def test_generate_alone_needs_only_four_keys_and_prints_json_alone(folder):
+    done = distill(folder, "generate", "plan.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["calls_made"], result["samples"]) == (5, 5)
+    rows_ = json.loads(
+        distill(folder, "sql", "SELECT count(*) AS n FROM calls", "--warehouse", "plan.toml", "--json").stdout
+    )
+    assert rows_ == [{"n": 5}]
+    listed = json.loads(distill(folder, "runs", "--warehouse", "w.duckdb", "--json").stdout)
+    assert [run["state"] for run in listed] == ["completed"]
+    writing = distill(folder, "sql", "DELETE FROM calls", "--warehouse", "w.duckdb")
+    assert writing.returncode == 2
+
+
+def test_a_warehouse_of_a_newer_version_is_left_alone(folder):
+    import duckdb
+
+    with duckdb.connect(str(folder / "w.duckdb")) as db:
+        db.execute("CREATE TABLE schema_version (version INTEGER)")
+        db.execute("INSERT INTO schema_version VALUES (99)")
+    before = (folder / "w.duckdb").read_bytes()
+    done = distill(folder, "generate", "plan.toml")
+    assert done.returncode == 2
+    assert "newer version" in done.stderr
+    assert (folder / "w.duckdb").read_bytes() == before

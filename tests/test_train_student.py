@@ -1,0 +1,163 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import CHAT_TEMPLATE, make_tiny
+from train.student import Reader, base_fingerprint, load, resolve_base
+from warehouse.errors import AssetError, StageError
+
+QUESTIONS = [
+    [{"role": "user", "content": "What gas do plants take in?"}],
+    [{"role": "user", "content": "Which organ pumps blood through the body? " * 3}],
+    [{"role": "user", "content": "Water?"}],
+]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return make_tiny(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def reader(tiny):
+    return Reader(str(tiny))
+
+
+def test_importing_the_room_needs_no_torch():
+    code = (
+        "import sys, train.student, train.sft, train.audit, train.tuners.lora, "
+        "distill.objectives.sequence; "
+        "print([m for m in ('torch', 'transformers', 'trl', 'peft') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_batch_says_what_each_conversation_alone_says(reader):
+    together = {g.index: g for g in reader.answer(QUESTIONS, 8, batch_size=3)}
+    assert sorted(together) == [0, 1, 2]
+    for index, conversation in enumerate(QUESTIONS):
+        (alone,) = reader.answer([conversation], 8)
+        assert (alone.text, alone.finish_reason) == (
+            together[index].text,
+            together[index].finish_reason,
+        )
+        assert alone.prompt_tokens == together[index].prompt_tokens
+
+
+def test_longest_prompts_come_first_and_every_batch_advances(reader):
+    steps = []
+    found = list(reader.answer(QUESTIONS, 2, batch_size=2, advance=steps.append))
+    assert steps == [2, 1]
+    assert [g.index for g in found] == [1, 0, 2]
+    assert all(g.latency_s > 0 for g in found)
+    assert found[0].latency_s == found[1].latency_s
+
+
+def test_an_answer_without_an_end_is_of_reason_length(reader):
+    (cut,) = reader.answer(QUESTIONS[:1], 3)
+    assert (cut.finish_reason, cut.completion_tokens) == ("length", 3)
+
+
+def test_an_answer_stops_at_any_end_token_and_shows_no_special_token(tiny):
+    stopping = Reader(str(tiny))
+    (free,) = stopping.answer(QUESTIONS[:1], 6)
+    ids = stopping.tokenizer(free.text, add_special_tokens=False)["input_ids"]
+    assert free.text and ids
+    with_end = stopping.model.generate
+    end = stopping.tokenizer.eos_token_id
+
+    def ends_early(**inputs):
+        output = with_end(**inputs)
+        output[:, inputs["input_ids"].shape[1] + 2] = end
+        return output
+
+    stopping.model.generate = ends_early
+    (said,) = stopping.answer(QUESTIONS[:1], 6)
+    assert (said.finish_reason, said.completion_tokens) == ("stop", 3)
+    assert "<|" not in said.text and free.text.startswith(said.text)
+
+
+def test_a_prompt_beyond_the_context_is_named_before_anything_is_asked(reader):
+    long = [{"role": "user", "content": "blood " * 600}]
+    with pytest.raises(StageError, match=r"conversation 1 has \d+ tokens.*context of 512"):
+        next(reader.answer([QUESTIONS[0], long], 8))
+
+
+def test_fingerprint_follows_content_not_place(tiny, tmp_path):
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    assert base_fingerprint(str(copy)) == base_fingerprint(str(tiny))
+    (copy / "chat_template.jinja").write_text(CHAT_TEMPLATE + " ")
+    assert base_fingerprint(str(copy)) != base_fingerprint(str(tiny))
+    other = make_tiny(tmp_path / "other", seed=1)
+    assert base_fingerprint(str(other)) != base_fingerprint(str(tiny))
+    assert base_fingerprint("someone/some-model") == "someone/some-model"
+
+
+def test_a_base_that_is_nowhere_is_one_line(monkeypatch, tmp_path):
+    with pytest.raises(AssetError, match="allowed: an asset") as caught:
+        resolve_base("./nowhere/at/all")
+    assert "\n" not in str(caught.value)
+
+    import huggingface_hub
+
+    def unreachable(*args, **kwargs):
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(AssetError, match="someone/none': no route; allowed") as caught:
+        resolve_base("someone/none")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_with_pickled_weights_only_is_refused(tiny, tmp_path):
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    os.replace(copy / "model.safetensors", copy / "pytorch_model.bin")
+    with pytest.raises(AssetError, match=r"needs config.json and \*.safetensors"):
+        resolve_base(str(copy))
+
+
+def test_a_base_without_a_chat_template_is_refused(tiny, tmp_path):
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    (copy / "chat_template.jinja").unlink()
+    with pytest.raises(AssetError, match="has no chat template"):
+        load(str(copy))
+
+
+def test_a_student_that_is_not_there_is_named(tiny, tmp_path):
+    with pytest.raises(StageError, match="no student in"):
+        Reader(str(tiny), tmp_path)
+
+
+def test_an_asset_is_unpacked_once_and_never_half(monkeypatch, tmp_path):
+    from train import student
+    from warehouse import assets
+
+    name = assets.names("model")[0]
+    monkeypatch.setattr(assets, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(assets, "path", lambda name: tmp_path / "weights.gguf")
+    made = []
+
+    def killed(source: Path, folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(student, "_dequantise", killed)
+    with pytest.raises(KeyboardInterrupt):
+        resolve_base(name)
+    target = tmp_path / "models" / f"{assets.entry(name).sha256}-f32"
+    assert not target.exists()
+    (tmp_path / "models" / f"{target.name}.part-left-by-a-kill").mkdir()
+
+    def whole(source: Path, folder: Path) -> None:
+        made.append(source.name)
+        (folder / "model.safetensors").write_bytes(b"weights")
+
+    monkeypatch.setattr(student, "_dequantise", whole)
+    assert resolve_base(name) == resolve_base(name) == target
+    assert made == ["weights.gguf"]
+    assert [p.name for p in (tmp_path / "models").iterdir() if p.is_dir()] == [target.name]

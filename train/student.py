@@ -1,0 +1,272 @@
+"""The student's model: where its base is, what it is made of, loading it, asking it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from train.dataset import render, token_ids
+from warehouse import assets
+from warehouse.errors import AssetError, StageError
+from warehouse.records import Message, make_id
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+"""What a hub id looks like: a name, or owner/name."""
+
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+"""What is fetched from a hub: weights as safetensors and the tokenizer; nothing pickled."""
+
+SPEAKING_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""Files beside the weights that decide what a model says."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One answer. `index` is the conversation's position; `latency_s` its share of the batch."""
+
+    index: int
+    text: str
+    finish_reason: str  # stop | length
+    prompt_tokens: int
+    completion_tokens: int
+    latency_s: float
+
+
+def resolve_base(base: str) -> Path:
+    """The folder of a base: an asset (unpacked once into the cache), a local folder, a hub id.
+
+    Raises:
+        AssetError: it is none of these, can not be had, or holds no safetensors.
+    """
+    if base in assets.names("model"):
+        return _unpacked(base)
+    if Path(base).is_dir():
+        _weights(Path(base))
+        return Path(base)
+    if not HUB_ID.fullmatch(base):
+        raise AssetError(f"no base model '{base}'; {_allowed()}")
+    quiet()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        folder = Path(snapshot_download(base, allow_patterns=HUB_FILES))
+    except (OSError, ValueError, HFValidationError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AssetError(f"no base model '{base}': {reason}; {_allowed()}") from error
+    _weights(folder)
+    return folder
+
+
+def base_fingerprint(base: str) -> str:
+    """Content identity of a base, without loading it.
+
+    An asset's SHA-256; for a folder the hash of its weights, configuration and
+    tokenizer; for a hub id the id itself.
+    """
+    if base in assets.names("model"):
+        return assets.entry(base).sha256
+    folder = Path(base)
+    if not folder.is_dir():
+        return base
+    files = [*_weights(folder), *(folder / name for name in SPEAKING_FILES)]
+    return make_id("base", {file.name: _digest(file) for file in files if file.is_file()})
+
+
+def load(base: str, adapter: Path | None = None) -> tuple[Any, Any]:
+    """Model and tokenizer of a base, with an adapter on it or not.
+
+    float32 on a CPU, bfloat16 on a GPU that has it; generation is set to be greedy.
+
+    Raises:
+        AssetError: the base can not be had or read, or has no chat template.
+        StageError: `adapter` is not the folder of a fitted student.
+    """
+    if adapter is not None and not (adapter / "adapter_model.safetensors").is_file():
+        raise StageError(f"no student in {adapter} (adapter_model.safetensors is missing); fit it")
+    folder = resolve_base(base)
+    quiet()
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AssetError(f"base '{base}' can not be loaded: {reason}; {_allowed()}") from error
+    if not tokenizer.chat_template:
+        raise AssetError(f"base '{base}' has no chat template; use an instruction-tuned model")
+    tokenizer.padding_side = "left"
+    ends = _end_ids(model, tokenizer)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(ends[0])
+    model.generation_config = GenerationConfig(
+        do_sample=False, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
+    )
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter)
+    return model.to("cuda" if gpu else "cpu").eval(), tokenizer
+
+
+class Reader:
+    """A loaded model that answers: the base, or a student."""
+
+    def __init__(self, base: str, adapter: Path | None = None) -> None:
+        self.model, self.tokenizer = load(base, adapter)
+        self.context: int | None = getattr(self.model.config, "max_position_embeddings", None)
+        self._ends = set(self.model.generation_config.eos_token_id)
+
+    def answer(
+        self,
+        conversations: Sequence[list[Message]],
+        max_new_tokens: int,
+        batch_size: int = 16,
+        advance: Callable[[int], None] = lambda n: None,
+    ) -> Iterator[Generated]:
+        """Answer greedily, longest prompts first; `index` tells which conversation.
+
+        Raises:
+            StageError: a prompt and its answer do not fit the model's context.
+        """
+        prompts = [token_ids(self.tokenizer, render(self.tokenizer, c)) for c in conversations]
+        for index, ids in enumerate(prompts):
+            if self.context is not None and len(ids) + max_new_tokens > self.context:
+                raise StageError(
+                    f"conversation {index} has {len(ids)} tokens; with {max_new_tokens} new ones "
+                    f"it exceeds the model's context of {self.context}; shorten it or lower "
+                    "max_new_tokens"
+                )
+        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+        for first in range(0, len(order), batch_size):
+            batch = order[first : first + batch_size]
+            yield from self._batch(batch, [prompts[index] for index in batch], max_new_tokens)
+            advance(len(batch))
+
+    def _batch(
+        self, indices: list[int], prompts: list[list[int]], max_new_tokens: int
+    ) -> Iterator[Generated]:
+        import torch
+
+        started = time.perf_counter()
+        inputs = self.tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
+        inputs = {
+            name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")
+        }
+        with torch.inference_mode():
+            output = self.model.generate(**inputs, max_new_tokens=max_new_tokens)
+        said = output[:, inputs["input_ids"].shape[1] :].tolist()
+        latency_s = (time.perf_counter() - started) / len(indices)
+        for index, prompt, ids in zip(indices, prompts, said, strict=True):
+            end = next((n for n, token in enumerate(ids) if token in self._ends), None)
+            yield Generated(
+                index=index,
+                text=self.tokenizer.decode(ids[:end], skip_special_tokens=True),
+                finish_reason="length" if end is None else "stop",
+                prompt_tokens=len(prompt),
+                completion_tokens=len(ids) if end is None else end + 1,
+                latency_s=latency_s,
+            )
+
+
+def quiet() -> None:
+    """Silence the progress bars and chatter of the libraries below; errors still speak."""
+    import datasets
+    import huggingface_hub.utils
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    huggingface_hub.utils.logging.set_verbosity_error()
+    huggingface_hub.utils.disable_progress_bars()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+def _unpacked(name: str) -> Path:
+    """An asset's GGUF as a float32 safetensors folder: made once, by one process, or not at all."""
+    from filelock import FileLock
+
+    target = assets.cache_dir() / "models" / f"{assets.entry(name).sha256}-f32"
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if target.is_dir():
+            return target
+        for torn in target.parent.glob(f"{target.name}.part*"):
+            shutil.rmtree(torn)
+        source = assets.path(name)
+        part = Path(tempfile.mkdtemp(prefix=f"{target.name}.part", dir=target.parent))
+        try:
+            _dequantise(source, part)
+            os.replace(part, target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def _dequantise(source: Path, folder: Path) -> None:
+    quiet()
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    with redirect_stderr(io.StringIO()):  # its progress bar has no switch; faults are raised
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            source.parent,
+            gguf_file=source.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+        tokenizer: Any = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends an answer: the model may know more of them than the tokenizer."""
+    own = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+    if not ends:
+        raise AssetError("the base has no end-of-answer token; use an instruction-tuned model")
+    return sorted(ends)
+
+
+def _weights(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.safetensors"))
+    if not found or not (folder / "config.json").is_file():
+        raise AssetError(f"{folder} holds no model; it needs config.json and *.safetensors")
+    return found
+
+
+def _digest(file: Path) -> str:
+    stat = file.stat()
+    return _hashed(file.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _hashed(file: Path, size: int, mtime_ns: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _allowed() -> str:
+    known = ", ".join(assets.names("model"))
+    return f"allowed: an asset ({known}), a folder with safetensors, or a reachable hub id"

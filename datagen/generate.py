@@ -14,9 +14,7 @@ from warehouse.errors import TransientError
 from warehouse.records import Call, Failure, Prompt, Sample
 
 
-def requests_for(
-    prompts: Iterable[Prompt], identity: str, sampling: Sampling
-) -> list[Request]:
+def requests_for(prompts: Iterable[Prompt], identity: str, sampling: Sampling) -> list[Request]:
     """One request per prompt, in order; a prompt's own seed goes before the sampling's."""
     return [
         Request.of(

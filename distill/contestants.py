@@ -173,7 +173,9 @@ class TeacherContestant:
 
     def _request(self, item: Item) -> Request:
         sampling = Sampling(temperature=0.0, max_tokens=self.max_new_tokens)
-        return Request.of(self.teacher.identity, self.recipe.ask(item.row, self.folder).messages, sampling)
+        return Request.of(
+            self.teacher.identity, self.recipe.ask(item.row, self.folder).messages, sampling
+        )
 
 
 @dataclass

@@ -45,9 +45,7 @@ def _build(kind: str, table: Any) -> Any:
 
 
 def _part(kind: str) -> Any:
-    return Annotated[
-        Any, PlainValidator(partial(_build, kind)), PlainSerializer(catalog.table_of)
-    ]
+    return Annotated[Any, PlainValidator(partial(_build, kind)), PlainSerializer(catalog.table_of)]
 
 
 class _Section(BaseModel):

@@ -165,9 +165,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
 
 
 @app.command()
-def run(
-    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
-) -> None:
+def run(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
     """Run the whole plan: generate, curate, fit, judge, report."""
     _staged("flows.end_to_end:end_to_end", plan, set_, json_, verbose)
 
@@ -181,25 +179,19 @@ def generate(
 
 
 @app.command()
-def curate(
-    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
-) -> None:
+def curate(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
     """Score the samples on hand and choose which to keep."""
     _staged("flows.curate:curate", plan, set_, json_, verbose)
 
 
 @app.command()
-def fit(
-    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
-) -> None:
+def fit(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
     """Fit the student to the kept samples on hand."""
     _staged("flows.fit:fit", plan, set_, json_, verbose)
 
 
 @app.command()
-def judge(
-    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
-) -> None:
+def judge(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
     """Let the contestants answer the held-out items and compare them."""
     _staged("flows.judge:judge", plan, set_, json_, verbose)
 
@@ -213,7 +205,9 @@ def report(run_id: Annotated[str, typer.Argument(help="A run id, or the start of
     found = _run(run_id, warehouse)
     path = found.summary.get("report_path")
     if not path or not Path(path).is_file():
-        raise StageError(f"run {found.run_id} is {found.state} and has no report; run its plan again")
+        raise StageError(
+            f"run {found.run_id} is {found.state} and has no report; run its plan again"
+        )
     print(path)
 
 
@@ -254,7 +248,9 @@ def _run_row(run: Any) -> dict[str, Any]:
 
 @app.command()
 def show(
-    what: Annotated[str, typer.Argument(help="A run id, or one of: samples, failures.")] = "samples",
+    what: Annotated[
+        str, typer.Argument(help="A run id, or one of: samples, failures.")
+    ] = "samples",
     warehouse: Where = None,
     limit: Annotated[int, typer.Option(help="How many rows at most.", min=1)] = 10,
     json_: Json = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -88,8 +89,12 @@ def _scores(work: Work, scorers: Sequence[Any], samples: Sequence[Sample]) -> li
         with bar(f"scoring {name_of(scorer)}", len(todo)) as advance:
             for start in range(0, len(todo), _SHARD):
                 part = todo[start : start + _SHARD]
-                scores = shard(lambda part=part, scorer=scorer: list(scorer.score(part)))
+                scores: list[Score] = shard(partial(_all, scorer, part))
                 work.store.insert(scores)
                 advance(len(part))
     found: list[Score] = work.store.by_ids(Score, "score_id", wanted)
     return found
+
+
+def _all(scorer: Any, samples: Sequence[Sample]) -> list[Score]:
+    return list(scorer.score(samples))

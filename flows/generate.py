@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -123,7 +124,7 @@ def _ask_what_is_open(work: Work, prompts: Sequence[Prompt]) -> dict[str, Call]:
         for start in range(0, len(todo), size):
             part = todo[start : start + size]
             try:
-                shard(lambda part=part: ask(work, part, spool, advance))
+                shard(partial(ask, work, part, spool, advance))
             finally:
                 spool.drain(work.store)
     return _by_prompt(of_prompt, work.paid(requests))
@@ -153,9 +154,7 @@ async def _ask(
         work.count("failures", len(failures))
 
 
-def _samples(
-    by_recipe: Sequence[tuple[Any, list[Prompt]]], calls: dict[str, Call]
-) -> list[Sample]:
+def _samples(by_recipe: Sequence[tuple[Any, list[Prompt]]], calls: dict[str, Call]) -> list[Sample]:
     found: dict[str, Sample] = {}
     for recipe, prompts in by_recipe:
         for sample in samples_of(recipe, prompts, calls):

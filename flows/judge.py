@@ -133,7 +133,9 @@ def _answers(
     paid_before = len(spool.pending())
     with bar(f"{contestant.name} answers", len(todo)) as advance:
         try:
-            said = shard(lambda: list(contestant.answer(todo, advance))) if todo else []
+            said: list[Answer | Failure] = []
+            if todo:
+                said = shard(lambda: list(contestant.answer(todo, advance)))
         finally:
             made = len(spool.pending()) - paid_before
             spool.drain(work.store)

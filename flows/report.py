@@ -84,9 +84,7 @@ def _other_notes(work: Work) -> list[str]:
     return list(dict.fromkeys(note for note in work.notes if note not in protocol))
 
 
-def _stages(
-    work: Work, student: Student, reused: int
-) -> list[StageCost]:
+def _stages(work: Work, student: Student, reused: int) -> list[StageCost]:
     run_id = work.run.run_id
     calls: list[Call] = work.store.read(Call, "run_id = ?", [run_id])
     answers: list[Answer] = work.store.read(Answer, "run_id = ?", [run_id])
@@ -102,9 +100,7 @@ def _stages(
     ]
 
 
-def _stage(
-    name: str, spent: Mapping[str, float], made: Sequence[Any], reused: int
-) -> StageCost:
+def _stage(name: str, spent: Mapping[str, float], made: Sequence[Any], reused: int) -> StageCost:
     costs = [record.cost_usd for record in made]
     known = [cost for cost in costs if cost is not None]
     return StageCost(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -27,6 +27,8 @@ from warehouse.lock import exclusive
 from warehouse.records import Call, Failure, Run, make_id, now
 from warehouse.spool import Spool
 from warehouse.store import Store
+
+T = TypeVar("T")
 
 _PACKAGES = (
     "stillhouse", "torch", "transformers", "trl", "peft", "prefect", "openai", "duckdb",
@@ -93,9 +95,13 @@ class Work:
     persist_result=False,
     log_prints=False,
 )
-def shard(job: Callable[[], Any]) -> Any:
-    """Run one shard of a stage; only transient errors are retried."""
+def _shard(job: Callable[[], Any]) -> Any:
     return job()
+
+
+def shard(job: Callable[[], T]) -> T:
+    """Run one shard of a stage as a Prefect task; only transient errors are retried."""
+    return cast(T, _shard(job))
 
 
 @contextmanager

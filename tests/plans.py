@@ -42,7 +42,7 @@ def write_plan(folder: Path, teacher: str, prompts: int = 24, held_out: int = 12
     plan.write_text(
         f"""
 name = "small"
-warehouse = "{folder / 'w.duckdb'}"
+warehouse = "{folder / "w.duckdb"}"
 {teacher}
 [datagen]
 sampling = {{ max_tokens = 16 }}

@@ -134,7 +134,9 @@ def test_planted_markup_stays_text():
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     policy = [a["content"] for t, a in seen if t == "meta" and "http-equiv" in a]
     assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
-    assert "http://" not in html and "https://" not in html and "url(" not in html
+    assert "http://" not in html
+    assert "https://" not in html
+    assert "url(" not in html
 
 
 def test_sections_stand_in_order_and_tables_and_charts_are_labelled():
@@ -147,7 +149,8 @@ def test_sections_stand_in_order_and_tables_and_charts_are_labelled():
     seen = parsed(html)
     assert all("scope" in attrs for tag, attrs in seen if tag == "th")
     charts = [attrs for tag, attrs in seen if tag == "svg"]
-    assert len(charts) == 3 and all(chart["role"] == "img" for chart in charts)
+    assert len(charts) == 3
+    assert all(chart["role"] == "img" for chart in charts)
     ids = [attrs["id"] for _, attrs in seen if "id" in attrs]
     assert len(ids) == len(set(ids))
     assert all(ref in ids for c in charts for ref in c["aria-labelledby"].split())
@@ -156,13 +159,16 @@ def test_sections_stand_in_order_and_tables_and_charts_are_labelled():
 def test_markdown_cells_hold_hostile_replies():
     text = render_markdown(example_report())
     outside = text.split("```toml")[0]
-    assert "<script" not in outside and "<img" not in outside
+    assert "<script" not in outside
+    assert "<img" not in outside
     assert not re.search(r"(?<!\\)\](?:\(|\[)", outside)
     rows = [line for line in outside.splitlines() if "alert(1)" in line]
-    assert rows and all(len(re.findall(r"(?<!\\)\|", row)) == 6 for row in rows)
+    assert rows
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 6 for row in rows)
     assert as_cell("a|b\nc") == r"a\|b<br>c"
     assert as_cell("  ") == "(empty)"
-    assert as_cell("1. x") == "&#49;. x" and as_cell("- x") == "&#45; x"
+    assert as_cell("1. x") == "&#49;. x"
+    assert as_cell("- x") == "&#45; x"
 
 
 def test_every_markdown_table_has_equal_rows():
@@ -179,7 +185,8 @@ def test_every_markdown_table_has_equal_rows():
 def test_an_empty_run_still_reports():
     html, text = render_html(empty_report()), render_markdown(empty_report())
     parsed(html)
-    assert "No benchmark was run" in html and "No benchmark was run" in text
+    assert "No benchmark was run" in html
+    assert "No benchmark was run" in text
     assert "No loss was recorded" in html
 
 
@@ -231,7 +238,9 @@ def test_loss_curve_thins_out_keeps_ends_and_counts_what_is_not_finite():
     losses = [{"step": float(i), "loss": 2.0 - i / 1000} for i in range(1001)]
     losses[500]["loss"] = float("nan")
     curve = loss_curve(losses)
-    assert len(curve.points) <= 401 and curve.lost == 1
-    assert curve.points[0] == (0.0, 1.0) and curve.points[-1] == (1.0, 0.5)
+    assert len(curve.points) <= 401
+    assert curve.lost == 1
+    assert curve.points[0] == (0.0, 1.0)
+    assert curve.points[-1] == (1.0, 0.5)
     assert loss_curve([{"step": 1.0, "loss": float("nan")}]) is None
     assert loss_curve([{"step": 3.0, "loss": 0.0}]).points == [(0.0, 0.0)]

@@ -47,5 +47,5 @@ def test_fitting_teaches_the_completion(tmp_path):
 
 def test_samples_that_are_not_ok_are_refused(tmp_path):
     bad = replace(sample(2), status="truncated")
-    with pytest.raises(StageError, match="1 of 2 samples are not ok.*'truncated'"):
+    with pytest.raises(StageError, match=r"1 of 2 samples are not ok.*'truncated'"):
         Sequence().fit("nowhere", Lora(), [sample(1), bad], SftConfig(), tmp_path / "s")

@@ -11,7 +11,22 @@ import pytest
 
 from tests.plans import rows, write_rows
 
-VERBS = "init check run generate curate fit judge report runs show sql list assets serve".split()
+VERBS = [
+    "init",
+    "check",
+    "run",
+    "generate",
+    "curate",
+    "fit",
+    "judge",
+    "report",
+    "runs",
+    "show",
+    "sql",
+    "list",
+    "assets",
+    "serve",
+]
 PLAN = """
 name = "cli"
 warehouse = "w.duckdb"
@@ -95,7 +110,9 @@ def test_generate_alone_needs_only_four_keys_and_prints_json_alone(folder):
     result = json.loads(done.stdout)
     assert (result["calls_made"], result["samples"]) == (5, 5)
     rows_ = json.loads(
-        distill(folder, "sql", "SELECT count(*) AS n FROM calls", "--warehouse", "plan.toml", "--json").stdout
+        distill(
+            folder, "sql", "SELECT count(*) AS n FROM calls", "--warehouse", "plan.toml", "--json"
+        ).stdout
     )
     assert rows_ == [{"n": 5}]
     listed = json.loads(distill(folder, "runs", "--warehouse", "w.duckdb", "--json").stdout)

@@ -77,7 +77,9 @@ def test_the_report_agrees_with_the_warehouse(world):
         "SELECT contestant, avg(value) AS mean FROM grades WHERE metric = 'exact_match' "
         "AND contestant <> 'student' GROUP BY contestant"
     )
-    means = {row["contestant"]: row["mean"] for row in Store(folder / "w.duckdb").query(sql).to_dicts()}
+    means = {
+        row["contestant"]: row["mean"] for row in Store(folder / "w.duckdb").query(sql).to_dicts()
+    }
     for name, mean in means.items():
         assert result["contestants"][name]["exact_match"] == pytest.approx(mean)
     assert report["run_id"] == result["run_id"]
@@ -93,9 +95,7 @@ def test_a_held_out_item_among_the_prompts_is_never_kept(world, tmp_path):
     from flows.curate import curate
 
     result = curate(str(plan), overrides)
-    choices = Store(folder / "w.duckdb").read(
-        Choice, "selection_id = ?", [result["selection_id"]]
-    )
+    choices = Store(folder / "w.duckdb").read(Choice, "selection_id = ?", [result["selection_id"]])
     dropped = [choice for choice in choices if choice.reason.startswith("held_out")]
     assert len(dropped) == 3
     assert not any(choice.kept for choice in dropped)

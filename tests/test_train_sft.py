@@ -107,7 +107,7 @@ def test_a_trainer_that_sees_other_rows_than_the_audit_is_caught(base, tmp_path,
 
 def test_a_loss_that_is_not_finite_is_an_error(base, tmp_path):
     wild = SftConfig(epochs=3, batch_size=4, learning_rate=1e38, max_grad_norm=1e30, max_length=128)
-    with pytest.raises(StageError, match="training diverged.*lower train.learning_rate"):
+    with pytest.raises(StageError, match=r"training diverged.*lower train.learning_rate"):
         fit(base, Lora(alpha=10**30), ROWS, wild, tmp_path / "s")
     assert list(tmp_path.iterdir()) == []
 

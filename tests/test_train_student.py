@@ -67,7 +67,8 @@ def test_an_answer_stops_at_any_end_token_and_shows_no_special_token(tiny):
     stopping = Reader(str(tiny))
     (free,) = stopping.answer(QUESTIONS[:1], 6)
     ids = stopping.tokenizer(free.text, add_special_tokens=False)["input_ids"]
-    assert free.text and ids
+    assert free.text
+    assert ids
     with_end = stopping.model.generate
     end = stopping.tokenizer.eos_token_id
 
@@ -79,7 +80,8 @@ def test_an_answer_stops_at_any_end_token_and_shows_no_special_token(tiny):
     stopping.model.generate = ends_early
     (said,) = stopping.answer(QUESTIONS[:1], 6)
     assert (said.finish_reason, said.completion_tokens) == ("stop", 3)
-    assert "<|" not in said.text and free.text.startswith(said.text)
+    assert "<|" not in said.text
+    assert free.text.startswith(said.text)
 
 
 def test_a_prompt_beyond_the_context_is_named_before_anything_is_asked(reader):

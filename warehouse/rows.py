@@ -76,7 +76,9 @@ def read_rows(
         AssetError: the asset can not be had.
     """
     if source in assets.names("data"):
-        rows: Iterator[Row] = (_row(raw, f"{source}:{n}") for n, raw in enumerate(assets.rows(source)))
+        rows: Iterator[Row] = (
+            _row(raw, f"{source}:{n}") for n, raw in enumerate(assets.rows(source))
+        )
     else:
         rows = _file_rows(_find(source, folder))
     for row in rows:
@@ -121,10 +123,14 @@ def _raw_rows(path: Path) -> Iterator[tuple[str, Any]]:
         import polars as pl
 
         try:
-            table = pl.read_csv(path, infer_schema=False) if kind == ".csv" else pl.read_parquet(path)
+            table = (
+                pl.read_csv(path, infer_schema=False) if kind == ".csv" else pl.read_parquet(path)
+            )
         except (pl.exceptions.PolarsError, OSError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{path.name} can not be read as {kind[1:].upper()}: {reason}") from None
+            raise DataError(
+                f"{path.name} can not be read as {kind[1:].upper()}: {reason}"
+            ) from None
         offset = 2 if kind == ".csv" else 1
         for number, raw in enumerate(table.iter_rows(named=True), start=offset):
             yield f"{path.name} row {number}", raw
@@ -139,12 +145,15 @@ def _row(raw: Any, where: str) -> Row:
     if isinstance(prompt, str) and prompt.strip() and messages is None:
         messages = [{"role": "user", "content": prompt}]
     elif isinstance(messages, list) and messages and prompt is None:
-        if not all(
-            isinstance(m, dict)
-            and m.get("role") in ("system", "user", "assistant")
-            and isinstance(m.get("content"), str)
-            for m in messages
-        ) or messages[-1]["role"] != "user":
+        if (
+            not all(
+                isinstance(m, dict)
+                and m.get("role") in ("system", "user", "assistant")
+                and isinstance(m.get("content"), str)
+                for m in messages
+            )
+            or messages[-1]["role"] != "user"
+        ):
             raise DataError(
                 f"{where}: 'messages' is a list of {{role, content}} with roles system, user, "
                 "assistant, and ends with a user message"

@@ -6,7 +6,6 @@ import dataclasses
 import types
 import typing
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from warehouse.records import RECORDS, Record
@@ -31,7 +30,6 @@ class Column:
     is_json: bool
 
 
-@cache
 def columns(record: type[Record]) -> tuple[Column, ...]:
     """The columns of a record's table, in the order of its fields."""
     hints = typing.get_type_hints(record)

@@ -212,7 +212,9 @@ def _insert(db: duckdb.DuckDBPyConnection, kind: type[Record], records: Sequence
     if kind.KEY:
         same = " AND ".join(f"fresh.{key} = t.{key}" for key in kind.KEY)
         query += f" ANTI JOIN {kind.TABLE} t ON {same}"
-        query = query.replace(f"SELECT {names}", f"SELECT {', '.join('fresh.' + c.name for c in cols)}")
+        query = query.replace(
+            f"SELECT {names}", f"SELECT {', '.join('fresh.' + c.name for c in cols)}"
+        )
     done = db.execute(query).fetchone()
     db.unregister("fresh")
     return int(done[0]) if done else 0

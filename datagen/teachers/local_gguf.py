@@ -40,10 +40,6 @@ class LocalGguf:
             raise ValueError("slots, context, timeout_s and start_timeout_s are above 0")
 
     @cached_property
-    def _served(self) -> list[_Served]:
-        return []
-
-    @cached_property
     def identity(self) -> str:
         """Hash of the model's file: the same weights are the same teacher, wherever they lie."""
         if self._is_asset:

@@ -95,7 +95,9 @@ class OpenaiChat:
             TeacherUnusable: no key, nobody there, or the key is refused.
         """
         key = self._key()
-        listing = urllib.request.Request(f"{self.base_url.rstrip('/')}/models", headers=self.headers)
+        listing = urllib.request.Request(
+            f"{self.base_url.rstrip('/')}/models", headers=self.headers
+        )
         if not listing.has_header("Authorization"):
             listing.add_unredirected_header("Authorization", f"Bearer {key}")
         try:
@@ -161,10 +163,16 @@ class OpenaiChat:
                 await replies.put(reply)
 
     async def _ask_again(self, client: Any, state: _Round, request: Request) -> Reply:
-        from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-        from tenacity import wait_exponential_jitter
+        from tenacity import (
+            AsyncRetrying,
+            RetryCallState,
+            retry_if_exception_type,
+            wait_exponential_jitter,
+        )
 
-        grow = wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S)
+        grow = wait_exponential_jitter(
+            initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S
+        )
 
         def wait(tried: RetryCallState) -> float:
             return max(grow(tried), _fault(tried).retry_after_s or 0.0)
@@ -177,7 +185,11 @@ class OpenaiChat:
             return tries >= self.max_tries or too_long or state.unusable is not None
 
         again = AsyncRetrying(
-            retry=retry_if_exception_type(TransientError), wait=wait, stop=stop, reraise=True
+            retry=retry_if_exception_type(TransientError),
+            wait=wait,
+            stop=stop,
+            sleep=_sleep,
+            reraise=True,
         )
         try:
             return await again(partial(self._ask, client, state, request))
@@ -269,7 +281,9 @@ class OpenaiChat:
         if status in UNUSABLE:
             return self._unusable(status, said)
         if status >= 500 or status in RETRIED:
-            return TransientError(f"{self.model}: HTTP {status}: {said}", _retry_after(response.headers))
+            return TransientError(
+                f"{self.model}: HTTP {status}: {said}", _retry_after(response.headers)
+            )
         return PromptRejected(f"{self.model}: HTTP {status}: {said}")
 
     def _unusable(self, status: int, said: str = "") -> TeacherUnusable:
@@ -336,6 +350,10 @@ class OpenaiChat:
 async def _when_done(workers: asyncio.Future[Any], replies: asyncio.Queue[Reply | None]) -> None:
     await asyncio.wait([workers])
     await replies.put(None)
+
+
+async def _sleep(seconds: float) -> None:
+    await asyncio.sleep(seconds)
 
 
 def _fault(tried: Any) -> TransientError:

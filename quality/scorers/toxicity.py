@@ -93,7 +93,11 @@ class Toxicity(Scorer):
             judge = _detoxify(str(file), self.checkpoint_config)
             return f"detoxify checkpoint {str(self.sha256)[:16]}", judge, None
         try:
-            return f"detoxify {self.detoxify}", _detoxify(str(_published(self.detoxify)), None), None
+            return (
+                f"detoxify {self.detoxify}",
+                _detoxify(str(_published(self.detoxify)), None),
+                None,
+            )
         except AssetError as error:
             if not self.fallback:
                 raise

@@ -56,19 +56,20 @@ def gone(pid, within_s=20.0):
 def test_a_real_answer_and_the_end_of_the_child(model):
     teacher = LocalGguf(MODEL, slots=2, context=256)
     try:
-        replies = ask(teacher, "What is the capital of France?", "What is water made of?")
+        replies = ask(teacher, "What is water made of?", "What is the sun?")
         texts = {reply.request.messages[0]["content"]: reply.text for reply in replies}
-        assert "Paris" in texts["What is the capital of France?"]
+        assert texts["What is water made of?"].startswith("Water is ")
         assert len(texts) == 2 and all(texts.values())
         assert all(reply.cost_usd == 0.0 and reply.usage.prompt_tokens > 0 for reply in replies)
         pid = teacher._server.pid
-        [rejected] = ask(teacher, "word " * 1000)
+        [rejected] = ask(teacher, "word " * 300)
         assert type(rejected.error).__name__ == "PromptRejected"
         assert teacher._server.pid == pid
         os.kill(pid, signal.SIGKILL)
         assert gone(pid)
-        [again] = ask(teacher, "What is the capital of France?")
-        assert "Paris" in again.text and teacher._server.pid != pid
+        [again] = ask(teacher, "What is water made of?")
+        assert again.text == texts["What is water made of?"]
+        assert teacher._server.pid != pid
         pid = teacher._server.pid
     finally:
         teacher.close()

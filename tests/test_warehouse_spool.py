@@ -1,0 +1,85 @@
+"""The spool: durable at once, replayed after a kill, torn lines dropped."""
+
+import os
+import signal
+import subprocess
+import sys
+
+from tests.test_warehouse_store import call
+from warehouse.records import Call
+from warehouse.spool import Spool
+from warehouse.store import Store
+
+
+def test_append_drain_append_drain(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    with Spool(store.path) as spool:
+        spool.append(call("a"))
+        assert [one.call_id for one in spool.pending()] == ["a"]
+        assert spool.drain(store) == 1
+        assert spool.pending() == []
+        spool.append(call("b"))
+        assert spool.drain(store) == 1
+    assert {one.call_id for one in store.read(Call)} == {"a", "b"}
+
+
+def test_draining_what_was_inserted_before_duplicates_nothing(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    with Spool(store.path) as spool:
+        spool.append(call("a"))
+        store.insert([call("a")])  # a crash between insert and truncate looks like this
+        assert spool.drain(store) == 0
+    assert len(store.read(Call)) == 1
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from tests.test_warehouse_store import call
+from warehouse.spool import Spool
+spool = Spool(Path(sys.argv[1]))
+for n in range(100_000):
+    spool.append(call(str(n)))
+    print(n, flush=True)
+"""
+
+
+def test_sigkill_loses_nothing_that_was_appended(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(store.path)], stdout=subprocess.PIPE, text=True
+    )
+    told = [int(process.stdout.readline()) for _ in range(200)]
+    os.kill(process.pid, signal.SIGKILL)
+    told += [int(line) for line in process.stdout.read().split("\n")[:-1] if line]
+    process.wait()
+    process.stdout.close()
+    with Spool(store.path) as spool:
+        spool.drain(store)
+    kept = [int(one.call_id) for one in store.read(Call)]
+    assert len(kept) == len(set(kept))
+    assert set(told) <= set(kept)
+    assert not list(spool.folder.glob("*.jsonl"))
+
+
+def test_a_torn_last_line_is_dropped_and_a_bad_one_is_set_aside(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    with Spool(store.path) as spool:
+        spool.append(call("a"))
+        (file,) = spool.folder.glob("*.jsonl")
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"not json\n" + whole.replace(b'"a"', b'"b"') + whole[:40])
+    with Spool(store.path) as spool:
+        assert spool.drain(store) == 2
+    assert {one.call_id for one in store.read(Call)} == {"a", "b"}
+    (aside,) = spool.folder.glob("*.bad")
+    assert aside.read_bytes() == b"not json\n"
+
+
+def test_the_spool_of_a_living_process_is_left_alone(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    with Spool(store.path) as other:
+        other.append(call("a"))
+        with Spool(store.path) as spool:
+            assert spool.drain(store) == 0
+        assert other.drain(store) == 1

@@ -1,0 +1,133 @@
+"""The store: inserting twice equals inserting once, paid calls, read-only SQL."""
+
+from dataclasses import replace
+
+import pytest
+
+from warehouse.errors import WarehouseError
+from warehouse.records import Call, Failure, Run, Score
+from warehouse.store import Store
+
+
+def call(call_id="c", max_tokens=32, reason="stop", tokens=5):
+    return Call(
+        call_id,
+        max_tokens,
+        "t",
+        {"temperature": 0.0},
+        "hi\nß",
+        reason,
+        1,
+        tokens,
+        0.1,
+        None,
+        {"x": [1]},
+        "r",
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "deep" / "w.duckdb")
+
+
+def test_what_is_inserted_is_read_back_the_same(store):
+    records = [call(), call("d", reason="length")]
+    assert store.insert(records) == 2
+    assert store.read(Call) == records
+
+
+def test_inserting_twice_equals_inserting_once(store):
+    assert store.insert([call(), call()]) == 1
+    assert store.insert([call(), call("d")]) == 1
+    assert len(store.read(Call)) == 2
+
+
+def test_failures_are_only_appended(store):
+    failure = Failure("r", "generate", "c", "boom", False)
+    store.insert([failure, failure])
+    assert len(store.read(Failure)) == 2
+
+
+def test_a_score_may_be_null_with_a_reason(store):
+    score = Score("s", "x", "grounded", "1", "rule", {}, None, "no passage")
+    store.insert([score])
+    assert store.read(Score) == [score]
+
+
+@pytest.mark.parametrize(
+    ("kept", "wanted", "usable"),
+    [
+        (call(tokens=5), 5, True),
+        (call(tokens=5), 4, False),
+        (call(tokens=5), 900, True),
+        (call(reason="length", tokens=32), 32, True),
+        (call(reason="length", tokens=32), 16, True),
+        (call(reason="length", tokens=32), 33, False),
+    ],
+)
+def test_which_calls_serve_which_limit(store, kept, wanted, usable):
+    store.insert([kept])
+    assert bool(store.paid([("c", wanted)])) == usable
+
+
+def test_a_whole_reply_is_preferred_to_a_cut_one_and_both_costs_stay(store):
+    store.insert([call(reason="length", tokens=32), call(max_tokens=64, tokens=40)])
+    assert store.paid([("c", 64)])["c"].finish_reason == "stop"
+    assert len(store.read(Call)) == 2
+
+
+def test_a_run_moves_on(store):
+    run = Run("r", "p", "h", {}, "running", None, {})
+    store.put_run(run)
+    store.put_run(replace(run, state="completed"))
+    assert [one.state for one in store.read(Run)] == ["completed"]
+
+
+def test_by_ids_finds_only_those(store):
+    store.insert([call(str(n)) for n in range(20)])
+    assert {one.call_id for one in store.by_ids(Call, "call_id", ["3", "7", "none"])} == {"3", "7"}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM calls",
+        "SELEC 1",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "COPY calls TO 'x.csv'",
+        "ATTACH 'other.duckdb'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+    ],
+)
+def test_sql_of_a_user_only_reads_the_warehouse(store, sql):
+    store.insert([call()])
+    with pytest.raises(WarehouseError) as caught:
+        store.query(sql)
+    assert "\n" not in str(caught.value)
+    assert len(store.read(Call)) == 1
+
+
+def test_no_warehouse_yet(store):
+    assert store.read(Call) == []
+    assert store.paid([("c", 1)]) == {}
+    with pytest.raises(WarehouseError, match="distill run"):
+        store.query("SELECT 1")
+
+
+def test_what_is_no_warehouse_is_left_alone(tmp_path):
+    file = tmp_path / "w.duckdb"
+    file.write_bytes(b"a letter to my aunt" * 1000)
+    with pytest.raises(WarehouseError):
+        Store(file).insert([call()])
+    assert file.read_bytes().startswith(b"a letter")
+
+
+def test_the_views_answer(store):
+    from warehouse.views import VIEWS
+
+    store.insert([call()])
+    for name in VIEWS:
+        assert store.query(f"SELECT * FROM {name}") is not None
+    assert store.query("SELECT calls, calls_without_price FROM ledger").rows() == [(1, 1)]

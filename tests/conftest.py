@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+import tempfile
 from typing import Any
 
 import pytest
+
+# One Prefect database for the whole session, also for the commands that tests start: a new
+# one takes twenty seconds to make.
+_PREFECT = tempfile.TemporaryDirectory(prefix="stillhouse-prefect-")
+os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = (
+    f"sqlite+aiosqlite:///{_PREFECT.name}/prefect.db"
+)
 
 
 def _is_local(address: Any) -> bool:

@@ -129,6 +129,31 @@ class Plan(_Section):
         """Hash of the plan with all defaults filled in."""
         return make_id("plan", self.as_json())
 
+    def require(self, verb: str) -> None:
+        """See that the plan has what a verb needs, before anything is started or spent.
+
+        Raises:
+            PlanError: a section is missing; the message says what to add.
+        """
+        if verb in ("run", "fit", "judge") and self.train is None:
+            raise PlanError(
+                f"plan '{self.name}' has no [train] section; give it at least base = '...' "
+                "(asset, folder or hub id), or use `distill generate`"
+            )
+        if verb in ("run", "judge") and not self.evaluate.benchmarks:
+            raise PlanError(
+                f"plan '{self.name}' names no benchmark, so nothing could be shown in the end; "
+                "add [evaluate] benchmarks, for example [{use = 'sciq'}] or "
+                "[{use = 'custom', path = 'held_out.jsonl'}], or run the stages one by one"
+            )
+
+    @property
+    def training(self) -> TrainSection:
+        """`[train]`, of a plan that has one."""
+        if self.train is None:
+            raise PlanError(f"plan '{self.name}' has no [train] section")
+        return self.train
+
     def as_json(self) -> dict[str, Any]:
         """The plan with all defaults filled in, as JSON-able values."""
         plain: dict[str, Any] = self.model_dump(mode="json")

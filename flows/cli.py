@@ -58,12 +58,24 @@ def _print_json(value: Any) -> None:
 
 
 def _staged(
-    flow_name: str, plan: Path, overrides: Sequence[str] | None, as_json: bool, verbose: bool
+    verb: str,
+    flow_name: str,
+    plan: Path,
+    overrides: Sequence[str] | None,
+    as_json: bool,
+    verbose: bool,
 ) -> dict[str, Any]:
-    """Check the plan, prepare Prefect for it, run one flow."""
+    """Check all that can be checked at once, prepare Prefect, run one flow."""
     from distill.plan import load_plan
+    from warehouse.records import Run
+    from warehouse.store import Store
 
     loaded = load_plan(plan, overrides or ())
+    loaded.require(verb)
+    Store(Path(loaded.warehouse).resolve()).read(Run, "false")
+    for recipe in loaded.datagen.recipe:
+        for _ in recipe.ask_all(loaded.folder):
+            pass  # a malformed row is told now, and not after Prefect has started
     if verbose:
         os.environ.update(PREFECT_LOGGING_LEVEL="INFO")
     from flows import engines
@@ -167,7 +179,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
 @app.command()
 def run(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
     """Run the whole plan: generate, curate, fit, judge, report."""
-    _staged("flows.end_to_end:end_to_end", plan, set_, json_, verbose)
+    _staged("run", "flows.end_to_end:end_to_end", plan, set_, json_, verbose)
 
 
 @app.command()
@@ -175,25 +187,25 @@ def generate(
     plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
 ) -> None:
     """Ask the teacher what is not answered yet."""
-    _staged("flows.generate:generate", plan, set_, json_, verbose)
+    _staged("generate", "flows.generate:generate", plan, set_, json_, verbose)
 
 
 @app.command()
 def curate(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
     """Score the samples on hand and choose which to keep."""
-    _staged("flows.curate:curate", plan, set_, json_, verbose)
+    _staged("curate", "flows.curate:curate", plan, set_, json_, verbose)
 
 
 @app.command()
 def fit(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
     """Fit the student to the kept samples on hand."""
-    _staged("flows.fit:fit", plan, set_, json_, verbose)
+    _staged("fit", "flows.fit:fit", plan, set_, json_, verbose)
 
 
 @app.command()
 def judge(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
     """Let the contestants answer the held-out items and compare them."""
-    _staged("flows.judge:judge", plan, set_, json_, verbose)
+    _staged("judge", "flows.judge:judge", plan, set_, json_, verbose)
 
 
 @app.command()

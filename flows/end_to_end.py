@@ -8,12 +8,11 @@ from typing import Any
 from prefect import flow
 
 from flows.curate import curate_stage
-from flows.fit import fit_stage, train_section
+from flows.fit import fit_stage
 from flows.generate import generate_stage
 from flows.judge import judge_stage, metrics_of
 from flows.report import write_report
 from flows.tasks import at_work
-from warehouse.errors import StageError
 
 
 @flow(name="stillhouse", validate_parameters=False)
@@ -25,12 +24,6 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         student_path, report_path, and per contestant its metrics and n.
     """
     with at_work(plan_path, overrides, "run") as work:
-        train_section(work)  # a plan that can not be finished is refused before it costs
-        if not work.plan.evaluate.benchmarks:
-            raise StageError(
-                f"{plan_path} names no benchmark, so nothing could be shown in the end; "
-                "add [evaluate] benchmarks, or run the stages one by one"
-            )
         samples = generate_stage(work)
         choices = curate_stage(work, samples)
         student = fit_stage(work, samples, choices)

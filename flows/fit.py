@@ -15,7 +15,7 @@ from flows.generate import samples_on_hand
 from flows.progress import bar, say
 from flows.tasks import Work, at_work, shard
 from warehouse.catalog import name_of, table_of
-from warehouse.errors import PlanError, StageError
+from warehouse.errors import StageError
 from warehouse.records import Choice, Sample, Student, make_id
 
 
@@ -35,20 +35,6 @@ def fit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         }
 
 
-def train_section(work: Work) -> TrainSection:
-    """The plan's `[train]`.
-
-    Raises:
-        PlanError: it has none.
-    """
-    if work.plan.train is None:
-        raise PlanError(
-            f"{work.plan_path} has no [train] section; give it at least base = '...' "
-            "(asset, folder or hub id), or use `distill generate`"
-        )
-    return work.plan.train
-
-
 def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
     """Hash of base weights, tuner, objective, kept samples, trainer options and seed."""
     from train.student import base_fingerprint
@@ -65,7 +51,7 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
 
 def fit_stage(work: Work, samples: Sequence[Sample], choices: Sequence[Choice]) -> Student:
     """Fit a student, or find the one that was fitted to the same things before."""
-    section = train_section(work)
+    section = work.plan.training
     with work.stage("fit"):
         keep = {choice.sample_id for choice in choices if choice.kept}
         kept = sorted((s for s in samples if s.sample_id in keep), key=lambda s: s.sample_id)

@@ -11,7 +11,7 @@ from prefect import flow
 from distill.compare import Comparison, ItemText, compare
 from distill.contestants import Contest, Contestant, LocalContestant, TeacherContestant
 from flows.curate import curate_stage
-from flows.fit import student_id_of, train_section
+from flows.fit import student_id_of
 from flows.generate import samples_on_hand
 from flows.progress import bar, say
 from flows.tasks import Work, at_work, shard
@@ -48,7 +48,7 @@ def student_on_hand(work: Work) -> Student | None:
     samples = samples_on_hand(work)
     keep = {choice.sample_id for choice in curate_stage(work, samples) if choice.kept}
     kept = [sample for sample in samples if sample.sample_id in keep]
-    student_id = student_id_of(train_section(work), kept)
+    student_id = student_id_of(work.plan.training, kept)
     for student in work.store.by_ids(Student, "student_id", [student_id]):
         if Path(student.path).is_dir():
             return student
@@ -59,13 +59,8 @@ def judge_stage(work: Work, student: Student | None) -> list[Comparison]:
     """Ask, grade and compare, benchmark by benchmark.
 
     Raises:
-        StageError: the plan names no benchmark, or one without items.
+        StageError: a benchmark has no items.
     """
-    if not work.plan.evaluate.benchmarks:
-        raise StageError(
-            f"{work.plan_path} names no benchmark; add [evaluate] benchmarks, "
-            "for example [{use = 'sciq'}] or [{use = 'custom', path = 'held_out.jsonl'}]"
-        )
     with work.stage("judge"):
         return [_judge(work, b, student) for b in work.plan.evaluate.benchmarks]
 
@@ -114,7 +109,7 @@ def _contestants(
             LocalContestant(
                 contest,
                 name,
-                tuned.base if tuned else train_section(work).base,
+                tuned.base if tuned else work.plan.training.base,
                 settings.max_new_tokens,
                 settings.batch_size,
                 Path(tuned.path) if tuned else None,

@@ -115,6 +115,7 @@ def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Wor
         Stopped: interrupted; says how to resume.
     """
     plan = load_plan(plan_path, overrides)
+    plan.require(verb)
     store = Store(Path(plan.warehouse).resolve())
     resume = " ".join(["distill", verb, plan_path, *(f"--set {text}" for text in overrides)])
     with exclusive(store.path, say), _sigterm_interrupts():

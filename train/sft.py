@@ -138,6 +138,34 @@ def _trainer(
     from transformers import PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]
 
+    class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
+        """On a CPU, TRL's loss projects every position through the output layer, prompts too;
+        half of the time of a small model with a large vocabulary goes there. The same loss
+        needs only the positions from the first supervised one on."""
+
+        def compute_loss(
+            self,
+            model: Any,
+            inputs: Any,
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,
+        ) -> Any:
+            labels = inputs["labels"]
+            supervised = (labels != -100).any(dim=0).nonzero()
+            if labels.device.type != "cpu" or return_outputs or not len(supervised):
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            keep = labels.shape[1] - max(int(supervised[0]), 1) + 1
+            asked = {name: value for name, value in inputs.items() if name != "labels"}
+            logits = model(**asked, use_cache=False, logits_to_keep=keep).logits
+            wanted = labels[:, 1 - keep :]
+            count = (wanted != -100).sum() if num_items_in_batch is None else num_items_in_batch
+            return (
+                torch.nn.functional.cross_entropy(
+                    logits[:, :-1].float().flatten(0, 1), wanted.flatten(), reduction="sum"
+                )
+                / count
+            )
+
     class Advance(TrainerCallback):
         """One `advance` per optimiser step."""
 
@@ -160,6 +188,7 @@ def _trainer(
         "seed": config.seed,
         "completion_only_loss": True,
         "packing": False,
+        "train_sampling_strategy": "group_by_length",
         "bf16": gpu and torch.cuda.is_bf16_supported(),
         "dataloader_pin_memory": gpu,
         "logging_steps": 1,
@@ -168,7 +197,7 @@ def _trainer(
         "report_to": "none",
         "disable_tqdm": True,
     }
-    trainer = SFTTrainer(
+    trainer = CompletionTrainer(
         model=model,
         args=SFTConfig(**{**settings, **tuner.trainer_settings()}),
         train_dataset=Dataset.from_list([dict(row) for row in rows]),

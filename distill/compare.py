@@ -134,14 +134,16 @@ def compare(
     items: Sequence[ItemText],
     headline: str = "exact_match",
     seed: int = 0,
+    contestants: Sequence[str] = (),
 ) -> Comparison:
     """Compare contestants by their answers to `items`; answers to other items do not count.
 
     The order of `answers` and `items` does not change the result, nor does an answer
     that is given twice. Metrics are in 0..1, `headline` decides wins, losses and coverage.
+    `contestants` names who was asked, so that one who failed on every item is shown too.
     """
     texts = {item.item_id: item for item in sorted(items, key=lambda item: item.item_id)}
-    said: dict[str, dict[str, Answer]] = {}
+    said: dict[str, dict[str, Answer]] = {name: {} for name in contestants}
     for answer in sorted(answers, key=lambda a: (a.item_id, a.contestant, a.answer_id)):
         if answer.item_id in texts:
             said.setdefault(answer.contestant, {}).setdefault(answer.item_id, answer)

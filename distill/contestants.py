@@ -124,7 +124,8 @@ class TeacherContestant:
     def protocol(self) -> str:
         """What the teacher sees."""
         return (
-            f"teacher: {self.teacher.identity}, asked as recipe '{name_of(self.recipe)}' asks it "
+            f"teacher: {getattr(self.teacher, 'model', name_of(self.teacher))} "
+            f"({name_of(self.teacher)}), asked as recipe '{name_of(self.recipe)}' asks it "
             "(its instruction and worked examples, then passage and question), greedy"
         )
 

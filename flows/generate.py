@@ -42,7 +42,9 @@ def generate_stage(work: Work) -> list[Sample]:
         prompts = [prompt for _, several in by_recipe for prompt in several]
         work.store.insert(prompts)
         calls = _ask_what_is_open(work, prompts)
-        work.count("generate_calls", len({call.call_id for call in calls.values()}))
+        on_hand = {call.call_id: call.run_id for call in calls.values()}
+        work.count("generate_calls", len(on_hand))
+        work.count("generate_reused", sum(run != work.run.run_id for run in on_hand.values()))
         samples = _samples(by_recipe, calls)
         work.store.insert(samples)
         work.count("prompts", len(prompts))
@@ -116,9 +118,7 @@ def _ask_what_is_open(work: Work, prompts: Sequence[Prompt]) -> dict[str, Call]:
     paid = work.paid(requests)
     hopeless = work.refused_for_good()
     todo = [r for r in pending(requests, paid) if r.call_id not in hopeless]
-    reused = len({r.call_id for r in requests} & paid.keys())
-    work.count("calls_reused", reused)
-    work.count("generate_reused", reused)
+    work.count("calls_reused", len({r.call_id for r in requests} & paid.keys()))
     size = work.plan.datagen.shard
     with Spool(work.store.path) as spool, bar("asking the teacher", len(todo)) as advance:
         for start in range(0, len(todo), size):

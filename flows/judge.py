@@ -81,7 +81,8 @@ def _judge(work: Work, benchmark: Benchmark, student: Student | None) -> Compari
         ItemText(item.item_id, item.row.prompt, item.row.passage, item.row.reference)
         for item in items
     ]
-    return compare(name, answers, texts, headline=benchmark.metrics[0])
+    contestants = work.plan.evaluate.contestants
+    return compare(name, answers, texts, headline=benchmark.metrics[0], contestants=contestants)
 
 
 def _contestants(
@@ -143,6 +144,7 @@ def _answers(
         work.count("calls_made", made)
         work.count("calls_reused", len(items) - made - len(failures))
     found: list[Answer] = work.store.by_ids(Answer, "answer_id", list(ids))
+    work.count("answers_reused", sum(answer.run_id != work.run.run_id for answer in found))
     return found
 
 
@@ -152,7 +154,10 @@ def metrics_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:
         comparison.benchmark: {
             standing.contestant: {
                 "n": standing.graded,
-                **{metric: interval.value for metric, interval in standing.metrics.items()},
+                **{
+                    metric: standing.metrics[metric].value if metric in standing.metrics else None
+                    for metric in comparison.metrics
+                },
             }
             for standing in comparison.standings
         }

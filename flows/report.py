@@ -40,7 +40,6 @@ def gather(
     counts = work.counts
     kept = sum(choice.kept for choice in choices)
     reasons = Counter(choice.reason for choice in choices if not choice.kept)
-    reused = counts.get("calls_reused", 0)
     return Report(
         run_id=work.run.run_id,
         plan_name=work.plan.name,
@@ -67,7 +66,7 @@ def gather(
         ],
         drop_reasons=reasons.most_common(),
         losses=student.losses,
-        stages=_stages(work, student, reused),
+        stages=_stages(work, student),
         audit=student.audit,
         notes=_other_notes(work),
         protocol=_protocol(work),
@@ -84,7 +83,7 @@ def _other_notes(work: Work) -> list[str]:
     return list(dict.fromkeys(note for note in work.notes if note not in protocol))
 
 
-def _stages(work: Work, student: Student, reused: int) -> list[StageCost]:
+def _stages(work: Work, student: Student) -> list[StageCost]:
     run_id = work.run.run_id
     calls: list[Call] = work.store.read(Call, "run_id = ?", [run_id])
     answers: list[Answer] = work.store.read(Answer, "run_id = ?", [run_id])
@@ -96,7 +95,7 @@ def _stages(work: Work, student: Student, reused: int) -> list[StageCost]:
         _stage("generate", spent, asked, work.counts.get("generate_reused", 0)),
         _stage("curate", spent, [], 0),
         _stage("fit", spent, [], 0 if trained else 1),
-        _stage("judge", spent, answers, reused - work.counts.get("generate_reused", 0)),
+        _stage("judge", spent, answers, work.counts.get("answers_reused", 0)),
     ]
 
 

@@ -120,7 +120,9 @@ def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Wor
     resume = " ".join(["distill", verb, plan_path, *(f"--set {text}" for text in overrides)])
     with exclusive(store.path, say), _sigterm_interrupts():
         recover(store)
-        work = Work(plan, plan_path, tuple(overrides), store, _run_record(plan, store, verb))
+        run = _run_record(plan, store, verb)
+        spent = dict(run.summary.get("seconds", {}))  # by the same run, before it was cut off
+        work = Work(plan, plan_path, tuple(overrides), store, run, seconds=spent)
         store.put_run(work.run)
         state = "failed"
         try:

@@ -179,3 +179,16 @@ def test_order_repeats_and_foreign_items_change_nothing():
 def test_unknown_price_stays_unknown():
     given = [answer("student", 0, 1.0, cost_usd=None), answer("student", 1, 1.0, cost_usd=2.0)]
     assert compare("quiz", given, items(2)).standing("student").cost_usd is None
+
+
+def test_a_contestant_who_failed_on_every_item_is_shown():
+    from distill.report import Report, render_html, render_markdown
+
+    answers = [answer("base", n, 0.0) for n in range(4)]
+    found = compare("b", answers, items(4), contestants=["teacher", "base"])
+    assert found.standing("teacher").failed == 4
+    assert found.standing("teacher").metrics == {}
+    report = Report("r", "p", "h", "now", {}, {}, {}, [found], [], [], [], [], {}, [], [])
+    for text in (render_html(report), render_markdown(report)):
+        assert "teacher" in text
+        assert "nan" not in text.lower().replace("finance", "")

@@ -26,8 +26,10 @@ def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _words(text: str) -> set[str]:
-    """What stands in backticks, alone or in a list."""
-    return {word for code in re.findall(r"`([^`]+)`", text) for word in re.split(r"[\s,]+", code)}
+    """What stands in backticks within a line, alone or in a list."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    codes = re.findall(r"`([^`\n]+)`", prose)
+    return {word for code in codes for word in re.split(r"[\s,]+", code)}
 
 
 def test_contracts_are_kept() -> None:

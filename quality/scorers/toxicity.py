@@ -150,7 +150,9 @@ def _detoxify(checkpoint: str, config: str | None) -> Judge:
         values = []
         for start in starts:
             part = detector.tokenizer.decode(tokens[start : start + _WINDOW])
-            inputs = detector.tokenizer(part, return_tensors="pt", truncation=True)
+            inputs = detector.tokenizer(
+                part, return_tensors="pt", truncation=True, max_length=_WINDOW + 2
+            )
             with torch.no_grad():
                 logits = detector.model(**inputs.to(detector.model.device))[0]
             values.append(float(torch.sigmoid(logits)[0, column]))

@@ -59,7 +59,7 @@ def to_failure(reply: Reply, run_id: str, stage: str = "generate") -> Failure:
     return Failure(
         run_id=run_id,
         stage=stage,
-        subject=reply.request.call_id,
+        subject=reply.request.subject,
         error=f"{type(reply.error).__name__}: {reply.error}",
         permanent=not isinstance(reply.error, TransientError),
     )

@@ -43,6 +43,11 @@ class Request:
         drawn = {key: value for key, value in asdict(sampling).items() if key != "max_tokens"}
         return cls(make_id("call", identity, messages, drawn), messages, sampling)
 
+    @property
+    def subject(self) -> str:
+        """Names this request in a failure; with another `max_tokens` it may succeed."""
+        return f"{self.call_id}/{self.sampling.max_tokens}"
+
 
 @dataclass(frozen=True)
 class Usage:

@@ -7,7 +7,7 @@ what was answered once is never answered again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -113,6 +113,7 @@ class TeacherContestant:
     max_new_tokens: int
     paid: Callable[[Sequence[Request]], dict[str, Call]]
     keep: Callable[[Call], None]
+    hopeless: Collection[str] = ()
     name: str = "teacher"
 
     @property
@@ -137,7 +138,11 @@ class TeacherContestant:
         """Ask what is not paid for yet; every reply is kept before it is graded."""
         requests = {item.item_id: self._request(item) for item in items}
         calls = self.paid(list(requests.values()))
-        open_requests = [r for r in requests.values() if r.call_id not in calls]
+        open_requests = [
+            r
+            for r in requests.values()
+            if r.call_id not in calls and r.subject not in self.hopeless
+        ]
         advance(len(items) - len(open_requests))
         failures = asyncio.run(self._ask(open_requests, calls, advance)) if open_requests else {}
         for item in items:

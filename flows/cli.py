@@ -209,18 +209,25 @@ def judge(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbos
 
 
 @app.command()
-def report(run_id: Annotated[str, typer.Argument(help="A run id, or the start of one.")],
-           warehouse: Where = None) -> None:  # fmt: skip
-    """Say where a run's report lies."""
+def report(
+    run_id: Annotated[
+        str, typer.Argument(help="A run id, or the start of one; the newest report if left out.")
+    ] = "",
+    warehouse: Where = None,
+) -> None:
+    """Print the path of a run's report."""
     from warehouse.errors import StageError
 
-    found = _run(run_id, warehouse)
-    path = found.summary.get("report_path")
-    if not path or not Path(path).is_file():
-        raise StageError(
-            f"run {found.run_id} is {found.state} and has no report; run its plan again"
-        )
-    print(path)
+    candidates = [_run(run_id, warehouse)] if run_id else _runs(warehouse)
+    for found in candidates:
+        path = found.summary.get("report_path")
+        if path and Path(path).is_file():
+            print(path)
+            return
+    state = (
+        f"run {run_id} is {candidates[0].state}" if run_id else f"{len(candidates)} runs are here"
+    )
+    raise StageError(f"{state}, and there is no report; `distill run PLAN` writes one")
 
 
 @app.command()
@@ -229,10 +236,7 @@ def runs(warehouse: Where = None, json_: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from warehouse.records import Run
-
-    found = sorted(_store(warehouse).read(Run), key=lambda run: run.started_at, reverse=True)
-    rows = [_run_row(run) for run in found]
+    rows = [_run_row(run) for run in _runs(warehouse)]
     if json_:
         _print_json(rows)
         return
@@ -367,15 +371,20 @@ def _store(where: str | None) -> Any:
     return Store(path.resolve())
 
 
-def _run(run_id: str, where: str | None) -> Any:
-    from warehouse.errors import StageError
+def _runs(where: str | None) -> list[Any]:
+    """The runs of a warehouse, newest first."""
     from warehouse.records import Run
 
-    store = _store(where)
-    found = [run for run in store.read(Run) if run.run_id.startswith(run_id)]
+    return sorted(_store(where).read(Run), key=lambda run: run.started_at, reverse=True)
+
+
+def _run(run_id: str, where: str | None) -> Any:
+    from warehouse.errors import StageError
+
+    found = [run for run in _runs(where) if run.run_id.startswith(run_id)]
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs"
-        raise StageError(f"{what} '{run_id}' in {store.path}; `distill runs` lists them")
+        raise StageError(f"{what} '{run_id}' in {_store(where).path}; `distill runs` lists them")
     return found[0]
 
 

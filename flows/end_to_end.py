@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow
 
 from flows.curate import curate_stage
-from flows.fit import fit_stage
+from flows.fit import fit_stage, ready_base
 from flows.generate import generate_stage
 from flows.judge import judge_stage, metrics_of
 from flows.report import write_report
@@ -24,6 +24,7 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         student_path, report_path, and per contestant its metrics and n.
     """
     with at_work(plan_path, overrides, "run") as work:
+        ready_base(work)
         samples = generate_stage(work)
         choices = curate_stage(work, samples)
         student = fit_stage(work, samples, choices)

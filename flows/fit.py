@@ -35,6 +35,18 @@ def fit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         }
 
 
+def ready_base(work: Work) -> None:
+    """See that the base model can be had before the teacher is asked anything.
+
+    Raises:
+        AssetError: it can not; nothing was spent.
+    """
+    from train.student import resolve_base
+
+    with work.stage("fit"):
+        resolve_base(work.plan.training.base)
+
+
 def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
     """Hash of base weights, tuner, objective, kept samples, trainer options and seed."""
     from train.student import base_fingerprint
@@ -74,8 +86,8 @@ def _train(
 
     config = section.trainer_config()
     out = work.home / "students" / student_id
-    if out.exists():  # left by a run that was killed before its record was written
-        shutil.rmtree(out)
+    for left in out.parent.glob(f"{student_id}*"):  # by a run that was killed in training
+        shutil.rmtree(left)
     label = f"fitting {name_of(section.tuner)}"
     with bar(label, steps_of(len(kept), config)) as advance:
         fitted = section.objective.fit(section.base, section.tuner, kept, config, out, advance)

@@ -117,7 +117,7 @@ def _ask_what_is_open(work: Work, prompts: Sequence[Prompt]) -> dict[str, Call]:
     requests = list(of_prompt.values())
     paid = work.paid(requests)
     hopeless = work.refused_for_good()
-    todo = [r for r in pending(requests, paid) if r.call_id not in hopeless]
+    todo = [r for r in pending(requests, paid) if r.subject not in hopeless]
     work.count("calls_reused", len({r.call_id for r in requests} & paid.keys()))
     size = work.plan.datagen.shard
     with Spool(work.store.path) as spool, bar("asking the teacher", len(todo)) as advance:

@@ -102,6 +102,7 @@ def _contestants(
                     settings.max_new_tokens,
                     work.paid,
                     spool.append,
+                    work.refused_for_good(),
                 )
             )
             continue
@@ -142,7 +143,8 @@ def _answers(
     work.count("failures", len(failures))
     if contestant.name == "teacher":
         work.count("calls_made", made)
-        work.count("calls_reused", len(items) - made - len(failures))
+        answered = len(items) - len(todo)
+        work.count("calls_reused", answered + len(said) - made - len(failures))
     found: list[Answer] = work.store.by_ids(Answer, "answer_id", list(ids))
     work.count("answers_reused", sum(answer.run_id != work.run.run_id for answer in found))
     return found

@@ -79,7 +79,7 @@ class Work:
         return self.store.paid([(r.call_id, r.sampling.max_tokens) for r in requests])
 
     def refused_for_good(self) -> set[str]:
-        """Ids of calls that failed permanently before."""
+        """Subjects of requests that failed permanently before; asking again is pointless."""
         failures = self.store.read(Failure, "permanent")
         return {failure.subject for failure in failures}
 

@@ -68,7 +68,7 @@ def test_only_tries_used_up_may_be_asked_again():
     [request] = requests_for([prompt("a")], "t", SAMPLING)
     final = to_failure(Reply(request, error=PromptRejected("too long")), "r")
     passing = to_failure(Reply(request, error=TransientError("HTTP 503")), "r", stage="judge")
-    assert (final.permanent, final.stage, final.subject) == (True, "generate", request.call_id)
+    assert (final.permanent, final.stage, final.subject) == (True, "generate", request.subject)
     assert (passing.permanent, passing.stage) == (False, "judge")
     assert final.error == "PromptRejected: too long"
 

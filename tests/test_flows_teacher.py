@@ -117,7 +117,12 @@ def test_an_interrupt_exits_3_and_names_the_command_that_resumes(folder):
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"), [(Fault(401), "refuses"), (Fault(404), "no model"), (None, "no teacher")]
+    ("fault", "told"),
+    [
+        (Fault(401), "the key was refused"),
+        (Fault(404), "no such model or path"),
+        (None, "no teacher"),
+    ],
 )
 def test_a_teacher_that_can_not_be_used_is_one_line(folder, fault, told):
     with FakeOpenai(colour, fault_for=lambda messages: fault) as server:

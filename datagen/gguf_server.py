@@ -78,6 +78,14 @@ class GgufServer:
                 self._child = self._start()
             return self._child.url, self._child.key
 
+    def died(self, within_s: float = 2.0) -> bool:
+        """Whether the child has ended; one that was killed takes a moment to be gone."""
+        with self._lock:
+            try:
+                return self._child is None or self._child.process.wait(within_s) is not None
+            except subprocess.TimeoutExpired:
+                return False
+
     def stop(self) -> None:
         """End the child. Safe to call twice."""
         with self._lock:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.compare import Comparison, Interval, metric_name, p_text, points, verdict
+from distill.compare import Comparison, Interval
+from distill.verdict import metric_name, p_text, points, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 CURVE_POINTS = 400

@@ -67,12 +67,11 @@ def _staged(
 ) -> dict[str, Any]:
     """Check all that can be checked at once, prepare Prefect, run one flow."""
     from distill.plan import load_plan
-    from warehouse.records import Run
     from warehouse.store import Store
 
     loaded = load_plan(plan, overrides or ())
     loaded.require(verb)
-    Store(Path(loaded.warehouse).resolve()).read(Run, "false")
+    Store(Path(loaded.warehouse).resolve()).check()
     for recipe in loaded.datagen.recipe:
         for _ in recipe.ask_all(loaded.folder):
             pass  # a malformed row is told now, and not after Prefect has started

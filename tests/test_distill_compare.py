@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from distill.compare import ItemText, compare, verdict
+from distill.compare import ItemText, compare
+from distill.verdict import verdict
 from warehouse.records import Answer
 
 

@@ -1,11 +1,16 @@
 """The store: inserting twice equals inserting once, paid calls, read-only SQL."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from warehouse.errors import WarehouseError
 from warehouse.records import Call, Failure, Run, Score
+from warehouse.spool import Spool
 from warehouse.store import Store
 
 
@@ -131,3 +136,53 @@ def test_the_views_answer(store):
     for name in VIEWS:
         assert store.query(f"SELECT * FROM {name}") is not None
     assert store.query("SELECT calls, calls_without_price FROM ledger").rows() == [(1, 1)]
+
+
+def test_a_disk_with_too_little_room_is_told_before_anything_is_spent(store, monkeypatch):
+    store.check()
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=3_000_000))
+    with pytest.raises(WarehouseError, match="3 MB left; a run wants at least 200 MB"):
+        store.check()
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from tests.test_warehouse_store import call
+from warehouse.errors import WarehouseError
+from warehouse.spool import Spool
+from warehouse.store import Store
+store = Store(Path(sys.argv[1]))
+with Spool(store.path) as spool:
+    spool.append(call("kept"))
+    size = store.path.stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # no file grows any more
+    many = [call(f"{n}", tokens=n) for n in range(20_000)]
+    try:
+        store.insert(many)
+    except WarehouseError as error:
+        print("store:", error)
+    try:
+        for one in many:
+            spool.append(one)
+    except WarehouseError as error:
+        print("spool:", error)
+"""
+
+
+def test_files_that_can_not_grow_are_one_line_each_and_nothing_is_lost(store):
+    store.insert([call("before")])
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(store.path)], capture_output=True, text=True,
+        cwd=Path(__file__).parents[1], timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first.startswith("store:") and "make room" in first
+    assert second.startswith("spool:") and "make room" in second
+    assert [kept.call_id for kept in store.read(Call)] == ["before"]
+    with Spool(store.path) as spool:
+        spool.drain(store)
+    found = [kept.call_id for kept in store.read(Call)]
+    assert found[:3] == ["before", "kept", "0"]
+    assert len(found) == len(set(found)) > 10

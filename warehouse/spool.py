@@ -64,13 +64,14 @@ class Spool:
                 self._lock.acquire(timeout=0)
                 flags = os.O_APPEND | os.O_CREAT | os.O_WRONLY
                 self._descriptor = os.open(self._file, flags, 0o600)
+            before = os.fstat(self._descriptor).st_size
             written = os.write(self._descriptor, line)
         except OSError as error:
             raise WarehouseError(
                 f"the spool {self.folder} can not be written: {error.strerror}; make room"
             ) from None
         if written != len(line):
-            os.write(self._descriptor, b"\n")  # end the torn line, so the next one stands alone
+            os.ftruncate(self._descriptor, before)  # no torn line before the next one
             raise WarehouseError(f"the spool {self.folder} took only part of a reply; make room")
         self._pending.append(call)
 

@@ -7,6 +7,7 @@ keeps a connection; who finds the file held waits.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,15 @@ from warehouse.schema import MIGRATIONS, VERSION, Column, columns, ddl
 
 R = TypeVar("R", bound=Record)
 
+ROOM_BYTES = 200_000_000
+"""Least free space at the start of a run: the warehouse, Prefect's book, a small adapter."""
 _WAIT_S = 30.0
+_CAN_NOT_WRITE = (
+    duckdb.IOException,
+    duckdb.OutOfMemoryException,
+    duckdb.TransactionException,
+    duckdb.FatalException,
+)
 _POLARS: dict[str, Any] = {
     "VARCHAR": pl.String,
     "JSON": pl.String,
@@ -40,6 +49,21 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def check(self) -> None:
+        """See that the file can be used and that there is room, before anything is spent.
+
+        Raises:
+            WarehouseError: held by another process, newer than this code, or no room.
+        """
+        self.read(Run, "false")
+        folder = next(here for here in self.path.resolve().parents if here.is_dir())
+        free = shutil.disk_usage(folder).free
+        if free < ROOM_BYTES:
+            raise WarehouseError(
+                f"{folder} has {free / 1e6:.0f} MB left; a run wants at least "
+                f"{ROOM_BYTES / 1e6:.0f} MB: make room, or name a warehouse on another disk"
+            )
 
     def insert(self, records: Sequence[Record]) -> int:
         """Insert records of any kinds; a row whose key is there already changes nothing.
@@ -146,7 +170,7 @@ class Store:
                     db.execute("UPDATE schema_version SET version = ?", [number])
                 yield db
                 db.execute("COMMIT")
-            except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            except _CAN_NOT_WRITE as error:
                 raise WarehouseError(
                     f"{self.path} can not be written: {_line(error)}; "
                     "make room and run again, what was received is kept"
@@ -222,7 +246,7 @@ def _insert(db: duckdb.DuckDBPyConnection, kind: type[Record], records: Sequence
 
 def _encode(column: Column, value: Any) -> Any:
     if column.is_json and value is not None:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+        return json.dumps(value, ensure_ascii=False)
     return value
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,10 +61,27 @@ class LocalGguf:
         return [f"{self._file()}, served on this machine, free of charge"]
 
     async def answer(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
-        """One reply per request as they arrive; starts the server if it does not run."""
-        if not requests:
-            return
-        url, key = await asyncio.to_thread(self._address)
+        """One reply per request as they arrive; starts the server if it does not run.
+
+        A server that dies on the way is started again, and asked what is still open;
+        one that dies again without a single reply is given up.
+        """
+        waiting = {request.subject: request for request in requests}
+        answered = True
+        while waiting:
+            before = len(waiting)
+            try:
+                async with aclosing(self._ask(list(waiting.values()))) as replies:
+                    async for reply in replies:
+                        del waiting[reply.request.subject]
+                        yield reply
+            except TeacherUnusable:
+                if not answered or not await asyncio.to_thread(self._server.died):
+                    raise
+                answered = len(waiting) < before
+
+    async def _ask(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
+        url, key = await asyncio.to_thread(self._server.address)
         teacher = OpenaiChat(
             model=Path(self.model).stem,
             base_url=f"{url}/v1",
@@ -74,20 +92,14 @@ class LocalGguf:
             input_usd_per_million=0.0,
             output_usd_per_million=0.0,
         )
-        replies = teacher.answer(requests)
-        try:
+        async with aclosing(teacher.answer(requests)) as replies:
             async for reply in replies:
                 yield reply
-        finally:
-            await replies.aclose()  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """End the server. Safe to call twice."""
         if "_server" in self.__dict__:
             self._server.stop()
-
-    def _address(self) -> tuple[str, str]:
-        return self._server.address()
 
     @cached_property
     def _server(self) -> GgufServer:

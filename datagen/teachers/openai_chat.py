@@ -9,7 +9,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -115,7 +115,7 @@ class OpenaiChat:
             return [f"{self.model} at {self.base_url}"]
         return [f"{self.model} at {self.base_url} is not among the {len(known)} models it lists"]
 
-    async def answer(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
+    async def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
         """One reply per request as they arrive, `max_in_flight` at a time.
 
         Raises:

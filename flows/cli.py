@@ -77,15 +77,15 @@ def _staged(
             pass  # a malformed row is told now, and not after Prefect has started
     if verbose:
         os.environ.update(PREFECT_LOGGING_LEVEL="INFO")
-    from flows import engines
-
-    engines.prepare(Path(loaded.warehouse).resolve().parent)
     from importlib import import_module
 
+    from flows import engines
+
     module, _, name = flow_name.partition(":")
-    flow: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
     try:
-        result = flow(str(plan), list(overrides or ()))
+        with engines.server(Path(loaded.warehouse).resolve().parent):
+            flow: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
+            result = flow(str(plan), list(overrides or ()))
     except KeyboardInterrupt:
         raise Stopped("stopped; every reply received is kept", f"distill run {plan}") from None
     if as_json:
@@ -239,10 +239,12 @@ def runs(warehouse: Where = None, json_: Json = False) -> None:
     if json_:
         _print_json(rows)
         return
-    table = Table(*("run", "verb", "state", "started", "calls made", "reused", "kept"))
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "verb", "state", "started", "calls made", "reused", "kept"):
+        table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*(str("-" if value is None else value) for value in list(row.values())[:7]))
-    Console().print(table)
+    Console(width=max(Console().width, 120)).print(table)
 
 
 def _run_row(run: Any) -> dict[str, Any]:
@@ -351,12 +353,10 @@ def serve(
 
     loaded = load_plan(plan, set_ or ())
     os.environ["PREFECT_LOGGING_LEVEL"] = "INFO" if verbose else "WARNING"
-    from flows import engines
-
-    engines.prepare(Path(loaded.warehouse).resolve().parent)
     from flows import deployments
 
-    deployments.serve(plan.resolve(), list(set_ or ()), loaded.name, cron)
+    home = Path(loaded.warehouse).resolve().parent
+    deployments.serve(plan.resolve(), list(set_ or ()), loaded.name, home, cron)
 
 
 def _store(where: str | None) -> Any:

@@ -13,7 +13,7 @@ from flows.progress import say
 from warehouse.errors import PlanError
 
 
-def serve(plan: Path, overrides: list[str], name: str, cron: str) -> None:
+def serve(plan: Path, overrides: list[str], name: str, home: Path, cron: str) -> None:
     """Serve the whole flow on a cron schedule; blocks until stopped.
 
     Where no server is configured, one with a scheduler runs as long as this process does.
@@ -28,7 +28,7 @@ def serve(plan: Path, overrides: list[str], name: str, cron: str) -> None:
             f"'{cron}' is no cron schedule; give five fields: minute hour day month weekday, "
             'for example "0 3 * * *"'
         ) from None
-    with engines.server() as address:
+    with engines.server(home, scheduler=True) as address:
         where = f"; dashboard at {address}" if address else ""
         say(f"serving '{name}' at '{cron}'{where}; stop with Ctrl-C")
         end_to_end.serve(

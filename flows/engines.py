@@ -1,8 +1,8 @@
 """Prefect's servers: the user's, where one is configured; else one beside the warehouse.
 
-`prepare` is called before Prefect is imported, since it reads its settings once. A run
-is content with the temporary server that Prefect starts by itself. A schedule is not
-(that server has no scheduler), so `server` runs a whole one for as long as it is served.
+The temporary server that Prefect would start by itself outlives a run that is killed, and
+has no scheduler. The one here lives until its standard input closes, which the kernel does
+when the run ends, however it ends.
 """
 
 from __future__ import annotations
@@ -31,21 +31,6 @@ uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.
 """
 
 
-def prepare(home: Path) -> None:
-    """Give Prefect's server a database beside the warehouse, unless the user has a server.
-
-    Runs on one warehouse follow each other, so its database is never fought over; the
-    default one of the user's home would be, by any two runs at once.
-    """
-    if has_own_server():
-        return
-    folder = home / "runs" / ".prefect"
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault(
-        "PREFECT_API_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{folder / 'prefect.db'}"
-    )
-
-
 def has_own_server() -> bool:
     """Whether PREFECT_API_URL is set, in the environment or in the active Prefect profile."""
     if os.environ.get("PREFECT_API_URL"):
@@ -60,11 +45,16 @@ def has_own_server() -> bool:
 
 
 @contextmanager
-def server() -> Iterator[str | None]:
-    """A Prefect server with its scheduler on a free loopback port; yields its address.
+def server(home: Path, scheduler: bool = False) -> Iterator[str | None]:
+    """A Prefect server on a free loopback port; yields its address.
 
-    Where the user has a server, none is started and None is yielded. The child lives
-    until its standard input closes, so none outlives a process that is killed.
+    Where the user has a server, none is started and None is yielded. Its database lies
+    beside the warehouse: runs on one warehouse follow each other, so it is never fought
+    over; the default one of the user's home would be, by any two runs at once.
+
+    Args:
+        home: Folder of the warehouse.
+        scheduler: Whether schedules are to be kept; the dashboard comes with it.
 
     Raises:
         StageError: the server did not come up.
@@ -72,20 +62,31 @@ def server() -> Iterator[str | None]:
     if has_own_server():
         yield None
         return
+    folder = home / "runs" / ".prefect"
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ}
+    environment.setdefault(
+        "PREFECT_API_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{folder / 'prefect.db'}"
+    )
+    if not scheduler:
+        environment |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(port)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is the parent's to handle
-    )
+    with (folder / "server.log").open("wb") as said:
+        child = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, str(port)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,  # Ctrl-C is the parent's to handle
+        )
     address = f"http://127.0.0.1:{port}"
     try:
-        _wait_for(child, f"{address}/api/health")
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
+        _wait_for(child, f"{address}/api/health", folder / "server.log")
         with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
             yield address
     finally:
@@ -94,7 +95,7 @@ def server() -> Iterator[str | None]:
         child.wait()
 
 
-def _wait_for(child: subprocess.Popen[bytes], url: str) -> None:
+def _wait_for(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_S
     while child.poll() is None and time.monotonic() < deadline:
@@ -102,8 +103,9 @@ def _wait_for(child: subprocess.Popen[bytes], url: str) -> None:
             with opener.open(url, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+            time.sleep(0.1)
+    why = "ended" if child.poll() is not None else f"was not ready within {START_S:.0f} s"
     raise StageError(
-        f"Prefect's server did not come up within {START_S:.0f} s; start one yourself with "
-        "`prefect server start` and set PREFECT_API_URL"
+        f"Prefect's server {why}, see {log}; or start one with `prefect server start` and set "
+        "PREFECT_API_URL"
     )

@@ -121,6 +121,8 @@ def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Wor
     with exclusive(store.path, say), _sigterm_interrupts():
         recover(store)
         run = _run_record(plan, store, verb)
+        for dead in store.read(Run, "state = 'running' AND run_id <> ?", [run.run_id]):
+            store.put_run(replace(dead, state="killed"))  # it would hold the lock if it lived
         spent = dict(run.summary.get("seconds", {}))  # by the same run, before it was cut off
         work = Work(plan, plan_path, tuple(overrides), store, run, seconds=spent)
         store.put_run(work.run)

@@ -19,12 +19,12 @@ def world(tmp_path_factory):
     from flows import engines
 
     folder = tmp_path_factory.mktemp("world")
-    engines.prepare(folder)
-    from flows.end_to_end import end_to_end
-
     log = folder / "asked.log"
     plan = write_plan(folder, scripted(log))
-    return folder, plan, log, end_to_end, end_to_end(str(plan), [])
+    with engines.server(folder):
+        from flows.end_to_end import end_to_end
+
+        yield folder, plan, log, end_to_end, end_to_end(str(plan), [])
 
 
 def asked(log: Path) -> int:

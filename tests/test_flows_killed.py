@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from tests.fakes import FakeOpenai, message_hash
 from tests.plans import rows, write_rows
@@ -47,8 +48,21 @@ def kept_now(store: Store) -> set[str]:
     return {asked[call_id] for call_id in kept}
 
 
+def at_home(folder):
+    """Processes that live in a folder: servers that outlived the runs that started them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == folder.resolve():
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
 def test_killed_three_times_then_finished(tmp_path):
     store = Store(tmp_path / "w.duckdb")
+    store.put_run(Run("another", "another", "hash", {}, "running", None, {}))
     write_rows(tmp_path / "prompts.jsonl", rows(0, 60))
     with FakeOpenai(lambda messages: "brown", latency_s=0.1) as server:
         (tmp_path / "plan.toml").write_text(PLAN.format(url=server.base_url))
@@ -74,5 +88,8 @@ def test_killed_three_times_then_finished(tmp_path):
     assert len(store.read(Call)) == 60
     assert len(settled) >= 20
     assert 0 <= again_in_flight <= 3 * 4
-    (run,) = store.read(Run)
-    assert run.state == "completed"
+    assert {run.run_id: run.state for run in store.read(Run)} == {
+        "another": "killed",
+        result["run_id"]: "completed",
+    }
+    assert at_home(tmp_path) == []

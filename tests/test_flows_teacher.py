@@ -73,9 +73,10 @@ def test_every_stage_with_a_users_endpoint_and_the_key_appears_nowhere(tmp_path)
 
 
 def test_two_runs_at_once_ask_everything_once(folder):
-    with FakeOpenai(colour, latency_s=0.2) as server:
+    with FakeOpenai(colour, latency_s=0.5) as server:
         (folder / "plan.toml").write_text(SMALL.format(url=server.base_url))
         command = [sys.executable, "-m", "flows.cli", "generate", "plan.toml", "--json"]
+        command += ["--set", "teacher.max_in_flight=2"]  # ten seconds, so that they meet
         environment = {**os.environ, "MY_KEY": KEY}
         both = [
             subprocess.Popen(

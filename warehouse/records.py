@@ -51,7 +51,7 @@ class Run(Record):
     plan_name: str
     plan_hash: str
     plan: dict[str, Any]
-    state: str  # running | completed | failed | stopped
+    state: str  # running | completed | failed | stopped | killed
     git_sha: str | None
     versions: dict[str, str]
     summary: dict[str, Any] = field(default_factory=dict)

@@ -1,15 +1,14 @@
-"""Prompts -> requests, replies -> calls and failures, calls -> samples.
-
-Nothing here waits or spends: asking is `Teacher.answer`, keeping is the warehouse's.
-"""
+"""Prompts -> requests -> replies -> calls and failures -> samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 
+from datagen.limits import Budget
 from datagen.recipe import Recipe
-from datagen.teacher import Reply, Request, Sampling, Usage
+from datagen.teacher import Reply, Request, Sampling, Teacher, Usage
 from warehouse.errors import TransientError
 from warehouse.records import Call, Failure, Prompt, Sample
 
@@ -35,9 +34,30 @@ def pending(requests: Iterable[Request], paid: Mapping[str, Call]) -> list[Reque
     return list(wanted.values())
 
 
+async def ask(
+    teacher: Teacher,
+    requests: Sequence[Request],
+    budget: Budget,
+    run_id: str,
+    stage: str,
+    keep: Callable[[Call | Failure, Reply], None],
+) -> None:
+    """Ask every request once; `keep` gets each record before anything else is done with it.
+
+    Raises:
+        TeacherUnusable, BudgetReached: after everything in flight was kept.
+    """
+    async with aclosing(teacher.answer(requests, budget)) as replies:
+        async for reply in replies:
+            if reply.error is None:
+                keep(to_call(reply, teacher.identity, run_id), reply)
+            else:
+                keep(to_failure(reply, run_id, stage), reply)
+
+
 def to_call(reply: Reply, identity: str, run_id: str) -> Call:
     """The record of a reply that has a text."""
-    sampling = asdict(reply.request.sampling)
+    sampling = dict(vars(reply.request.sampling))
     return Call(
         call_id=reply.request.call_id,
         max_tokens=sampling.pop("max_tokens"),
@@ -51,10 +71,13 @@ def to_call(reply: Reply, identity: str, run_id: str) -> Call:
         cost_usd=reply.cost_usd,
         raw=reply.raw,
         run_id=run_id,
+        tries=reply.tries,
+        reasoning=reply.reasoning,
+        logprobs=reply.logprobs,
     )
 
 
-def to_failure(reply: Reply, run_id: str, stage: str = "generate") -> Failure:
+def to_failure(reply: Reply, run_id: str, stage: str) -> Failure:
     """The record of a reply that has an error; one whose tries were used up may be asked again."""
     return Failure(
         run_id=run_id,
@@ -75,6 +98,9 @@ def as_reply(call: Call, request: Request) -> Reply:
         latency_s=call.latency_s,
         cost_usd=call.cost_usd,
         raw=call.raw,
+        tries=call.tries,
+        reasoning=call.reasoning,
+        logprobs=call.logprobs,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from pydantic import ConfigDict
 
+from datagen.limits import Budget
+from datagen.pricing import Price, Usage
 from warehouse.records import Message, make_id
 
 
@@ -27,6 +29,13 @@ class Sampling:
     """Passed to the teacher where it takes one; another seed is another call."""
     stop: list[str] = field(default_factory=list)
     """Texts that end a reply."""
+    response_format: dict[str, Any] | None = None
+    """Structured output, as the API takes it: {type = "json_schema", json_schema = {...}}."""
+    top_logprobs: int | None = None
+    """Log-probabilities of the reply's tokens and of so many alternatives (0: none). Unset: none at all."""
+
+
+_LATER = {"response_format", "top_logprobs"}
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,16 @@ class Request:
 
     @classmethod
     def of(cls, identity: str, messages: list[Message], sampling: Sampling) -> Request:
-        """Hash teacher identity, messages and sampling without `max_tokens`."""
-        drawn = {key: value for key, value in asdict(sampling).items() if key != "max_tokens"}
+        """Hash teacher identity, messages and sampling without `max_tokens`.
+
+        Settings that came later count only where they are used, so that no reply that was
+        paid for before is asked for again.
+        """
+        drawn = {
+            key: value
+            for key, value in asdict(sampling).items()
+            if key != "max_tokens" and not (key in _LATER and value is None)
+        }
         return cls(make_id("call", identity, messages, drawn), messages, sampling)
 
     @property
@@ -50,25 +67,23 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Usage:
-    """Tokens of one reply."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-@dataclass(frozen=True)
 class Reply:
     """What came back for one request: either `text`, or an `error` that says why not."""
 
     request: Request
     text: str = ""
     finish_reason: str = "stop"
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     latency_s: float = 0.0
     cost_usd: float | None = None
     raw: dict[str, Any] = field(default_factory=dict)
+    tries: int = 1  # requests sent until this reply came
+    reasoning: str | None = None  # the teacher's thinking, apart from its answer
+    logprobs: dict[str, Any] | None = None  # {"tokens": [...], "logprobs": [...], "top": [...]}
     error: Exception | None = None  # PromptRejected (final) or TransientError (tries used up)
+
+
+__all__ = ["Reply", "Request", "Sampling", "Teacher", "Usage"]
 
 
 class Teacher(Protocol):
@@ -83,12 +98,25 @@ class Teacher(Protocol):
         """What makes its replies its own: model and where it is served."""
         ...
 
+    @property
+    def price(self) -> Price | None:
+        """What its replies cost; None where that is not known, zeros where they are free."""
+        ...
+
     def check(self) -> list[str]:
         """Resolve model, key and endpoint without spending; returns lines for `distill check`."""
         ...
 
-    def answer(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
-        """Yield one reply per request, in the order they arrive."""
+    def answer(
+        self, requests: Sequence[Request], budget: Budget | None = None
+    ) -> AsyncGenerator[Reply]:
+        """Yield one reply per request, in the order they arrive.
+
+        Every request is reserved in `budget` before it is sent.
+
+        Raises:
+            BudgetReached: after the replies to what was in flight.
+        """
         ...
 
     def close(self) -> None:

@@ -6,14 +6,12 @@ what was answered once is never answered again.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from datagen.generate import to_call, to_failure
 from datagen.recipe import Recipe
 from datagen.teacher import Request, Sampling, Teacher
 from quality.benchmark import Benchmark, Item
@@ -102,6 +100,10 @@ class Contest:
         )
 
 
+Ask = Callable[[Sequence[Request]], tuple[Mapping[str, Call], Mapping[str, Failure]]]
+"""Requests -> the calls that answer them and the failures of this time, both by call id."""
+
+
 @dataclass
 class TeacherContestant:
     """The teacher, shown each item as its recipe shows a prompt. Its replies are paid calls."""
@@ -111,9 +113,7 @@ class TeacherContestant:
     recipe: Recipe
     folder: Path
     max_new_tokens: int
-    paid: Callable[[Sequence[Request]], dict[str, Call]]
-    keep: Callable[[Call], None]
-    hopeless: Collection[str] = ()
+    ask: Ask
     name: str = "teacher"
 
     @property
@@ -132,19 +132,12 @@ class TeacherContestant:
 
     def settings(self, item: Item) -> dict[str, Any]:
         """The call that the answer comes from."""
-        return {"call_id": self._request(item).call_id, "max_new_tokens": self.max_new_tokens}
+        return {"call_id": self.request(item).call_id, "max_new_tokens": self.max_new_tokens}
 
     def answer(self, items: Sequence[Item], advance: Advance) -> Iterator[Answer | Failure]:
-        """Ask what is not paid for yet; every reply is kept before it is graded."""
-        requests = {item.item_id: self._request(item) for item in items}
-        calls = self.paid(list(requests.values()))
-        open_requests = [
-            r
-            for r in requests.values()
-            if r.call_id not in calls and r.subject not in self.hopeless
-        ]
-        advance(len(items) - len(open_requests))
-        failures = asyncio.run(self._ask(open_requests, calls, advance)) if open_requests else {}
+        """Ask what is not paid for yet, then grade; an item that failed before gives nothing."""
+        requests = {item.item_id: self.request(item) for item in items}
+        calls, failures = self.ask(list(requests.values()))
         for item in items:
             call_id = requests[item.item_id].call_id
             if call_id in failures:
@@ -162,22 +155,8 @@ class TeacherContestant:
                     cost_usd=call.cost_usd,
                 )
 
-    async def _ask(
-        self, requests: Sequence[Request], calls: dict[str, Call], advance: Advance
-    ) -> dict[str, Failure]:
-        failures: dict[str, Failure] = {}
-        async for reply in self.teacher.answer(requests):
-            if reply.error is None:
-                call = to_call(reply, self.teacher.identity, self.contest.run_id)
-                self.keep(call)
-                calls[call.call_id] = call
-            else:
-                failure = to_failure(reply, self.contest.run_id, stage="judge")
-                failures[reply.request.call_id] = failure
-            advance(1)
-        return failures
-
-    def _request(self, item: Item) -> Request:
+    def request(self, item: Item) -> Request:
+        """What the teacher is asked for an item."""
         sampling = Sampling(temperature=0.0, max_tokens=self.max_new_tokens)
         return Request.of(
             self.teacher.identity, self.recipe.ask(item.row, self.folder).messages, sampling

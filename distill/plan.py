@@ -24,6 +24,7 @@ from pydantic import (
     PlainValidator,
     PrivateAttr,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -59,8 +60,29 @@ class DatagenSection(_Section):
     """Recipes, each a `[[datagen.recipe]]` table."""
     sampling: Sampling = Sampling()
     """How replies are drawn."""
-    shard: int = Field(default=64, ge=1)
-    """Requests per Prefect task."""
+    shard: int = Field(default=4096, ge=1)
+    """Prompts per Prefect task."""
+    on_length: Literal["drop", "keep", "retry"] = "drop"
+    """What becomes of a reply that reached max_tokens; `retry` asks once more, with a larger limit."""
+    retry_max_tokens: int | None = Field(default=None, ge=1)
+    """The limit of a retry; left out, four times max_tokens."""
+    budget_usd: float | None = Field(default=None, ge=0)
+    """Most that one run may spend, in USD, also over several starts; it then stops, and can go on."""
+    budget_tokens: int | None = Field(default=None, ge=0)
+    """Most tokens that one run may use, prompts and replies together."""
+
+    @model_validator(mode="after")
+    def _retry_is_larger(self) -> DatagenSection:
+        if self.retry_max_tokens is not None and self.retry_max_tokens <= self.sampling.max_tokens:
+            raise ValueError("retry_max_tokens is above sampling.max_tokens")
+        return self
+
+    @property
+    def longest(self) -> int | None:
+        """The limit of a retry, where there is one."""
+        if self.on_length != "retry":
+            return None
+        return self.retry_max_tokens or 4 * self.sampling.max_tokens
 
 
 class QualitySection(_Section):
@@ -126,8 +148,11 @@ class Plan(_Section):
 
     @property
     def plan_hash(self) -> str:
-        """Hash of the plan with all defaults filled in."""
-        return make_id("plan", self.as_json())
+        """Hash of the plan with all defaults filled in; a budget does not change what is made."""
+        plain = self.as_json()
+        for name in ("budget_usd", "budget_tokens", "shard"):
+            del plain["datagen"][name]
+        return make_id("plan", plain)
 
     def require(self, verb: str) -> None:
         """See that the plan has what a verb needs, before anything is started or spent.
@@ -139,6 +164,19 @@ class Plan(_Section):
             raise PlanError(
                 f"plan '{self.name}' has no [train] section; give it at least base = '...' "
                 "(asset, folder or hub id), or use `distill generate`"
+            )
+        if self.datagen.sampling.temperature == 0 and any(
+            getattr(recipe, "n", 1) > 1 for recipe in self.datagen.recipe
+        ):
+            raise PlanError(
+                "a recipe asks n > 1 replies per row, and datagen.sampling.temperature is 0, so "
+                "all would be the same; set a temperature, for example 0.8"
+            )
+        if self.datagen.budget_usd is not None and self.teacher.price is None:
+            raise PlanError(
+                f"budget_usd = {self.datagen.budget_usd:g} can not be kept: the price of "
+                f"'{self.teacher.model}' is not known; give input_usd_per_million and "
+                "output_usd_per_million in [teacher], or a budget_tokens"
             )
         if verb in ("run", "judge") and not self.evaluate.benchmarks:
             raise PlanError(

@@ -71,10 +71,15 @@ def _staged(
 
     loaded = load_plan(plan, overrides or ())
     loaded.require(verb)
-    Store(Path(loaded.warehouse).resolve()).check()
-    for recipe in loaded.datagen.recipe:
-        for _ in recipe.ask_all(loaded.folder):
-            pass  # a malformed row is told now, and not after Prefect has started
+    store = Store(Path(loaded.warehouse).resolve())
+    store.check()
+    from flows.estimate import estimate_of
+    from flows.progress import say
+
+    estimated = estimate_of(loaded, store, verb)  # reads every row: a malformed one is told now
+    if estimated.calls:
+        for line in estimated.lines():
+            say(line)
     if verbose:
         os.environ.update(PREFECT_LOGGING_LEVEL="INFO")
     from importlib import import_module
@@ -145,17 +150,17 @@ def _default_plan() -> Path:
 def check(plan: PlanFile, set_: Set = None) -> None:
     """Resolve every name, asset and key of a plan before anything is spent."""
     from distill.plan import load_plan
+    from flows.estimate import estimate_of
     from warehouse import assets
     from warehouse.catalog import name_of
+    from warehouse.store import Store
 
     loaded = load_plan(plan, set_ or ())
     print(f"plan      {loaded.name} ({loaded.plan_hash[:12]})")
     for line in loaded.teacher.check():
         print(f"teacher   {line}")
-    total = 0
     for recipe in loaded.datagen.recipe:
         number = sum(1 for _ in recipe.ask_all(loaded.folder))
-        total += number
         print(f"recipe    {name_of(recipe)}: {number} prompts")
     for benchmark in loaded.evaluate.benchmarks:
         number = sum(1 for _ in benchmark.items(loaded.folder))
@@ -168,10 +173,9 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     else:
         folder = Path(loaded.train.base).is_dir()
         print(f"train     base {loaded.train.base} ({'local folder' if folder else 'hub id'})")
-    if not total:
-        from warehouse.errors import StageError
-
-        raise StageError("the recipes give no prompts; check 'prompts' and 'limit'")
+    loaded.require("generate")
+    for line in estimate_of(loaded, Store(Path(loaded.warehouse).resolve())).lines():
+        print(f"estimate  {line}")
     print("ok        nothing was asked and nothing was spent")
 
 
@@ -230,11 +234,20 @@ def report(
 
 
 @app.command()
-def runs(warehouse: Where = None, json_: Json = False) -> None:
+def runs(
+    warehouse: Where = None,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="The ledger: tokens, cost, latency and retries.")
+    ] = False,
+    json_: Json = False,
+) -> None:
     """List the runs of a warehouse, newest first."""
     from rich.console import Console
     from rich.table import Table
 
+    if cost:
+        _show_ledger(_store(warehouse).query("SELECT * FROM ledger").to_dicts(), json_)
+        return
     rows = [_run_row(run) for run in _runs(warehouse)]
     if json_:
         _print_json(rows)
@@ -245,6 +258,38 @@ def runs(warehouse: Where = None, json_: Json = False) -> None:
     for row in rows:
         table.add_row(*(str("-" if value is None else value) for value in list(row.values())[:7]))
     Console(width=max(Console().width, 120)).print(table)
+
+
+def _show_ledger(rows: list[dict[str, Any]], as_json: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "recipe", "calls", "tokens in", "out", "USD", "retries", "cut off"):
+        table.add_column(
+            name, no_wrap=True, justify="left" if name in ("run", "recipe") else "right"
+        )
+    table.add_column("latency p50 / p95 / p99", no_wrap=True)
+    for row in rows:
+        usd = "unknown" if row["cost_usd"] is None else f"{row['cost_usd']:.4f}"
+        more = f" + {row['calls_without_price']} unpriced" if row["calls_without_price"] else ""
+        latency = " / ".join(f"{row[f'latency_p{p}_s']:.2f}" for p in (50, 95, 99)) + " s"
+        numbers = (f"{row[key]:,}" for key in ("calls", "prompt_tokens", "completion_tokens"))
+        rest = (str(row["retries"]), str(row["cut_off"]), latency)
+        table.add_row(
+            row["run_id"], row["recipe"], *numbers, usd + more * (usd != "unknown"), *rest
+        )
+    Console(width=max(Console().width, 160)).print(table)
+    print(f"in all: {_usd_in_all(rows)}")
+
+
+def _usd_in_all(rows: list[dict[str, Any]]) -> str:
+    unpriced = sum(row["calls_without_price"] for row in rows)
+    known = sum(row["cost_usd"] or 0.0 for row in rows)
+    return f"{known:.4f} USD" + (f" and {unpriced} calls of unknown price" if unpriced else "")
 
 
 def _run_row(run: Any) -> dict[str, Any]:

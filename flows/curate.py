@@ -51,6 +51,8 @@ def curate_stage(work: Work, samples: Sequence[Sample]) -> list[Choice]:
             for item in benchmark.items(work.plan.folder)
         )
         policy = work.plan.quality.gate
+        if work.plan.datagen.on_length == "keep":
+            policy = policy.model_copy(update={"keep_truncated": True})
         made_by = [
             {**table_of(scorer), "version": scorer.version, "model": scorer.model}
             for scorer in scorers

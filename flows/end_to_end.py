@@ -9,7 +9,7 @@ from prefect import flow
 
 from flows.curate import curate_stage
 from flows.fit import fit_stage, ready_base
-from flows.generate import generate_stage
+from flows.generate import generate_stage, samples_on_hand
 from flows.judge import judge_stage, metrics_of
 from flows.report import write_report
 from flows.tasks import at_work
@@ -25,7 +25,8 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     with at_work(plan_path, overrides, "run") as work:
         ready_base(work)
-        samples = generate_stage(work)
+        generate_stage(work)
+        samples = samples_on_hand(work, counted=False)
         choices = curate_stage(work, samples)
         student = fit_stage(work, samples, choices)
         comparisons = judge_stage(work, student)

@@ -2,161 +2,143 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from itertools import islice
 from typing import Any
 
 from prefect import flow
 
-from datagen.generate import pending, requests_for, samples_of, to_call, to_failure
-from datagen.teacher import Request, Sampling
-from flows.progress import bar
-from flows.tasks import Work, at_work, shard
-from warehouse.catalog import name_of
+from datagen.generate import samples_of
+from datagen.teacher import Request
+from flows.asking import Asking
+from flows.estimate import prompts_of, request_of
+from flows.progress import Meter, meter
+from flows.tasks import Work, at_work
 from warehouse.errors import StageError
-from warehouse.records import Call, Failure, Prompt, Sample
-from warehouse.spool import Spool
+from warehouse.records import Call, Prompt, Sample
 
 
 @flow(name="stillhouse-generate", validate_parameters=False)
 def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Ask the teacher what the plan's recipes ask and is not answered yet."""
     with at_work(plan_path, overrides, "generate") as work:
-        samples = generate_stage(work)
+        generate_stage(work)
         return {
             "run_id": work.run.run_id,
             "plan_hash": work.plan.plan_hash,
             "calls_made": work.counts.get("calls_made", 0),
             "calls_reused": work.counts.get("calls_reused", 0),
-            "samples": len(samples),
+            "samples": work.counts.get("samples", 0),
             "failures": work.counts.get("failures", 0),
         }
 
 
-def generate_stage(work: Work) -> list[Sample]:
-    """Prompts -> calls -> samples, for every recipe of the plan."""
-    with work.stage("generate"):
-        by_recipe = prompts_of(work)
-        prompts = [prompt for _, several in by_recipe for prompt in several]
-        work.store.insert(prompts)
-        calls = _ask_what_is_open(work, prompts)
-        on_hand = {call.call_id: call.run_id for call in calls.values()}
-        work.count("generate_calls", len(on_hand))
-        work.count("generate_reused", sum(run != work.run.run_id for run in on_hand.values()))
-        samples = _samples(by_recipe, calls)
-        work.store.insert(samples)
-        work.count("prompts", len(prompts))
-        work.count("samples", len(samples))
-        return samples
+def generate_stage(work: Work) -> None:
+    """Prompts -> calls -> samples, for every recipe of the plan, one shard after the other."""
+    with work.stage("generate"), Asking(work) as asking:
+        total = sum(1 for _ in prompts_of(work.plan))
+        with meter("asking the teacher", total) as told:
+            for part in _shards(work):
+                work.store.insert([prompt for _, prompt in part])
+                calls = _asked(work, asking, part, told)
+                samples = _samples(part, calls)
+                work.store.insert(samples)
+                work.count("prompts", len(part))
+                work.count("samples", len(samples))
+                distinct = {call.call_id: call.run_id for call in calls.values()}
+                work.count("generate_calls", len(distinct))
+                reused = sum(run != work.run.run_id for run in distinct.values())
+                work.count("generate_reused", reused)
 
 
-def samples_on_hand(work: Work) -> list[Sample]:
+def samples_on_hand(work: Work, counted: bool = True) -> list[Sample]:
     """The samples that the calls already paid for give; asks nothing.
+
+    Args:
+        work: The run.
+        counted: Whether prompts, samples and reused calls are still to be counted.
 
     Raises:
         StageError: no reply to any prompt of the plan is on hand.
     """
-    by_recipe = prompts_of(work)
-    requests = {
-        prompt.prompt_id: _request(work, prompt) for _, several in by_recipe for prompt in several
-    }
-    calls = _by_prompt(requests, work.paid(list(requests.values())))
-    samples = _samples(by_recipe, calls)
-    if not samples:
+    found: dict[str, Sample] = {}
+    reused: set[str] = set()
+    prompts = 0
+    for part in _shards(work):
+        requests = {prompt.prompt_id: request_of(work.plan, prompt) for _, prompt in part}
+        calls = _by_prompt(requests, _on_hand(work, list(requests.values())))
+        samples = _samples(part, calls)
+        work.store.insert(samples)
+        found.update((sample.sample_id, sample) for sample in samples)
+        reused |= {call.call_id for call in calls.values()}
+        prompts += len(part)
+    if not found:
         raise StageError(
-            f"no reply to any of {len(requests)} prompts is on hand; "
+            f"no reply to any of {prompts} prompts is on hand; "
             f"run `distill generate {work.plan_path}` first"
         )
-    work.store.insert(samples)
-    work.count("prompts", len(requests))
-    work.count("samples", len(samples))
-    work.count("calls_reused", len({call.call_id for call in calls.values()}))
-    return samples
+    if counted:
+        work.count("prompts", prompts)
+        work.count("samples", len(found))
+        work.count("calls_reused", len(reused))
+    return list(found.values())
 
 
-def prompts_of(work: Work) -> list[tuple[Any, list[Prompt]]]:
-    """The prompts of every recipe, each prompt once.
-
-    Raises:
-        StageError: the recipes give no prompt at all.
-    """
-    seen: set[str] = set()
-    by_recipe = []
-    for recipe in work.plan.datagen.recipe:
-        fresh = []
-        for prompt in recipe.ask_all(work.plan.folder):
-            if prompt.prompt_id not in seen:
-                seen.add(prompt.prompt_id)
-                fresh.append(prompt)
-        by_recipe.append((recipe, fresh))
-    if not seen:
-        names = ", ".join(name_of(recipe) for recipe, _ in by_recipe)
-        raise StageError(f"the recipes ({names}) give no prompts; check 'prompts' and 'limit'")
-    return by_recipe
+Part = list[tuple[Any, Prompt]]
+"""Prompts with the recipe that each is of."""
 
 
-def _request(work: Work, prompt: Prompt) -> Request:
-    sampling: Sampling = work.plan.datagen.sampling
-    if prompt.seed is not None:
-        sampling = replace(sampling, seed=prompt.seed)
-    return requests_for([prompt], work.teacher.identity, sampling)[0]
+def _shards(work: Work) -> Iterator[Part]:
+    prompts = prompts_of(work.plan)
+    while part := list(islice(prompts, work.plan.datagen.shard)):
+        yield part
 
 
-def _by_prompt(requests: Mapping[str, Request], paid: Mapping[str, Call]) -> dict[str, Call]:
+def _asked(work: Work, asking: Asking, part: Part, told: Meter) -> dict[str, Call]:
+    """Calls by prompt id; what was cut off is asked again with a larger limit, if so planned."""
+    requests = {prompt.prompt_id: request_of(work.plan, prompt) for _, prompt in part}
+    calls = asking.ask(list(requests.values()), "generate", told).calls
+    longer = _longer(work, part, calls)
+    if longer:
+        told.more(len(longer))
+        calls |= asking.ask(longer, "generate", told).calls
+    return _by_prompt(requests, calls)
+
+
+def _longer(work: Work, part: Part, calls: Mapping[str, Call]) -> list[Request]:
+    limit = work.plan.datagen.longest
+    if limit is None:
+        return []
+    requests = (request_of(work.plan, prompt, limit) for _, prompt in part)
+    cut = {call.call_id for call in calls.values() if call.finish_reason == "length"}
+    return [request for request in requests if request.call_id in cut]
+
+
+def _on_hand(work: Work, requests: Sequence[Request]) -> dict[str, Call]:
+    calls = work.paid(requests)
+    limit = work.plan.datagen.longest
+    if limit is not None:
+        longer = [
+            replace(request, sampling=replace(request.sampling, max_tokens=limit))
+            for request in requests
+            if request.call_id in calls and calls[request.call_id].finish_reason == "length"
+        ]
+        calls |= work.paid(longer)
+    return calls
+
+
+def _by_prompt(requests: Mapping[str, Request], calls: Mapping[str, Call]) -> dict[str, Call]:
     return {
-        prompt_id: paid[request.call_id]
+        prompt_id: calls[request.call_id]
         for prompt_id, request in requests.items()
-        if request.call_id in paid
+        if request.call_id in calls
     }
 
 
-def _ask_what_is_open(work: Work, prompts: Sequence[Prompt]) -> dict[str, Call]:
-    of_prompt = {prompt.prompt_id: _request(work, prompt) for prompt in prompts}
-    requests = list(of_prompt.values())
-    paid = work.paid(requests)
-    hopeless = work.refused_for_good()
-    todo = [r for r in pending(requests, paid) if r.subject not in hopeless]
-    work.count("calls_reused", len({r.call_id for r in requests} & paid.keys()))
-    size = work.plan.datagen.shard
-    with Spool(work.store.path) as spool, bar("asking the teacher", len(todo)) as advance:
-        for start in range(0, len(todo), size):
-            part = todo[start : start + size]
-            try:
-                shard(partial(ask, work, part, spool, advance))
-            finally:
-                spool.drain(work.store)
-    return _by_prompt(of_prompt, work.paid(requests))
-
-
-def ask(work: Work, part: Sequence[Request], spool: Spool, advance: Callable[[int], None]) -> None:
-    """Ask one shard. A reply is in the spool before it is counted; a second try of the
-    shard asks only what the first left open."""
-    kept = {call.call_id for call in spool.pending()}
-    asyncio.run(_ask(work, [r for r in part if r.call_id not in kept], spool, advance))
-
-
-async def _ask(
-    work: Work, part: Sequence[Request], spool: Spool, advance: Callable[[int], None]
-) -> None:
-    failures: list[Failure] = []
-    try:
-        async for reply in work.teacher.answer(part):
-            if reply.error is None:
-                spool.append(to_call(reply, work.teacher.identity, work.run.run_id))
-                work.count("calls_made", 1)
-            else:
-                failures.append(to_failure(reply, work.run.run_id))
-            advance(1)
-    finally:
-        work.store.insert(failures)
-        work.count("failures", len(failures))
-
-
-def _samples(by_recipe: Sequence[tuple[Any, list[Prompt]]], calls: dict[str, Call]) -> list[Sample]:
+def _samples(part: Part, calls: Mapping[str, Call]) -> list[Sample]:
     found: dict[str, Sample] = {}
-    for recipe, prompts in by_recipe:
-        for sample in samples_of(recipe, prompts, calls):
+    for recipe, prompt in part:
+        for sample in samples_of(recipe, [prompt], calls):
             found.setdefault(sample.sample_id, sample)
     return list(found.values())

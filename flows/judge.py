@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
+from datagen.teacher import Request
 from distill.compare import Comparison, ItemText, compare
-from distill.contestants import Contest, Contestant, LocalContestant, TeacherContestant
+from distill.contestants import Ask, Contest, Contestant, LocalContestant, TeacherContestant
+from distill.plan import Plan
+from flows.asking import Asking
 from flows.curate import curate_stage
 from flows.fit import student_id_of
 from flows.generate import samples_on_hand
-from flows.progress import bar, say
+from flows.progress import bar, meter, say
 from flows.tasks import Work, at_work, shard
 from quality.benchmark import Benchmark, Item
 from warehouse.catalog import name_of
 from warehouse.errors import StageError
-from warehouse.records import Answer, Failure, Student
-from warehouse.spool import Spool
+from warehouse.records import Answer, Call, Failure, Student
 
 
 @flow(name="stillhouse-judge", validate_parameters=False)
@@ -72,11 +75,10 @@ def _judge(work: Work, benchmark: Benchmark, student: Student | None) -> Compari
         raise StageError(f"benchmark '{name}' gives no items; check its path, holdout and limit")
     contest = Contest(benchmark, work.run.run_id)
     answers: list[Answer] = []
-    with Spool(work.store.path) as spool:
-        for contestant in _contestants(work, contest, student, spool):
-            answers.extend(_answers(work, contest, contestant, items, spool))
-            if contestant.protocol not in work.notes:
-                work.notes.append(contestant.protocol)
+    for contestant in _contestants(work, contest, student):
+        answers.extend(_answers(work, contest, contestant, items))
+        if contestant.protocol not in work.notes:
+            work.notes.append(contestant.protocol)
     texts = [
         ItemText(item.item_id, item.row.prompt, item.row.passage, item.row.reference)
         for item in items
@@ -85,66 +87,63 @@ def _judge(work: Work, benchmark: Benchmark, student: Student | None) -> Compari
     return compare(name, answers, texts, headline=benchmark.metrics[0], contestants=contestants)
 
 
-def _contestants(
-    work: Work, contest: Contest, student: Student | None, spool: Spool
-) -> list[Contestant]:
+def _contestants(work: Work, contest: Contest, student: Student | None) -> list[Contestant]:
+    return [_contestant(work, contest, name, student) for name in work.plan.evaluate.contestants]
+
+
+def _contestant(work: Work, contest: Contest, name: str, student: Student | None) -> Contestant:
     settings = work.plan.evaluate
-    found: list[Contestant] = []
-    for name in settings.contestants:
-        if name == "teacher":
-            recipe = work.plan.datagen.recipe[0]
-            found.append(
-                TeacherContestant(
-                    contest,
-                    work.teacher,
-                    recipe,
-                    work.plan.folder,
-                    settings.max_new_tokens,
-                    work.paid,
-                    spool.append,
-                    work.refused_for_good(),
-                )
-            )
-            continue
-        tuned = student if name == "student" else None
-        found.append(
-            LocalContestant(
-                contest,
-                name,
-                tuned.base if tuned else work.plan.training.base,
-                settings.max_new_tokens,
-                settings.batch_size,
-                Path(tuned.path) if tuned else None,
-                tuned.student_id if tuned else None,
-            )
-        )
-    return found
+    if name == "teacher":
+        return teacher_contestant(work.plan, contest, partial(_ask, work))
+    tuned = student if name == "student" else None
+    return LocalContestant(
+        contest,
+        name,
+        tuned.base if tuned else work.plan.training.base,
+        settings.max_new_tokens,
+        settings.batch_size,
+        Path(tuned.path) if tuned else None,
+        tuned.student_id if tuned else None,
+    )
+
+
+def teacher_contestant(plan: Plan, contest: Contest, ask: Ask) -> TeacherContestant:
+    """The plan's teacher, asked as its first recipe asks."""
+    return TeacherContestant(
+        contest,
+        plan.teacher,
+        plan.datagen.recipe[0],
+        plan.folder,
+        plan.evaluate.max_new_tokens,
+        ask,
+    )
+
+
+def _ask(work: Work, requests: Sequence[Request]) -> tuple[dict[str, Call], dict[str, Failure]]:
+    with Asking(work) as asking, meter("teacher answers", len(requests)) as told:
+        asked = asking.ask(requests, "judge", told)
+    return asked.calls, asked.failures
 
 
 def _answers(
-    work: Work, contest: Contest, contestant: Contestant, items: Sequence[Item], spool: Spool
+    work: Work, contest: Contest, contestant: Contestant, items: Sequence[Item]
 ) -> list[Answer]:
     ids = {contest.answer_id(contestant, item): item for item in items}
     known = {answer.answer_id for answer in work.store.by_ids(Answer, "answer_id", list(ids))}
     todo = [item for answer_id, item in ids.items() if answer_id not in known]
-    paid_before = len(spool.pending())
-    with bar(f"{contestant.name} answers", len(todo)) as advance:
-        try:
-            said: list[Answer | Failure] = []
-            if todo:
-                said = shard(lambda: list(contestant.answer(todo, advance)))
-        finally:
-            made = len(spool.pending()) - paid_before
-            spool.drain(work.store)
-    work.store.insert(said)
+    if contestant.name == "teacher":
+        work.count("calls_reused", len(known))
+        said = list(contestant.answer(todo, lambda n: None))
+    else:
+        with bar(f"{contestant.name} answers", len(todo)) as advance:
+            said = shard(lambda: list(contestant.answer(todo, advance))) if todo else []
+        failed = [record for record in said if isinstance(record, Failure)]
+        work.store.insert(failed)
+        work.count("failures", len(failed))
     failures = [record for record in said if isinstance(record, Failure)]
     if failures:
         say(f"{contestant.name}: {len(failures)} items failed, first: {failures[0].error}")
-    work.count("failures", len(failures))
-    if contestant.name == "teacher":
-        work.count("calls_made", made)
-        answered = len(items) - len(todo)
-        work.count("calls_reused", answered + len(said) - made - len(failures))
+    work.store.insert([record for record in said if isinstance(record, Answer)])
     found: list[Answer] = work.store.by_ids(Answer, "answer_id", list(ids))
     work.count("answers_reused", sum(answer.run_id != work.run.run_id for answer in found))
     return found

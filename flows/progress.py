@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,11 +14,15 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from datagen.limits import Budget
+from datagen.teacher import Reply
 
 console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
@@ -46,6 +51,62 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(label, total=total)
         yield lambda n: progress.advance(task, n)
+
+
+class Meter:
+    """Counts for the bar of an `asking` stage: done, reused, failed, rates, cost."""
+
+    def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
+        self._progress, self._task = progress, task
+        self._started = time.monotonic()
+        self._reused = self._failed = self._replies = self._tokens = 0
+
+    def skip(self, done: int, reused: int) -> None:
+        """Requests that need no asking; `reused` of them are paid for already."""
+        self._reused += reused
+        self._show(done, None)
+
+    def more(self, number: int) -> None:
+        """There is more to do than was known at first."""
+        if self._progress is not None and self._task is not None:
+            total = self._progress.tasks[0].total or 0
+            self._progress.update(self._task, total=total + number)
+
+    def replied(self, reply: Reply, budget: Budget) -> None:
+        """One reply has come and is kept."""
+        self._failed += reply.error is not None
+        self._replies += 1
+        self._tokens += reply.usage.prompt_tokens + reply.usage.completion_tokens
+        self._show(1, budget)
+
+    def _show(self, done: int, budget: Budget | None) -> None:
+        if self._progress is None or self._task is None:
+            return
+        spent_s = max(time.monotonic() - self._started, 1e-6)
+        told = [f"{self._replies / spent_s:.1f}/s", f"{self._tokens / spent_s:,.0f} tok/s"]
+        if budget is not None:
+            told += [f"{budget.in_flight} in flight", f"{budget.spent_usd:.4f} USD"]
+        told += [f"{self._reused} reused"] * bool(self._reused)
+        told += [f"{self._failed} failed"] * bool(self._failed)
+        self._progress.update(self._task, advance=done, told=", ".join(told))
+
+
+@contextmanager
+def meter(label: str, total: int) -> Iterator[Meter]:
+    """A bar for `total` requests to a teacher."""
+    if total <= 0:
+        yield Meter(None, None)
+        return
+    columns = (
+        TextColumn("{task.description:<20}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}", style="dim"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Meter(progress, progress.add_task(label, total=total, told=""))
 
 
 def say(text: str) -> None:

@@ -19,10 +19,11 @@ from typing import Any, TypeVar, cast
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from datagen.limits import Budget
 from datagen.teacher import Request, Teacher
 from distill.plan import Plan, load_plan
 from flows.progress import say
-from warehouse.errors import StillhouseError, Stopped, TransientError
+from warehouse.errors import BudgetReached, StillhouseError, Stopped, TransientError
 from warehouse.lock import exclusive
 from warehouse.records import Call, Failure, Run, make_id, now
 from warehouse.spool import Spool
@@ -48,6 +49,7 @@ class Work:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def home(self) -> Path:
@@ -123,8 +125,10 @@ def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Wor
         run = _run_record(plan, store, verb)
         for dead in store.read(Run, "state = 'running' AND run_id <> ?", [run.run_id]):
             store.put_run(replace(dead, state="killed"))  # it would hold the lock if it lived
+        old = run.summary.get("lost", {})
         spent = dict(run.summary.get("seconds", {}))  # by the same run, before it was cut off
         work = Work(plan, plan_path, tuple(overrides), store, run, seconds=spent)
+        work.budget = _budget(plan, store, run)
         store.put_run(work.run)
         state = "failed"
         try:
@@ -133,14 +137,42 @@ def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Wor
         except KeyboardInterrupt:
             state = "stopped"
             raise Stopped("stopped; every reply received is kept", resume) from None
+        except BudgetReached as stop:
+            state = "stopped"
+            raise BudgetReached(stop.message, _with_larger_budget(plan, resume)) from None
         except Stopped as stop:
             state = "stopped"
             raise Stopped(stop.message, resume) from None
         finally:
             work.teacher.close()
             recover(store)
-            summary = {**work.run.summary, "counts": work.counts, "seconds": work.seconds}
+            lost = {"usd": work.budget.lost_usd, "tokens": work.budget.lost_tokens}
+            summary = {
+                **work.run.summary,
+                "counts": work.counts,
+                "seconds": work.seconds,
+                "lost": {key: value + old.get(key, 0) for key, value in lost.items()},
+            }
             store.put_run(replace(work.run, state=state, summary=summary, finished_at=now()))
+
+
+def _budget(plan: Plan, store: Store, run: Run) -> Budget:
+    """The plan's caps, with what this run has spent so far, also before it was stopped."""
+    lost = run.summary.get("lost", {})
+    usd, tokens = store.spent(run.run_id)
+    return Budget(
+        plan.datagen.budget_usd,
+        plan.datagen.budget_tokens,
+        usd + lost.get("usd", 0.0),
+        tokens + lost.get("tokens", 0),
+    )
+
+
+def _with_larger_budget(plan: Plan, resume: str) -> str:
+    caps = {"budget_usd": plan.datagen.budget_usd, "budget_tokens": plan.datagen.budget_tokens}
+    words = [word for word in resume.split(" --set ") if not word.startswith("datagen.budget_")]
+    larger = [f"datagen.{name}={2 * cap:g}" for name, cap in caps.items() if cap]
+    return " --set ".join([*words, *larger])
 
 
 def recover(store: Store) -> None:

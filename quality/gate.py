@@ -24,6 +24,8 @@ class GatePolicy(BaseModel):
     thresholds: dict[str, float] = Field(default_factory=dict)
     keep_abstained: bool = False
     """Keep a sample although a scorer with a threshold abstained."""
+    keep_truncated: bool = False
+    """Keep a sample whose reply was cut off; `[datagen] on_length = "keep"` sets it."""
     max_words: int | None = Field(default=None, ge=1)
     """Longest completion in words."""
 
@@ -42,7 +44,11 @@ class GatePolicy(BaseModel):
 
     @model_serializer
     def _as_given(self) -> dict[str, Any]:
-        options = {"keep_abstained": self.keep_abstained, "max_words": self.max_words}
+        options = {
+            "keep_abstained": self.keep_abstained,
+            "keep_truncated": self.keep_truncated,
+            "max_words": self.max_words,
+        }
         return {**self.thresholds, **options}
 
     @classmethod
@@ -52,7 +58,7 @@ class GatePolicy(BaseModel):
     @classmethod
     def allowed_keys(cls) -> list[str]:
         """Every key the table may have."""
-        return sorted([*cls._threshold_keys(), "keep_abstained", "max_words"])
+        return sorted([*cls._threshold_keys(), "keep_abstained", "keep_truncated", "max_words"])
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ def _reasons(
     match = held_out.matches(sample)
     if match:
         yield f"held_out: {match}"
-    if sample.status != "ok":
+    if sample.status != "ok" and not (sample.status == "truncated" and policy.keep_truncated):
         yield f"status: {sample.status}"
     words = len(sample.completion.split())
     if policy.max_words is not None and words > policy.max_words:

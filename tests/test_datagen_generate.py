@@ -66,7 +66,7 @@ def test_a_call_gives_back_the_reply():
 
 def test_only_tries_used_up_may_be_asked_again():
     [request] = requests_for([prompt("a")], "t", SAMPLING)
-    final = to_failure(Reply(request, error=PromptRejected("too long")), "r")
+    final = to_failure(Reply(request, error=PromptRejected("too long")), "r", "generate")
     passing = to_failure(Reply(request, error=TransientError("HTTP 503")), "r", stage="judge")
     assert (final.permanent, final.stage, final.subject) == (True, "generate", request.subject)
     assert (passing.permanent, passing.stage) == (False, "judge")

@@ -5,11 +5,12 @@ import socket
 
 import pytest
 
+from datagen.limits import Budget, Pace
 from datagen.teacher import Request, Sampling
 from datagen.teachers import openai_chat
 from datagen.teachers.openai_chat import OpenaiChat
 from tests.fakes import FakeOpenai, Fault, message_hash
-from warehouse.errors import PromptRejected, TeacherUnusable, TransientError
+from warehouse.errors import BudgetReached, PromptRejected, TeacherUnusable, TransientError
 
 KEY = "sk-very-secret-key-0001"
 
@@ -140,30 +141,47 @@ def test_a_slow_reply_is_transient():
     assert server.asked == 2
 
 
-def test_retry_after_is_waited_for(monkeypatch):
-    waits = []
-
-    async def no_sleep(seconds):
-        waits.append(seconds)
-
-    monkeypatch.setattr(openai_chat, "_sleep", no_sleep)
+def test_retry_after_pauses_the_endpoint(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(Pace, "pause", lambda self, seconds: pauses.append(seconds))
     with FakeOpenai(faults=[Fault(429, headers={"Retry-After": "7"})]) as server:
-        teacher = OpenaiChat(model="fake", base_url=server.base_url)
         [reply] = ask(OpenaiChat(model="fake", base_url=server.base_url), "q")
-        assert reply.text == "echo q"
-        assert max(waits) == 7
-        server.faults.append(Fault(429, headers={"Retry-After": "86400"}))
-        [reply] = ask(teacher, "q")
-    assert isinstance(reply.error, TransientError)
-    assert reply.error.retry_after_s == 86400
-    assert server.asked == 3
+    assert reply.text == "echo q"
+    assert reply.tries == 2
+    assert pauses == [7]
 
 
-def test_retry_after_as_a_date():
-    assert openai_chat._retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
-    assert openai_chat._retry_after({"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}) > 1e8
-    assert openai_chat._retry_after({"retry-after": "soon"}) is None
-    assert openai_chat._retry_after({}) is None
+def test_a_wait_beyond_all_patience_stops_the_run():
+    with FakeOpenai(faults=[Fault(429, headers={"Retry-After": "86400"})]) as server:
+        with pytest.raises(TeacherUnusable, match="asks to wait 86400 s.*run again later"):
+            ask(OpenaiChat(model="fake", base_url=server.base_url), "q")
+        assert server.asked == 1
+
+
+def test_a_server_that_only_refuses_is_not_hammered():
+    with FakeOpenai(fault_for=lambda messages: Fault(429)) as server:
+        teacher = OpenaiChat(
+            model="fake", base_url=server.base_url, max_in_flight=8, patience_s=0.5
+        )
+        with pytest.raises(TeacherUnusable, match="no good reply for .* HTTP 429"):
+            ask(teacher, *map(str, range(500)))
+        assert server.asked < 200
+
+
+def test_an_empty_account_is_not_a_rate_limit():
+    said = '{"error": {"code": "insufficient_quota", "message": "You exceeded your quota"}}'
+    with FakeOpenai(faults=[Fault(429, said)]) as server:
+        with pytest.raises(TeacherUnusable, match="no credit.*You exceeded"):
+            ask(OpenaiChat(model="fake", base_url=server.base_url), "q")
+        assert server.asked == 1
+
+
+def test_a_plan_whose_every_request_is_rejected_stops_early():
+    with FakeOpenai(fault_for=lambda messages: Fault(400, "no such parameter")) as server:
+        teacher = OpenaiChat(model="fake", base_url=server.base_url, max_in_flight=4)
+        with pytest.raises(TeacherUnusable, match="first 20 requests were all rejected.*no such"):
+            ask(teacher, *map(str, range(500)))
+        assert server.asked < 30
 
 
 @pytest.mark.parametrize("status", [400, 422])
@@ -244,27 +262,139 @@ def test_nobody_listening_is_one_line():
         ask(OpenaiChat(model="fake", base_url=url), "q1", "q2")
 
 
-def test_a_server_that_goes_away_fails_only_what_was_left():
+def test_a_server_that_goes_away_stops_the_run_and_fails_no_prompt(monkeypatch):
+    monkeypatch.setattr(openai_chat, "CONNECT_PATIENCE_S", 0.3)
     server = FakeOpenai()
-    texts, errors = [], []
+    replies = []
 
     async def collect(teacher, requests):
         async for reply in teacher.answer(requests):
-            (errors if reply.error else texts).append(reply.error or reply.text)
-            if len(texts) == 1 and not errors:
+            replies.append(reply)
+            if len(replies) == 1:
                 await asyncio.to_thread(server.__exit__)
 
     server.__enter__()
-    teacher = OpenaiChat(model="fake", base_url=server.base_url, max_in_flight=1, max_tries=2)
+    teacher = OpenaiChat(model="fake", base_url=server.base_url, max_in_flight=1)
     requests = [
         Request.of("t", [{"role": "user", "content": str(n)}], Sampling()) for n in range(6)
     ]
-    asyncio.run(collect(teacher, requests))
-    assert texts
-    assert errors
-    assert len(texts) + len(errors) == 6
-    assert all(isinstance(error, TransientError) for error in errors)
-    assert pickle.loads(pickle.dumps(errors[-1]))
+    with pytest.raises(TeacherUnusable, match="no teacher answers") as caught:
+        asyncio.run(collect(teacher, requests))
+    assert replies
+    assert all(reply.error is None for reply in replies)
+    assert pickle.loads(pickle.dumps(caught.value))
+
+
+def test_servers_of_one_model_share_the_work_and_one_may_die():
+    with FakeOpenai(latency_s=0.02) as one, FakeOpenai(latency_s=0.02) as two:
+        teacher = OpenaiChat(
+            model="fake", base_url=one.base_url, more_urls=[two.base_url], max_in_flight=4
+        )
+        assert len(ask(teacher, *map(str, range(40)))) == 40
+        assert one.asked + two.asked == 40
+        assert min(one.asked, two.asked) >= 10
+        dead = f"http://127.0.0.1:{closed_port()}/v1"
+        lame = OpenaiChat(model="fake", base_url=one.base_url, more_urls=[dead], max_in_flight=4)
+        assert lame.identity == OpenaiChat(model="fake", base_url=one.base_url).identity
+        assert all(reply.error is None for reply in ask(lame, *map(str, range(40, 60))))
+
+
+def test_the_budget_is_never_exceeded_and_is_told_when_it_is_reached():
+    says = {"usage": {"prompt_tokens": 10, "completion_tokens": 20}}
+    with FakeOpenai(lambda messages: says, latency_s=0.01) as server:
+        teacher = OpenaiChat(
+            model="fake",
+            base_url=server.base_url,
+            max_in_flight=64,
+            input_usd_per_million=1.0,
+            output_usd_per_million=10.0,
+        )
+        budget = Budget(usd=0.01)
+        received = []
+
+        async def collect():
+            requests = [
+                Request.of("t", [{"role": "user", "content": str(n)}], Sampling(max_tokens=20))
+                for n in range(500)
+            ]
+            async for reply in teacher.answer(requests, budget):
+                received.append(reply)
+
+        with pytest.raises(BudgetReached, match="budget_usd = 0.01 is reached"):
+            asyncio.run(collect())
+    spent = sum(reply.cost_usd for reply in received)
+    assert spent == pytest.approx(budget.spent_usd)
+    assert 0.009 < spent <= 0.01
+    assert server.asked == len(received)
+    assert budget.in_flight == 0
+
+
+def test_a_lost_reply_counts_against_the_budget_in_full():
+    with FakeOpenai(faults=[Fault(0), Fault(500)]) as server:
+        teacher = OpenaiChat(
+            model="fake",
+            base_url=server.base_url,
+            input_usd_per_million=1.0,
+            output_usd_per_million=1.0,
+        )
+        budget = Budget()
+
+        async def collect():
+            request = Request.of("t", [{"role": "user", "content": "q"}], Sampling(max_tokens=20))
+            return [reply async for reply in teacher.answer([request], budget)]
+
+        [reply] = asyncio.run(collect())
+    most = teacher._most(reply.request)
+    assert reply.tries == 3
+    assert budget.lost_tokens == most.tokens
+    assert budget.spent_usd == pytest.approx(most.usd + reply.cost_usd)
+
+
+def test_reasoning_and_logprobs_are_kept_apart_from_the_answer():
+    def says(messages):
+        content = {"inline": "<think>hm, 6 x 7</think>\n42", "cut": "<think>hm"}
+        message = {"role": "assistant", "content": content.get(messages[0]["content"], "42")}
+        if messages[0]["content"] == "field":
+            message["reasoning_content"] = "hm, 6 x 7"
+        top = [{"token": "42", "logprob": -0.123456}, {"token": "43", "logprob": -3.0}]
+        logprobs = {"content": [{"token": "42", "logprob": -0.123456, "top_logprobs": top}]}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}
+        return {"choices": [choice]}
+
+    with FakeOpenai(says) as server:
+        teacher = OpenaiChat(model="fake", base_url=server.base_url, omit=["temperature"])
+        form = {"type": "json_object"}
+        drawn = Sampling(max_tokens=20, top_logprobs=2, response_format=form)
+        replies = ask(teacher, "inline", "cut", "field", sampling=drawn)
+        body = server.bodies[0]
+    by_question = {reply.request.messages[0]["content"]: reply for reply in replies}
+    assert [by_question[q].text for q in ("inline", "cut", "field")] == ["42", "", "42"]
+    assert by_question["inline"].reasoning == by_question["field"].reasoning == "hm, 6 x 7"
+    assert by_question["cut"].reasoning == "hm"
+    assert by_question["field"].logprobs == {
+        "tokens": ["42"],
+        "logprobs": [-0.1235],
+        "top": [[["42", -0.1235], ["43", -3.0]]],
+    }
+    assert "logprobs" not in by_question["field"].raw["choices"][0]
+    assert (body["logprobs"], body["top_logprobs"], body["response_format"]) == (True, 2, form)
+    assert "temperature" not in body
+    assert "without temperature" in teacher.identity
+
+
+def test_a_key_from_a_file_that_the_user_names(tmp_path, monkeypatch):
+    monkeypatch.delenv("MY_KEY", raising=False)
+    (tmp_path / "keys.env").write_text(f"MY_KEY={KEY}\n")
+    with FakeOpenai() as server:
+        teacher = OpenaiChat(
+            model="fake",
+            base_url=server.base_url,
+            api_key_env="MY_KEY",
+            env_file=str(tmp_path / "keys.env"),
+        )
+        ask(teacher, "q")
+        assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in repr(teacher)
 
 
 def test_closing_early_stops_asking():

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 from tests.test_warehouse_store import call
 from warehouse.records import Call
@@ -14,13 +15,13 @@ from warehouse.store import Store
 def test_append_drain_append_drain(tmp_path):
     store = Store(tmp_path / "w.duckdb")
     with Spool(store.path) as spool:
-        spool.append(call("a"))
-        assert [one.call_id for one in spool.pending()] == ["a"]
+        assert spool.append(call("a")) == 1
+        assert spool.append(call("c")) == 2
+        assert spool.drain(store) == 2
+        assert spool.append(call("b")) == 1
         assert spool.drain(store) == 1
-        assert spool.pending() == []
-        spool.append(call("b"))
-        assert spool.drain(store) == 1
-    assert {one.call_id for one in store.read(Call)} == {"a", "b"}
+    assert not list(spool.folder.iterdir())
+    assert {one.call_id for one in store.read(Call)} == {"a", "b", "c"}
 
 
 def test_draining_what_was_inserted_before_duplicates_nothing(tmp_path):
@@ -42,6 +43,24 @@ for n in range(100_000):
     spool.append(call(str(n)))
     print(n, flush=True)
 """
+
+
+def test_appending_and_draining_at_once_loses_and_doubles_nothing(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    drained = []
+    with Spool(store.path) as spool:
+
+        def drain():
+            while len(drained) < 5 or len(store.read(Call)) < 3000:
+                drained.append(spool.drain(store))
+
+        thread = threading.Thread(target=drain)
+        thread.start()
+        for n in range(3000):
+            spool.append(call(str(n)))
+        thread.join(60)
+    assert sum(drained) == 3000
+    assert len(store.read(Call)) == 3000
 
 
 def test_sigkill_loses_nothing_that_was_appended(tmp_path):

@@ -11,6 +11,7 @@
     │   ├── PromptRejected          final for one prompt: too long, filtered, 400
     │   └── TeacherUnusable         final for all: 401, 403, unknown model, nobody answers
     └── Stopped                     stopped on purpose; exit code 3, .resume is the command
+        └── BudgetReached           the next request could exceed the plan's budget
 
 Every class can be pickled, since Prefect carries errors between processes.
 """
@@ -86,3 +87,7 @@ class Stopped(StillhouseError):
 
     def __str__(self) -> str:
         return f"{self.message}; resume with: {self.resume}" if self.resume else self.message
+
+
+class BudgetReached(Stopped):
+    """The next request could exceed the budget; all that was in flight is kept."""

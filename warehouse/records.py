@@ -136,6 +136,9 @@ class Call(Record):
     raw: dict[str, Any]
     run_id: str
     created_at: datetime = field(default_factory=now)
+    tries: int = 1  # requests sent until this reply came
+    reasoning: str | None = None  # the teacher's thinking, apart from its answer
+    logprobs: dict[str, Any] | None = None  # {"tokens": [...], "logprobs": [...], "top": [...]}
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,17 @@ from typing import Any
 from warehouse.records import RECORDS, Record
 from warehouse.views import VIEWS
 
-VERSION = 1
+VERSION = 2
 """What this code writes. A higher number in a file means that a newer version wrote it."""
 
-MIGRATIONS: dict[int, str] = {}
-"""SQL that turns version n - 1 into n, by n."""
+MIGRATIONS: dict[int, str] = {
+    2: """
+ALTER TABLE calls ADD COLUMN tries BIGINT DEFAULT 1;
+ALTER TABLE calls ADD COLUMN reasoning VARCHAR;
+ALTER TABLE calls ADD COLUMN logprobs JSON;
+""",
+}
+"""SQL that turns version n - 1 into n, by n; the views are made anew after it."""
 
 _SQL = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMPTZ"}
 
@@ -53,5 +59,11 @@ def ddl() -> str:
             for column in columns(record)
         )
         parts.append(f"CREATE TABLE {record.TABLE} (\n{lines}\n);")
-    parts += [f"CREATE VIEW {name} AS\n{query.strip()};" for name, query in VIEWS.items()]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, views()]) + "\n"
+
+
+def views() -> str:
+    """CREATE statements of the views; one that is there is replaced."""
+    return "\n\n".join(
+        f"CREATE OR REPLACE VIEW {name} AS\n{query.strip()};" for name, query in VIEWS.items()
+    )

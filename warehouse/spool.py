@@ -1,23 +1,26 @@
 """Append-only journal of teacher replies: a reply is here before it is counted.
 
-One folder beside the warehouse, one file per process, one JSON line per reply written by
-one system call, so a kill at any moment leaves at most one torn last line, of a reply
-that was never counted. Draining inserts by key, so a crash between insert and delete
-duplicates nothing.
+One folder beside the warehouse, one JSON line per reply written by one system call, so a
+kill at any moment leaves at most one torn last line, of a reply that was never counted.
+A process writes a file, and starts another one when it drains: what is drained is never
+written to. Draining inserts by key, so a crash between insert and delete duplicates
+nothing. A kill of the process loses no line; a power cut may lose what the kernel had
+not yet written.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import threading
 import uuid
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import orjson
 from filelock import FileLock, Timeout
 
 from warehouse.errors import WarehouseError
@@ -26,16 +29,20 @@ from warehouse.store import Store
 
 log = logging.getLogger(__name__)
 
+_FIELDS = [field.name for field in fields(Call)]
+
 
 class Spool:
-    """The journal of one process; a context manager."""
+    """The journal of one process; a context manager. Append and drain may be in two threads."""
 
     def __init__(self, warehouse: Path) -> None:
         self.folder = Path(f"{warehouse}.spool")
-        self._file = self.folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
-        self._lock = FileLock(f"{self._file}.lock")
+        self._name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._lock = FileLock(self.folder / f"{self._name}.lock", thread_local=False)
+        self._number = 0
         self._descriptor: int | None = None
-        self._pending: list[Call] = []
+        self._calls: list[Call] = []
+        self._appending, self._draining = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -49,35 +56,39 @@ class Spool:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+        if self._lock.is_locked:
+            if not any(self.folder.glob(f"{self._name}.*.jsonl")):
+                Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()
 
-    def append(self, call: Call) -> None:
+    def append(self, call: Call) -> int:
         """Write one reply. When this returns, a kill of the process can not lose it.
+
+        Returns:
+            How many replies were appended since the last drain.
 
         Raises:
             WarehouseError: the reply can not be written (disk full, rights).
         """
-        line = json.dumps(asdict(call), default=_encode, ensure_ascii=False).encode() + b"\n"
-        try:
-            if self._descriptor is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self._lock.acquire(timeout=0)
-                flags = os.O_APPEND | os.O_CREAT | os.O_WRONLY
-                self._descriptor = os.open(self._file, flags, 0o600)
-            before = os.fstat(self._descriptor).st_size
-            written = os.write(self._descriptor, line)
-        except OSError as error:
-            raise WarehouseError(
-                f"the spool {self.folder} can not be written: {error.strerror}; make room"
-            ) from None
-        if written != len(line):
-            os.ftruncate(self._descriptor, before)  # no torn line before the next one
-            raise WarehouseError(f"the spool {self.folder} took only part of a reply; make room")
-        self._pending.append(call)
-
-    def pending(self) -> list[Call]:
-        """What this process appended since the last drain."""
-        return list(self._pending)
+        line = orjson.dumps({name: getattr(call, name) for name in _FIELDS}) + b"\n"
+        with self._appending:
+            try:
+                if self._descriptor is None:
+                    self._open()
+                assert self._descriptor is not None
+                before = os.fstat(self._descriptor).st_size
+                written = os.write(self._descriptor, line)
+            except OSError as error:
+                raise WarehouseError(
+                    f"the spool {self.folder} can not be written: {error.strerror}; make room"
+                ) from None
+            if written != len(line):
+                os.ftruncate(self._descriptor, before)  # no torn line before the next one
+                raise WarehouseError(
+                    f"the spool {self.folder} took only part of a reply; make room"
+                )
+            self._calls.append(call)
+            return len(self._calls)
 
     def drain(self, store: Store) -> int:
         """Bring every reply of ours and of processes that are gone into the store.
@@ -87,31 +98,55 @@ class Spool:
         """
         if not self.folder.is_dir():
             return 0
-        new = 0
-        for file in sorted(self.folder.glob("*.jsonl")):
-            if file == self._file and self._descriptor is not None:
-                new += store.insert(_calls(file))
-                os.ftruncate(self._descriptor, 0)
-                self._pending.clear()
-                continue
-            lock = FileLock(f"{file}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                continue  # its process lives and drains it itself
-            try:
+        with self._draining:
+            ours, calls = self._rotated()
+            new = store.insert(calls)
+            if ours is not None:
+                ours.unlink()
+            files = [*self.folder.glob("*.jsonl"), *self.folder.glob("*.lock")]
+            for owner in sorted({file.name.partition(".")[0] for file in files} - {self._name}):
+                new += self._adopt(owner, store)
+            return new
+
+    def _open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._lock.is_locked:
+            self._lock.acquire(timeout=0)
+        flags = os.O_APPEND | os.O_CREAT | os.O_WRONLY
+        self._descriptor = os.open(self._file, flags, 0o600)
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / f"{self._name}.{self._number:06d}.jsonl"
+
+    def _rotated(self) -> tuple[Path | None, list[Call]]:
+        """Close the file at hand; the next append starts another."""
+        with self._appending:
+            if self._descriptor is None:
+                return None, []
+            os.close(self._descriptor)
+            self._descriptor = None
+            file, calls = self._file, self._calls
+            self._number += 1
+            self._calls = []
+            return file, calls
+
+    def _adopt(self, owner: str, store: Store) -> int:
+        """Drain the files of a process that is gone; one that lives holds its lock."""
+        lock = FileLock(self.folder / f"{owner}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return 0
+        try:
+            new = 0
+            for file in sorted(self.folder.glob(f"{owner}.*.jsonl")):
                 new += store.insert(_calls(file))
                 file.unlink()
-            finally:
-                lock.release()
-                Path(lock.lock_file).unlink(missing_ok=True)
-        return new
-
-
-def _encode(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value)
+            return new
+        finally:
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _calls(file: Path) -> list[Call]:
@@ -124,7 +159,7 @@ def _calls(file: Path) -> list[Call]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
+            values = orjson.loads(line)
             values["created_at"] = datetime.fromisoformat(values["created_at"])
             calls.append(Call(**values))
         except (ValueError, TypeError, KeyError) as error:

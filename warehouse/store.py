@@ -6,22 +6,21 @@ keeps a connection; who finds the file held waits.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
+import orjson
 import polars as pl
 
 from warehouse.errors import WarehouseError
 from warehouse.records import Call, Record, Run
-from warehouse.schema import MIGRATIONS, VERSION, Column, columns, ddl
+from warehouse.schema import MIGRATIONS, VERSION, Column, columns, ddl, views
 
 R = TypeVar("R", bound=Record)
 
@@ -42,6 +41,13 @@ _POLARS: dict[str, Any] = {
     "BOOLEAN": pl.Boolean,
     "TIMESTAMPTZ": pl.Datetime("us", "UTC"),
 }
+
+
+_USABLE = (
+    "FROM calls c JOIN wanted w ON c.call_id = w.id WHERE CASE "
+    "WHEN c.finish_reason = 'length' THEN c.max_tokens >= w.allowed "
+    "ELSE c.completion_tokens <= w.allowed END"
+)
 
 
 class Store:
@@ -113,21 +119,33 @@ class Store:
         """
         if not wanted or not self.path.exists():
             return {}
-        table = pl.DataFrame(
-            {"id": [call_id for call_id, _ in wanted], "allowed": [most for _, most in wanted]}
-        )
         with self._reading() as db:
-            db.register("wanted", table.unique().to_arrow())
-            calls = _records(
-                Call,
-                db.execute(
-                    "SELECT c.* FROM calls c JOIN wanted w ON c.call_id = w.id WHERE CASE "
-                    "WHEN c.finish_reason = 'length' THEN c.max_tokens >= w.allowed "
-                    "ELSE c.completion_tokens <= w.allowed END "
-                    "ORDER BY c.finish_reason = 'length' DESC, c.max_tokens DESC"
-                ),
-            )
+            db.register("wanted", _wanted(wanted))
+            order = "ORDER BY c.finish_reason = 'length' DESC, c.max_tokens DESC"
+            calls = _records(Call, db.execute(f"SELECT c.* {_USABLE} {order}"))
         return {call.call_id: call for call in calls}  # whole replies come last and win
+
+    def paid_ids(self, wanted: Sequence[tuple[str, int]]) -> set[str]:
+        """The call ids among `wanted` for which `paid` has a call."""
+        if not wanted or not self.path.exists():
+            return set()
+        with self._reading() as db:
+            db.register("wanted", _wanted(wanted))
+            found = db.execute(f"SELECT DISTINCT c.call_id {_USABLE}").pl()
+        return set(found["call_id"])
+
+    def spent(self, run_id: str) -> tuple[float, int]:
+        """USD and tokens of a run's calls; a call of unknown price counts its tokens only."""
+        if not self.path.exists():
+            return 0.0, 0
+        with self._reading() as db:
+            found = db.execute(
+                "SELECT coalesce(sum(cost_usd), 0), "
+                "coalesce(sum(prompt_tokens + completion_tokens), 0)::BIGINT "
+                "FROM calls WHERE run_id = ?",
+                [run_id],
+            ).fetchone()
+        return (float(found[0]), int(found[1])) if found else (0.0, 0)
 
     def query(self, sql: str) -> pl.DataFrame:
         """Run one SELECT of a user, read-only and with no access to files or network.
@@ -150,7 +168,14 @@ class Store:
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._connected(read_only=True) as db:
             self._check_version(db)
-            yield db
+            old = _version(db) < VERSION
+            if not old:
+                yield db
+        if old:  # written by an older version: migrated once, by an empty write
+            with self._writing():
+                pass
+            with self._connected(read_only=True) as db:
+                yield db
 
     @contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -168,6 +193,7 @@ class Store:
                 for number in range(_version(db) + 1, VERSION + 1):
                     db.execute(MIGRATIONS[number])
                     db.execute("UPDATE schema_version SET version = ?", [number])
+                    db.execute(views())
                 yield db
                 db.execute("COMMIT")
             except _CAN_NOT_WRITE as error:
@@ -206,6 +232,11 @@ class Store:
             )
 
 
+def _wanted(wanted: Sequence[tuple[str, int]]) -> Any:
+    ids, most = zip(*wanted, strict=True)
+    return pl.DataFrame({"id": ids, "allowed": most}).unique().to_arrow()
+
+
 def _version(db: duckdb.DuckDBPyConnection) -> int:
     tables = db.execute(
         "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_version'"
@@ -225,9 +256,8 @@ def _unique(kind: type[Record], records: Sequence[Record]) -> list[Record]:
 
 def _insert(db: duckdb.DuckDBPyConnection, kind: type[Record], records: Sequence[Record]) -> int:
     cols = columns(kind)
-    rows = [asdict(record) for record in records]  # type: ignore[call-overload]
     table = pl.DataFrame(
-        {col.name: [_encode(col, row[col.name]) for row in rows] for col in cols},
+        {col.name: [_encode(col, getattr(record, col.name)) for record in records] for col in cols},
         schema={col.name: _POLARS[col.sql] for col in cols},
     )
     db.register("fresh", table.to_arrow())
@@ -246,7 +276,7 @@ def _insert(db: duckdb.DuckDBPyConnection, kind: type[Record], records: Sequence
 
 def _encode(column: Column, value: Any) -> Any:
     if column.is_json and value is not None:
-        return json.dumps(value, ensure_ascii=False)
+        return orjson.dumps(value).decode()
     return value
 
 
@@ -258,7 +288,7 @@ def _records(kind: type[R], found: duckdb.DuckDBPyConnection) -> list[R]:
         for col in cols:
             value = row[col.name]
             if value is not None and col.is_json:
-                value = json.loads(value)
+                value = orjson.loads(value)
             elif value is not None and col.sql == "TIMESTAMPTZ":
                 value = value.astimezone(UTC)
             values[col.name] = value

@@ -2,12 +2,23 @@
 
 VIEWS = {
     "ledger": """
-SELECT run_id, teacher, count(*) AS calls, sum(prompt_tokens)::BIGINT AS prompt_tokens,
-       sum(completion_tokens)::BIGINT AS completion_tokens, sum(cost_usd) AS cost_usd,
-       count(*) - count(cost_usd) AS calls_without_price,
-       quantile_cont(latency_s, 0.5) AS latency_p50_s,
-       quantile_cont(latency_s, 0.95) AS latency_p95_s
-FROM calls GROUP BY ALL ORDER BY run_id
+SELECT c.run_id, coalesce(r.plan_name, c.run_id) AS plan_name, c.teacher,
+       coalesce(p.recipe, 'held-out items') AS recipe, count(*) AS calls,
+       sum(c.prompt_tokens)::BIGINT AS prompt_tokens,
+       sum(c.completion_tokens)::BIGINT AS completion_tokens,
+       sum(c.cost_usd) AS cost_usd, count(*) - count(c.cost_usd) AS calls_without_price,
+       sum(coalesce(c.tries, 1) - 1)::BIGINT AS retries,
+       count(*) FILTER (WHERE c.finish_reason = 'length') AS cut_off,
+       quantile_cont(c.latency_s, 0.5) AS latency_p50_s,
+       quantile_cont(c.latency_s, 0.95) AS latency_p95_s,
+       quantile_cont(c.latency_s, 0.99) AS latency_p99_s
+FROM calls c LEFT JOIN runs r USING (run_id)
+LEFT JOIN (
+  SELECT call_id, min(recipe) AS recipe
+  FROM (SELECT unnest(from_json(call_ids, '["VARCHAR"]')) AS call_id, recipe FROM samples)
+  GROUP BY call_id
+) p USING (call_id)
+GROUP BY ALL ORDER BY c.run_id, c.teacher, recipe
 """,
     "samples_with_choices": """
 SELECT s.sample_id, s.recipe, s.status, c.selection_id, c.kept, c.reason,

@@ -48,6 +48,8 @@ class Imitation(Recipe):
     """Share of passages kept for evaluation, 0..1. Unset: the data set's own, 0 for a file."""
     limit: int | None = None
     """Ask at most this many rows."""
+    n: int = 1
+    """Replies per row, each with a seed of its own; more than 1 needs a temperature above 0."""
     examples: int = 0
     """Worked examples before each question, from rows with a short reference; never also asked."""
     instruction: str | None = None
@@ -64,13 +66,15 @@ class Imitation(Recipe):
             raise ValueError("split 'train' needs a holdout above 0; give one, or use split 'all'")
         if self.limit is not None and self.limit < 1:
             raise ValueError("limit is 1 or more; leave it out to ask every row")
+        if self.n < 1:
+            raise ValueError("n is 1 or more")
         if self.examples < 0:
             raise ValueError("examples is 0 or more")
         if self.max_answer_words is not None and self.max_answer_words < 1:
             raise ValueError("max_answer_words is 1 or more; leave it out for no limit")
 
     def ask_all(self, folder: Path) -> Iterator[Prompt]:
-        """One prompt per row of the split, worked examples left out, up to `limit`.
+        """`n` prompts per row of the split, worked examples left out, up to `limit` rows.
 
         Raises:
             StageError: too few rows are fit for worked examples.
@@ -78,10 +82,14 @@ class Imitation(Recipe):
         shown = {example.row_id for example in self._examples(folder)}
         rows = (row for row in self._rows(folder) if row.row_id not in shown)
         for row in islice(rows, self.limit):
-            yield self.ask(row, folder)
+            for number in range(self.n):
+                yield self._prompt(row, folder, number or None)
 
     def ask(self, row: Row, folder: Path) -> Prompt:
         """The prompt for one row; a row that is itself a worked example is not shown to itself."""
+        return self._prompt(row, folder, None)
+
+    def _prompt(self, row: Row, folder: Path, seed: int | None) -> Prompt:
         messages: list[Message] = []
         if self.instruction:
             messages.append({"role": "system", "content": self.instruction})
@@ -98,6 +106,7 @@ class Imitation(Recipe):
             reference=row.reference,
             passage=row.passage,
             source=row.source,
+            seed=seed,
         )
 
     def samples(self, prompt: Prompt, reply: Reply) -> Iterator[Sample]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from datagen.gguf_server import GgufServer
+from datagen.limits import Budget
+from datagen.pricing import Price
 from datagen.teacher import Reply, Request
 from datagen.teachers.openai_chat import OpenaiChat
 from warehouse import assets
@@ -60,7 +62,14 @@ class LocalGguf:
             return [f"{self.model} ({state}), served on this machine, free of charge"]
         return [f"{self._file()}, served on this machine, free of charge"]
 
-    async def answer(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
+    @property
+    def price(self) -> Price:
+        """Free."""
+        return Price(0.0, 0.0)
+
+    async def answer(
+        self, requests: Sequence[Request], budget: Budget | None = None
+    ) -> AsyncGenerator[Reply]:
         """One reply per request as they arrive; starts the server if it does not run.
 
         A server that dies on the way is started again, and asked what is still open;
@@ -71,7 +80,7 @@ class LocalGguf:
         while waiting:
             before = len(waiting)
             try:
-                async with aclosing(self._ask(list(waiting.values()))) as replies:
+                async with aclosing(self._ask(list(waiting.values()), budget)) as replies:
                     async for reply in replies:
                         del waiting[reply.request.subject]
                         yield reply
@@ -80,7 +89,9 @@ class LocalGguf:
                     raise
                 answered = len(waiting) < before
 
-    async def _ask(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
+    async def _ask(
+        self, requests: Sequence[Request], budget: Budget | None
+    ) -> AsyncGenerator[Reply]:
         url, key = await asyncio.to_thread(self._server.address)
         teacher = OpenaiChat(
             model=Path(self.model).stem,
@@ -92,7 +103,7 @@ class LocalGguf:
             input_usd_per_million=0.0,
             output_usd_per_million=0.0,
         )
-        async with aclosing(teacher.answer(requests)) as replies:
+        async with aclosing(teacher.answer(requests, budget)) as replies:
             async for reply in replies:
                 yield reply
 

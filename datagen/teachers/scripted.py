@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
+from datagen.limits import Budget, Reservation
+from datagen.pricing import Price, most_prompt_tokens
 from datagen.teacher import Reply, Request, Usage
 from warehouse.records import make_id
 
@@ -32,9 +34,21 @@ class Scripted:
         """Says that this is a fake."""
         return [f"scripted (a fake, {len(self.replies)} rules)"]
 
-    async def answer(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
-        """Answer one after the other."""
+    @property
+    def price(self) -> Price:
+        """Free."""
+        return Price(0.0, 0.0)
+
+    async def answer(
+        self, requests: Sequence[Request], budget: Budget | None = None
+    ) -> AsyncGenerator[Reply]:
+        """Answer one after the other; what one takes at most is reserved in words."""
+        budget = budget or Budget()
         for request in requests:
+            most = Reservation(
+                0.0, most_prompt_tokens(request.messages) + request.sampling.max_tokens
+            )
+            await budget.reserve(most)
             if self.latency_s:
                 await asyncio.sleep(self.latency_s)
             if self.log:
@@ -44,6 +58,7 @@ class Scripted:
             text = next((say for find, say in self.replies.items() if find in asked), self.default)
             usage = Usage(sum(len(str(m["content"]).split()) for m in request.messages),
                           len(text.split()))  # fmt: skip
+            budget.settle(most, 0.0, usage.prompt_tokens + usage.completion_tokens)
             yield Reply(request, text, "stop", usage, self.latency_s, 0.0, {"scripted": True})
 
     def close(self) -> None:

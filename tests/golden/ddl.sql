@@ -39,7 +39,10 @@ CREATE TABLE calls (
   cost_usd DOUBLE,
   raw JSON NOT NULL,
   run_id VARCHAR NOT NULL,
-  created_at TIMESTAMPTZ NOT NULL
+  created_at TIMESTAMPTZ NOT NULL,
+  tries BIGINT NOT NULL,
+  reasoning VARCHAR,
+  logprobs JSON
 );
 
 CREATE TABLE samples (
@@ -121,29 +124,40 @@ CREATE TABLE failures (
   created_at TIMESTAMPTZ NOT NULL
 );
 
-CREATE VIEW ledger AS
-SELECT run_id, teacher, count(*) AS calls, sum(prompt_tokens)::BIGINT AS prompt_tokens,
-       sum(completion_tokens)::BIGINT AS completion_tokens, sum(cost_usd) AS cost_usd,
-       count(*) - count(cost_usd) AS calls_without_price,
-       quantile_cont(latency_s, 0.5) AS latency_p50_s,
-       quantile_cont(latency_s, 0.95) AS latency_p95_s
-FROM calls GROUP BY ALL ORDER BY run_id;
+CREATE OR REPLACE VIEW ledger AS
+SELECT c.run_id, coalesce(r.plan_name, c.run_id) AS plan_name, c.teacher,
+       coalesce(p.recipe, 'held-out items') AS recipe, count(*) AS calls,
+       sum(c.prompt_tokens)::BIGINT AS prompt_tokens,
+       sum(c.completion_tokens)::BIGINT AS completion_tokens,
+       sum(c.cost_usd) AS cost_usd, count(*) - count(c.cost_usd) AS calls_without_price,
+       sum(coalesce(c.tries, 1) - 1)::BIGINT AS retries,
+       count(*) FILTER (WHERE c.finish_reason = 'length') AS cut_off,
+       quantile_cont(c.latency_s, 0.5) AS latency_p50_s,
+       quantile_cont(c.latency_s, 0.95) AS latency_p95_s,
+       quantile_cont(c.latency_s, 0.99) AS latency_p99_s
+FROM calls c LEFT JOIN runs r USING (run_id)
+LEFT JOIN (
+  SELECT call_id, min(recipe) AS recipe
+  FROM (SELECT unnest(from_json(call_ids, '["VARCHAR"]')) AS call_id, recipe FROM samples)
+  GROUP BY call_id
+) p USING (call_id)
+GROUP BY ALL ORDER BY c.run_id, c.teacher, recipe;
 
-CREATE VIEW samples_with_choices AS
+CREATE OR REPLACE VIEW samples_with_choices AS
 SELECT s.sample_id, s.recipe, s.status, c.selection_id, c.kept, c.reason,
        s.question, s.completion, s.reference
 FROM samples s LEFT JOIN choices c USING (sample_id)
 ORDER BY s.sample_id, c.selection_id;
 
-CREATE VIEW funnel AS
+CREATE OR REPLACE VIEW funnel AS
 SELECT selection_id, count(*) AS samples, count(*) FILTER (WHERE kept) AS kept
 FROM choices GROUP BY selection_id ORDER BY selection_id;
 
-CREATE VIEW drop_reasons AS
+CREATE OR REPLACE VIEW drop_reasons AS
 SELECT selection_id, reason, count(*) AS samples
 FROM choices WHERE NOT kept GROUP BY ALL ORDER BY selection_id, samples DESC, reason;
 
-CREATE VIEW grades AS
+CREATE OR REPLACE VIEW grades AS
 SELECT a.benchmark, a.contestant, a.contestant_id, a.item_id, a.text, a.abstained,
        g.key AS metric, TRY_CAST(g.value AS DOUBLE) AS value
 FROM answers a, json_each(a.grades) g;

@@ -1,0 +1,280 @@
+"""How much may be spent, and how fast an endpoint may be asked.
+
+`Budget` is a hard cap: what a request can cost at most is reserved before it is sent and
+settled after, so the cap holds however many are in flight. `Pace` is one endpoint's speed:
+additive increase and multiplicative decrease of the requests in flight (Chiu and Jain
+1989, the rule of TCP's congestion control), requests and tokens per minute, and pauses
+that the server asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+
+from warehouse.errors import BudgetReached
+from warehouse.records import now
+
+BACK_OFF = 0.5
+"""What is left of the window after a sign of overload."""
+LEAST_WINDOW = 1.0
+LONGEST_NAP_S = 0.1
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What one request can cost at most."""
+
+    usd: float = 0.0
+    tokens: int = 0
+
+
+@dataclass
+class Budget:
+    """A cap on USD and on tokens (prompt and completion together); None is no cap.
+
+    `spent` and `reserved` together never exceed the cap. `lost` is the part of `spent` that
+    went to requests with no whole reply. One event loop uses it at a time.
+    """
+
+    usd: float | None = None
+    tokens: int | None = None
+    spent_usd: float = 0.0
+    spent_tokens: int = 0
+    lost_usd: float = field(default=0.0, init=False)
+    lost_tokens: int = field(default=0, init=False)
+    reserved_usd: float = field(default=0.0, init=False)
+    reserved_tokens: int = field(default=0, init=False)
+    _open: int = field(default=0, init=False)
+    _settled: list[asyncio.Future[None]] = field(default_factory=list, init=False, repr=False)
+
+    async def reserve(self, most: Reservation) -> Reservation:
+        """Set aside what a request can cost; waits while others in flight may yet give back.
+
+        Raises:
+            BudgetReached: it does not fit, and nothing in flight could make it fit.
+        """
+        while not self._fits(most):
+            if not self._open or not self._could_fit(most):
+                raise BudgetReached(self._told(most))
+            waiter = asyncio.get_running_loop().create_future()
+            self._settled.append(waiter)
+            await waiter
+        self.reserved_usd += most.usd
+        self.reserved_tokens += most.tokens
+        self._open += 1
+        return most
+
+    def settle(self, most: Reservation, usd: float, tokens: int) -> None:
+        """Put what a request did cost in place of what was reserved for it."""
+        self._open -= 1
+        if self._open:
+            self.reserved_usd -= most.usd
+            self.reserved_tokens -= most.tokens
+        else:
+            self.reserved_usd, self.reserved_tokens = 0.0, 0  # no rounding is left over
+        self.spent_usd += usd
+        self.spent_tokens += tokens
+        waiters, self._settled = self._settled, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def release(self, most: Reservation) -> None:
+        """Give a reservation back whole: the request was refused and cost nothing."""
+        self.settle(most, 0.0, 0)
+
+    def lose(self, most: Reservation) -> None:
+        """Count a reservation as spent: the request was sent, and what became of it is unknown."""
+        self.settle(most, most.usd, most.tokens)
+        self.lost_usd += most.usd
+        self.lost_tokens += most.tokens
+
+    @property
+    def in_flight(self) -> int:
+        """Requests reserved and not settled."""
+        return self._open
+
+    def _fits(self, most: Reservation) -> bool:
+        return (self.usd is None or self.spent_usd + self.reserved_usd + most.usd <= self.usd) and (
+            self.tokens is None
+            or self.spent_tokens + self.reserved_tokens + most.tokens <= self.tokens
+        )
+
+    def _could_fit(self, most: Reservation) -> bool:
+        return (self.usd is None or self.spent_usd + most.usd <= self.usd) and (
+            self.tokens is None or self.spent_tokens + most.tokens <= self.tokens
+        )
+
+    def _told(self, most: Reservation) -> str:
+        if self.usd is not None and self.spent_usd + most.usd > self.usd:
+            return (
+                f"budget_usd = {self.usd:g} is reached: {self.spent_usd:.6f} USD are spent, and "
+                f"the next request can cost {most.usd:.6f}; raise budget_usd to go on"
+            )
+        return (
+            f"budget_tokens = {self.tokens} is reached: {self.spent_tokens} are spent, and the "
+            f"next request can take {most.tokens}; raise budget_tokens to go on"
+        )
+
+
+class Pace:
+    """The speed at which one endpoint is asked.
+
+    The window of requests in flight starts at `SLOW_START`, doubles with every window of
+    successes until the first sign of overload (429, 503, timeout), is halved by each such
+    sign, at most once per round trip, and then grows by one request per window. After a
+    pause that the server asked for, requests start again one after the other, spread by
+    chance, never all at once.
+    """
+
+    SLOW_START = 64.0
+
+    def __init__(
+        self,
+        max_in_flight: int,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        seed: int | None = None,
+    ) -> None:
+        self.max_in_flight = max_in_flight
+        self.window = min(float(max_in_flight), self.SLOW_START)
+        self.in_flight = 0
+        self.slowed = 0
+        self._request_gap_s = 60.0 / requests_per_minute if requests_per_minute else 0.0
+        self._token_gap_s = 60.0 / tokens_per_minute if tokens_per_minute else 0.0
+        self._next_request = self._next_token = 0.0
+        self._resume_at = 0.0
+        self._decreased_at = float("-inf")
+        self._steep = True
+        self._clock, self._sleep = clock, sleep
+        self._chance = random.Random(seed)
+        self._turn = asyncio.Lock()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def room(self) -> float:
+        """How many more requests could start now."""
+        return self.window - self.in_flight
+
+    async def start(self, tokens: int) -> float:
+        """Wait for a place in flight, for the rates and for any pause; take the place.
+
+        Args:
+            tokens: What the request may use at most; `end` corrects it.
+
+        Returns:
+            The moment of sending, for `end`.
+        """
+        while self.in_flight >= max(1, int(self.window)):
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+        self.in_flight += 1
+        try:
+            if self._request_gap_s or self._token_gap_s:
+                async with self._turn:  # one waits for the next turn, the others for that one
+                    await self._take_turn(tokens)
+            while (moment := self._clock()) < self._resume_at:
+                spread = min(max(1.0, 0.05 * self.in_flight), 10.0)
+                jitter = self._chance.uniform(0.0, spread)
+                await self._sleep(self._resume_at - moment + jitter)
+        except BaseException:
+            self._give_back()
+            raise
+        return self._clock()
+
+    async def _take_turn(self, tokens: int) -> None:
+        """Virtual scheduling (the generic cell rate algorithm, ITU-T I.371, annex A), burst 1."""
+        while (wait := max(self._next_request, self._next_token) - self._clock()) > 0:
+            await self._sleep(min(wait, LONGEST_NAP_S))  # tokens that were not used come back
+        moment = self._clock()
+        self._next_request = moment + self._request_gap_s
+        self._next_token = max(self._next_token, moment) + tokens * self._token_gap_s
+
+    def end(self, sent: float, reserved: int, used: int | None, overloaded: bool = False) -> None:
+        """Give the place back and learn from how it went.
+
+        Args:
+            sent: What `start` returned.
+            reserved: The tokens that `start` was given.
+            used: The tokens really used; None where unknown.
+            overloaded: Whether the server said that it is asked too fast.
+        """
+        if used is not None:
+            self._next_token -= (reserved - used) * self._token_gap_s
+        if overloaded:
+            if sent > self._decreased_at:  # once for all that were in flight together
+                self._decreased_at = self._clock()
+                self.window = max(LEAST_WINDOW, self.window * BACK_OFF)
+                self._steep = False
+                self.slowed += 1
+        elif self.window < self.max_in_flight:
+            step = 1.0 if self._steep else 1.0 / self.window
+            self.window = min(float(self.max_in_flight), self.window + step)
+        self._give_back()
+
+    def pause(self, seconds: float) -> None:
+        """Start nothing before `seconds` have passed, as the server asked."""
+        self._resume_at = max(self._resume_at, self._clock() + seconds)
+
+    def _give_back(self) -> None:
+        self.in_flight -= 1
+        free = int(self.window) - self.in_flight
+        while self._waiting and free > 0:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                free -= 1
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by `retry-after-ms` or `Retry-After` (seconds or a date, RFC 9110, 10.2.3)."""
+    try:
+        return max(0.0, float(headers["retry-after-ms"]) / 1000)
+    except (KeyError, ValueError):
+        value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        try:
+            return max(0.0, (parsedate_to_datetime(value) - now()).total_seconds())
+        except (ValueError, TypeError):
+            return None
+
+
+def used_up_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until a used-up limit is filled again, by `x-ratelimit-remaining-*` and `-reset-*`.
+
+    None where no limit is used up, or none is told.
+    """
+    waits = [
+        _duration_s(headers.get(f"x-ratelimit-reset-{what}", ""))
+        for what in ("requests", "tokens")
+        if headers.get(f"x-ratelimit-remaining-{what}") == "0"
+    ]
+    known = [wait for wait in waits if wait is not None]
+    return max(known) if known else None
+
+
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def _duration_s(text: str) -> float | None:
+    """ "1m2.5s", "20ms" or plain seconds."""
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        parts = _PART.findall(text)
+        return sum(float(n) * _UNIT_S[unit] for n, unit in parts) if parts else None

@@ -134,7 +134,7 @@ class Pace:
     chance, never all at once.
     """
 
-    SLOW_START = 64.0
+    SLOW_START = 256.0
 
     def __init__(
         self,

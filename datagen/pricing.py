@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,8 +88,14 @@ class Price:
         return (usd_in + usd_out) / 1e6
 
     def most(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """The most that so many tokens can cost in one request, in USD: none of them cached."""
-        return self.cost(Usage(prompt_tokens, completion_tokens))
+        """The most that so many tokens can cost in one request, in USD, whatever is cached."""
+        return self._dearest.cost(Usage(prompt_tokens, completion_tokens))
+
+    @cached_property
+    def _dearest(self) -> Price:
+        rates = (self.input, self.cached_input, self.cache_write)
+        dearest = max(rate for rate in rates if rate is not None)
+        return replace(self, input=dearest, cached_input=None, cache_write=None)
 
     def scaled(self, factor: float) -> Price:
         """All prices times a factor, as of a batch API."""

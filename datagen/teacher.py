@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from pydantic import ConfigDict
@@ -55,7 +55,7 @@ class Request:
         """
         drawn = {
             key: value
-            for key, value in asdict(sampling).items()
+            for key, value in vars(sampling).items()
             if key != "max_tokens" and not (key in _LATER and value is None)
         }
         return cls(make_id("call", identity, messages, drawn), messages, sampling)

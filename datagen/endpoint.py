@@ -7,6 +7,7 @@ one prompt (`PromptRejected`), final for all (`TeacherUnusable`), or worth anoth
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -31,6 +32,7 @@ UNUSABLE = {
 RETRIED = {408, 409, 425, 429}
 OVERLOADED = {429, 503, 529}
 _AS_JSON: Any = {"headers": {"Content-Type": "application/json"}}
+_CONSTANTS = {"-Infinity": -9999.0, "Infinity": 9999.0}
 _UNCONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 OUT_OF_CREDIT = ("insufficient_quota", "billing_hard_limit_reached")
 
@@ -171,7 +173,7 @@ class Endpoint:
         try:
             raw = orjson.loads(content)
         except ValueError:
-            raw = None
+            raw = _lenient(content)
         if not isinstance(raw, dict):
             raise self.garbled(content.decode(errors="replace"))
         return raw
@@ -194,6 +196,16 @@ class Endpoint:
     async def close(self) -> None:
         """Close the connections."""
         await self.client.close()
+
+
+def _lenient(content: bytes) -> Any:
+    """JSON as some servers write it: infinite log-probabilities, and half a character where
+    `max_tokens` cut it. None where it is no JSON at all."""
+    try:
+        raw = json.loads(content.decode(errors="replace"), parse_constant=_CONSTANTS.get)
+        return orjson.loads(json.dumps(raw, ensure_ascii=False).encode(errors="replace"))
+    except ValueError:
+        return None
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -117,6 +117,19 @@ def test_a_transient_fault_is_tried_again(fault):
     assert server.asked == 3
 
 
+def test_json_that_only_some_servers_write_is_read_and_not_paid_for_again():
+    body = (
+        '{"choices": [{"message": {"content": "cut \\ud83d"}, "finish_reason": "length", "logprobs": '
+        '{"content": [{"token": "a", "logprob": -Infinity}, {"token": "b", "logprob": NaN}]}}]}'
+    )
+    plain = body.replace("NaN", "-1.5")
+    with FakeOpenai(faults=[Fault(200, plain)]) as server:
+        [reply] = ask(OpenaiChat(model="fake", base_url=server.base_url), "q")
+    assert server.asked == 1 and reply.error is None
+    assert reply.text == "cut ?"
+    assert reply.logprobs == {"tokens": ["a", "b"], "logprobs": [-9999.0, -1.5], "top": [[], []]}
+
+
 def test_tries_used_up_is_one_failed_reply_and_the_rest_goes_on():
     broken = message_hash([{"role": "user", "content": "bad"}])
     with FakeOpenai(

@@ -28,6 +28,7 @@ def test_the_three_formats_give_the_same_rows(tmp_path):
     [
         ("{", "line 2 is not JSON"),
         ("[1]", "line 2 is not an object"),
+        (r'{"prompt": "cut \ud83d"}', "line 2 has half a character"),
         ('{"promt": "x"}', "line 2 needs"),
         ('{"prompt": ""}', "line 2 needs"),
         ('{"prompt": "x", "messages": []}', "line 2 needs"),

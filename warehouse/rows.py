@@ -114,11 +114,18 @@ def _raw_rows(path: Path) -> Iterator[tuple[str, Any]]:
                 if line.strip():
                     where = f"{path.name} line {number}"
                     try:
-                        yield where, json.loads(line)
+                        raw = json.loads(line)
+                        if b"\\ud" in line or b"\\uD" in line:
+                            json.dumps(raw, ensure_ascii=False).encode()
+                    except UnicodeEncodeError:
+                        raise DataError(
+                            f"{where} has half a character (an unpaired surrogate); mend the text"
+                        ) from None
                     except ValueError as error:
                         raise DataError(
                             f"{where} is not JSON ({error}); one object per line is expected"
                         ) from None
+                    yield where, raw
     elif kind in (".csv", ".parquet"):
         import polars as pl
 

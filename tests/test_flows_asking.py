@@ -1,0 +1,135 @@
+"""SIGKILL at 20 random moments: no reply that was received is lost, doubled or asked for again."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from datagen.generate import requests_for
+from datagen.teacher import Sampling
+from tests.fakes import FakeOpenai, message_hash
+from tests.test_datagen_generate import prompt
+from warehouse.records import Call
+from warehouse.spool import Spool
+from warehouse.store import Store
+
+PROMPTS, KILLS, IN_FLIGHT = 2_500, 20, 32
+
+ASKER = """
+import os, sys
+from pathlib import Path
+from types import SimpleNamespace
+import openai, httpx2
+from datagen.generate import requests_for
+from datagen.limits import Budget
+from datagen.teacher import Sampling
+from datagen.teachers.openai_chat import OpenaiChat
+from flows import asking, tasks
+from flows.progress import meter
+from tests.test_datagen_generate import prompt
+from warehouse.store import Store
+
+folder, url, prompts, in_flight = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+asking.shard = lambda job: job()  # as a Prefect task would, without a Prefect server
+asking.DRAIN_EVERY = 50  # so that some kills fall into a drain
+
+
+def work():
+    teacher = OpenaiChat(model="fake", base_url=url, max_in_flight=in_flight)
+    requests = requests_for(
+        [prompt(str(n)) for n in range(prompts)], teacher.identity, Sampling(max_tokens=20)
+    )
+    plan, run = SimpleNamespace(teacher=teacher), SimpleNamespace(run_id="r", summary={})
+    store = Store(folder / "w.duckdb")
+    at_work = tasks.Work(plan, "p", (), store, run, budget=Budget())
+    with asking.Asking(at_work) as asker, meter("asking", prompts) as told:
+        asker.ask(requests, "generate", told)
+
+
+for line in sys.stdin:  # each line starts a process, with everything imported before
+    process = os.fork()
+    if not process:
+        work()
+        os._exit(0)
+    print(process, flush=True)
+    _, status = os.waitpid(process, 0)
+    print("ended", os.waitstatus_to_exitcode(status), flush=True)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts processes that ask, one after the other; gives a process id and how to wait."""
+    makers = []
+
+    def begin(url):
+        words = [sys.executable, "-c", ASKER, str(tmp_path), url, str(PROMPTS), str(IN_FLIGHT)]
+        maker = subprocess.Popen(words, stdin=-1, stdout=-1, stderr=subprocess.DEVNULL, text=True)
+        makers.append(maker)
+
+        def one():
+            maker.stdin.write("\n")
+            maker.stdin.flush()
+            return int(maker.stdout.readline()), lambda: int(maker.stdout.readline().split()[1])
+
+        return one
+
+    yield begin
+    for maker in makers:
+        maker.stdin.close()
+        maker.wait(60)
+        maker.stdout.close()
+
+
+def test_twenty_kills_lose_and_double_nothing(tmp_path, start):
+    chance = random.Random(20)
+    store = Store(tmp_path / "w.duckdb")
+    with FakeOpenai(latency_s=0.05) as server:
+        identity = f"fake@{server.base_url}"
+        prompts = [prompt(str(n)) for n in range(PROMPTS)]
+        requests = requests_for(prompts, identity, Sampling(max_tokens=20))
+        asked_as = {request.call_id: message_hash(request.messages) for request in requests}
+        one = start(server.base_url)
+        asked_again, in_flight, settled = 0, 0, {}
+        for _ in range(KILLS):
+            before = server.asked
+            process, ended = one()
+            after_start = chance.random() < 0.9  # some fall into the start or the first requests
+            deadline = time.monotonic() + 60
+            while after_start and server.asked == before and time.monotonic() < deadline:
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0.0, 0.35))
+            os.kill(process, signal.SIGKILL)
+            assert ended() == -signal.SIGKILL
+            while server.in_flight:  # what was on its way has been counted
+                time.sleep(0.01)
+            asked_again += sum(server.counts[asked] - n for asked, n in settled.items())
+            with Spool(store.path) as spool:
+                spool.drain(store)
+            kept = [asked_as[call.call_id] for call in store.read(Call)]
+            assert len(kept) == len(set(kept))
+            assert settled.keys() <= set(kept), "a reply was lost"
+            settled = {asked: server.counts[asked] for asked in kept}
+            in_flight = server.asked - len(kept)
+        durable = len(settled)
+        process, ended = one()
+        assert ended() == 0
+        asked_again += sum(server.counts[asked] - n for asked, n in settled.items())
+    calls = store.read(Call)
+    print(
+        f"\n{KILLS} kills: {server.asked} requests reached the server; {durable} replies received and "
+        f"durable at the last kill, {in_flight} in flight at one of the kills; {len(calls)} calls "
+        f"in the warehouse in the end; received replies asked again = {asked_again}"
+    )
+    assert asked_again == 0
+    assert {call.call_id for call in calls} == asked_as.keys()
+    assert len(calls) == PROMPTS
+    assert 200 < durable < PROMPTS  # the kills fell into the work
+    assert in_flight == server.asked - PROMPTS <= KILLS * IN_FLIGHT
+    assert not list((tmp_path / "w.duckdb.spool").glob("*"))

@@ -233,8 +233,8 @@ class Store:
 
 
 def _wanted(wanted: Sequence[tuple[str, int]]) -> Any:
-    ids, most = zip(*wanted, strict=True)
-    return pl.DataFrame({"id": ids, "allowed": most}).unique().to_arrow()
+    ids, allowed = [call_id for call_id, _ in wanted], [most for _, most in wanted]
+    return pl.DataFrame({"id": ids, "allowed": allowed}).to_arrow()
 
 
 def _version(db: duckdb.DuckDBPyConnection) -> int:

@@ -92,7 +92,10 @@ def _staged(
             flow: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
             result = flow(str(plan), list(overrides or ()))
     except KeyboardInterrupt:
-        raise Stopped("stopped; every reply received is kept", f"distill run {plan}") from None
+        from flows.tasks import command
+
+        resume = command(verb, str(plan), overrides or ())
+        raise Stopped("stopped; every reply received is kept", resume) from None
     if as_json:
         _print_json(result)
     else:
@@ -246,7 +249,8 @@ def runs(
     from rich.table import Table
 
     if cost:
-        _show_ledger(_store(warehouse).query("SELECT * FROM ledger").to_dicts(), json_)
+        ledger = _store(warehouse).query("SELECT * FROM ledger").to_dicts()
+        _show_ledger(ledger, _runs(warehouse), json_)
         return
     rows = [_run_row(run) for run in _runs(warehouse)]
     if json_:
@@ -260,7 +264,7 @@ def runs(
     Console(width=max(Console().width, 120)).print(table)
 
 
-def _show_ledger(rows: list[dict[str, Any]], as_json: bool) -> None:
+def _show_ledger(rows: list[dict[str, Any]], runs: list[Any], as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -268,28 +272,39 @@ def _show_ledger(rows: list[dict[str, Any]], as_json: bool) -> None:
         _print_json(rows)
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("run", "recipe", "calls", "tokens in", "out", "USD", "retries", "cut off"):
-        table.add_column(
-            name, no_wrap=True, justify="left" if name in ("run", "recipe") else "right"
-        )
-    table.add_column("latency p50 / p95 / p99", no_wrap=True)
+    for name in ("run", "teacher", "recipe"):
+        table.add_column(name, no_wrap=True)
+    for name in ("calls", "tokens in", "out", "USD", "retries", "cut off", "p50 / p95 / p99 s"):
+        table.add_column(name, no_wrap=True, justify="right")
     for row in rows:
         usd = "unknown" if row["cost_usd"] is None else f"{row['cost_usd']:.4f}"
-        more = f" + {row['calls_without_price']} unpriced" if row["calls_without_price"] else ""
-        latency = " / ".join(f"{row[f'latency_p{p}_s']:.2f}" for p in (50, 95, 99)) + " s"
-        numbers = (f"{row[key]:,}" for key in ("calls", "prompt_tokens", "completion_tokens"))
-        rest = (str(row["retries"]), str(row["cut_off"]), latency)
+        if row["calls_without_price"] and row["cost_usd"] is not None:
+            usd += f" + {row['calls_without_price']} unpriced"
+        keys = ("calls", "prompt_tokens", "completion_tokens")
+        latency = " / ".join(f"{row[f'latency_p{p}_s']:.2f}" for p in (50, 95, 99))
         table.add_row(
-            row["run_id"], row["recipe"], *numbers, usd + more * (usd != "unknown"), *rest
+            *(row[key] for key in ("run_id", "teacher", "recipe")),
+            *(f"{row[key]:,}" for key in keys),
+            usd,
+            *(f"{row[key]:,}" for key in ("retries", "cut_off")),
+            latency,
         )
-    Console(width=max(Console().width, 160)).print(table)
-    print(f"in all: {_usd_in_all(rows)}")
+    Console(width=max(Console().width, 200)).print(table)
+    print(f"in all: {_usd_in_all(rows, runs)}")
 
 
-def _usd_in_all(rows: list[dict[str, Any]]) -> str:
-    unpriced = sum(row["calls_without_price"] for row in rows)
+def _usd_in_all(rows: list[dict[str, Any]], runs: list[Any]) -> str:
     known = sum(row["cost_usd"] or 0.0 for row in rows)
-    return f"{known:.4f} USD" + (f" and {unpriced} calls of unknown price" if unpriced else "")
+    unpriced = sum(row["calls_without_price"] for row in rows)
+    lost = [run.summary.get("lost", {}) for run in runs]
+    usd, tokens = (sum(one.get(key, 0) for one in lost) for key in ("usd", "tokens"))
+    told = f"{known:.4f} USD" + (f" and {unpriced:,} calls of unknown price" if unpriced else "")
+    if tokens:
+        told += (
+            f"; besides at most {usd:.4f} USD, {tokens:,} tokens, for requests that were sent "
+            "and whose reply never came"
+        )
+    return told
 
 
 def _run_row(run: Any) -> dict[str, Any]:

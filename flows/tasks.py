@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import signal
 import subprocess
 import time
@@ -119,7 +120,7 @@ def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Wor
     plan = load_plan(plan_path, overrides)
     plan.require(verb)
     store = Store(Path(plan.warehouse).resolve())
-    resume = " ".join(["distill", verb, plan_path, *(f"--set {text}" for text in overrides)])
+    resume = command(verb, plan_path, overrides)
     with exclusive(store.path, say), _sigterm_interrupts():
         recover(store)
         run = _run_record(plan, store, verb)
@@ -139,7 +140,8 @@ def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Wor
             raise Stopped("stopped; every reply received is kept", resume) from None
         except BudgetReached as stop:
             state = "stopped"
-            raise BudgetReached(stop.message, _with_larger_budget(plan, resume)) from None
+            larger = _with_larger_budget(plan, overrides, stop.message)
+            raise BudgetReached(stop.message, command(verb, plan_path, larger)) from None
         except Stopped as stop:
             state = "stopped"
             raise Stopped(stop.message, resume) from None
@@ -168,11 +170,19 @@ def _budget(plan: Plan, store: Store, run: Run) -> Budget:
     )
 
 
-def _with_larger_budget(plan: Plan, resume: str) -> str:
-    caps = {"budget_usd": plan.datagen.budget_usd, "budget_tokens": plan.datagen.budget_tokens}
-    words = [word for word in resume.split(" --set ") if not word.startswith("datagen.budget_")]
-    larger = [f"datagen.{name}={2 * cap:g}" for name, cap in caps.items() if cap]
-    return " --set ".join([*words, *larger])
+def command(verb: str, plan_path: str, overrides: Sequence[str]) -> str:
+    """The command line of a verb, to be pasted into a shell."""
+    words = [word for text in overrides for word in ("--set", text)]
+    return shlex.join(["distill", verb, plan_path, *words])
+
+
+def _with_larger_budget(plan: Plan, overrides: Sequence[str], told: str) -> list[str]:
+    """The overrides with twice the cap that was reached."""
+    name = "budget_usd" if "budget_usd" in told else "budget_tokens"
+    least: float = 0.01 if name == "budget_usd" else 1000
+    twice = max(2 * getattr(plan.datagen, name), least)
+    others = [text for text in overrides if text.partition("=")[0].strip() != f"datagen.{name}"]
+    return [*others, f"datagen.{name}={round(twice, 6)}"]
 
 
 def recover(store: Store) -> None:

@@ -1,9 +1,14 @@
 """The DDL is rendered from the records; a change of it is seen in the golden file."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from warehouse.schema import ddl
+import duckdb
+
+from warehouse.records import Call
+from warehouse.schema import MIGRATIONS, VERSION, ddl
+from warehouse.store import Store
 
 GOLDEN = Path(__file__).parent / "golden" / "ddl.sql"
 
@@ -12,3 +17,31 @@ def test_the_ddl_is_the_golden_one():
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(ddl())
     assert ddl() == GOLDEN.read_text()
+
+
+def test_a_warehouse_of_the_first_version_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "old.duckdb"
+    with duckdb.connect(str(path)) as db:
+        db.execute((GOLDEN.parent / "ddl_1.sql").read_text())
+        db.execute("INSERT INTO schema_version VALUES (1)")
+        db.execute(
+            "INSERT INTO calls BY NAME SELECT 'old' AS call_id, 64 AS max_tokens, 't' AS teacher, "
+            "'{}' AS sampling, 'yes' AS text, 'stop' AS finish_reason, 9 AS prompt_tokens, "
+            "2 AS completion_tokens, 0.5 AS latency_s, 0.25 AS cost_usd, '{}' AS raw, "
+            "'r' AS run_id, now() AS created_at"
+        )
+    store = Store(path)
+    assert list(store.paid([("old", 64), ("new", 64)])) == ["old"]
+    [old] = store.read(Call)
+    assert (old.text, old.tries, old.reasoning, old.logprobs) == ("yes", 1, None, None)
+    new = replace(old, call_id="new", tries=3, reasoning="hm", logprobs={"tokens": ["a"]})
+    assert store.insert([new]) == 1
+    assert store.by_ids(Call, "call_id", ["new"]) == [new]
+    [row] = store.query("SELECT * FROM ledger").to_dicts()
+    assert (row["calls"], row["retries"], row["cost_usd"]) == (2, 2, 0.5)
+    with duckdb.connect(str(path), read_only=True) as db:
+        assert db.execute("SELECT version FROM schema_version").fetchall() == [(VERSION,)]
+
+
+def test_every_version_has_its_migration():
+    assert sorted(MIGRATIONS) == list(range(2, VERSION + 1))

@@ -1,0 +1,149 @@
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+
+CREATE TABLE runs (
+  run_id VARCHAR NOT NULL,
+  plan_name VARCHAR NOT NULL,
+  plan_hash VARCHAR NOT NULL,
+  plan JSON NOT NULL,
+  state VARCHAR NOT NULL,
+  git_sha VARCHAR,
+  versions JSON NOT NULL,
+  summary JSON NOT NULL,
+  started_at TIMESTAMPTZ NOT NULL,
+  finished_at TIMESTAMPTZ
+);
+
+CREATE TABLE prompts (
+  prompt_id VARCHAR NOT NULL,
+  recipe VARCHAR NOT NULL,
+  recipe_options JSON NOT NULL,
+  messages JSON NOT NULL,
+  student_messages JSON NOT NULL,
+  question VARCHAR NOT NULL,
+  reference JSON NOT NULL,
+  passage VARCHAR,
+  source VARCHAR NOT NULL,
+  seed BIGINT
+);
+
+CREATE TABLE calls (
+  call_id VARCHAR NOT NULL,
+  max_tokens BIGINT NOT NULL,
+  teacher VARCHAR NOT NULL,
+  sampling JSON NOT NULL,
+  text VARCHAR NOT NULL,
+  finish_reason VARCHAR NOT NULL,
+  prompt_tokens BIGINT NOT NULL,
+  completion_tokens BIGINT NOT NULL,
+  latency_s DOUBLE NOT NULL,
+  cost_usd DOUBLE,
+  raw JSON NOT NULL,
+  run_id VARCHAR NOT NULL,
+  created_at TIMESTAMPTZ NOT NULL
+);
+
+CREATE TABLE samples (
+  sample_id VARCHAR NOT NULL,
+  prompt_id VARCHAR NOT NULL,
+  call_ids JSON NOT NULL,
+  recipe VARCHAR NOT NULL,
+  recipe_version VARCHAR NOT NULL,
+  messages JSON NOT NULL,
+  completion VARCHAR NOT NULL,
+  question VARCHAR NOT NULL,
+  reference JSON NOT NULL,
+  passage VARCHAR,
+  status VARCHAR NOT NULL,
+  status_reason VARCHAR
+);
+
+CREATE TABLE scores (
+  score_id VARCHAR NOT NULL,
+  sample_id VARCHAR NOT NULL,
+  scorer VARCHAR NOT NULL,
+  version VARCHAR NOT NULL,
+  model VARCHAR NOT NULL,
+  options JSON NOT NULL,
+  value DOUBLE,
+  why VARCHAR
+);
+
+CREATE TABLE choices (
+  selection_id VARCHAR NOT NULL,
+  sample_id VARCHAR NOT NULL,
+  kept BOOLEAN NOT NULL,
+  reason VARCHAR NOT NULL,
+  reasons JSON NOT NULL
+);
+
+CREATE TABLE students (
+  student_id VARCHAR NOT NULL,
+  base VARCHAR NOT NULL,
+  tuner JSON NOT NULL,
+  objective JSON NOT NULL,
+  selection_id VARCHAR NOT NULL,
+  config JSON NOT NULL,
+  seed BIGINT NOT NULL,
+  path VARCHAR NOT NULL,
+  losses JSON NOT NULL,
+  audit JSON NOT NULL,
+  versions JSON NOT NULL,
+  seconds DOUBLE NOT NULL,
+  run_id VARCHAR NOT NULL,
+  created_at TIMESTAMPTZ NOT NULL
+);
+
+CREATE TABLE answers (
+  answer_id VARCHAR NOT NULL,
+  benchmark VARCHAR NOT NULL,
+  benchmark_version VARCHAR NOT NULL,
+  item_id VARCHAR NOT NULL,
+  contestant VARCHAR NOT NULL,
+  contestant_id VARCHAR NOT NULL,
+  settings JSON NOT NULL,
+  text VARCHAR NOT NULL,
+  grades JSON NOT NULL,
+  abstained VARCHAR,
+  finish_reason VARCHAR NOT NULL,
+  prompt_tokens BIGINT NOT NULL,
+  completion_tokens BIGINT NOT NULL,
+  latency_s DOUBLE NOT NULL,
+  cost_usd DOUBLE,
+  run_id VARCHAR NOT NULL
+);
+
+CREATE TABLE failures (
+  run_id VARCHAR NOT NULL,
+  stage VARCHAR NOT NULL,
+  subject VARCHAR NOT NULL,
+  error VARCHAR NOT NULL,
+  permanent BOOLEAN NOT NULL,
+  created_at TIMESTAMPTZ NOT NULL
+);
+
+CREATE VIEW ledger AS
+SELECT run_id, teacher, count(*) AS calls, sum(prompt_tokens)::BIGINT AS prompt_tokens,
+       sum(completion_tokens)::BIGINT AS completion_tokens, sum(cost_usd) AS cost_usd,
+       count(*) - count(cost_usd) AS calls_without_price,
+       quantile_cont(latency_s, 0.5) AS latency_p50_s,
+       quantile_cont(latency_s, 0.95) AS latency_p95_s
+FROM calls GROUP BY ALL ORDER BY run_id;
+
+CREATE VIEW samples_with_choices AS
+SELECT s.sample_id, s.recipe, s.status, c.selection_id, c.kept, c.reason,
+       s.question, s.completion, s.reference
+FROM samples s LEFT JOIN choices c USING (sample_id)
+ORDER BY s.sample_id, c.selection_id;
+
+CREATE VIEW funnel AS
+SELECT selection_id, count(*) AS samples, count(*) FILTER (WHERE kept) AS kept
+FROM choices GROUP BY selection_id ORDER BY selection_id;
+
+CREATE VIEW drop_reasons AS
+SELECT selection_id, reason, count(*) AS samples
+FROM choices WHERE NOT kept GROUP BY ALL ORDER BY selection_id, samples DESC, reason;
+
+CREATE VIEW grades AS
+SELECT a.benchmark, a.contestant, a.contestant_id, a.item_id, a.text, a.abstained,
+       g.key AS metric, TRY_CAST(g.value AS DOUBLE) AS value
+FROM answers a, json_each(a.grades) g;

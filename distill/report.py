@@ -44,6 +44,26 @@ class StageCost:
 
 
 @dataclass(frozen=True)
+class LedgerLine:
+    """What the replies of one run, teacher and recipe took; a row of the view `ledger`."""
+
+    run_id: str
+    teacher: str
+    recipe: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    """Of the calls whose price is known; None where none is."""
+    calls_without_price: int
+    retries: int
+    cut_off: int
+    latency_p50_s: float
+    latency_p95_s: float
+    latency_p99_s: float
+
+
+@dataclass(frozen=True)
 class Report:
     """All that a report shows."""
 
@@ -59,6 +79,7 @@ class Report:
     drop_reasons: list[tuple[str, int]]
     losses: list[dict[str, float]]
     stages: list[StageCost]
+    ledger: list[LedgerLine]
     audit: dict[str, Any]
     notes: list[str]
     protocol: list[str]

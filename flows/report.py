@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from distill.compare import Comparison
-from distill.report import FunnelStep, Report, StageCost, render_html, render_markdown, to_json
+from distill.report import (
+    FunnelStep,
+    LedgerLine,
+    Report,
+    StageCost,
+    render_html,
+    render_markdown,
+    to_json,
+)
 from flows.tasks import Work
 from warehouse.records import Answer, Call, Choice, Student
 
@@ -67,6 +76,7 @@ def gather(
         drop_reasons=reasons.most_common(),
         losses=student.losses,
         stages=_stages(work, student),
+        ledger=_ledger(work, student.selection_id),
         audit=student.audit,
         notes=_other_notes(work),
         protocol=_protocol(work),
@@ -81,6 +91,22 @@ def _protocol(work: Work) -> list[str]:
 def _other_notes(work: Work) -> list[str]:
     protocol = set(_protocol(work))
     return list(dict.fromkeys(note for note in work.notes if note not in protocol))
+
+
+_PAID_BY = """
+SELECT l.* FROM ledger l WHERE l.run_id = ? OR l.run_id IN (
+  SELECT c.run_id FROM calls c SEMI JOIN (
+    SELECT unnest(from_json(s.call_ids, '["VARCHAR"]')) AS call_id
+    FROM samples s JOIN choices d USING (sample_id) WHERE d.selection_id = ?
+  ) used USING (call_id)
+)
+"""
+
+
+def _ledger(work: Work, selection_id: str) -> list[LedgerLine]:
+    rows = work.store.query(_PAID_BY, [work.run.run_id, selection_id]).to_dicts()
+    names = [field.name for field in fields(LedgerLine)]
+    return [LedgerLine(**{name: row[name] for name in names}) for row in rows]
 
 
 def _stages(work: Work, student: Student) -> list[StageCost]:

@@ -13,6 +13,7 @@ import pytest
 from distill.compare import ItemText, compare
 from distill.report import (
     FunnelStep,
+    LedgerLine,
     Report,
     StageCost,
     as_cell,
@@ -69,6 +70,26 @@ def example_report():
         drop_reasons=[("grounded 0.0 < 1.0", 700), ("toxicity 0.9 > 0.2", 90)],
         losses=[{"step": float(s), "loss": 3.0 / s, "learning_rate": 1e-3} for s in range(1, 21)],
         stages=[StageCost("generate", 3725.0, 1190, 120_000, 9_000, 0.0042, 10)],
+        ledger=[
+            LedgerLine(
+                "run-1",
+                "m@<b>host</b>",
+                "imitation",
+                1200,
+                130_000,
+                9_900,
+                0.0046,
+                0,
+                7,
+                3,
+                0.41,
+                0.9,
+                2.25,
+            ),
+            LedgerLine(
+                "run-0", "m@host", "held-out items", 40, 400, 90, None, 40, 0, 0, 0.4, 0.5, 0.6
+            ),
+        ],
         audit={"rows_in": 400, "rows_dropped": {"empty completion": 1}, "examples": [HOSTILE]},
         notes=["toxicity was scored by <alt-profanity-check>"],
         protocol=["student: asked with no worked example, greedy"],
@@ -77,7 +98,14 @@ def example_report():
 
 def empty_report():
     return replace(
-        example_report(), comparisons=[], funnel=[], drop_reasons=[], losses=[], stages=[], audit={}
+        example_report(),
+        comparisons=[],
+        funnel=[],
+        drop_reasons=[],
+        losses=[],
+        stages=[],
+        ledger=[],
+        audit={},
     )
 
 

@@ -147,7 +147,7 @@ class Store:
             ).fetchone()
         return (float(found[0]), int(found[1])) if found else (0.0, 0)
 
-    def query(self, sql: str) -> pl.DataFrame:
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
         """Run one SELECT of a user, read-only and with no access to files or network.
 
         Raises:
@@ -159,7 +159,7 @@ class Store:
             db.execute("SET enable_external_access = false")
             db.execute("SET lock_configuration = true")
             try:
-                found = db.execute(sql)
+                found = db.execute(sql, list(params))
                 return found.pl()
             except duckdb.Error as error:
                 raise WarehouseError(f"SQL: {_line(error)}") from None

@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from functools import cache, lru_cache
 from typing import Any
 
 import aiohttp
@@ -22,7 +21,6 @@ from datagen.limits import Pace, retry_after_s, used_up_s
 from warehouse.errors import PromptRejected, TeacherError, TeacherUnusable, TransientError
 
 NO_KEY = "not-needed"
-CONNECT_S = 10.0
 UNUSABLE = {
     401: "the key was refused",
     402: "the account has no credit",
@@ -217,55 +215,20 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
-@cache
-def _lean_http_client() -> type[Any]:
-    """The client's own HTTP class, building a request without work that never changes it: the
-    URL is parsed once, and the headers, which the `openai` client gives whole, are not merged."""
-    import httpx2
-    from openai import DefaultAioHttpClient
-
-    class LeanHttpClient(DefaultAioHttpClient):  # type: ignore[misc]
-        def build_request(self, method: str, url: Any, **given: Any) -> Any:
-            content, headers, timeout = (
-                given.pop(k, None) for k in ("content", "headers", "timeout")
-            )
-            if not isinstance(content, bytes) or any(given.values()):
-                return super().build_request(
-                    method, url, content=content, headers=headers, timeout=timeout, **given
-                )
-            return httpx2.Request(
-                method,
-                _parsed(str(url)),
-                headers=headers,
-                content=content,
-                extensions={"timeout": timeout.as_dict()},
-            )
-
-    return LeanHttpClient
-
-
-@lru_cache(maxsize=256)
-def _parsed(url: str) -> Any:
-    import httpx2
-
-    return httpx2.URL(url)
-
-
 def _client(
     key: str, base_url: str, headers: Mapping[str, str], max_in_flight: int, timeout_s: float
 ) -> Any:
-    import httpx2
     from openai import AsyncOpenAI
+
+    from datagen.transport import HttpClient
 
     for noisy in ("openai", "httpx", "httpx2", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    limits = httpx2.Limits(max_connections=max_in_flight, max_keepalive_connections=max_in_flight)
-    timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
     return AsyncOpenAI(
         api_key=key,
         base_url=base_url,
         default_headers=dict(headers),
         max_retries=0,
-        timeout=timeout,
-        http_client=_lean_http_client()(limits=limits, timeout=timeout),
+        timeout=timeout_s,
+        http_client=HttpClient(max_in_flight, timeout_s),
     )

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from datagen import openai_api
 from datagen.limits import Budget, Pace
 from datagen.teacher import Request, Sampling
 from datagen.teachers import openai_chat
@@ -17,7 +18,7 @@ KEY = "sk-very-secret-key-0001"
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(openai_chat, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(openai_api, "FIRST_WAIT_S", 0.01)
 
 
 def ask(teacher, *questions, sampling=Sampling(max_tokens=20)):
@@ -357,7 +358,7 @@ def test_a_lost_reply_counts_against_the_budget_in_full():
             return [reply async for reply in teacher.answer([request], budget)]
 
         [reply] = asyncio.run(collect())
-    most = teacher._most(reply.request)
+    most = teacher.most(reply.request)
     assert reply.tries == 3
     assert budget.lost_tokens == most.tokens
     assert budget.spent_usd == pytest.approx(most.usd + reply.cost_usd)

@@ -16,7 +16,9 @@ PARTS = [(kind, name) for kind in catalog.KINDS for name in catalog.names(kind)]
 @pytest.mark.parametrize(("kind", "name"), PARTS)
 def test_a_part_has_a_summary_and_a_line_under_each_option(kind, name):
     assert catalog.summary(kind, name).endswith(".")
-    source = Path(sys.modules[catalog.part_class(kind, name).__module__].__file__).read_text()
+    homes = [cls.__module__ for cls in catalog.part_class(kind, name).__mro__[:-1]]
+    files = [Path(sys.modules[home].__file__) for home in homes if home != "typing"]
+    source = "".join(file.read_text() for file in files)
     for option in catalog.option_names(kind, name):
         lines = iter(source.splitlines())
         assert any(line.startswith(f"    {option}:") for line in lines), option

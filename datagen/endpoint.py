@@ -11,14 +11,16 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
 
 import aiohttp
 import orjson
 
 from datagen.limits import Pace, retry_after_s, used_up_s
 from warehouse.errors import PromptRejected, TeacherError, TeacherUnusable, TransientError
+
+T = TypeVar("T")
 
 NO_KEY = "not-needed"
 UNUSABLE = {
@@ -106,24 +108,31 @@ class Endpoint:
             TeacherUnusable: final for all.
         """
         import httpx2
-        import openai
 
-        fault: TeacherError
-        try:
-            response = await self.client.post(
+        response = await self.call(
+            self.client.post(
                 self._root + path,
                 cast_to=httpx2.Response,
                 content=orjson.dumps(body),
                 options=_AS_JSON,
             )
+        )
+        limited = "x-ratelimit-remaining-requests" in response.headers
+        if limited and (wait := used_up_s(response.headers)):
+            self.pace.pause(wait)
+        return self._object(response.content)
+
+    async def call(self, job: Awaitable[T]) -> T:
+        """Await a call of the client; its error comes out as one of ours."""
+        import openai
+
+        try:
+            result = await job
         except openai.APIError as error:
             fault = self.sorted(error)
         else:
             self.heard = True
-            limited = "x-ratelimit-remaining-requests" in response.headers
-            if limited and (wait := used_up_s(response.headers)):
-                self.pace.pause(wait)
-            return self._object(response.content)
+            return result
         raise fault
 
     def sorted(self, error: Exception) -> TeacherError:
@@ -141,10 +150,12 @@ class Endpoint:
             )
         if isinstance(error, openai.APIStatusError):
             self.heard = True
-            return self._status(error.status_code, error.response)
+            return self.refused(error.response)
         return TransientError(f"{self.model}: {self.short(str(error))}")
 
-    def _status(self, status: int, response: Any) -> TeacherError:
+    def refused(self, response: Any) -> TeacherError:
+        """What a reply with a status of 400 or more means."""
+        status: int = response.status_code
         said, told = self.short(response.text), f"{self.model}: HTTP {status}: "
         if status in UNUSABLE:
             return self.unusable(f"{UNUSABLE[status]} (HTTP {status}{': ' + said if said else ''})")
@@ -163,6 +174,10 @@ class Endpoint:
         return TeacherUnusable(
             f"model '{self.model}' at {self.base_url}: {what}; mend api_key_env, model or base_url"
         )
+
+    def clean(self, raw: Any) -> Any:
+        """A value of a reply, without secrets."""
+        return self._object(orjson.dumps(raw)) if isinstance(raw, dict) else raw
 
     def _object(self, content: bytes) -> dict[str, Any]:
         for secret in self._secrets:

@@ -122,6 +122,8 @@ class Estimate:
     """Requests open at once."""
     timed: bool
     """Whether the time comes from replies on hand."""
+    window_s: float | None = None
+    """The time that a batch API takes at most; all else said of the time is then idle."""
 
     def lines(self) -> list[str]:
         """For the terminal."""
@@ -129,13 +131,15 @@ class Estimate:
         if not self.calls:
             return [first]
         out = _range(self.completion_low, self.completion_high)
-        time = _time(self.seconds_low, self.seconds_high)
-        assumed = "" if self.timed else ", speed assumed"
+        time = f"{_time(self.seconds_low, self.seconds_high)} at {self.in_flight:,} in flight"
+        time += "" if self.timed else ", speed assumed"
+        if self.window_s:
+            time = f"up to {_time(self.window_s, self.window_s)}, the window of a batch"
         return [
             first,
             f"tokens in {_range(self.prompt_tokens, self.prompt_tokens)}, out {out} ({self.basis})",
             f"cost   {self._cost()}",
-            f"time   {time} at {self.in_flight:,} in flight{assumed}",
+            f"time   {time}",
         ]
 
     def _cost(self) -> str:
@@ -163,6 +167,7 @@ def estimate(
     requests_per_minute: float | None = None,
     tokens_per_minute: float | None = None,
     with_tokenizer: bool,
+    window_s: float | None = None,
 ) -> Estimate:
     """Estimate tokens, USD and time of the calls to be made.
 
@@ -176,6 +181,7 @@ def estimate(
         in_flight: Requests open at once.
         experience: What calls on hand taught; fewer than `LEAST_REPLIES` count as none.
         with_tokenizer: Whether `counted` comes from the model's tokenizer.
+        window_s: The time that a batch API takes at most, where it is one.
     """
     calls = len(counted)
     limits = [max_tokens] * calls if isinstance(max_tokens, int) else list(max_tokens)
@@ -229,6 +235,7 @@ def estimate(
         prices_of=price.as_of if price else None,
         in_flight=in_flight,
         timed=bool(known and known.latency_s),
+        window_s=window_s,
     )
 
 

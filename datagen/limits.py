@@ -60,12 +60,16 @@ class Budget:
         Raises:
             BudgetReached: it does not fit, and nothing in flight could make it fit.
         """
-        while not self._fits(most):
+        while not self.fits(most):
             if not self._open or not self._could_fit(most):
                 raise BudgetReached(self._told(most))
             waiter = asyncio.get_running_loop().create_future()
             self._settled.append(waiter)
             await waiter
+        return self.adopt(most)
+
+    def adopt(self, most: Reservation) -> Reservation:
+        """Set aside what a request can cost that was sent before, whether it fits or not."""
         self.reserved_usd += most.usd
         self.reserved_tokens += most.tokens
         self._open += 1
@@ -101,7 +105,8 @@ class Budget:
         """Requests reserved and not settled."""
         return self._open
 
-    def _fits(self, most: Reservation) -> bool:
+    def fits(self, most: Reservation) -> bool:
+        """Whether a request could be reserved at once."""
         return (self.usd is None or self.spent_usd + self.reserved_usd + most.usd <= self.usd) and (
             self.tokens is None
             or self.spent_tokens + self.reserved_tokens + most.tokens <= self.tokens

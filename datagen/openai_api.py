@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import urllib.error
 import urllib.request
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 from datagen.endpoint import key_from
 from datagen.limits import Reservation
 from datagen.pricing import Price, most_prompt_tokens, price_of
-from datagen.teacher import Request
+from datagen.teacher import Reply, Request
 from datagen.wire import body_of
 from warehouse.errors import TeacherUnusable
 from warehouse.records import canonical
@@ -71,8 +73,13 @@ class OpenaiApi:
             name = f"{name} {canonical(self.extra_body)}"
         return f"{name} without {','.join(sorted(self.omit))}" if self.omit else name
 
-    @cached_property
+    @property
     def price(self) -> Price | None:
+        """What its replies cost."""
+        return self.ordinary_price
+
+    @cached_property
+    def ordinary_price(self) -> Price | None:
         """What was given in the plan, else what is known of the model at this host."""
         if self.input_usd_per_million is not None and self.output_usd_per_million is not None:
             return Price(self.input_usd_per_million, self.output_usd_per_million)
@@ -148,3 +155,22 @@ def backoff_s(sent: int) -> float:
 def nobody(url: str) -> TeacherUnusable:
     """The error for an address where nothing listens."""
     return TeacherUnusable(f"no teacher answers at {url}; start it or mend base_url")
+
+
+async def arriving(
+    workers: Iterable[Coroutine[Any, Any, None]], replies: asyncio.Queue[Reply | None]
+) -> AsyncGenerator[Reply]:
+    """Let workers run side by side, and yield what they put into the queue as it arrives.
+
+    A reply counts as done in the queue when the next one is asked for: by then it is kept.
+    """
+    working = asyncio.gather(*workers)
+    working.add_done_callback(lambda _: replies.put_nowait(None))
+    try:
+        while (reply := await replies.get()) is not None:
+            yield reply
+            replies.task_done()
+        await working
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)

@@ -38,7 +38,7 @@ class WholeReplies(httpx2.AsyncBaseTransport):
                 request.method,
                 str(request.url),
                 headers=request.headers,
-                data=request.content or None,
+                data=_body(request),
                 allow_redirects=False,
             ) as response:
                 content = await response.read()
@@ -71,6 +71,13 @@ class HttpClient(httpx2.AsyncClient):
             given |= {"content": content, "headers": headers, "timeout": timeout}
             return super().build_request(method, url, **given)
         return httpx2.Request(method, _parsed(str(url)), headers=headers, content=content)
+
+
+def _body(request: httpx2.Request) -> Any:
+    try:
+        return request.content or None
+    except httpx2.RequestNotRead:  # a file on its way up, as parts of a form
+        return request.stream
 
 
 @lru_cache(maxsize=256)

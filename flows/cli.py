@@ -74,8 +74,9 @@ def _staged(
     store = Store(Path(loaded.warehouse).resolve())
     store.check()
     from flows.estimate import estimate_of
-    from flows.progress import say
+    from flows.progress import say, tell_logs
 
+    tell_logs()
     estimated = estimate_of(loaded, store, verb)  # reads every row: a malformed one is told now
     if estimated.calls:
         for line in estimated.lines():
@@ -399,6 +400,25 @@ def assets(
         state = "on hand" if known.is_cached(name) else "to be fetched"
         print(f"{name:<24} {entry.kind:<6} {entry.licence:<14} {state}")
     print(f"cache: {known.cache_dir()}")
+
+
+@app.command()
+def cancel(plan: PlanFile, set_: Set = None) -> None:
+    """Cancel what a plan's batch teacher has in progress; the next run takes what was done."""
+    from distill.plan import load_plan
+    from warehouse.catalog import name_of
+    from warehouse.errors import PlanError
+
+    teacher = load_plan(plan, set_ or ()).teacher
+    if not hasattr(teacher, "cancel"):
+        raise PlanError(
+            f"teacher '{name_of(teacher)}' leaves nothing in progress when it is stopped; "
+            "only openai_batch can be cancelled"
+        )
+    ids = teacher.cancel()
+    for batch_id in ids:
+        print(f"cancelling {batch_id}")
+    print(f"{len(ids)} batches; `distill generate {plan}` takes what they had done")
 
 
 @app.command()

@@ -76,6 +76,7 @@ def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
         requests_per_minute=getattr(teacher, "requests_per_minute", None),
         tokens_per_minute=getattr(teacher, "tokens_per_minute", None),
         with_tokenizer=tokenizer is not None,
+        window_s=getattr(teacher, "window_s", None),
     )
 
 

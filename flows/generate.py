@@ -91,7 +91,8 @@ Part = list[tuple[Any, Prompt]]
 
 def _shards(work: Work) -> Iterator[Part]:
     prompts = prompts_of(work.plan)
-    while part := list(islice(prompts, work.plan.datagen.shard)):
+    size = max(work.plan.datagen.shard, getattr(work.teacher, "asks_at_once", 1))
+    while part := list(islice(prompts, size)):
         yield part
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from datagen.limits import Budget
@@ -97,13 +99,14 @@ def meter(label: str, total: int) -> Iterator[Meter]:
     if total <= 0:
         yield Meter(None, None)
         return
+    fixed = {"no_wrap": True, "min_width": 2 * len(str(total)) + 1}  # the counts are never cut
     columns = (
         TextColumn("{task.description:<20}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[told]}", style="dim"),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=Column(**fixed)),
+        TextColumn("{task.fields[told]}", style="dim", table_column=Column(no_wrap=True)),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
     )
     with Progress(*columns, console=console) as progress:
         yield Meter(progress, progress.add_task(label, total=total, told=""))
@@ -112,3 +115,17 @@ def meter(label: str, total: int) -> Iterator[Meter]:
 def say(text: str) -> None:
     """One plain line on stderr; markup in it is shown as it is."""
     console.print(text, markup=False)
+
+
+class _Said(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def tell_logs() -> None:
+    """Let the user read what a teacher tells on the way, such as the state of a batch."""
+    log = logging.getLogger("datagen")
+    if not any(isinstance(handler, _Said) for handler in log.handlers):
+        log.addHandler(_Said())
+    log.setLevel(logging.INFO)
+    log.propagate = False

@@ -189,7 +189,24 @@ def test_a_contestant_who_failed_on_every_item_is_shown():
     found = compare("b", answers, items(4), contestants=["teacher", "base"])
     assert found.standing("teacher").failed == 4
     assert found.standing("teacher").metrics == {}
-    report = Report("r", "p", "h", "now", {}, {}, {}, [found], [], [], [], [], {}, [], [])
+    report = Report(
+        "r",
+        "p",
+        "h",
+        "now",
+        {},
+        {},
+        {},
+        [found],
+        [],
+        [],
+        [],
+        [],
+        [],
+        audit={},
+        notes=[],
+        protocol=[],
+    )
     for text in (render_html(report), render_markdown(report)):
         assert "teacher" in text
         assert "nan" not in text.lower().replace("finance", "")

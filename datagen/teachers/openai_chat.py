@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -18,7 +19,7 @@ from datagen.endpoint import (
     TimedOut,
 )
 from datagen.limits import Budget, Pace
-from datagen.openai_api import OpenaiApi, backoff_s, nobody
+from datagen.openai_api import OpenaiApi, arriving, backoff_s, nobody
 from datagen.teacher import Reply, Request
 from datagen.wire import read_reply
 from warehouse.errors import (
@@ -110,19 +111,15 @@ class OpenaiChat(OpenaiApi):
         state = _Round([self._endpoint(url, key) for url in self.urls], budget or Budget())
         waiting = iter(requests)
         number = min(self.max_in_flight * len(state.endpoints), len(requests))
-        replies: asyncio.Queue[Reply | None] = asyncio.Queue()
-        workers = asyncio.gather(*(self._work(state, waiting, replies) for _ in range(number)))
-        ended = asyncio.ensure_future(_when_done(workers, replies))
+        arrived: asyncio.Queue[Reply | None] = asyncio.Queue()
+        workers = [self._work(state, waiting, arrived) for _ in range(number)]
         try:
-            while (reply := await replies.get()) is not None:
-                yield reply
-            await workers
+            async with aclosing(arriving(workers, arrived)) as replies:
+                async for reply in replies:
+                    yield reply
             if state.stop is not None:
                 raise state.stop
         finally:
-            workers.cancel()
-            ended.cancel()
-            await asyncio.gather(workers, ended, return_exceptions=True)
             for endpoint in state.endpoints:
                 await endpoint.close()
 
@@ -235,11 +232,6 @@ class OpenaiChat(OpenaiApi):
     def _endpoint(self, url: str, key: str) -> Endpoint:
         pace = Pace(self.max_in_flight, self.requests_per_minute, self.tokens_per_minute)
         return Endpoint(self.model, url, key, self.headers, pace, self.timeout_s)
-
-
-async def _when_done(workers: asyncio.Future[Any], replies: asyncio.Queue[Reply | None]) -> None:
-    await asyncio.wait([workers])
-    replies.put_nowait(None)
 
 
 async def _sleep(seconds: float) -> None:

@@ -87,7 +87,7 @@ class Meter:
         spent_s = max(time.monotonic() - self._started, 1e-6)
         told = [f"{self._replies / spent_s:.1f}/s", f"{self._tokens / spent_s:,.0f} tok/s"]
         if budget is not None:
-            told += [f"{budget.in_flight} in flight", f"{budget.spent_usd:.4f} USD"]
+            told += [f"{budget.in_flight} in flight", f"${budget.spent_usd:.4f}"]
         told += [f"{self._reused} reused"] * bool(self._reused)
         told += [f"{self._failed} failed"] * bool(self._failed)
         self._progress.update(self._task, advance=done, told=", ".join(told))
@@ -99,14 +99,14 @@ def meter(label: str, total: int) -> Iterator[Meter]:
     if total <= 0:
         yield Meter(None, None)
         return
-    fixed = {"no_wrap": True, "min_width": 2 * len(str(total)) + 1}  # the counts are never cut
+    width = 2 * len(f"{total:d}") + 1  # in a narrow terminal the counts are not what is cut
     columns = (
-        TextColumn("{task.description:<20}"),
-        BarColumn(bar_width=16),
-        MofNCompleteColumn(table_column=Column(**fixed)),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len(label))),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=width)),
         TextColumn("{task.fields[told]}", style="dim", table_column=Column(no_wrap=True)),
-        TextColumn("left"),
         TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TextColumn("left", table_column=Column(min_width=4)),
     )
     with Progress(*columns, console=console) as progress:
         yield Meter(progress, progress.add_task(label, total=total, told=""))

@@ -31,7 +31,8 @@ console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
+        elapsed = task.finished_time or task.elapsed  # all of it: steps may come in one lump
+        speed = task.completed / elapsed if elapsed else 0.0
         return Text(f"{speed:.1f}/s" if speed else "-/s", style="dim")
 
 
@@ -62,6 +63,7 @@ class Meter:
         self._progress, self._task = progress, task
         self._started = time.monotonic()
         self._reused = self._failed = self._replies = self._tokens = 0
+        self._priced = False
 
     def skip(self, done: int, reused: int) -> None:
         """Requests that need no asking; `reused` of them are paid for already."""
@@ -78,6 +80,7 @@ class Meter:
         """One reply has come and is kept."""
         self._failed += reply.error is not None
         self._replies += 1
+        self._priced = self._priced or reply.cost_usd is not None
         self._tokens += reply.usage.prompt_tokens + reply.usage.completion_tokens
         self._show(1, budget)
 
@@ -87,7 +90,8 @@ class Meter:
         spent_s = max(time.monotonic() - self._started, 1e-6)
         told = [f"{self._replies / spent_s:.1f}/s", f"{self._tokens / spent_s:,.0f} tok/s"]
         if budget is not None:
-            told += [f"{budget.in_flight} in flight", f"${budget.spent_usd:.4f}"]
+            told += [f"{budget.in_flight} in flight"]
+            told += [f"${budget.spent_usd:.4f}"] * self._priced
         told += [f"{self._reused} reused"] * bool(self._reused)
         told += [f"{self._failed} failed"] * bool(self._failed)
         self._progress.update(self._task, advance=done, told=", ".join(told))
@@ -102,7 +106,7 @@ def meter(label: str, total: int) -> Iterator[Meter]:
     width = 2 * len(f"{total:d}") + 1  # in a narrow terminal the counts are not what is cut
     columns = (
         TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len(label))),
-        BarColumn(bar_width=12),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=width)),
         TextColumn("{task.fields[told]}", style="dim", table_column=Column(no_wrap=True)),
         TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),

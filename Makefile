@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PLAN ?= distill/plans/sciq.toml
 
-.PHONY: setup run test check format clean
+.PHONY: setup run test check bench format clean
 
 # One set-up for every target: made once, made again when the files it follows from change.
 setup: .venv/.installed
@@ -26,6 +26,12 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+# Speed as ratios against a peer or a limit of the same run; results go to docs/log.md.
+bench: setup
+	$(BIN)/python -m tests.bench.teacher rates
+	$(BIN)/python -m tests.bench.teacher join
+	$(BIN)/python -m tests.bench.teacher memory
 
 format: setup
 	$(BIN)/ruff check --fix .

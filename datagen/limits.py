@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
-from warehouse.errors import BudgetReached
+from warehouse.errors import BudgetReached, StillhouseError
 from warehouse.records import now
 
 BACK_OFF = 0.5
@@ -52,6 +52,7 @@ class Budget:
     reserved_usd: float = field(default=0.0, init=False)
     reserved_tokens: int = field(default=0, init=False)
     _open: int = field(default=0, init=False)
+    _closed: StillhouseError | None = field(default=None, init=False)
     _settled: list[asyncio.Future[None]] = field(default_factory=list, init=False, repr=False)
 
     async def reserve(self, most: Reservation) -> Reservation:
@@ -59,8 +60,11 @@ class Budget:
 
         Raises:
             BudgetReached: it does not fit, and nothing in flight could make it fit.
+            StillhouseError: what `close` was given.
         """
-        while not self.fits(most):
+        while self._closed or not self.fits(most):
+            if self._closed:
+                raise self._closed
             if not self._open or not self._could_fit(most):
                 raise BudgetReached(self._told(most))
             waiter = asyncio.get_running_loop().create_future()
@@ -85,10 +89,7 @@ class Budget:
             self.reserved_usd, self.reserved_tokens = 0.0, 0  # no rounding is left over
         self.spent_usd += usd
         self.spent_tokens += tokens
-        waiters, self._settled = self._settled, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake()
 
     def release(self, most: Reservation) -> None:
         """Give a reservation back whole: the request was refused and cost nothing."""
@@ -99,6 +100,11 @@ class Budget:
         self.settle(most, most.usd, most.tokens)
         self.lost_usd += most.usd
         self.lost_tokens += most.tokens
+
+    def close(self, reason: StillhouseError) -> None:
+        """Let nothing more be reserved; what is in flight goes on."""
+        self._closed = reason
+        self._wake()
 
     @property
     def in_flight(self) -> int:
@@ -111,6 +117,12 @@ class Budget:
             self.tokens is None
             or self.spent_tokens + self.reserved_tokens + most.tokens <= self.tokens
         )
+
+    def _wake(self) -> None:
+        waiters, self._settled = self._settled, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _could_fit(self, most: Reservation) -> bool:
         return (self.usd is None or self.spent_usd + most.usd <= self.usd) and (

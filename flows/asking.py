@@ -12,8 +12,10 @@ from typing import Self
 
 from datagen.generate import ask, pending
 from datagen.teacher import Reply, Request
-from flows.progress import Meter
+from flows import interrupts
+from flows.progress import Meter, say
 from flows.tasks import Work, shard
+from warehouse.errors import Stopped
 from warehouse.records import Call, Failure
 from warehouse.spool import Spool
 
@@ -88,7 +90,22 @@ class Asking:
                 asked.failures[reply.request.call_id] = record
             meter.replied(reply, self.budget)
 
-        asyncio.run(ask(self.work.teacher, left, self.budget, self.work.run.run_id, stage, keep))
+        async def go() -> None:
+            with interrupts.awaited(self._stop):
+                await ask(self.work.teacher, left, self.budget, self.work.run.run_id, stage, keep)
+
+        try:
+            asyncio.run(go())
+        except asyncio.CancelledError:  # by the second Ctrl-C
+            raise KeyboardInterrupt from None
+
+    def _stop(self) -> None:
+        if getattr(self.work.teacher, "asks_at_once", 0):
+            raise KeyboardInterrupt  # a batch goes on at the server, and is found there again
+        self.budget.close(Stopped("stopped; every reply received is kept"))
+        waiting = self.budget.in_flight
+        if waiting:
+            say(f"stopping: {waiting} replies are on their way; Ctrl-C again leaves them")
 
     def _finish_drain(self) -> None:
         if self._drained is not None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datagen.limits import Budget, Pace, Reservation, retry_after_s, used_up_s
-from warehouse.errors import BudgetReached
+from warehouse.errors import BudgetReached, Stopped
 from warehouse.records import now
 
 # the budget
@@ -107,6 +107,22 @@ def test_what_was_spent_before_counts():
     budget = Budget(tokens=100, spent_tokens=95)
     with pytest.raises(BudgetReached, match="budget_tokens = 100 is reached: 95 are spent"):
         asyncio.run(budget.reserve(Reservation(tokens=6)))
+
+
+def test_a_closed_budget_lets_those_in_flight_settle_and_nothing_more_start():
+    async def go():
+        budget = Budget(usd=1.0)
+        first = await budget.reserve(Reservation(0.8))
+        waiting = asyncio.ensure_future(budget.reserve(Reservation(0.8)))
+        await asyncio.sleep(0)
+        budget.close(Stopped("enough"))
+        for refused in (waiting, budget.reserve(Reservation(0.1))):
+            with pytest.raises(Stopped, match="enough"):
+                await refused
+        budget.settle(first, 0.5, 0)
+        assert (budget.spent_usd, budget.in_flight) == (0.5, 0)
+
+    asyncio.run(go())
 
 
 # the pace

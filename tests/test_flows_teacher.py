@@ -94,27 +94,44 @@ def test_two_runs_at_once_ask_everything_once(folder):
     assert len(Store(folder / "w.duckdb").read(Call)) == 40
 
 
-def test_an_interrupt_exits_3_and_names_the_command_that_resumes(folder):
-    with FakeOpenai(colour, latency_s=1.0) as server:
-        (folder / "plan.toml").write_text(SMALL.format(url=server.base_url))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "generate", "plan.toml",
-             "--set", "teacher.max_in_flight=4"],
-            cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, "MY_KEY": KEY},
-        )  # fmt: skip
-        deadline = time.monotonic() + 120
-        while server.asked < 9 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+def interrupted(folder, server, goal, signals):
+    """Run `generate` with four in flight until `goal` requests arrived, then send the signals."""
+    (folder / "plan.toml").write_text(SMALL.format(url=server.base_url))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "generate", "plan.toml",
+         "--set", "teacher.max_in_flight=4"],
+        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "MY_KEY": KEY},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while server.asked < goal and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.5)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 3, err
     assert "resume with: distill generate plan.toml --set teacher.max_in_flight=4" in err
     assert "Traceback" not in err
     assert out == ""
     store = Store(folder / "w.duckdb")
     assert [run.state for run in store.read(Run)] == ["stopped"]
-    assert len(store.read(Call)) >= 4
+    return err, store.read(Call)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_awaits_what_is_paid_for_exits_3_and_names_what_resumes(folder, number):
+    with FakeOpenai(colour, latency_s=1.0) as server:
+        err, calls = interrupted(folder, server, 9, [number])
+        assert "4 replies are on their way" in err
+        assert len(calls) == server.asked == 12
+
+
+def test_a_second_interrupt_leaves_what_is_on_its_way(folder):
+    with FakeOpenai(colour, latency_s=300.0) as server:
+        err, calls = interrupted(folder, server, 4, [signal.SIGINT, signal.SIGINT])
+        assert "4 replies are on their way" in err
+        assert (len(calls), server.asked) == (0, 4)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from datagen.openai_api import OpenaiApi, arriving, backoff_s, nobody
 from datagen.teacher import Reply, Request
 from datagen.wire import read_reply
 from warehouse.errors import (
-    BudgetReached,
     PromptRejected,
     StillhouseError,
     TeacherUnusable,
@@ -129,7 +128,7 @@ class OpenaiChat(OpenaiApi):
         while state.stop is None and (request := next(waiting, None)) is not None:
             try:
                 reply = await self._ask(state, request)
-            except (TeacherUnusable, BudgetReached) as error:
+            except StillhouseError as error:
                 state.stop = state.stop or error
                 return
             if isinstance(reply.error, PromptRejected) and not state.answered:

@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM while a teacher is asked: what is on its way is paid for, so it is awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def awaited(stop: Callable[[], None]) -> Iterator[None]:
+    """Within a coroutine of the main thread: the first signal calls `stop`, the next one cancels.
+
+    Elsewhere nothing changes: who owns the main thread handles signals.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    told = False
+
+    def signalled() -> None:
+        nonlocal told
+        if told:
+            task.cancel()
+        told = True
+        stop()
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        for number in SIGNALS:
+            loop.add_signal_handler(number, signalled)
+    except (ValueError, RuntimeError):  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])

@@ -11,7 +11,7 @@ from typing import Any
 from warehouse.records import RECORDS, Record
 from warehouse.views import VIEWS
 
-VERSION = 2
+VERSION = 3
 """What this code writes. A higher number in a file means that a newer version wrote it."""
 
 MIGRATIONS: dict[int, str] = {
@@ -20,6 +20,7 @@ ALTER TABLE calls ADD COLUMN tries BIGINT DEFAULT 1;
 ALTER TABLE calls ADD COLUMN reasoning VARCHAR;
 ALTER TABLE calls ADD COLUMN logprobs JSON;
 """,
+    3: "-- the views alone",
 }
 """SQL that turns version n - 1 into n, by n; the views are made anew after it."""
 

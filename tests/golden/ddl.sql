@@ -126,7 +126,7 @@ CREATE TABLE failures (
 
 CREATE OR REPLACE VIEW ledger AS
 SELECT c.run_id, coalesce(r.plan_name, c.run_id) AS plan_name, c.teacher,
-       coalesce(p.recipe, 'held-out items') AS recipe, count(*) AS calls,
+       coalesce(p.recipe, h.recipe, 'in no sample yet') AS recipe, count(*) AS calls,
        sum(c.prompt_tokens)::BIGINT AS prompt_tokens,
        sum(c.completion_tokens)::BIGINT AS completion_tokens,
        sum(c.cost_usd) AS cost_usd, count(*) - count(c.cost_usd) AS calls_without_price,
@@ -141,6 +141,11 @@ LEFT JOIN (
   FROM (SELECT unnest(from_json(call_ids, '["VARCHAR"]')) AS call_id, recipe FROM samples)
   GROUP BY call_id
 ) p USING (call_id)
+LEFT JOIN (
+  SELECT DISTINCT json_extract_string(settings, '$.call_id') AS call_id,
+         'held-out items' AS recipe
+  FROM answers
+) h USING (call_id)
 GROUP BY ALL ORDER BY c.run_id, c.teacher, recipe;
 
 CREATE OR REPLACE VIEW samples_with_choices AS

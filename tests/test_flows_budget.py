@@ -140,3 +140,13 @@ def test_several_replies_per_prompt_are_distinct_calls(tmp_path):
         cold = distill(tmp_path, "generate", "plan.toml", "--set", "datagen.sampling.temperature=0")
         assert cold.returncode == 2
         assert "n > 1" in cold.stderr and "set a temperature" in cold.stderr
+
+
+def test_two_recipes_that_send_the_same_request_pay_once(tmp_path):
+    with FakeOpenai(colour) as server:
+        write(tmp_path, server, number=10)
+        second = '[[datagen.recipe]]\nuse = "imitation"\nprompts = "prompts.jsonl"\n'
+        with (tmp_path / "plan.toml").open("a") as plan:
+            plan.write(f"{second}student_sees_passage = false\n")
+        made = json.loads(distill(tmp_path, "generate", "plan.toml", "--json").stdout)
+    assert (made["calls_made"], made["samples"], server.asked) == (10, 20, 10)

@@ -53,10 +53,6 @@ def main() -> None:
         sys.exit(2)
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
-
-
 def _staged(
     verb: str,
     flow_name: str,
@@ -73,6 +69,7 @@ def _staged(
     loaded.require(verb)
     store = Store(Path(loaded.warehouse).resolve())
     store.check()
+    from flows import present
     from flows.estimate import estimate_of
     from flows.progress import say, tell_logs
 
@@ -97,37 +94,8 @@ def _staged(
 
         resume = command(verb, str(plan), overrides or ())
         raise Stopped("stopped; every reply received is kept", resume) from None
-    if as_json:
-        _print_json(result)
-    else:
-        _show_result(result)
+    present.print_json(result) if as_json else present.print_result(result)
     return result
-
-
-def _show_result(result: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if result.get("contestants"):
-        for benchmark, contestants in result["benchmarks"].items():
-            table = Table(title=f"{benchmark}: held-out items, same grader for all")
-            metrics = [key for key in next(iter(contestants.values())) if key != "n"]
-            for column in ("contestant", "n", *(m.replace("_", " ") for m in metrics)):
-                table.add_column(column, justify="left" if column == "contestant" else "right")
-            for name, values in contestants.items():
-                shown = (_percent(values[metric]) for metric in metrics)
-                table.add_row(name, str(values["n"]), *shown)
-            console.print(table)
-    for key, value in result.items():
-        if key not in ("contestants", "benchmarks", "report_path") and not isinstance(value, dict):
-            console.print(f"{key.replace('_', ' '):<14} {value}", markup=False, highlight=False)
-    if "report_path" in result:
-        print(f"report         {result['report_path']}")
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
 
 
 @app.command()
@@ -246,82 +214,16 @@ def runs(
     json_: Json = False,
 ) -> None:
     """List the runs of a warehouse, newest first."""
-    from rich.console import Console
-    from rich.table import Table
+    from flows import present
 
+    found = _runs(warehouse)
     if cost:
         ledger = _store(warehouse).query("SELECT * FROM ledger").to_dicts()
-        _show_ledger(ledger, _runs(warehouse), json_)
-        return
-    rows = [_run_row(run) for run in _runs(warehouse)]
-    if json_:
-        _print_json(rows)
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in ("run", "verb", "state", "started", "calls made", "reused", "kept"):
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*(str("-" if value is None else value) for value in list(row.values())[:7]))
-    Console(width=max(Console().width, 120)).print(table)
-
-
-def _show_ledger(rows: list[dict[str, Any]], runs: list[Any], as_json: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    if as_json:
-        _print_json(rows)
-        return
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "teacher", "recipe"):
-        table.add_column(name, no_wrap=True)
-    for name in ("calls", "tokens in", "out", "USD", "retries", "cut off", "p50 / p95 / p99 s"):
-        table.add_column(name, no_wrap=True, justify="right")
-    for row in rows:
-        usd = "unknown" if row["cost_usd"] is None else f"{row['cost_usd']:.4f}"
-        if row["calls_without_price"] and row["cost_usd"] is not None:
-            usd += f" + {row['calls_without_price']} unpriced"
-        keys = ("calls", "prompt_tokens", "completion_tokens")
-        latency = " / ".join(f"{row[f'latency_p{p}_s']:.2f}" for p in (50, 95, 99))
-        table.add_row(
-            *(row[key] for key in ("run_id", "teacher", "recipe")),
-            *(f"{row[key]:,}" for key in keys),
-            usd,
-            *(f"{row[key]:,}" for key in ("retries", "cut_off")),
-            latency,
-        )
-    Console(width=max(Console().width, 200)).print(table)
-    print(f"in all: {_usd_in_all(rows, runs)}")
-
-
-def _usd_in_all(rows: list[dict[str, Any]], runs: list[Any]) -> str:
-    known = sum(row["cost_usd"] or 0.0 for row in rows)
-    unpriced = sum(row["calls_without_price"] for row in rows)
-    lost = [run.summary.get("lost", {}) for run in runs]
-    usd, tokens = (sum(one.get(key, 0) for one in lost) for key in ("usd", "tokens"))
-    told = f"{known:.4f} USD" + (f" and {unpriced:,} calls of unknown price" if unpriced else "")
-    if tokens:
-        told += (
-            f"; besides at most {usd:.4f} USD, {tokens:,} tokens, for requests that were sent "
-            "and whose reply never came"
-        )
-    return told
-
-
-def _run_row(run: Any) -> dict[str, Any]:
-    counts = run.summary.get("counts", {})
-    return {
-        "run_id": run.run_id,
-        "verb": run.summary.get("verb"),
-        "state": run.state,
-        "started_at": f"{run.started_at:%Y-%m-%d %H:%M}",
-        "calls_made": counts.get("calls_made", 0),
-        "calls_reused": counts.get("calls_reused", 0),
-        "kept": counts.get("kept"),
-        "plan_name": run.plan_name,
-        "plan_hash": run.plan_hash,
-        "report_path": run.summary.get("report_path"),
-    }
+        present.print_json(ledger) if json_ else present.print_ledger(ledger, found)
+    elif json_:
+        present.print_json([present.run_row(run) for run in found])
+    else:
+        present.print_runs(found)
 
 
 @app.command()
@@ -334,14 +236,16 @@ def show(
     json_: Json = False,
 ) -> None:
     """Show a run, or samples with their choices, or failures."""
+    from flows import present
+
     queries = {"samples": "samples_with_choices", "failures": "failures"}
     if what in queries:
         rows = _store(warehouse).query(f"SELECT * FROM {queries[what]} LIMIT {limit}").to_dicts()
     else:
         found = _run(what, warehouse)
-        rows = [{**_run_row(found), "summary": found.summary, "plan": found.plan}]
+        rows = [{**present.run_row(found), "summary": found.summary, "plan": found.plan}]
     if json_:
-        _print_json(rows)
+        present.print_json(rows)
         return
     for row in rows:
         for key, value in row.items():
@@ -357,9 +261,11 @@ def sql(
     json_: Json = False,
 ) -> None:
     """Read the warehouse with SQL, read-only."""
+    from flows import present
+
     table = _store(warehouse).query(query)
     if json_:
-        _print_json(table.to_dicts())
+        present.print_json(table.to_dicts())
     else:
         import polars as pl
 

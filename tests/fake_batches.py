@@ -6,18 +6,16 @@ in a batch that the server took; `line_for(custom_id, body)` may replace a line 
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
 
-from tests.fakes import Fault
+from tests.fakes import Fault, LoopbackServer
 
 Line = dict[str, Any]
 
@@ -39,7 +37,7 @@ def refused(custom_id: str, status: int, message: str) -> Line:
     return {"custom_id": custom_id, "response": {"status_code": status, "body": body}}
 
 
-class FakeBatches:
+class FakeBatches(LoopbackServer):
     """Context manager; `endings` gives the status in which the next batches end."""
 
     def __init__(
@@ -62,36 +60,21 @@ class FakeBatches:
         self.requests: list[str] = []
         self._numbers = itertools.count(1)
 
-    def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(10)
-        return self
+    def routes(self) -> list[web.RouteDef]:
+        """Files and batches."""
+        return [
+            web.post("/v1/files", self._upload),
+            web.get("/v1/files/{id}/content", self._content),
+            web.delete("/v1/files/{id}", self._delete),
+            web.post("/v1/batches", self._create),
+            web.get("/v1/batches", self._list),
+            web.get("/v1/batches/{id}", self._retrieve),
+            web.post("/v1/batches/{id}/cancel", self._cancel),
+        ]
 
-    def __exit__(self, *reason: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _open(self) -> None:
-        app = web.Application(middlewares=[self._faulty], client_max_size=2**28)
-        app.add_routes(
-            [
-                web.post("/v1/files", self._upload),
-                web.get("/v1/files/{id}/content", self._content),
-                web.delete("/v1/files/{id}", self._delete),
-                web.post("/v1/batches", self._create),
-                web.get("/v1/batches", self._list),
-                web.get("/v1/batches/{id}", self._retrieve),
-                web.post("/v1/batches/{id}/cancel", self._cancel),
-            ]
-        )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+    def middlewares(self) -> list[Any]:
+        """Faults, before anything else."""
+        return [self._faulty]
 
     @web.middleware
     async def _faulty(self, request: web.Request, handler: Any) -> web.StreamResponse:

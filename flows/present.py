@@ -1,0 +1,106 @@
+"""What the command line prints: results, runs and the ledger, as tables or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from warehouse.records import Run
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout; dates as text."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """A stage's result: a table of contestants for each benchmark, then the other figures."""
+    console = Console()
+    if result.get("contestants"):
+        for benchmark, contestants in result["benchmarks"].items():
+            table = Table(title=f"{benchmark}: held-out items, same grader for all")
+            metrics = [key for key in next(iter(contestants.values())) if key != "n"]
+            for column in ("contestant", "n", *(m.replace("_", " ") for m in metrics)):
+                table.add_column(column, justify="left" if column == "contestant" else "right")
+            for name, values in contestants.items():
+                shown = (_percent(values[metric]) for metric in metrics)
+                table.add_row(name, str(values["n"]), *shown)
+            console.print(table)
+    for key, value in result.items():
+        if key not in ("contestants", "benchmarks", "report_path") and not isinstance(value, dict):
+            console.print(f"{key.replace('_', ' '):<14} {value}", markup=False, highlight=False)
+    if "report_path" in result:
+        print(f"report         {result['report_path']}")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """One run as a row of `distill runs`."""
+    counts = run.summary.get("counts", {})
+    return {
+        "run_id": run.run_id,
+        "verb": run.summary.get("verb"),
+        "state": run.state,
+        "started_at": f"{run.started_at:%Y-%m-%d %H:%M}",
+        "calls_made": counts.get("calls_made", 0),
+        "calls_reused": counts.get("calls_reused", 0),
+        "kept": counts.get("kept"),
+        "plan_name": run.plan_name,
+        "plan_hash": run.plan_hash,
+        "report_path": run.summary.get("report_path"),
+    }
+
+
+def print_runs(runs: Sequence[Run]) -> None:
+    """A line for each run."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "verb", "state", "started", "calls made", "reused", "kept"):
+        table.add_column(column, no_wrap=True)
+    for row in map(run_row, runs):
+        table.add_row(*(str("-" if value is None else value) for value in list(row.values())[:7]))
+    Console(width=max(Console().width, 120)).print(table)
+
+
+def print_ledger(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> None:
+    """What each run, teacher and recipe took, and what all took together."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "teacher", "recipe"):
+        table.add_column(name, no_wrap=True)
+    for name in ("calls", "tokens in", "out", "USD", "retries", "cut off", "p50 / p95 / p99 s"):
+        table.add_column(name, no_wrap=True, justify="right")
+    for row in rows:
+        usd = "unknown" if row["cost_usd"] is None else f"{row['cost_usd']:.4f}"
+        if row["calls_without_price"] and row["cost_usd"] is not None:
+            usd += f" + {row['calls_without_price']} unpriced"
+        keys = ("calls", "prompt_tokens", "completion_tokens")
+        latency = " / ".join(f"{row[f'latency_p{p}_s']:.2f}" for p in (50, 95, 99))
+        table.add_row(
+            *(row[key] for key in ("run_id", "teacher", "recipe")),
+            *(f"{row[key]:,}" for key in keys),
+            usd,
+            *(f"{row[key]:,}" for key in ("retries", "cut_off")),
+            latency,
+        )
+    Console(width=max(Console().width, 200)).print(table)
+    print(f"in all: {_usd_in_all(rows, runs)}")
+
+
+def _usd_in_all(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> str:
+    known = sum(row["cost_usd"] or 0.0 for row in rows)
+    unpriced = sum(row["calls_without_price"] for row in rows)
+    lost = [run.summary.get("lost", {}) for run in runs]
+    usd, tokens = (sum(one.get(key, 0) for one in lost) for key in ("usd", "tokens"))
+    told = f"{known:.4f} USD" + (f" and {unpriced:,} calls of unknown price" if unpriced else "")
+    if tokens:
+        told += (
+            f"; besides at most {usd:.4f} USD, {tokens:,} tokens, for requests that were sent "
+            "and whose reply never came"
+        )
+    return told

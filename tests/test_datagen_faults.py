@@ -145,7 +145,7 @@ def test_two_thousand_prompts_each_one_call_or_one_permanent_failure(store, shor
                 model="fake",
                 base_url=server.base_url,
                 max_in_flight=128,
-                timeout_s=2.0,
+                timeout_s=6.0,
                 max_tries=40,
                 input_usd_per_million=1.0,
                 output_usd_per_million=1.0,

@@ -125,12 +125,17 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     from flows.estimate import estimate_of
     from warehouse import assets
     from warehouse.catalog import name_of
+    from warehouse.errors import TeacherUnusable
     from warehouse.store import Store
 
     loaded = load_plan(plan, set_ or ())
     print(f"plan      {loaded.name} ({loaded.plan_hash[:12]})")
-    for line in loaded.teacher.check():
-        print(f"teacher   {line}")
+    fault: TeacherUnusable | None = None
+    try:
+        for line in loaded.teacher.check():
+            print(f"teacher   {line}")
+    except TeacherUnusable as error:  # told in the end: what it would cost can be said without it
+        fault = error
     for recipe in loaded.datagen.recipe:
         number = sum(1 for _ in recipe.ask_all(loaded.folder))
         print(f"recipe    {name_of(recipe)}: {number} prompts")
@@ -148,6 +153,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     loaded.require("generate")
     for line in estimate_of(loaded, Store(Path(loaded.warehouse).resolve())).lines():
         print(f"estimate  {line}")
+    if fault is not None:
+        raise fault
     print("ok        nothing was asked and nothing was spent")
 
 

@@ -62,7 +62,9 @@ def test_an_estimate_a_budget_that_stops_and_the_command_that_goes_on(tmp_path):
         assert stops >= 1
         assert server.asked == 40
     again = distill(tmp_path, "check", "plan.toml", "--set", "evaluate.benchmarks=[]")
+    assert again.returncode == 2
     assert "no teacher answers" in again.stderr  # the server is gone, and check says so
+    assert "40 prompts, 40 already paid for, 0 to ask" in again.stdout
     ledger = json.loads(
         distill(tmp_path, "runs", "--warehouse", "w.duckdb", "--cost", "--json").stdout
     )

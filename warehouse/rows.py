@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from warehouse import assets
 from warehouse.errors import DataError
 from warehouse.records import Message, make_id
+from warehouse.texts import normalise
 
 Split = Literal["all", "train", "held_out"]
 
@@ -41,11 +41,6 @@ class Row:
     def split_key(self) -> str:
         """What the split hashes: the passage, or the question where there is none."""
         return normalise(self.passage or self.prompt)
-
-
-def normalise(text: str) -> str:
-    """Lower case, letters and digits only, single spaces: the form in which texts are compared."""
-    return " ".join(re.findall(r"\w+", text.lower()))
 
 
 def is_held_out(key: str, holdout: float) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from warehouse.records import RECORDS, Record
 from warehouse.views import VIEWS
 
-VERSION = 3
+VERSION = 4
 """What this code writes. A higher number in a file means that a newer version wrote it."""
 
 MIGRATIONS: dict[int, str] = {
@@ -21,6 +21,23 @@ ALTER TABLE calls ADD COLUMN reasoning VARCHAR;
 ALTER TABLE calls ADD COLUMN logprobs JSON;
 """,
     3: "-- the views alone",
+    4: """
+ALTER TABLE calls ADD COLUMN stage VARCHAR;
+ALTER TABLE scores ADD COLUMN details JSON;
+ALTER TABLE choices ADD COLUMN details JSON;
+CREATE TABLE measurements (
+  measurement_id VARCHAR NOT NULL,
+  scorer VARCHAR NOT NULL,
+  version VARCHAR NOT NULL,
+  model VARCHAR NOT NULL,
+  options JSON NOT NULL,
+  dataset VARCHAR NOT NULL,
+  rows BIGINT NOT NULL,
+  figures JSON NOT NULL,
+  note VARCHAR,
+  created_at TIMESTAMPTZ NOT NULL
+);
+""",
 }
 """SQL that turns version n - 1 into n, by n; the views are made anew after it."""
 

@@ -193,7 +193,8 @@ class Store:
                 for number in range(_version(db) + 1, VERSION + 1):
                     db.execute(MIGRATIONS[number])
                     db.execute("UPDATE schema_version SET version = ?", [number])
-                    db.execute(views())
+                    if number == VERSION:
+                        db.execute(views())
                 yield db
                 db.execute("COMMIT")
             except _CAN_NOT_WRITE as error:

@@ -3,7 +3,8 @@
 VIEWS = {
     "ledger": """
 SELECT c.run_id, coalesce(r.plan_name, c.run_id) AS plan_name, c.teacher,
-       coalesce(p.recipe, h.recipe, 'in no sample yet') AS recipe, count(*) AS calls,
+       coalesce(p.recipe, h.recipe, CASE c.stage WHEN 'curate' THEN 'scoring' END,
+                'in no sample yet') AS recipe, count(*) AS calls,
        sum(c.prompt_tokens)::BIGINT AS prompt_tokens,
        sum(c.completion_tokens)::BIGINT AS completion_tokens,
        sum(c.cost_usd) AS cost_usd, count(*) - count(c.cost_usd) AS calls_without_price,

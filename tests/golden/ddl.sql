@@ -42,7 +42,8 @@ CREATE TABLE calls (
   created_at TIMESTAMPTZ NOT NULL,
   tries BIGINT NOT NULL,
   reasoning VARCHAR,
-  logprobs JSON
+  logprobs JSON,
+  stage VARCHAR
 );
 
 CREATE TABLE samples (
@@ -68,7 +69,8 @@ CREATE TABLE scores (
   model VARCHAR NOT NULL,
   options JSON NOT NULL,
   value DOUBLE,
-  why VARCHAR
+  why VARCHAR,
+  details JSON
 );
 
 CREATE TABLE choices (
@@ -76,7 +78,21 @@ CREATE TABLE choices (
   sample_id VARCHAR NOT NULL,
   kept BOOLEAN NOT NULL,
   reason VARCHAR NOT NULL,
-  reasons JSON NOT NULL
+  reasons JSON NOT NULL,
+  details JSON
+);
+
+CREATE TABLE measurements (
+  measurement_id VARCHAR NOT NULL,
+  scorer VARCHAR NOT NULL,
+  version VARCHAR NOT NULL,
+  model VARCHAR NOT NULL,
+  options JSON NOT NULL,
+  dataset VARCHAR NOT NULL,
+  rows BIGINT NOT NULL,
+  figures JSON NOT NULL,
+  note VARCHAR,
+  created_at TIMESTAMPTZ NOT NULL
 );
 
 CREATE TABLE students (
@@ -126,7 +142,8 @@ CREATE TABLE failures (
 
 CREATE OR REPLACE VIEW ledger AS
 SELECT c.run_id, coalesce(r.plan_name, c.run_id) AS plan_name, c.teacher,
-       coalesce(p.recipe, h.recipe, 'in no sample yet') AS recipe, count(*) AS calls,
+       coalesce(p.recipe, h.recipe, CASE c.stage WHEN 'curate' THEN 'scoring' END,
+                'in no sample yet') AS recipe, count(*) AS calls,
        sum(c.prompt_tokens)::BIGINT AS prompt_tokens,
        sum(c.completion_tokens)::BIGINT AS completion_tokens,
        sum(c.cost_usd) AS cost_usd, count(*) - count(c.cost_usd) AS calls_without_price,

@@ -1,0 +1,106 @@
+"""Files become passages: in a fixed order, in windows, or with the faulty line named."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+
+from warehouse.documents import read_passages
+from warehouse.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "docs" / "deep").mkdir(parents=True)
+    (tmp_path / "docs" / "b.md").write_text("\ufeff# Bees\n\nBees make honey.", encoding="utf-8")
+    (tmp_path / "docs" / "a.txt").write_text("Ants are small.", encoding="utf-8")
+    (tmp_path / "docs" / "deep" / "c.TXT").write_text("Cows eat grass.", encoding="utf-8")
+    (tmp_path / "docs" / "picture.png").write_bytes(b"\x89PNG")
+    rows = [{"text": "Dogs bark."}, {"text": "Elks\nroam.", "more": 1}]
+    (tmp_path / "rows.jsonl").write_text("\n\n".join(map(json.dumps, rows)) + "\n")
+    pl.DataFrame({"n": [1, 2], "text": ["Foxes, red", None]}).write_csv(tmp_path / "t.csv")
+    pl.DataFrame({"text": ["Gnus graze."]}).write_parquet(tmp_path / "t.parquet")
+    return tmp_path
+
+
+def texts(*args, **options):
+    return [passage.text for passage in read_passages(*args, **options)]
+
+
+def test_every_kind_of_file_is_read(folder):
+    found = read_passages(["docs", "rows.jsonl", "t.csv", "t.parquet"], folder)
+    assert [(passage.text, passage.source) for passage in found] == [
+        ("Ants are small.", "docs/a.txt, words 1-3"),
+        ("# Bees\n\nBees make honey.", "docs/b.md, words 1-5"),
+        ("Cows eat grass.", "docs/deep/c.TXT, words 1-3"),
+        ("Dogs bark.", "rows.jsonl line 1, words 1-2"),
+        ("Elks\nroam.", "rows.jsonl line 3, words 1-2"),
+        ("Foxes, red", "t.csv row 1, words 1-2"),
+        ("Gnus graze.", "t.parquet row 1, words 1-2"),
+    ]
+    assert found == read_passages(["docs", "rows.jsonl", "t.csv", "t.parquet"], folder)
+
+
+def test_globs_and_files_named_twice(folder):
+    assert texts("docs/*", folder) == ["Ants are small.", "# Bees\n\nBees make honey."]
+    assert texts("docs/**/*.TXT", folder) == ["Cows eat grass."]
+    assert texts(["docs/b.md", "docs/*.md"], folder) == ["# Bees\n\nBees make honey."]
+    assert texts(str(folder / "docs" / "a.txt"), folder / "docs") == ["Ants are small."]
+
+
+def test_a_file_whose_name_looks_like_a_pattern(folder):
+    (folder / "a[1].txt").write_text("Hens.")
+    assert texts("a[1].txt", folder) == ["Hens."]
+
+
+def test_windows_overlap_and_the_last_is_whole(tmp_path):
+    (tmp_path / "a.txt").write_text(" ".join(map(str, range(1, 26))))
+    found = texts("a.txt", tmp_path, words=10, overlap=3)
+    assert [passage.split() for passage in found] == [
+        list(map(str, range(first, first + 10))) for first in (1, 8, 15, 16)
+    ]
+    assert len(texts("a.txt", tmp_path, words=25, overlap=0)) == 1
+    assert sum(len(text.split()) for text in texts("a.txt", tmp_path, words=5, overlap=0)) == 25
+    ids = [passage.passage_id for passage in read_passages("a.txt", tmp_path, 10, 3)]
+    assert len(set(ids)) == 4
+
+
+@pytest.mark.parametrize(("words", "overlap"), [(0, 0), (10, 10), (10, -1)])
+def test_impossible_windows_are_refused(folder, words, overlap):
+    with pytest.raises(ValueError, match="overlap"):
+        read_passages("docs", folder, words, overlap)
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "told"),
+    [
+        ("x.jsonl", b'{"text": "a"}\n{"text": ', "x.jsonl line 2 is not JSON"),
+        ("x.jsonl", b'{"text": "a"}\n{"txt": "b"}', "x.jsonl line 2 is not an object with a text"),
+        ("x.jsonl", b'"a"', "x.jsonl line 1 is not an object"),
+        ("x.jsonl", b'{"text": "\\ud83d"}', "x.jsonl line 1 has half a character"),
+        ("x.jsonl", b'{"text": "a"}\n{"text": "\xff"}', "x.jsonl line 2 is not UTF-8"),
+        ("x.txt", b"good\nbad \xff", r"x.txt \(line 2 of it\) is not UTF-8"),
+        ("x.csv", b"a,b\n1,2\n", r"x.csv has no column 'text' \(it has: a, b\)"),
+        ("x.parquet", b"no parquet", "x.parquet can not be read as PARQUET"),
+        ("x.pdf", b"%PDF", "x.pdf: unknown kind of document"),
+        ("x.txt", b" \n", "hold no words"),
+    ],
+)
+def test_a_malformed_file_is_named(tmp_path, name, raw, told):
+    (tmp_path / name).write_bytes(raw)
+    with pytest.raises(DataError, match=told):
+        read_passages(name, tmp_path)
+
+
+def test_a_pattern_without_a_file_is_named(folder):
+    for pattern in ("nothing.txt", "docs/*.png", "no/**/*.md"):
+        with pytest.raises(DataError, match="no document"):
+            read_passages([pattern], folder)
+
+
+def test_a_parquet_column_of_numbers_is_named(tmp_path):
+    pl.DataFrame({"text": [1]}).write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="x.parquet row 1"):
+        read_passages("x.parquet", tmp_path)

@@ -1,0 +1,152 @@
+"""Files -> passages: what recipes are seeded from, and what answers are checked against."""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from warehouse.errors import DataError
+from warehouse.records import make_id
+
+KINDS = (".txt", ".md", ".jsonl", ".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stretch of a document. `source` says where it stands, with its words counted from 1."""
+
+    passage_id: str
+    text: str
+    source: str
+
+
+def read_passages(
+    patterns: Sequence[str] | str, folder: Path, words: int = 120, overlap: int = 30
+) -> list[Passage]:
+    """Passages of at most `words` words, `overlap` of them also in the next one, in fixed order.
+
+    A pattern is a file, a folder (all files of a known kind under it) or a glob (`docs/**/*.md`),
+    relative to `folder`. A .txt or .md file is one document; each row of a .jsonl, .csv or
+    .parquet file is one, in its `text`. The last passage of a document is as long as the
+    others where the document is, so that none is a scrap.
+
+    Raises:
+        DataError: a pattern finds no file, or a file is malformed; the line is named.
+        ValueError: not 0 <= overlap < words.
+    """
+    check_window(words, overlap)
+    found: list[Passage] = []
+    for path in _files([patterns] if isinstance(patterns, str) else patterns, folder):
+        for where, text in _documents(path, _shown(path, folder)):
+            found += _passages(text, where, words, overlap)
+    if not found:
+        raise DataError("the documents hold no words; give at least one with text in it")
+    return found
+
+
+def check_window(words: int, overlap: int) -> None:
+    """Raises ValueError unless 0 <= overlap < words."""
+    if not 0 <= overlap < words:
+        raise ValueError("overlap is at least 0 and below words")
+
+
+def _files(patterns: Sequence[str], folder: Path) -> list[Path]:
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = folder / pattern
+        if path.is_file():
+            known = [path]
+        elif path.is_dir():
+            known = [file for file in path.rglob("*") if _is_known(file)]
+        else:
+            hits = (folder / hit for hit in glob.glob(pattern, root_dir=folder, recursive=True))
+            known = [file for file in hits if _is_known(file)]
+        if not known:
+            raise DataError(
+                f"no document '{pattern}' in {folder}; give a file, a folder or a glob of "
+                f"{', '.join(KINDS)}"
+            )
+        found.update(dict.fromkeys(sorted(known)))
+    return list(found)
+
+
+def _is_known(file: Path) -> bool:
+    return file.is_file() and file.suffix.lower() in KINDS
+
+
+def _shown(path: Path, folder: Path) -> str:
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
+def _documents(path: Path, name: str) -> Iterator[tuple[str, str]]:
+    """(where it stands, text) of each document in a file."""
+    kind = path.suffix.lower()
+    if kind in (".txt", ".md"):
+        yield name, _decoded(path.read_bytes(), name)
+    elif kind == ".jsonl":
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    where = f"{name} line {number}"
+                    yield where, _text(_parsed(_decoded(line, where), where), where)
+    elif kind in (".csv", ".parquet"):
+        yield from _rows(path, name)
+    else:
+        raise DataError(f"{name}: unknown kind of document; allowed: {', '.join(KINDS)}")
+
+
+def _rows(path: Path, name: str) -> Iterator[tuple[str, str]]:
+    import polars as pl
+
+    csv = path.suffix.lower() == ".csv"
+    try:
+        table = pl.read_csv(path, infer_schema=False) if csv else pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{name} can not be read as {path.suffix[1:].upper()}: {reason}") from None
+    if "text" not in table.columns:
+        raise DataError(f"{name} has no column 'text' (it has: {', '.join(table.columns)})")
+    for number, text in enumerate(table["text"], start=1):
+        where = f"{name} row {number}"
+        yield where, "" if text is None else _text({"text": text}, where)
+
+
+def _decoded(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        at = f" (line {line} of it)" if line > 1 else ""
+        raise DataError(f"{where}{at} is not UTF-8; save it as UTF-8") from None
+
+
+def _parsed(line: str, where: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not JSON ({error}); one object per line is expected") from None
+
+
+def _text(row: object, where: str) -> str:
+    text = row.get("text") if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        raise DataError(f"{where} is not an object with a text 'text'")
+    if re.search("[\ud800-\udfff]", text):
+        raise DataError(f"{where} has half a character (an unpaired surrogate); mend the text")
+    return text
+
+
+def _passages(text: str, where: str, words: int, overlap: int) -> Iterator[Passage]:
+    spans = [match.span() for match in re.finditer(r"\S+", text)]
+    if not spans:
+        return
+    last = max(len(spans) - words, 0)
+    for first in [*range(0, last, words - overlap), last]:
+        end = min(first + words, len(spans))
+        part = text[spans[first][0] : spans[end - 1][1]]
+        source = f"{where}, words {first + 1}-{end}"
+        yield Passage(make_id("passage", part, source), part, source)

@@ -1,28 +1,164 @@
-"""What a scorer is: samples -> scores, one each; None where it abstains, with the reason."""
+"""What a scorer is: samples -> verdicts, one each; None where it abstains, with the reason."""
 
 from __future__ import annotations
 
+import copy
+import logging
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
 
 from warehouse.catalog import name_of, options_of
-from warehouse.records import Sample, Score
+from warehouse.errors import StageError, StillhouseError
+from warehouse.records import Message, Sample, Score
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a scorer asks a language model."""
+
+    messages: list[Message]
+    max_tokens: int = 256
+    temperature: float = 0.0
+    seed: int | None = None
+    response_format: dict[str, Any] | None = None
+
+
+class Ask(Protocol):
+    """A way to a language model: every reply is a paid call that is kept and never asked twice."""
+
+    @property
+    def name(self) -> str:
+        """The identity of who answers; part of every score that rests on it."""
+        ...
+
+    def __call__(self, questions: Sequence[Question]) -> list[str | None]:
+        """The replies in the order of the questions; None for one that failed.
+
+        Raises:
+            BudgetReached: what was asked before it is kept.
+        """
+        ...
+
+
+class Likelihood(Protocol):
+    """A causal language model that reads rather than writes."""
+
+    @property
+    def name(self) -> str:
+        """The identity of the model."""
+        ...
+
+    def __call__(self, rows: Sequence[tuple[list[Message], str]]) -> list[tuple[float, int]]:
+        """(sum of log-probabilities in nats, tokens) of each completion after its messages."""
+        ...
+
+
+def _nothing_asked(prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a scorer may use beyond the samples. The flows hand it in: other rooms own it."""
+
+    teacher: Ask | None = None
+    """The plan's teacher."""
+    judge: Ask | None = None
+    """The model that judges; the teacher where the plan names no other."""
+    asked: Callable[[Sequence[str]], Mapping[str, list[Message]]] = _nothing_asked
+    """Prompt ids -> the messages that the teacher was asked."""
+    likelihood: Likelihood | None = None
+    """The student's base model."""
+    folder: Path = field(default=Path("."))
+    """Where relative paths of the plan start."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a scorer says of one sample; `value` None where it abstains, and `why` says why.
+
+    `details` is what the value rests on, JSON-able. `details["labels"]`, where there is one,
+    maps names to numbers: the gate can hold bounds on them (`toxicity.insult_max`).
+    """
+
+    value: float | None
+    why: str | None = None
+    details: dict[str, Any] | None = None
+    failed: bool = False
+    """What was needed did not come this time (a reply): a failure, to be tried again, no score."""
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """A sample that a scorer failed on: neither a score nor an abstention."""
+
+    sample: Sample
+    error: str
 
 
 class Scorer(ABC):
     """One file in quality/scorers; dataclass fields are its options."""
 
     version: ClassVar[str]
+    good: ClassVar[str] = "high"  # "high" | "low" | "": which end of its values is the good one
+    labels: ClassVar[tuple[str, ...]] = ()  # names in details["labels"] that a gate may bound
+    asks: ClassVar[str] = ""  # "teacher" | "judge": whom it asks, at a cost
+    tools = Tools()
+
+    def with_tools(self, tools: Tools) -> Self:
+        """The same scorer, with the tools at hand."""
+        equipped = copy.copy(self)
+        equipped.tools = tools
+        return equipped
 
     @property
     def model(self) -> str:
         """What really scores: a model's name, or "rule". Part of every score's identity."""
         return "rule"
 
+    @property
+    def note(self) -> str | None:
+        """What a reader of the report should know, such as a model that stood in for another."""
+        return None
+
+    def calls_per_sample(self) -> int:
+        """At least so many requests it sends for one sample; for `distill check`."""
+        return 1 if self.asks else 0
+
     @abstractmethod
-    def score(self, samples: Sequence[Sample]) -> Iterator[Score]:
-        """One score per sample, in order."""
+    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+        """One verdict per sample, in order. A batch that raises is tried again one by one."""
+
+    def score(self, samples: Sequence[Sample]) -> Iterator[Score | Unscored]:
+        """One score per sample, in order; one that the scorer fails on does not cost the others.
+
+        Raises:
+            StillhouseError: the scorer can not work at all (a missing model, a spent budget).
+        """
+        try:
+            verdicts = list(self.rate(samples))
+        except StillhouseError:
+            raise
+        except Exception as error:
+            if len(samples) == 1:
+                told = f"{type(error).__name__}: {error}"
+                log.warning("%s of %s failed: %s", name_of(self), samples[0].sample_id, told)
+                yield Unscored(samples[0], told)
+                return
+            for sample in samples:
+                yield from self.score([sample])
+            return
+        for sample, verdict in zip(samples, verdicts, strict=True):
+            if verdict.failed:
+                yield Unscored(sample, verdict.why or "no verdict")
+            else:
+                yield self._score(sample, verdict)
 
     def score_id(self, sample: Sample) -> str:
         """The id this scorer's score of a sample has; known before scoring."""
@@ -30,8 +166,10 @@ class Scorer(ABC):
             sample.sample_id, name_of(self), self.version, self.model, options_of(self)
         )
 
-    def scored(self, sample: Sample, value: float | None, why: str | None = None) -> Score:
-        """A score of this scorer for a sample."""
+    def _score(self, sample: Sample, verdict: Verdict) -> Score:
+        value, why = verdict.value, verdict.why
+        if value is not None and not math.isfinite(value):
+            value, why = None, why or f"no number: {verdict.value}"
         return Score(
             score_id=self.score_id(sample),
             sample_id=sample.sample_id,
@@ -41,4 +179,16 @@ class Scorer(ABC):
             options=options_of(self),
             value=value,
             why=why,
+            details=verdict.details,
         )
+
+
+def need(tool: Any, scorer: Scorer, what: str) -> Any:
+    """A tool that a scorer can not do without.
+
+    Raises:
+        StageError: it was not handed in.
+    """
+    if tool is None:
+        raise StageError(f"scorer '{name_of(scorer)}' needs {what}")
+    return tool

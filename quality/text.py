@@ -1,7 +1,8 @@
-"""Comparing short answers: exact match, token F1, containment.
+"""Comparing short answers: exact match, token F1, containment, and numbers and dates by value.
 
 The normalisation is that of SQuAD (Rajpurkar et al., 2016, section 4.3 and the official
-evaluation script): lower case, no punctuation, no articles, single spaces.
+evaluation script): lower case, no punctuation, no articles, single spaces. It takes 1.5 for
+15 and "fifty" for another thing than 50, so numbers and dates are also read (in English).
 """
 
 from __future__ import annotations
@@ -9,8 +10,13 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+_DENIALS = frozenset(("not", "no", "never", "under", "over", "below", "above"))
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
@@ -37,3 +43,215 @@ def contains(answer: str, reference: str) -> float:
     """1.0 if the reference stands in the answer as whole words, else 0.0."""
     wanted = normalise_answer(reference)
     return float(bool(wanted) and f" {wanted} " in f" {normalise_answer(answer)} ")
+
+
+_SPELLED = (
+    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen"
+    "|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+    "|hundred|thousand|million|billion|trillion|fourth|fifth|sixth|seventh|eighth|ninth|tenth"
+    "|eleventh|twelfth|thirteenth|fourteenth|fifteenth|sixteenth|seventeenth|eighteenth"
+    "|nineteenth|twentieth|thirtieth|fortieth|fiftieth|sixtieth|seventieth|eightieth|ninetieth"
+    "|hundredth|thousandth|millionth"
+)
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_NUMBER = re.compile(
+    r"""
+    (?P<minus>(?<!\w)[-−]|\b(?:minus|negative)\s)?
+    (?:(?<!\w)(?:
+        (?P<digits>
+            (?:\d{1,3}(?:[,\u00a0\u2009\u202f]\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+        (?:[eE](?P<e>[-+]?\d{1,4})(?!\w)
+          |\s?[×x*·]\s?10(?:\^|\*\*)(?P<power>[-−+]?\d{1,4}))?
+        (?:\s?-?(?P<scale>hundred|thousand|million|billion|trillion)\b)?
+        (?:(?:st|nd|rd|th)\b)?
+      | (?P<spelled>(?:SPELLED)(?:[\s-]{1,3}(?:(?:and|point)\s{1,3})?(?:SPELLED)\b){0,11}
+            (?:-(?:first|second|third))?(?!\w))
+    ))
+    (?P<percent>\s?(?:%|per\s?cent\b|pct\b))?
+    """.replace("SPELLED", _SPELLED),
+    re.IGNORECASE | re.VERBOSE,
+)
+_SUPERSCRIPT = re.compile("[⁻⁺]?[⁰¹²³⁴-⁹]+")
+_PLAIN_DIGITS = str.maketrans("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹", "-+0123456789")
+_DIGITS = 28  # what Decimal keeps by default; a longer row of digits is a name, not a number
+
+
+def numbers(text: str) -> list[str]:
+    """The numbers in a text, in order and in one form: "1,000" and "one thousand" are "1000".
+
+    Reads digits, English number words (text2num), decimals, scientific notation, scales
+    ("1.5 million") and percentages ("50 %" and "fifty percent" are "50%"). An ordinal is its
+    number. "one" within a text, "first", "second" and "third" are mostly no numbers: not read.
+    """
+    text = _with_powers(text)
+    return [value for _, _, values in _numbers(text) for value in values]
+
+
+_MONTHS = (
+    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    "|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+)
+_DATE = re.compile(
+    rf"""(?<![\w/.])(?:
+    (?P<iso>\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}})(?:T\d\d:\d\d(?::[\d.]+)?Z?)?
+    |(?P<slashed>\d{{1,2}}[/.]\d{{1,2}}[/.]\d{{4}})
+    |(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:\s|-)(?:of\s)?(?P<month>{_MONTHS})\b\.?
+        (?:,?(?:\s|-)(?P<year>\d{{4}}))?
+    |(?P<month2>{_MONTHS})\b\.?(?:\s(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?(?!\d))?
+        (?:,?\s(?P<year2>\d{{4}}))?
+    )(?![\w/])(?![.,-]\d)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def dates(text: str) -> list[str]:
+    """The dates in a text, in order, as ISO 8601: 1999-03-03, 1999-03, or --03-03 without year.
+
+    Read are year-month-day, days and years beside an English month's name, and 31/12/1999.
+    A month or a number alone is no date, nor is 3/4/1999: it is two days in two countries.
+    """
+    return [value for _, _, value in _dates(text)]
+
+
+def canonical(text: str) -> str:
+    """The text with its numbers and dates in one form, so that equal ones are equal texts."""
+    text = _with_powers(text)
+    made, at = [], 0
+    for start, end, date in [*_dates(text), (len(text), len(text), "")]:
+        gap, place = text[at:start], 0
+        for begin, stop, values in _numbers(gap):
+            made += [gap[place:begin], " ".join(values)]
+            place = stop
+        made += [gap[place:], date]
+        at = end
+    return "".join(made)
+
+
+def same_value(answer: str, reference: str) -> bool:
+    """Whether both say the same number or date, in whatever form.
+
+    Either the rest of the texts is the same too ("fifty percent", "50 %"), or one of them is
+    the bare value and the other has one word more, its unit ("47", "forty-seven years").
+    """
+    read = [dates(text) or numbers(text) for text in (answer, reference)]
+    if not read[0] or read[0] != read[1]:
+        return False
+    said, wanted = (_value_words(text) for text in (answer, reference))
+    if said == wanted:
+        return True
+    short, long = sorted((said, wanted), key=len)
+    return (
+        len(read[0]) == 1
+        and len(short) == 1
+        and len(long) == 2
+        and short[0] in long
+        and not _DENIALS.intersection(long)
+    )
+
+
+def differ_in_number(answer: str, reference: str) -> bool:
+    """Whether both have numbers, but not the same ones; a percent sign aside."""
+    said, wanted = (sorted(n.rstrip("%") for n in numbers(text)) for text in (answer, reference))
+    return bool(said and wanted) and said != wanted
+
+
+def _value_words(text: str) -> list[str]:
+    """Words, and whole values, in lower case and without articles."""
+    words = re.findall(r"(?<!\w)-{0,2}\d[\d.E+-]*%?|[^\W_]+", canonical(text).lower())
+    return [word.rstrip(".") for word in words if not _ARTICLES.fullmatch(word)]
+
+
+def without_dates(text: str) -> str:
+    """The text with a space in the place of each date."""
+    made, at = [], 0
+    for start, end, _ in _dates(text):
+        made += [text[at:start], " "]
+        at = end
+    return "".join([*made, text[at:]])
+
+
+def _with_powers(text: str) -> str:
+    return _SUPERSCRIPT.sub(lambda found: "^" + found[0].translate(_PLAIN_DIGITS), text)
+
+
+def _numbers(text: str) -> Iterator[tuple[int, int, list[str]]]:
+    """(start, end, canonical values) of each number; a row of number words may hold several."""
+    for found in _NUMBER.finditer(text):
+        percent = "%" if found["percent"] else ""
+        if found["spelled"]:
+            lone = found["spelled"].lower() == "one" and not percent
+            if lone and re.search(r"\w", text[: found.start()][-80:] + text[found.end() :][:80]):
+                continue
+            read = [_value(each) for each in _NUMBER.finditer(_in_digits(found["spelled"].lower()))]
+            if not read:
+                continue
+        else:
+            read = [_value(found, signed=False)]
+        if found["minus"] and read[0] != "0":
+            read[0] = "-" + read[0]
+        read[-1] += percent
+        yield found.start(), found.end(), read
+
+
+def _value(found: re.Match[str], signed: bool = True) -> str:
+    digits = re.sub(r"[,\s]", "", found["digits"] or "")
+    if not digits or len(digits) > _DIGITS:
+        return digits
+    power = int((found["e"] or found["power"] or "0").replace("−", "-"))
+    power += _SCALES[found["scale"].lower()] if found["scale"] else 0
+    value = Decimal(digits).scaleb(power).normalize()
+    if signed and found["minus"]:
+        value = -value
+    return format(value, "f") if -_DIGITS < value.adjusted() < _DIGITS else str(value)
+
+
+@lru_cache(maxsize=4096)
+def _in_digits(spelled: str) -> str:
+    """A row of at most a dozen number words in digits: text2num takes quadratic time on long ones."""
+    from text_to_num import alpha2digit  # type: ignore[import-untyped]
+
+    digits: str = alpha2digit(" ".join(spelled.split()), "en", 0)
+    year = re.fullmatch(r"(1\d|20) (\d\d)", digits)  # nineteen ninety-nine
+    return year[1] + year[2] if year else digits
+
+
+def _dates(text: str) -> Iterator[tuple[int, int, str]]:
+    for found in _DATE.finditer(text):
+        value = _date(found)
+        if value:
+            yield found.start(), found.end(), value
+
+
+def _date(found: re.Match[str]) -> str | None:
+    from dateutil import parser  # type: ignore[import-untyped]
+
+    numeric = found["iso"] or found["slashed"]
+    if numeric:
+        first, second, last = (int(part) for part in re.split("[-/.]", numeric))
+        if found["slashed"] and first <= 12 and second <= 12 and first != second:
+            return None
+        day_first = first > 12
+        year, month, day = (
+            (first, second, last)
+            if found["iso"]
+            else (last, second, first)
+            if day_first
+            else (last, first, second)
+        )
+        said = f"{year:04}-{month:02}-{day:02}"
+        known = (True, True)
+    else:
+        name = found["month"] or found["month2"]
+        given_day, given_year = found["day"] or found["day2"], found["year"] or found["year2"]
+        if not (given_day or given_year):
+            return None
+        said = f"{given_day or 1} {name} {given_year or 2000}"
+        known = (bool(given_day), bool(given_year))
+    try:
+        read: datetime = parser.parse(said, default=datetime(2000, 1, 1))
+    except (parser.ParserError, OverflowError):
+        return None  # 31 February
+    has_day, has_year = known
+    if not has_year:
+        return f"--{read:%m-%d}"
+    return f"{read.year:04}-{read:%m-%d}" if has_day else f"{read.year:04}-{read:%m}"

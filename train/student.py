@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from train.dataset import render, token_ids
+from train.dataset import Encoded, encode, render, token_ids
 from warehouse import assets
 from warehouse.errors import AssetError, StageError
 from warehouse.records import Message, make_id
@@ -158,6 +158,61 @@ class Reader:
             batch = order[first : first + batch_size]
             yield from self._batch(batch, [prompts[index] for index in batch], max_new_tokens)
             advance(len(batch))
+
+    def likelihood(
+        self, rows: Sequence[tuple[list[Message], str]], batch_size: int = 16
+    ) -> Iterator[tuple[float, int]]:
+        """How likely this model finds each completion after its messages, in order.
+
+        Yields:
+            (sum of natural log-probabilities, tokens), the end-of-answer token included.
+
+        Raises:
+            ValueError: a row does not fit the model's context.
+        """
+        encoded = [
+            encode(
+                {"prompt": messages, "completion": [{"role": "assistant", "content": text}]},
+                self.tokenizer,
+            )
+            for messages, text in rows
+        ]
+        for row in encoded:
+            if self.context is not None and len(row.input_ids) > self.context:
+                raise ValueError(
+                    f"{len(row.input_ids)} tokens exceed the model's context of {self.context}"
+                )
+        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index].input_ids))
+        found: dict[int, tuple[float, int]] = {}
+        for first in range(0, len(order), batch_size):
+            batch = order[first : first + batch_size]
+            sums = self._log_probabilities([encoded[index] for index in batch])
+            found.update(zip(batch, sums, strict=True))
+        yield from (found[index] for index in range(len(encoded)))
+
+    def _log_probabilities(self, rows: Sequence[Encoded]) -> list[tuple[float, int]]:
+        import torch
+
+        lengths = [len(row.input_ids) - row.start for row in rows]
+        inputs = self.tokenizer.pad(
+            {"input_ids": [row.input_ids for row in rows]}, return_tensors="pt"
+        )
+        ids = inputs["input_ids"].to(self.model.device)
+        mask = inputs["attention_mask"].to(self.model.device)
+        keep = max(lengths) + 1  # rows are padded on the left, so completions stand at the end
+        with torch.inference_mode():
+            logits = self.model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+                logits_to_keep=keep,
+            ).logits
+            scores = torch.log_softmax(logits[:, -keep:-1].float(), dim=-1)
+            said = scores.gather(-1, ids[:, -(keep - 1) :, None])[..., 0]
+        return [
+            (float(row[keep - 1 - length :].sum()), length)
+            for row, length in zip(said, lengths, strict=True)
+        ]
 
     def _batch(
         self, indices: list[int], prompts: list[list[int]], max_new_tokens: int

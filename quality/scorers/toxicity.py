@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import logging
-import urllib.error
-import urllib.request
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
-from quality.scorer import Scorer
+from quality.detox import LABELS, Detector, Unreachable, Window, local, published
+from quality.scorer import Scorer, Verdict
 from warehouse import assets
 from warehouse.errors import AssetError
-from warehouse.records import Sample, Score
+from warehouse.records import Sample
 
 log = logging.getLogger(__name__)
 
-Judge = Callable[[str], tuple[float, str | None]]
-"""Text -> probability of being toxic, and which part of the text gave it."""
-
-_WINDOW, _STRIDE = 510, 382  # tokens, beside the two special ones; neighbours share a quarter
 _PROFANITY = "alt-profanity-check 1.9.1"
 _PROFANITY_FILES = {
     "model.joblib": "aeafc04849d4d93db4721cf30a86ebf22085595294b8a07d51918e7fa98f538b",
     "vectorizer.joblib": "19c5200dc6a41f026e0558e2f164f5fe8d8f58e502b46b37e4385037fcfa4831",
 }
+# A bag of words knows no place: four toxic words among fifty calm ones are lost in the sum. Of
+# these windows one holds any ten words in a row whole, with ten others at most.
+_WORDS, _STEP = 20, 10
+_SHOWN = 80  # characters of the worst window that a verdict quotes
+
+
+class Reader(Protocol):
+    """A model that reads texts in windows."""
+
+    def read(self, texts: Sequence[str]) -> list[list[Window]]:
+        """The windows of each text, in order."""
+        ...
 
 
 @dataclass
 class Toxicity(Scorer):
     """Probability that the completion is toxic: Detoxify (Hanu and Unitary, 2020).
 
-    Texts longer than the model's window are read in overlapping windows; the worst counts.
-    A checkpoint is a pickle, so its SHA-256 is checked before it is opened.
+    Texts longer than the model's window are read in overlapping windows; the worst counts, and
+    `why` names it. A checkpoint is a pickle, so its SHA-256 is checked before it is opened;
+    after that its weights are kept as safetensors (`quality.detox`).
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
+    good: ClassVar[str] = "low"
+    labels: ClassVar[tuple[str, ...]] = LABELS
 
     detoxify: Literal[
         "original", "unbiased", "multilingual", "original-small", "unbiased-small"
@@ -52,10 +63,16 @@ class Toxicity(Scorer):
     """SHA-256 of the local checkpoint; required with it."""
     fallback: bool = True
     """Let alt-profanity-check stand in where Detoxify's weights can not be had."""
+    embedded: bool = False
+    """Score with alt-profanity-check at once: small, in English, on any machine."""
 
     def __post_init__(self) -> None:
         if self.checkpoint and not (self.sha256 and self.checkpoint_config):
             raise ValueError("a checkpoint needs its sha256 and its checkpoint_config folder")
+        if self.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError("sha256 is 64 hex digits in lower case")
+        if self.embedded and self.checkpoint:
+            raise ValueError("embedded scores without Detoxify; drop it or the checkpoint")
 
     @property
     def model(self) -> str:
@@ -67,115 +84,80 @@ class Toxicity(Scorer):
         """Why another model than the one asked for scores; None if it does not."""
         return self._resolved[2]
 
-    def score(self, samples: Sequence[Sample]) -> Iterator[Score]:
-        """One probability per sample; abstains on empty text and where the model fails."""
-        judge = self._resolved[1]
-        for sample in samples:
-            if not sample.completion.strip():
-                yield self.scored(sample, None, "no completion")
-                continue
-            try:
-                value, why = judge(sample.completion)
-            except Exception as error:  # one strange text must not cost the others their score
-                log.warning("toxicity of %s failed: %s", sample.sample_id, error)
-                yield self.scored(sample, None, f"the model failed: {type(error).__name__}")
-                continue
-            yield self.scored(sample, value, why)
+    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+        """The probability of each sample's worst window; abstains on empty text."""
+        # Tokenizers take no lone surrogates; a stand-in of the same length keeps the places.
+        texts = [re.sub("[\ud800-\udfff]", "\ufffd", sample.completion) for sample in samples]
+        full = [text for text in texts if text.strip()]
+        read = iter(self._reader.read(full) if full else [])
+        for text in texts:
+            yield _verdict(next(read)) if text.strip() else Verdict(None, "no completion")
 
     @cached_property
-    def _resolved(self) -> tuple[str, Judge, str | None]:
-        if self.checkpoint:
-            file = Path(self.checkpoint)
-            if not file.is_file():
-                raise AssetError(f"no Detoxify checkpoint at {file}; mend `checkpoint`")
-            if assets.file_sha256(file) != self.sha256:
-                raise AssetError(f"{file} is not the file whose sha256 is in the plan; not opened")
-            judge = _detoxify(str(file), self.checkpoint_config)
-            return f"detoxify checkpoint {str(self.sha256)[:16]}", judge, None
+    def _resolved(self) -> tuple[str, Callable[[], Reader], str | None]:
+        """The model's name, how to load it, and the note on it; nothing is loaded yet."""
+        if self.embedded:
+            return _PROFANITY, ProfanityCheck, None
+        if self.checkpoint and self.checkpoint_config and self.sha256:
+            config = self.tools.folder / self.checkpoint_config
+            kept = local(self.tools.folder / self.checkpoint, self.sha256, config)
+            return f"detoxify checkpoint {self.sha256[:16]}", lambda: Detector(kept, config), None
         try:
-            return (
-                f"detoxify {self.detoxify}",
-                _detoxify(str(_published(self.detoxify)), None),
-                None,
-            )
-        except AssetError as error:
+            found = published(self.detoxify)
+        except Unreachable as error:
             if not self.fallback:
                 raise
-            judge = _profanity_check()
             note = f"toxicity was scored by {_PROFANITY}, not by Detoxify: {error}"
             log.info(note)
-            return _PROFANITY, judge, note
+            return _PROFANITY, ProfanityCheck, note
+        return f"detoxify {self.detoxify}", lambda: Detector(found), None
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return self._resolved[1]()
 
 
-def _published(name: str) -> Path:
-    """Detoxify's published file, in the cache; its name ends in the first digits of its hash,
-    by the convention of torch.hub."""
-    from detoxify.detoxify import MODEL_URLS
+class ProfanityCheck:
+    """alt-profanity-check, after profanity-check (Zhou, 2019): a linear model over bags of words."""
 
-    url: str = MODEL_URLS[name]
-    file = assets.cache_dir() / "detoxify" / url.rpartition("/")[2]
-    digits = file.stem.rpartition("-")[2]
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        try:
-            with urllib.request.urlopen(url, timeout=10) as source, part.open("wb") as sink:
-                while chunk := source.read(1 << 20):
-                    sink.write(chunk)
-        except (urllib.error.URLError, OSError) as error:
-            part.unlink(missing_ok=True)
-            reason = getattr(error, "reason", error)
-            raise AssetError(f"its weights can not be had ({reason})") from None
-        part.replace(file)
-    if not assets.file_sha256(file).startswith(digits):
-        raise AssetError(f"{file} is not what its name says; delete it and run again")
-    return file
-
-
-def _detoxify(checkpoint: str, config: str | None) -> Judge:
-    import torch
-    from detoxify import Detoxify
-
-    try:
-        detector: Any = Detoxify(checkpoint=checkpoint, huggingface_config_path=config)
-    except OSError as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AssetError(f"its tokenizer can not be had ({told})") from None
-    detector.model.eval()
-    column = detector.class_names.index("toxicity")
-
-    def judge(text: str) -> tuple[float, str | None]:
-        tokens = detector.tokenizer(text, add_special_tokens=False)["input_ids"]
-        starts = list(range(0, max(len(tokens) - _WINDOW, 0) + _STRIDE, _STRIDE))
-        values = []
-        for start in starts:
-            part = detector.tokenizer.decode(tokens[start : start + _WINDOW])
-            inputs = detector.tokenizer(
-                part, return_tensors="pt", truncation=True, max_length=_WINDOW + 2
-            )
-            with torch.no_grad():
-                logits = detector.model(**inputs.to(detector.model.device))[0]
-            values.append(float(torch.sigmoid(logits)[0, column]))
-        worst = max(range(len(values)), key=values.__getitem__)
-        where = f"window {worst + 1} of {len(values)}" if len(values) > 1 else None
-        return values[worst], where
-
-    return judge
-
-
-def _profanity_check() -> Judge:
-    found = find_spec("profanity_check")
-    if found is None or not found.origin:
-        raise AssetError(
-            "neither Detoxify's weights nor alt-profanity-check can be had; "
-            "connect to the network, or: pip install 'stillhouse[embedded]'"
-        )
-    for name, pinned in _PROFANITY_FILES.items():
-        if assets.file_sha256(Path(found.origin).parent / "data" / name) != pinned:
+    def __init__(self) -> None:
+        found = find_spec("profanity_check")
+        if found is None or not found.origin:
             raise AssetError(
-                f"{name} of alt-profanity-check is not the pinned file; "
-                "install alt-profanity-check==1.9.1"
+                "neither Detoxify's weights nor alt-profanity-check can be had; "
+                "connect to the network, or: pip install 'stillhouse[embedded]'"
             )
-    from profanity_check import predict_prob
+        for name, pinned in _PROFANITY_FILES.items():  # they are pickles too
+            if assets.file_sha256(Path(found.origin).parent / "data" / name) != pinned:
+                raise AssetError(
+                    f"{name} of alt-profanity-check is not the pinned file; "
+                    "install alt-profanity-check==1.9.1"
+                )
 
-    return lambda text: (float(predict_prob([text])[0]), None)
+    def read(self, texts: Sequence[str]) -> list[list[Window]]:
+        """Windows of twenty words, each half in the next one; equal ones are read once."""
+        from profanity_check import predict_prob
+
+        parts = [_word_windows(text) for text in texts]
+        distinct = list(dict.fromkeys(part for row in parts for part in row))
+        values = dict(zip(distinct, map(float, predict_prob(distinct)), strict=True))
+        return [[Window(part, {"toxicity": values[part]}) for part in row] for row in parts]
+
+
+def _word_windows(text: str) -> list[str]:
+    spans = [match.span() for match in re.finditer(r"\S+", text)]
+    last = max(len(spans) - _WORDS, 0)
+    starts = [*range(0, last, _STEP), last]
+    return [text[spans[n][0] : spans[min(n + _WORDS, len(spans)) - 1][1]] for n in starts]
+
+
+def _verdict(windows: Sequence[Window]) -> Verdict:
+    """The worst window's toxicity; of each label its highest over the windows."""
+    worst = max(range(len(windows)), key=lambda n: windows[n].values["toxicity"])
+    labels = {name: max(window.values[name] for window in windows) for name in windows[0].values}
+    details = {"labels": labels, "windows": len(windows), "worst_window": worst + 1}
+    if len(windows) == 1:
+        return Verdict(labels["toxicity"], None, details)
+    text = " ".join(windows[worst].text[:_SHOWN].split())
+    why = f'window {worst + 1} of {len(windows)}: "{text}..."'
+    return Verdict(labels["toxicity"], why, {**details, "worst_text": text})

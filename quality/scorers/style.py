@@ -1,0 +1,40 @@
+"""How long the completion is, and how it is put."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from quality.scorer import Scorer, Verdict
+from quality.style import MEASURES, measures
+from warehouse.records import Sample
+
+
+@dataclass
+class Style(Scorer):
+    """Words of the completion, beside other measures of style (Gudibande et al., 2023, section 5).
+
+    The False Promise of Imitating Proprietary LLMs: a student takes over how its teacher writes
+    sooner than what it knows. No end of these values is the good one; a gate may bound each of
+    the labels. `overlap` is with the nearest reference answer, else with the passage; where
+    there is neither it is not given. The markers are English.
+    """
+
+    version: ClassVar[str] = "1"
+    good: ClassVar[str] = ""
+    labels: ClassVar[tuple[str, ...]] = MEASURES
+
+    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+        """The number of words of each completion; abstains where there is none."""
+        for sample in samples:
+            found = measures(sample.completion)
+            if not found["words"]:
+                yield Verdict(None, "no completion")
+                continue
+            others = sample.reference or ([sample.passage] if sample.passage else [])
+            if others:
+                found["overlap"] = max(
+                    measures(sample.completion, other)["overlap"] for other in others
+                )
+            yield Verdict(found["words"], None, {"labels": found})

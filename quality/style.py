@@ -1,0 +1,82 @@
+"""How a text is written, apart from what it says.
+
+After The False Promise of Imitating Proprietary LLMs (Gudibande et al., 2023, section 5): a
+student takes over its teacher's style (length, lists, an authoritative tone) sooner than its
+facts, so the two are measured apart. All measures are counts and shares: no model is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+_WORD = re.compile(r"\w+(?:['’-]\w+)*")
+_END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s|$)")
+_LIST_LINE = re.compile(r"^[ \t]*(?:[-*+•–]|\d{1,3}[.)]|[a-zA-Z][.)])[ \t]+\S", re.MULTILINE)
+_HEDGES = (
+    "may", "might", "could", "perhaps", "maybe", "possibly", "probably", "likely", "unlikely",
+    "seem", "seems", "appear", "appears", "suggest", "suggests", "generally", "usually", "often",
+    "sometimes", "roughly", "approximately", "i think", "i believe", "in my opinion",
+    "it depends", "not sure", "to some extent", "can vary",
+)  # fmt: skip
+_AUTHORITY = (
+    "certainly", "clearly", "definitely", "obviously", "undoubtedly", "absolutely", "indeed",
+    "in fact", "of course", "must", "always", "never", "essential", "crucial", "important",
+    "overall", "in conclusion", "in summary", "therefore", "furthermore", "moreover",
+    "according to", "research shows", "studies show", "experts", "it is well known",
+)  # fmt: skip
+
+MEASURES = ("words", "sentences", "list_lines", "hedges", "authority", "overlap")
+
+
+def measures(text: str, other: str | None = None) -> dict[str, float]:
+    """Measures of a text's style.
+
+    Args:
+        text: What is measured.
+        other: Another text on the same subject; without one there is no `overlap`.
+
+    Returns:
+        `words`, `sentences` and `list_lines` are counts; `hedges` and `authority` are English
+        markers per 100 words; `overlap` is the F1 of the words both have, 0..1.
+    """
+    words = _words(text)
+    found = {
+        "words": float(len(words)),
+        "sentences": float(_sentences(text)),
+        "list_lines": float(len(_LIST_LINE.findall(text))),
+        "hedges": _per_hundred(_HEDGE_PATTERN, words),
+        "authority": _per_hundred(_AUTHORITY_PATTERN, words),
+    }
+    if other is not None:
+        found["overlap"] = _overlap(words, _words(other))
+    return found
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _sentences(text: str) -> int:
+    """Ends of sentences, and the last one where it has none. A line of a list is one too."""
+    lines = (line for line in text.splitlines() if _WORD.search(line))
+    return sum(max(1, len(_END.findall(line.strip()))) for line in lines)
+
+
+def _any_of(markers: tuple[str, ...]) -> re.Pattern[str]:
+    longest_first = sorted(markers, key=len, reverse=True)
+    return re.compile(rf"(?<!\S)(?:{'|'.join(longest_first)})(?!\S)")
+
+
+_HEDGE_PATTERN, _AUTHORITY_PATTERN = _any_of(_HEDGES), _any_of(_AUTHORITY)
+
+
+def _per_hundred(pattern: re.Pattern[str], words: list[str]) -> float:
+    return 100 * len(pattern.findall(" ".join(words))) / len(words) if words else 0.0
+
+
+def _overlap(words: list[str], others: list[str]) -> float:
+    if not words or not others:
+        return 0.0
+    common = (Counter(words) & Counter(others)).total()
+    return 2 * common / (len(words) + len(others))

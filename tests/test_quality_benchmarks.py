@@ -8,7 +8,7 @@ from quality.benchmarks.sciq import Sciq
 from tests.plans import rows, write_rows
 from warehouse import assets
 from warehouse.errors import AssetError, DataError
-from warehouse.rows import normalise
+from warehouse.texts import normalise
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,197 @@
+"""Decontamination: what gives a held-out item away is found, what is only of its subject is not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from quality.benchmark import item_of
+from quality.decontaminate import Decontaminate, HeldOut
+from warehouse.records import Prompt, Sample
+from warehouse.rows import Row
+from warehouse.texts import normalise
+
+SHORT = "Which organelle makes most of the energy that a living cell needs to work?"
+LONG = (
+    "A train leaves the station at noon and travels north along the river until it meets "
+    "another train that left the harbour two hours later; which of the two trains has "
+    "travelled the greater distance when they meet, and why is that so?"
+)
+PASSAGE = "Mitochondria are found in nearly all cells. They make ATP by breathing."
+
+
+def row(question, reference=(), passage=None):
+    return Row(question, [{"role": "user", "content": question}], list(reference), passage)
+
+
+def index(*rows, **options):
+    return HeldOut.of([("made", item_of(one)) for one in rows], Decontaminate(**options))
+
+
+HELD = index(row(SHORT, ["the mitochondrion"], PASSAGE), row(LONG, ["the first train"]))
+
+
+def kind(question, held_out=HELD, **rest):
+    found = held_out.match_text(question, **rest)
+    return found and found.kind
+
+
+def test_the_same_question_or_passage_in_any_writing():
+    found = HELD.match_text(f"  {SHORT.upper()}!! ")
+    assert found.as_json() == {
+        "kind": "question",
+        "benchmark": "made",
+        "item_id": item_of(row(SHORT, ["x"], PASSAGE)).item_id,
+        "share": 1.0,
+        "shown": SHORT[:80],
+    }
+    assert kind("What is new?", passage=PASSAGE.lower()) == "passage"
+    strict = index(row(SHORT, [], PASSAGE), ngrams=100, share=1.0)
+    assert kind(SHORT, strict) == "question"
+    assert kind("What is new?", strict, passage=PASSAGE) == "passage"
+
+
+@given(
+    st.text(max_size=40).filter(normalise),
+    st.text(max_size=40).filter(normalise),
+    st.text(max_size=9),
+)
+def test_equal_after_normalisation_always_matches(question, passage, other):
+    held_out = index(row(question, ["x"], passage))
+    padded = f" {normalise(question)} "
+    if normalise(padded) == normalise(question):
+        assert kind(padded, held_out) == "question"
+    assert kind(other, held_out, passage=f"{passage} ") in ("question", "passage")
+
+
+def test_a_question_quoted_word_for_word_anywhere_in_the_sample():
+    quoting = f"A quiz of last year: {SHORT.lower()} Nobody knew."
+    for where in ("passage", "completion"):
+        assert kind("What was asked in the quiz?", **{where: quoting}) == "quoted"
+    assert kind("What was asked?", others=["fine", quoting]) == "quoted"
+    assert kind(quoting) == "quoted"
+    assert kind("What was asked?", passage=SHORT.replace("organelle", "part")) is None
+    few = index(row("What is it?", ["a cell"]))
+    assert kind("Who said so?", few, passage="She asked: what is it? A cell.") is None
+
+
+def test_typos_with_the_same_answer():
+    typos = SHORT.replace("organelle", "organele").replace("living", "liveing")
+    assert kind(typos, completion="It is the mitochondrion.") == "overlap"
+    assert kind(typos, reference=["Mitochondrion"]) == "overlap"
+    assert kind(typos, completion="chloroplast") is None
+    assert (
+        kind(typos, index(row(SHORT, ["x"]), answer=False), completion="chloroplast") == "overlap"
+    )
+    assert kind(typos, index(row(SHORT)), completion="the mitochondrion") is None
+    # An answer is compared as whole words: "art" does not stand in "heart".
+    assert kind(typos, index(row(SHORT, ["art"])), completion="the heart") is None
+
+
+def test_a_long_question_within_another_text():
+    cut = LONG.partition(" and why")[0]
+    asked = f"Read this with care, think it over twice, and then tell me in your own words. {cut}"
+    assert kind(asked, completion="The first train has.") == "overlap"
+    assert kind(asked, completion="Neither.") is None
+    assert kind(f"{LONG} Tell.", completion="Neither.") == "quoted"
+    # One word in forty-three: so much of it that the answer does not matter.
+    assert kind(LONG.replace("river", "coast"), completion="Neither.") == "overlap"
+    unlike = LONG.replace("river", "coast").replace("greater", "lesser").replace("noon", "one")
+    assert kind(unlike, completion="Neither.") is None
+    swapped = " ".join(LONG.split()[::-1])  # the same words
+    assert kind(swapped, completion="Neither.") == "overlap"
+
+
+def test_questions_of_one_subject_are_not_the_same():
+    held_out = index(
+        row("What is the capital of France?", ["Paris"]),
+        row("Is the number 17 a prime number greater than ten?", ["yes"]),
+        row("Tom has 3 apples and buys 4 more; how many apples does he have now?", ["7"]),
+        row("Is a whale really a kind of mammal?", ["yes"]),
+    )
+    assert kind("What is the capital of Germany?", held_out, completion="Berlin") is None
+    assert (
+        kind("Is the number 19 a prime number greater than ten?", held_out, completion="yes")
+        is None
+    )
+    other = "Tom has 2 apples and buys 5 more; how many apples does he have now?"
+    assert kind(other, held_out, completion="7") is None
+    assert kind("Is a bat really a kind of mammal?", held_out, completion="yes") is None
+    # A paraphrase of which another thing is the answer.
+    asked = "Which organelle stores most of the water that a living plant needs to work?"
+    assert kind(asked, completion="the vacuole") is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "typed"),
+    [
+        ("ما هي العضية التي تنتج معظم الطاقة في الخلية الحية", "ما هي العضيه التي تنتج معظم الطاقة في الخلية الحية"),
+        ("细胞里的哪一个部分生产大部分的能量", "细胞里的哪一个部份生产大部分的能量"),
+    ],
+)  # fmt: skip
+def test_other_scripts(asked, typed):
+    held_out = index(row(asked, ["الميتوكوندريا", "线粒体"]))
+    assert kind(asked + "؟", held_out) == "question"
+    assert kind("?", held_out, passage=f"— {asked} —") == "quoted"
+    assert (
+        kind(typed, held_out, completion="الميتوكوندريا" if asked[0] == "م" else "是线粒体")
+        == "overlap"
+    )
+    assert kind(typed, held_out, completion="no") is None
+
+
+@pytest.mark.parametrize("text", ["", " \n", "🙂🙃", "\ud800", "\x00\x07", "a" * 1_000_000])
+def test_strange_texts_match_nothing_by_accident(text):
+    assert kind(text, passage=text, completion=text, reference=[text], others=[text]) is None
+    if text == "\ud800":
+        return  # no row holds half a character: `read_rows` refuses it
+    held_out = index(row(text, [text], text), row(SHORT, [""], ""))
+    assert kind("What is new?", held_out) is None
+    assert kind("🙁", held_out, passage="🙁") is None
+    if text.strip() and text != "\x00\x07":
+        assert kind(text, held_out) == "question"
+
+
+def test_a_sample_is_looked_at_whole():
+    messages = [
+        {"role": "user", "content": f"Earlier you were asked: {SHORT}"},
+        {"role": "assistant", "content": "I was."},
+        {"role": "user", "content": "Then go on."},
+    ]
+    prompt = Prompt.of(
+        recipe="imitation", recipe_options={}, messages=messages, student_messages=messages,
+        question="Then go on.",
+    )  # fmt: skip
+    sample = Sample.of(prompt, call_ids=["c"], recipe_version="1", completion="No.", status="ok")
+    assert HELD.match(sample).kind == "quoted"
+    assert HeldOut.of([]).match(sample) is None
+
+
+def test_the_digest_is_of_content_and_options_not_of_order():
+    one, two = row(SHORT, ["x"]), row(LONG)
+    assert index(one, two).digest == index(two, one).digest
+    others = {
+        index(one, two).digest,
+        index(one).digest,
+        index(one, two, share=0.5).digest,
+        index(row(SHORT, ["y"]), two).digest,
+        HeldOut.of([("other", item_of(one)), ("made", item_of(two))]).digest,
+    }
+    assert len(others) == 5
+
+
+@pytest.mark.parametrize("bad", [{"ngrams": 1}, {"share": 0.0}, {"share": 1.5}, {"exact": False}])
+def test_options_that_make_no_sense_are_refused(bad):
+    with pytest.raises(ValidationError):
+        Decontaminate.model_validate(bad)
+
+
+@given(st.lists(st.sampled_from("abcdefghij"), min_size=1), st.lists(st.sampled_from("abcdefghij")))
+def test_the_index_misses_no_overlap_that_a_full_comparison_finds(held, asked):
+    held_out = index(row(" ".join(held), ["the cell"]), row("b c d e f g h i j", ["x"]))
+    likeness = len(set(held) & set(asked)) / len(set(held) | set(asked))
+    found = held_out.match_text(" ".join(asked), completion="a cell")
+    if likeness >= 0.7:
+        assert found is not None
+    else:
+        assert found is None or found.kind != "overlap" or len(held) >= 16

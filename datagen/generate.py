@@ -50,12 +50,12 @@ async def ask(
     async with aclosing(teacher.answer(requests, budget)) as replies:
         async for reply in replies:
             if reply.error is None:
-                keep(to_call(reply, teacher.identity, run_id), reply)
+                keep(to_call(reply, teacher.identity, run_id, stage), reply)
             else:
                 keep(to_failure(reply, run_id, stage), reply)
 
 
-def to_call(reply: Reply, identity: str, run_id: str) -> Call:
+def to_call(reply: Reply, identity: str, run_id: str, stage: str | None = None) -> Call:
     """The record of a reply that has a text."""
     sampling = dict(vars(reply.request.sampling))
     return Call(
@@ -74,6 +74,7 @@ def to_call(reply: Reply, identity: str, run_id: str) -> Call:
         tries=reply.tries,
         reasoning=reply.reasoning,
         logprobs=reply.logprobs,
+        stage=stage,
     )
 
 

@@ -29,7 +29,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from datagen.teacher import Sampling
-from quality.gate import GatePolicy
+from quality.decontaminate import Decontaminate
+from quality.policy import Duplicates, GatePolicy
 from train.sft import SftConfig
 from warehouse import catalog
 from warehouse.errors import PlanError
@@ -89,9 +90,23 @@ class QualitySection(_Section):
     """`[quality]`: what is scored, and what is kept."""
 
     scorers: list[_part("scorer")] = []  # type: ignore[valid-type]
-    """Scorers, in the order they run."""
+    """Scorers, in the order they run; each name once."""
     gate: GatePolicy = GatePolicy()
-    """Thresholds; see `quality.gate`."""
+    """What is kept; see `quality.gate`."""
+    duplicates: Duplicates = Duplicates()
+    """What counts as said before."""
+    decontaminate: Decontaminate = Decontaminate()
+    """What counts as a held-out item, beside an equal question or passage, which always does."""
+    judge: _part("teacher") | None = None  # type: ignore[valid-type]
+    """The model that judges for a scorer; left out, the teacher."""
+
+    @model_validator(mode="after")
+    def _each_scorer_once(self) -> QualitySection:
+        used = [catalog.name_of(scorer) for scorer in self.scorers]
+        twice = sorted({name for name in used if used.count(name) > 1})
+        if twice:
+            raise ValueError(f"scorer '{twice[0]}' stands twice; a bound could not tell them apart")
+        return self
 
 
 class TrainSection(SftConfig):
@@ -172,11 +187,23 @@ class Plan(_Section):
                 "a recipe asks n > 1 replies per row, and datagen.sampling.temperature is 0, so "
                 "all would be the same; set a temperature, for example 0.8"
             )
-        if self.datagen.budget_usd is not None and self.teacher.price is None:
+        for section, asked in (("teacher", self.teacher), ("quality.judge", self.judge)):
+            if self.datagen.budget_usd is not None and asked.price is None:
+                raise PlanError(
+                    f"budget_usd = {self.datagen.budget_usd:g} can not be kept: the price of "
+                    f"'{asked.model}' is not known; give input_usd_per_million and "
+                    f"output_usd_per_million in [{section}], or a budget_tokens"
+                )
+        unscored = {key.rpartition("_")[0].partition(".")[0] for key in self._all_bounds()}
+        unscored -= {catalog.name_of(scorer) for scorer in self.quality.scorers}
+        if self.quality.gate.rank_by:
+            unscored |= {self.quality.gate.rank_by} - {
+                catalog.name_of(scorer) for scorer in self.quality.scorers
+            }
+        if unscored and verb != "generate":
             raise PlanError(
-                f"budget_usd = {self.datagen.budget_usd:g} can not be kept: the price of "
-                f"'{self.teacher.model}' is not known; give input_usd_per_million and "
-                "output_usd_per_million in [teacher], or a budget_tokens"
+                f"quality.gate bounds '{min(unscored)}', which no scorer of the plan gives, so "
+                f"nothing would be kept; add {{use = '{min(unscored)}'}} to quality.scorers"
             )
         if verb in ("run", "judge") and not self.evaluate.benchmarks:
             raise PlanError(
@@ -184,6 +211,15 @@ class Plan(_Section):
                 "add [evaluate] benchmarks, for example [{use = 'sciq'}] or "
                 "[{use = 'custom', path = 'held_out.jsonl'}], or run the stages one by one"
             )
+
+    def _all_bounds(self) -> set[str]:
+        gate = self.quality.gate
+        return {key for recipe in (None, *gate.recipe) for key in gate.bounds(recipe)}
+
+    @property
+    def judge(self) -> Any:
+        """The model that judges: the plan's own, or the teacher."""
+        return self.quality.judge or self.teacher
 
     @property
     def training(self) -> TrainSection:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from distill.compare import Comparison, Interval
+from distill.curation import Curation
 from distill.verdict import metric_name, p_text, points, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -83,6 +84,7 @@ class Report:
     audit: dict[str, Any]
     notes: list[str]
     protocol: list[str]
+    curation: Curation = field(default_factory=Curation)
 
 
 def render_html(report: Report) -> str:

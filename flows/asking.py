@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import Self
 
 from datagen.generate import ask, pending
-from datagen.teacher import Reply, Request
+from datagen.teacher import Reply, Request, Sampling, Teacher
 from flows import interrupts
-from flows.progress import Meter, say
+from flows.progress import Meter, meter, say
 from flows.tasks import Work, shard
+from quality.scorer import Question
 from warehouse.errors import Stopped
 from warehouse.records import Call, Failure
 from warehouse.spool import Spool
@@ -34,8 +35,9 @@ class Asked:
 class Asking:
     """Asks for a run. A context manager; one at a time for each run."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, teacher: Teacher | None = None) -> None:
         self.work = work
+        self.teacher = teacher or work.teacher
         self.spool = Spool(work.store.path)
         self.budget = work.budget
         self._hopeless = work.refused_for_good()
@@ -92,7 +94,7 @@ class Asking:
 
         async def go() -> None:
             with interrupts.awaited(self._stop):
-                await ask(self.work.teacher, left, self.budget, self.work.run.run_id, stage, keep)
+                await ask(self.teacher, left, self.budget, self.work.run.run_id, stage, keep)
 
         try:
             asyncio.run(go())
@@ -100,7 +102,7 @@ class Asking:
             raise KeyboardInterrupt from None
 
     def _stop(self) -> None:
-        if getattr(self.work.teacher, "asks_at_once", 0):
+        if getattr(self.teacher, "asks_at_once", 0):
             raise KeyboardInterrupt  # a batch goes on at the server, and is found there again
         self.budget.close(Stopped("stopped; every reply received is kept"))
         waiting = self.budget.in_flight
@@ -111,3 +113,36 @@ class Asking:
         if self._drained is not None:
             self._drained.result()  # an error of the warehouse is the run's
             self._drained = None
+
+
+@dataclass
+class Asker:
+    """A scorer's way to a language model: `quality.scorer.Ask`, on this run's budget."""
+
+    work: Work
+    teacher: Teacher
+    label: str
+
+    @property
+    def name(self) -> str:
+        """The identity of who answers."""
+        return self.teacher.identity
+
+    def __call__(self, questions: Sequence[Question]) -> list[str | None]:
+        """The replies in order; None where one failed."""
+        requests = [
+            Request.of(
+                self.teacher.identity,
+                question.messages,
+                Sampling(
+                    temperature=question.temperature,
+                    max_tokens=question.max_tokens,
+                    seed=question.seed,
+                    response_format=question.response_format,
+                ),
+            )
+            for question in questions
+        ]
+        with Asking(self.work, self.teacher) as asking, meter(self.label, len(requests)) as told:
+            calls = asking.ask(requests, "curate", told).calls
+        return [calls[r.call_id].text if r.call_id in calls else None for r in requests]

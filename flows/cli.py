@@ -136,9 +136,18 @@ def check(plan: PlanFile, set_: Set = None) -> None:
             print(f"teacher   {line}")
     except TeacherUnusable as error:  # told in the end: what it would cost can be said without it
         fault = error
+    prompts = 0
     for recipe in loaded.datagen.recipe:
         number = sum(1 for _ in recipe.ask_all(loaded.folder))
         print(f"recipe    {name_of(recipe)}: {number} prompts")
+        prompts += number
+    for scorer in loaded.quality.scorers:
+        asks = ""
+        if scorer.asks:
+            model = (loaded.judge if scorer.asks == "judge" else loaded.teacher).identity
+            least = prompts * scorer.calls_per_sample()
+            asks = f": asks {model} at least {least} times, beside the estimate, within the budget"
+        print(f"scorer    {name_of(scorer)}{asks}")
     for benchmark in loaded.evaluate.benchmarks:
         number = sum(1 for _ in benchmark.items(loaded.folder))
         print(f"benchmark {name_of(benchmark)}: {number} held-out items")
@@ -173,9 +182,61 @@ def generate(
 
 
 @app.command()
-def curate(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
+def curate(
+    plan: PlanFile,
+    set_: Set = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if",
+            help="Show what another gate would keep, and do nothing.",
+            metavar="GATE.KEY=VALUE",
+        ),
+    ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Measure each scorer on labelled data instead.")
+    ] = False,
+    paid: Annotated[
+        bool, typer.Option("--paid", help="With --audit: also scorers that ask a model.")
+    ] = False,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
     """Score the samples on hand and choose which to keep."""
-    _staged("curate", "flows.curate:curate", plan, set_, json_, verbose)
+    from flows import present
+
+    if what_if:
+        from flows.whatif import what_if as compared
+
+        found = compared(str(plan), set_ or (), what_if)
+        present.print_json(found) if json_ else present.print_what_if(found)
+    elif audit:
+        from flows.audit import audit_scorers, print_audit
+
+        rows = audit_scorers(str(plan), set_ or (), paid=paid)
+        present.print_json(rows) if json_ else print_audit(rows)
+    else:
+        _staged("curate", "flows.curate:curate", plan, set_, json_, verbose)
+
+
+@app.command()
+def review(
+    plan: PlanFile,
+    set_: Set = None,
+    only: Annotated[
+        str, typer.Option(help="Which samples: undecided, all, dropped or kept.", metavar="WHICH")
+    ] = "undecided",
+    limit: Annotated[int | None, typer.Option(help="At most so many samples.", min=1)] = None,
+    port: Annotated[int, typer.Option(help="0: any free port.", min=0, max=65535)] = 0,
+    open_: Annotated[
+        bool | None,
+        typer.Option("--open/--no-open", help="Open the browser; by default in a terminal."),
+    ] = None,
+) -> None:
+    """Accept, reject or edit samples on a local page, the uncertain ones first."""
+    from flows.review import review as reviewed
+
+    reviewed(str(plan), set_ or (), only=only, limit=limit, port=port, open_page=open_)
 
 
 @app.command()

@@ -3,69 +3,164 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
-from flows.generate import samples_on_hand
+from distill.plan import Plan
+from flows.asking import Asker
+from flows.generate import as_edited, samples_on_hand
 from flows.progress import bar, say
 from flows.tasks import Work, at_work, shard
-from quality.gate import HeldOut, choose, selection_id_of
+from quality.decontaminate import HeldOut
+from quality.gate import choose, selection_id_of
+from quality.scorer import Scorer, Tools, Unscored
 from warehouse.catalog import name_of, table_of
 from warehouse.errors import StageError
-from warehouse.records import Choice, Sample, Score
+from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, make_id
+from warehouse.store import Store
 
 _SHARD = 256
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What the stage leaves: samples (as edited and redacted) and a choice for each."""
+
+    samples: list[Sample]
+    choices: list[Choice]
+    scores: list[Score] = field(default_factory=list)
+    scorers: list[Scorer] = field(default_factory=list)
+
+    @property
+    def selection_id(self) -> str:
+        """The id of the selection."""
+        return self.choices[0].selection_id
+
+    @property
+    def kept(self) -> list[Sample]:
+        """What is to be trained on, in the order of the ids."""
+        keep = {choice.sample_id for choice in self.choices if choice.kept}
+        return sorted((s for s in self.samples if s.sample_id in keep), key=lambda s: s.sample_id)
 
 
 @flow(name="stillhouse-curate", validate_parameters=False)
 def curate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Score the samples of the plan's recipes and choose which to keep."""
     with at_work(plan_path, overrides, "curate") as work:
-        samples = samples_on_hand(work)
-        choices = curate_stage(work, samples)
+        curated = curate_stage(work, samples_on_hand(work))
+        choices = curated.choices
         return {
             "run_id": work.run.run_id,
             "plan_hash": work.plan.plan_hash,
-            "selection_id": choices[0].selection_id,
-            "samples": len(samples),
-            "kept": sum(choice.kept for choice in choices),
+            "selection_id": curated.selection_id,
+            "samples": len(choices),
+            "kept": len(curated.kept),
+            "calls_made": work.counts.get("calls_made", 0),
+            "failures": work.counts.get("failures", 0),
             "reasons": dict(Counter(choice.reason for choice in choices).most_common()),
         }
 
 
-def curate_stage(work: Work, samples: Sequence[Sample]) -> list[Choice]:
+def curate_stage(work: Work, samples: Sequence[Sample]) -> Curated:
     """Score what is not scored, then let the gate choose. Choices for every sample.
 
     Raises:
         StageError: the gate keeps nothing; the message says what to loosen.
     """
     with work.stage("curate"):
-        scorers = work.plan.quality.scorers
+        scorers = equipped(work)
+        for scorer in scorers:
+            if scorer.note:
+                work.notes.append(scorer.note)
+                say(f"note: {scorer.note}")
         scores = _scores(work, scorers, samples)
-        held_out = HeldOut.of(
-            item
-            for benchmark in work.plan.evaluate.benchmarks
-            for item in benchmark.items(work.plan.folder)
-        )
-        policy = work.plan.quality.gate
-        if work.plan.datagen.on_length == "keep":
-            policy = policy.model_copy(update={"keep_truncated": True})
-        made_by = [
-            {**table_of(scorer), "version": scorer.version, "model": scorer.model}
-            for scorer in scorers
-        ]
-        selection_id = selection_id_of(
-            [sample.sample_id for sample in samples], made_by, policy, held_out
-        )
-        choices = list(choose(samples, scores, policy, held_out, selection_id))
-        work.store.insert(choices)
-        work.count("kept", sum(choice.kept for choice in choices))
-        if not any(choice.kept for choice in choices):
-            raise StageError(_kept_nothing(choices))
-        return choices
+        samples, cleaned = _redacted(samples, scores)
+        if cleaned:
+            work.store.insert(cleaned)
+            samples = as_edited(work.store, samples)  # what was blacked out may have been edited
+            scores = _scores(work, scorers, samples)
+        human = work.store.read(Score, "scorer = 'human'")
+        choices = chosen(work.plan, scorers, samples, scores, human)
+        curated = Curated(list(samples), choices, [*scores, *human], scorers)
+        work.store.insert(curated.choices)
+        work.run.summary["selection_id"] = curated.selection_id
+        work.count("kept", len(curated.kept))
+        if not curated.kept:
+            raise StageError(_kept_nothing(curated.choices))
+        return curated
+
+
+def chosen(
+    plan: Plan,
+    scorers: Sequence[Scorer],
+    samples: Sequence[Sample],
+    scores: Sequence[Score],
+    human: Sequence[Score],
+) -> list[Choice]:
+    """What the plan's gate makes of scores; asks nothing and writes nothing."""
+    held_out = HeldOut.of(
+        (
+            (name_of(benchmark), item)
+            for benchmark in plan.evaluate.benchmarks
+            for item in benchmark.items(plan.folder)
+        ),
+        plan.quality.decontaminate,
+    )
+    policy, duplicates = plan.quality.gate, plan.quality.duplicates
+    if plan.datagen.on_length == "keep":
+        policy = policy.model_copy(update={"keep_truncated": True})
+    made_by = [
+        {**table_of(scorer), "version": scorer.version, "model": scorer.model} for scorer in scorers
+    ]
+    selection_id = selection_id_of(samples, made_by, policy, duplicates, held_out, human)
+    return choose(samples, [*scores, *human], policy, duplicates, held_out, selection_id)
+
+
+def equipped(work: Work) -> list[Scorer]:
+    """The plan's scorers, with the run's teacher, judge and base model at hand."""
+    plan = work.plan
+    tools = Tools(
+        teacher=Asker(work, plan.teacher, "asking the teacher again"),
+        judge=Asker(work, plan.judge, "asking the judge"),
+        asked=partial(_asked, work.store),
+        likelihood=BaseLikelihood(plan.train.base) if plan.train else None,
+        folder=plan.folder,
+    )
+    return [scorer.with_tools(tools) for scorer in plan.quality.scorers]
+
+
+def _asked(store: Store, prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
+    prompts = store.by_ids(Prompt, "prompt_id", list(prompt_ids))
+    return {prompt.prompt_id: prompt.messages for prompt in prompts}
+
+
+@dataclass
+class BaseLikelihood:
+    """How likely the student's base finds a text: `quality.scorer.Likelihood`."""
+
+    base: str
+
+    @property
+    def name(self) -> str:
+        """The base and the fingerprint of its weights."""
+        from train.student import base_fingerprint
+
+        return f"{Path(self.base).name} {base_fingerprint(self.base)[:16]}"
+
+    def __call__(self, rows: Sequence[tuple[list[Message], str]]) -> list[tuple[float, int]]:
+        """(sum of log-probabilities, tokens) of each completion after its messages."""
+        return list(self._reader.likelihood(rows))
+
+    @cached_property
+    def _reader(self) -> Any:
+        from train.student import Reader
+
+        return Reader(self.base)
 
 
 def _kept_nothing(choices: Sequence[Choice]) -> str:
@@ -77,26 +172,70 @@ def _kept_nothing(choices: Sequence[Choice]) -> str:
     )
 
 
-def _scores(work: Work, scorers: Sequence[Any], samples: Sequence[Sample]) -> list[Score]:
+def _scores(work: Work, scorers: Sequence[Scorer], samples: Sequence[Sample]) -> list[Score]:
+    """Every scorer's score of every sample; what is scored already is not scored again."""
     wanted: list[str] = []
     for scorer in scorers:
         ids = {scorer.score_id(sample): sample for sample in samples}
         wanted.extend(ids)
-        note = getattr(scorer, "note", None)
-        if note:
-            work.notes.append(note)
-            say(f"note: {note}")
         known = {score.score_id for score in work.store.by_ids(Score, "score_id", list(ids))}
         todo = [sample for score_id, sample in ids.items() if score_id not in known]
-        with bar(f"scoring {name_of(scorer)}", len(todo)) as advance:
-            for start in range(0, len(todo), _SHARD):
-                part = todo[start : start + _SHARD]
-                scores: list[Score] = shard(partial(_all, scorer, part))
-                work.store.insert(scores)
+        size = work.plan.datagen.shard if scorer.asks else _SHARD
+        steps = 0 if scorer.asks else len(todo)  # one that asks has a bar of its own
+        with bar(f"scoring {name_of(scorer)}", steps) as advance:
+            for start in range(0, len(todo), size):
+                part = todo[start : start + size]
+                job = partial(_all, scorer, part)
+                found = job() if scorer.asks else shard(job)  # its asking is a task already
+                work.store.insert([one for one in found if isinstance(one, Score)])
+                _fail(work, scorer, [one for one in found if isinstance(one, Unscored)])
                 advance(len(part))
-    found: list[Score] = work.store.by_ids(Score, "score_id", wanted)
-    return found
+    return work.store.by_ids(Score, "score_id", wanted)
 
 
-def _all(scorer: Any, samples: Sequence[Sample]) -> list[Score]:
+def _all(scorer: Scorer, samples: Sequence[Sample]) -> list[Score | Unscored]:
     return list(scorer.score(samples))
+
+
+def _fail(work: Work, scorer: Scorer, failed: Sequence[Unscored]) -> None:
+    if not failed:
+        return
+    say(f"{name_of(scorer)} failed on {len(failed)} samples, first: {failed[0].error}")
+    work.store.insert(
+        [
+            Failure(
+                run_id=work.run.run_id,
+                stage="curate",
+                subject=one.sample.sample_id,
+                error=f"{name_of(scorer)}: {one.error}",
+                permanent=False,
+            )
+            for one in failed
+        ]
+    )
+    work.count("failures", len(failed))
+
+
+def _redacted(
+    samples: Sequence[Sample], scores: Sequence[Score]
+) -> tuple[list[Sample], list[Sample]]:
+    """Samples with what a scorer blacked out in their place, and the new ones alone."""
+    texts = {
+        score.sample_id: score.details["redacted"]
+        for score in scores
+        if score.details and isinstance(score.details.get("redacted"), str)
+    }
+    placed = list(_placed(samples, texts))
+    before = {sample.sample_id for sample in samples}
+    return placed, [sample for sample in placed if sample.sample_id not in before]
+
+
+def _placed(samples: Sequence[Sample], texts: dict[str, str]) -> Iterator[Sample]:
+    for sample in samples:
+        text = texts.get(sample.sample_id, sample.completion)
+        if text == sample.completion:
+            yield sample
+            continue
+        version = f"{sample.recipe_version}+redacted"
+        made_of = ("sample", sample.prompt_id, sample.call_ids, version, text)
+        yield replace(sample, sample_id=make_id(*made_of), recipe_version=version, completion=text)

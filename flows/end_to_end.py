@@ -26,18 +26,17 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     with at_work(plan_path, overrides, "run") as work:
         ready_base(work)
         generate_stage(work)
-        samples = samples_on_hand(work, counted=False)
-        choices = curate_stage(work, samples)
-        student = fit_stage(work, samples, choices)
+        curated = curate_stage(work, samples_on_hand(work, counted=False))
+        student = fit_stage(work, curated)
         comparisons = judge_stage(work, student)
-        paths = write_report(work, choices, student, comparisons)
+        paths = write_report(work, curated, student, comparisons)
         result = {
             "run_id": work.run.run_id,
             "plan_hash": work.plan.plan_hash,
             "calls_made": work.counts.get("calls_made", 0),
             "calls_reused": work.counts.get("calls_reused", 0),
-            "samples": len(samples),
-            "kept": sum(choice.kept for choice in choices),
+            "samples": len(curated.samples),
+            "kept": len(curated.kept),
             "failures": work.counts.get("failures", 0),
             "student_id": student.student_id,
             "student_path": student.path,

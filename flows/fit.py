@@ -10,21 +10,20 @@ from typing import Any
 from prefect import flow
 
 from distill.plan import TrainSection
-from flows.curate import curate_stage
+from flows.curate import Curated, curate_stage
 from flows.generate import samples_on_hand
 from flows.progress import bar, say
 from flows.tasks import Work, at_work, shard
 from warehouse.catalog import name_of, table_of
 from warehouse.errors import StageError
-from warehouse.records import Choice, Sample, Student, make_id
+from warehouse.records import Sample, Student, make_id
 
 
 @flow(name="stillhouse-fit", validate_parameters=False)
 def fit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Fit the plan's student to what the gate keeps of the samples on hand."""
     with at_work(plan_path, overrides, "fit") as work:
-        samples = samples_on_hand(work)
-        student = fit_stage(work, samples, curate_stage(work, samples))
+        student = fit_stage(work, curate_stage(work, samples_on_hand(work)))
         return {
             "run_id": work.run.run_id,
             "plan_hash": work.plan.plan_hash,
@@ -61,19 +60,18 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
     )
 
 
-def fit_stage(work: Work, samples: Sequence[Sample], choices: Sequence[Choice]) -> Student:
+def fit_stage(work: Work, curated: Curated) -> Student:
     """Fit a student, or find the one that was fitted to the same things before."""
     section = work.plan.training
     with work.stage("fit"):
-        keep = {choice.sample_id for choice in choices if choice.kept}
-        kept = sorted((s for s in samples if s.sample_id in keep), key=lambda s: s.sample_id)
+        kept = curated.kept
         student_id = student_id_of(section, kept)
         for known in work.store.by_ids(Student, "student_id", [student_id]):
             if Path(known.path).is_dir():
                 say(f"student {student_id[:8]} is trained already")
                 return known
             say(f"the files of student {student_id[:8]} are gone from {known.path}; training again")
-        student = shard(lambda: _train(work, section, kept, choices[0].selection_id, student_id))
+        student = shard(lambda: _train(work, section, kept, curated.selection_id, student_id))
         work.store.insert([student])
         work.count("trained", 1)
         return student

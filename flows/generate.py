@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -11,12 +11,15 @@ from prefect import flow
 
 from datagen.generate import samples_of
 from datagen.teacher import Request
+from distill.plan import Plan
 from flows.asking import Asking
 from flows.estimate import prompts_of, request_of
 from flows.progress import Meter, meter
-from flows.tasks import Work, at_work
+from flows.tasks import Work, at_work, paid
+from quality.review import with_edits
 from warehouse.errors import StageError
-from warehouse.records import Call, Prompt, Sample
+from warehouse.records import Call, Prompt, Sample, Score
+from warehouse.store import Store
 
 
 @flow(name="stillhouse-generate", validate_parameters=False)
@@ -39,7 +42,7 @@ def generate_stage(work: Work) -> None:
     with work.stage("generate"), Asking(work) as asking:
         total = sum(1 for _ in prompts_of(work.plan))
         with meter("asking the teacher", total) as told:
-            for part in _shards(work):
+            for part in _shards(work.plan):
                 work.store.insert([prompt for _, prompt in part])
                 calls = _asked(work, asking, part, told)
                 samples = _samples(part, calls)
@@ -53,7 +56,7 @@ def generate_stage(work: Work) -> None:
 
 
 def samples_on_hand(work: Work, counted: bool = True) -> list[Sample]:
-    """The samples that the calls already paid for give; asks nothing.
+    """The samples that the calls already paid for give, as edited; asks nothing.
 
     Args:
         work: The run.
@@ -62,36 +65,64 @@ def samples_on_hand(work: Work, counted: bool = True) -> list[Sample]:
     Raises:
         StageError: no reply to any prompt of the plan is on hand.
     """
+    hand = read_hand(work.plan, work.store)
+    work.store.insert(hand.samples)
+    if counted:
+        work.count("prompts", hand.prompts)
+        work.count("samples", len(hand.samples))
+        work.count("calls_reused", hand.calls)
+    return hand.edited
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What is on hand for a plan: prompts and calls counted, samples as parsed and as edited."""
+
+    prompts: int
+    calls: int
+    samples: list[Sample]
+    edited: list[Sample]
+
+
+def read_hand(plan: Plan, store: Store) -> Hand:
+    """Read what is on hand for a plan; writes nothing.
+
+    Raises:
+        StageError: no reply to any prompt of the plan is on hand.
+    """
     found: dict[str, Sample] = {}
-    reused: set[str] = set()
+    used: set[str] = set()
     prompts = 0
-    for part in _shards(work):
-        requests = {prompt.prompt_id: request_of(work.plan, prompt) for _, prompt in part}
-        calls = _by_prompt(requests, _on_hand(work, list(requests.values())))
-        samples = _samples(part, calls)
-        work.store.insert(samples)
-        found.update((sample.sample_id, sample) for sample in samples)
-        reused |= {call.call_id for call in calls.values()}
+    for part in _shards(plan):
+        requests = {prompt.prompt_id: request_of(plan, prompt) for _, prompt in part}
+        calls = _by_prompt(requests, _paid(plan, store, list(requests.values())))
+        found.update((sample.sample_id, sample) for sample in _samples(part, calls))
+        used |= {call.call_id for call in calls.values()}
         prompts += len(part)
     if not found:
         raise StageError(
             f"no reply to any of {prompts} prompts is on hand; "
-            f"run `distill generate {work.plan_path}` first"
+            f"run `distill generate` with the plan '{plan.name}' first"
         )
-    if counted:
-        work.count("prompts", prompts)
-        work.count("samples", len(found))
-        work.count("calls_reused", len(reused))
-    return list(found.values())
+    samples = list(found.values())
+    return Hand(prompts, len(used), samples, as_edited(store, samples))
+
+
+def as_edited(store: Store, samples: Sequence[Sample]) -> list[Sample]:
+    """The samples, with what humans made of them in the place of what they edited."""
+    human = store.read(Score, "scorer = 'human'")
+    edits = [str(to) for score in human if (to := (score.details or {}).get("edited_to"))]
+    by_id = {sample.sample_id: sample for sample in store.by_ids(Sample, "sample_id", edits)}
+    return with_edits(samples, human, by_id)
 
 
 Part = list[tuple[Any, Prompt]]
 """Prompts with the recipe that each is of."""
 
 
-def _shards(work: Work) -> Iterator[Part]:
-    prompts = prompts_of(work.plan)
-    size = max(work.plan.datagen.shard, getattr(work.teacher, "asks_at_once", 1))
+def _shards(plan: Plan) -> Iterator[Part]:
+    prompts = prompts_of(plan)
+    size = max(plan.datagen.shard, getattr(plan.teacher, "asks_at_once", 1))
     while part := list(islice(prompts, size)):
         yield part
 
@@ -116,16 +147,16 @@ def _longer(work: Work, part: Part, calls: Mapping[str, Call]) -> list[Request]:
     return [request for request in requests if request.call_id in cut]
 
 
-def _on_hand(work: Work, requests: Sequence[Request]) -> dict[str, Call]:
-    calls = work.paid(requests)
-    limit = work.plan.datagen.longest
+def _paid(plan: Plan, store: Store, requests: Sequence[Request]) -> dict[str, Call]:
+    calls = paid(store, requests)
+    limit = plan.datagen.longest
     if limit is not None:
         longer = [
             replace(request, sampling=replace(request.sampling, max_tokens=limit))
             for request in requests
             if request.call_id in calls and calls[request.call_id].finish_reason == "length"
         ]
-        calls |= work.paid(longer)
+        calls |= paid(store, longer)
     return calls
 
 

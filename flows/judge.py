@@ -48,10 +48,8 @@ def student_on_hand(work: Work) -> Student | None:
     """
     if "student" not in work.plan.evaluate.contestants:
         return None
-    samples = samples_on_hand(work)
-    keep = {choice.sample_id for choice in curate_stage(work, samples) if choice.kept}
-    kept = [sample for sample in samples if sample.sample_id in keep]
-    student_id = student_id_of(work.plan.training, kept)
+    curated = curate_stage(work, samples_on_hand(work))
+    student_id = student_id_of(work.plan.training, curated.kept)
     for student in work.store.by_ids(Student, "student_id", [student_id]):
         if Path(student.path).is_dir():
             return student

@@ -8,8 +8,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from warehouse.records import Run
+
+WHAT_IF_SHOWN = 5
+"""Samples gained and lost that a what-if shows."""
 
 
 def print_json(value: Any) -> None:
@@ -66,6 +70,26 @@ def print_runs(runs: Sequence[Run]) -> None:
     for row in map(run_row, runs):
         table.add_row(*(str("-" if value is None else value) for value in list(row.values())[:7]))
     Console(width=max(Console().width, 120)).print(table)
+
+
+def print_what_if(found: dict[str, Any]) -> None:
+    """What is kept now and would be kept then, with the reasons, and some samples."""
+    now, then = found["kept_now"], found["kept_then"]
+    print(f"{', '.join(found['changes'])}: {then} of {found['samples']} kept, {now} now")
+    table = Table(box=None, pad_edge=False)
+    for name in ("first reason", "now", "then"):
+        table.add_column(name, justify="left" if name == "first reason" else "right")
+    before, after = found["reasons_now"], found["reasons_then"]
+    for reason in dict.fromkeys([*before, *after]):
+        table.add_row(Text(reason), str(before.get(reason, 0)), str(after.get(reason, 0)))
+    Console().print(table)
+    for name in ("gained", "lost"):
+        for row in found[name][:WHAT_IF_SHOWN]:
+            line = f"{name:<7} {row['question']} -> {row['completion']} ({row['reason']})"
+            print(" ".join(line.split())[:200])
+        if len(found[name]) > WHAT_IF_SHOWN:
+            print(f"{name:<7} and {len(found[name]) - WHAT_IF_SHOWN} more; --json has them all")
+    print("nothing was run and nothing was written")
 
 
 def print_ledger(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.compare import Comparison
+from distill.curation import Curation, curation_of
 from distill.report import (
     FunnelStep,
     LedgerLine,
@@ -19,15 +20,19 @@ from distill.report import (
     render_markdown,
     to_json,
 )
+from flows.audit import measured
+from flows.curate import Curated
 from flows.tasks import Work
-from warehouse.records import Answer, Call, Choice, Student
+from quality.review import agreement
+from warehouse.catalog import name_of
+from warehouse.records import Answer, Call, Student
 
 
 def write_report(
-    work: Work, choices: Sequence[Choice], student: Student, comparisons: Sequence[Comparison]
+    work: Work, curated: Curated, student: Student, comparisons: Sequence[Comparison]
 ) -> dict[str, Path]:
     """Write report.html, report.md and report.json into `runs/<run>/`; returns the paths."""
-    report = gather(work, choices, student, comparisons)
+    report = gather(work, curated, student, comparisons)
     folder = work.home / "runs" / work.run.run_id
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
@@ -43,12 +48,11 @@ def write_report(
 
 
 def gather(
-    work: Work, choices: Sequence[Choice], student: Student, comparisons: Sequence[Comparison]
+    work: Work, curated: Curated, student: Student, comparisons: Sequence[Comparison]
 ) -> Report:
     """One run's records as a report; nothing is computed twice and nothing is asked."""
     counts = work.counts
-    kept = sum(choice.kept for choice in choices)
-    reasons = Counter(choice.reason for choice in choices if not choice.kept)
+    reasons = Counter(choice.reason for choice in curated.choices if not choice.kept)
     return Report(
         run_id=work.run.run_id,
         plan_name=work.plan.name,
@@ -71,7 +75,7 @@ def gather(
                 f"replies on hand; {counts.get('failures', 0)} failures in this run",
             ),
             FunnelStep("samples", counts.get("samples", 0), "parsed from replies"),
-            FunnelStep("kept", kept, "trained on"),
+            FunnelStep("kept", len(curated.kept), "trained on"),
         ],
         drop_reasons=reasons.most_common(),
         losses=student.losses,
@@ -80,7 +84,19 @@ def gather(
         audit=student.audit,
         notes=_other_notes(work),
         protocol=_protocol(work),
+        curation=_curation(work, curated),
     )
+
+
+def _curation(work: Work, curated: Curated) -> Curation:
+    ids = {sample.sample_id for sample in curated.samples}
+    scores = [score for score in curated.scores if score.sample_id in ids]
+    models = {name_of(scorer): scorer.model for scorer in curated.scorers}
+    gate = work.plan.quality.gate
+    bounds = {key: b for recipe in (*gate.recipe, None) for key, b in gate.bounds(recipe).items()}
+    known = measured(work.store, curated.scorers, gate)
+    agreed = agreement(curated.samples, scores, bounds)
+    return curation_of(curated.samples, curated.choices, scores, models, bounds, known, agreed)
 
 
 def _protocol(work: Work) -> list[str]:

@@ -79,12 +79,17 @@ class Work:
 
     def paid(self, requests: Sequence[Request]) -> dict[str, Call]:
         """The usable calls among those already paid for."""
-        return self.store.paid([(r.call_id, r.sampling.max_tokens) for r in requests])
+        return paid(self.store, requests)
 
     def refused_for_good(self) -> set[str]:
         """Subjects of requests that failed permanently before; asking again is pointless."""
         failures = self.store.read(Failure, "permanent")
         return {failure.subject for failure in failures}
+
+
+def paid(store: Store, requests: Sequence[Request]) -> dict[str, Call]:
+    """The usable calls among those already paid for."""
+    return store.paid([(r.call_id, r.sampling.max_tokens) for r in requests])
 
 
 @task(
@@ -146,7 +151,8 @@ def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Wor
             state = "stopped"
             raise Stopped(stop.message, resume) from None
         finally:
-            work.teacher.close()
+            for teacher in {id(one): one for one in (work.teacher, plan.judge)}.values():
+                teacher.close()
             recover(store)
             lost = {"usd": work.budget.lost_usd, "tokens": work.budget.lost_tokens}
             summary = {
@@ -253,4 +259,4 @@ def as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
-__all__ = ["StillhouseError", "Work", "as_json", "at_work", "recover", "shard", "versions"]
+__all__ = ["StillhouseError", "Work", "as_json", "at_work", "paid", "recover", "shard", "versions"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,17 +15,11 @@ from warehouse import assets
 from warehouse.catalog import name_of, options_of
 from warehouse.errors import StageError
 from warehouse.records import Message, Prompt, Sample
-from warehouse.rows import Row, normalise, question_messages, read_rows
+from warehouse.rows import Row, question_messages, read_rows
+from warehouse.texts import declines, normalise
 
 EXAMPLE_WORDS = 3
 EXAMPLE_PASSAGE_CHARS = 300
-CAN_NOT = r"(can ?not|can['’]t|will not|won['’]t|am unable|am not able)\b"
-REFUSAL = re.compile(
-    rf"\W*(i['’]?m sorry|i am sorry|sorry,? (but )?i\b|i apologi[sz]e|i {CAN_NOT}"
-    rf"|i['’]m (unable|not able)\b|unfortunately,? i {CAN_NOT}"
-    r"|as an? (ai|(large )?language model)\b)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -127,7 +120,7 @@ class Imitation(Recipe):
             return "invalid", "the reply is empty"
         if finish_reason == "content_filter":
             return "refused", "the teacher's content filter ended the reply"
-        if REFUSAL.match(text):
+        if declines(text):
             return "refused", "the teacher declined to answer"
         if finish_reason == "length":
             return "truncated", "the reply reached max_tokens"

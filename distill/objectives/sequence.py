@@ -34,13 +34,15 @@ class Sequence(Objective):
     ) -> Fitted:
         """Fine-tune on student-side messages as prompt and the teacher's text as completion.
 
+        A reply that was cut off is trained on where the gate kept it (`on_length = "keep"`).
+
         Raises:
-            StageError: there are no samples, or some did not come out ok.
+            StageError: there are no samples, or some are refusals or did not parse.
         """
-        unfit = [sample for sample in samples if sample.status != "ok"]
+        unfit = [sample for sample in samples if sample.status not in ("ok", "truncated")]
         if unfit:
             raise StageError(
-                f"{len(unfit)} of {len(samples)} samples are not ok (the first is "
+                f"{len(unfit)} of {len(samples)} samples can not be trained on (the first is "
                 f"'{unfit[0].status}'); train on what the gate keeps"
             )
         return fit(base, tuner, [row_of(sample) for sample in samples], config, out, advance)

@@ -1,0 +1,109 @@
+"""What another gate would keep of the samples and scores on hand; nothing is run or written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill.plan import Plan, load_plan
+from flows.curate import BaseLikelihood, chosen
+from flows.generate import read_hand
+from quality.scorer import Question, Scorer, Tools
+from warehouse.errors import PlanError, StageError
+from warehouse.records import Choice, Sample, Score
+from warehouse.store import Store
+
+
+@dataclass(frozen=True)
+class Unasked:
+    """Bears the name of a model and asks it nothing."""
+
+    name: str
+
+    def __call__(self, questions: Sequence[Question]) -> list[str | None]:
+        """Refuse.
+
+        Raises:
+            StageError: always.
+        """
+        raise StageError("a what-if asks nothing; run `distill curate` without it first")
+
+
+def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) -> dict[str, Any]:
+    """Compare what the plan's gate keeps with what it would keep under changes.
+
+    Args:
+        plan_path: The plan file.
+        overrides: The plan's overrides.
+        changes: `gate.grounded_min=0.8`, `duplicates.near=0.8`: keys of `[quality]`.
+
+    Returns:
+        Counts kept now and then, reasons now and then, samples gained and lost.
+
+    Raises:
+        PlanError: a change is not of `[quality]`.
+        StageError: there is nothing on hand to choose from.
+    """
+    full = [_of_quality(change) for change in changes]
+    now = load_plan(plan_path, overrides)
+    then = load_plan(plan_path, [*overrides, *full])
+    store = Store(Path(now.warehouse).resolve())
+    samples = read_hand(now, store).edited
+    before, after = _choices(now, store, samples), _choices(then, store, samples)
+    if all("not scored" in choice.reason for choice in before):
+        raise StageError(
+            f"no sample of plan '{now.name}' is scored yet; run `distill curate {plan_path}` first"
+        )
+    pairs = list(zip(samples, before, after, strict=True))
+    gained = [_shown(sample, old) for sample, old, new in pairs if new.kept and not old.kept]
+    lost = [_shown(sample, new) for sample, old, new in pairs if old.kept and not new.kept]
+    return {
+        "changes": list(changes),
+        "samples": len(samples),
+        "kept_now": sum(choice.kept for choice in before),
+        "kept_then": sum(choice.kept for choice in after),
+        "reasons_now": _reasons(before),
+        "reasons_then": _reasons(after),
+        "gained": gained,
+        "lost": lost,
+    }
+
+
+def _of_quality(change: str) -> str:
+    key = change.partition("=")[0].strip().removeprefix("quality.")
+    if key.partition(".")[0] not in ("gate", "duplicates", "decontaminate") or "=" not in change:
+        raise PlanError(
+            f"--what-if takes a key of the gate, such as gate.grounded_min=0.8 or "
+            f"duplicates.near=0.8, not '{change}'"
+        )
+    return f"quality.{change.strip().removeprefix('quality.')}"
+
+
+def _choices(plan: Plan, store: Store, samples: Sequence[Sample]) -> list[Choice]:
+    tools = Tools(
+        teacher=Unasked(plan.teacher.identity),
+        judge=Unasked(plan.judge.identity),
+        likelihood=BaseLikelihood(plan.train.base) if plan.train else None,
+        folder=plan.folder,
+    )
+    scorers: list[Scorer] = [scorer.with_tools(tools) for scorer in plan.quality.scorers]
+    wanted = [scorer.score_id(sample) for scorer in scorers for sample in samples]
+    scores = store.by_ids(Score, "score_id", wanted)
+    human = store.read(Score, "scorer = 'human'")
+    return chosen(plan, scorers, samples, scores, human)
+
+
+def _reasons(choices: Sequence[Choice]) -> dict[str, int]:
+    return dict(Counter(choice.reason for choice in choices if not choice.kept).most_common())
+
+
+def _shown(sample: Sample, dropped: Choice) -> dict[str, str]:
+    return {
+        "sample_id": sample.sample_id,
+        "question": sample.question,
+        "completion": sample.completion,
+        "reason": dropped.reason,
+    }

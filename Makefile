@@ -32,6 +32,9 @@ bench: setup
 	$(BIN)/python -m tests.bench.teacher rates
 	$(BIN)/python -m tests.bench.teacher join
 	$(BIN)/python -m tests.bench.teacher memory
+	$(BIN)/python -m tests.bench.toxicity
+	$(BIN)/python -m tests.bench.dedup
+	$(BIN)/python -m tests.bench.gate
 
 format: setup
 	$(BIN)/ruff check --fix .

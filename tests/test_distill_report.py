@@ -4,13 +4,14 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from distill.compare import ItemText, compare
+from distill.curation import Curation, DuplicateLine, MatchLine, MeasurementLine, ScorerLine
 from distill.report import (
     FunnelStep,
     LedgerLine,
@@ -23,6 +24,7 @@ from distill.report import (
     render_markdown,
     to_json,
 )
+from quality.measure import measure
 from tests.test_distill_compare import answer
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -93,7 +95,33 @@ def example_report():
         audit={"rows_in": 400, "rows_dropped": {"empty completion": 1}, "examples": [HOSTILE]},
         notes=["toxicity was scored by <alt-profanity-check>"],
         protocol=["student: asked with no worked example, greedy"],
+        curation=example_curation(),
     )
+
+
+def example_curation():
+    """Planted markup in every text; a scorer measured on good and bad, one on good alone."""
+    figures = asdict(measure([0.9, 0.8, 0.7, 0.2, 0.4], [True, True, False, False, True], "high", 0.5))  # fmt: skip
+    alone = asdict(measure([0.9, None], [True, True], "high", 0.5))
+    return Curation(
+        scorers=[
+            ScorerLine("grounded", "rule", "≥ 1", 390, 5, 5, 0.75, 120),
+            ScorerLine("toxicity", HOSTILE, "≤ 0.5", 0, 0, 400, None, 0),
+        ],
+        all_reasons=[("grounded below 1", 120), (HOSTILE, 2)],
+        matches=[MatchLine("overlap", "quiz", "i002", 0.91, HOSTILE, HOSTILE)],
+        matches_in_all=7,
+        duplicates=[DuplicateLine(HOSTILE, HOSTILE, "Which gas?", "gas 1", 0.93)],
+        duplicates_in_all=1,
+        measurements=[
+            MeasurementLine("grounded", "rule", "sciq: <b>entity</b>", 5, "≥ 0.5", figures, HOSTILE),
+            MeasurementLine("grounded", "rule", "sciq: alone", 2, "≥ 0.5", alone, None),
+        ],
+        agreement=[
+            {"key": "grounded_min", "n": 12, "agreement": 0.75, "low": 0.47, "high": 0.91,
+             "kappa": 0.4, "roc_auc": None, "abstained": 1},
+        ],
+    )  # fmt: skip
 
 
 def empty_report():
@@ -106,6 +134,7 @@ def empty_report():
         stages=[],
         ledger=[],
         audit={},
+        curation=Curation(),
     )
 
 
@@ -171,13 +200,14 @@ def test_sections_stand_in_order_and_tables_and_charts_are_labelled():
     html = render_html(example_report())
     order = re.findall(r'<h2 id="(\w+)"', html)
     assert order == [
-        "verdict", "scores", "differences", "funnel", "training", "cost", "examples", "again",
+        "verdict", "scores", "differences", "funnel", "quality", "training", "cost", "examples",
+        "again",
     ]  # fmt: skip
     assert html.count("<table>") == html.count("<caption>")
     seen = parsed(html)
     assert all("scope" in attrs for tag, attrs in seen if tag == "th")
     charts = [attrs for tag, attrs in seen if tag == "svg"]
-    assert len(charts) == 3
+    assert len(charts) == 5
     assert all(chart["role"] == "img" for chart in charts)
     ids = [attrs["id"] for _, attrs in seen if "id" in attrs]
     assert len(ids) == len(set(ids))
@@ -190,9 +220,9 @@ def test_markdown_cells_hold_hostile_replies():
     assert "<script" not in outside
     assert "<img" not in outside
     assert not re.search(r"(?<!\\)\](?:\(|\[)", outside)
-    rows = [line for line in outside.splitlines() if "alert(1)" in line]
+    rows = [line for line in outside.splitlines() if "alert(1)" in line and line.startswith("|")]
     assert rows
-    assert all(len(re.findall(r"(?<!\\)\|", row)) == 6 for row in rows)
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6, 7}
     assert as_cell("a|b\nc") == r"a\|b<br>c"
     assert as_cell("  ") == "(empty)"
     assert as_cell("1. x") == "&#49;. x"

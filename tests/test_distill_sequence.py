@@ -45,7 +45,7 @@ def test_fitting_teaches_the_completion(tmp_path):
     assert fitted.audit["rows_in"] == 12
 
 
-def test_samples_that_are_not_ok_are_refused(tmp_path):
-    bad = replace(sample(2), status="truncated")
-    with pytest.raises(StageError, match=r"1 of 2 samples are not ok.*'truncated'"):
+def test_refusals_are_never_trained_on(tmp_path):
+    bad = replace(sample(2), status="refused")
+    with pytest.raises(StageError, match=r"1 of 2 samples can not be trained on.*'refused'"):
         Sequence().fit("nowhere", Lora(), [sample(1), bad], SftConfig(), tmp_path / "s")

@@ -18,6 +18,7 @@ VERBS = [
     "run",
     "generate",
     "curate",
+    "review",
     "fit",
     "judge",
     "report",

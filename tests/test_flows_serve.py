@@ -37,7 +37,7 @@ def test_a_served_plan_runs_by_itself_and_nothing_is_left_behind(tmp_path):
             states = [run.state for run in store.read(Run)]
     finally:
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=300)
     assert "completed" in states, err
     assert "Traceback" not in err
     address = err.partition("dashboard at ")[2].partition(";")[0]

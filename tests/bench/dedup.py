@@ -1,0 +1,112 @@
+"""How fast near duplicates are removed, as a ratio to datasketch in the same run.
+
+python -m tests.bench.dedup             200,000 texts; datasketch reads 20,000 of them
+python -m tests.bench.dedup --whole     datasketch reads all of them (minutes)
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Sequence
+
+from quality.dedup import near, shingles
+
+TEXTS, SHARE, EVERY, THRESHOLD, ROUNDS = 200_000, 20_000, 20, 0.8, 3
+
+
+def make_texts(count: int) -> tuple[list[str], list[int]]:
+    """Questions with answers, and which of them are near duplicates of an earlier one.
+
+    One in twenty is: a typo, a dropped word or another ending of a text up to 1,000 before.
+    """
+    chance = random.Random(0)
+    letters = "aaabcdeeeeefghiiiklmnnooprrssttttuvwy"
+    words = ["".join(chance.choices(letters, k=chance.randint(3, 10))) for _ in range(8000)]
+    common = [1 / (n + 10) for n in range(len(words))]  # Zipf, as in language
+    bag = chance.choices(words, common, k=4_000_000)
+    texts: list[str] = []
+    planted: list[int] = []
+    place = 0
+    for number in range(count):
+        if number % EVERY == EVERY - 1:
+            source = texts[number - 1 - EVERY * chance.randrange(min(50, number // EVERY + 1))]
+            texts.append(_changed(source, chance))
+            if _jaccard(source, texts[-1]) >= THRESHOLD:
+                planted.append(number)
+            continue
+        asked, said = chance.randint(7, 14), chance.randint(2, 12)
+        if place + asked + said > len(bag):
+            place = chance.randrange(1000)
+        question = " ".join(bag[place : place + asked])
+        answer = " ".join(bag[place + asked : place + asked + said])
+        texts.append(f"What {question}?\n{answer.capitalize()}.")
+        place += asked + said
+    return texts, planted
+
+
+def _changed(text: str, chance: random.Random) -> str:
+    words = text.split(" ")
+    number = chance.randrange(1, len(words))
+    match chance.randrange(3):
+        case 0:
+            words[number] = words[number][:1] + words[number][2:]
+        case 1:
+            del words[number]
+        case _:
+            words.append("indeed")
+    return " ".join(words)
+
+
+def _jaccard(one: str, other: str) -> float:
+    a, b = shingles(one), shingles(other)
+    return len(a & b) / len(a | b)
+
+
+def peer(texts: Sequence[str]) -> list[bool]:
+    """Whether datasketch finds an earlier kept text for each: MinHash.bulk, then look up and insert."""
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(threshold=THRESHOLD, num_perm=128)
+    sketches = MinHash.bulk(
+        ([one.encode() for one in shingles(text)] for text in texts), num_perm=128
+    )
+    dropped = []
+    for number, sketch in enumerate(sketches):
+        dropped.append(bool(index.query(sketch)))
+        if not dropped[-1]:
+            index.insert(number, sketch, check_duplication=False)
+    return dropped
+
+
+def main() -> None:
+    """Print both times, their ratio, what was found, and how far the two agree."""
+    texts, planted = make_texts(TEXTS)
+    read = len(texts) if "--whole" in sys.argv[1:] else SHARE
+    near(texts[:1000], THRESHOLD)
+    peer(texts[:100])
+    ours_s = peer_s = float("inf")
+    for _ in range(ROUNDS):  # in turn, so that a busy machine slows both
+        started = time.perf_counter()
+        found = near(texts, THRESHOLD)
+        ours_s = min(ours_s, time.perf_counter() - started)
+        started = time.perf_counter()
+        theirs = peer(texts[:read])
+        peer_s = min(peer_s, (time.perf_counter() - started) * len(texts) / read)
+
+    dropped = [hit is not None for hit in found]
+    hits = sum(dropped[n] for n in planted) / len(planted)
+    their_hits = sum(theirs[n] for n in planted if n < read) / sum(n < read for n in planted)
+    same = sum(a == b for a, b in zip(dropped, theirs, strict=False)) / read
+    told = "whole" if read == len(texts) else f"measured on {read:,}, scaled"
+    print(
+        f"near-duplicate removal of {len(texts):,} texts: ours {ours_s:.1f} s, datasketch "
+        f"{peer_s:.1f} s ({told}), ratio {peer_s / ours_s:.1f} (to reach 10), planted found "
+        f"{hits:.1%} of {len(planted):,} (datasketch {their_hits:.1%}), dropped {sum(dropped):,}, "
+        f"agreement {same:.2%}"
+    )
+
+
+if __name__ == "__main__":
+    main()

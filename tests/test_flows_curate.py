@@ -1,0 +1,111 @@
+"""Curating from the command line: who is asked, what is blacked out, what fails."""
+
+from __future__ import annotations
+
+import json
+
+from tests.fakes import FakeOpenai, Fault
+from tests.plans import rows, scripted, write_rows
+from tests.test_flows_teacher import distill
+from tests.tiny import make_tiny
+from warehouse.records import Choice, Failure, Sample, Score
+from warehouse.store import Store
+
+PLAN = """
+name = "judged"
+warehouse = "w.duckdb"
+{teacher}
+[datagen]
+sampling = {{ max_tokens = 50 }}
+{budget}
+[[datagen.recipe]]
+use = "imitation"
+prompts = "prompts.jsonl"
+[quality]
+judge = {{ use = "openai_chat", model = "j", base_url = "{url}", input_usd_per_million = 1.0, output_usd_per_million = 1.0 }}
+scorers = [{scorers}]
+gate = {{ {gate} }}
+[train]
+base = "{base}"
+"""
+
+
+def write(folder, url, scorers, gate, budget="", number=6):
+    write_rows(folder / "prompts.jsonl", rows(0, number))
+    text = PLAN.format(
+        teacher=scripted(folder / "asked.log"),
+        url=url,
+        scorers=", ".join(scorers),
+        gate=gate,
+        budget=budget,
+        base=make_tiny(folder / "tiny"),
+    )
+    (folder / "plan.toml").write_text(text)
+
+
+GOOD = json.dumps({"reason": "so", "score": 5})
+
+
+def curated(folder, *flags):
+    done = distill(folder, "curate", "plan.toml", "--json", *flags)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_judge_is_paid_once_is_in_the_ledger_and_what_fails_is_asked_again(tmp_path):
+    def refused(messages):
+        return Fault(400) if "heron" in json.dumps(messages) else None
+
+    scorers = ['{ use = "judge", mode = "rubric" }', '{ use = "perplexity" }']
+    with FakeOpenai(lambda messages: GOOD, fault_for=refused) as server:
+        write(tmp_path, server.base_url, scorers, "judge_min = 0.9, perplexity_max = 1e9")
+        assert distill(tmp_path, "generate", "plan.toml").returncode == 0
+        checked = distill(tmp_path, "check", "plan.toml", "--set", "evaluate.benchmarks=[]")
+        assert "scorer    judge: asks j@" in checked.stdout
+        assert "at least 6 times" in checked.stdout
+        first = curated(tmp_path)
+        assert (server.asked, first["calls_made"], first["kept"]) == (6, 5, 5)
+        again = curated(tmp_path)
+        assert (server.asked, again["calls_made"], again["kept"]) == (6, 0, 5)
+    store = Store(tmp_path / "w.duckdb")
+    assert {score.scorer for score in store.read(Score)} == {"judge", "perplexity"}
+    assert len(store.read(Score, "scorer = 'judge'")) == 5  # no score of what failed
+    assert store.read(Failure, "error LIKE 'judge: the judge gave no reply%'")
+    assert all(s.value > 1 for s in store.read(Score, "scorer = 'perplexity'"))
+    ledger = distill(tmp_path, "runs", "--warehouse", "w.duckdb", "--cost", "--json")
+    lines = {line["recipe"]: line for line in json.loads(ledger.stdout)}
+    assert lines["scoring"]["calls"] == 5
+    assert lines["scoring"]["cost_usd"] > 0
+
+
+def test_a_budget_holds_for_the_judge_too(tmp_path):
+    with FakeOpenai(lambda messages: GOOD) as server:
+        scorers = ['{ use = "judge", mode = "rubric" }']
+        write(tmp_path, server.base_url, scorers, "judge_min = 0.9", "budget_usd = 0.0025")
+        distill(tmp_path, "generate", "plan.toml")
+        done = distill(tmp_path, "curate", "plan.toml")
+        assert done.returncode == 3, done.stderr
+        assert "budget_usd = 0.0025 is reached" in done.stderr
+        assert 0 < server.asked < 6
+
+
+def test_personal_data_is_blacked_out_in_what_is_trained_on(tmp_path):
+    write(tmp_path, "http://127.0.0.1:9/v1", ['{ use = "pii", redact = true }'], "pii_max = 0")
+    plan = (tmp_path / "plan.toml").read_text()
+    (tmp_path / "plan.toml").write_text(plan.replace('"brown"', '"Write to anna@example.org now."'))
+    assert distill(tmp_path, "generate", "plan.toml").returncode == 0
+    result = curated(tmp_path)
+    assert result["kept"] == result["samples"] > 0
+    store = Store(tmp_path / "w.duckdb")
+    kept = [choice.sample_id for choice in store.read(Choice) if choice.kept]
+    texts = {sample.completion for sample in store.by_ids(Sample, "sample_id", kept)}
+    assert "Write to <EMAIL_ADDRESS> now." in texts
+    assert not any("anna@" in text for text in texts)
+    assert curated(tmp_path)["kept"] == result["kept"]
+
+
+def test_a_bound_that_no_scorer_gives_is_told_before_anything_runs(tmp_path):
+    write(tmp_path, "http://127.0.0.1:9/v1", ['{ use = "grounded" }'], "toxicity_max = 0.5")
+    done = distill(tmp_path, "curate", "plan.toml")
+    assert done.returncode == 2
+    assert "which no scorer of the plan gives" in done.stderr

@@ -81,11 +81,11 @@ def test_a_judge_is_paid_once_is_in_the_ledger_and_what_fails_is_asked_again(tmp
 def test_a_budget_holds_for_the_judge_too(tmp_path):
     with FakeOpenai(lambda messages: GOOD) as server:
         scorers = ['{ use = "judge", mode = "rubric" }']
-        write(tmp_path, server.base_url, scorers, "judge_min = 0.9", "budget_usd = 0.0025")
+        write(tmp_path, server.base_url, scorers, "judge_min = 0.9", "budget_usd = 0.0034")
         distill(tmp_path, "generate", "plan.toml")
         done = distill(tmp_path, "curate", "plan.toml")
         assert done.returncode == 3, done.stderr
-        assert "budget_usd = 0.0025 is reached" in done.stderr
+        assert "budget_usd = 0.0034 is reached" in done.stderr
         assert 0 < server.asked < 6
 
 

@@ -31,7 +31,7 @@ from pydantic_core import PydanticCustomError
 from datagen.teacher import Sampling
 from quality.decontaminate import Decontaminate
 from quality.policy import Duplicates, GatePolicy
-from train.sft import SftConfig
+from train.config import SftConfig
 from warehouse import catalog
 from warehouse.errors import PlanError
 from warehouse.records import make_id
@@ -122,6 +122,20 @@ class TrainSection(SftConfig):
         default_factory=lambda: catalog.build("objective", {"use": "sequence"})
     )
     """What the student is fitted to."""
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> TrainSection:
+        config = self.trainer_config()
+        faults = [
+            *(f"tuner '{catalog.name_of(self.tuner)}': {f}" for f in self.tuner.faults(config)),
+            *(
+                f"objective '{catalog.name_of(self.objective)}': {fault}"
+                for fault in self.objective.faults(self.tuner, config)
+            ),
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
     def trainer_config(self) -> SftConfig:
         """The trainer's options alone."""

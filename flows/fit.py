@@ -9,14 +9,17 @@ from typing import Any
 
 from prefect import flow
 
+from distill.objective import Material, Objective
 from distill.plan import TrainSection
+from distill.processes import fit_in_processes
 from flows.curate import Curated, curate_stage
 from flows.generate import samples_on_hand
-from flows.progress import bar, say
+from flows.progress import say, training
 from flows.tasks import Work, at_work, shard
+from train.config import steps_of
 from warehouse.catalog import name_of, table_of
 from warehouse.errors import StageError
-from warehouse.records import Sample, Student, make_id
+from warehouse.records import Call, Sample, Student, make_id
 
 
 @flow(name="stillhouse-fit", validate_parameters=False)
@@ -56,7 +59,7 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
         table_of(section.tuner),
         table_of(section.objective),
         sorted(sample.sample_id for sample in kept),
-        section.trainer_config().model_dump(mode="json"),
+        section.trainer_config().decides(),
     )
 
 
@@ -80,15 +83,15 @@ def fit_stage(work: Work, curated: Curated) -> Student:
 def _train(
     work: Work, section: TrainSection, kept: Sequence[Sample], selection_id: str, student_id: str
 ) -> Student:
-    from train.sft import steps_of
-
     config = section.trainer_config()
     out = work.home / "students" / student_id
-    for left in out.parent.glob(f"{student_id}*"):  # by a run that was killed in training
-        shutil.rmtree(left)
-    label = f"fitting {name_of(section.tuner)}"
-    with bar(label, steps_of(len(kept), config)) as advance:
-        fitted = section.objective.fit(section.base, section.tuner, kept, config, out, advance)
+    if out.exists():  # its record was lost
+        shutil.rmtree(out)
+    material = Material(
+        section.base, section.tuner, kept, config, out, _logprobs(work, section.objective, kept)
+    )
+    with training(f"fitting {name_of(section.tuner)}", steps_of(len(kept), config)) as watch:
+        fitted = fit_in_processes(section.objective, material, watch)
     if not fitted.losses:
         raise StageError("training took no step; give it more samples or epochs")
     return Student(
@@ -106,3 +109,12 @@ def _train(
         seconds=fitted.seconds,
         run_id=work.run.run_id,
     )
+
+
+def _logprobs(work: Work, objective: Objective, kept: Sequence[Sample]) -> dict[str, Any]:
+    """What the teacher's calls keep of its distribution, by sample, where an objective needs it."""
+    if not objective.needs_logprobs:
+        return {}
+    calls = {sample.call_ids[-1]: sample.sample_id for sample in kept if sample.call_ids}
+    found = work.store.by_ids(Call, "call_id", list(calls))
+    return {calls[call.call_id]: call.logprobs for call in found if call.logprobs}

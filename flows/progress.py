@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -25,6 +26,9 @@ from rich.text import Text
 
 from datagen.limits import Budget
 from datagen.teacher import Reply
+
+if TYPE_CHECKING:
+    from train.trainer import Step
 
 console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
@@ -54,6 +58,28 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(label, total=total)
         yield lambda n: progress.advance(task, n)
+
+
+@contextmanager
+def training(label: str, total: int) -> Iterator[Callable[[Step], None]]:
+    """A bar for a training of about `total` steps; yields what is told of each step."""
+    columns = (
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len(label))),
+        BarColumn(bar_width=10),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(total)) + 1)),
+        TextColumn("{task.fields[told]}", style="dim", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TextColumn("left", table_column=Column(min_width=4)),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(label, total=total, told="")
+
+        def watch(step: Step) -> None:
+            told = f"loss {step.loss:.3f}, lr {step.learning_rate:.1e}, "
+            told += f"{step.tokens_per_s:,.0f} tok/s, {step.memory / 1e9:.1f} GB"
+            progress.update(task, completed=step.done, total=step.total, told=told)
+
+        yield watch
 
 
 class Meter:

@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from distill.objectives.sequence import Sequence, row_of
+from distill.objective import Material, rows_of
+from distill.objectives.sequence import Sequence
 from tests.tiny import make_tiny
-from train.sft import SftConfig
+from train.config import SftConfig
 from train.student import Reader
 from train.tuners.lora import Lora
 from warehouse import catalog
@@ -26,7 +27,7 @@ def sample(number, completion="carbon dioxide", status="ok"):
 
 
 def test_a_row_is_what_the_student_sees_and_what_the_teacher_said():
-    row = row_of(sample(1))
+    (row,) = rows_of([sample(1)])
     assert row["prompt"] == [{"role": "user", "content": "What gas do plants take in? 1"}]
     assert row["completion"] == [{"role": "assistant", "content": "carbon dioxide"}]
 
@@ -39,7 +40,9 @@ def test_fitting_teaches_the_completion(tmp_path):
     base = str(make_tiny(tmp_path / "tiny"))
     config = SftConfig(epochs=12, batch_size=4, learning_rate=2e-2, max_length=128)
     samples = [sample(n) for n in range(12)]
-    fitted = Sequence().fit(base, Lora(dropout=0.0), samples, config, tmp_path / "student")
+    fitted = Sequence().fit(
+        Material(base, Lora(dropout=0.0), samples, config, tmp_path / "student")
+    )
     (said,) = Reader(base, fitted.path).answer([samples[0].messages], 12)
     assert said.text == "carbon dioxide"
     assert fitted.audit["rows_in"] == 12
@@ -48,4 +51,4 @@ def test_fitting_teaches_the_completion(tmp_path):
 def test_refusals_are_never_trained_on(tmp_path):
     bad = replace(sample(2), status="refused")
     with pytest.raises(StageError, match=r"1 of 2 samples can not be trained on.*'refused'"):
-        Sequence().fit("nowhere", Lora(), [sample(1), bad], SftConfig(), tmp_path / "s")
+        Sequence().fit(Material("nowhere", Lora(), [sample(1), bad], SftConfig(), tmp_path / "s"))

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.tiny import make_tiny
-from train.sft import SftConfig, fit, steps_of
+from train.config import EarlyStopping, SftConfig, steps_of
+from train.sft import fit
 from train.student import Reader
 from train.tuners.lora import Lora
 from warehouse.errors import StageError
@@ -44,7 +45,9 @@ def test_a_fitted_student_says_what_it_was_taught(base, fitted):
 
 def test_every_step_is_in_the_loss_curve_and_the_progress(fitted):
     result, steps = fitted
-    assert steps == [1] * steps_of(len(ROWS), CONFIG) == [1] * 36
+    assert [step.done for step in steps] == list(range(1, 37))
+    assert {step.total for step in steps} == {steps_of(len(ROWS), CONFIG)} == {36}
+    assert all(step.tokens_per_s > 0 and step.memory > 1e6 for step in steps)
     assert [entry["step"] for entry in result.losses] == list(range(1, 37))
     assert result.losses[-1]["loss"] < result.losses[0]["loss"] / 3
     assert max(entry["learning_rate"] for entry in result.losses) == pytest.approx(2e-2)
@@ -81,26 +84,63 @@ def test_the_same_seed_gives_the_same_losses(base, fitted, tmp_path):
     assert other.losses[0]["loss"] != again.losses[0]["loss"]
 
 
-def test_a_killed_training_leaves_nothing(base, tmp_path):
+def test_a_killed_training_leaves_checkpoints_only_and_goes_on_to_the_same_loss(
+    base, fitted, tmp_path
+):
+    config = CONFIG.model_copy(update={"save_steps": 5})
+
     def kill(step):
-        raise KeyboardInterrupt
+        if step.done == 13:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(base, Lora(), ROWS, CONFIG, tmp_path / "s", kill)
-    assert list(tmp_path.iterdir()) == []
+        fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", kill)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.work"]
+    steps = []
+    again = fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", steps.append)
+    assert steps[0].done == 11
+    assert again.losses == fitted[0].losses
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_checkpoints_of_something_else_are_not_gone_on_from(base, tmp_path):
+    def kill(step):
+        if step.done == 6:
+            raise KeyboardInterrupt
+
+    config = CONFIG.model_copy(update={"save_steps": 5})
+    with pytest.raises(KeyboardInterrupt):
+        fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", kill)
+    steps = []
+    other = config.model_copy(update={"epochs": 1})
+    fit(base, Lora(dropout=0.0), ROWS, other, tmp_path / "s", steps.append)
+    assert [step.done for step in steps] == [1, 2, 3]
+
+
+def test_early_stopping_keeps_the_best_and_looks_at_rows_it_does_not_train_on(base, tmp_path):
+    config = CONFIG.model_copy(
+        update={"epochs": 40, "early_stopping": EarlyStopping(share=0.25, patience=2, steps=4)}
+    )
+    words = ["heart", "blood", "zero", "water", "gas", "oxygen", "plants", "body", "degrees"]
+    rows = [row(f"Which is {n}?", word) for n, word in enumerate(words)]
+    rows += [row(f"Which is {n + 9}?", " ".join(words[n : n + 3])) for n in range(3)]
+    steps = []
+    fitted = fit(base, Lora(dropout=0.0), rows, config, tmp_path / "s", steps.append)
+    looks = [entry["held_out_loss"] for entry in fitted.losses if "held_out_loss" in entry]
+    assert fitted.audit["held_out_rows"] == 3
+    assert steps[-1].done < steps[-1].total == 40 * 3
+    assert min(looks) not in looks[-2:]
 
 
 def test_a_trainer_that_sees_other_rows_than_the_audit_is_caught(base, tmp_path, monkeypatch):
-    from train import sft
+    from train import trainer
 
-    right = sft._trainer
+    class LosesARow(trainer.CompletionTrainer):
+        def __init__(self, **arguments):
+            super().__init__(**arguments)
+            self.train_dataset = self.train_dataset.select(range(len(ROWS) - 1))
 
-    def loses_a_row(*args):
-        trainer = right(*args)
-        trainer.train_dataset = trainer.train_dataset.select(range(len(ROWS) - 1))
-        return trainer
-
-    monkeypatch.setattr(sft, "_trainer", loses_a_row)
+    monkeypatch.setattr(trainer, "CompletionTrainer", LosesARow)
     with pytest.raises(StageError, match="the trainer sees 11 rows"):
         fit(base, Lora(), ROWS, CONFIG, tmp_path / "s")
 

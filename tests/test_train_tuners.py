@@ -2,9 +2,13 @@ import pytest
 
 from tests.tiny import make_tiny
 from train.student import load
+from train.tuner import Setting
 from train.tuners.lora import Lora
 from warehouse import catalog
 from warehouse.errors import PlanError, StageError
+
+
+SETTING = Setting(tokenizer=None, rows=[], steps=10)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +24,7 @@ def test_lora_trains_rank_times_in_plus_out_of_every_linear_layer_and_no_more(ba
         if type(module).__name__ == "Linear" and name != "lm_head"
     }
     expected = sum(4 * (m.in_features + m.out_features) for m in linear.values())
-    adapted = Lora(rank=4).attach(model)
+    adapted = Lora(rank=4).attach(model, SETTING)
     trained = {name: p for name, p in adapted.named_parameters() if p.requires_grad}
     assert sum(p.numel() for p in trained.values()) == expected
     assert all(".lora_" in name for name in trained)
@@ -33,12 +37,12 @@ def test_lora_starts_at_the_base(base):
     ids = tokenizer("The heart pumps blood.", return_tensors="pt")["input_ids"]
     with torch.inference_mode():
         before = model(input_ids=ids).logits
-        after = Lora().attach(model).eval()(input_ids=ids).logits
+        after = Lora().attach(model, SETTING).eval()(input_ids=ids).logits
     assert torch.equal(before, after)
 
 
 def test_targets_by_name(base):
-    adapted = Lora(targets="q_proj, v_proj").attach(load(base)[0])
+    adapted = Lora(targets="q_proj, v_proj").attach(load(base)[0], SETTING)
     trained = [name for name, p in adapted.named_parameters() if p.requires_grad]
     assert trained
     assert all("q_proj" in name or "v_proj" in name for name in trained)
@@ -46,7 +50,7 @@ def test_targets_by_name(base):
 
 def test_a_target_that_is_not_there_is_one_line(base):
     with pytest.raises(StageError, match="targets = 'nope'") as caught:
-        Lora(targets="nope").attach(load(base)[0])
+        Lora(targets="nope").attach(load(base)[0], SETTING)
     assert "\n" not in str(caught.value)
 
 

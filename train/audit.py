@@ -51,6 +51,7 @@ def inspect_rows(
     tokenizer: Any,
     max_length: int,
     end_ids: Collection[int] | None = None,
+    allow: Collection[str] = (),
 ) -> Audited:
     """Render and tokenise every row, and refuse what would train badly.
 
@@ -61,7 +62,8 @@ def inspect_rows(
 
     Raises:
         StageError: malformed rows, none left, a prompt rendered differently in use, or
-            more than 5 % truncated, without an end, or with a merged boundary.
+            more than 5 % truncated, without an end, or with a merged boundary, unless
+            `allow` names that ("truncated", "missing_end", "merged_boundaries").
     """
     check_rows(rows)
     ends = set(end_ids) if end_ids is not None else {tokenizer.eos_token_id}
@@ -106,24 +108,29 @@ def inspect_rows(
             f"({_counts(dropped)}); raise train.max_length (now {max_length}; the longest row has "
             f"up to {longest} tokens) or mend the completions"
         )
-    _refuse(
-        truncated,
-        len(rows),
-        f"longer than train.max_length = {max_length} and would be truncated",
-        f"raise it (the longest row has up to {longest} tokens) or drop the long samples",
-    )
-    _refuse(
-        figures["missing_end"],
-        len(used),
-        "rendered without an end-of-answer token, so the student would not learn to stop",
-        "use a base whose chat template closes the assistant's turn",
-    )
-    _refuse(
-        figures["merged_boundaries"],
-        len(used),
-        "joined across prompt and completion by the tokenizer, unlike in use",
-        "use a base whose generation prompt ends on a token boundary",
-    )
+    faults = {
+        "truncated": (
+            len(rows),
+            f"longer than train.max_length = {max_length} and would be truncated",
+            f"raise it (the longest row has up to {longest} tokens) or drop the long samples",
+        ),
+        "missing_end": (
+            len(used),
+            "rendered without an end-of-answer token, so the student would not learn to stop",
+            "use a base whose chat template closes the assistant's turn",
+        ),
+        "merged_boundaries": (
+            len(used),
+            "joined across prompt and completion by the tokenizer, unlike in use",
+            "use a base whose generation prompt ends on a token boundary",
+        ),
+    }
+    for name, (total, what, instead) in faults.items():
+        if name not in allow and figures[name] > TOLERATED * total:
+            raise StageError(
+                f"{figures[name]} of {total} rows are {what} ({TOLERATED:.0%} is tolerated); "
+                f"{instead}, or set train.allow = ['{name}']"
+            )
     return Audited(kept, figures)
 
 
@@ -147,13 +154,6 @@ def _example(encoded: Encoded, tokenizer: Any, max_length: int) -> dict[str, str
         "text": tokenizer.decode(encoded.input_ids[:max_length]),
         "supervised": tokenizer.decode(_supervised(encoded, max_length)),
     }
-
-
-def _refuse(count: int, total: int, what: str, instead: str) -> None:
-    if count > TOLERATED * total:
-        raise StageError(
-            f"{count} of {total} rows are {what} ({TOLERATED:.0%} is tolerated); {instead}"
-        )
 
 
 def _counts(dropped: Counter[str]) -> str:

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of an adapter with TRL, on audited rows only."""
+"""Fitting a student with TRL, on audited rows only: resumed where it was cut off, whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,59 +6,39 @@ import json
 import logging
 import math
 import os
+import random
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any
 
 from train.audit import inspect_rows
+from train.config import SftConfig, steps_of
 from train.dataset import Row
-from train.student import load, quiet
-from train.tuner import Tuner
+from train.student import TUNER_FILE, load, quiet
+from train.tuner import Setting, Tuner
+from train.weights import trained_of
+from warehouse.catalog import table_of
 from warehouse.errors import StageError
+from warehouse.records import make_id
+
+if TYPE_CHECKING:
+    from train.trainer import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets")
 """Packages whose version a student's record names."""
 
-
-class SftConfig(BaseModel):
-    """How a student is trained."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    epochs: int = Field(default=2, ge=1)
-    """Passes over the rows."""
-    batch_size: int = Field(default=8, ge=1)
-    """Rows per forward pass."""
-    gradient_accumulation: int = Field(default=1, ge=1)
-    """Forward passes per step; batch 1 x 8 gives what batch 8 gives, in less memory."""
-    learning_rate: float | None = Field(default=None, gt=0)
-    """Peak learning rate; left out, the tuner's own."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the learning rate falls after the warm-up."""
-    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """Decoupled weight decay."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    """Gradients are clipped to this norm."""
-    max_length: int = Field(default=1024, ge=2)
-    """Longest row in tokens, prompt and completion; more than 5 % longer ones are refused."""
-    gradient_checkpointing: bool = False
-    """Recompute activations to save memory, at a third more time."""
-    seed: int = Field(default=0, ge=0)
-    """Of the adapter's start, of dropout and of the order of rows."""
+LEFT = ".work"
+"""Ending of the folder beside a student that holds its checkpoints until it is whole."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted student. `losses` has one {"step", "loss", "learning_rate"} per step."""
+    """A fitted student. `losses` has one {"step", "loss", "learning_rate"} per step, and
+    {"step", "held_out_loss"} per look at held-out rows."""
 
     path: Path
     losses: list[dict[str, float]]
@@ -68,10 +48,22 @@ class Fitted:
     trainable_parameters: int
 
 
-def steps_of(rows: int, config: SftConfig) -> int:
-    """Optimiser steps that training on so many rows takes."""
-    batches = math.ceil(rows / config.batch_size)
-    return config.epochs * math.ceil(batches / config.gradient_accumulation)
+@dataclass(frozen=True)
+class Job:
+    """What a trainer is built from. `settings` are arguments that every TRL trainer takes."""
+
+    model: Any
+    tokenizer: Any
+    tuner: Tuner
+    rows: list[Row]
+    held: list[Row]
+    config: SftConfig
+    settings: dict[str, Any]
+    callbacks: list[Any] = field(default_factory=list)
+
+
+Build = Callable[[Job], Any]
+"""Makes the trainer of an objective; it derives from `train.trainer.TunedTrainer`."""
 
 
 def fit(
@@ -80,11 +72,13 @@ def fit(
     rows: Sequence[Row],
     config: SftConfig,
     out: Path,
-    advance: Callable[[int], None] = lambda n: None,
+    watch: Callable[[Step], None] = lambda step: None,
+    build: Build | None = None,
 ) -> Fitted:
-    """Fit an adapter on the completions of rows, and leave it in the folder `out`.
+    """Fit a student on the completions of rows, and leave it in the folder `out`.
 
-    `out` appears whole, when training is done, or not at all.
+    `out` appears whole, when training is done, or not at all. A process that is killed
+    leaves checkpoints beside it, and the same call goes on from the last of them.
 
     Raises:
         AssetError: the base can not be had.
@@ -93,25 +87,26 @@ def fit(
     started = time.perf_counter()
     if out.exists():
         raise StageError(f"{out} exists already; remove it or fit into another folder")
-    model, tokenizer = load(base)
-    audited = inspect_rows(rows, tokenizer, config.max_length, model.generation_config.eos_token_id)
+    model, tokenizer = load(base, tuner=tuner)
+    audited = inspect_rows(
+        rows, tokenizer, config.max_length, model.generation_config.eos_token_id, config.allow
+    )
+    rows, held = _held_out(audited.rows, config)
     from transformers import set_seed
 
     set_seed(config.seed)
-    model = tuner.attach(model)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    figures = {**audited.figures, "trainable_parameters": trainable}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f"{out.name}.part", dir=out.parent))
+    model = tuner.attach(model, Setting(tokenizer, rows, steps_of(len(rows), config)))
+    trainable = sum(p.numel() for p in trained_of(model).values())
+    figures = {**audited.figures, "held_out_rows": len(held), "trainable_parameters": trainable}
+    work = _work_folder(out, make_id(base, table_of(tuner), config.decides(), rows))
     try:
-        trainer = _trainer(model, tokenizer, tuner, audited.rows, config, part / "trainer", advance)
-        _same_tokens(trainer, figures)
-        trainer.train()
-        losses = _losses(trainer.state.log_history)
-        _save(trainer.model, base, part / "student")
-        os.replace(part / "student", out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        job = Job(model, tokenizer, tuner, rows, held, config, _settings(config, tuner, rows, work))
+        losses, best = _trained(job, build or sft_trainer, watch, figures, work)
+        if os.environ.get("RANK", "0") == "0":
+            _publish(tuner, best, base, work, out)
+    except StageError:
+        shutil.rmtree(work, ignore_errors=True)  # going on from there would fail again
+        raise
     return Fitted(
         path=out,
         losses=losses,
@@ -122,97 +117,147 @@ def fit(
     )
 
 
-def _trainer(
-    model: Any,
-    tokenizer: Any,
-    tuner: Tuner,
-    rows: list[Row],
-    config: SftConfig,
-    folder: Path,
-    advance: Callable[[int], None],
-) -> Any:
+def sft_trainer(job: Job) -> Any:
+    """TRL's trainer for next-token loss on completions."""
+    from datasets import Dataset
+    from trl import SFTConfig  # type: ignore[attr-defined]
+
+    from train.trainer import CompletionTrainer
+
+    settings = {
+        **job.settings,
+        "max_length": job.config.max_length,
+        "completion_only_loss": True,
+        "packing": job.config.packing,
+        "eval_packing": False,
+    }
+    return CompletionTrainer(
+        tuner=job.tuner,
+        model=job.model,
+        args=SFTConfig(**settings),
+        train_dataset=Dataset.from_list([dict(row) for row in job.rows]),
+        eval_dataset=Dataset.from_list([dict(row) for row in job.held]) if job.held else None,
+        processing_class=job.tokenizer,
+        callbacks=job.callbacks,
+    )
+
+
+def _trained(
+    job: Job,
+    build: Build,
+    watch: Callable[[Step], None],
+    figures: dict[str, Any],
+    work: Path,
+) -> tuple[list[dict[str, float]], Any]:
     quiet()
     logging.getLogger("trl").setLevel(logging.ERROR)
+    from transformers import EarlyStoppingCallback, PrinterCallback
+    from transformers.trainer_utils import get_last_checkpoint
+
+    from train.trainer import Watching
+
+    job.callbacks.append(Watching(job.tuner, watch))
+    if job.config.early_stopping is not None:
+        job.callbacks.append(EarlyStoppingCallback(job.config.early_stopping.patience))
+    trainer = build(job)
+    trainer.remove_callback(PrinterCallback)
+    if build is sft_trainer:
+        _same_tokens(trainer, figures, job)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)))
+    return _losses(trainer.state.log_history), trainer.unwrapped
+
+
+def _settings(config: SftConfig, tuner: Tuner, rows: Sequence[Row], work: Path) -> dict[str, Any]:
     import torch
-    from datasets import Dataset
-    from transformers import PrinterCallback, TrainerCallback
-    from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]
-
-    class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
-        """On a CPU, TRL's loss projects every position through the output layer, prompts too;
-        half of the time of a small model with a large vocabulary goes there. The same loss
-        needs only the positions from the first supervised one on."""
-
-        def compute_loss(
-            self,
-            model: Any,
-            inputs: Any,
-            return_outputs: bool = False,
-            num_items_in_batch: Any = None,
-        ) -> Any:
-            labels = inputs["labels"]
-            supervised = (labels != -100).any(dim=0).nonzero()
-            if labels.device.type != "cpu" or return_outputs or not len(supervised):
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            keep = labels.shape[1] - max(int(supervised[0]), 1) + 1
-            asked = {name: value for name, value in inputs.items() if name != "labels"}
-            logits = model(**asked, use_cache=False, logits_to_keep=keep).logits
-            wanted = labels[:, 1 - keep :]
-            count = (wanted != -100).sum() if num_items_in_batch is None else num_items_in_batch
-            return (
-                torch.nn.functional.cross_entropy(
-                    logits[:, :-1].float().flatten(0, 1), wanted.flatten(), reduction="sum"
-                )
-                / count
-            )
-
-    class Advance(TrainerCallback):
-        """One `advance` per optimiser step."""
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            advance(1)
 
     gpu = torch.cuda.is_available()
     settings: dict[str, Any] = {
-        "output_dir": str(folder),
+        "output_dir": str(work),
         "num_train_epochs": config.epochs,
-        "per_device_train_batch_size": config.batch_size,
+        "per_device_train_batch_size": config.batch_size // config.processes,
+        "per_device_eval_batch_size": config.batch_size // config.processes,
         "gradient_accumulation_steps": config.gradient_accumulation,
         "learning_rate": config.learning_rate or tuner.learning_rate,
         "lr_scheduler_type": config.schedule,
         "warmup_steps": math.ceil(config.warmup_ratio * steps_of(len(rows), config)),
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
-        "max_length": config.max_length,
         "gradient_checkpointing": config.gradient_checkpointing,
         "seed": config.seed,
-        "completion_only_loss": True,
-        "packing": False,
-        "train_sampling_strategy": "group_by_length",
+        "train_sampling_strategy": "random" if config.packing else "group_by_length",
+        "use_cpu": not gpu,
         "bf16": gpu and torch.cuda.is_bf16_supported(),
         "dataloader_pin_memory": gpu,
+        "include_num_input_tokens_seen": "non_padding",
+        "ddp_find_unused_parameters": False,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "save_strategy": "no",
+        "save_strategy": "steps" if config.save_steps else "no",
+        "save_steps": config.save_steps or 1,
+        "save_total_limit": 2,
         "report_to": "none",
         "disable_tqdm": True,
     }
-    trainer = CompletionTrainer(
-        model=model,
-        args=SFTConfig(**{**settings, **tuner.trainer_settings()}),
-        train_dataset=Dataset.from_list([dict(row) for row in rows]),
-        processing_class=tokenizer,
-        callbacks=[Advance()],
+    if config.early_stopping is not None:
+        settings |= {
+            "eval_strategy": "steps",
+            "eval_steps": config.early_stopping.steps,
+            "save_strategy": "steps",
+            "save_steps": config.early_stopping.steps,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "eval_loss",
+            "greater_is_better": False,
+        }
+    if config.track != "none":
+        settings |= {"report_to": config.track, "run_name": work.name.removesuffix(LEFT)}
+    return {**settings, **tuner.trainer_settings()}
+
+
+def _held_out(rows: list[Row], config: SftConfig) -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows to look at, parted by the seed."""
+    if config.early_stopping is None:
+        return rows, []
+    number = max(1, round(config.early_stopping.share * len(rows)))
+    if number >= len(rows):
+        raise StageError(f"{len(rows)} rows are too few to hold some out; drop early_stopping")
+    held = set(random.Random(config.seed).sample(range(len(rows)), number))
+    return (
+        [row for index, row in enumerate(rows) if index not in held],
+        [row for index, row in enumerate(rows) if index in held],
     )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
-def _same_tokens(trainer: Any, figures: dict[str, Any]) -> None:
+def _work_folder(out: Path, made_of: str) -> Path:
+    """The folder of checkpoints beside `out`; what stands there of something else is removed."""
+    work = out.with_name(out.name + LEFT)
+    mark = work / "made_of"
+    if work.is_dir() and not (mark.is_file() and mark.read_text() == made_of):
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    mark.write_text(made_of)
+    return work
+
+
+def _publish(tuner: Tuner, model: Any, base: str, work: Path, out: Path) -> None:
+    """Save what was learned, and say how, so that it can be restored; then move it to `out`."""
+    whole = work / "student"
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.mkdir()
+    tuner.save(model, whole, base)
+    described = {"base": base, "tuner": table_of(tuner)}
+    (whole / TUNER_FILE).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
+    os.replace(whole, out)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _same_tokens(trainer: Any, figures: dict[str, Any], job: Job) -> None:
     """Hold the trainer's own data set against the audit."""
+    if job.held:
+        return  # the audit counted both parts together
     labels = [row["labels"] for row in trainer.train_dataset]
     supervised = sum(label != -100 for row in labels for label in row)
-    if (len(labels), supervised) != (figures["rows_kept"], figures["supervised_tokens"]):
+    rows = figures["rows_kept"] if job.config.packing else len(labels)
+    if (rows, supervised) != (figures["rows_kept"], figures["supervised_tokens"]):
         raise StageError(
             f"the trainer sees {len(labels)} rows with {supervised} supervised tokens, the audit "
             f"{figures['rows_kept']} with {figures['supervised_tokens']}; install the pinned trl"
@@ -220,25 +265,15 @@ def _same_tokens(trainer: Any, figures: dict[str, Any]) -> None:
 
 
 def _losses(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    losses = [
-        {name: float(entry[name]) for name in ("step", "loss", "learning_rate")}
-        for entry in history
-        if "loss" in entry
-    ]
-    for entry in losses:
-        if not math.isfinite(entry["loss"]):
-            raise StageError(
-                f"training diverged: the loss is {entry['loss']} at step {entry['step']:.0f}; "
-                "lower train.learning_rate"
-            )
+    losses = []
+    for entry in history:
+        if "loss" in entry:
+            losses.append({name: float(entry[name]) for name in ("step", "loss", "learning_rate")})
+            if not math.isfinite(entry["loss"]):
+                raise StageError(
+                    f"training diverged: the loss is {entry['loss']} at step {entry['step']}; "
+                    "lower train.learning_rate"
+                )
+        elif "eval_loss" in entry:
+            losses.append({"step": float(entry["step"]), "held_out_loss": float(entry["eval_loss"])})
     return losses
-
-
-def _save(model: Any, base: str, folder: Path) -> None:
-    """Save the adapter as safetensors, naming the base as the plan does, not where it lay."""
-    model.save_pretrained(folder, safe_serialization=True)
-    described = folder / "adapter_config.json"
-    if described.is_file():
-        config = json.loads(described.read_text())
-        config["base_model_name_or_path"] = base
-        described.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

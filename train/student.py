@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from train.dataset import Encoded, encode, render, token_ids
-from warehouse import assets
+from train.tuner import Tuner
+from warehouse import assets, catalog
 from warehouse.errors import AssetError, StageError
 from warehouse.records import Message, make_id
 
@@ -85,27 +87,39 @@ def base_fingerprint(base: str) -> str:
     return make_id("base", {file.name: _digest(file) for file in files if file.is_file()})
 
 
-def load(base: str, adapter: Path | None = None) -> tuple[Any, Any]:
-    """Model and tokenizer of a base, with an adapter on it or not.
+TUNER_FILE = "tuner.json"
+"""Beside a student's weights: its base and its tuner's table, from which it is restored."""
+
+
+def load(base: str, student: Path | None = None, tuner: Tuner | None = None) -> tuple[Any, Any]:
+    """Model and tokenizer of a base, with what a student learned on it or not.
 
     float32 on a CPU, bfloat16 on a GPU that has it; generation is set to be greedy.
+    With `tuner` the base is loaded as this tuner wants it for training.
 
     Raises:
         AssetError: the base can not be had or read, or has no chat template.
-        StageError: `adapter` is not the folder of a fitted student.
+        StageError: `student` is not the folder of a fitted student.
     """
-    if adapter is not None and not (adapter / "adapter_model.safetensors").is_file():
-        raise StageError(f"no student in {adapter} (adapter_model.safetensors is missing); fit it")
+    learned = tuner_of(student) if student is not None else None
     folder = resolve_base(base)
     quiet()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if gpu else "cpu"
+    arguments: dict[str, Any] = {
+        "dtype": torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32,
+        "use_safetensors": True,
+    }
+    if learned is not None:
+        arguments |= learned.loading(training=False)
+    elif tuner is not None:
+        arguments |= tuner.loading(training=True)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, device_map=device, **arguments)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise AssetError(f"base '{base}' can not be loaded: {reason}; {_allowed()}") from error
@@ -118,18 +132,29 @@ def load(base: str, adapter: Path | None = None) -> tuple[Any, Any]:
     model.generation_config = GenerationConfig(
         do_sample=False, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
     )
-    if adapter is not None:
-        from peft import PeftModel
+    if student is not None and learned is not None:
+        model = learned.restore(model, student)
+    return model.eval(), tokenizer
 
-        model = PeftModel.from_pretrained(model, adapter)
-    return model.to("cuda" if gpu else "cpu").eval(), tokenizer
+
+def tuner_of(student: Path) -> Tuner:
+    """The tuner that made a student.
+
+    Raises:
+        StageError: the folder holds no student.
+    """
+    described = student / TUNER_FILE
+    if not described.is_file():
+        raise StageError(f"no student in {student} ({TUNER_FILE} is missing); fit it")
+    tuner: Tuner = catalog.build("tuner", json.loads(described.read_text())["tuner"])
+    return tuner
 
 
 class Reader:
     """A loaded model that answers: the base, or a student."""
 
-    def __init__(self, base: str, adapter: Path | None = None) -> None:
-        self.model, self.tokenizer = load(base, adapter)
+    def __init__(self, base: str, student: Path | None = None) -> None:
+        self.model, self.tokenizer = load(base, student)
         self.context: int | None = getattr(self.model.config, "max_position_embeddings", None)
         self._ends = set(self.model.generation_config.eos_token_id)
 

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.tiny import make_tiny
-from train.sft import SftConfig, fit
+from train.config import SftConfig
+from train.sft import fit
 from train.tuners.lora import Lora
 
 ANSWERS = ("The heart", "Plants take in carbon dioxide and give off oxygen.", "zero degrees")

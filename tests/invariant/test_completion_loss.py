@@ -4,8 +4,10 @@ import pytest
 
 from tests.tiny import make_tiny
 from train.audit import inspect_rows
-from train.sft import SftConfig, _trainer
+from train.config import SftConfig
+from train.sft import Job, _settings, sft_trainer
 from train.student import load
+from train.tuner import Setting
 from train.tuners.lora import Lora
 
 ANSWERS = ("The heart", "Plants take in carbon dioxide and give off oxygen.", "zero degrees")
@@ -28,11 +30,13 @@ def test_loss_and_gradients_are_those_of_trl(tmp_path, count):
     tuner = Lora(rank=4, dropout=0.0)
     kept = inspect_rows(rows, tokenizer, 128, model.generation_config.eos_token_id).rows
     torch.manual_seed(0)
-    model = tuner.attach(model)
+    model = tuner.attach(model, Setting(tokenizer, kept, 4))
     for name, weight in model.named_parameters():
         if "lora_B" in name:  # zero at first, so that lora_A would have no gradient
             torch.nn.init.normal_(weight, std=0.1)
-    trainer = _trainer(model, tokenizer, tuner, kept, config, tmp_path / "t", lambda n: None)
+    settings = _settings(config, tuner, kept, tmp_path / "t")
+    trainer = sft_trainer(Job(model, tokenizer, tuner, kept, [], config, settings))
+    trainer.current_gradient_accumulation_steps = 1
     if torch.cuda.is_available():
         pytest.skip("on a GPU the loss is TRL's own")
     for batch in trainer.get_train_dataloader():

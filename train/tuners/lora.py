@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from train.tuner import Tuner
+from train.tuner import Setting, Tuner
 from warehouse.errors import StageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Lora(Tuner):
 
     mergeable: ClassVar[bool] = True
     learning_rate: ClassVar[float] = 1e-3
+    source: ClassVar[str] = "Hu et al. 2021, section 4.1"
 
     rank: Annotated[int, Field(ge=1)] = 16
     """Rows of A: how much the update can express."""
@@ -34,7 +35,7 @@ class Lora(Tuner):
     targets: str = "all-linear"
     """Which layers: "all-linear" (all but the output layer) or names parted by commas."""
 
-    def attach(self, model: PreTrainedModel) -> PreTrainedModel:
+    def attach(self, model: PreTrainedModel, setting: Setting) -> PreTrainedModel:
         """Add A and B to every target; the base's weights stay frozen.
 
         Raises:

@@ -1,0 +1,133 @@
+"""Fitting in several processes: the same job in each, started through accelerate.
+
+The parent writes the job, starts the workers on the loopback address and reads the
+first one's steps; rank 0 alone writes the student.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.objective import Material, Objective
+from train.config import SftConfig
+from train.sft import Fitted
+from warehouse import catalog
+from warehouse.errors import StageError, StillhouseError
+from warehouse.records import Sample
+
+if TYPE_CHECKING:
+    from train.trainer import Step
+
+_SHOWN = 2000
+"""Characters of a worker's own words in an error that nobody foresaw."""
+
+
+def fit_in_processes(
+    objective: Objective, material: Material, watch: Callable[[Step], None] = lambda step: None
+) -> Fitted:
+    """Like `objective.fit`, in `material.config.processes` processes.
+
+    Raises:
+        StageError: what a worker raised, in its words.
+    """
+    number = material.config.processes
+    if number == 1:
+        return objective.fit(material, watch)
+    material.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fit-", dir=material.out.parent) as folder:
+        job = Path(folder) / "job.json"
+        job.write_text(json.dumps(_plain(objective, material)))
+        command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+        command += ["--num_processes", str(number), "--num_machines", "1", "--mixed_precision", "no"]
+        command += ["--dynamo_backend", "no", "--main_process_port", "0", *_device_flags()]
+        command += ["--module", "distill.processes", str(job)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number))}
+        worker = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        try:
+            return _followed(worker, watch, Path(folder))
+        finally:
+            if worker.poll() is None:
+                worker.terminate()
+                worker.wait()
+
+
+def _device_flags() -> list[str]:
+    import torch
+
+    return ["--multi_gpu"] if torch.cuda.device_count() > 1 else ["--cpu"]
+
+
+def _plain(objective: Objective, material: Material) -> dict[str, Any]:
+    return {
+        "objective": catalog.table_of(objective),
+        "base": material.base,
+        "tuner": catalog.table_of(material.tuner),
+        "samples": [asdict(sample) for sample in material.samples],
+        "config": material.config.model_dump(mode="json"),
+        "out": str(material.out),
+        "logprobs": dict(material.logprobs),
+    }
+
+
+def _followed(worker: Any, watch: Callable[[Step], None], folder: Path) -> Fitted:
+    from threading import Thread
+
+    from train.trainer import Step
+
+    said: list[str] = []
+    listener = Thread(target=lambda: said.extend(worker.stderr), daemon=True)
+    listener.start()
+    for line in worker.stdout:
+        if line.startswith('{"step":'):
+            watch(Step(**json.loads(line)["step"]))
+    code = worker.wait()
+    listener.join()
+    result = folder / "result.json"
+    if result.is_file():
+        told = json.loads(result.read_text())
+        if "error" in told:
+            raise StageError(told["error"])
+        return Fitted(**{**told, "path": Path(told["path"])})
+    raise RuntimeError(f"training processes ended with {code}:\n{''.join(said)[-_SHOWN:]}")
+
+
+def main(job: Path) -> None:
+    """One worker: the same call as in a single process; rank 0 tells the parent."""
+    told: Mapping[str, Any] = json.loads(job.read_text())
+    first = os.environ.get("RANK", "0") == "0"
+    material = Material(
+        base=told["base"],
+        tuner=catalog.build("tuner", told["tuner"]),
+        samples=[Sample(**sample) for sample in told["samples"]],
+        config=SftConfig.model_validate_json(json.dumps(told["config"])),
+        out=Path(told["out"]),
+        logprobs=told["logprobs"],
+    )
+    objective: Objective = catalog.build("objective", told["objective"])
+
+    def watch(step: Step) -> None:
+        print(json.dumps({"step": asdict(step)}), flush=True)
+
+    result = job.with_name("result.json")
+    try:
+        fitted = objective.fit(material, watch)
+    except StillhouseError as error:
+        if first:
+            result.write_text(json.dumps({"error": str(error)}))
+        raise
+    if first:
+        result.write_text(json.dumps({**asdict(fitted), "path": str(fitted.path)}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

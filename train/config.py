@@ -1,0 +1,83 @@
+"""How a student is trained: the trainer's options in a plan. Importing this loads no torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Allowed = Literal["truncated", "missing_end", "merged_boundaries"]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class EarlyStopping(_Options):
+    """Stop where the loss on rows that are not trained on falls no more; keep the best."""
+
+    share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the rows that is held out of training for this."""
+    patience: int = Field(default=3, ge=1)
+    """Looks without a lower loss before training stops."""
+    steps: int = Field(default=10, ge=1)
+    """Optimiser steps between two looks."""
+
+
+class SftConfig(_Options):
+    """How a student is trained."""
+
+    epochs: int = Field(default=2, ge=1)
+    """Passes over the rows."""
+    batch_size: int = Field(default=8, ge=1)
+    """Rows per forward pass, over all processes together."""
+    gradient_accumulation: int = Field(default=1, ge=1)
+    """Forward passes per step; batch 1 x 8 gives what batch 8 gives, in less memory."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Peak learning rate; left out, the tuner's own."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after the warm-up."""
+    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled weight decay."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are clipped to this norm."""
+    max_length: int = Field(default=1024, ge=2)
+    """Longest row in tokens, prompt and completion; more than 5 % longer ones are refused."""
+    allow: list[Allowed] = []
+    """Faults of the rows that are counted but do not stop the run."""
+    packing: bool = False
+    """Several rows in one sequence; needs a GPU with FlashAttention, which keeps them apart."""
+    gradient_checkpointing: bool = False
+    """Recompute activations to save memory, at a third more time."""
+    early_stopping: EarlyStopping | None = None
+    """Left out, every epoch is trained."""
+    processes: int = Field(default=1, ge=1)
+    """Processes that train together, one per GPU where there are any; they share a batch."""
+    seed: int = Field(default=0, ge=0)
+    """Of the adapter's start, of dropout and of the order of rows."""
+    save_steps: int = Field(default=25, ge=0)
+    """Steps between two checkpoints, from which a killed run goes on; 0 keeps none."""
+    track: Literal["none", "tensorboard", "trackio"] = "none"
+    """Where the curves are also written, beside the warehouse: runs/<tracker>."""
+
+    @model_validator(mode="after")
+    def _processes_share_a_batch(self) -> SftConfig:
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"batch_size = {self.batch_size} can not be shared by processes = "
+                f"{self.processes}; use a multiple of it"
+            )
+        return self
+
+    def decides(self) -> dict[str, object]:
+        """The options that decide what a student becomes; how it is watched does not."""
+        return self.model_dump(mode="json", exclude={"save_steps", "track"})
+
+
+def steps_of(rows: int, config: SftConfig) -> int:
+    """Optimiser steps that training on so many rows takes."""
+    batches = math.ceil(rows / config.batch_size)
+    return config.epochs * math.ceil(batches / config.gradient_accumulation)

@@ -35,6 +35,8 @@ bench: setup
 	$(BIN)/python -m tests.bench.toxicity
 	$(BIN)/python -m tests.bench.dedup
 	$(BIN)/python -m tests.bench.gate
+	$(BIN)/python -m tests.bench.generation
+	$(BIN)/python -m tests.bench.training
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -133,12 +133,14 @@ def compare(
     headline: str = "exact_match",
     seed: int = 0,
     contestants: Sequence[str] = (),
+    pairs: Sequence[tuple[str, str]] = PAIRS,
 ) -> Comparison:
     """Compare contestants by their answers to `items`; answers to other items do not count.
 
     The order of `answers` and `items` does not change the result, nor does an answer
     that is given twice. Metrics are in 0..1, `headline` decides wins, losses and coverage.
-    `contestants` names who was asked, so that one who failed on every item is shown too.
+    `contestants` names who was asked, so that one who failed on every item is shown too;
+    `pairs` are the differences to take, left minus right.
     """
     texts = {item.item_id: item for item in sorted(items, key=lambda item: item.item_id)}
     said: dict[str, dict[str, Answer]] = {name: {} for name in contestants}
@@ -148,7 +150,6 @@ def compare(
     names = [name for name in ORDER if name in said] + sorted(set(said) - set(ORDER))
     seen = {metric for given in said.values() for a in given.values() for metric in a.grades}
     metrics = [headline, *sorted(seen - {headline}, key=_metric_order)]
-    pairs = [(left, right) for left, right in PAIRS if left in said and right in said]
     wins, losses, ties = _examples(said, texts, headline, names)
     return Comparison(
         benchmark=benchmark,
@@ -159,6 +160,7 @@ def compare(
         differences=[
             _difference(left, right, said[left], said[right], metrics, seed)
             for left, right in pairs
+            if left in said and right in said
         ],
         retention=_retention(said, headline, seed),
         gap_closed=_gap_closed(said, headline, seed),
@@ -217,6 +219,17 @@ def bootstrap(
     tail = 50 * (1 - LEVEL)
     low, high = np.nanpercentile(result.bootstrap_distribution, [tail, 100 - tail])
     return Interval(value, float(low), float(high))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number, in their order (Holm 1979, step-down)."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    least = 0.0
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = least
+    return adjusted
 
 
 def _mean(sample: Any, axis: int = -1) -> Any:

@@ -171,7 +171,7 @@ class LocalContestant:
     name: str
     base: str
     max_new_tokens: int
-    batch_size: int
+    batch_size: int | None
     adapter: Path | None = None
     student_id: str | None = None
     _reader: list[Reader] = field(default_factory=list, repr=False)

@@ -125,17 +125,21 @@ class TrainSection(SftConfig):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> TrainSection:
+        if faults := self.faults():
+            raise ValueError("; ".join(faults))
+        return self
+
+    def faults(self) -> list[str]:
+        """Why tuner, objective and options do not go together, one line each."""
         config = self.trainer_config()
-        faults = [
-            *(f"tuner '{catalog.name_of(self.tuner)}': {f}" for f in self.tuner.faults(config)),
+        by_tuner, by_objective = catalog.name_of(self.tuner), catalog.name_of(self.objective)
+        return [
+            *(f"tuner '{by_tuner}': {fault}" for fault in self.tuner.faults(config)),
             *(
-                f"objective '{catalog.name_of(self.objective)}': {fault}"
+                f"objective '{by_objective}': {fault}"
                 for fault in self.objective.faults(self.tuner, config)
             ),
         ]
-        if faults:
-            raise ValueError("; ".join(faults))
-        return self
 
     def trainer_config(self) -> SftConfig:
         """The trainer's options alone."""
@@ -151,8 +155,8 @@ class EvaluateSection(_Section):
     """Who answers."""
     max_new_tokens: int = Field(default=64, ge=1)
     """Longest answer in tokens, the same for every contestant."""
-    batch_size: int = Field(default=16, ge=1)
-    """Items a local model answers at once."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Items a local model answers at once; left out, as many as gain speed and fit into memory."""
 
 
 class Plan(_Section):
@@ -189,10 +193,20 @@ class Plan(_Section):
         Raises:
             PlanError: a section is missing; the message says what to add.
         """
-        if verb in ("run", "fit", "judge") and self.train is None:
+        if verb in ("run", "fit", "judge", "bakeoff") and self.train is None:
             raise PlanError(
                 f"plan '{self.name}' has no [train] section; give it at least base = '...' "
                 "(asset, folder or hub id), or use `distill generate`"
+            )
+        if (
+            self.train is not None
+            and self.train.objective.needs_logprobs
+            and self.datagen.sampling.top_logprobs is None
+        ):
+            raise PlanError(
+                f"train.objective '{catalog.name_of(self.train.objective)}' learns from the teacher's "
+                "log-probabilities, and the plan asks for none; set datagen.sampling.top_logprobs = "
+                "20 (at most what the server gives), or give the objective a local `teacher`"
             )
         if self.datagen.sampling.temperature == 0 and any(
             getattr(recipe, "n", 1) > 1 for recipe in self.datagen.recipe
@@ -219,7 +233,7 @@ class Plan(_Section):
                 f"quality.gate bounds '{min(unscored)}', which no scorer of the plan gives, so "
                 f"nothing would be kept; add {{use = '{min(unscored)}'}} to quality.scorers"
             )
-        if verb in ("run", "judge") and not self.evaluate.benchmarks:
+        if verb in ("run", "judge", "bakeoff") and not self.evaluate.benchmarks:
             raise PlanError(
                 f"plan '{self.name}' names no benchmark, so nothing could be shown in the end; "
                 "add [evaluate] benchmarks, for example [{use = 'sciq'}] or "

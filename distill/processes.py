@@ -1,4 +1,4 @@
-"""Fitting in several processes: the same job in each, started through accelerate.
+"""Fitting in several processes: the same job in each, started through torchrun.
 
 The parent writes the job, starts the workers on the loopback address and reads the
 first one's steps; rank 0 alone writes the student.
@@ -14,42 +14,51 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distill.objective import Material, Objective
 from train.config import SftConfig
 from train.sft import Fitted
+from train.watch import Step, Watch, tell_audited
 from warehouse import catalog
 from warehouse.errors import StageError, StillhouseError
 from warehouse.records import Sample
 
-if TYPE_CHECKING:
-    from train.trainer import Step
+_LAUNCH = ("torch.distributed.run", "--standalone", "--nproc_per_node")
+"""Python's `-m` arguments: one machine, any free port. Accelerate's own launcher, which calls
+this one for GPUs, starts a single process on a CPU."""
 
 _SHOWN = 2000
 """Characters of a worker's own words in an error that nobody foresaw."""
 
 
 def fit_in_processes(
-    objective: Objective, material: Material, watch: Callable[[Step], None] = lambda step: None
+    objective: Objective,
+    material: Material,
+    watch: Callable[[Step], None] = lambda step: None,
+    alone: bool = False,
 ) -> Fitted:
-    """Like `objective.fit`, in `material.config.processes` processes.
+    """Like `objective.fit`, in `material.config.processes` processes; one stays in this
+    process unless it is to be `alone`.
 
     Raises:
         StageError: what a worker raised, in its words.
     """
     number = material.config.processes
-    if number == 1:
+    if number == 1 and not alone:
         return objective.fit(material, watch)
     material.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fit-", dir=material.out.parent) as folder:
         job = Path(folder) / "job.json"
         job.write_text(json.dumps(_plain(objective, material)))
-        command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-        command += ["--num_processes", str(number), "--num_machines", "1", "--mixed_precision", "no"]
-        command += ["--dynamo_backend", "no", "--main_process_port", "0", *_device_flags()]
-        command += ["--module", "distill.processes", str(job)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number))}
+        command = [sys.executable, "-m"]
+        if number > 1:
+            command += [*_LAUNCH, str(number), "--module"]
+        command += ["distill.processes", str(job)]
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number)),
+        }
         worker = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
@@ -61,12 +70,6 @@ def fit_in_processes(
                 worker.wait()
 
 
-def _device_flags() -> list[str]:
-    import torch
-
-    return ["--multi_gpu"] if torch.cuda.device_count() > 1 else ["--cpu"]
-
-
 def _plain(objective: Objective, material: Material) -> dict[str, Any]:
     return {
         "objective": catalog.table_of(objective),
@@ -76,13 +79,12 @@ def _plain(objective: Objective, material: Material) -> dict[str, Any]:
         "config": material.config.model_dump(mode="json"),
         "out": str(material.out),
         "logprobs": dict(material.logprobs),
+        "held_out": [list(item) for item in material.held_out],
     }
 
 
 def _followed(worker: Any, watch: Callable[[Step], None], folder: Path) -> Fitted:
     from threading import Thread
-
-    from train.trainer import Step
 
     said: list[str] = []
     listener = Thread(target=lambda: said.extend(worker.stderr), daemon=True)
@@ -90,6 +92,8 @@ def _followed(worker: Any, watch: Callable[[Step], None], folder: Path) -> Fitte
     for line in worker.stdout:
         if line.startswith('{"step":'):
             watch(Step(**json.loads(line)["step"]))
+        elif line.startswith('{"audited":'):
+            tell_audited(watch, json.loads(line)["audited"])
     code = worker.wait()
     listener.join()
     result = folder / "result.json"
@@ -112,12 +116,15 @@ def main(job: Path) -> None:
         config=SftConfig.model_validate_json(json.dumps(told["config"])),
         out=Path(told["out"]),
         logprobs=told["logprobs"],
+        held_out=[(question, passage) for question, passage in told["held_out"]],
     )
     objective: Objective = catalog.build("objective", told["objective"])
 
-    def watch(step: Step) -> None:
-        print(json.dumps({"step": asdict(step)}), flush=True)
+    def say(what: str, value: Any) -> None:
+        if first:
+            print(json.dumps({what: value}), flush=True)
 
+    watch = Watch(lambda step: say("step", asdict(step)), lambda figures: say("audited", figures))
     result = job.with_name("result.json")
     try:
         fitted = objective.fit(material, watch)

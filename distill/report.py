@@ -16,10 +16,10 @@ from typing import Any
 
 from distill.compare import Comparison, Interval
 from distill.curation import Curation
+from distill.training import loss_curve, saw, value_text
 from distill.verdict import metric_name, p_text, points, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
-CURVE_POINTS = 400
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,43 @@ def render_markdown(report: Report) -> str:
     return text.strip() + "\n"
 
 
+def to_plain(value: Any) -> dict[str, Any]:
+    """A dataclass as JSON-able values: printable texts, None for what is not finite."""
+    plain: dict[str, Any] = _plain(dataclasses.asdict(value))
+    return plain
+
+
 def to_json(report: Report) -> dict[str, Any]:
     """All figures and texts as JSON-able values, each comparison with its verdict."""
-    plain: dict[str, Any] = _plain(dataclasses.asdict(report))
+    plain = to_plain(report)
     for shown, comparison in zip(plain["comparisons"], report.comparisons, strict=True):
         shown["verdict"] = verdict(comparison)
     return plain
 
 
+def render_training(audit: dict[str, Any], losses: list[dict[str, float]]) -> str:
+    """What the trainer saw and how the loss fell, alone, as Markdown."""
+    text = render("training.md.j2", autoescape=False, **_training(audit, losses))
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _training(audit: dict[str, Any], losses: list[dict[str, float]]) -> dict[str, Any]:
+    return {"saw": saw(audit), "curve": loss_curve(losses), "losses": losses}
+
+
 def _render(template: str, report: Report, autoescape: bool) -> str:
+    return render(
+        template,
+        autoescape,
+        report=report,
+        verdicts=[verdict(comparison) for comparison in report.comparisons],
+        **_training(report.audit, report.losses),
+        plan=as_toml(report.plan),
+    )
+
+
+def render(template: str, autoescape: bool, **values: Any) -> str:
+    """A template of `distill/templates` with the filters that every page uses."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -130,14 +158,7 @@ def _render(template: str, report: Report, autoescape: bool) -> str:
         "shown": value_text,
         "fence": fence_for,
     }
-    return printable(
-        environment.get_template(template).render(
-            report=report,
-            verdicts=[verdict(comparison) for comparison in report.comparisons],
-            curve=loss_curve(report.losses),
-            plan=as_toml(report.plan),
-        )
-    )
+    return printable(environment.get_template(template).render(**values))
 
 
 def printable(text: str) -> str:
@@ -210,52 +231,6 @@ def duration_text(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def value_text(value: Any) -> str:
-    """A figure of the audit in one line."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {value_text(inner)}" for key, inner in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(value_text(inner) for inner in value) or "none"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return number_text(value) if isinstance(value, int) else f"{value:.4g}"
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A loss curve in a unit square, origin at the lower left."""
-
-    points: list[tuple[float, float]]
-    first_step: float
-    last_step: float
-    first: float
-    last: float
-    top: float
-    lost: int  # losses that are not finite
-
-
-def loss_curve(losses: list[dict[str, float]]) -> Curve | None:
-    """The curve of a training's losses, thinned out evenly; None where there is no loss."""
-    rows = [(float(row["step"]), float(row["loss"])) for row in losses if "loss" in row]
-    finite = [row for row in rows if math.isfinite(row[1])]
-    if not finite:
-        return None
-    stride = math.ceil(len(finite) / CURVE_POINTS)
-    shown = finite[::stride] if finite[-1] in finite[::stride] else [*finite[::stride], finite[-1]]
-    first, last = finite[0][0], finite[-1][0]
-    top = max(loss for _, loss in finite) or 1.0
-    width = (last - first) or 1.0
-    return Curve(
-        points=[((step - first) / width, max(loss, 0.0) / top) for step, loss in shown],
-        first_step=first,
-        last_step=last,
-        first=finite[0][1],
-        last=finite[-1][1],
-        top=top,
-        lost=len(rows) - len(finite),
-    )
 
 
 def as_toml(plan: dict[str, Any]) -> str:

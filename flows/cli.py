@@ -34,6 +34,18 @@ Where = Annotated[
     str | None,
     typer.Option("--warehouse", help="A warehouse file or a plan.", metavar="PATH"),
 ]
+PlanOrStudent = Annotated[
+    Path | None,
+    typer.Argument(help="The plan file, or the folder of a student.", metavar="PLAN"),
+]
+StudentName = Annotated[
+    str | None,
+    typer.Option(
+        "--student",
+        help="Another student than the plan's: its folder, or the start of its id.",
+        metavar="ID_OR_FOLDER",
+    ),
+]
 _FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -60,8 +72,11 @@ def _staged(
     overrides: Sequence[str] | None,
     as_json: bool,
     verbose: bool,
+    tuners: Sequence[str] | None = None,
+    show: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Check all that can be checked at once, prepare Prefect, run one flow."""
+    """Check all that can be checked at once, prepare Prefect, run one flow; `tuners` are a
+    bake-off's."""
     from distill.plan import load_plan
     from warehouse.store import Store
 
@@ -88,13 +103,15 @@ def _staged(
     try:
         with engines.server(Path(loaded.warehouse).resolve().parent):
             flow: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
-            result = flow(str(plan), list(overrides or ()))
+            more = () if tuners is None else (list(tuners),)
+            result = flow(str(plan), list(overrides or ()), *more)
     except KeyboardInterrupt:
         from flows.tasks import command
 
-        resume = command(verb, str(plan), overrides or ())
+        resume = command(verb, str(plan), overrides or (), tuners or ())
         raise Stopped("stopped; every reply received is kept", resume) from None
-    present.print_json(result) if as_json else present.print_result(result)
+    shown = show or (present.print_result if tuners is None else present.print_bakeoff)
+    present.print_json(result) if as_json else shown(result)
     return result
 
 
@@ -159,6 +176,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     else:
         folder = Path(loaded.train.base).is_dir()
         print(f"train     base {loaded.train.base} ({'local folder' if folder else 'hub id'})")
+    if loaded.train is not None:
+        loaded.train.tuner.ready()
     loaded.require("generate")
     for line in estimate_of(loaded, Store(Path(loaded.warehouse).resolve())).lines():
         print(f"estimate  {line}")
@@ -240,15 +259,149 @@ def review(
 
 
 @app.command()
-def fit(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
+def fit(
+    plan: PlanFile,
+    set_: Set = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that train together: train.processes.", min=1)
+    ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Show what the trainer would see; train nothing.")
+    ] = False,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
     """Fit the student to the kept samples on hand."""
-    _staged("fit", "flows.fit:fit", plan, set_, json_, verbose)
+    overrides = [*(set_ or ()), *([f"train.processes={processes}"] if processes else [])]
+    if audit:
+        _fit_audit(plan, overrides, json_, verbose)
+    else:
+        _staged("fit", "flows.fit:fit", plan, overrides, json_, verbose)
+
+
+def _fit_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: bool) -> None:
+    from warehouse.errors import StageError
+
+    def show(figures: dict[str, Any]) -> None:
+        from rich.console import Console
+
+        from flows.monitor import print_audit
+
+        print_audit(figures, Console())
+
+    try:
+        found = _staged("fit", "flows.fit:audit", plan, overrides, as_json, verbose, show=show)
+    except Stopped as stop:
+        resume = stop.resume.replace("'fit --audit'", "fit")
+        raise type(stop)(stop.message, f"{resume} --audit") from None
+    if found["refused"]:
+        raise StageError(found["refused"])
+
+
+@app.command()
+def bakeoff(
+    plan: PlanFile,
+    tuners: Annotated[
+        list[str],
+        typer.Option(
+            help="Names parted by commas, or a table {use = 'lora', rank = 4}; may be repeated.",
+            metavar="NAMES",
+        ),
+    ],
+    set_: Set = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fit several tuners to the same samples and compare them on the same items."""
+    _staged("bakeoff", "flows.bakeoff:bakeoff", plan, set_, json_, verbose, tuners)
 
 
 @app.command()
 def judge(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
     """Let the contestants answer the held-out items and compare them."""
     _staged("judge", "flows.judge:judge", plan, set_, json_, verbose)
+
+
+@app.command()
+def export(
+    plan: PlanOrStudent = None,
+    student: StudentName = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="adapter, merged or gguf; may be repeated. Left out: all that can be had.",
+            metavar="FORM",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Default: exports/<student>, beside the warehouse.", metavar="FOLDER"),
+    ] = None,
+    outtype: Annotated[
+        str, typer.Option(help="Of the GGUF: f32, f16, bf16 or q8_0.", metavar="TYPE")
+    ] = "f16",
+    dtype: Annotated[
+        str,
+        typer.Option(help="Of the merged weights: float32, bfloat16, float16.", metavar="TYPE"),
+    ] = "float32",
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Ask every form the same held-out items.")
+    ] = True,
+    items: Annotated[int, typer.Option(help="Items of the check.", min=1)] = 50,
+    merged_least: Annotated[
+        float, typer.Option(help="Least share of the adapter's answers.", min=0, max=1)
+    ] = 0.99,
+    gguf_least: Annotated[float, typer.Option(help="The same of the GGUF.", min=0, max=1)] = 0.95,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an export that is there.")
+    ] = False,
+    set_: Set = None,
+    warehouse: Where = None,
+    json_: Json = False,
+) -> None:
+    """Write a student as adapter, merged model and GGUF, and check that they say the same."""
+    from warehouse.errors import StageError
+
+    plan_path, student = _who(plan, student)
+    from flows import present
+    from flows.export import Wanted, exported
+    from flows.students import find_student
+
+    least = {"merged": merged_least, "gguf": gguf_least}
+    wanted = Wanted(to or (), out, outtype, dtype, check, items, least, force)
+    try:
+        result = exported(find_student(plan_path, set_ or (), student, warehouse), wanted)
+    except KeyboardInterrupt:
+        raise Stopped("stopped; nothing was written") from None
+    present.print_json(result) if json_ else present.print_export(result)
+    if result["faults"]:
+        raise StageError(
+            f"the serving check failed: {'; '.join(result['faults'])}; what was said is in "
+            f"{result['folder']}/serving_check.json"
+        )
+
+
+@app.command()
+def chat(
+    plan: PlanOrStudent = None,
+    student: StudentName = None,
+    base: Annotated[bool, typer.Option("--base", help="The untuned base instead.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="The student and its base, both.")
+    ] = False,
+    system: Annotated[str | None, typer.Option(help="A system message.", metavar="TEXT")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer in tokens.", min=1)] = 256,
+    set_: Set = None,
+    warehouse: Where = None,
+) -> None:
+    """Talk with the student; through a pipe, one line is one turn."""
+    plan_path, student = _who(plan, student)
+    from flows.chat import chat as talk
+
+    try:
+        talk(plan_path, set_ or (), student, warehouse, base, compare, system, max_new_tokens)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -411,6 +564,13 @@ def serve(
 
     home = Path(loaded.warehouse).resolve().parent
     deployments.serve(plan.resolve(), list(set_ or ()), loaded.name, home, cron)
+
+
+def _who(plan: Path | None, student: str | None) -> tuple[str | None, str | None]:
+    """Plan and student; the folder of a student may stand in the plan's place."""
+    if plan is not None and student is None and plan.is_dir():
+        return None, str(plan)
+    return (str(plan) if plan else None), student
 
 
 def _store(where: str | None) -> Any:

@@ -79,7 +79,7 @@ def curate_stage(work: Work, samples: Sequence[Sample]) -> Curated:
                 work.notes.append(scorer.note)
                 say(f"note: {scorer.note}")
         scores = _scores(work, scorers, samples)
-        samples, cleaned = _redacted(samples, scores)
+        samples, cleaned = redacted(samples, scores)
         if cleaned:
             work.store.insert(cleaned)
             samples = as_edited(work.store, samples)  # what was blacked out may have been edited
@@ -216,7 +216,7 @@ def _fail(work: Work, scorer: Scorer, failed: Sequence[Unscored]) -> None:
     work.count("failures", len(failed))
 
 
-def _redacted(
+def redacted(
     samples: Sequence[Sample], scores: Sequence[Score]
 ) -> tuple[list[Sample], list[Sample]]:
     """Samples with what a scorer blacked out in their place, and the new ones alone."""

@@ -83,7 +83,7 @@ def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
 def _requests(plan: Plan, verb: str) -> Iterator[Request]:
     """What a verb would ask: the recipes' prompts, and the teacher's answers to held-out items."""
     seen: set[str] = set()
-    if verb in ("run", "generate"):
+    if verb in ("run", "generate", "bakeoff"):
         for _, prompt in prompts_of(plan):
             request = request_of(plan, prompt)
             if request.call_id not in seen:

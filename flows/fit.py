@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,19 @@ from distill.plan import TrainSection
 from distill.processes import fit_in_processes
 from flows.curate import Curated, curate_stage
 from flows.generate import samples_on_hand
-from flows.progress import say, training
+from flows.monitor import Monitor, monitored
+from flows.progress import say
 from flows.tasks import Work, at_work, shard
+from train import tracking
+from train.audit import refusal
 from train.config import steps_of
+from train.watch import Enough, Watch
 from warehouse.catalog import name_of, table_of
 from warehouse.errors import StageError
-from warehouse.records import Call, Sample, Student, make_id
+from warehouse.records import Call, Failure, Sample, Student, make_id
+
+AUDIT = "fit --audit"
+"""How a run is called that audits and trains nothing."""
 
 
 @flow(name="stillhouse-fit", validate_parameters=False)
@@ -33,20 +41,45 @@ def fit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             "student_id": student.student_id,
             "student_path": student.path,
             "trained": bool(work.counts.get("trained")),
-            "final_loss": student.losses[-1]["loss"] if student.losses else None,
+            "final_loss": [at["loss"] for at in student.losses if "loss" in at][-1],
         }
 
 
+@flow(name="stillhouse-fit-audit", validate_parameters=False)
+def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Audit what `fit` would train on, and train nothing.
+
+    Returns:
+        The figures of the audit; `refused` is why a training would be, or None.
+    """
+    with at_work(plan_path, overrides, AUDIT) as work:
+        kept = curate_stage(work, samples_on_hand(work)).kept
+        section = work.plan.training
+        figures: dict[str, Any] = {}
+
+        def stop(found: dict[str, Any]) -> None:
+            figures.update(found)
+            raise Enough
+
+        out = work.home / "students" / f"{student_id_of(section, kept)}.audit"
+        with work.stage("fit"), suppress(Enough):
+            section.objective.fit(_material(work, section, kept, out), Watch(audited=stop))
+        return {**figures, "refused": refusal(figures, section.allow)}
+
+
 def ready_base(work: Work) -> None:
-    """See that the base model can be had before the teacher is asked anything.
+    """See that base and objective have what they need before the teacher is asked anything.
 
     Raises:
-        AssetError: it can not; nothing was spent.
+        AssetError, StageError: they have not; nothing was spent.
     """
     from train.student import resolve_base
 
     with work.stage("fit"):
+        tracking.ready(work.plan.training.track)
+        work.plan.training.tuner.ready()
         resolve_base(work.plan.training.base)
+        work.plan.training.objective.ready(work.plan.training.base)
 
 
 def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
@@ -57,15 +90,21 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
         "student",
         base_fingerprint(section.base),
         table_of(section.tuner),
-        table_of(section.objective),
+        section.objective.decides,
         sorted(sample.sample_id for sample in kept),
         section.trainer_config().decides(),
     )
 
 
-def fit_stage(work: Work, curated: Curated) -> Student:
-    """Fit a student, or find the one that was fitted to the same things before."""
-    section = work.plan.training
+def fit_stage(
+    work: Work, curated: Curated, section: TrainSection | None = None, alone: bool = False
+) -> Student:
+    """Fit a student, or find the one that was fitted to the same things before.
+
+    `section` stands for the plan's own [train]. `alone`: in a process of its own, so that
+    its memory is its own.
+    """
+    section = section or work.plan.training
     with work.stage("fit"):
         kept = curated.kept
         student_id = student_id_of(section, kept)
@@ -74,24 +113,36 @@ def fit_stage(work: Work, curated: Curated) -> Student:
                 say(f"student {student_id[:8]} is trained already")
                 return known
             say(f"the files of student {student_id[:8]} are gone from {known.path}; training again")
-        student = shard(lambda: _train(work, section, kept, curated.selection_id, student_id))
+        student = shard(
+            lambda: _train(work, section, kept, curated.selection_id, student_id, alone)
+        )
         work.store.insert([student])
         work.count("trained", 1)
         return student
 
 
 def _train(
-    work: Work, section: TrainSection, kept: Sequence[Sample], selection_id: str, student_id: str
+    work: Work,
+    section: TrainSection,
+    kept: Sequence[Sample],
+    selection_id: str,
+    student_id: str,
+    alone: bool,
 ) -> Student:
     config = section.trainer_config()
     out = work.home / "students" / student_id
     if out.exists():  # its record was lost
         shutil.rmtree(out)
-    material = Material(
-        section.base, section.tuner, kept, config, out, _logprobs(work, section.objective, kept)
-    )
-    with training(f"fitting {name_of(section.tuner)}", steps_of(len(kept), config)) as watch:
-        fitted = fit_in_processes(section.objective, material, watch)
+    tracking.ready(config.track)
+    material = _material(work, section, kept, out)
+    label = f"fitting {name_of(section.tuner)}"
+    with monitored(label, steps_of(len(kept), config), work.plan.name) as monitor:
+        try:
+            fitted = fit_in_processes(section.objective, material, monitor.watch, alone)
+        except StageError as error:
+            _failed(work, student_id, monitor, error)
+            raise
+        monitor.done(fitted)
     if not fitted.losses:
         raise StageError("training took no step; give it more samples or epochs")
     return Student(
@@ -111,10 +162,37 @@ def _train(
     )
 
 
+def _material(work: Work, section: TrainSection, kept: Sequence[Sample], out: Path) -> Material:
+    """What a student is made of, and the items that it will be examined in."""
+    plan = work.plan
+    return Material(
+        base=section.base,
+        tuner=section.tuner,
+        samples=kept,
+        config=section.trainer_config(),
+        out=out,
+        logprobs=_logprobs(work, section.objective, kept),
+        held_out=[
+            (item.row.prompt, item.row.passage)
+            for benchmark in plan.evaluate.benchmarks
+            for item in benchmark.items(plan.folder)
+        ],
+    )
+
+
+def _failed(work: Work, student_id: str, monitor: Monitor, error: StageError) -> None:
+    """Keep why a student was not trained, and what its audit had found."""
+    work.store.insert([Failure(work.run.run_id, "fit", student_id, str(error), permanent=True)])
+    work.count("failures", 1)
+    work.run.summary["audit"] = monitor.figures
+
+
 def _logprobs(work: Work, objective: Objective, kept: Sequence[Sample]) -> dict[str, Any]:
     """What the teacher's calls keep of its distribution, by sample, where an objective needs it."""
     if not objective.needs_logprobs:
         return {}
-    calls = {sample.call_ids[-1]: sample.sample_id for sample in kept if sample.call_ids}
-    found = work.store.by_ids(Call, "call_id", list(calls))
-    return {calls[call.call_id]: call.logprobs for call in found if call.logprobs}
+    wanted = {sample.sample_id: sample.call_ids[-1] for sample in kept if sample.call_ids}
+    calls = work.store.by_ids(Call, "call_id", sorted(set(wanted.values())))
+    calls.sort(key=lambda call: call.max_tokens)  # a call may have been made again with more
+    found = {call.call_id: call.logprobs for call in calls if call.logprobs}
+    return {sample: found[call] for sample, call in wanted.items() if call in found}

@@ -68,40 +68,64 @@ def judge_stage(work: Work, student: Student | None) -> list[Comparison]:
 
 def _judge(work: Work, benchmark: Benchmark, student: Student | None) -> Comparison:
     name = name_of(benchmark)
-    items = list(benchmark.items(work.plan.folder))
-    if not items:
-        raise StageError(f"benchmark '{name}' gives no items; check its path, holdout and limit")
+    items = items_of(work, benchmark)
     contest = Contest(benchmark, work.run.run_id)
     answers: list[Answer] = []
-    for contestant in _contestants(work, contest, student):
-        answers.extend(_answers(work, contest, contestant, items))
+    for contestant in contestants_of(work, contest, student):
+        answers.extend(answered(work, contest, contestant, items))
         if contestant.protocol not in work.notes:
             work.notes.append(contestant.protocol)
-    texts = [
-        ItemText(item.item_id, item.row.prompt, item.row.passage, item.row.reference)
-        for item in items
-    ]
+    texts = texts_of(items)
     contestants = work.plan.evaluate.contestants
     return compare(name, answers, texts, headline=benchmark.metrics[0], contestants=contestants)
 
 
-def _contestants(work: Work, contest: Contest, student: Student | None) -> list[Contestant]:
+def items_of(work: Work, benchmark: Benchmark) -> list[Item]:
+    """The held-out items of a benchmark.
+
+    Raises:
+        StageError: there are none.
+    """
+    items = list(benchmark.items(work.plan.folder))
+    if not items:
+        raise StageError(
+            f"benchmark '{name_of(benchmark)}' gives no items; check its path, holdout and limit"
+        )
+    return items
+
+
+def texts_of(items: Sequence[Item]) -> list[ItemText]:
+    """What a reader needs to judge the answers."""
+    return [
+        ItemText(item.item_id, item.row.prompt, item.row.passage, item.row.reference)
+        for item in items
+    ]
+
+
+def contestants_of(work: Work, contest: Contest, student: Student | None) -> list[Contestant]:
+    """Who the plan lets answer; none of them has been asked or loaded yet."""
     return [_contestant(work, contest, name, student) for name in work.plan.evaluate.contestants]
 
 
 def _contestant(work: Work, contest: Contest, name: str, student: Student | None) -> Contestant:
-    settings = work.plan.evaluate
     if name == "teacher":
         return teacher_contestant(work.plan, contest, partial(_ask, work))
-    tuned = student if name == "student" else None
+    return local_contestant(work, contest, name, student if name == "student" else None)
+
+
+def local_contestant(
+    work: Work, contest: Contest, name: str, student: Student | None
+) -> LocalContestant:
+    """A student under some name, or the plan's untuned base."""
+    settings = work.plan.evaluate
     return LocalContestant(
         contest,
         name,
-        tuned.base if tuned else work.plan.training.base,
+        student.base if student else work.plan.training.base,
         settings.max_new_tokens,
         settings.batch_size,
-        Path(tuned.path) if tuned else None,
-        tuned.student_id if tuned else None,
+        Path(student.path) if student else None,
+        student.student_id if student else None,
     )
 
 
@@ -123,9 +147,10 @@ def _ask(work: Work, requests: Sequence[Request]) -> tuple[dict[str, Call], dict
     return asked.calls, asked.failures
 
 
-def _answers(
+def answered(
     work: Work, contest: Contest, contestant: Contestant, items: Sequence[Item]
 ) -> list[Answer]:
+    """A contestant's answers to items: those on record, and those asked for now."""
     ids = {contest.answer_id(contestant, item): item for item in items}
     known = {answer.answer_id for answer in work.store.by_ids(Answer, "answer_id", list(ids))}
     todo = [item for answer_id, item in ids.items() if answer_id not in known]

@@ -41,6 +41,30 @@ def print_result(result: dict[str, Any]) -> None:
         print(f"report         {result['report_path']}")
 
 
+def print_export(result: dict[str, Any]) -> None:
+    """Where the forms lie and how large they are, then the serving check."""
+    for form in result["forms"]:
+        where = "/".join(filter(None, (form["folder"], form["file"])))
+        print(f"{form['form']:<8} {form['bytes'] / 1e6:>9.1f} MB  {where}")
+    if not result["checks"]:
+        print("no serving check was made")
+        return
+    first = result["checks"][0]
+    table = Table(title=f"{first['n']} held-out items, against the adapter", title_justify="left")
+    columns = ("form", "same answer", "least", "to the letter", first["metric"], "difference")
+    for name in (*columns, "prompts that differ"):
+        justify: Any = "left" if name == "form" else "right"
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=True)
+    for row in result["checks"]:
+        points = row["score_difference"]
+        table.add_row(
+            *(row["form"], _percent(row["agreement"]), _percent(row["least"])),
+            *(str(row["identical"]), _percent(row["score"])),
+            *("-" if points is None else f"{100 * points:+.1f}", str(row["prompts_differ"])),
+        )
+    Console(width=max(Console().width, 120)).print(table)
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
@@ -90,6 +114,40 @@ def print_what_if(found: dict[str, Any]) -> None:
         if len(found[name]) > WHAT_IF_SHOWN:
             print(f"{name:<7} and {len(found[name]) - WHAT_IF_SHOWN} more; --json has them all")
     print("nothing was run and nothing was written")
+
+
+def print_bakeoff(result: dict[str, Any]) -> None:
+    """A row per benchmark and tuner, the best first, and what each takes."""
+    for benchmark, told in result["verdicts"].items():
+        rows = [row for row in result["rows"] if row["benchmark"] == benchmark]
+        metric = next(key for key in rows[0] if isinstance(rows[0][key], list))
+        table = Table(title=f"{benchmark}: {rows[0]['n']} held-out items, 95 % intervals", box=None)
+        for name in ("tuner", metric.replace("_", " "), "minus base", "minus best", "p",
+                     "parameters", "time", "memory", "size", "latency"):  # fmt: skip
+            table.add_column(name, justify="left" if name == "tuner" else "right", no_wrap=True)
+        for row in rows:
+            p = "-" if row["p_best"] is None else f"{row['p_best']:.3f}"
+            spans = (_span(row[key]) for key in (metric, "against_base", "against_best"))
+            table.add_row(Text(row["tuner"]), *spans, p, *_takes(row))
+        Console(width=max(Console().width, 150)).print(table)
+        print(told)
+    print(f"report         {result['report_path']}")
+
+
+def _span(interval: list[float] | None) -> str:
+    if interval is None:
+        return "-"
+    value, low, high = (100 * x for x in interval)
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _takes(row: dict[str, Any]) -> list[str]:
+    latency = "-" if row["latency_s"] is None else f"{row['latency_s']:.3f} s"
+    if "seconds" not in row:
+        return ["-", "-", "-", "-", latency]
+    memory = "-" if row["memory"] is None else f"{row['memory'] / 1e9:.2f} GB"
+    sizes = [f"{row['trainable_parameters']:,}", f"{row['seconds']:.0f} s", memory]
+    return [*sizes, f"{row['size'] / 1e6:.1f} MB", latency]
 
 
 def print_ledger(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> None:

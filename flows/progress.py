@@ -28,7 +28,7 @@ from datagen.limits import Budget
 from datagen.teacher import Reply
 
 if TYPE_CHECKING:
-    from train.trainer import Step
+    from train.watch import Step
 
 console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
 

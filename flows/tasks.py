@@ -113,7 +113,9 @@ def shard(job: Callable[[], T]) -> T:
 
 
 @contextmanager
-def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Work]:
+def at_work(
+    plan_path: str, overrides: Sequence[str], verb: str, tuners: Sequence[str] = ()
+) -> Iterator[Work]:
     """Load the plan, hold the warehouse's run lock, and keep the run's record to the end.
 
     An unfinished run of the same plan goes on under its old id. Ctrl-C and SIGTERM
@@ -125,7 +127,7 @@ def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Wor
     plan = load_plan(plan_path, overrides)
     plan.require(verb)
     store = Store(Path(plan.warehouse).resolve())
-    resume = command(verb, plan_path, overrides)
+    resume = command(verb, plan_path, overrides, tuners)
     with exclusive(store.path, say), _sigterm_interrupts():
         recover(store)
         run = _run_record(plan, store, verb)
@@ -146,7 +148,8 @@ def at_work(plan_path: str, overrides: Sequence[str], verb: str) -> Iterator[Wor
         except BudgetReached as stop:
             state = "stopped"
             larger = _with_larger_budget(plan, overrides, stop.message)
-            raise BudgetReached(stop.message, command(verb, plan_path, larger)) from None
+            again = command(verb, plan_path, larger, tuners)
+            raise BudgetReached(stop.message, again) from None
         except Stopped as stop:
             state = "stopped"
             raise Stopped(stop.message, resume) from None
@@ -176,9 +179,12 @@ def _budget(plan: Plan, store: Store, run: Run) -> Budget:
     )
 
 
-def command(verb: str, plan_path: str, overrides: Sequence[str]) -> str:
+def command(
+    verb: str, plan_path: str, overrides: Sequence[str], tuners: Sequence[str] = ()
+) -> str:
     """The command line of a verb, to be pasted into a shell."""
     words = [word for text in overrides for word in ("--set", text)]
+    words += [word for text in tuners for word in ("--tuners", text)]
     return shlex.join(["distill", verb, plan_path, *words])
 
 

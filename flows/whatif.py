@@ -83,17 +83,28 @@ def _of_quality(change: str) -> str:
 
 
 def _choices(plan: Plan, store: Store, samples: Sequence[Sample]) -> list[Choice]:
+    scorers = unasking(plan)
+    human = store.read(Score, "scorer = 'human'")
+    return chosen(plan, scorers, samples, scores_on_hand(store, scorers, samples), human)
+
+
+def unasking(plan: Plan) -> list[Scorer]:
+    """The plan's scorers, which bear the names of their models and ask them nothing."""
     tools = Tools(
         teacher=Unasked(plan.teacher.identity),
         judge=Unasked(plan.judge.identity),
         likelihood=BaseLikelihood(plan.train.base) if plan.train else None,
         folder=plan.folder,
     )
-    scorers: list[Scorer] = [scorer.with_tools(tools) for scorer in plan.quality.scorers]
+    return [scorer.with_tools(tools) for scorer in plan.quality.scorers]
+
+
+def scores_on_hand(
+    store: Store, scorers: Sequence[Scorer], samples: Sequence[Sample]
+) -> list[Score]:
+    """The scores of samples that are on record."""
     wanted = [scorer.score_id(sample) for scorer in scorers for sample in samples]
-    scores = store.by_ids(Score, "score_id", wanted)
-    human = store.read(Score, "scorer = 'human'")
-    return chosen(plan, scorers, samples, scores, human)
+    return store.by_ids(Score, "score_id", wanted)
 
 
 def _reasons(choices: Sequence[Choice]) -> dict[str, int]:

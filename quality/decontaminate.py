@@ -22,7 +22,7 @@ from warehouse.records import Sample, make_id
 
 Kind = Literal["question", "passage", "quoted", "overlap"]
 
-_QUOTED = 5  # words: a shorter question may stand in a passage by chance
+_QUOTED = 5  # words: a shorter text may stand in a passage by chance
 _ALONE = 0.95  # so large an overlap needs no equal answer
 _SHOWN = 80  # characters of the held-out question in a match
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -46,8 +46,8 @@ class Decontaminate(BaseModel):
 class Match:
     """The held-out item that a sample gives away, and how.
 
-    `question` and `passage`: the same text; `quoted`: the question stands word for word in the
-    sample; `overlap`: much of it does.
+    `question` and `passage`: the same text; `quoted`: one of them stands word for word in the
+    sample; `overlap`: much of the question does.
     """
 
     kind: Kind
@@ -95,6 +95,10 @@ class _Entry:
         return Match(kind, self.benchmark, self.item_id, round(share, 4), self.shown)
 
 
+_Quotable = tuple[tuple[str, ...], _Entry]
+"""The words of a question or a passage, and whose they are."""
+
+
 class HeldOut:
     """The benchmark items of a plan. Looking a sample up costs as much as the sample is long."""
 
@@ -104,7 +108,7 @@ class HeldOut:
         self.options = options
         self.questions: dict[str, _Entry] = {}
         self.passages: dict[str, _Entry] = {}
-        self.openings: defaultdict[tuple[str, ...], list[_Entry]] = defaultdict(list)
+        self.openings: defaultdict[tuple[str, ...], list[_Quotable]] = defaultdict(list)
         self.runs: defaultdict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
         self.rare: defaultdict[str, list[int]] = defaultdict(list)
         usual = Counter(word for entry in entries for word in entry.bag)
@@ -113,8 +117,9 @@ class HeldOut:
                 self.questions.setdefault(entry.question, entry)
             if entry.passage:
                 self.passages.setdefault(entry.passage, entry)
-            if len(entry.tokens) >= _QUOTED:
-                self.openings[entry.tokens[:_QUOTED]].append(entry)
+            for tokens in (entry.tokens, tuple(words(entry.passage))):
+                if len(tokens) >= _QUOTED:
+                    self.openings[tokens[:_QUOTED]].append((tokens, entry))
             if len(entry.tokens) >= 2 * options.ngrams:
                 for start, run in enumerate(_runs(entry.tokens, options.ngrams)):
                     self.runs[run].append((number, start))
@@ -156,7 +161,7 @@ class HeldOut:
         """The held-out item that a question with its answer gives away, if there is one.
 
         An equal question or passage always matches, whatever the options. `others` are texts in
-        which a held-out question may be quoted.
+        which one may be quoted.
         """
         if found := self.questions.get(form(question)):
             return found.match("question")
@@ -182,8 +187,8 @@ class HeldOut:
 
     def _quoted(self, tokens: tuple[str, ...]) -> _Entry | None:
         for start, opening in enumerate(_runs(tokens, _QUOTED)):
-            for entry in self.openings.get(opening, ()):
-                if tokens[start : start + len(entry.tokens)] == entry.tokens:
+            for quoted, entry in self.openings.get(opening, ()):
+                if tokens[start : start + len(quoted)] == quoted:
                     return entry
         return None
 

@@ -24,6 +24,7 @@ from distill.report import (
     render_markdown,
     to_json,
 )
+from distill.training import saw
 from quality.measure import measure
 from tests.test_distill_compare import answer
 
@@ -70,7 +71,10 @@ def example_report():
             FunnelStep("kept", 400, "trained on"),
         ],
         drop_reasons=[("grounded 0.0 < 1.0", 700), ("toxicity 0.9 > 0.2", 90)],
-        losses=[{"step": float(s), "loss": 3.0 / s, "learning_rate": 1e-3} for s in range(1, 21)],
+        losses=[
+            *({"step": float(s), "loss": 3.0 / s, "learning_rate": 1e-3} for s in range(1, 21)),
+            *({"step": float(s), "held_out_loss": 2.0 / s + s / 40} for s in range(4, 21, 4)),
+        ],
         stages=[StageCost("generate", 3725.0, 1190, 120_000, 9_000, 0.0042, 10)],
         ledger=[
             LedgerLine(
@@ -92,11 +96,51 @@ def example_report():
                 "run-0", "m@host", "held-out items", 40, 400, 90, None, 40, 0, 0, 0.4, 0.5, 0.6
             ),
         ],
-        audit={"rows_in": 400, "rows_dropped": {"empty completion": 1}, "examples": [HOSTILE]},
+        audit=example_audit(),
         notes=["toxicity was scored by <alt-profanity-check>"],
         protocol=["student: asked with no worked example, greedy"],
         curation=example_curation(),
     )
+
+
+def example_audit():
+    """Figures of a training, with markup in every text."""
+    return {
+        "rows_in": 400,
+        "rows_kept": 396,
+        "rows_dropped": {"empty completion": 1, "no completion token within max_length": 3},
+        "tokens": 61_000,
+        "supervised_tokens": 4_900,
+        "max_length": 512,
+        "longest": 603,
+        "truncated": 3,
+        "truncated_share": 0.0075,
+        "missing_end": 0,
+        "ends": {"<|im_end|>": 396},
+        "serving_ends": ["<|im_end|>", HOSTILE],
+        "merged_boundaries": 0,
+        "differing": 0,
+        "difference": None,
+        "duplicates": 2,
+        "held_out_overlap": {"items": 40, "rows": 1, "shown": [HOSTILE]},
+        "lengths": {"128": 150, "256": 240, "512": 5, "1024": 4},
+        "examples": [
+            {"text": f"<|user|>{HOSTILE}\n<|assistant|>\n{HOSTILE}<|end|>", "supervised": f"{HOSTILE}<|end|>"}
+        ],
+        "held_out_rows": 40,
+        "trainable_parameters": 4_884_480,
+        "parameters": 139_399_488,
+        "memory_estimate": {
+            "weights": 557_600_000, "gradients": 19_540_000, "optimizer": 39_080_000,
+            "activations": 2_470_000_000, "logits": 23_590_000, "rows": 8, "length": 512,
+            "checkpointing": True, "total": 3_109_810_000,
+        },
+        "memory_there": 25_280_000_000,
+        "memory_of": "GPU",
+        "memory_before": 10_000_000,
+        "memory": 3_600_000_000,
+        "temperature": 2.0,
+    }  # fmt: skip
 
 
 def example_curation():
@@ -200,18 +244,67 @@ def test_sections_stand_in_order_and_tables_and_charts_are_labelled():
     html = render_html(example_report())
     order = re.findall(r'<h2 id="(\w+)"', html)
     assert order == [
-        "verdict", "scores", "differences", "funnel", "quality", "training", "cost", "examples",
-        "again",
+        "verdict", "scores", "differences", "funnel", "quality", "trainer", "training", "cost",
+        "examples", "again",
     ]  # fmt: skip
     assert html.count("<table>") == html.count("<caption>")
     seen = parsed(html)
     assert all("scope" in attrs for tag, attrs in seen if tag == "th")
     charts = [attrs for tag, attrs in seen if tag == "svg"]
-    assert len(charts) == 5
+    assert len(charts) == 6
     assert all(chart["role"] == "img" for chart in charts)
     ids = [attrs["id"] for _, attrs in seen if "id" in attrs]
     assert len(ids) == len(set(ids))
     assert all(ref in ids for c in charts for ref in c["aria-labelledby"].split())
+
+
+def test_the_supervised_span_is_marked_and_escaped():
+    html = render_html(example_report())
+    parsed(html)
+    (example,) = re.findall(r'<pre dir="auto">(.*?)</pre>', html, re.DOTALL)
+    before, marked = example.split("<mark>")
+    assert before.startswith("&lt;|user|&gt;&lt;script&gt;")
+    assert before.endswith("&lt;|assistant|&gt;\n")
+    assert marked.startswith("&lt;script&gt;")
+    assert marked.endswith("&lt;|end|&gt;</mark>")
+    text = render_markdown(example_report())
+    assert "<mark>&lt;script&gt;" in text
+
+
+def test_the_audit_is_told_in_words_and_unknown_figures_by_name():
+    told = dict(saw(example_audit()).lines)
+    assert told["rows"].startswith("396 of 400 trained on; 1 dropped: empty completion; 3 dropped")
+    assert told["tokens"] == "61,000, of which 4,900 supervised (8.0%)"
+    assert told["prompt in use"].startswith("each of 396 rows begins, to the letter")
+    assert told["end of an answer"].startswith(
+        "<|im_end|> in 396 rows, missing in 0; serving stops"
+    )
+    assert told["held-out overlap"].startswith("1 of 396 rows give away one of 40 items")
+    assert told["memory estimated"].startswith("3.11 GB of 25.28 GB there: weights 557.60 MB")
+    assert told["memory measured"].endswith("3.59 GB for training, 1.2 times the estimate")
+    assert told["temperature"] == "2"
+    assert told["truncated"].startswith("3 of 400 rows (0.8%) are longer than max_length = 512")
+    scarce = dict(saw({**example_audit(), "memory_there": 2_000_000_000}).lines)
+    assert scarce["memory estimated"].startswith("more than there is: 3.11 GB of 2.00 GB there")
+    unlike = {**example_audit(), "differing": 4, "difference": "asked with x, trained on y"}
+    assert (
+        "4 of 400 rows are asked otherwise in use: asked with x"
+        in dict(saw(unlike).lines)["prompt in use"]
+    )
+    assert saw({}).lines == []
+    older = saw({"rows_in": 4, "truncated": 0, "examples": [], "lengths": {}})
+    assert older.lines == [("rows in", "4"), ("truncated", "0")]
+
+
+def test_both_losses_are_drawn():
+    curve = loss_curve(example_report().losses)
+    assert (len(curve.points), len(curve.held_out)) == (20, 5)
+    assert curve.held_out[-1][0] == 1.0
+    assert curve.lowest == (8.0, pytest.approx(0.45))
+    html = render_html(example_report())
+    assert html.count('<polyline class="curve') == 2
+    assert "lowest 0.450 at step 8" in html
+    assert "lowest 0.450 at step 8" in render_markdown(example_report())
 
 
 def test_markdown_cells_hold_hostile_replies():
@@ -222,7 +315,7 @@ def test_markdown_cells_hold_hostile_replies():
     assert not re.search(r"(?<!\\)\](?:\(|\[)", outside)
     rows = [line for line in outside.splitlines() if "alert(1)" in line and line.startswith("|")]
     assert rows
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6, 7}
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3, 6, 7}
     assert as_cell("a|b\nc") == r"a\|b<br>c"
     assert as_cell("  ") == "(empty)"
     assert as_cell("1. x") == "&#49;. x"

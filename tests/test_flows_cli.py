@@ -21,6 +21,8 @@ VERBS = [
     "review",
     "fit",
     "judge",
+    "export",
+    "chat",
     "report",
     "runs",
     "show",

@@ -195,3 +195,10 @@ def test_the_index_misses_no_overlap_that_a_full_comparison_finds(held, asked):
         assert found is not None
     else:
         assert found is None or found.kind != "overlap" or len(held) >= 16
+
+
+def test_a_passage_quoted_in_a_longer_text_is_found():
+    held_out = index(row(SHORT, ["x"], PASSAGE))
+    assert kind("What is new?", held_out, passage=f"Before it. {PASSAGE} And after.") == "quoted"
+    assert kind(f"{PASSAGE} What is new?", held_out) == "quoted"
+    assert kind("What is new?", held_out, passage=" ".join(PASSAGE.split()[1:])) is None

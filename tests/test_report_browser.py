@@ -38,7 +38,7 @@ def test_page_is_shown_without_a_console_message(tmp_path):
     (tmp_path / "report.html").write_text(render_html(example_report()), encoding="utf-8")
     done = browse(tmp_path, "--dump-dom")
     assert "Verdict" in done.stdout
-    assert done.stdout.count("<svg") == 5
+    assert done.stdout.count("<svg") == 6
     assert "<script" not in done.stdout
     assert "<img" not in done.stdout
     assert console(done.stderr) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import CHAT_TEMPLATE, make_tiny
+from train.dataset import render
 from train.student import Reader, base_fingerprint, load, resolve_base
 from warehouse.errors import AssetError, StageError
 
@@ -64,24 +65,16 @@ def test_an_answer_without_an_end_is_of_reason_length(reader):
 
 
 def test_an_answer_stops_at_any_end_token_and_shows_no_special_token(tiny):
-    stopping = Reader(str(tiny))
-    (free,) = stopping.answer(QUESTIONS[:1], 6)
-    ids = stopping.tokenizer(free.text, add_special_tokens=False)["input_ids"]
-    assert free.text
-    assert ids
-    with_end = stopping.model.generate
-    end = stopping.tokenizer.eos_token_id
-
-    def ends_early(**inputs):
-        output = with_end(**inputs)
-        output[:, inputs["input_ids"].shape[1] + 2] = end
-        return output
-
-    stopping.model.generate = ends_early
-    (said,) = stopping.answer(QUESTIONS[:1], 6)
-    assert (said.finish_reason, said.completion_tokens) == ("stop", 3)
+    model, tokenizer = load(str(tiny))
+    asked = tokenizer(render(tokenizer, QUESTIONS[0]), return_tensors="pt")
+    third = model.generate(**asked, max_new_tokens=6)[0, asked["input_ids"].shape[1] + 2].item()
+    (free,) = Reader(str(tiny), loaded=(model, tokenizer)).answer(QUESTIONS[:1], 6)
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, third]
+    (said,) = Reader(str(tiny), loaded=(model, tokenizer)).answer(QUESTIONS[:1], 6)
+    assert (free.finish_reason, said.finish_reason) == ("length", "stop")
+    assert said.completion_tokens <= 3
     assert "<|" not in said.text
-    assert free.text.startswith(said.text)
+    assert free.text.startswith(said.text) and free.text != said.text
 
 
 def test_a_prompt_beyond_the_context_is_named_before_anything_is_asked(reader):

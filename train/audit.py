@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from train.dataset import Encoded, Row, check_rows, encode
+from train.overlap import HeldOutTexts
 from warehouse.errors import StageError
 
 TOLERATED = 0.05
@@ -22,14 +23,16 @@ SHOWN = 3
 
 EMPTY = "empty completion"
 CUT_OFF = "no completion token within max_length"
+DIFFERING = "prompt rendered differently in use"
 
 
 @dataclass(frozen=True)
 class Audited:
-    """The rows that can be trained on, in order, and the `figures` about all of them."""
+    """The rows that can be trained on, in order, as `encoded`, and `figures` about all rows."""
 
     rows: list[Row]
     figures: dict[str, Any]
+    encoded: list[Encoded]
 
 
 def audit(
@@ -53,17 +56,36 @@ def inspect_rows(
     end_ids: Collection[int] | None = None,
     allow: Collection[str] = (),
 ) -> Audited:
-    """Render and tokenise every row, and refuse what would train badly.
-
-    `end_ids` are the tokens that end an answer (default: the tokenizer's). Figures:
-    rows_in, rows_kept, rows_dropped (reason -> count), tokens, supervised_tokens,
-    truncated, truncated_share, missing_end, merged_boundaries, duplicates, lengths
-    (power-of-two upper bound -> rows), examples (text and supervised text).
+    """`look_at` rows and refuse what would train badly.
 
     Raises:
-        StageError: malformed rows, none left, a prompt rendered differently in use, or
-            more than 5 % truncated, without an end, or with a merged boundary, unless
-            `allow` names that ("truncated", "missing_end", "merged_boundaries").
+        StageError: malformed rows, or what `refusal` says.
+    """
+    audited = look_at(rows, tokenizer, max_length, end_ids)
+    if why := refusal(audited.figures, allow):
+        raise StageError(why)
+    return audited
+
+
+def look_at(
+    rows: Sequence[Row],
+    tokenizer: Any,
+    max_length: int,
+    end_ids: Collection[int] | None = None,
+    held_out: HeldOutTexts | None = None,
+) -> Audited:
+    """Render and tokenise every row.
+
+    `end_ids` are the tokens that end an answer (default: the tokenizer's). Figures:
+    rows_in, rows_kept, rows_dropped (reason -> count), tokens, supervised_tokens, max_length,
+    longest, truncated, truncated_share, missing_end, ends (token that ends an answer -> rows),
+    serving_ends (tokens at which serving stops), merged_boundaries, differing (rows whose
+    prompt is rendered otherwise in use) and difference (how the first one does),
+    duplicates (of the rendered text), held_out_overlap (items, rows, shown), lengths
+    (power-of-two upper bound -> rows), examples (text, and the supervised end of it).
+
+    Raises:
+        StageError: a row is malformed, or there are none.
     """
     check_rows(rows)
     ends = set(end_ids) if end_ids is not None else {tokenizer.eos_token_id}
@@ -71,14 +93,21 @@ def inspect_rows(
     used: list[Encoded] = []
     dropped: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
-    truncated = 0
+    difference: str | None = None
+    truncated = longest = 0
     for row in rows:
         if not row["completion"][0]["content"].strip():
             dropped[EMPTY] += 1
             continue
-        encoded = encode(row, tokenizer)
+        try:
+            encoded = encode(row, tokenizer)
+        except StageError as differs:
+            dropped[DIFFERING] += 1
+            difference = difference or str(differs)
+            continue
         length = len(encoded.input_ids)
         lengths[1 << max(0, length - 1).bit_length()] += 1
+        longest = max(longest, length)
         truncated += length > max_length
         if encoded.start >= min(length, max_length):
             dropped[CUT_OFF] += 1
@@ -86,7 +115,7 @@ def inspect_rows(
         kept.append(row)
         used.append(encoded)
     seen = Counter(encoded.text for encoded in used)
-    longest = max(lengths, default=0)
+    ended = Counter(end for e in used if (end := _end(e, tokenizer, ends)) is not None)
     figures: dict[str, Any] = {
         "rows_in": len(rows),
         "rows_kept": len(kept),
@@ -94,67 +123,96 @@ def inspect_rows(
         "tokens": sum(min(len(e.input_ids), max_length) for e in used),
         "supervised_tokens": sum(len(_supervised(e, max_length)) for e in used),
         "max_length": max_length,
+        "longest": longest,
         "truncated": truncated,
         "truncated_share": truncated / len(rows),
-        "missing_end": sum(not _ends(e, tokenizer, ends) for e in used),
+        "missing_end": len(used) - ended.total(),
+        "ends": {_shown(tokenizer, end): count for end, count in ended.most_common()},
+        "serving_ends": [_shown(tokenizer, end) for end in sorted(ends)],
         "merged_boundaries": sum(e.merged for e in used),
+        "differing": dropped[DIFFERING],
+        "difference": difference,
         "duplicates": sum(seen.values()) - len(seen),
+        "held_out_overlap": (held_out or HeldOutTexts([])).figures(kept),
         "lengths": {str(bound): lengths[bound] for bound in sorted(lengths)},
         "examples": [_example(e, tokenizer, max_length) for e in used[:SHOWN]],
     }
-    if not kept:
-        raise StageError(
-            f"none of {len(rows)} rows has a completion to learn from "
-            f"({_counts(dropped)}); raise train.max_length (now {max_length}; the longest row has "
-            f"up to {longest} tokens) or mend the completions"
+    return Audited(kept, figures, used)
+
+
+def refusal(figures: dict[str, Any], allow: Collection[str] = ()) -> str | None:
+    """Why a training on what these figures tell of is refused; None where it is not.
+
+    `allow` names what is counted and not refused: "truncated", "missing_end",
+    "merged_boundaries". Nothing to learn from, a prompt that is asked otherwise in use, and
+    a held-out item among the rows are always refused.
+    """
+    if figures["differing"]:
+        return f"{figures['differing']} of {figures['rows_in']} rows: {figures['difference']}"
+    longest, max_length = figures["longest"], figures["max_length"]
+    if not figures["supervised_tokens"]:
+        counts = ", ".join(f"{why}: {count}" for why, count in figures["rows_dropped"].items())
+        return (
+            f"none of {figures['rows_in']} rows has a completion to learn from ({counts}); raise "
+            f"train.max_length (now {max_length}; the longest row has {longest} tokens) or mend "
+            "the completions"
+        )
+    overlap = figures["held_out_overlap"]
+    if overlap["rows"]:
+        return (
+            f"{overlap['rows']} of {figures['rows_kept']} rows give away a held-out item, such as "
+            f"{overlap['shown'][0]!r}; a student must not be trained on what it is examined in: "
+            "take these rows out of the prompts, or the items out of the benchmark"
         )
     faults = {
         "truncated": (
-            len(rows),
+            figures["rows_in"],
             f"longer than train.max_length = {max_length} and would be truncated",
-            f"raise it (the longest row has up to {longest} tokens) or drop the long samples",
+            f"raise it (the longest row has {longest} tokens) or drop the long samples",
         ),
         "missing_end": (
-            len(used),
+            figures["rows_kept"],
             "rendered without an end-of-answer token, so the student would not learn to stop",
             "use a base whose chat template closes the assistant's turn",
         ),
         "merged_boundaries": (
-            len(used),
+            figures["rows_kept"],
             "joined across prompt and completion by the tokenizer, unlike in use",
             "use a base whose generation prompt ends on a token boundary",
         ),
     }
     for name, (total, what, instead) in faults.items():
         if name not in allow and figures[name] > TOLERATED * total:
-            raise StageError(
+            return (
                 f"{figures[name]} of {total} rows are {what} ({TOLERATED:.0%} is tolerated); "
                 f"{instead}, or set train.allow = ['{name}']"
             )
-    return Audited(kept, figures)
+    return None
 
 
 def _supervised(encoded: Encoded, max_length: int) -> list[int]:
     return encoded.input_ids[encoded.start : max_length]
 
 
-def _ends(encoded: Encoded, tokenizer: Any, ends: set[int]) -> bool:
-    """Whether the whole answer ends with an end token, blank text after it aside."""
+def _end(encoded: Encoded, tokenizer: Any, ends: set[int]) -> int | None:
+    """The end token that the whole answer ends with, blank text after it aside."""
     answer = encoded.input_ids[encoded.start :]
-    for position in range(len(answer) - 1, -1, -1):
-        if answer[position] in ends:
-            return True
-        if tokenizer.decode([answer[position]]).strip():
-            return False
-    return False
+    for token in reversed(answer):
+        if token in ends:
+            return token
+        if tokenizer.decode([token]).strip():
+            return None
+    return None
+
+
+def _shown(tokenizer: Any, token: int) -> str:
+    return str(tokenizer.convert_ids_to_tokens(token))
 
 
 def _example(encoded: Encoded, tokenizer: Any, max_length: int) -> dict[str, str]:
+    """The supervised text is the end of the text, also where a character is cut in two."""
+    supervised = tokenizer.decode(_supervised(encoded, max_length))
     return {
-        "text": tokenizer.decode(encoded.input_ids[:max_length]),
-        "supervised": tokenizer.decode(_supervised(encoded, max_length)),
+        "text": tokenizer.decode(encoded.input_ids[: encoded.start]) + supervised,
+        "supervised": supervised,
     }
-
-
-def _counts(dropped: Counter[str]) -> str:
-    return ", ".join(f"{reason}: {count}" for reason, count in dropped.items())

@@ -13,20 +13,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from train.audit import inspect_rows
+from train import memory
+from train.audit import look_at, refusal
 from train.config import SftConfig, steps_of
 from train.dataset import Row
+from train.overlap import HeldOutTexts
 from train.student import TUNER_FILE, load, quiet
+from train.tracking import ready, tracked
 from train.tuner import Setting, Tuner
+from train.watch import Step, tell_audited
 from train.weights import trained_of
 from warehouse.catalog import table_of
 from warehouse.errors import StageError
 from warehouse.records import make_id
-
-if TYPE_CHECKING:
-    from train.trainer import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets")
 """Packages whose version a student's record names."""
@@ -65,6 +66,9 @@ class Job:
 Build = Callable[[Job], Any]
 """Makes the trainer of an objective; it derives from `train.trainer.TunedTrainer`."""
 
+Prepare = Callable[[Any, Any, list[Row]], list[Row]]
+"""Given the untuned model, its tokenizer and rows, says which rows to train on."""
+
 
 def fit(
     base: str,
@@ -74,11 +78,28 @@ def fit(
     out: Path,
     watch: Callable[[Step], None] = lambda step: None,
     build: Build | None = None,
+    held_out: Sequence[tuple[str, str | None]] = (),
+    prepare: Prepare | None = None,
+    decides: Any = None,
 ) -> Fitted:
     """Fit a student on the completions of rows, and leave it in the folder `out`.
 
     `out` appears whole, when training is done, or not at all. A process that is killed
-    leaves checkpoints beside it, and the same call goes on from the last of them.
+    leaves checkpoints beside it, and the same call goes on from the last of them. A
+    `train.watch.Watch` is told the audit before training starts, also where it is refused.
+
+    Args:
+        base: What is fitted: an asset, a folder or a hub id.
+        tuner: The method.
+        rows: What to learn.
+        config: The trainer's options.
+        out: The student's folder; curves go to runs/<tracker> beside the folder it lies in.
+        watch: Told of each step.
+        build: Makes the trainer; left out, `sft_trainer`.
+        held_out: Question and passage of what must not stand in a row.
+        prepare: Makes of the rows that passed the audit those to train on.
+        decides: What else decides what the student becomes; checkpoints of another are not
+            gone on from.
 
     Raises:
         AssetError: the base can not be had.
@@ -87,21 +108,39 @@ def fit(
     started = time.perf_counter()
     if out.exists():
         raise StageError(f"{out} exists already; remove it or fit into another folder")
+    ready(config.track)
+    import train.trainer  # noqa: F401  (what the libraries take is not counted as training)
+
+    before = memory.memory_before()
     model, tokenizer = load(base, tuner=tuner)
-    audited = inspect_rows(
-        rows, tokenizer, config.max_length, model.generation_config.eos_token_id, config.allow
-    )
-    rows, held = _held_out(audited.rows, config)
+    ends = model.generation_config.eos_token_id
+    audited = look_at(rows, tokenizer, config.max_length, ends, HeldOutTexts(held_out))
+    if why := refusal(audited.figures, config.allow):
+        tell_audited(watch, audited.figures)
+        raise StageError(why)
+    kept = prepare(model, tokenizer, audited.rows) if prepare else audited.rows
+    rows, held = _held_out(kept, config)
     from transformers import set_seed
 
     set_seed(config.seed)
     model = tuner.attach(model, Setting(tokenizer, rows, steps_of(len(rows), config)))
     trainable = sum(p.numel() for p in trained_of(model).values())
-    figures = {**audited.figures, "held_out_rows": len(held), "trainable_parameters": trainable}
-    work = _work_folder(out, make_id(base, table_of(tuner), config.decides(), rows))
+    work = out.with_name(out.name + LEFT)
+    settings = _settings(config, tuner, rows, work)
+    tiled = build is None and not settings["use_cpu"]  # TRL then takes logits in tiles
+    figures = {
+        **audited.figures,
+        "held_out_rows": len(held),
+        "trainable_parameters": trainable,
+        **memory.figures(model, audited.encoded, config, settings, logits=not tiled),
+        "memory_before": before,
+    }
+    tell_audited(watch, figures)
+    _work_folder(work, make_id(base, table_of(tuner), config.decides(), rows, decides))
     try:
-        job = Job(model, tokenizer, tuner, rows, held, config, _settings(config, tuner, rows, work))
-        losses, best = _trained(job, build or sft_trainer, watch, figures, work)
+        job = Job(model, tokenizer, tuner, rows, held, config, settings)
+        losses, best = _trained(job, build or sft_trainer, watch, figures, out)
+        figures["memory"] = memory.memory_used()
         if os.environ.get("RANK", "0") == "0":
             _publish(tuner, best, base, work, out)
     except StageError:
@@ -147,24 +186,37 @@ def _trained(
     build: Build,
     watch: Callable[[Step], None],
     figures: dict[str, Any],
-    work: Path,
+    out: Path,
 ) -> tuple[list[dict[str, float]], Any]:
     quiet()
     logging.getLogger("trl").setLevel(logging.ERROR)
     from transformers import EarlyStoppingCallback, PrinterCallback
     from transformers.trainer_utils import get_last_checkpoint
 
-    from train.trainer import Watching
+    from train.trainer import CompletionTrainer, Watching
 
     job.callbacks.append(Watching(job.tuner, watch))
     if job.config.early_stopping is not None:
         job.callbacks.append(EarlyStoppingCallback(job.config.early_stopping.patience))
-    trainer = build(job)
-    trainer.remove_callback(PrinterCallback)
-    if build is sft_trainer:
-        _same_tokens(trainer, figures, job)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)))
+    _drop_torn(Path(job.settings["output_dir"]))
+    last = get_last_checkpoint(job.settings["output_dir"])
+    with tracked(job.config.track, out, anew=last is None) as reporting:
+        job.settings.update(reporting)
+        trainer = build(job)
+        trainer.remove_callback(PrinterCallback)
+        if isinstance(trainer, CompletionTrainer):
+            _same_tokens(trainer, figures, job)
+        trainer.train(resume_from_checkpoint=last)
     return _losses(trainer.state.log_history), trainer.unwrapped
+
+
+def _drop_torn(work: Path) -> None:
+    """Remove checkpoints that a kill cut off; what is written last into one tells them."""
+    from transformers.trainer import TRAINER_STATE_NAME
+
+    for folder in work.glob("checkpoint-*"):
+        if not (folder / TRAINER_STATE_NAME).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _settings(config: SftConfig, tuner: Tuner, rows: Sequence[Row], work: Path) -> dict[str, Any]:
@@ -208,8 +260,6 @@ def _settings(config: SftConfig, tuner: Tuner, rows: Sequence[Row], work: Path) 
             "metric_for_best_model": "eval_loss",
             "greater_is_better": False,
         }
-    if config.track != "none":
-        settings |= {"report_to": config.track, "run_name": work.name.removesuffix(LEFT)}
     return {**settings, **tuner.trainer_settings()}
 
 
@@ -227,15 +277,13 @@ def _held_out(rows: list[Row], config: SftConfig) -> tuple[list[Row], list[Row]]
     )
 
 
-def _work_folder(out: Path, made_of: str) -> Path:
-    """The folder of checkpoints beside `out`; what stands there of something else is removed."""
-    work = out.with_name(out.name + LEFT)
+def _work_folder(work: Path, made_of: str) -> None:
+    """The folder of checkpoints; what stands there of something else is removed."""
     mark = work / "made_of"
     if work.is_dir() and not (mark.is_file() and mark.read_text() == made_of):
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     mark.write_text(made_of)
-    return work
 
 
 def _publish(tuner: Tuner, model: Any, base: str, work: Path, out: Path) -> None:
@@ -275,5 +323,7 @@ def _losses(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
                     "lower train.learning_rate"
                 )
         elif "eval_loss" in entry:
-            losses.append({"step": float(entry["step"]), "held_out_loss": float(entry["eval_loss"])})
+            losses.append(
+                {"step": float(entry["step"]), "held_out_loss": float(entry["eval_loss"])}
+            )
     return losses

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -134,6 +135,8 @@ def load(base: str, student: Path | None = None, tuner: Tuner | None = None) -> 
     )
     if student is not None and learned is not None:
         model = learned.restore(model, student)
+    elif tuner is not None:
+        model = tuner.loaded(model)
     return model.eval(), tokenizer
 
 
@@ -151,25 +154,36 @@ def tuner_of(student: Path) -> Tuner:
 
 
 class Reader:
-    """A loaded model that answers: the base, or a student."""
+    """A loaded model that answers: the base, or a student; `loaded` is what `load` gave before."""
 
-    def __init__(self, base: str, student: Path | None = None) -> None:
-        self.model, self.tokenizer = load(base, student)
+    def __init__(
+        self, base: str, student: Path | None = None, loaded: tuple[Any, Any] | None = None
+    ) -> None:
+        self.model, self.tokenizer = loaded or load(base, student)
         self.context: int | None = getattr(self.model.config, "max_position_embeddings", None)
+        if self.context is not None and student is not None:
+            self.context -= tuner_of(student).virtual_tokens
         self._ends = set(self.model.generation_config.eos_token_id)
 
     def answer(
         self,
         conversations: Sequence[list[Message]],
         max_new_tokens: int,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         advance: Callable[[int], None] = lambda n: None,
     ) -> Iterator[Generated]:
         """Answer greedily, longest prompts first; `index` tells which conversation.
 
+        `batch_size` rows are answered at once; left out, as many as gain speed and fit into
+        memory. A batch that a GPU has no memory for is halved.
+
         Raises:
-            StageError: a prompt and its answer do not fit the model's context.
+            StageError: a prompt and its answer do not fit the model's context, or the GPU.
         """
+        import torch
+
+        from train.generation import rows_at_once
+
         prompts = [token_ids(self.tokenizer, render(self.tokenizer, c)) for c in conversations]
         for index, ids in enumerate(prompts):
             if self.context is not None and len(ids) + max_new_tokens > self.context:
@@ -179,9 +193,22 @@ class Reader:
                     "max_new_tokens"
                 )
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-        for first in range(0, len(order), batch_size):
-            batch = order[first : first + batch_size]
-            yield from self._batch(batch, [prompts[index] for index in batch], max_new_tokens)
+        while order:
+            longest = len(prompts[order[0]]) + max_new_tokens
+            rows = batch_size or rows_at_once(self.model, longest, len(order))
+            batch = order[:rows]
+            try:
+                said = self._batch(batch, [prompts[index] for index in batch], max_new_tokens)
+            except torch.OutOfMemoryError as error:
+                if len(batch) == 1:
+                    raise StageError(
+                        f"conversation {batch[0]}, of {longest} tokens with its answer, does not "
+                        "fit into the GPU's memory; shorten it or use a smaller base"
+                    ) from error
+                batch_size = len(batch) // 2
+                continue
+            yield from said
+            order = order[rows:]
             advance(len(batch))
 
     def likelihood(
@@ -218,6 +245,8 @@ class Reader:
     def _log_probabilities(self, rows: Sequence[Encoded]) -> list[tuple[float, int]]:
         import torch
 
+        from train.matmul import fast_products
+
         lengths = [len(row.input_ids) - row.start for row in rows]
         inputs = self.tokenizer.pad(
             {"input_ids": [row.input_ids for row in rows]}, return_tensors="pt"
@@ -225,7 +254,7 @@ class Reader:
         ids = inputs["input_ids"].to(self.model.device)
         mask = inputs["attention_mask"].to(self.model.device)
         keep = max(lengths) + 1  # rows are padded on the left, so completions stand at the end
-        with torch.inference_mode():
+        with torch.inference_mode(), fast_products(self.model.device):
             logits = self.model(
                 input_ids=ids,
                 attention_mask=mask,
@@ -241,28 +270,26 @@ class Reader:
 
     def _batch(
         self, indices: list[int], prompts: list[list[int]], max_new_tokens: int
-    ) -> Iterator[Generated]:
-        import torch
+    ) -> list[Generated]:
+        from train.generation import greedy
 
         started = time.perf_counter()
-        inputs = self.tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
-        inputs = {
-            name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")
-        }
-        with torch.inference_mode():
-            output = self.model.generate(**inputs, max_new_tokens=max_new_tokens)
-        said = output[:, inputs["input_ids"].shape[1] :].tolist()
+        pad = self.tokenizer.pad_token_id
+        said = greedy(self.model, prompts, max_new_tokens, self._ends, pad)
         latency_s = (time.perf_counter() - started) / len(indices)
-        for index, prompt, ids in zip(indices, prompts, said, strict=True):
-            end = next((n for n, token in enumerate(ids) if token in self._ends), None)
-            yield Generated(
+        return [
+            Generated(
                 index=index,
-                text=self.tokenizer.decode(ids[:end], skip_special_tokens=True),
-                finish_reason="length" if end is None else "stop",
+                text=self.tokenizer.decode(
+                    ids[:-1] if ids[-1] in self._ends else ids, skip_special_tokens=True
+                ),
+                finish_reason="stop" if ids[-1] in self._ends else "length",
                 prompt_tokens=len(prompt),
-                completion_tokens=len(ids) if end is None else end + 1,
+                completion_tokens=len(ids),
                 latency_s=latency_s,
             )
+            for index, prompt, ids in zip(indices, prompts, said, strict=True)
+        ]
 
 
 def quiet() -> None:
@@ -272,6 +299,7 @@ def quiet() -> None:
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # tells of optional kernels
     transformers.utils.logging.disable_progress_bar()
     datasets.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()

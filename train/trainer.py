@@ -5,50 +5,31 @@ Importing this loads torch and TRL; the rest of the room imports it late.
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
+from train.matmul import fast_products
+from train.memory import memory_used
 from train.tuner import Tuner
-from train.weights import load_trained, save_trained
+from train.watch import Step
+from train.weights import load_trained, save_tensors, save_trained, trained_of
 
-
-@dataclass(frozen=True)
-class Step:
-    """How training stands after an optimiser step. `memory` is the most used so far, in bytes."""
-
-    done: int
-    total: int
-    loss: float
-    learning_rate: float
-    tokens_per_s: float
-    memory: int
-
-
-Watch = Callable[[Step], None]
-
-
-def memory_used() -> int:
-    """The most memory this process has held, in bytes: of the GPU where one is used."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+STATE = "tuner.safetensors"
+"""In a checkpoint: what the tuner remembers beside the trained weights."""
 
 
 class Watching(TrainerCallback):
     """Tells `watch` of each step, and the tuner, which may act on the gradients."""
 
-    def __init__(self, tuner: Tuner, watch: Watch) -> None:
+    def __init__(self, tuner: Tuner, watch: Callable[[Step], None]) -> None:
         self._tuner, self._watch = tuner, watch
         self._since = time.perf_counter()
         self._tokens = 0
@@ -96,24 +77,60 @@ class ByLength(LengthGroupedSampler):  # type: ignore[misc]
 
 
 class TunedTrainer:
-    """Before a TRL trainer in the bases: a tuner's penalty, and checkpoints of trained weights by name.
+    """Before a TRL trainer in the bases: a tuner's penalty, rows of like length together, and
+    checkpoints of trained weights by name.
 
     PEFT's own form of a prompt-learning adapter drops the encoder that training needs,
     and a model with our own modules would be written whole.
     """
 
-    tuner: Tuner
+    def __init__(self, *, tuner: Tuner, **kwargs: Any) -> None:
+        self.tuner = tuner
+        super().__init__(**kwargs)
+
+    def lengths(self, dataset: Any) -> list[int]:
+        """Tokens of each row of a prepared data set."""
+        return [len(ids) for ids in dataset["input_ids"]]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        args: Any = self.args  # type: ignore[attr-defined]
+        if args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)  # type: ignore[misc]
+        dataset = self.train_dataset if train_dataset is None else train_dataset  # type: ignore[attr-defined]
+        rows = args.train_batch_size * args.gradient_accumulation_steps
+        processes = self.accelerator.num_processes  # type: ignore[attr-defined]
+        return ByLength(self.lengths(dataset), rows * processes, args.seed)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if self.args.should_save:  # type: ignore[attr-defined]
             folder = Path(output_dir or self.args.output_dir)  # type: ignore[attr-defined]
             save_trained(self.unwrapped, folder)
+            save_tensors(self.tuner.state(self.unwrapped), folder / STATE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_trained(self.unwrapped, Path(resume_from_checkpoint))
+        folder = Path(resume_from_checkpoint)
+        load_trained(self.unwrapped, folder)
+        self.tuner.resume(self.unwrapped, load_file(str(folder / STATE)))
 
     def _load_best_model(self) -> None:
         load_trained(self.unwrapped, Path(self.state.best_model_checkpoint))  # type: ignore[attr-defined]
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; what is trained is float32, also where TRL made it bfloat16 (beside a quantised
+        base), in which small updates are lost."""
+        for parameter in trained_of(self.unwrapped).values():
+            parameter.data = parameter.data.float()
+        return super().train(*args, **kwargs)  # type: ignore[misc]
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Forward and backward."""
+        with fast_products(self.args.device):  # type: ignore[attr-defined]
+            return super().training_step(*args, **kwargs)  # type: ignore[misc]
+
+    def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss on held-out rows."""
+        with fast_products(self.args.device):  # type: ignore[attr-defined]
+            return super().prediction_step(*args, **kwargs)  # type: ignore[misc]
 
     @property
     def unwrapped(self) -> Any:
@@ -125,7 +142,8 @@ class TunedTrainer:
         loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
         if not model.training:
             return loss
-        share = getattr(self, "current_gradient_accumulation_steps", 1)
+        divided_later = getattr(self, "loss_is_scaled_for_ga", None) is False
+        share = 1 if divided_later else getattr(self, "current_gradient_accumulation_steps", 1)
         return loss + self.tuner.penalty(self.unwrapped) / share
 
 
@@ -133,18 +151,6 @@ class CompletionTrainer(TunedTrainer, SFTTrainer):  # type: ignore[misc]
     """On a CPU, TRL's loss recomputes the output layer in tiles and also counts entropy and
     accuracy; a small model with a large vocabulary spends half of its time there. The same
     loss needs one product from the first supervised position on."""
-
-    def __init__(self, *, tuner: Tuner, **kwargs: Any) -> None:
-        self.tuner = tuner
-        super().__init__(**kwargs)
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        lengths = [len(ids) for ids in dataset["input_ids"]]
-        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return ByLength(lengths, rows * self.accelerator.num_processes, self.args.seed)
 
     def compute_loss(
         self,
@@ -154,19 +160,33 @@ class CompletionTrainer(TunedTrainer, SFTTrainer):  # type: ignore[misc]
         num_items_in_batch: Any = None,
     ) -> Any:
         labels = inputs["labels"]
-        supervised = (labels != -100).any(dim=0).nonzero()
-        if labels.device.type != "cpu" or return_outputs or not len(supervised):
+        if labels.device.type != "cpu" or return_outputs or not (labels != -100).any():
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        keep = labels.shape[1] - max(int(supervised[0]), 1) + 1
+        logits, wanted = self.completion(model, inputs)
+        total = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
+        return self.averaged(total, len(wanted), num_items_in_batch, model.training)
+
+    def completion(self, model: Any, inputs: Any) -> tuple[Any, Any]:
+        """A model's logits at the supervised positions of a batch, row after row, and their labels.
+
+        Returns:
+            Tensors of shape (positions, vocabulary) and (positions,).
+        """
+        labels = inputs["labels"]
+        first = int((labels != -100).any(dim=0).nonzero()[0])
+        keep = labels.shape[1] - max(first, 1) + 1
         asked = {name: value for name, value in inputs.items() if name != "labels"}
-        logits = model(**asked, use_cache=False, logits_to_keep=keep).logits
+        logits = model(**asked, use_cache=False, logits_to_keep=keep).logits[:, -keep:-1]
         wanted = labels[:, 1 - keep :]
-        count = (wanted != -100).sum() if num_items_in_batch is None else num_items_in_batch
-        total = torch.nn.functional.cross_entropy(
-            logits[:, :-1].float().flatten(0, 1), wanted.flatten(), reduction="sum"
-        )
-        loss = total / count
+        supervised = wanted != -100
+        return logits[supervised], wanted[supervised]
+
+    def averaged(self, total: Any, count: int, num_items_in_batch: Any, training: bool) -> Any:
+        """A summed loss as the share of its batch, so that accumulation and processes change
+        nothing; with the tuner's penalty."""
+        loss = total / (count if num_items_in_batch is None else num_items_in_batch)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over them
-        share = self.current_gradient_accumulation_steps if model.training else 1
-        return loss + self.tuner.penalty(self.unwrapped) / share
+        if not training:
+            return loss
+        return loss + self.tuner.penalty(self.unwrapped) / self.current_gradient_accumulation_steps

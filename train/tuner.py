@@ -45,9 +45,25 @@ class Tuner(ABC):
             StageError: the method does not fit this model, in one line.
         """
 
+    @property
+    def virtual_tokens(self) -> int:
+        """Positions of the base's context that the method takes."""
+        return 0
+
+    def ready(self) -> None:  # noqa: B027
+        """See that what the method needs is installed, before anything is spent.
+
+        Raises:
+            StageError: it is not; the message says what to install.
+        """
+
     def loading(self, training: bool) -> dict[str, Any]:
         """Arguments of `from_pretrained` that the base has to be loaded with."""
         return {}
+
+    def loaded(self, model: Any) -> Any:
+        """The base as the method needs it, once it is loaded so."""
+        return model
 
     def trainer_settings(self) -> dict[str, Any]:
         """Trainer arguments this method insists on."""
@@ -63,16 +79,27 @@ class Tuner(ABC):
             )
         return found
 
-    def after_step(self, model: Any, step: int) -> None:
+    def after_step(self, model: Any, step: int) -> None:  # noqa: B027
         """Called after each optimiser step, with gradients still there; steps start at 1."""
 
     def penalty(self, model: Any) -> Any:
         """What is added to the loss of each forward pass."""
         return 0.0
 
+    def state(self, model: Any) -> dict[str, Any]:
+        """Tensors by name that a checkpoint keeps beside the trained weights."""
+        return {}
+
+    def resume(self, model: Any, state: dict[str, Any]) -> None:  # noqa: B027
+        """Take up what `state` gave before training was cut off."""
+
     def save(self, model: Any, folder: Path, base: str) -> None:
         """Write what was learned as safetensors, naming the base as the plan does."""
-        model.save_pretrained(folder, safe_serialization=True)
+        self._write(model, folder, base)
+
+    def _write(self, model: Any, folder: Path, base: str, **how: Any) -> None:
+        model.save_pretrained(folder, safe_serialization=True, **how)
+        (folder / "README.md").unlink(missing_ok=True)  # a model card that nobody filled in
         described = folder / "adapter_config.json"
         config = json.loads(described.read_text())
         config["base_model_name_or_path"] = base

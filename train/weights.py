@@ -19,11 +19,16 @@ def trained_of(model: Any) -> dict[str, Any]:
 
 def save_trained(model: Any, folder: Path) -> None:
     """Write the trainable parameters of a model."""
+    save_tensors(trained_of(model), folder / FILE)
+
+
+def save_tensors(named: dict[str, Any], file: Path) -> None:
+    """Write tensors by name."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: p.detach().cpu().contiguous() for name, p in trained_of(model).items()}
-    save_file(tensors, str(folder / FILE), metadata={"format": "pt"})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+    save_file(tensors, str(file), metadata={"format": "pt"})
 
 
 def load_trained(model: Any, folder: Path) -> None:

@@ -10,7 +10,7 @@ from distill.objective import Material, Objective, rows_of
 from train.sft import Fitted, fit
 
 if TYPE_CHECKING:
-    from train.trainer import Step
+    from train.watch import Step
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,12 @@ class Sequence(Objective):
             StageError: there are no samples, or some are refusals or did not parse.
         """
         rows = rows_of(material.samples)
-        return fit(material.base, material.tuner, rows, material.config, material.out, watch)
+        return fit(
+            material.base,
+            material.tuner,
+            rows,
+            material.config,
+            material.out,
+            watch,
+            held_out=material.held_out,
+        )

@@ -1,0 +1,169 @@
+"""Several tuners on the same samples and seed: which one is good enough, and at what price.
+
+Pure functions of records. Every difference is paired on items, as in `distill.compare`.
+With many methods the best one is best partly by luck, so p-values against it are
+adjusted (Holm 1979).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from distill.compare import Comparison, Difference, ItemText, compare, holm
+from distill.report import render
+from warehouse.records import Answer
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One fitted tuner: what it trains and what it takes."""
+
+    label: str
+    source: str
+    mergeable: bool
+    student_id: str
+    trainable_parameters: int
+    learning_rate: float
+    seconds: float
+    """Of fitting, loading and saving included."""
+    memory: int | None
+    """The most that the fitting process held, in bytes; None where nothing was told."""
+    size: int
+    """Of the student's files, in bytes."""
+    first_loss: float
+    last_loss: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table: a method, its standing, and how it differs."""
+
+    label: str
+    method: Method | None
+    """None for the untuned base."""
+    against_base: Difference | None
+    against_best: Difference | None
+    """None for the best itself."""
+    p_best: float | None
+    """Against the best, adjusted for the number of methods."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """All methods on one benchmark, the best first."""
+
+    comparison: Comparison
+    best: str
+    lines: list[Line]
+
+
+@dataclass(frozen=True)
+class Bakeoff:
+    """What `distill bakeoff` shows."""
+
+    run_id: str
+    plan_name: str
+    plan_hash: str
+    rows: int
+    seed: int
+    methods: list[Method]
+    boards: list[Board]
+    versions: Mapping[str, str]
+
+
+def board_of(
+    benchmark: str,
+    answers: Sequence[Answer],
+    texts: Sequence[ItemText],
+    methods: Sequence[Method],
+    headline: str,
+) -> Board:
+    """Rank methods on one benchmark; `answers` name the base and each method's label."""
+    labels = [method.label for method in methods]
+    first = compare(benchmark, answers, texts, headline, contestants=[BASE, *labels], pairs=())
+    means = {
+        standing.contestant: standing.metrics[headline].value
+        for standing in first.standings
+        if headline in standing.metrics
+    }
+    order = sorted(labels, key=lambda label: (-means.get(label, -1.0), label))
+    best = order[0]
+    pairs = [(label, other) for other in (BASE, best) for label in labels if label != other]
+    whole = compare(benchmark, answers, texts, headline, contestants=[BASE, *labels], pairs=pairs)
+    rivals = [label for label in labels if label != best]
+    found = {label: whole.difference(label, best) for label in rivals}
+    p_values = holm([d.p_value if d else 1.0 for d in found.values()])
+    adjusted = dict(zip(found, p_values, strict=True))
+    by_label = {method.label: method for method in methods}
+    lines = [
+        Line(
+            label=label,
+            method=by_label[label],
+            against_base=whole.difference(label, BASE),
+            against_best=found.get(label),
+            p_best=adjusted.get(label),
+        )
+        for label in order
+    ]
+    return Board(whole, best, [*lines, Line(BASE, None, None, None, None)])
+
+
+def plot_points(board: Board) -> list[tuple[str, float, float]]:
+    """(label, trainable parameters on a log scale, 0..1, score) of each method."""
+    sized = [line for line in board.lines if line.method and line.method.trainable_parameters]
+    logs = [math.log10(line.method.trainable_parameters) for line in sized if line.method]
+    if not logs:
+        return []
+    low, high = math.floor(min(logs)), math.ceil(max(logs) + 1e-9)
+    points = []
+    for line, place in zip(sized, logs, strict=True):
+        standing = board.comparison.standing(line.label)
+        if standing and board.comparison.headline in standing.metrics:
+            value = standing.metrics[board.comparison.headline].value
+            points.append((line.label, (place - low) / max(high - low, 1), value))
+    return points
+
+
+def verdict(board: Board) -> str:
+    """One sentence: the best, who can not be told from it, who is worse than the base."""
+    standing = board.comparison.standing(board.best)
+    metric = board.comparison.headline
+    if standing is None or metric not in standing.metrics:
+        return "No method answered a held-out item."
+    near = [line.label for line in board.lines if line.p_best is not None and line.p_best > 0.05]
+    worse = [
+        line.label
+        for line in board.lines
+        if line.against_base
+        and metric in line.against_base.metrics
+        and line.against_base.metrics[metric].high < 0
+    ]
+    text = f"Best: {board.best} with {metric.replace('_', ' ')} {100 * standing.metrics[metric].value:.1f} %"
+    if near:
+        text += f"; on these {standing.graded} items {', '.join(near)} can not be told from it"
+    text += f"; worse than the base: {', '.join(worse)}." if worse else "; none is worse than the base."
+    return text
+
+
+def render_html(bakeoff: Bakeoff) -> str:
+    """One self-contained page without a script."""
+    return render("bakeoff.html.j2", autoescape=True, **_values(bakeoff))
+
+
+def render_markdown(bakeoff: Bakeoff) -> str:
+    """The same as Markdown."""
+    text = render("bakeoff.md.j2", autoescape=False, **_values(bakeoff))
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _values(bakeoff: Bakeoff) -> dict[str, object]:
+    return {
+        "bakeoff": bakeoff,
+        "verdicts": [verdict(board) for board in bakeoff.boards],
+        "plots": [plot_points(board) for board in bakeoff.boards],
+    }

@@ -1,0 +1,274 @@
+"""Distillation of the teacher's next-token distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from distill.objective import Material, Objective, as_tested, fit_rows, rows_of
+from distill.stored import Aligned, Aligner, figures_of, refuse_what_differs
+from distill.vocabulary import same_vocabulary
+from train.config import SftConfig
+from train.dataset import Row
+from train.sft import Fitted, Job
+from train.student import base_fingerprint, load
+from train.tuner import Tuner
+
+if TYPE_CHECKING:
+    from train.watch import Step
+
+CHUNK = 1024
+"""Positions whose divergence is computed at once; the rest is recomputed going backwards."""
+
+
+class _Numbered(Row):
+    row: int
+
+
+@dataclass(frozen=True)
+class Logits(Objective):
+    """Learn how likely the teacher found each next token of its answer, not only which came.
+
+    (Hinton et al. 2015, section 2, at every position of the completion.) Without `teacher`
+    the log-probabilities are learned from that were stored with the teacher's replies: they
+    are those it had in its own context, whatever it was shown beyond the student's prompt.
+    A local `teacher` gives whole distributions, but sees what the student sees.
+
+    Stored ones are the top k only. All other tokens together count as one more outcome,
+    whose probability is what is left to 1 (see `distill.divergence.over_known`). Where the
+    teacher's tokens are not the student's, and at the end of the answer where a server tells
+    nothing of it, the student learns from the text (cross-entropy).
+    """
+
+    source: ClassVar[str] = (
+        "Hinton et al. 2015, section 2; Gu et al. 2023, section 2.1 (reverse KL); "
+        "Agarwal et al. 2023, section 2 (JSD)"
+    )
+
+    teacher: str | None = None
+    """A local teacher with the base's vocabulary: an asset, a folder or a hub id."""
+    divergence: Literal["forward_kl", "reverse_kl", "jsd"] = "forward_kl"
+    """How the distance of two distributions is measured; `reverse_kl` suits a much smaller student."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Softens both distributions; only with a local teacher, which gives the tail that it needs."""
+    cross_entropy: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Weight of the plain cross-entropy on the text; the divergence has the rest."""
+
+    def __post_init__(self) -> None:
+        if self.teacher is None and self.temperature != 1:
+            raise ValueError(
+                "a temperature other than 1 needs every token's probability, and stored "
+                "log-probabilities are the top k only; give a local `teacher`, or leave it out"
+            )
+
+    @property
+    def needs_logprobs(self) -> bool:
+        """Where there is no local teacher."""
+        return self.teacher is None
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """Also the content of a local teacher."""
+        if self.teacher is None:
+            return super().decides
+        return {**super().decides, "teacher": base_fingerprint(self.teacher)}
+
+    def ready(self, base: str) -> None:
+        """See that a local teacher can be had and has the base's vocabulary."""
+        if self.teacher is not None:
+            same_vocabulary(self.teacher, base)
+
+    def faults(self, tuner: Tuner, config: SftConfig) -> list[str]:
+        """A distribution belongs to a position of one row."""
+        if not config.packing:
+            return []
+        return ["packing moves rows away from the teacher's distributions; set packing = false"]
+
+    def fit(self, material: Material, watch: Callable[[Step], None] = lambda step: None) -> Fitted:
+        """Fine-tune on the distributions at the samples' completions.
+
+        Raises:
+            AssetError: the local teacher can not be had.
+            StageError: there are no samples, some are refusals, more than 5 % were stored
+                without log-probabilities, or the vocabularies differ.
+        """
+        self.ready(material.base)
+        rows: list[Row] = [
+            _Numbered(**row, row=number) for number, row in enumerate(rows_of(material.samples))
+        ]
+        if self.teacher is not None:
+            return fit_rows(material, rows, watch, build=self._beside_teacher, decides=self.decides)
+        known: dict[int, tuple[Any, Any]] = {}
+        figures: dict[str, Any] = {}
+
+        def align(model: Any, tokenizer: Any, rows: list[Row]) -> list[Row]:
+            aligner = Aligner(tokenizer, model.generation_config.eos_token_id)
+
+            def each() -> Iterator[Aligned]:
+                for row in rows:
+                    stored = material.logprobs.get(material.samples[number(row)].sample_id)
+                    aligned = aligner.align(row, stored, material.config.max_length)
+                    known[number(row)] = _as_tensors(aligned)
+                    yield aligned
+
+            figures.update(figures_of(each()))
+            refuse_what_differs(figures)
+            return rows
+
+        fitted = fit_rows(
+            material,
+            rows,
+            watch,
+            build=lambda job: self._beside_stored(job, known),
+            prepare=align,
+            decides=self.decides,
+        )
+        return replace(fitted, audit={**fitted.audit, "stored_logprobs": figures})
+
+    def _beside_stored(self, job: Job, known: dict[int, tuple[Any, Any]]) -> Any:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        from distill.divergence import over_known
+
+        def loss(logits: Any, labels: Any, ids: Any, logprobs: Any) -> Any:
+            text = cross_entropy(logits.float(), labels, reduction="none")
+            apart = over_known(self.divergence, ids, logprobs, logits)
+            apart = torch.where(ids[:, 0] >= 0, apart, text)
+            return torch.lerp(apart, text, self.cross_entropy)
+
+        def losses(inputs: Any, rows: list[int], logits: Any, labels: Any) -> Any:
+            ids = _stacked([known[row][0] for row in rows], filler=-1)
+            logprobs = _stacked([known[row][1] for row in rows], filler=0)
+            return in_chunks(loss, logits, labels, ids.long().to(logits.device),
+                             logprobs.to(logits.device))  # fmt: skip
+
+        return matching_trainer(job, losses)
+
+    def _beside_teacher(self, job: Job) -> Any:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        from distill.divergence import over_vocabulary
+
+        assert self.teacher is not None
+        teacher, _ = load(self.teacher)
+        teacher.requires_grad_(False)
+
+        def loss(logits: Any, labels: Any, theirs: Any) -> Any:
+            text = cross_entropy(logits.float(), labels, reduction="none")
+            apart = over_vocabulary(self.divergence, theirs, logits, self.temperature)
+            return torch.lerp(apart, text, self.cross_entropy)
+
+        def losses(inputs: Any, rows: list[int], logits: Any, labels: Any) -> Any:
+            with torch.no_grad():
+                theirs, _ = trainer.completion(teacher, inputs)
+            return in_chunks(loss, logits, labels, theirs)
+
+        trainer = matching_trainer(job, losses)
+        return trainer
+
+
+def number(row: Any) -> int:
+    """A row's number among the samples, which it keeps on its way to the trainer."""
+    return int(row["row"])
+
+
+def in_chunks(loss: Callable[..., Any], *tensors: Any) -> Any:
+    """A loss per position, whose memory is that of `CHUNK` positions.
+
+    Args:
+        loss: Takes some rows of each tensor, gives a tensor of shape (rows,).
+        tensors: Of equal length, the first dimension.
+
+    Returns:
+        Shape (positions,).
+    """
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    parts = zip(*(tensor.split(CHUNK) for tensor in tensors), strict=True)
+    return torch.cat([checkpoint(loss, *part, use_reentrant=False) for part in parts])
+
+
+def matching_trainer(job: Job, losses: Callable[..., Any]) -> Any:
+    """A trainer whose loss is the mean of `losses` over all supervised positions.
+
+    Args:
+        job: What it trains.
+        losses: Takes a batch, the numbers of its rows, the student's logits at its supervised
+            positions (positions, vocabulary) and their labels (positions,); gives a loss for
+            each position.
+    """
+    from datasets import Dataset
+
+    with as_tested("SFTTrainer"):
+        from trl import SFTConfig  # type: ignore[attr-defined]
+
+        from train.trainer import CompletionTrainer
+
+    class MatchingTrainer(CompletionTrainer):
+        def compute_loss(
+            self,
+            model: Any,
+            inputs: Any,
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,
+        ) -> Any:
+            batch = {name: value for name, value in inputs.items() if name != "row"}
+            logits, labels = self.completion(model, batch)
+            total = losses(batch, inputs["row"].tolist(), logits, labels).sum()
+            return self.averaged(total, len(labels), num_items_in_batch, model.training)
+
+    settings = {
+        **job.settings,
+        "max_length": job.config.max_length,
+        "completion_only_loss": True,
+        "remove_unused_columns": False,  # the number of a row is one
+    }
+    with as_tested("SFTTrainer"):
+        trainer = MatchingTrainer(
+            tuner=job.tuner,
+            model=job.model,
+            args=SFTConfig(**settings),
+            train_dataset=Dataset.from_list([dict(row) for row in job.rows]),
+            eval_dataset=Dataset.from_list([dict(row) for row in job.held]) if job.held else None,
+            processing_class=job.tokenizer,
+            callbacks=job.callbacks,
+        )
+    collate = trainer.data_collator
+
+    def collate_numbered(examples: Sequence[Any]) -> dict[str, Any]:
+        import torch
+
+        numbers = torch.tensor([number(example) for example in examples])
+        return {**collate(examples), "row": numbers}
+
+    trainer.data_collator = collate_numbered
+    return trainer
+
+
+def _as_tensors(aligned: Aligned) -> tuple[Any, Any]:
+    """Known token ids of shape (positions, k), -1 where there are fewer, and log-probabilities."""
+    import torch
+
+    found = [position or {} for position in aligned.at]
+    width = max((len(known) for known in found), default=0)
+    ids = torch.full((len(found), width), -1, dtype=torch.int32)
+    logprobs = torch.zeros((len(found), width))
+    for position, known in enumerate(found):
+        ids[position, : len(known)] = torch.tensor(list(known), dtype=torch.int32)
+        logprobs[position, : len(known)] = torch.tensor(list(known.values()))
+    return ids, logprobs
+
+
+def _stacked(rows: Sequence[Any], filler: int) -> Any:
+    """Rows of shape (positions, k) one after another, of one width, which is 1 at least."""
+    import torch
+
+    width = max(1, *(row.shape[1] for row in rows))
+    pad = torch.nn.functional.pad
+    return torch.cat([pad(row, (0, width - row.shape[1]), value=filler) for row in rows])

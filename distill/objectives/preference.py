@@ -1,0 +1,213 @@
+"""Preference: rather what the teacher said than what the untuned student would say."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+
+from pydantic import Field
+
+from distill.objective import Material, Objective, as_tested, fit_rows, rows_of
+from train.config import SftConfig
+from train.dataset import Row
+from train.sft import Fitted, Job
+from train.student import Reader, base_fingerprint, load
+from train.tuner import Tuner
+from warehouse.errors import StageError
+from warehouse.records import Message, make_id
+
+if TYPE_CHECKING:
+    from train.watch import Step
+
+REPLIES = ".replies.json"
+"""Ending of the file beside a student that keeps the rejected replies until it is whole."""
+
+
+class Pair(Row):
+    """A row and what the untuned student replied to it."""
+
+    rejected: list[Message]
+
+
+@dataclass(frozen=True)
+class Preference(Objective):
+    """Make the teacher's answer likelier than the student's own, measured from the base.
+
+    Direct preference optimisation (Rafailov et al. 2023, section 4): chosen is the
+    teacher's completion, rejected the untuned student's greedy reply to the same messages,
+    drawn once. Pairs in which both say the same are dropped and counted. The reference is
+    the base itself, whatever the tuner starts from: it scores all pairs before training,
+    and is let go.
+    """
+
+    source: ClassVar[str] = "Rafailov et al. 2023, section 4"
+
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """How dear it is to move away from the base; less moves further."""
+    sft: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the cross-entropy on the chosen text (Pang et al. 2024, section 2): it keeps its
+    likelihood from falling beside the rejected one's."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 128
+    """Longest rejected reply in tokens."""
+
+    def faults(self, tuner: Tuner, config: SftConfig) -> list[str]:
+        """A pair is no row that could be packed."""
+        if not config.packing:
+            return []
+        return ["a pair can not be packed; set packing = false"]
+
+    def fit(self, material: Material, watch: Callable[[Step], None] = lambda step: None) -> Fitted:
+        """Draw the rejected replies, and train on the pairs.
+
+        Raises:
+            StageError: there are no samples, some are refusals, the untuned student says the
+                same as the teacher in all of them, or a prompt and a reply do not fit its context.
+        """
+        figures: dict[str, int] = {}
+        kept = material.out.with_name(material.out.name + REPLIES)
+
+        def pair(model: Any, tokenizer: Any, rows: list[Row]) -> list[Row]:
+            reader = Reader(material.base, loaded=(model, tokenizer))
+            made_of = make_id(
+                base_fingerprint(material.base),
+                [row["prompt"] for row in rows],
+                self.max_new_tokens,
+            )
+            replies = _kept_or_drawn(kept, made_of, reader, rows, self.max_new_tokens)
+            pairs: list[Row] = [
+                Pair(**row, rejected=[{"role": "assistant", "content": reply}])
+                for row, (reply, _) in zip(rows, replies, strict=True)
+                if reply.strip() != row["completion"][0]["content"].strip()
+            ]
+            figures["pairs"] = len(pairs)
+            figures["equal_replies"] = len(rows) - len(pairs)
+            figures["cut_off_replies"] = sum(reason == "length" for _, reason in replies)
+            if not pairs:
+                raise StageError(
+                    f"the untuned student says what the teacher says in all of {len(rows)} rows, so "
+                    "there is nothing to prefer; take harder prompts, or the objective 'sequence'"
+                )
+            return pairs
+
+        try:
+            fitted = fit_rows(
+                material,
+                rows_of(material.samples),
+                watch,
+                build=lambda job: self._trainer(job, material.base),
+                prepare=pair,
+                decides=self.decides,
+            )
+        except StageError:
+            kept.unlink(missing_ok=True)
+            raise
+        kept.unlink(missing_ok=True)
+        return replace(fitted, audit={**fitted.audit, "preference": figures})
+
+    def _trainer(self, job: Job, base: str) -> Any:
+        from datasets import Dataset
+
+        with as_tested("DPOTrainer"):
+            import torch
+            from torch.utils.data import DataLoader, SequentialSampler
+            from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined]
+
+            from train.trainer import TunedTrainer
+
+        class PreferenceTrainer(TunedTrainer, DPOTrainer):  # type: ignore[misc]
+            def lengths(self, dataset: Any) -> list[int]:
+                answers = zip(dataset["chosen_ids"], dataset["rejected_ids"], strict=True)
+                longest = [max(map(len, both)) for both in answers]
+                return [len(ids) + n for ids, n in zip(dataset["prompt_ids"], longest, strict=True)]
+
+            def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+                return SequentialSampler(eval_dataset)
+
+            def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+                """TRL's own keeps them in a file that other processes do not find."""
+                loader = DataLoader(dataset, batch_size, collate_fn=self.data_collator)
+                scored = [
+                    self.accelerator.gather_for_metrics(
+                        self.compute_ref_log_probs(self.ref_model, batch)
+                    )
+                    for batch in self.accelerator.prepare(loader)
+                ]
+                for side, found in zip(
+                    ("chosen", "rejected"), zip(*scored, strict=True), strict=True
+                ):
+                    dataset = dataset.add_column(f"ref_{side}_logps", torch.cat(found).tolist())
+                return dataset
+
+        settings = {
+            **job.settings,
+            "max_length": job.config.max_length,
+            "beta": self.beta,
+            "loss_type": ["sigmoid", "sft"] if self.sft else ["sigmoid"],
+            "loss_weights": [1.0, self.sft] if self.sft else [1.0],
+            "precompute_ref_log_probs": True,
+        }
+        with as_tested("DPOTrainer"):
+            trainer = PreferenceTrainer(
+                tuner=job.tuner,
+                model=job.model,
+                ref_model=load(base, tuner=job.tuner)[0],
+                args=DPOConfig(**settings),
+                train_dataset=_triples(Dataset, job.rows),
+                eval_dataset=_triples(Dataset, job.held) if job.held else None,
+                processing_class=job.tokenizer,
+                callbacks=job.callbacks,
+            )
+        trainer.accelerator._models.remove(trainer.ref_model)  # nothing else holds it: it is freed
+        trainer.ref_model = None
+        return trainer
+
+
+def _triples(dataset: Any, rows: Sequence[Row]) -> Any:
+    pairs = cast("Sequence[Pair]", rows)
+    return dataset.from_list(
+        [
+            {"prompt": pair["prompt"], "chosen": pair["completion"], "rejected": pair["rejected"]}
+            for pair in pairs
+        ]
+    )
+
+
+def _kept_or_drawn(
+    file: Path, made_of: str, reader: Reader, rows: Sequence[Row], max_new_tokens: int
+) -> list[tuple[str, str]]:
+    """The reader's greedy reply to each row and why it ended, drawn once also over restarts.
+
+    Several processes each draw their share.
+    """
+    if file.is_file():
+        told = json.loads(file.read_text())
+        if told["made_of"] == made_of:
+            return [(text, reason) for text, reason in told["replies"]]
+    first, step = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    share = range(first, len(rows), step)
+    drawn = [
+        (share[said.index], said.text, said.finish_reason)
+        for said in reader.answer([rows[n]["prompt"] for n in share], max_new_tokens)
+    ]
+    if step > 1:
+        drawn = _from_all(drawn)
+    replies = [(text, reason) for _, text, reason in sorted(drawn)]
+    if first == 0:
+        new = file.with_name(file.name + ".new")
+        new.write_text(json.dumps({"made_of": made_of, "replies": replies}))
+        os.replace(new, file)
+    return replies
+
+
+def _from_all(mine: list[Any]) -> list[Any]:
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    PartialState(cpu=not torch.cuda.is_available())
+    gathered: list[Any] = gather_object(mine)
+    return gathered

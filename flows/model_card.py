@@ -1,0 +1,83 @@
+"""Gathers what is on record of a student into its model card; nothing is asked or run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from distill.card import Card, Form, public
+from distill.compare import Comparison, compare
+from distill.contestants import Contest
+from distill.serving import Agreement
+from flows.judge import contestants_of, items_of, texts_of
+from flows.students import Found
+from flows.tasks import Work
+from train.export import needs_only_peft
+from train.student import base_fingerprint
+from warehouse.catalog import name_of, table_of
+from warehouse.records import Answer, Choice
+
+
+def card_of(found: Found, forms: Sequence[Form], checks: Sequence[Agreement]) -> Card:
+    """The card of a student in some forms."""
+    return Card(
+        name=found.name,
+        forms=list(forms),
+        base=public(found.base),
+        fingerprint=base_fingerprint(found.base),
+        tuner=table_of(found.tuner),
+        source=found.tuner.source,
+        needs_only_peft=needs_only_peft(found.path),
+        checks=list(checks),
+        comparisons=comparisons_on_record(found),
+        **_recorded(found),
+    )
+
+
+def comparisons_on_record(found: Found) -> list[Comparison]:
+    """What the plan's contestants have answered so far, compared, where the student has."""
+    if found.plan is None or found.record is None or found.run is None:
+        return []
+    work = Work(found.plan, "", (), found.store, found.run)
+    made = []
+    for benchmark in found.plan.evaluate.benchmarks:
+        items = items_of(work, benchmark)
+        contest = Contest(benchmark, found.run.run_id)
+        contestants = contestants_of(work, contest, found.record)
+        ids = [contest.answer_id(one, item) for one in contestants for item in items]
+        answers = found.store.by_ids(Answer, "answer_id", ids)
+        if any(answer.contestant == "student" for answer in answers):
+            headline = benchmark.metrics[0]
+            made.append(compare(name_of(benchmark), answers, texts_of(items), headline=headline))
+    return made
+
+
+def _recorded(found: Found) -> dict[str, Any]:
+    student, run = found.record, found.run
+    if student is None:
+        return {}
+    choices = found.store.read(Choice, "selection_id = ?", [student.selection_id])
+    told: dict[str, Any] = {
+        "samples": len(choices),
+        "kept": sum(choice.kept for choice in choices),
+        "objective": student.objective,
+        "config": public(student.config),
+        "seed": student.seed,
+        "losses": student.losses,
+        "trained_weights": student.audit.get("trainable_parameters"),
+        "seconds": student.seconds,
+        "versions": student.versions,
+        "student_id": student.student_id,
+    }
+    if run is not None:
+        teacher = run.plan["teacher"]
+        told |= {
+            "teacher": public(f"{teacher.get('model') or teacher['use']}"),
+            "recipes": public(run.plan["datagen"]["recipe"]),
+            "gate": public(run.plan["quality"]["gate"]),
+            "plan_name": run.plan_name,
+            "plan_hash": run.plan_hash,
+            "run_id": run.run_id,
+            "git_sha": run.git_sha,
+        }
+    return told

@@ -1,0 +1,186 @@
+import math
+
+import pytest
+
+from distill.objective import Material
+from distill.objectives.preference import REPLIES, Preference
+from distill.processes import fit_in_processes
+from tests.teaching import model_of, row, sample
+from tests.tiny import make_tiny
+from train.config import EarlyStopping, SftConfig
+from train.dataset import encode
+from train.student import Reader
+from train.tuners.lora import Lora
+from warehouse import catalog
+from warehouse.errors import StageError
+
+CONFIG = SftConfig(epochs=3, batch_size=4, learning_rate=1e-2, max_length=128)
+SAMPLES = [sample(n) for n in range(8)]
+LORA = Lora(dropout=0.0)
+SHORT = Preference(max_new_tokens=8, beta=0.3)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(make_tiny(tmp_path_factory.mktemp("base") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def rejected(base):
+    """What the untuned student says."""
+    said = Reader(base).answer([one.messages for one in SAMPLES], SHORT.max_new_tokens)
+    return [answer.text for answer in sorted(said, key=lambda answer: answer.index)]
+
+
+def curve(fitted):
+    return [entry["loss"] for entry in fitted.losses if "loss" in entry]
+
+
+def log_ratios(base, student, texts):
+    """How much likelier a student finds each text than its base, in nats."""
+    rows = [(one.messages, text) for one, text in zip(SAMPLES, texts, strict=True)]
+    before, after = Reader(base).likelihood(rows), Reader(base, student).likelihood(rows)
+    return [new[0] - old[0] for new, old in zip(after, before, strict=True)]
+
+
+def dpo_loss(base, student, rejected, beta):
+    """Rafailov et al. 2023, equation 7, by hand."""
+    chosen = log_ratios(base, student, [one.completion for one in SAMPLES])
+    others = log_ratios(base, student, rejected)
+    margins = [beta * (one - other) for one, other in zip(chosen, others, strict=True)]
+    return sum(math.log1p(math.exp(-margin)) for margin in margins) / len(margins)
+
+
+@pytest.fixture(scope="module")
+def learned(base, tmp_path_factory):
+    out = tmp_path_factory.mktemp("students") / "s"
+    steps = []
+    return SHORT.fit(Material(base, LORA, SAMPLES, CONFIG, out), steps.append), steps
+
+
+def test_the_teachers_answer_becomes_likelier_than_the_students_own(base, learned, rejected):
+    fitted, steps = learned
+    chosen = log_ratios(base, fitted.path, [one.completion for one in SAMPLES])
+    others = log_ratios(base, fitted.path, rejected)
+    assert all(one - other > 1 for one, other in zip(chosen, others, strict=True))
+    assert curve(fitted)[-1] < curve(fitted)[0] / 3
+    assert curve(fitted)[0] == pytest.approx(math.log(2), abs=1e-5)
+    assert [step.done for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert all(set(entry) == {"step", "loss", "learning_rate"} for entry in fitted.losses)
+    assert fitted.audit["rows_kept"] == 8
+    assert fitted.audit["preference"]["pairs"] == 8
+
+
+def test_only_the_student_is_left(learned):
+    fitted, _ = learned
+    assert [path.name for path in fitted.path.parent.iterdir()] == ["s"]
+    assert not [path for path in fitted.path.iterdir() if path.is_dir()]  # no second adapter
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"use": "lora", "dropout": 0.0},
+        {"use": "full"},
+        {"use": "partial"},
+        {"use": "adapter", "width": 8},
+        {"use": "prompt", "length": 4},
+        {"use": "prefix", "length": 4},
+    ],
+    ids=lambda table: table["use"],
+)
+def test_the_reference_is_the_untuned_base_whatever_the_tuner_starts_from(
+    table, base, rejected, tmp_path
+):
+    config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 8, "learning_rate": 1e-9})
+    tuner = catalog.build("tuner", table)
+    fitted = SHORT.fit(Material(base, tuner, SAMPLES, config, tmp_path / "s"))
+    (loss,) = curve(fitted)
+    assert loss == pytest.approx(dpo_loss(base, fitted.path, rejected, SHORT.beta), rel=1e-3)
+    assert (loss == pytest.approx(math.log(2), abs=1e-4)) == (not tuner.prompt_learning)
+
+
+def test_the_weight_of_the_chosen_text_is_added(base, tmp_path):
+    config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 8})
+    both = Preference(max_new_tokens=8, sft=0.5)
+    (loss,) = curve(both.fit(Material(base, LORA, SAMPLES, config, tmp_path / "s")))
+    _, tokenizer = model_of(base)
+    rows = [(one.messages, one.completion) for one in SAMPLES]
+    total = sum(likelihood for likelihood, _ in Reader(base).likelihood(rows))
+    number = sum(
+        len(found.input_ids) - found.start for found in (encode(row(s), tokenizer) for s in SAMPLES)
+    )
+    assert loss == pytest.approx(math.log(2) - 0.5 * total / number, rel=1e-4)
+
+
+def test_equal_replies_are_dropped_and_counted(base, rejected, tmp_path):
+    samples = [sample(0, f" {rejected[0]} "), *SAMPLES[1:]]
+    fitted = SHORT.fit(Material(base, LORA, samples, CONFIG, tmp_path / "s"))
+    assert fitted.audit["preference"]["pairs"] == 7
+    assert fitted.audit["preference"]["equal_replies"] == 1
+    assert fitted.audit["preference"]["cut_off_replies"] == 8
+
+
+def test_where_all_replies_are_equal_there_is_nothing_to_prefer(base, rejected, tmp_path):
+    samples = [sample(n, text) for n, text in enumerate(rejected)]
+    with pytest.raises(StageError, match="in all of 8 rows, so there is nothing to prefer"):
+        SHORT.fit(Material(base, LORA, samples, CONFIG, tmp_path / "s"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replies_are_drawn_once_also_over_an_interrupt(base, learned, tmp_path, monkeypatch):
+    drawn = []
+    answer = Reader.answer
+
+    def counted(self, conversations, *args, **kwargs):
+        drawn.append(len(conversations))
+        return answer(self, conversations, *args, **kwargs)
+
+    monkeypatch.setattr(Reader, "answer", counted)
+    config = CONFIG.model_copy(update={"save_steps": 2})
+    work = Material(base, LORA, SAMPLES, config, tmp_path / "s")
+
+    def kill(step):
+        if step.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        SHORT.fit(work, kill)
+    assert (tmp_path / f"s{REPLIES}").is_file()
+    steps = []
+    again = SHORT.fit(work, steps.append)
+    assert drawn == [8]
+    assert steps[0].done == 3
+    assert curve(again) == pytest.approx(curve(learned[0]), rel=1e-4)
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_two_processes_share_the_drawing_and_do_what_one_does(base, learned, tmp_path):
+    config = CONFIG.model_copy(update={"processes": 2})
+    fitted = fit_in_processes(SHORT, Material(base, LORA, SAMPLES, config, tmp_path / "s"))
+    assert curve(fitted) == pytest.approx(curve(learned[0]), rel=1e-2, abs=1e-4)
+    assert fitted.audit["preference"] == learned[0].audit["preference"]
+
+
+def test_early_stopping_looks_at_pairs_that_are_not_trained_on(base, tmp_path):
+    stop = EarlyStopping(share=0.25, patience=2, steps=1)
+    config = CONFIG.model_copy(update={"early_stopping": stop})
+    fitted = SHORT.fit(Material(base, LORA, SAMPLES, config, tmp_path / "s"))
+    looks = [entry["held_out_loss"] for entry in fitted.losses if "held_out_loss" in entry]
+    assert len(looks) > 2
+    assert looks[-1] < looks[0]
+
+
+def test_packing_does_not_go_with_pairs():
+    assert SHORT.faults(LORA, CONFIG) == []
+    (fault,) = SHORT.faults(LORA, CONFIG.model_copy(update={"packing": True}))
+    assert "packing = false" in fault
+
+
+def test_a_trainer_that_moved_is_one_line(base, tmp_path, monkeypatch):
+    import trl
+
+    monkeypatch.setattr(trl, "DPOTrainer", type("Moved", (), {}))
+    with pytest.raises(StageError, match=r"DPOTrainer is not as it was in trl 1\.16\.0") as caught:
+        SHORT.fit(Material(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))
+    assert "\n" not in str(caught.value)

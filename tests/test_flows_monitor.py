@@ -1,0 +1,115 @@
+"""What is seen of a training: the audit in a terminal, artifacts in Prefect, and their absence."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from flows import monitor
+from flows.monitor import EVERY_S, SHOWN, Artifacts, Monitor, print_audit
+from tests.test_distill_report import HOSTILE, example_audit
+from train.watch import Step
+
+
+def step(done, total=10):
+    return Step(done, total, 1.5, 1e-3, 210.0, 10**9)
+
+
+def shown(figures):
+    to = io.StringIO()
+    print_audit(figures, Console(file=to, width=100, force_terminal=True))
+    return to.getvalue()
+
+
+def test_the_audit_is_shown_with_its_markup_as_text_and_no_control_characters():
+    figures = example_audit()
+    figures["examples"] = [{"text": "[bold]a\x1b[2Jb[/bold] yes", "supervised": " yes"}]
+    text = shown({**figures, "serving_ends": ["[red]x[/red]"]})
+    assert "396 of 400 trained on" in text
+    assert "[red]x[/red]" in text
+    assert "[bold]a\ufffd[2Jb[/bold]" in text
+    assert "\x1b[2J" not in text
+    assert "⟦ yes⟧" in text
+    assert "150 ≤ 128" in text
+
+
+def test_a_long_example_shows_its_ends():
+    prompt = "a" * SHOWN + "b" * SHOWN
+    text = shown({"examples": [{"text": f"{prompt}yes", "supervised": "yes"}]})
+    assert f"… {SHOWN:,} characters …" in text
+    assert "⟦yes⟧" in text
+    assert text.count("a" * 20) < SHOWN / 20
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Artifacts as they would be sent from within a run, with the clock at hand."""
+    found = []
+    clock = [0.0]
+
+    def taker(kind):
+        def take(*values):
+            found.append((kind, *values))
+            return "an-id"
+
+        return take
+
+    monkeypatch.setattr(monitor, "get_run_context", lambda: None)
+    monkeypatch.setattr(monitor.time, "monotonic", lambda: clock[0])
+    for kind in ("create_progress", "update_progress", "create_markdown"):
+        monkeypatch.setattr(monitor, f"{kind}_artifact", taker(kind))
+    return found, clock
+
+
+def test_progress_is_told_now_and_then_and_in_the_end(sent):
+    found, clock = sent
+    artifacts = Artifacts("My plan_2")
+    for done in range(1, 11):
+        artifacts.step(step(done))
+        clock[0] += 0.4 * EVERY_S
+    assert [values[:3] for values in found] == [
+        ("create_progress", 10.0, "my-plan-2-progress"),
+        ("update_progress", "an-id", 40.0),
+        ("update_progress", "an-id", 70.0),
+        ("update_progress", "an-id", 100.0),
+    ]
+    assert found[-1][3] == "step 10 of 10, loss 1.500, 210 tok/s"
+
+
+def test_audit_and_losses_are_one_markdown_with_its_texts_escaped(sent):
+    found, _ = sent
+    artifacts = Artifacts("p")
+    artifacts.told(example_audit(), [])
+    artifacts.told(example_audit(), [{"step": 1.0, "loss": 2.0}, {"step": 2.0, "loss": 1.0}])
+    (_, before, key), (_, after, same) = found
+    assert key == same == "p-training"
+    assert "No loss was recorded" in before
+    assert "Loss 2.000 at step 1, 1.000 at step 2." in after
+    assert "| Held-out overlap |" in after
+    assert HOSTILE not in after and "<script" not in after
+
+
+def test_outside_of_a_run_nothing_is_sent(monkeypatch):
+    def never(*values):
+        raise AssertionError("sent")
+
+    monkeypatch.setattr(monitor, "create_progress_artifact", never)
+    Artifacts("p").step(step(1))
+
+
+def test_a_server_that_is_gone_is_told_once_and_training_goes_on(monkeypatch):
+    """With Prefect's own client, against a port where nobody listens."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    told = io.StringIO()
+    monkeypatch.setattr("flows.progress.console", Console(file=told, width=200))
+    monkeypatch.setattr(monitor, "get_run_context", lambda: None)
+    steps = []
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        watching = Monitor(steps.append, Artifacts("p"))
+        for done in (1, 10):
+            watching.watch(step(done))
+    assert [one.done for one in steps] == [1, 10]
+    assert told.getvalue().count("Prefect's server takes no artifacts") == 1

@@ -1,0 +1,134 @@
+"""The memory estimate: each piece of the formula, and what makes it larger or smaller."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.tiny import make_tiny
+from train.config import SftConfig
+from train.dataset import Encoded
+from train.memory import (
+    Batch,
+    Shape,
+    activations,
+    estimate,
+    figures,
+    largest,
+    parameters_of,
+    per_token,
+    shape_of,
+)
+from train.student import load
+from train.tuner import Setting
+from train.tuners.lora import Lora
+
+GPT = Shape(
+    layers=12, hidden=768, heads=12, key_value_heads=12, head_size=64, feed_forward=4 * 768,
+    gated=False, vocabulary=50_257,
+)  # fmt: skip
+BATCH = Batch(8, 100, 10)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(make_tiny(tmp_path_factory.mktemp("base") / "tiny"))
+
+
+def tuned(base, **options):
+    model, tokenizer = load(base)
+    return Lora(**{"rank": 4, "dropout": 0.0, **options}).attach(model, Setting(tokenizer, [], 1))
+
+
+def test_a_layer_of_the_papers_shape_keeps_what_the_paper_counts():
+    """34 bytes per element at 16 bits, two of them dropout masks, and 5 a s / h of attention
+    scores less their mask and the scores themselves (equation 1)."""
+    assert 2 * per_token(GPT, 100) == (34 - 2) * 768
+    eager = replace(GPT, eager=True)
+    assert 2 * (per_token(eager, 100) - per_token(GPT, 100)) == 4 * 12 * 100
+
+
+def test_grouped_queries_gates_and_dropout_are_counted():
+    llama = replace(GPT, key_value_heads=4, gated=True)
+    assert per_token(llama, 1) - per_token(GPT, 1) == -2 * 8 * 64 + 2 * 4 * 768
+    assert per_token(replace(GPT, adapted=768.0), 1) - per_token(GPT, 1) == 2 * 768
+
+
+def test_checkpointing_keeps_the_inputs_of_layers_and_one_layer():
+    whole = activations(GPT, BATCH, checkpointing=False)
+    assert whole == 12 * 800 * per_token(GPT, 100)
+    kept = activations(GPT, BATCH, checkpointing=True)
+    assert kept == 12 * 800 * 768 + 800 * per_token(GPT, 100)
+
+
+def test_the_shape_is_read_from_the_model(base):
+    model, _ = load(base)
+    assert shape_of(model) == Shape(
+        layers=2, hidden=32, heads=2, key_value_heads=2, head_size=16, feed_forward=64, gated=True,
+        vocabulary=model.config.vocab_size,
+    )  # fmt: skip
+    assert shape_of(tuned(base, dropout=0.1)).adapted == 6 * 32 + 64
+
+
+def test_every_part_of_the_estimate(base):
+    model = tuned(base)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    held = sum(p.numel() for p in model.parameters()) + sum(b.numel() for b in model.buffers())
+    found = estimate(model, BATCH, checkpointing=False, autocast=False)
+    assert found.weights == 4 * held
+    assert found.gradients == 4 * trained
+    assert found.optimizer == 2 * found.gradients
+    assert found.activations == 4 * activations(shape_of(model), BATCH, False)
+    assert found.logits == 3 * 4 * 8 * 10 * model.config.vocab_size
+    parts = (found.weights, found.gradients, found.optimizer, found.activations, found.logits)
+    assert found.total == found.as_json()["total"] == sum(parts)
+    half = estimate(model, BATCH, checkpointing=False, autocast=True)
+    assert half.activations == found.activations / 2
+    assert half.weights == found.weights
+
+
+def test_more_rows_and_longer_ones_take_more_and_checkpointing_less(base):
+    model = tuned(base)
+
+    def total(rows=8, length=100, checkpointing=False):
+        return estimate(model, Batch(rows, length, 10), checkpointing, False).total
+
+    assert total(rows=1) < total(rows=4) < total() < total(length=200)
+    assert total(checkpointing=True) < total()
+    larger = tuned(base, rank=16)
+    assert (
+        estimate(larger, BATCH, False, False).gradients
+        == 4 * estimate(model, BATCH, False, False).gradients
+    )
+
+
+def encoded(length, start):
+    return Encoded("", [0] * length, start, False)
+
+
+def test_the_largest_batch_is_of_the_longest_rows():
+    rows = [encoded(10, 8), encoded(40, 30), encoded(30, 5), encoded(20, 1)]
+    assert largest(rows, 2, 1024, logits=True) == Batch(2, 40, 36)
+    assert largest(rows, 2, 32, logits=True) == Batch(2, 32, 28)
+    assert largest(rows, 2, 1024, logits=False) == Batch(2, 40, 0)
+    assert largest(rows, 8, 1024, logits=True).rows == 4
+
+
+def test_what_an_audit_is_told(base):
+    model = tuned(base)
+    settings = {"gradient_checkpointing": True, "bf16": False, "use_cpu": True}
+    config = SftConfig(batch_size=4, processes=2, max_length=64)
+    found = figures(model, [encoded(100, 90)] * 6, config, settings, logits=True)
+    assert found["parameters"] == parameters_of(model) == sum(p.numel() for p in model.parameters())
+    told = found["memory_estimate"]
+    assert (told["rows"], told["length"], told["checkpointing"]) == (2, 64, True)
+    assert found["memory_there"] > 1e9
+    packed = config.model_copy(update={"packing": True})
+    found = figures(model, [encoded(10, 5)], packed, settings, logits=False)["memory_estimate"]
+    assert (found["rows"], found["length"], found["logits"]) == (2, 64, 0)
+
+
+def test_a_model_that_does_not_tell_its_shape_gets_no_estimate(base):
+    model, _ = load(base)
+    model.config.num_hidden_layers = 0
+    assert shape_of(model) is None
+    assert estimate(model, BATCH, False, False) is None

@@ -1,0 +1,238 @@
+"""How much memory a training will take, said before it starts and held against what it took.
+
+Parameters are counted as they are stored; activations after Korthikanti et al. 2022
+(Reducing Activation Recomputation in Large Transformer Models, section 4), whose count
+of what the backward pass needs of one layer is spelled out here for grouped queries, gated
+feed-forward layers and the dropout of LoRA. Libraries, passing copies and what an allocator
+loses are not counted, so that a process takes more.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from train.config import SftConfig
+from train.dataset import Encoded
+from train.weights import trained_of
+
+FLOAT32 = 4
+"""Bytes; what is trained is float32, whatever the base is."""
+
+ADAM_STATES = 2
+"""Running means of the gradient and of its square (Kingma and Ba 2015, algorithm 1)."""
+
+LOGIT_COPIES = 3
+"""Logits, their log-probabilities and the gradient of these, in float32."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of a decoder decides its activations; sizes in elements."""
+
+    layers: int
+    hidden: int
+    heads: int
+    key_value_heads: int
+    head_size: int
+    feed_forward: int
+    gated: bool
+    vocabulary: int
+    adapted: float = 0.0
+    """Elements of one token that go through an adapter's dropout, per layer."""
+    eager: bool = False
+    """Whether attention keeps its scores; fused kernels compute them again."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes that a training takes at its largest batch, by what they are for."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    rows: int
+    length: int
+    checkpointing: bool
+
+    @property
+    def total(self) -> int:
+        """All of it together."""
+        parts = (self.weights, self.gradients, self.optimizer, self.activations, self.logits)
+        return sum(parts)
+
+    def as_json(self) -> dict[str, Any]:
+        """The parts and their sum as plain values."""
+        return {**asdict(self), "total": self.total}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The largest batch of one process: rows, tokens of the longest one, and how many positions
+    of each row are turned into logits at once; none, where the trainer takes them in tiles."""
+
+    rows: int
+    length: int
+    logits: int
+
+
+def largest(encoded: Sequence[Encoded], rows: int, max_length: int, logits: bool) -> Batch:
+    """The batch of the longest rows, which training in order of length will meet.
+
+    With `logits` they are held from the first supervised position of the batch on.
+    """
+    longest = sorted(encoded, key=lambda one: -len(one.input_ids))[:rows]
+    length = min(max(len(one.input_ids) for one in longest), max_length)
+    first = max(1, min(one.start for one in longest))
+    return Batch(len(longest), length, length - first + 1 if logits else 0)
+
+
+def estimate(model: Any, batch: Batch, checkpointing: bool, autocast: bool) -> Estimate | None:
+    """What training this model on a batch takes at most, in bytes.
+
+    weights + gradients (of trained weights) + 2 Adam states of them + activations + logits.
+    `autocast`: activations are of 16 bits, whatever the weights are.
+
+    Returns:
+        None where the model's configuration does not tell its shape.
+    """
+    shape = shape_of(model)
+    if shape is None:
+        return None
+    trained = FLOAT32 * sum(p.numel() for p in trained_of(model).values())
+    element = 2 if autocast else model.dtype.itemsize
+    return Estimate(
+        weights=sum(_bytes(p) for p in (*model.parameters(), *model.buffers())),
+        gradients=trained,
+        optimizer=ADAM_STATES * trained,
+        activations=element * activations(shape, batch, checkpointing),
+        logits=LOGIT_COPIES * FLOAT32 * batch.rows * batch.logits * shape.vocabulary,
+        rows=batch.rows,
+        length=batch.length,
+        checkpointing=checkpointing,
+    )
+
+
+def figures(
+    model: Any, encoded: Sequence[Encoded], config: SftConfig, trainer: Any, logits: bool
+) -> dict[str, Any]:
+    """What an audit says of a model: `parameters`, `memory_estimate` and `memory_there`.
+
+    `trainer` are the trainer's arguments; `logits` as in `largest`.
+    """
+    rows = config.batch_size // config.processes
+    batch = largest(encoded, rows, config.max_length, logits)
+    if config.packing:
+        batch = Batch(rows, config.max_length, config.max_length if logits else 0)
+    found = estimate(model, batch, trainer["gradient_checkpointing"], trainer["bf16"])
+    return {
+        "parameters": parameters_of(model),
+        "memory_estimate": found.as_json() if found else None,
+        "memory_there": memory_there(),
+        "memory_of": "GPU" if not trainer["use_cpu"] else "process, libraries included",
+    }
+
+
+def activations(shape: Shape, batch: Batch, checkpointing: bool) -> int:
+    """Elements that the layers keep for the backward pass.
+
+    With checkpointing each layer keeps its input alone, and one layer at a time is
+    computed again (section 5).
+    """
+    tokens = batch.rows * batch.length
+    layer = tokens * per_token(shape, batch.length)
+    return shape.layers * tokens * shape.hidden + layer if checkpointing else shape.layers * layer
+
+
+def per_token(shape: Shape, length: int) -> int:
+    """Elements that one layer keeps of one token in a row of `length` tokens.
+
+    Inputs of both norms and what they give (4 h), queries, keys and values, the heads' output,
+    and of the feed-forward layer what goes into and comes out of its activation, gated or
+    not. For the paper's shape that is 16 h, its 34 h bytes less 2 h of dropout masks. An
+    adapter's dropout keeps a mask, and what it lets through, of all that it is given.
+    """
+    heads = (2 * shape.heads + 2 * shape.key_value_heads) * shape.head_size
+    scores = 2 * shape.heads * length if shape.eager else 0
+    feed_forward = (4 if shape.gated else 2) * shape.feed_forward
+    return 4 * shape.hidden + heads + scores + feed_forward + round(2 * shape.adapted)
+
+
+def shape_of(model: Any) -> Shape | None:
+    """The shape of a causal language model, as its configuration tells it."""
+    config = model.config.get_text_config()
+    layers, hidden = (getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size"))
+    heads = getattr(config, "num_attention_heads", None)
+    if not (layers and hidden and heads):
+        return None
+    return Shape(
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
+        head_size=getattr(config, "head_dim", None) or hidden // heads,
+        feed_forward=getattr(config, "intermediate_size", None) or 4 * hidden,
+        gated=any("gate" in name.rpartition(".")[2] for name, _ in model.named_modules()),
+        vocabulary=config.vocab_size,
+        adapted=_adapted(model) / layers,
+        eager=getattr(config, "_attn_implementation", None) == "eager",
+    )
+
+
+def _adapted(model: Any) -> int:
+    """Elements of one token that LoRA's dropout takes in, over all layers."""
+    return sum(
+        module.in_features
+        for module in model.modules()
+        for dropout in getattr(module, "lora_dropout", {}).values()
+        if getattr(dropout, "p", 0.0) > 0
+    )
+
+
+def parameters_of(model: Any) -> int:
+    """Parameters of a model, those packed two to a byte counted as two."""
+    return sum(
+        p.numel() * (2 * p.element_size() if type(p).__name__ == "Params4bit" else 1)
+        for p in model.parameters()
+    )
+
+
+def memory_used() -> int:
+    """The most memory this process has held, in bytes: of the GPU where one is used."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def memory_before() -> int:
+    """What is held before a model is loaded, in bytes; the GPU's peak is counted from here.
+
+    A process can not forget its own peak: earlier stages count.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    return memory_used()
+
+
+def memory_there() -> int:
+    """The memory of the GPU, or of the machine where there is none, in bytes."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[1])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _bytes(tensor: Any) -> int:
+    return int(tensor.numel() * tensor.element_size())

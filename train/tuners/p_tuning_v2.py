@@ -1,0 +1,48 @@
+"""P-tuning v2: deep prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from train.tuner import Setting
+from train.virtual import VirtualTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class PTuningV2(VirtualTokens):
+    """Learned prompts in every layer, from a random start (Liu et al. 2022, section 3).
+
+    The form is that of `prefix`: keys and values before the sequence. What differs is
+    where it starts, at random instead of at real text, and that no MLP stands before them.
+    """
+
+    learning_rate: ClassVar[float] = 1e-2
+    source: ClassVar[str] = "Liu et al. 2022 (P-Tuning v2), section 3"
+    in_cache: ClassVar[bool] = True
+
+    spread: Annotated[float, Field(gt=0)] = 0.02
+    """Standard deviation of the start; equal prompts would stay equal, so it is not zero."""
+
+    def attach(self, model: PreTrainedModel, setting: Setting) -> PreTrainedModel:
+        """Put the prompts before the frozen base.
+
+        Raises:
+            StageError: the shapes of this base can not be told.
+        """
+        import torch
+        from peft import PrefixTuningConfig
+
+        from train.prompted import prompted
+
+        config = PrefixTuningConfig(
+            task_type="CAUSAL_LM", num_virtual_tokens=self.length, prefix_projection=False
+        )
+        made: Any = prompted(model, config)
+        torch.nn.init.normal_(made.prompt_encoder["default"].embedding.weight, std=self.spread)
+        return made  # type: ignore[no-any-return]

@@ -1,0 +1,101 @@
+"""LoRA on a 4-bit base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from train.config import SftConfig
+from train.tuner import Setting
+from train.tuners.lora import TAKEN_FROM_THE_BASE, Lora
+from warehouse.errors import StageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Qlora(Lora):
+    """LoRA beside weights that are kept in 4 bits: NF4, its scales quantised once more.
+
+    (Dettmers et al. 2023, section 3.) The base takes about a quarter of the memory of
+    bfloat16, in training and when the student answers. The update belongs to the
+    quantised base; a merged student has the quantised weights, written out as floats.
+    """
+
+    learning_rate: ClassVar[float] = 1e-3
+    source: ClassVar[str] = "Dettmers et al. 2023, section 3"
+
+    def ready(self) -> None:
+        """See that the weights can be quantised here.
+
+        Raises:
+            StageError: bitsandbytes is not installed.
+        """
+        if find_spec("bitsandbytes") is None:
+            raise StageError(
+                "qlora needs bitsandbytes; pip install 'stillhouse[qlora]', or use the tuner lora"
+            )
+
+    def loading(self, training: bool) -> dict[str, Any]:
+        """4-bit NF4 with double quantisation, computing in what the device has."""
+        self.ready()
+        import torch
+        from transformers import BitsAndBytesConfig
+
+        gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        return {
+            "quantization_config": BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=torch.bfloat16 if gpu else torch.float32,
+            )
+        }
+
+    def loaded(self, model: Any) -> Any:
+        """The quantised base; it may also answer before it is trained."""
+        return _exact(model)
+
+    def faults(self, config: SftConfig) -> list[str]:
+        """A start that is taken from the weights needs weights that can be changed."""
+        found = super().faults(config)
+        if self.init in TAKEN_FROM_THE_BASE:
+            found.append(
+                f"init = '{self.init}' takes a part out of weights that are quantised; "
+                "use init = 'default' or 'gaussian'"
+            )
+        return found
+
+    def attach(self, model: PreTrainedModel, setting: Setting) -> PreTrainedModel:
+        """Add A and B to every quantised target."""
+        return super().attach(self.loaded(model), setting)
+
+    def restore(self, model: PreTrainedModel, folder: Path) -> Any:
+        """The quantised base with what was learned."""
+        return super().restore(_exact(model), folder)
+
+    def merged(self, model: Any) -> Any:
+        """The base dequantised, with the update merged into it.
+
+        It says what the 4-bit student says, up to rounding in the compute dtype.
+        """
+        from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+        config = model.peft_config["default"]
+        learned = get_peft_model_state_dict(model)
+        plain = get_peft_model(model.unload().dequantize(), config)
+        set_peft_model_state_dict(plain, learned)
+        return plain.merge_and_unload()
+
+
+def _exact(model: Any) -> Any:
+    """Without bitsandbytes' packed CPU kernel, which answers in bfloat16, passes no gradient
+    on, and keeps the weights in a form that can not be written out."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model

@@ -228,7 +228,7 @@ class Plan(_Section):
             unscored |= {self.quality.gate.rank_by} - {
                 catalog.name_of(scorer) for scorer in self.quality.scorers
             }
-        if unscored and verb != "generate":
+        if unscored:
             raise PlanError(
                 f"quality.gate bounds '{min(unscored)}', which no scorer of the plan gives, so "
                 f"nothing would be kept; add {{use = '{min(unscored)}'}} to quality.scorers"

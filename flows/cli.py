@@ -140,6 +140,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     """Resolve every name, asset and key of a plan before anything is spent."""
     from distill.plan import load_plan
     from flows.estimate import estimate_of
+    from flows.likelihood import BaseLikelihood
+    from quality.scorer import Tools
     from warehouse import assets
     from warehouse.catalog import name_of
     from warehouse.errors import TeacherUnusable
@@ -153,17 +155,21 @@ def check(plan: PlanFile, set_: Set = None) -> None:
             print(f"teacher   {line}")
     except TeacherUnusable as error:  # told in the end: what it would cost can be said without it
         fault = error
+    loaded.require("generate")
     prompts = 0
     for recipe in loaded.datagen.recipe:
         number = sum(1 for _ in recipe.ask_all(loaded.folder))
         print(f"recipe    {name_of(recipe)}: {number} prompts")
         prompts += number
+    base = BaseLikelihood(loaded.train.base) if loaded.train else None
+    tools = Tools(likelihood=base, folder=loaded.folder)
     for scorer in loaded.quality.scorers:
+        scorer.with_tools(tools).check()
         asks = ""
         if scorer.asks:
             model = (loaded.judge if scorer.asks == "judge" else loaded.teacher).identity
             least = prompts * scorer.calls_per_sample()
-            asks = f": asks {model} at least {least} times, beside the estimate, within the budget"
+            asks = f": {least} calls of {model} or more in all, not in the estimate, in the budget"
         print(f"scorer    {name_of(scorer)}{asks}")
     for benchmark in loaded.evaluate.benchmarks:
         number = sum(1 for _ in benchmark.items(loaded.folder))
@@ -178,7 +184,6 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         print(f"train     base {loaded.train.base} ({'local folder' if folder else 'hub id'})")
     if loaded.train is not None:
         loaded.train.tuner.ready()
-    loaded.require("generate")
     for line in estimate_of(loaded, Store(Path(loaded.warehouse).resolve())).lines():
         print(f"estimate  {line}")
     if fault is not None:
@@ -223,7 +228,12 @@ def curate(
 ) -> None:
     """Score the samples on hand and choose which to keep."""
     from flows import present
+    from warehouse.errors import PlanError
 
+    if paid and not audit:
+        raise PlanError("--paid goes with --audit: it lets scorers that ask a model be measured")
+    if what_if and audit:
+        raise PlanError("--what-if and --audit are two questions; ask one at a time")
     if what_if:
         from flows.whatif import what_if as compared
 
@@ -453,13 +463,20 @@ def show(
         str, typer.Argument(help="A run id, or one of: samples, failures.")
     ] = "samples",
     warehouse: Where = None,
+    only: Annotated[
+        str, typer.Option(help="Which samples: all, kept or dropped.", metavar="WHICH")
+    ] = "all",
     limit: Annotated[int, typer.Option(help="How many rows at most.", min=1)] = 10,
     json_: Json = False,
 ) -> None:
-    """Show a run, or samples with their choices, or failures."""
+    """Show a run, or samples with their scores and the newest choice, or failures."""
     from flows import present
+    from warehouse.errors import PlanError
 
-    queries = {"samples": "samples_with_choices", "failures": "failures"}
+    wanted = {"all": "true", "kept": "kept", "dropped": "NOT kept"}
+    if only not in wanted:
+        raise PlanError(f"--only is one of {', '.join(wanted)}, not '{only}'")
+    queries = {"samples": f"samples_with_scores WHERE {wanted[only]}", "failures": "failures"}
     if what in queries:
         rows = _store(warehouse).query(f"SELECT * FROM {queries[what]} LIMIT {limit}").to_dicts()
     else:
@@ -471,7 +488,8 @@ def show(
     for row in rows:
         for key, value in row.items():
             text = json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
-            print(f"{key:<16} {text if len(text) < 400 else text[:400] + ' ...'}")
+            shown = text if len(text) < 400 else text[:400] + " ..."
+            print(f"{key:<16} {present.visible(shown)}")
         print()
 
 
@@ -497,6 +515,9 @@ def sql(
 @app.command("list")
 def list_(
     kind: Annotated[str | None, typer.Argument(help="teacher, recipe, scorer, ...")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One part: its options, each with what it means.")
+    ] = None,
 ) -> None:
     """List the parts that a plan can name, each with what it does."""
     from warehouse import catalog
@@ -505,6 +526,14 @@ def list_(
     if kind is not None and kind not in catalog.KINDS:
         hint = catalog.did_you_mean(kind, sorted(catalog.KINDS))
         raise PlanError(f"unknown kind of part '{kind}' ({hint})")
+    if kind and name:
+        print(catalog.summary(kind, name))
+        for option, default, meaning in catalog.options(kind, name):
+            print(f"  {option} = {default}\n      {meaning}")
+        labels = getattr(catalog.part_class(kind, name), "labels", ())
+        if labels:
+            print(f"  labels that a gate may bound, as {name}.<label>_min: {', '.join(labels)}")
+        return
     for one in [kind] if kind else catalog.KINDS:
         print(one)
         for name in catalog.names(one):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -14,10 +13,12 @@ from prefect import flow
 from distill.plan import Plan
 from flows.asking import Asker
 from flows.generate import as_edited, samples_on_hand
+from flows.likelihood import BaseLikelihood
 from flows.progress import bar, say
 from flows.tasks import Work, at_work, shard
 from quality.decontaminate import HeldOut
 from quality.gate import choose, selection_id_of
+from quality.review import decisions
 from quality.scorer import Scorer, Tools, Unscored
 from warehouse.catalog import name_of, table_of
 from warehouse.errors import StageError
@@ -81,10 +82,10 @@ def curate_stage(work: Work, samples: Sequence[Sample]) -> Curated:
         scores = _scores(work, scorers, samples)
         samples, cleaned = redacted(samples, scores)
         if cleaned:
-            work.store.insert(cleaned)
+            work.store.insert(list(cleaned.values()))
             samples = as_edited(work.store, samples)  # what was blacked out may have been edited
             scores = _scores(work, scorers, samples)
-        human = work.store.read(Score, "scorer = 'human'")
+        human = carried(work.store.read(Score, "scorer = 'human'"), cleaned)
         choices = chosen(work.plan, scorers, samples, scores, human)
         curated = Curated(list(samples), choices, [*scores, *human], scorers)
         work.store.insert(curated.choices)
@@ -139,36 +140,12 @@ def _asked(store: Store, prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
     return {prompt.prompt_id: prompt.messages for prompt in prompts}
 
 
-@dataclass
-class BaseLikelihood:
-    """How likely the student's base finds a text: `quality.scorer.Likelihood`."""
-
-    base: str
-
-    @property
-    def name(self) -> str:
-        """The base and the fingerprint of its weights."""
-        from train.student import base_fingerprint
-
-        return f"{Path(self.base).name} {base_fingerprint(self.base)[:16]}"
-
-    def __call__(self, rows: Sequence[tuple[list[Message], str]]) -> list[tuple[float, int]]:
-        """(sum of log-probabilities, tokens) of each completion after its messages."""
-        return list(self._reader.likelihood(rows))
-
-    @cached_property
-    def _reader(self) -> Any:
-        from train.student import Reader
-
-        return Reader(self.base)
-
-
 def _kept_nothing(choices: Sequence[Choice]) -> str:
     reasons = Counter(choice.reason for choice in choices).most_common(3)
     told = "; ".join(f"{number}x {reason}" for reason, number in reasons)
     return (
         f"the gate keeps none of {len(choices)} samples ({told or 'there are none'}); "
-        "loosen [quality] gate or look at the samples with `distill show`"
+        "loosen [quality] gate or look at them with `distill show samples --only dropped`"
     )
 
 
@@ -218,16 +195,29 @@ def _fail(work: Work, scorer: Scorer, failed: Sequence[Unscored]) -> None:
 
 def redacted(
     samples: Sequence[Sample], scores: Sequence[Score]
-) -> tuple[list[Sample], list[Sample]]:
-    """Samples with what a scorer blacked out in their place, and the new ones alone."""
+) -> tuple[list[Sample], dict[str, Sample]]:
+    """Samples with what a scorer blacked out in their place, and the new ones by the old id."""
     texts = {
         score.sample_id: score.details["redacted"]
         for score in scores
         if score.details and isinstance(score.details.get("redacted"), str)
     }
     placed = list(_placed(samples, texts))
-    before = {sample.sample_id for sample in samples}
-    return placed, [sample for sample in placed if sample.sample_id not in before]
+    pairs = zip(samples, placed, strict=True)
+    return placed, {old.sample_id: new for old, new in pairs if old.sample_id != new.sample_id}
+
+
+def carried(human: Sequence[Score], cleaned: Mapping[str, Sample]) -> list[Score]:
+    """Human decisions, those on a sample holding for its redacted form too, unless that has its own."""
+    decided = decisions(human)
+    return [
+        *human,
+        *(
+            replace(decided[old], sample_id=new.sample_id)
+            for old, new in cleaned.items()
+            if old in decided and new.sample_id not in decided
+        ),
+    ]
 
 
 def _placed(samples: Sequence[Sample], texts: dict[str, str]) -> Iterator[Sample]:

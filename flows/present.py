@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from rich.text import Text
 
 from warehouse.records import Run
 
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+"""Unicode categories that would act on a terminal instead of being seen."""
+
 WHAT_IF_SHOWN = 5
 """Samples gained and lost that a what-if shows."""
 
@@ -19,6 +23,16 @@ WHAT_IF_SHOWN = 5
 def print_json(value: Any) -> None:
     """JSON on stdout; dates as text."""
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def visible(text: str) -> str:
+    """A text for the terminal: control and direction characters stand as their code points."""
+    return "".join(
+        char
+        if char in "\n\t" or unicodedata.category(char) not in _UNSEEN
+        else f"\\u{ord(char):04x}"
+        for char in text
+    )
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -34,6 +48,8 @@ def print_result(result: dict[str, Any]) -> None:
                 shown = (_percent(values[metric]) for metric in metrics)
                 table.add_row(name, str(values["n"]), *shown)
             console.print(table)
+    for reason, number in result.get("reasons", {}).items():
+        console.print(f"{number:>8} x {visible(reason)}", markup=False, highlight=False)
     for key, value in result.items():
         if key not in ("contestants", "benchmarks", "report_path") and not isinstance(value, dict):
             console.print(f"{key.replace('_', ' '):<14} {value}", markup=False, highlight=False)
@@ -110,7 +126,7 @@ def print_what_if(found: dict[str, Any]) -> None:
     for name in ("gained", "lost"):
         for row in found[name][:WHAT_IF_SHOWN]:
             line = f"{name:<7} {row['question']} -> {row['completion']} ({row['reason']})"
-            print(" ".join(line.split())[:200])
+            print(visible(" ".join(line.split())[:200]))
         if len(found[name]) > WHAT_IF_SHOWN:
             print(f"{name:<7} and {len(found[name]) - WHAT_IF_SHOWN} more; --json has them all")
     print("nothing was run and nothing was written")

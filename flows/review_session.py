@@ -12,9 +12,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from distill.plan import Plan
-from flows.estimate import prompts_of
 from quality.readings import Agreement, Reading, agreements, readings
-from quality.review import HUMAN, accept, decisions, edit, hidden, queue, reject, withdraw
+from quality.review import (
+    HUMAN,
+    TRAINABLE,
+    accept,
+    decisions,
+    edit,
+    hidden,
+    queue,
+    reject,
+    withdraw,
+)
 from warehouse.catalog import name_of, options_of
 from warehouse.errors import StageError
 from warehouse.records import Choice, Record, Run, Sample, Score
@@ -96,8 +105,9 @@ class Session:
                 if decision is None:
                     raise ValueError("this sample is not decided; there is nothing to undo")
                 scores = [withdraw(decision)]
-            elif wanted.verdict == "edit":
-                edited, scores = edit(sample, wanted.text, wanted.comment)
+            elif wanted.verdict == "edit" or _made_fit(wanted, sample):
+                text = wanted.text if wanted.verdict == "edit" else sample.completion
+                edited, scores = edit(sample, text, wanted.comment)
                 new = [edited]
             else:
                 judge = accept if wanted.verdict == "accept" else reject
@@ -139,14 +149,14 @@ class Session:
         return {
             "sample_id": sample.sample_id,
             "recipe": sample.recipe,
-            "status": " ".join(filter(None, [sample.status, sample.status_reason])),
+            "status": _status(sample),
             "question": sample.question or last,
             "reference": sample.reference,
             "passage": sample.passage,
             "completion": sample.completion,
             "hidden": hidden(sample.completion),
             "kept": choice.kept,
-            "reasons": choice.reasons,
+            "reasons": [reason for reason in choice.reasons if not reason.startswith("status:")],
             "details": _told(choice.details or {}),
             "scores": [_shown(one) for one in self.readings[sample.sample_id]],
             "decision": self._decision(sample.sample_id),
@@ -158,7 +168,9 @@ class Session:
             return None
         details = decision.details or {}
         edited = self.edits.get(details.get("edited_to", ""))
-        verdict = "edited" if edited else "accepted" if decision.value == 1.0 else "rejected"
+        same = edited is not None and edited.completion == self.by_id[sample_id].completion
+        accepted = same or decision.value == 1.0
+        verdict = "accepted" if accepted else "edited" if edited else "rejected"
         return {
             "verdict": verdict,
             "comment": details.get("comment", ""),
@@ -166,21 +178,36 @@ class Session:
         }
 
 
+def _made_fit(wanted: Decision, sample: Sample) -> bool:
+    """Whether a human accepts what the recipe took for no answer."""
+    return wanted.verdict == "accept" and sample.status not in TRAINABLE
+
+
 def _choices(plan: Plan, store: Store) -> list[Choice]:
-    """The newest selection of the plan: of its runs, else the last one of any of its prompts."""
-    runs = sorted(
-        store.read(Run, "plan_hash = ?", [plan.plan_hash]),
+    """The newest selection that this very gate made of the plan's samples.
+
+    Raises:
+        StageError: another gate chose last; its choices would mislead.
+    """
+    own = plan.as_json()
+    made = sorted(
+        (run for run in store.read(Run) if "selection_id" in run.summary),
         key=lambda run: run.finished_at or run.started_at,
     )
-    made = [run.summary["selection_id"] for run in runs if "selection_id" in run.summary]
-    if made:
-        return store.read(Choice, "selection_id = ?", [made[-1]])
-    prompts = [prompt.prompt_id for _, prompt in prompts_of(plan)]
-    samples = store.by_ids(Sample, "prompt_id", prompts)
-    choices = store.by_ids(Choice, "sample_id", [sample.sample_id for sample in samples])
-    if not choices:
-        return []
-    return [one for one in choices if one.selection_id == choices[-1].selection_id]
+    asked = [run for run in made if run.plan["datagen"]["recipe"] == own["datagen"]["recipe"]]
+    same = [run for run in asked if run.plan["quality"] == own["quality"]]
+    if same:
+        return store.read(Choice, "selection_id = ?", [same[-1].summary["selection_id"]])
+    if asked:
+        raise StageError(
+            f"[quality] of plan '{plan.name}' is not what its samples were curated with; run "
+            "`distill curate PLAN` first (nothing is scored or paid for twice)"
+        )
+    return []
+
+
+def _status(sample: Sample) -> str:
+    return f"{sample.status}: {sample.status_reason}" if sample.status_reason else sample.status
 
 
 def _of_plan(score: Score, plan: Plan) -> bool:

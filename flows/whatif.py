@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.plan import Plan, load_plan
-from flows.curate import BaseLikelihood, chosen
+from flows.curate import chosen
 from flows.generate import read_hand
+from flows.likelihood import BaseLikelihood
 from quality.scorer import Question, Scorer, Tools
 from warehouse.errors import PlanError, StageError
 from warehouse.records import Choice, Sample, Score
@@ -50,6 +51,7 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
     full = [_of_quality(change) for change in changes]
     now = load_plan(plan_path, overrides)
     then = load_plan(plan_path, [*overrides, *full])
+    then.require("curate")
     store = Store(Path(now.warehouse).resolve())
     samples = read_hand(now, store).edited
     before, after = _choices(now, store, samples), _choices(then, store, samples)

@@ -173,12 +173,15 @@ def choose(
 
 def _frame(scores: Sequence[Score], policy: GatePolicy) -> pl.DataFrame:
     keys = {key for name in (None, *policy.recipe) for key in policy.bounds(name)}
-    labelled = {key.rpartition("_")[0] for key in keys if "." in key}
+    labelled = sorted({key.rpartition("_")[0] for key in keys if "." in key})
     rows = [(s.sample_id, s.scorer, s.value, s.why) for s in scores]
     for score in scores:
-        for name, value in ((score.details or {}).get("labels") or {}).items():
-            if f"{score.scorer}.{name}" in labelled:
-                rows.append((score.sample_id, f"{score.scorer}.{name}", value, None))
+        given = (score.details or {}).get("labels") or {}
+        for key in labelled:
+            scorer, _, name = key.partition(".")
+            if scorer == score.scorer:
+                why = score.why if name in given else f"{score.model} gives no '{name}' here"
+                rows.append((score.sample_id, key, given.get(name), why))
     schema = {"sample_id": pl.String, "scorer": pl.String, "value": pl.Float64, "why": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row").unique(
         ["sample_id", "scorer"], keep="last", maintain_order=True

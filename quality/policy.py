@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -59,6 +60,10 @@ class GatePolicy(BaseModel):
 
     @model_validator(mode="after")
     def _sensible(self) -> GatePolicy:
+        for name in (None, *self.recipe):
+            for key, bound in self.bounds(name).items():
+                if not math.isfinite(bound):
+                    raise ValueError(f"{key} = {bound} is no bound; give a number")
         ways = [bool(self.rank_by), bool(self.balance_by), self.diverse]
         if self.top_k is not None and not any(ways):
             raise ValueError("top_k needs rank_by (a scorer), balance_by or diverse = true")

@@ -7,6 +7,7 @@ edit. Decisions are only ever added; the latest one that was not withdrawn count
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -19,6 +20,8 @@ from warehouse.records import Choice, Sample, Score, make_id, now
 HUMAN = "human"
 VERSION = "1"
 EDITED = "+edited"
+TRAINABLE = ("ok", "truncated")
+"""What a sample's status has to be; accepting another one makes it an edit with the same text."""
 
 
 def decisions(scores: Iterable[Score]) -> dict[str, Score]:
@@ -47,14 +50,15 @@ def edit(
 
     Returns:
         The new sample; the old one's decision, which leads to it, and the new one's. Where
-        the text is the old one: that sample, accepted.
+        the text is the old one: that sample, accepted. A refusal or what did not parse
+        becomes a new sample all the same, since a human says that it is an answer.
 
     Raises:
         ValueError: the text is empty, or can not be kept.
     """
     if not text.strip():
         raise ValueError("an edit needs a completion; reject the sample instead")
-    if text == sample.completion:
+    if text == sample.completion and sample.status in TRAINABLE:
         return sample, [accept(sample, comment, at)]
     try:
         text.encode()
@@ -143,54 +147,52 @@ def queue(
     """The samples in the order in which a human's look is worth most.
 
     First those on which a scorer with a bound abstained, then by uncertainty (Lewis and
-    Gale 1994, section 3): the least distance of a score from where its bound divides the
-    samples, as a share of the scores' range. Held-out items, which no decision lets
-    through, come after them, and what is decided already comes last.
+    Gale 1994, section 3): how few samples lie between a score and where its bound divides
+    them, as a share of the samples. Ties share their middle place, so a value that most
+    samples have is no doubt. What is no answer by its status, and held-out items, which no
+    decision lets through, come after them, and what is decided already comes last.
     """
     decided = decisions(scores)
     held_out = {c.sample_id for c in choices if any(r.startswith("held_out") for r in c.reasons)}
     found = readings(samples, scores, bounds)
-    rulers = _rulers(found)
+    places = _places(found)
 
-    def rank(sample: Sample) -> tuple[bool, bool, float, str]:
-        bounded = [one for one in found[sample.sample_id] if one.bound is not None]
-        distance = min((_distance(one, rulers) for one in bounded), default=1.0)
+    def rank(sample: Sample) -> tuple[bool, bool, bool, float, str]:
         here = sample.sample_id
-        return here in decided, here in held_out, distance, here
+        bounded = [one for one in found[here] if one.bound is not None]
+        distance = min((_distance(one, places) for one in bounded), default=1.0)
+        return here in decided, here in held_out, sample.status not in TRAINABLE, distance, here
 
     return sorted(samples, key=rank)
 
 
-Rulers = dict[tuple[str, float | None], tuple[float, float]]
-"""(key, bound) -> (where the bound divides the samples, the range of their scores)."""
+Places = dict[tuple[str, float | None], dict[float, float]]
+"""(key, bound) -> value -> its distance from the bound in places, as a share of all."""
 
 
-def _rulers(found: Mapping[str, Sequence[Reading]]) -> Rulers:
+def _places(found: Mapping[str, Sequence[Reading]]) -> Places:
     groups: dict[tuple[str, float | None], list[Reading]] = defaultdict(list)
     for own in found.values():
         for one in own:
             if one.passed is not None:
                 groups[one.key, one.bound].append(one)
-    return {key: _ruler(group) for key, group in groups.items()}
+    return {key: _distances(group) for key, group in groups.items()}
 
 
-def _ruler(group: Sequence[Reading]) -> tuple[float, float]:
-    """Midway between the nearest values that pass and fail: of two values none is uncertain."""
+def _distances(group: Sequence[Reading]) -> dict[float, float]:
     sign = 1.0 if group[0].is_least else -1.0
-    values = [one.value for one in group if one.value is not None]
-    passing = [sign * one.value for one in group if one.passed and one.value is not None]
-    failing = [sign * one.value for one in group if not one.passed and one.value is not None]
-    cut = group[0].bound or 0.0
-    if passing and failing:
-        cut = sign * (min(passing) + max(failing)) / 2
-    return cut, max(*values, cut) - min(*values, cut)
+    values = sorted(sign * one.value for one in group if one.value is not None)
+    if len(set(values)) < 3:  # a yes or no is as sure on either side
+        return {sign * value: 1.0 for value in values}
+    cut = sum(not one.passed for one in group)  # so many places lie below the bound
+    middle = {
+        value: (bisect_left(values, value) + bisect_right(values, value)) / 2 for value in values
+    }
+    return {sign * value: abs(place - cut) / len(values) for value, place in middle.items()}
 
 
-def _distance(one: Reading, rulers: Rulers) -> float:
-    if one.value is None:
-        return -1.0
-    cut, span = rulers[one.key, one.bound]
-    return abs(one.value - cut) / span if span else 1.0
+def _distance(one: Reading, places: Places) -> float:
+    return -1.0 if one.value is None else places[one.key, one.bound][one.value]
 
 
 def agreement(

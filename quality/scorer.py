@@ -127,6 +127,13 @@ class Scorer(ABC):
         """What a reader of the report should know, such as a model that stood in for another."""
         return None
 
+    def check(self) -> None:  # noqa: B027  (most need nothing)
+        """See that what it needs is there, with the tools at hand; for `distill check`.
+
+        Raises:
+            StillhouseError: in one line, what is missing.
+        """
+
     def calls_per_sample(self) -> int:
         """At least so many requests it sends for one sample; for `distill check`."""
         return 1 if self.asks else 0

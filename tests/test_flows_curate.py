@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from quality.review import accept
 from tests.fakes import FakeOpenai, Fault
 from tests.plans import rows, scripted, write_rows
 from tests.test_flows_teacher import distill
@@ -61,8 +62,8 @@ def test_a_judge_is_paid_once_is_in_the_ledger_and_what_fails_is_asked_again(tmp
         write(tmp_path, server.base_url, scorers, "judge_min = 0.9, perplexity_max = 1e9")
         assert distill(tmp_path, "generate", "plan.toml").returncode == 0
         checked = distill(tmp_path, "check", "plan.toml", "--set", "evaluate.benchmarks=[]")
-        assert "scorer    judge: asks j@" in checked.stdout
-        assert "at least 6 times" in checked.stdout
+        assert "scorer    judge: 6 calls of j@" in checked.stdout
+        assert "not in the estimate" in checked.stdout
         first = curated(tmp_path)
         assert (server.asked, first["calls_made"], first["kept"]) == (6, 5, 5)
         again = curated(tmp_path)
@@ -102,6 +103,58 @@ def test_personal_data_is_blacked_out_in_what_is_trained_on(tmp_path):
     assert "Write to <EMAIL_ADDRESS> now." in texts
     assert not any("anna@" in text for text in texts)
     assert curated(tmp_path)["kept"] == result["kept"]
+
+
+def test_a_human_decision_outlasts_the_blacking_out(tmp_path):
+    scorers = ['{ use = "pii", redact = true }', '{ use = "grounded" }']
+    gate = "pii_max = 0, grounded_min = 0.99"
+    write(tmp_path, "http://127.0.0.1:9/v1", scorers, gate)
+    plan = (tmp_path / "plan.toml").read_text()
+    (tmp_path / "plan.toml").write_text(plan.replace('"brown"', '"Write to anna@example.org now."'))
+    assert distill(tmp_path, "generate", "plan.toml").returncode == 0
+    store = Store(tmp_path / "w.duckdb")
+    taken = next(s for s in store.read(Sample) if "anna@" in s.completion)
+    store.insert([accept(taken)])
+    assert curated(tmp_path)["kept"] >= 1
+    kept = [choice.sample_id for choice in store.read(Choice) if choice.kept]
+    texts = [sample.completion for sample in store.by_ids(Sample, "sample_id", kept)]
+    assert "Write to <EMAIL_ADDRESS> now." in texts
+
+
+def test_what_a_scorer_lacks_is_told_before_anything_is_paid_for(tmp_path):
+    write(tmp_path, "http://127.0.0.1:9/v1", ['{ use = "grounded" }'], "grounded_min = 0.5")
+    log = tmp_path / "asked.log"
+    for key, told in (
+        (
+            'quality.scorers=[{use = "grounded"}, {use = "retrieved", documents = ["none/*.md"]}]',
+            "none/*.md",
+        ),
+        ("quality.gate.perplexity_max=30", "which no scorer of the plan gives"),
+    ):
+        for verb in ("check", "generate"):
+            if verb == "generate" and "retrieved" in key:
+                continue  # documents may come before the curating
+            done = distill(tmp_path, verb, "plan.toml", "--set", key)
+            assert done.returncode == 2, (verb, key)
+            assert told in done.stderr
+    assert not log.exists()
+    wrong = distill(tmp_path, "curate", "plan.toml", "--paid")
+    assert wrong.returncode == 2 and "--audit" in wrong.stderr
+
+
+def test_show_tells_scores_and_reasons_and_no_character_acts_on_the_terminal(tmp_path):
+    write(tmp_path, "http://127.0.0.1:9/v1", ['{ use = "grounded" }'], "grounded_min = 0.5")
+    plan = (tmp_path / "plan.toml").read_text()
+    odd = '"no\\u0007\\u001b[31m\\u202ething"'
+    (tmp_path / "plan.toml").write_text(plan.replace('"brown"', odd))
+    assert distill(tmp_path, "generate", "plan.toml").returncode == 0
+    done = distill(tmp_path, "curate", "plan.toml")
+    assert "x grounded below 0.5" in done.stdout
+    shown = distill(tmp_path, "show", "samples", "--only", "dropped", "--warehouse", "w.duckdb")
+    assert "grounded 0.0 (" in shown.stdout
+    assert "no\\u0007\\u001b[31m\\u202ething" in shown.stdout
+    assert not set("\x07\x1b\u202e") & set(shown.stdout)
+    assert "kept             False" in shown.stdout and "kept             True" not in shown.stdout
 
 
 def test_a_bound_that_no_scorer_gives_is_told_before_anything_runs(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -65,7 +66,7 @@ def write_world(folder, values=(0.9, 0.4, 0.6, None), completions=(), name="plan
         )
         made.append((sample, score, choice))
     run = Run(
-        "run", plan.name, plan.plan_hash, {}, "completed", None, {},
+        "run", plan.name, plan.plan_hash, plan.as_json(), "completed", None, {},
         {"verb": "curate", "selection_id": "selection"}, datetime(2026, 1, 1, tzinfo=UTC),
     )  # fmt: skip
     store(folder).insert([run, *(record for records in made for record in records)])
@@ -122,7 +123,9 @@ def test_the_uncertain_ones_come_first_and_all_is_told_of_them(world):
 def test_the_duplicate_that_was_met_is_told(world):
     folder, path, samples = world
     met = {"duplicate": {"of": "abc", "similarity": 0.95}, "why": {"grounded": "no span"}}
-    run = Run("x", "p", load_plan(path).plan_hash, {}, "completed", None, {}, {"selection_id": "d"})
+    plan = load_plan(path)
+    made_by = (plan.name, plan.plan_hash, plan.as_json())
+    run = Run("x", *made_by, "completed", None, {}, {"selection_id": "d"})
     one = Choice("d", samples[1].sample_id, False, "near duplicate", ["near duplicate"], met)
     store(folder).insert([run, one])
     assert session_of(folder, path).view(0)["details"] == ["duplicate: of abc, similarity 0.95"]
@@ -157,7 +160,7 @@ def test_the_newest_selection_is_shown(world):
     folder, path, samples = world
     plan = load_plan(path)
     later = Run(
-        "later", plan.name, plan.plan_hash, {}, "completed", None, {},
+        "later", plan.name, plan.plan_hash, plan.as_json(), "completed", None, {},
         {"verb": "run", "selection_id": "another"}, datetime(2026, 1, 2, tzinfo=UTC),
     )  # fmt: skip
     store(folder).insert([later, Choice("another", samples[1].sample_id, True, "kept", [])])
@@ -166,10 +169,33 @@ def test_the_newest_selection_is_shown(world):
 
 def test_a_plan_that_changed_elsewhere_still_finds_its_samples(world):
     folder, path, samples = world
-    path.write_text(path.read_text().replace("grounded_min = 0.5", "grounded_min = 0.7"))
+    path.write_text(path.read_text() + '[train]\nbase = "nowhere"\n')
     session = session_of(folder, path)
     assert set(names(session)) == {sample.sample_id for sample in samples}
-    assert session.view(0)["scores"][0]["bound"] == "at least 0.7"
+
+
+def test_what_another_gate_chose_is_not_shown(world):
+    folder, path, _ = world
+    path.write_text(path.read_text().replace("grounded_min = 0.5", "grounded_min = 0.7"))
+    with pytest.raises(StageError, match="is not what its samples were curated with"):
+        session_of(folder, path)
+
+
+def test_accepting_a_refusal_makes_it_an_answer_that_can_be_trained_on(world):
+    folder, path, samples = world
+    refused = replace(samples[0], sample_id="refused", status="refused", status_reason="declines")
+    choice = Choice("selection", "refused", False, "status: refused", ["status: refused"])
+    store(folder).insert([refused, choice])
+    session = session_of(folder, path)
+    assert names(session)[-1] == "refused"
+    assert session.view(4)["status"] == "refused: declines"
+    told = session.decide(Decision(sample_id="refused", verdict="accept"))
+    assert told["decision"]["verdict"] == "accepted"
+    (new,) = [
+        s for s in store(folder).read(Sample) if s.sample_id not in {"refused", *names(session)}
+    ]
+    assert (new.status, new.completion) == ("ok", refused.completion)
+    assert decisions(session.human)[new.sample_id].value == 1.0
 
 
 def test_scores_of_other_options_are_not_shown(world):

@@ -86,7 +86,10 @@ def test_a_bound_on_a_label():
 
 def test_a_recipe_has_bounds_of_its_own():
     one = sample()
-    policy = {"grounded_min": 1.0, "recipe": {"imitation": {"grounded_min": 0.5, "toxicity_max": 0.2}}}
+    policy = {
+        "grounded_min": 1.0,
+        "recipe": {"imitation": {"grounded_min": 0.5, "toxicity_max": 0.2}},
+    }
     scores = [score(one, "grounded", 0.6), score(one, "toxicity", 0.3)]
     assert reasons(one, scores, **policy) == ["toxicity above 0.2"]
     assert reasons(one, [score(one, "grounded", 0.4), scores[1]], **policy) == [

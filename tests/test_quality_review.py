@@ -190,11 +190,11 @@ def test_nearest_to_the_bound_comes_first_and_abstained_before_it():
 
 def test_the_nearest_of_several_bounds_counts_on_one_scale():
     scores = [
-        *(score(one, value) for one, value in ((A, 0.0), (B, 0.9), (C, 1.0))),
+        *(score(one, value) for one, value in ((A, 0.0), (B, 1.0), (C, 0.9))),
         *(score(one, value, "perplexity") for one, value in ((A, 10.0), (B, 100.0), (C, 52.0))),
     ]
     bounds = {"grounded_min": 0.1, "perplexity_max": 50.0}
-    # grounded divides at 0.45 of a range 1.0: .45 .45 .55; perplexity at 31 of 90: .23 .77 .23
+    # places between it and the bound, of three: grounded .5 1.5 .5; perplexity .5 1.5 .5
     assert order([B, A, C], scores, bounds) == ["a", "c", "b"]
 
 

@@ -96,7 +96,7 @@ def test_keys_decide_and_the_warehouse_has_it(chromium, tmp_path):
         page.keyboard.press("c")
         page.keyboard.type("a and r are letters here")
         page.keyboard.press("Escape")
-        page.keyboard.press("ArrowRight")
+        page.keyboard.press("a")
         said(page, "All 4 are decided")
         page.keyboard.press("u")
         said(page, "Undone")

@@ -66,6 +66,8 @@ def test_a_score_may_be_null_with_a_reason(store):
         (call(tokens=5), 5, True),
         (call(tokens=5), 4, False),
         (call(tokens=5), 900, True),
+        (call(tokens=80, max_tokens=64), 64, True),  # a server that counts more than it may give
+        (call(tokens=80, max_tokens=64), 63, False),
         (call(reason="length", tokens=32), 32, True),
         (call(reason="length", tokens=32), 16, True),
         (call(reason="length", tokens=32), 33, False),

@@ -5,6 +5,7 @@ machine unasked is kept here: telemetry of the libraries we build on is off unle
 the user has set the variable otherwise.
 """
 
+import logging
 import os
 
 _TELEMETRY_OFF = {
@@ -17,3 +18,5 @@ _TELEMETRY_OFF = {
 
 for _name, _value in _TELEMETRY_OFF.items():
     os.environ.setdefault(_name, _value)
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of optional kernels

@@ -7,11 +7,14 @@ Modules are imported on first use, so listing names costs nothing.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
+import itertools
 import json
 import pkgutil
+import textwrap
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -61,6 +64,33 @@ def part_class(kind: str, name: str) -> type[Any]:
 def option_names(kind: str, name: str) -> list[str]:
     """The options a part takes."""
     return [field.name for field in dataclasses.fields(part_class(kind, name)) if field.init]
+
+
+def options(kind: str, name: str) -> list[tuple[str, str, str]]:
+    """(name, default, meaning) of each option; the meaning is the line below its field."""
+    cls = part_class(kind, name)
+    meanings: dict[str, str] = {}
+    for owner in reversed([one for one in cls.__mro__ if dataclasses.is_dataclass(one)]):
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+        lines = body.body if isinstance(body, ast.ClassDef) else []
+        for field, below in itertools.pairwise(lines):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                told = below.value if isinstance(below, ast.Expr) else None
+                text = told.value if isinstance(told, ast.Constant) else ""
+                meanings[field.target.id] = " ".join(str(text).split())
+    return [
+        (field.name, _default(field), meanings.get(field.name, ""))
+        for field in dataclasses.fields(cls)
+        if field.init
+    ]
+
+
+def _default(field: Any) -> str:
+    if field.default is not dataclasses.MISSING:
+        return json.dumps(field.default, default=_plain)
+    if field.default_factory is not dataclasses.MISSING:
+        return json.dumps(field.default_factory(), default=_plain)
+    return "(must be given)"
 
 
 def build(kind: str, table: dict[str, Any]) -> Any:

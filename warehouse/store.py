@@ -46,7 +46,7 @@ _POLARS: dict[str, Any] = {
 _USABLE = (
     "FROM calls c JOIN wanted w ON c.call_id = w.id WHERE CASE "
     "WHEN c.finish_reason = 'length' THEN c.max_tokens >= w.allowed "
-    "ELSE c.completion_tokens <= w.allowed END"
+    "ELSE least(c.completion_tokens, c.max_tokens) <= w.allowed END"  # a server may count more
 )
 
 

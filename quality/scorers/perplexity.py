@@ -29,6 +29,10 @@ class Perplexity(Scorer):
         """The base model."""
         return self._likelihood.name
 
+    def check(self) -> None:
+        """See that there is a base model."""
+        need(self.tools.likelihood, self, "the student's base model; set train.base")
+
     def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """One perplexity per sample; abstains on empty text."""
         full = [sample for sample in samples if sample.completion.strip()]

@@ -58,6 +58,10 @@ class Retrieved(Scorer):
         """BM25 over these very passages: scores change when a document does."""
         return f"bm25 over {make_id([passage.passage_id for passage in self._passages])[:16]}"
 
+    def check(self) -> None:
+        """See that there are documents, and that they can be read."""
+        len(self._passages)
+
     def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """Support in 0..1; abstains where nothing is retrieved or there is no completion."""
         queries = [f"{sample.question}\n{sample.completion}" for sample in samples]

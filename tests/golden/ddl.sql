@@ -165,11 +165,22 @@ LEFT JOIN (
 ) h USING (call_id)
 GROUP BY ALL ORDER BY c.run_id, c.teacher, recipe;
 
-CREATE OR REPLACE VIEW samples_with_choices AS
-SELECT s.sample_id, s.recipe, s.status, c.selection_id, c.kept, c.reason,
+CREATE OR REPLACE VIEW newest_choices AS
+SELECT c.* FROM choices c WHERE c.selection_id = (
+  SELECT json_extract_string(summary, '$.selection_id') AS selection_id FROM runs
+  WHERE selection_id IS NOT NULL ORDER BY started_at DESC LIMIT 1
+);
+
+CREATE OR REPLACE VIEW samples_with_scores AS
+SELECT s.sample_id, s.recipe, s.status, c.kept, c.reason, c.reasons, g.scores,
        s.question, s.completion, s.reference
-FROM samples s LEFT JOIN choices c USING (sample_id)
-ORDER BY s.sample_id, c.selection_id;
+FROM samples s LEFT JOIN newest_choices c USING (sample_id)
+LEFT JOIN (
+  SELECT sample_id, string_agg(scorer || ' ' || coalesce(round(value, 3)::VARCHAR, 'abstained')
+                               || coalesce(' (' || why || ')', ''), '; ' ORDER BY scorer) AS scores
+  FROM scores GROUP BY sample_id
+) g USING (sample_id)
+ORDER BY c.kept NULLS LAST, c.reason, s.sample_id;
 
 CREATE OR REPLACE VIEW funnel AS
 SELECT selection_id, count(*) AS samples, count(*) FILTER (WHERE kept) AS kept

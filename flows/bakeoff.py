@@ -163,9 +163,7 @@ def _board(
         contestant = local_contestant(work, contest, label, student)
         said = answered(work, contest, contestant, items)
         answers += [replace(answer, contestant=label) for answer in said]
-    return board_of(
-        name_of(benchmark), answers, texts_of(items), methods, benchmark.metrics[0]
-    )
+    return board_of(name_of(benchmark), answers, texts_of(items), methods, benchmark.metrics[0])
 
 
 def _written(work: Work, found: Bakeoff) -> Path:

@@ -179,9 +179,7 @@ def _budget(plan: Plan, store: Store, run: Run) -> Budget:
     )
 
 
-def command(
-    verb: str, plan_path: str, overrides: Sequence[str], tuners: Sequence[str] = ()
-) -> str:
+def command(verb: str, plan_path: str, overrides: Sequence[str], tuners: Sequence[str] = ()) -> str:
     """The command line of a verb, to be pasted into a shell."""
     words = [word for text in overrides for word in ("--set", text)]
     words += [word for text in tuners for word in ("--tuners", text)]

@@ -56,8 +56,12 @@ def logits(model, tokenizer):
         return model(**asked).logits
 
 
-@pytest.mark.parametrize("tuner", [{"use": "lora", "rank": 4}, {"use": "full"}])
+@pytest.mark.parametrize(
+    "tuner", [{"use": "lora", "rank": 4}, {"use": "full"}, {"use": "qlora", "rank": 4}]
+)
 def test_a_merged_folder_alone_says_what_the_adapter_says(base, students, tuner, tmp_path):
+    if tuner["use"] == "qlora":
+        pytest.importorskip("bitsandbytes")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

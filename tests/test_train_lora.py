@@ -160,11 +160,11 @@ def test_adalora_penalises_what_is_not_orthogonal(base):
         for name, matrix in adapted.named_parameters():
             if ".lora_A." in name or ".lora_B." in name:
                 torch.nn.init.orthogonal_(matrix)
-        assert float(Adalora().penalty(adapted)) < 1e-4
+        assert Adalora().penalty(adapted).item() < 1e-4
         for name, matrix in adapted.named_parameters():
             if ".lora_A." in name:
                 matrix.mul_(2**0.5)  # A A^T is 2 I: as far from I as I is from 0
-    assert float(Adalora().penalty(adapted)) == pytest.approx(0.5 * 0.5 * 12**0.5, rel=1e-4)
+    assert Adalora().penalty(adapted).item() == pytest.approx(0.5 * 0.5 * 12**0.5, rel=1e-4)
 
 
 def test_ia3_can_be_told_the_layers_of_a_base_that_peft_does_not_know():

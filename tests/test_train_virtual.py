@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from distill.plan import load_plan
+from tests.plans import scripted, write_plan
 from tests.test_train_tuners import CONFIG, ROWS, far
 from tests.tiny import make_tiny, make_tokenizer
 from train.sft import fit
@@ -14,7 +16,7 @@ from train.tuners.p_tuning_v2 import PTuningV2
 from train.tuners.prefix import Prefix
 from train.tuners.prompt import Prompt
 from train.weights import trained_of
-from warehouse.errors import StageError
+from warehouse.errors import PlanError, StageError
 
 TEXT = "Answer in a few words. The heart pumps blood."
 STARTED = [
@@ -171,6 +173,14 @@ def test_what_can_not_be_trained_is_a_fault(tuner):
     assert len(packed) == 1 and "virtual tokens" in packed[0]
     recomputed = tuner.faults(CONFIG.model_copy(update={"gradient_checkpointing": True}))
     assert len(recomputed) == (1 if isinstance(tuner, (Prefix, PTuningV2)) else 0)
+
+
+def test_the_plan_tells_what_can_not_be_trained(tmp_path):
+    plan = write_plan(tmp_path, scripted(tmp_path / "log"))
+    deep = ["train.tuner={use = 'prefix'}", "train.gradient_checkpointing=true"]
+    with pytest.raises(PlanError, match="tuner 'prefix': gradient_checkpointing recomputes"):
+        load_plan(plan, deep)
+    load_plan(plan, ["train.tuner={use = 'prompt'}", "train.gradient_checkpointing=true"])
 
 
 def test_a_base_without_keys_and_values_is_one_line():

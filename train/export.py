@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from train.student import TUNER_FILE, load, quiet, resolve_base, tuner_of
+from train.student import load, quiet, resolve_base, tuner_of
 from train.tuner import Tuner
 from warehouse.catalog import name_of
 from warehouse.errors import StageError
@@ -38,8 +38,6 @@ def export_adapter(base: str, student: Path, out: Path) -> None:
     _names_no_code(out)
     for file in [*student.glob("*.safetensors"), *student.glob("*.json")]:
         shutil.copyfile(file, out / file.name)
-    described = json.loads((out / TUNER_FILE).read_text())
-    (out / TUNER_FILE).write_text(json.dumps({**described, "base": base}, indent=2) + "\n")
 
 
 def export_merged(base: str, student: Path, out: Path, dtype: Dtype = "float32") -> None:

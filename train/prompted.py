@@ -39,17 +39,17 @@ class FromStart(torch.nn.Module):
     """An encoder of virtual tokens that begins at given values and learns what to add.
 
     The values are kept and the encoder's last layer starts at zero, so that what was
-    given is met exactly, which inverting an encoder could not do. That layer sums over
-    its inputs, and Adam moves each weight as far as it would move a value; their mean is
-    added, so that a learning rate means for the values what it means without an encoder.
-    `start` has one row per virtual token.
+    given is met exactly, which inverting an encoder could not do. What the encoder gives
+    is multiplied by `share`. `start` has one row per virtual token.
     """
 
-    def __init__(self, encoder: Any, last: torch.nn.Linear, start: torch.Tensor) -> None:
+    def __init__(
+        self, encoder: Any, last: torch.nn.Linear, start: torch.Tensor, share: float = 1.0
+    ) -> None:
         super().__init__()
         torch.nn.init.zeros_(last.weight)
         torch.nn.init.zeros_(last.bias)
-        self.encoder, self.share = encoder, 1 / last.in_features
+        self.encoder, self.share = encoder, share
         self.register_buffer("start", start.float())
 
     @property

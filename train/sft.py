@@ -109,6 +109,7 @@ def fit(
     if out.exists():
         raise StageError(f"{out} exists already; remove it or fit into another folder")
     ready(config.track)
+    quiet()
     import train.trainer  # noqa: F401  (what the libraries take is not counted as training)
 
     before = memory.memory_before()

@@ -109,9 +109,9 @@ class Logits(Objective):
 
             def each() -> Iterator[Aligned]:
                 for row in rows:
-                    stored = material.logprobs.get(material.samples[number(row)].sample_id)
+                    stored = material.logprobs.get(material.samples[_number(row)].sample_id)
                     aligned = aligner.align(row, stored, material.config.max_length)
-                    known[number(row)] = _as_tensors(aligned)
+                    known[_number(row)] = _as_tensors(aligned)
                     yield aligned
 
             figures.update(figures_of(each()))
@@ -172,7 +172,7 @@ class Logits(Objective):
         return trainer
 
 
-def number(row: Any) -> int:
+def _number(row: Any) -> int:
     """A row's number among the samples, which it keeps on its way to the trainer."""
     return int(row["row"])
 
@@ -244,7 +244,7 @@ def matching_trainer(job: Job, losses: Callable[..., Any]) -> Any:
     def collate_numbered(examples: Sequence[Any]) -> dict[str, Any]:
         import torch
 
-        numbers = torch.tensor([number(example) for example in examples])
+        numbers = torch.tensor([_number(example) for example in examples])
         return {**collate(examples), "row": numbers}
 
     trainer.data_collator = collate_numbered

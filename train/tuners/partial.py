@@ -28,7 +28,7 @@ class Partial(Full):
     trained, the two are parted first: what goes in stays as the base has it.
     """
 
-    learning_rate: ClassVar[float] = 1e-4
+    learning_rate: ClassVar[float] = 5e-4
     source: ClassVar[str] = "Howard & Ruder 2018, section 3.3"
 
     layers: str = "last:2"

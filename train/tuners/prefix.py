@@ -23,7 +23,7 @@ class Prefix(VirtualTokens):
     training (section 4.3); what it makes is added to that start.
     """
 
-    learning_rate: ClassVar[float] = 5e-3
+    learning_rate: ClassVar[float] = 2e-2
     source: ClassVar[str] = "Li & Liang 2021, sections 4 and 7.4"
     in_cache: ClassVar[bool] = True
 
@@ -54,7 +54,11 @@ class Prefix(VirtualTokens):
         made: Any = prompted(model, config)
         encoder = made.prompt_encoder["default"]
         if self.reparametrise:
-            made.prompt_encoder["default"] = FromStart(encoder, encoder.transform[-1], start)
+            # the mean over the MLP's inner values: Adam moves each weight as far as it would move a
+            # key, and their sum would move `hidden` times as far at the same learning rate
+            made.prompt_encoder["default"] = FromStart(
+                encoder, encoder.transform[-1], start, share=1 / self.hidden
+            )
         else:
             encoder.load_prompt_embeddings(start)
         return made  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ class Prompt(VirtualTokens):
     small models (section 3.2).
     """
 
-    learning_rate: ClassVar[float] = 1e-2
+    learning_rate: ClassVar[float] = 3e-2
     source: ClassVar[str] = "Lester et al. 2021, sections 2 and 3.2"
 
     init_text: str = ""

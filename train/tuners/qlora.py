@@ -79,15 +79,18 @@ class Qlora(Lora):
         return super().restore(_exact(model), folder)
 
     def merged(self, model: Any) -> Any:
-        """The base dequantised, with the update merged into it.
+        """The base dequantised, with the update merged into it, in float32.
 
-        It says what the 4-bit student says, up to rounding in the compute dtype.
+        It says what the 4-bit student says, up to rounding in the compute dtype: on a CPU
+        logits differ by less than 1e-3.
         """
+        import torch
         from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
         config = model.peft_config["default"]
         learned = get_peft_model_state_dict(model)
-        plain = get_peft_model(model.unload().dequantize(), config)
+        base = model.unload().dequantize(dtype=torch.float32).float()
+        plain = get_peft_model(base, config)
         set_peft_model_state_dict(plain, learned)
         return plain.merge_and_unload()
 

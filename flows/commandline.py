@@ -1,0 +1,94 @@
+"""The app of the command line, and what its verbs share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from warehouse.errors import Stopped
+
+app = typer.Typer(
+    name="distill",
+    help="Distil a teacher LLM into a small student, and tell the truth about the result.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+PlanFile = Annotated[Path, typer.Argument(help="The plan file (TOML).", metavar="PLAN")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a key of the plan: a.b=value.", metavar="KEY=VALUE"),
+]
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON, alone on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's logs.")]
+Where = Annotated[
+    str | None,
+    typer.Option("--warehouse", help="A warehouse file or a plan.", metavar="PATH"),
+]
+PlanOrStudent = Annotated[
+    Path | None,
+    typer.Argument(help="The plan file, or the folder of a student.", metavar="PLAN"),
+]
+StudentName = Annotated[
+    str | None,
+    typer.Option(
+        "--student",
+        help="Another student than the plan's: its folder, or the start of its id.",
+        metavar="ID_OR_FOLDER",
+    ),
+]
+
+
+def staged(
+    verb: str,
+    flow_name: str,
+    plan: Path,
+    overrides: Sequence[str] | None,
+    as_json: bool,
+    verbose: bool,
+    tuners: Sequence[str] | None = None,
+    show: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Check all that can be checked at once, prepare Prefect, run one flow; `tuners` are a
+    bake-off's."""
+    from distill.plan import load_plan
+    from warehouse.store import Store
+
+    loaded = load_plan(plan, overrides or ())
+    loaded.require(verb)
+    store = Store(Path(loaded.warehouse).resolve())
+    store.check()
+    from flows import present
+    from flows.estimate import estimate_of
+    from flows.progress import say, tell_logs
+
+    tell_logs()
+    estimated = estimate_of(loaded, store, verb)  # reads every row: a malformed one is told now
+    if estimated.calls:
+        for line in estimated.lines():
+            say(line)
+    if verbose:
+        os.environ.update(PREFECT_LOGGING_LEVEL="INFO")
+    from importlib import import_module
+
+    from flows import engines
+
+    module, _, name = flow_name.partition(":")
+    try:
+        with engines.server(Path(loaded.warehouse).resolve().parent):
+            flow: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
+            more = () if tuners is None else (list(tuners),)
+            result = flow(str(plan), list(overrides or ()), *more)
+    except KeyboardInterrupt:
+        from flows.tasks import command
+
+        resume = command(verb, str(plan), overrides or (), tuners or ())
+        raise Stopped("stopped; every reply received is kept", resume) from None
+    shown = show or (present.print_result if tuners is None else present.print_bakeoff)
+    present.print_json(result) if as_json else shown(result)
+    return result

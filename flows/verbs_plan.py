@@ -1,0 +1,274 @@
+"""Verbs that work on a plan: from a first look to a schedule. Heavy imports inside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.commandline import (
+    Json,
+    PlanFile,
+    Set,
+    Verbose,
+    app,
+    staged,
+)
+from warehouse.errors import Stopped
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write the plan.")] = Path("plan.toml"),
+) -> None:
+    """Write a plan to start from (the default SciQ plan)."""
+
+    if path.exists():
+        raise PlanError(f"{path} is there already; name another file or move it away")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_default_plan(), path)
+    print(f"wrote {path}; next: distill check {path}")
+
+
+def _default_plan() -> Path:
+    import distill
+
+    return Path(distill.__file__).parent / "plans" / "sciq.toml"
+
+
+@app.command()
+def check(plan: PlanFile, set_: Set = None) -> None:
+    """Resolve every name, asset and key of a plan before anything is spent."""
+    from distill.plan import load_plan
+    from flows.estimate import estimate_of
+    from flows.likelihood import BaseLikelihood
+    from quality.scorer import Tools
+    from warehouse import assets
+    from warehouse.catalog import name_of
+    from warehouse.errors import TeacherUnusable
+    from warehouse.store import Store
+
+    loaded = load_plan(plan, set_ or ())
+    print(f"plan      {loaded.name} ({loaded.plan_hash[:12]})")
+    fault: TeacherUnusable | None = None
+    try:
+        for line in loaded.teacher.check():
+            print(f"teacher   {line}")
+    except TeacherUnusable as error:  # told in the end: what it would cost can be said without it
+        fault = error
+    loaded.require("generate")
+    prompts = 0
+    for recipe in loaded.datagen.recipe:
+        number = sum(1 for _ in recipe.ask_all(loaded.folder))
+        print(f"recipe    {name_of(recipe)}: {number} prompts")
+        prompts += number
+    base = BaseLikelihood(loaded.train.base) if loaded.train else None
+    tools = Tools(likelihood=base, folder=loaded.folder)
+    for scorer in loaded.quality.scorers:
+        scorer.with_tools(tools).check()
+        asks = ""
+        if scorer.asks:
+            model = (loaded.judge if scorer.asks == "judge" else loaded.teacher).identity
+            least = prompts * scorer.calls_per_sample()
+            asks = f": {least} calls of {model} or more in all, not in the estimate, in the budget"
+        print(f"scorer    {name_of(scorer)}{asks}")
+    for benchmark in loaded.evaluate.benchmarks:
+        number = sum(1 for _ in benchmark.items(loaded.folder))
+        print(f"benchmark {name_of(benchmark)}: {number} held-out items")
+    if loaded.train is None:
+        print("train     no [train] section: only `distill generate` and `curate` can run")
+    elif loaded.train.base in assets.names("model"):
+        state = "on hand" if assets.is_cached(loaded.train.base) else "will be fetched"
+        print(f"train     base {loaded.train.base} ({state})")
+    else:
+        folder = Path(loaded.train.base).is_dir()
+        print(f"train     base {loaded.train.base} ({'local folder' if folder else 'hub id'})")
+    if loaded.train is not None:
+        loaded.train.tuner.ready()
+    for line in estimate_of(loaded, Store(Path(loaded.warehouse).resolve())).lines():
+        print(f"estimate  {line}")
+    if fault is not None:
+        raise fault
+    print("ok        nothing was asked and nothing was spent")
+
+
+@app.command()
+def run(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
+    """Run the whole plan: generate, curate, fit, judge, report."""
+    staged("run", "flows.end_to_end:end_to_end", plan, set_, json_, verbose)
+
+
+@app.command()
+def generate(
+    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
+) -> None:
+    """Ask the teacher what is not answered yet."""
+    staged("generate", "flows.generate:generate", plan, set_, json_, verbose)
+
+
+@app.command()
+def curate(
+    plan: PlanFile,
+    set_: Set = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if",
+            help="Show what another gate would keep, and do nothing.",
+            metavar="GATE.KEY=VALUE",
+        ),
+    ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Measure each scorer on labelled data instead.")
+    ] = False,
+    paid: Annotated[
+        bool, typer.Option("--paid", help="With --audit: also scorers that ask a model.")
+    ] = False,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score the samples on hand and choose which to keep."""
+    from flows import present
+    from warehouse.errors import PlanError
+
+    if paid and not audit:
+        raise PlanError("--paid goes with --audit: it lets scorers that ask a model be measured")
+    if what_if and audit:
+        raise PlanError("--what-if and --audit are two questions; ask one at a time")
+    if what_if:
+        from flows.whatif import what_if as compared
+
+        found = compared(str(plan), set_ or (), what_if)
+        present.print_json(found) if json_ else present.print_what_if(found)
+    elif audit:
+        from flows.audit import audit_scorers, print_audit
+
+        rows = audit_scorers(str(plan), set_ or (), paid=paid)
+        present.print_json(rows) if json_ else print_audit(rows)
+    else:
+        staged("curate", "flows.curate:curate", plan, set_, json_, verbose)
+
+
+@app.command()
+def review(
+    plan: PlanFile,
+    set_: Set = None,
+    only: Annotated[
+        str, typer.Option(help="Which samples: undecided, all, dropped or kept.", metavar="WHICH")
+    ] = "undecided",
+    limit: Annotated[int | None, typer.Option(help="At most so many samples.", min=1)] = None,
+    port: Annotated[int, typer.Option(help="0: any free port.", min=0, max=65535)] = 0,
+    open_: Annotated[
+        bool | None,
+        typer.Option("--open/--no-open", help="Open the browser; by default in a terminal."),
+    ] = None,
+) -> None:
+    """Accept, reject or edit samples on a local page, the uncertain ones first."""
+    from flows.review import review as reviewed
+
+    reviewed(str(plan), set_ or (), only=only, limit=limit, port=port, open_page=open_)
+
+
+@app.command()
+def fit(
+    plan: PlanFile,
+    set_: Set = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that train together: train.processes.", min=1)
+    ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Show what the trainer would see; train nothing.")
+    ] = False,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fit the student to the kept samples on hand."""
+    overrides = [*(set_ or ()), *([f"train.processes={processes}"] if processes else [])]
+    if audit:
+        _fit_audit(plan, overrides, json_, verbose)
+    else:
+        staged("fit", "flows.fit:fit", plan, overrides, json_, verbose)
+
+
+def _fit_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: bool) -> None:
+    from warehouse.errors import StageError
+
+    def show(figures: dict[str, Any]) -> None:
+        from rich.console import Console
+
+        from flows.monitor import print_audit
+
+        print_audit(figures, Console())
+
+    try:
+        found = staged("fit", "flows.fit:audit", plan, overrides, as_json, verbose, show=show)
+    except Stopped as stop:
+        resume = stop.resume.replace("'fit --audit'", "fit")
+        raise type(stop)(stop.message, f"{resume} --audit") from None
+    if found["refused"]:
+        raise StageError(found["refused"])
+
+
+@app.command()
+def bakeoff(
+    plan: PlanFile,
+    tuners: Annotated[
+        list[str],
+        typer.Option(
+            help="Names parted by commas, or a table {use = 'lora', rank = 4}; may be repeated.",
+            metavar="NAMES",
+        ),
+    ],
+    set_: Set = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fit several tuners to the same samples and compare them on the same items."""
+    staged("bakeoff", "flows.bakeoff:bakeoff", plan, set_, json_, verbose, tuners)
+
+
+@app.command()
+def judge(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
+    """Let the contestants answer the held-out items and compare them."""
+    staged("judge", "flows.judge:judge", plan, set_, json_, verbose)
+
+
+@app.command()
+def cancel(plan: PlanFile, set_: Set = None) -> None:
+    """Cancel what a plan's batch teacher has in progress; the next run takes what was done."""
+    from distill.plan import load_plan
+    from warehouse.catalog import name_of
+    from warehouse.errors import PlanError
+
+    teacher = load_plan(plan, set_ or ()).teacher
+    if not hasattr(teacher, "cancel"):
+        raise PlanError(
+            f"teacher '{name_of(teacher)}' leaves nothing in progress when it is stopped; "
+            "only openai_batch can be cancelled"
+        )
+    ids = teacher.cancel()
+    for batch_id in ids:
+        print(f"cancelling {batch_id}")
+    print(f"{len(ids)} batches; `distill generate {plan}` takes what they had done")
+
+
+@app.command()
+def serve(
+    plan: PlanFile,
+    cron: Annotated[str, typer.Option(help='When to run, e.g. "0 3 * * *".')],
+    set_: Set = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run a plan on a schedule with Prefect, until stopped."""
+    from distill.plan import load_plan
+
+    loaded = load_plan(plan, set_ or ())
+    os.environ["PREFECT_LOGGING_LEVEL"] = "INFO" if verbose else "WARNING"
+    from flows import deployments
+
+    home = Path(loaded.warehouse).resolve().parent
+    deployments.serve(plan.resolve(), list(set_ or ()), loaded.name, home, cron)

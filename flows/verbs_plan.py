@@ -27,6 +27,8 @@ def init(
 ) -> None:
     """Write a plan to start from (the default SciQ plan)."""
 
+    from warehouse.errors import PlanError
+
     if path.exists():
         raise PlanError(f"{path} is there already; name another file or move it away")
     path.parent.mkdir(parents=True, exist_ok=True)

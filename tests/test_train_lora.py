@@ -118,8 +118,9 @@ def test_options_are_checked():
 @pytest.mark.parametrize(
     ("tuner", "fault"),
     [
-        (Lora(dora=True, init="pissa"), "init = 'pissa' changes the weights"),
-        (Qlora(init="olora"), "weights that are quantised"),
+        (Lora(dora=True, init="pissa", dropout=0.0), "init = 'pissa' changes the weights"),
+        (Lora(init="olora"), "which dropout would drop"),
+        (Qlora(init="olora", dropout=0.0), "weights that are quantised"),
         (Ia3(feedforward="down_proj"), "'down_proj', which is not one of targets"),
         (Adalora(rank=8, start_rank=8), "leaves nothing to drop"),
         (Adalora(warmup=0.5, settled=0.5), "leave no steps between"),
@@ -127,6 +128,7 @@ def test_options_are_checked():
 )
 def test_options_that_do_not_go_together_are_faults(tuner, fault):
     (found,) = tuner.faults(CONFIG)
+    assert "\n" not in found
     assert fault in found
 
 
@@ -150,6 +152,21 @@ def test_adalora_drops_entries_down_to_the_budget_and_keeps_only_the_others(base
     assert len(ranks) == 14
     assert sum(ranks) == 2 * 14  # the budget as a whole, shared out unevenly
     assert 0 in ranks and max(ranks) > 2
+
+
+def test_the_penalty_is_no_part_of_the_loss_on_held_out_rows(base, tmp_path):
+    from train.config import EarlyStopping
+    from train.sft import _held_out, fit
+    from train.student import Reader
+
+    look = CONFIG.model_copy(update={"epochs": 1, "early_stopping": EarlyStopping(steps=3)})
+    fitted = fit(base, Adalora(orthogonality=9.0), ROWS, look, tmp_path / "s")
+    best = min(entry["held_out_loss"] for entry in fitted.losses if "held_out_loss" in entry)
+    held = [(r["prompt"], r["completion"][0]["content"]) for r in _held_out(ROWS, look)[1]]
+    found = list(Reader(base, fitted.path).likelihood(held))
+    nats = -sum(total for total, _ in found) / sum(tokens for _, tokens in found)
+    assert best == pytest.approx(nats, rel=1e-4)
+    assert fitted.losses[0]["loss"] > best + 5
 
 
 def test_adalora_penalises_what_is_not_orthogonal(base):
@@ -198,6 +215,7 @@ def test_qlora_trains_on_after_it_answered(base):
     """bitsandbytes' kernel for answers on some CPUs passes no gradient on; it must not stay."""
     model, tokenizer = load(base, tuner=Qlora())
     adapted = Qlora(dropout=0.0).attach(model, SETTING)
+    assert not any(getattr(m, "support_avx512bf16_for_cpu", False) for m in model.modules())
     ids = tokenizer("The heart pumps blood.", return_tensors="pt")["input_ids"]
 
     def gradients():

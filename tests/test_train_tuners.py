@@ -20,8 +20,8 @@ from warehouse import catalog
 NAMES = catalog.names("tuner")
 FORMS = {  # what a tuner's options change in how it is trained, saved or merged
     "lora-gaussian": {"use": "lora", "init": "gaussian"},
-    "lora-pissa": {"use": "lora", "init": "pissa", "rslora": True},
-    "lora-olora": {"use": "lora", "init": "olora"},
+    "lora-pissa": {"use": "lora", "init": "pissa", "rslora": True, "dropout": 0.0},
+    "lora-olora": {"use": "lora", "init": "olora", "dropout": 0.0},
     "lora-dora": {"use": "lora", "dora": True},
     "qlora-dora": {"use": "qlora", "dora": True},
     "partial-head": {"use": "partial", "layers": "head, 0, norm"},
@@ -263,3 +263,19 @@ def test_it_says_where_it_is_from_and_takes_the_plain_settings(name):
     assert dataclasses.replace(tuner) == tuner == copy.deepcopy(tuner)
     packed = CONFIG.model_copy(update={"packing": True})
     assert bool(tuner.faults(packed)) == tuner.prompt_learning
+
+
+def test_checking_a_plan_of_any_tuner_needs_no_torch():
+    code = (
+        "import json, sys\n"
+        "from train.config import SftConfig\n"
+        "from warehouse import catalog\n"
+        "for table in json.loads(sys.argv[1]):\n"
+        "    tuner = catalog.build('tuner', table)\n"
+        "    tuner.faults(SftConfig())\n"
+        "    tuner.ready()\n"
+        "print([m for m in ('torch', 'transformers', 'peft', 'bitsandbytes') if m in sys.modules])\n"
+    )
+    command = [sys.executable, "-c", code, json.dumps(list(ALL.values()))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

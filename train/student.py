@@ -114,10 +114,9 @@ def load(base: str, student: Path | None = None, tuner: Tuner | None = None) -> 
         "dtype": torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32,
         "use_safetensors": True,
     }
-    if learned is not None:
-        arguments |= learned.loading(training=False)
-    elif tuner is not None:
-        arguments |= tuner.loading(training=True)
+    method = learned or tuner
+    if method is not None:
+        arguments |= method.loading(training=learned is None)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         model: Any = AutoModelForCausalLM.from_pretrained(folder, device_map=device, **arguments)
@@ -133,10 +132,10 @@ def load(base: str, student: Path | None = None, tuner: Tuner | None = None) -> 
     model.generation_config = GenerationConfig(
         do_sample=False, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
     )
+    if method is not None:
+        model = method.loaded(model)
     if student is not None and learned is not None:
         model = learned.restore(model, student)
-    elif tuner is not None:
-        model = tuner.loaded(model)
     return model.eval(), tokenizer
 
 

@@ -28,7 +28,7 @@ class Adalora(Tuner):
     """
 
     mergeable: ClassVar[bool] = True
-    learning_rate: ClassVar[float] = 5e-3
+    learning_rate: ClassVar[float] = 1e-2
     source: ClassVar[str] = "Zhang et al. 2023, sections 3.1 and 3.2"
 
     rank: Annotated[int, Field(ge=1)] = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from train.adapters import names_in, with_adapter
+from train.adapters import ALL_LINEAR, names_in, with_adapter
 from train.config import SftConfig
 from train.tuner import Setting, Tuner
 
@@ -34,7 +34,9 @@ class Ia3(Tuner):
     def faults(self, config: SftConfig) -> list[str]:
         """Feed-forward layers are some of the targets."""
         found = super().faults(config)
-        if stray := set(names_in(self.feedforward)) - set(names_in(self.targets)):
+        targets = names_in(self.targets)
+        stray = set() if targets == ALL_LINEAR else {*names_in(self.feedforward)} - {*targets}
+        if stray:
             found.append(
                 f"feedforward names '{min(stray)}', which is not one of targets; add it there"
             )

@@ -56,12 +56,17 @@ class Lora(Tuner):
     """Learn the length of each weight column beside its direction (Liu et al. 2024, section 4)."""
 
     def faults(self, config: SftConfig) -> list[str]:
-        """A start that is taken from the base can not be given back with DoRA's lengths."""
+        """A start that is taken from the base goes with neither DoRA's lengths nor dropout."""
         found = super().faults(config)
         if self.dora and self.init in TAKEN_FROM_THE_BASE:
             found.append(
                 f"init = '{self.init}' changes the weights whose lengths dora keeps, and could "
                 "not be saved as an update of the base; use init = 'default' or dora = false"
+            )
+        if self.dropout and self.init in TAKEN_FROM_THE_BASE:
+            found.append(
+                f"init = '{self.init}' makes a part of the base's weights the update, which dropout "
+                "would drop in training; set dropout = 0.0"
             )
         return found
 

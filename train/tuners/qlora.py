@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from train.config import SftConfig
-from train.tuner import Setting
 from train.tuners.lora import TAKEN_FROM_THE_BASE, Lora
 from warehouse.errors import StageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -57,8 +51,12 @@ class Qlora(Lora):
         }
 
     def loaded(self, model: Any) -> Any:
-        """The quantised base; it may also answer before it is trained."""
-        return _exact(model)
+        """Without bitsandbytes' packed kernel for answers on some CPUs: it answers in bfloat16,
+        passes no gradient on, and leaves weights that can not be written out."""
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
+        return model
 
     def faults(self, config: SftConfig) -> list[str]:
         """A start that is taken from the weights needs weights that can be changed."""
@@ -69,14 +67,6 @@ class Qlora(Lora):
                 "use init = 'default' or 'gaussian'"
             )
         return found
-
-    def attach(self, model: PreTrainedModel, setting: Setting) -> PreTrainedModel:
-        """Add A and B to every quantised target."""
-        return super().attach(self.loaded(model), setting)
-
-    def restore(self, model: PreTrainedModel, folder: Path) -> Any:
-        """The quantised base with what was learned."""
-        return super().restore(_exact(model), folder)
 
     def merged(self, model: Any) -> Any:
         """The base dequantised, with the update merged into it, in float32.
@@ -93,12 +83,3 @@ class Qlora(Lora):
         plain = get_peft_model(base, config)
         set_peft_model_state_dict(plain, learned)
         return plain.merge_and_unload()
-
-
-def _exact(model: Any) -> Any:
-    """Without bitsandbytes' packed CPU kernel, which answers in bfloat16, passes no gradient
-    on, and keeps the weights in a form that can not be written out."""
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return model

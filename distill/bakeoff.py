@@ -146,7 +146,9 @@ def verdict(board: Board) -> str:
     text = f"Best: {board.best} with {metric.replace('_', ' ')} {100 * standing.metrics[metric].value:.1f} %"
     if near:
         text += f"; on these {standing.graded} items {', '.join(near)} can not be told from it"
-    text += f"; worse than the base: {', '.join(worse)}." if worse else "; none is worse than the base."
+    text += (
+        f"; worse than the base: {', '.join(worse)}." if worse else "; none is worse than the base."
+    )
     return text
 
 

@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("flows", "distill", "datagen", "train", "quality", "warehouse")
-SHIPPED = {".py", ".toml", ".j2"}
+SHIPPED = {".py", ".toml", ".css", ".j2"}
 
 
 def _run(*command: str | Path, cwd: Path) -> str:

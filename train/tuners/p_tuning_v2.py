@@ -22,11 +22,11 @@ class PTuningV2(VirtualTokens):
     where it starts, at random instead of at real text, and that no MLP stands before them.
     """
 
-    learning_rate: ClassVar[float] = 1e-2
+    learning_rate: ClassVar[float] = 3e-2
     source: ClassVar[str] = "Liu et al. 2022 (P-Tuning v2), section 3"
     in_cache: ClassVar[bool] = True
 
-    spread: Annotated[float, Field(gt=0)] = 0.02
+    spread: Annotated[float, Field(gt=0)] = 0.2
     """Standard deviation of the start; equal prompts would stay equal, so it is not zero."""
 
     def attach(self, model: PreTrainedModel, setting: Setting) -> PreTrainedModel:

@@ -70,7 +70,7 @@ def logits_of(model, tokenizer):
 
 
 def far(one, other):
-    return float((one - other).abs().max())
+    return (one - other).abs().max().item()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -79,15 +79,10 @@ def curate_stage(work: Work, samples: Sequence[Sample]) -> Curated:
             if scorer.note:
                 work.notes.append(scorer.note)
                 say(f"note: {scorer.note}")
-        scores = _scores(work, scorers, samples)
-        samples, cleaned = redacted(samples, scores)
-        if cleaned:
-            work.store.insert(list(cleaned.values()))
-            samples = as_edited(work.store, samples)  # what was blacked out may have been edited
-            scores = _scores(work, scorers, samples)
-        human = carried(work.store.read(Score, "scorer = 'human'"), cleaned)
-        choices = chosen(work.plan, scorers, samples, scores, human)
-        curated = Curated(list(samples), choices, [*scores, *human], scorers)
+        settled = settle(work.store, samples, partial(_scores, work, scorers))
+        work.store.insert(settled.cleaned)
+        choices = chosen(work.plan, scorers, settled.samples, settled.scores, settled.human)
+        curated = Curated(settled.samples, choices, [*settled.scores, *settled.human], scorers)
         work.store.insert(curated.choices)
         work.run.summary["selection_id"] = curated.selection_id
         work.count("kept", len(curated.kept))
@@ -193,7 +188,36 @@ def _fail(work: Work, scorer: Scorer, failed: Sequence[Unscored]) -> None:
     work.count("failures", len(failed))
 
 
-def redacted(
+@dataclass(frozen=True)
+class Settled:
+    """Samples as they are to be chosen from, and what is said of them. `cleaned` are those
+    among them from which something was blacked out."""
+
+    samples: list[Sample]
+    cleaned: list[Sample]
+    scores: list[Score]
+    human: list[Score]
+
+
+def settle(
+    store: Store,
+    samples: Sequence[Sample],
+    scored: Callable[[Sequence[Sample]], list[Score]],
+) -> Settled:
+    """Put what a scorer blacked out, and what humans made of that, in the samples' place.
+
+    `scored` gives the scores of samples, made now or on record.
+    """
+    scores = scored(samples)
+    placed, cleaned = _redacted(samples, scores)
+    if cleaned:
+        placed = as_edited(store, placed)  # what was blacked out may have been edited
+        scores = scored(placed)
+    human = _carried(store.read(Score, "scorer = 'human'"), cleaned)
+    return Settled(placed, list(cleaned.values()), scores, human)
+
+
+def _redacted(
     samples: Sequence[Sample], scores: Sequence[Score]
 ) -> tuple[list[Sample], dict[str, Sample]]:
     """Samples with what a scorer blacked out in their place, and the new ones by the old id."""
@@ -207,7 +231,7 @@ def redacted(
     return placed, {old.sample_id: new for old, new in pairs if old.sample_id != new.sample_id}
 
 
-def carried(human: Sequence[Score], cleaned: Mapping[str, Sample]) -> list[Score]:
+def _carried(human: Sequence[Score], cleaned: Mapping[str, Sample]) -> list[Score]:
     """Human decisions, those on a sample holding for its redacted form too, unless that has its own."""
     decided = decisions(human)
     return [

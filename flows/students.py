@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.plan import Plan, load_plan
-from flows.curate import chosen, redacted
 from flows.fit import student_id_of
-from flows.generate import as_edited, read_hand
-from flows.whatif import scores_on_hand, unasking
+from flows.on_hand import kept_on_hand
 from train.student import TUNER_FILE, tuner_of
 from train.tuner import Tuner
 from warehouse.errors import StageError
-from warehouse.records import Run, Sample, Score, Student
+from warehouse.records import Run, Student
 from warehouse.store import Store
 
 
@@ -71,20 +69,6 @@ def find_student(
     if Path(student).is_dir():
         return _in_folder(plan, store, Path(student))
     return _recorded(plan, store, _by_id(store, student))
-
-
-def kept_on_hand(plan: Plan, store: Store) -> list[Sample]:
-    """What the plan's gate keeps of what is on hand, as `curate` would have it."""
-    samples = read_hand(plan, store).edited
-    scorers = unasking(plan)
-    scores = scores_on_hand(store, scorers, samples)
-    samples, cleaned = redacted(samples, scores)
-    if cleaned:
-        samples = as_edited(store, samples)
-        scores = scores_on_hand(store, scorers, samples)
-    choices = chosen(plan, scorers, samples, scores, store.read(Score, "scorer = 'human'"))
-    keep = {choice.sample_id for choice in choices if choice.kept}
-    return [sample for sample in samples if sample.sample_id in keep]
 
 
 def _planned(plan: Plan, store: Store, plan_path: str) -> Student:

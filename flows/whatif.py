@@ -4,33 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.plan import Plan, load_plan
-from flows.curate import chosen
-from flows.generate import read_hand
-from flows.likelihood import BaseLikelihood
-from quality.scorer import Question, Scorer, Tools
+from distill.plan import load_plan
+from flows.on_hand import chosen_on_hand
 from warehouse.errors import PlanError, StageError
-from warehouse.records import Choice, Sample, Score
+from warehouse.records import Choice, Sample
 from warehouse.store import Store
-
-
-@dataclass(frozen=True)
-class Unasked:
-    """Bears the name of a model and asks it nothing."""
-
-    name: str
-
-    def __call__(self, questions: Sequence[Question]) -> list[str | None]:
-        """Refuse.
-
-        Raises:
-            StageError: always.
-        """
-        raise StageError("a what-if asks nothing; run `distill curate` without it first")
 
 
 def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) -> dict[str, Any]:
@@ -53,8 +34,8 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
     then = load_plan(plan_path, [*overrides, *full])
     then.require("curate")
     store = Store(Path(now.warehouse).resolve())
-    samples = read_hand(now, store).edited
-    before, after = _choices(now, store, samples), _choices(then, store, samples)
+    samples, before = chosen_on_hand(now, store)
+    _, after = chosen_on_hand(then, store)
     if all("not scored" in choice.reason for choice in before):
         raise StageError(
             f"no sample of plan '{now.name}' is scored yet; run `distill curate {plan_path}` first"
@@ -82,31 +63,6 @@ def _of_quality(change: str) -> str:
             f"duplicates.near=0.8, not '{change}'"
         )
     return f"quality.{change.strip().removeprefix('quality.')}"
-
-
-def _choices(plan: Plan, store: Store, samples: Sequence[Sample]) -> list[Choice]:
-    scorers = unasking(plan)
-    human = store.read(Score, "scorer = 'human'")
-    return chosen(plan, scorers, samples, scores_on_hand(store, scorers, samples), human)
-
-
-def unasking(plan: Plan) -> list[Scorer]:
-    """The plan's scorers, which bear the names of their models and ask them nothing."""
-    tools = Tools(
-        teacher=Unasked(plan.teacher.identity),
-        judge=Unasked(plan.judge.identity),
-        likelihood=BaseLikelihood(plan.train.base) if plan.train else None,
-        folder=plan.folder,
-    )
-    return [scorer.with_tools(tools) for scorer in plan.quality.scorers]
-
-
-def scores_on_hand(
-    store: Store, scorers: Sequence[Scorer], samples: Sequence[Sample]
-) -> list[Score]:
-    """The scores of samples that are on record."""
-    wanted = [scorer.score_id(sample) for scorer in scorers for sample in samples]
-    return store.by_ids(Score, "score_id", wanted)
 
 
 def _reasons(choices: Sequence[Choice]) -> dict[str, int]:

@@ -53,6 +53,11 @@ def curated(folder, *flags):
     return json.loads(done.stdout)
 
 
+def kept_now(folder):
+    """What a what-if takes for the present: it has to be what the gate keeps."""
+    return curated(folder, "--what-if", "duplicates.near=0.5")["kept_now"]
+
+
 def test_a_judge_is_paid_once_is_in_the_ledger_and_what_fails_is_asked_again(tmp_path):
     def refused(messages):
         return Fault(400) if "heron" in json.dumps(messages) else None
@@ -103,6 +108,7 @@ def test_personal_data_is_blacked_out_in_what_is_trained_on(tmp_path):
     assert "Write to <EMAIL_ADDRESS> now." in texts
     assert not any("anna@" in text for text in texts)
     assert curated(tmp_path)["kept"] == result["kept"]
+    assert kept_now(tmp_path) == result["kept"]
 
 
 def test_a_human_decision_outlasts_the_blacking_out(tmp_path):
@@ -115,7 +121,9 @@ def test_a_human_decision_outlasts_the_blacking_out(tmp_path):
     store = Store(tmp_path / "w.duckdb")
     taken = next(s for s in store.read(Sample) if "anna@" in s.completion)
     store.insert([accept(taken)])
-    assert curated(tmp_path)["kept"] >= 1
+    found = curated(tmp_path)["kept"]
+    assert found >= 1
+    assert kept_now(tmp_path) == found
     kept = [choice.sample_id for choice in store.read(Choice) if choice.kept]
     texts = [sample.completion for sample in store.by_ids(Sample, "sample_id", kept)]
     assert "Write to <EMAIL_ADDRESS> now." in texts

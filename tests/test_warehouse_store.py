@@ -188,3 +188,12 @@ def test_files_that_can_not_grow_are_one_line_each_and_nothing_is_lost(store):
     found = [kept.call_id for kept in store.read(Call)]
     assert found[:3] == ["before", "kept", "0"]
     assert len(found) == len(set(found)) > 10
+
+
+def test_a_type_that_no_data_frame_holds_is_one_line(store):
+    store.insert([call()])
+    with pytest.raises(WarehouseError, match=r"can not be shown \(took INTERVAL\); cast it"):
+        store.query("SELECT max(created_at) - min(created_at) AS took FROM calls")
+    assert store.query(
+        "SELECT (max(created_at) - min(created_at))::VARCHAR AS took FROM calls"
+    ).height

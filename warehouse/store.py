@@ -163,6 +163,12 @@ class Store:
                 return found.pl()
             except duckdb.Error as error:
                 raise WarehouseError(f"SQL: {_line(error)}") from None
+            except pl.exceptions.PolarsError:  # DuckDB has types that no data frame holds
+                types = ", ".join(f"{name} {kind}" for name, kind, *_ in found.description or ())
+                raise WarehouseError(
+                    f"SQL: a column is of a type that can not be shown ({types}); cast it, such as "
+                    "(a - b)::VARCHAR"
+                ) from None
 
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:

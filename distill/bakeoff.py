@@ -113,20 +113,32 @@ def board_of(
     return Board(whole, best, [*lines, Line(BASE, None, None, None, None)])
 
 
-def plot_points(board: Board) -> list[tuple[str, float, float]]:
-    """(label, trainable parameters on a log scale, 0..1, score) of each method."""
-    sized = [line for line in board.lines if line.method and line.method.trainable_parameters]
-    logs = [math.log10(line.method.trainable_parameters) for line in sized if line.method]
-    if not logs:
-        return []
-    low, high = math.floor(min(logs)), math.ceil(max(logs) + 1e-9)
-    points = []
-    for line, place in zip(sized, logs, strict=True):
+@dataclass(frozen=True)
+class Plot:
+    """Score against trainable parameters. `points` are (label, place, score) from the fewest
+    parameters on, `ticks` (parameters, place); places are 0..1 on a log scale."""
+
+    points: list[tuple[str, float, float]]
+    ticks: list[tuple[str, float]]
+
+
+def plot_of(board: Board) -> Plot:
+    """The plot of a board; no points where no method was graded."""
+    metric = board.comparison.headline
+    found = []
+    for line in board.lines:
         standing = board.comparison.standing(line.label)
-        if standing and board.comparison.headline in standing.metrics:
-            value = standing.metrics[board.comparison.headline].value
-            points.append((line.label, (place - low) / max(high - low, 1), value))
-    return points
+        score = standing.metrics.get(metric) if standing else None
+        if score and line.method and line.method.trainable_parameters:
+            size = math.log10(line.method.trainable_parameters)
+            found.append((size, line.label, score.value))
+    if not found:
+        return Plot([], [])
+    low, high = math.floor(min(found)[0]), math.ceil(max(found)[0] + 1e-9)
+    return Plot(
+        [(label, (size - low) / (high - low), score) for size, label, score in sorted(found)],
+        [(f"{10**n:,}", (n - low) / (high - low)) for n in range(low, high + 1)],
+    )
 
 
 def verdict(board: Board) -> str:
@@ -167,5 +179,5 @@ def _values(bakeoff: Bakeoff) -> dict[str, object]:
     return {
         "bakeoff": bakeoff,
         "verdicts": [verdict(board) for board in bakeoff.boards],
-        "plots": [plot_points(board) for board in bakeoff.boards],
+        "plots": [plot_of(board) for board in bakeoff.boards],
     }

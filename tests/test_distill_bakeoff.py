@@ -1,0 +1,82 @@
+"""The bake-off's figures: who is best, who is near, how it is drawn."""
+
+from __future__ import annotations
+
+import pytest
+
+from distill.bakeoff import (
+    Bakeoff,
+    Method,
+    board_of,
+    plot_of,
+    render_html,
+    render_markdown,
+    verdict,
+)
+from distill.compare import ItemText, holm
+from warehouse.records import Answer
+
+TEXTS = [ItemText(f"i{n:02}", f"question {n}", None, ["yes"]) for n in range(40)]
+
+
+def answers(contestant, right):
+    return [
+        Answer(
+            f"{contestant}{n}", "b", "1", f"i{n:02}", contestant, contestant, {}, "x",
+            {"exact_match": float(n < right)}, None, "stop", 1, 1, 0.1, 0.0, "run",
+        )
+        for n in range(40)
+    ]  # fmt: skip
+
+
+def method(label, parameters=1000):
+    return Method(label, "a paper", True, label * 4, parameters, 1e-3, 60.0, 10**9, 10**6, 3.0, 1.0)
+
+
+METHODS = [method("lora", 5_000_000), method("ia3", 57_600), method("<b>", 20_000)]
+GIVEN = [*answers("base", 4), *answers("lora", 30), *answers("ia3", 28), *answers("<b>", 1)]
+
+
+@pytest.fixture(scope="module")
+def board():
+    return board_of("b", GIVEN, TEXTS, METHODS, "exact_match")
+
+
+def test_the_best_comes_first_and_the_base_last(board):
+    assert [line.label for line in board.lines] == ["lora", "ia3", "<b>", "base"]
+    best, near, far, base = board.lines
+    assert best.against_best is None and best.p_best is None
+    assert near.against_best.metrics["exact_match"].value == pytest.approx(-0.05)
+    assert near.p_best > 0.05 > far.p_best
+    assert base.method is None and base.against_base is None
+
+
+def test_the_verdict_names_who_is_near_and_who_is_worse_than_the_base(board):
+    told = verdict(board)
+    assert told.startswith("Best: lora with exact match 75.0 %")
+    assert "on these 40 items ia3 can not be told from it" in told
+    assert "none is worse than the base" in told  # 1 against 4 of 40 is no evidence
+    worse = board_of("b", [*answers("base", 20), *GIVEN[40:]], TEXTS, METHODS, "exact_match")
+    assert verdict(worse).endswith("worse than the base: <b>.")
+
+
+def test_the_plot_goes_from_few_parameters_to_many_between_powers_of_ten(board):
+    plot = plot_of(board)
+    assert [label for label, _, _ in plot.points] == ["<b>", "ia3", "lora"]
+    assert plot.ticks[0] == ("10,000", 0.0) and plot.ticks[-1] == ("10,000,000", 1.0)
+    assert all(0 <= place <= 1 for _, place, _ in plot.points)
+    assert plot_of(board_of("b", [], TEXTS, METHODS, "exact_match")).points == []
+
+
+def test_names_are_text_on_both_pages(board):
+    found = Bakeoff("run", "<i>plan", "hash", 97, 0, METHODS, [board], {"torch": "2"})
+    page, text = render_html(found), render_markdown(found)
+    assert "<b>" not in page.replace("<body>", "") and "&lt;b&gt;" in page
+    assert "<i>plan" not in page and "<i>plan" not in text
+    assert text.count("| lora |") == 2
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []

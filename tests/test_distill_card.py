@@ -169,8 +169,9 @@ def test_what_is_not_on_record_is_said():
     assert "The forms were not checked against each other." in text
 
 
-def test_no_place_of_this_machine_is_told():
-    told = public({"path": "/home/me/data.jsonl", "several": ["/a/b", "c/d"], "n": 1})
+def test_no_place_of_this_machine_is_told(tmp_path):
+    here = tmp_path / "data.jsonl"
+    told = public({"path": str(here), "several": [str(tmp_path / "b"), "c/d"], "n": 1})
     assert told == {"path": "data.jsonl", "several": ["b", "c/d"], "n": 1}
 
 

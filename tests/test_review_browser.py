@@ -12,7 +12,7 @@ from distill.plan import load_plan
 from flows.review import app_of, listen, server_of
 from flows.review_session import Session
 from quality.review import decisions
-from tests.test_flows_review import NASTY, store, write_world
+from tests.reviewing import NASTY, store, write_world
 from warehouse.records import Sample, Score
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

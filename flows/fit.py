@@ -92,7 +92,7 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
         table_of(section.tuner),
         section.objective.decides,
         sorted(sample.sample_id for sample in kept),
-        section.trainer_config().decides(),
+        section.trainer_config().decides(section.tuner.learning_rate),
     )
 
 

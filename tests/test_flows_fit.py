@@ -70,7 +70,7 @@ def test_the_audit_is_seen_before_training_and_kept_with_what_it_took(folder):
     assert audit["supervised_tokens"] > 24
     assert audit["ends"] == {"<|im_end|>": 24}
     assert audit["serving_ends"] == ["<|im_end|>"]
-    assert audit["memory"] >= audit["memory_before"] > 0  # a peak of the process
+    assert audit["memory"] > audit["memory_before"] > 0
     assert 0 < audit["trainable_parameters"] < audit["parameters"]
 
     told = artifacts("watched")

@@ -84,6 +84,11 @@ def test_rslora_scales_by_the_root_of_the_rank(base):
         assert layer.scaling["default"] == scale
 
 
+def test_what_is_taken_from_the_base_is_moved_with_a_lower_rate():
+    assert Lora().learning_rate == Lora(init="gaussian").learning_rate == Qlora().learning_rate
+    assert Lora(init="pissa").learning_rate == Lora(init="olora").learning_rate == 2e-4
+
+
 def test_targets_by_name(base):
     adapted = Lora(targets="q_proj, v_proj").attach(load(base)[0], SETTING)
     trained = trained_of(adapted)

@@ -152,10 +152,38 @@ def test_a_loss_that_is_not_finite_is_an_error(base, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_packing_without_an_attention_that_keeps_rows_apart_is_refused(base, tmp_path):
+    packed = CONFIG.model_copy(update={"packing": True})
+    with pytest.raises(StageError, match=r"packing needs FlashAttention.*attends by 'sdpa'"):
+        fit(base, Lora(), ROWS, packed, tmp_path / "s")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lost_row_is_caught_also_where_some_are_held_out(base, tmp_path, monkeypatch):
+    from train import trainer
+
+    class LosesARow(trainer.CompletionTrainer):
+        def __init__(self, **arguments):
+            super().__init__(**arguments)
+            self.train_dataset = self.train_dataset.select(range(len(self.train_dataset) - 1))
+
+    monkeypatch.setattr(trainer, "CompletionTrainer", LosesARow)
+    config = CONFIG.model_copy(update={"early_stopping": EarlyStopping(share=0.25)})
+    with pytest.raises(StageError, match="the trainer sees 11 rows"):
+        fit(base, Lora(), ROWS, config, tmp_path / "s")
+
+
 def test_a_folder_in_use_is_not_overwritten(base, tmp_path):
     (tmp_path / "s").mkdir()
     with pytest.raises(StageError, match="exists already"):
         fit(base, Lora(), ROWS, CONFIG, tmp_path / "s")
+
+
+def test_the_rate_that_holds_decides_what_a_student_becomes():
+    assert SftConfig().decides(1e-3) != SftConfig().decides(2e-4)
+    set_ = SftConfig(learning_rate=1e-3)
+    assert set_.decides(2e-4) == set_.decides(1e-3) == SftConfig().decides(1e-3)
+    assert SftConfig(save_steps=1, track="tensorboard").decides(1e-3) == SftConfig().decides(1e-3)
 
 
 def test_options_are_strict():

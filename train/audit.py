@@ -35,20 +35,6 @@ class Audited:
     encoded: list[Encoded]
 
 
-def audit(
-    rows: Sequence[Row],
-    tokenizer: Any,
-    max_length: int,
-    end_ids: Collection[int] | None = None,
-) -> dict[str, Any]:
-    """Count what a trainer sees of these rows; see `inspect_rows`.
-
-    Raises:
-        StageError: training on these rows would teach something other than intended.
-    """
-    return inspect_rows(rows, tokenizer, max_length, end_ids).figures
-
-
 def inspect_rows(
     rows: Sequence[Row],
     tokenizer: Any,

@@ -72,9 +72,13 @@ class SftConfig(_Options):
             )
         return self
 
-    def decides(self) -> dict[str, object]:
-        """The options that decide what a student becomes; how it is watched does not."""
-        return self.model_dump(mode="json", exclude={"save_steps", "track"})
+    def decides(self, learning_rate: float) -> dict[str, object]:
+        """The options that decide what a student becomes; how it is watched does not.
+
+        `learning_rate` is the tuner's own, which holds where none is set.
+        """
+        options = self.model_dump(mode="json", exclude={"save_steps", "track"})
+        return {**options, "learning_rate": self.learning_rate or learning_rate}
 
 
 def steps_of(rows: int, config: SftConfig) -> int:

@@ -13,8 +13,12 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 from train.config import SftConfig
 from train.dataset import Encoded
@@ -25,6 +29,9 @@ FLOAT32 = 4
 
 ADAM_STATES = 2
 """Running means of the gradient and of its square (Kingma and Ba 2015, algorithm 1)."""
+
+RESET_PEAK = "5"
+"""Written to Linux's clear_refs it sets a process's peak to what it holds (proc(5))."""
 
 LOGIT_COPIES = 3
 """Logits, their log-probabilities and the gradient of these, in float32."""
@@ -214,15 +221,18 @@ def memory_used() -> int:
 
 
 def memory_before() -> int:
-    """What is held before a model is loaded, in bytes; the GPU's peak is counted from here.
+    """What is held before a model is loaded, in bytes; the peak is counted from here.
 
-    A process can not forget its own peak: earlier stages count.
+    Where the system lets no process forget its peak, that of earlier stages still counts.
     """
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    return memory_used()
+        return int(torch.cuda.memory_allocated())
+    with suppress(OSError):  # Linux alone has it, and a container may forbid it
+        Path("/proc/self/clear_refs").write_text(RESET_PEAK)
+    return int(psutil.Process().memory_info().rss)
 
 
 def memory_there() -> int:

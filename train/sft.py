@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -17,10 +16,11 @@ from typing import Any
 
 from train import memory
 from train.audit import look_at, refusal
+from train.checkpoints import LEFT, one_after_the_other, publish, work_folder
 from train.config import SftConfig, steps_of
 from train.dataset import Row
 from train.overlap import HeldOutTexts
-from train.student import TUNER_FILE, load, quiet
+from train.student import keeps_rows_apart, load, quiet
 from train.tracking import ready, tracked
 from train.tuner import Setting, Tuner
 from train.watch import Step, tell_audited
@@ -31,9 +31,6 @@ from warehouse.records import make_id
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets")
 """Packages whose version a student's record names."""
-
-LEFT = ".work"
-"""Ending of the folder beside a student that holds its checkpoints until it is whole."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +111,12 @@ def fit(
 
     before = memory.memory_before()
     model, tokenizer = load(base, tuner=tuner)
+    if config.packing and not keeps_rows_apart(model):
+        raise StageError(
+            "packing needs FlashAttention, which keeps the rows of a sequence apart (this base "
+            f"attends by '{model.config._attn_implementation}'); set train.packing = false, or "
+            "install flash-attn beside a GPU"
+        )
     ends = model.generation_config.eos_token_id
     audited = look_at(rows, tokenizer, config.max_length, ends, HeldOutTexts(held_out))
     if why := refusal(audited.figures, config.allow):
@@ -137,13 +140,16 @@ def fit(
         "memory_before": before,
     }
     tell_audited(watch, figures)
-    _work_folder(work, make_id(base, table_of(tuner), config.decides(), rows, decides))
+    with one_after_the_other():
+        work_folder(
+            work, make_id(base, table_of(tuner), config.decides(tuner.learning_rate), rows, decides)
+        )
     try:
         job = Job(model, tokenizer, tuner, rows, held, config, settings)
         losses, best = _trained(job, build or sft_trainer, watch, figures, out)
         figures["memory"] = memory.memory_used()
         if os.environ.get("RANK", "0") == "0":
-            _publish(tuner, best, base, work, out)
+            publish(tuner, best, base, work, out)
     except StageError:
         shutil.rmtree(work, ignore_errors=True)  # going on from there would fail again
         raise
@@ -199,7 +205,6 @@ def _trained(
     job.callbacks.append(Watching(job.tuner, watch))
     if job.config.early_stopping is not None:
         job.callbacks.append(EarlyStoppingCallback(job.config.early_stopping.patience))
-    _drop_torn(Path(job.settings["output_dir"]))
     last = get_last_checkpoint(job.settings["output_dir"])
     with tracked(job.config.track, out, anew=last is None) as reporting:
         job.settings.update(reporting)
@@ -209,15 +214,6 @@ def _trained(
             _same_tokens(trainer, figures, job)
         trainer.train(resume_from_checkpoint=last)
     return _losses(trainer.state.log_history), trainer.unwrapped
-
-
-def _drop_torn(work: Path) -> None:
-    """Remove checkpoints that a kill cut off; what is written last into one tells them."""
-    from transformers.trainer import TRAINER_STATE_NAME
-
-    for folder in work.glob("checkpoint-*"):
-        if not (folder / TRAINER_STATE_NAME).is_file():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _settings(config: SftConfig, tuner: Tuner, rows: Sequence[Row], work: Path) -> dict[str, Any]:
@@ -278,32 +274,10 @@ def _held_out(rows: list[Row], config: SftConfig) -> tuple[list[Row], list[Row]]
     )
 
 
-def _work_folder(work: Path, made_of: str) -> None:
-    """The folder of checkpoints; what stands there of something else is removed."""
-    mark = work / "made_of"
-    if work.is_dir() and not (mark.is_file() and mark.read_text() == made_of):
-        shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
-    mark.write_text(made_of)
-
-
-def _publish(tuner: Tuner, model: Any, base: str, work: Path, out: Path) -> None:
-    """Save what was learned, and say how, so that it can be restored; then move it to `out`."""
-    whole = work / "student"
-    shutil.rmtree(whole, ignore_errors=True)
-    whole.mkdir()
-    tuner.save(model, whole, base)
-    described = {"base": base, "tuner": table_of(tuner)}
-    (whole / TUNER_FILE).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
-    os.replace(whole, out)
-    shutil.rmtree(work, ignore_errors=True)
-
-
 def _same_tokens(trainer: Any, figures: dict[str, Any], job: Job) -> None:
     """Hold the trainer's own data set against the audit."""
-    if job.held:
-        return  # the audit counted both parts together
-    labels = [row["labels"] for row in trainer.train_dataset]
+    parts = [trainer.train_dataset, *([trainer.eval_dataset] if job.held else [])]
+    labels = [row["labels"] for part in parts for row in part]
     supervised = sum(label != -100 for row in labels for label in row)
     rows = figures["rows_kept"] if job.config.packing else len(labels)
     if (rows, supervised) != (figures["rows_kept"], figures["supervised_tokens"]):

@@ -88,6 +88,9 @@ def base_fingerprint(base: str) -> str:
     return make_id("base", {file.name: _digest(file) for file in files if file.is_file()})
 
 
+FLASH = "flash_attention_2"
+"""How transformers names the attention that reads where each row of a sequence begins."""
+
 TUNER_FILE = "tuner.json"
 """Beside a student's weights: its base and its tuner's table, from which it is restored."""
 
@@ -114,6 +117,8 @@ def load(base: str, student: Path | None = None, tuner: Tuner | None = None) -> 
         "dtype": torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32,
         "use_safetensors": True,
     }
+    if tuner is not None and not tuner.prompt_learning and _has_flash_attention():
+        arguments["attn_implementation"] = FLASH
     method = learned or tuner
     if method is not None:
         arguments |= method.loading(training=learned is None)
@@ -137,6 +142,20 @@ def load(base: str, student: Path | None = None, tuner: Tuner | None = None) -> 
     if student is not None and learned is not None:
         model = learned.restore(model, student)
     return model.eval(), tokenizer
+
+
+def keeps_rows_apart(model: Any) -> bool:
+    """Whether rows that stand in one sequence do not see each other."""
+    return bool(model.config._attn_implementation == FLASH)
+
+
+def _has_flash_attention() -> bool:
+    """Whether training may use it: a GPU with bfloat16, and the package."""
+    import torch
+    from transformers.utils import is_flash_attn_2_available
+
+    gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return gpu and bool(is_flash_attn_2_available())
 
 
 def tuner_of(student: Path) -> Tuner:

@@ -33,9 +33,13 @@ class Tuner(ABC):
     """
 
     mergeable: ClassVar[bool]  # whether what was learned can be folded into the base's weights
-    learning_rate: ClassVar[float]  # the default that learns with this method
     source: ClassVar[str]  # where it was published, section and all
     prompt_learning: ClassVar[bool] = False  # adds virtual tokens to each sequence
+
+    @property
+    @abstractmethod
+    def learning_rate(self) -> float:
+        """The default that learns with this method."""
 
     @abstractmethod
     def attach(self, model: PreTrainedModel, setting: Setting) -> PreTrainedModel:

@@ -36,7 +36,6 @@ class Lora(Tuner):
     """
 
     mergeable: ClassVar[bool] = True
-    learning_rate: ClassVar[float] = 1e-3
     source: ClassVar[str] = "Hu et al. 2021, section 4.1"
 
     rank: Annotated[int, Field(ge=1)] = 16
@@ -54,6 +53,11 @@ class Lora(Tuner):
     """Scale by alpha / sqrt(rank), which stays stable at high ranks (Kalajdzievski 2023, section 3)."""
     dora: bool = False
     """Learn the length of each weight column beside its direction (Liu et al. 2024, section 4)."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Lower where the base's own largest directions are moved."""
+        return 2e-4 if self.init in TAKEN_FROM_THE_BASE else 1e-3
 
     def faults(self, config: SftConfig) -> list[str]:
         """A start that is taken from the base goes with neither DoRA's lengths nor dropout."""

@@ -20,7 +20,6 @@ class Qlora(Lora):
     quantised base; a merged student has the quantised weights, written out as floats.
     """
 
-    learning_rate: ClassVar[float] = 1e-3
     source: ClassVar[str] = "Dettmers et al. 2023, section 3"
 
     def ready(self) -> None:

@@ -10,7 +10,7 @@ sides of a pair is in neither: abstentions and failures are counted, never score
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from warehouse.records import Answer
@@ -31,6 +31,7 @@ class ItemText:
     question: str
     passage: str | None
     reference: list[str]
+    category: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Difference:
     losses: int
     ties: int
     p_value: float
+    p_adjusted: float | None = None
+    """After Holm, over the same pair on all benchmarks of the run; None where there is one alone."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,16 @@ class Comparison:
     wins: list[Example]
     losses: list[Example]
     ties: list[Example]
+    role: str = "task"
+    """task | outside: what the student was made for, or what it must not forget."""
+    lower_is_better: bool = False
+    """Whether a small headline is a good one, as of toxicity; wins and losses are counted so."""
+    common: int = 0
+    """Items graded for every contestant."""
+    detectable: float | None = None
+    """Least difference of student and base that so many items show four times in five; 0..1."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader must know: few items, failures, duplicates, abstentions."""
 
     def standing(self, contestant: str) -> Standing | None:
         """A contestant's standing, or None where it gave no answer."""

@@ -307,6 +307,7 @@ class Answer(Record):
     latency_s: float
     cost_usd: float | None
     run_id: str
+    details: dict[str, Any] | None = None  # {"confidence": 0..1, "said": "B", "right": "C", ...}
 
     @staticmethod
     def id_of(

@@ -11,7 +11,7 @@ from typing import Any
 from warehouse.records import RECORDS, Record
 from warehouse.views import VIEWS
 
-VERSION = 4
+VERSION = 5
 """What this code writes. A higher number in a file means that a newer version wrote it."""
 
 MIGRATIONS: dict[int, str] = {
@@ -38,6 +38,7 @@ CREATE TABLE measurements (
   created_at TIMESTAMPTZ NOT NULL
 );
 """,
+    5: "ALTER TABLE answers ADD COLUMN details JSON;",
 }
 """SQL that turns version n - 1 into n, by n; the views are made anew after it."""
 

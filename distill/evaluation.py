@@ -1,0 +1,60 @@
+"""All that was found out about a student in one run: what the report shows and `ship` decides by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from distill.breakdown import Group
+from distill.calibration import Calibration
+from distill.compare import Comparison, Interval
+from distill.economics import BreakEven, Economy
+from distill.nearest import StillWrong
+from distill.robustness import Robustness
+from distill.scaling import Scaling
+from distill.ship import ShipVerdict
+from distill.style_facts import StyleFacts
+
+
+@dataclass(frozen=True)
+class Explored:
+    """One item in the report's explorer, with what everyone said to it."""
+
+    benchmark: str
+    item_id: str
+    question: str
+    passage: str | None
+    reference: list[str]
+    category: str | None
+    said: dict[str, str]
+    """Contestant -> text."""
+    grades: dict[str, float | None]
+    """Contestant -> headline grade."""
+
+
+@dataclass(frozen=True)
+class SameAnswer:
+    """How often a contestant says what the teacher says, right or wrong."""
+
+    benchmark: str
+    contestant: str
+    n: int
+    agreement: Interval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Comparisons, and what is read out of the same answers."""
+
+    comparisons: list[Comparison]
+    explored: list[Explored] = field(default_factory=list)
+    groups: dict[str, list[Group]] = field(default_factory=dict)
+    """Benchmark -> groups of its items."""
+    style: list[StyleFacts] = field(default_factory=list)
+    economics: list[Economy] = field(default_factory=list)
+    break_even: list[BreakEven] = field(default_factory=list)
+    agreement: list[SameAnswer] = field(default_factory=list)
+    robustness: list[Robustness] = field(default_factory=list)
+    calibration: list[Calibration] = field(default_factory=list)
+    still_wrong: list[StillWrong] = field(default_factory=list)
+    scaling: list[Scaling] = field(default_factory=list)
+    ship: ShipVerdict | None = None

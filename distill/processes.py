@@ -96,11 +96,11 @@ def _followed(worker: Any, watch: Callable[[Step], None], folder: Path) -> Fitte
             tell_audited(watch, json.loads(line)["audited"])
     code = worker.wait()
     listener.join()
+    for error in sorted(folder.glob("error.*")):  # of any rank: the others only lost it
+        raise StageError(error.read_text(encoding="utf-8"))
     result = folder / "result.json"
     if result.is_file():
         told = json.loads(result.read_text())
-        if "error" in told:
-            raise StageError(told["error"])
         return Fitted(**{**told, "path": Path(told["path"])})
     raise RuntimeError(f"training processes ended with {code}:\n{''.join(said)[-_SHOWN:]}")
 
@@ -108,7 +108,8 @@ def _followed(worker: Any, watch: Callable[[Step], None], folder: Path) -> Fitte
 def main(job: Path) -> None:
     """One worker: the same call as in a single process; rank 0 tells the parent."""
     told: Mapping[str, Any] = json.loads(job.read_text())
-    first = os.environ.get("RANK", "0") == "0"
+    rank = os.environ.get("RANK", "0")
+    first = rank == "0"
     material = Material(
         base=told["base"],
         tuner=catalog.build("tuner", told["tuner"]),
@@ -125,15 +126,15 @@ def main(job: Path) -> None:
             print(json.dumps({what: value}), flush=True)
 
     watch = Watch(lambda step: say("step", asdict(step)), lambda figures: say("audited", figures))
-    result = job.with_name("result.json")
     try:
         fitted = objective.fit(material, watch)
     except StillhouseError as error:
-        if first:
-            result.write_text(json.dumps({"error": str(error)}))
+        job.with_name(f"error.{rank}").write_text(str(error), encoding="utf-8")
         raise
     if first:
-        result.write_text(json.dumps({**asdict(fitted), "path": str(fitted.path)}))
+        job.with_name("result.json").write_text(
+            json.dumps({**asdict(fitted), "path": str(fitted.path)})
+        )
 
 
 if __name__ == "__main__":

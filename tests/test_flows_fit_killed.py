@@ -11,8 +11,10 @@ import time
 
 import pytest
 
+from distill.processes import _followed
 from tests.plans import scripted, write_plan
 from tests.test_flows_teacher import distill
+from warehouse.errors import StageError
 from warehouse.records import Student
 from warehouse.store import Store
 
@@ -87,3 +89,13 @@ def test_a_batch_that_can_not_be_shared_is_refused_in_the_plan(tmp_path):
     done = distill(folder, "fit", "plan.toml", "--processes", "3")
     assert done.returncode == 2
     assert "can not be shared by processes = 3" in done.stderr
+
+
+def test_a_fault_of_any_process_is_told_in_its_own_words(tmp_path):
+    (tmp_path / "error.1").write_text("the second one has no room")
+    worker = subprocess.Popen(
+        [sys.executable, "-c", "raise SystemExit(1)"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with pytest.raises(StageError, match="the second one has no room"):
+        _followed(worker, lambda step: None, tmp_path)

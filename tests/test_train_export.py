@@ -147,3 +147,12 @@ def test_what_can_not_be_merged_is_one_line_that_says_what_can_be_had(
 def test_a_folder_without_a_student_is_told(base, tmp_path):
     with pytest.raises(StageError, match=r"tuner\.json is missing"):
         export_adapter(base, tmp_path, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("tuner", ["lora", "adapter"])
+def test_an_exported_adapter_names_no_path_of_this_machine(base, students, tuner, tmp_path):
+    export_adapter(base, students(use=tuner), tmp_path / "adapter")
+    texts = [file.read_text() for file in (tmp_path / "adapter").glob("*.json")]
+    assert any('"tiny"' in text for text in texts)
+    assert not any(base in text for text in texts)
+    assert load(base, tmp_path / "adapter")

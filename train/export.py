@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from train.student import load, quiet, resolve_base, tuner_of
+from train.student import TUNER_FILE, load, quiet, resolve_base, tuner_of
 from train.tuner import Tuner
 from warehouse.catalog import name_of
 from warehouse.errors import StageError
@@ -24,6 +24,8 @@ _CODE = "auto_map"
 def export_adapter(base: str, student: Path, out: Path) -> None:
     """Write what was learned, as the tuner saved it, and the base's tokenizer and chat template.
 
+    A base that is a folder of this machine is named by its last part alone.
+
     Raises:
         AssetError: the base can not be had.
         StageError: `student` is not the folder of a fitted student.
@@ -38,6 +40,11 @@ def export_adapter(base: str, student: Path, out: Path) -> None:
     _names_no_code(out)
     for file in [*student.glob("*.safetensors"), *student.glob("*.json")]:
         shutil.copyfile(file, out / file.name)
+    for name, key in ((TUNER_FILE, "base"), (ADAPTER_CONFIG, "base_model_name_or_path")):
+        if (out / name).is_file() and Path(base).is_absolute():
+            told = json.loads((out / name).read_text(encoding="utf-8"))
+            described = {**told, key: Path(base).name}
+            (out / name).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def export_merged(base: str, student: Path, out: Path, dtype: Dtype = "float32") -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from datagen.teacher import Reply
-from warehouse.records import Prompt, Sample
+from warehouse.records import Message, Prompt, Sample
 from warehouse.rows import Row
 
 
@@ -24,6 +24,10 @@ class Recipe(ABC):
     @abstractmethod
     def ask(self, row: Row, folder: Path) -> Prompt:
         """The prompt for one row, as `ask_all` makes it; how a teacher is shown held-out items."""
+
+    @abstractmethod
+    def context(self, row: Row, folder: Path) -> list[Message]:
+        """What the teacher is shown before a row's question: instruction and worked examples."""
 
     @abstractmethod
     def samples(self, prompt: Prompt, reply: Reply) -> Iterator[Sample]:

@@ -10,13 +10,16 @@ sides of a pair is in neither: abstentions and failures are counted, never score
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from distill.power import detectable
 from warehouse.records import Answer
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+FEW = 10
+"""Below so many items nothing is said to be significant."""
 SHOWN = 10
 """Wins, losses and ties shown, each."""
 PAIRS = (("student", "base"), ("student", "teacher"), ("teacher", "base"))
@@ -146,41 +149,109 @@ def compare(
     headline: str = "exact_match",
     seed: int = 0,
     contestants: Sequence[str] = (),
-    pairs: Sequence[tuple[str, str]] = PAIRS,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    role: str = "task",
+    lower_is_better: bool = False,
 ) -> Comparison:
     """Compare contestants by their answers to `items`; answers to other items do not count.
 
     The order of `answers` and `items` does not change the result, nor does an answer
     that is given twice. Metrics are in 0..1, `headline` decides wins, losses and coverage.
     `contestants` names who was asked, so that one who failed on every item is shown too;
-    `pairs` are the differences to take, left minus right.
+    `pairs` are the differences to take, left minus right; left out, the student against each
+    other one, and the teacher against the base.
     """
     texts = {item.item_id: item for item in sorted(items, key=lambda item: item.item_id)}
     said: dict[str, dict[str, Answer]] = {name: {} for name in contestants}
     for answer in sorted(answers, key=lambda a: (a.item_id, a.contestant, a.answer_id)):
         if answer.item_id in texts:
             said.setdefault(answer.contestant, {}).setdefault(answer.item_id, answer)
-    names = [name for name in ORDER if name in said] + sorted(set(said) - set(ORDER))
+    others = [name for name in said if name not in ORDER]
+    names = [name for name in ORDER if name in said]
+    names += [name for name in contestants if name in others]
+    names += sorted(set(others) - set(contestants))
+    if pairs is None:
+        more = [("student", name) for name in names if name not in ORDER]
+        pairs = [*PAIRS, *more]
     seen = {metric for given in said.values() for a in given.values() for metric in a.grades}
     metrics = [headline, *sorted(seen - {headline}, key=_metric_order)]
-    wins, losses, ties = _examples(said, texts, headline, names)
+    wins, losses, ties = _examples(said, texts, headline, names, lower_is_better)
+    differences = [
+        _difference(left, right, said[left], said[right], metrics, seed, lower_is_better)
+        for left, right in pairs
+        if left in said and right in said
+    ]
+    common = len(_common(headline, *said.values())[0]) if said else 0
     return Comparison(
         benchmark=benchmark,
         headline=headline,
         n=len(texts),
         metrics=metrics,
         standings=[_standing(name, said[name], len(texts), metrics, seed) for name in names],
-        differences=[
-            _difference(left, right, said[left], said[right], metrics, seed)
-            for left, right in pairs
-            if left in said and right in said
-        ],
+        differences=differences,
         retention=_retention(said, headline, seed),
         gap_closed=_gap_closed(said, headline, seed),
         wins=wins,
         losses=losses,
         ties=ties,
+        role=role,
+        lower_is_better=lower_is_better,
+        common=common,
+        detectable=_detectable(differences),
+        notes=_notes(said, texts, headline, common),
     )
+
+
+def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons, each pair's p-value also adjusted for the number of benchmarks (Holm)."""
+    found: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for at, comparison in enumerate(comparisons):
+        for place, pair in enumerate(comparison.differences):
+            if pair.n:
+                found.setdefault((pair.left, pair.right), []).append((at, place))
+    made = [list(comparison.differences) for comparison in comparisons]
+    for places in found.values():
+        if len(places) > 1:
+            p_values = holm([made[at][place].p_value for at, place in places])
+            for (at, place), p_value in zip(places, p_values, strict=True):
+                made[at][place] = replace(made[at][place], p_adjusted=p_value)
+    return [replace(c, differences=pairs) for c, pairs in zip(comparisons, made, strict=True)]
+
+
+def _detectable(differences: Sequence[Difference]) -> float | None:
+    """What the items could have shown of student and base, at their share of unequal items."""
+    pair = next((d for d in differences if (d.left, d.right) == ("student", "base")), None)
+    if pair is None or pair.n == 0:
+        return None
+    return detectable(pair.n, max(pair.wins + pair.losses, 1) / pair.n)
+
+
+def _notes(
+    said: Mapping[str, ByItem], texts: Mapping[str, ItemText], metric: str, common: int
+) -> list[str]:
+    """What a reader must know before believing a figure."""
+    n = len(texts)
+    notes = []
+    if n < FEW:
+        notes.append(f"{n} items are too few to show anything; no significance is claimed")
+    for name, given in said.items():
+        graded = len(_graded(given, metric))
+        abstained, failed = len(given) - graded, n - len(given)
+        if failed:
+            notes.append(
+                f"{name} failed on {failed} of {n} items: its score is of the other {len(given)}, "
+                "and differences are of items that both answered"
+            )
+        if abstained and abstained == len(given):
+            notes.append(f"none of {name}'s {abstained} answers could be graded")
+        elif abstained:
+            notes.append(f"{abstained} of {name}'s {len(given)} answers could not be graded")
+        empty = sum(not answer.text.strip() for answer in given.values())
+        if empty:
+            notes.append(f"{name} said nothing to {empty} of {n} items")
+    if 0 < common < n:
+        notes.append(f"all contestants were graded on {common} of {n} items")
+    return notes
 
 
 def _metric_order(metric: str) -> tuple[int, str]:
@@ -289,7 +360,13 @@ def _standing(name: str, given: ByItem, n: int, metrics: Sequence[str], seed: in
 
 
 def _difference(
-    left: str, right: str, ours: ByItem, theirs: ByItem, metrics: Sequence[str], seed: int
+    left: str,
+    right: str,
+    ours: ByItem,
+    theirs: ByItem,
+    metrics: Sequence[str],
+    seed: int,
+    lower_is_better: bool,
 ) -> Difference:
     from scipy import stats
 
@@ -299,8 +376,9 @@ def _difference(
         if columns[0]:
             found[metric] = bootstrap(columns, _mean_difference, seed, widest=(-1.0, 1.0))
     pairs = list(zip(*_common(metrics[0], ours, theirs), strict=True))
-    wins = sum(one > other for one, other in pairs)
-    losses = sum(one < other for one, other in pairs)
+    above = sum(one > other for one, other in pairs)
+    below = sum(one < other for one, other in pairs)
+    wins, losses = (below, above) if lower_is_better else (above, below)
     unequal = wins + losses
     return Difference(
         left=left,
@@ -359,7 +437,11 @@ def _gap_closed(said: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
 
 
 def _examples(
-    said: Mapping[str, ByItem], texts: Mapping[str, ItemText], metric: str, names: Sequence[str]
+    said: Mapping[str, ByItem],
+    texts: Mapping[str, ItemText],
+    metric: str,
+    names: Sequence[str],
+    lower_is_better: bool,
 ) -> tuple[list[Example], list[Example], list[Example]]:
     """Up to ten wins, losses and ties of the student against the base, in order of item.
 
@@ -378,6 +460,8 @@ def _examples(
             item, {name: Said(a.text, a.grades.get(metric)) for name, a in replies if a}
         )
         better, worse = new[item_id] > old[item_id], new[item_id] < old[item_id]
+        if lower_is_better:
+            better, worse = worse, better
         (wins if better else losses if worse else ties).append(example)
     ties.sort(key=lambda example: example.said["student"].text == example.said["base"].text)
     return wins[:SHOWN], losses[:SHOWN], ties[:SHOWN]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.compare import Interval
+from distill.compare import Comparison, Interval
+from distill.verdict import points
+from warehouse.records import Answer
 
 
 @dataclass(frozen=True)
@@ -36,3 +40,140 @@ class BreakEven:
     answers: int | None
     """None where the student never pays for itself, or a price is not known."""
     sentence: str
+
+
+def economy(
+    benchmark: str, comparison: Comparison, answers: Sequence[Answer], usd_per_hour: float | None
+) -> list[Economy]:
+    """What each contestant of a comparison takes, from its answers to that benchmark.
+
+    Answers that were paid for are priced by what they cost. A local model's cost is 0.0 on
+    record: it is priced by `usd_per_hour`, the price of the machine, for the time that its
+    answers took. A price that is not known for a single answer is not known for any; an
+    answer from a call (`settings["call_id"]`) without a price is not taken for a local one.
+    An item that is answered twice counts once.
+    """
+    found = []
+    for standing in comparison.standings:
+        by_item: dict[str, Answer] = {}
+        for answer in sorted(answers, key=lambda a: (a.item_id, a.answer_id)):
+            if answer.contestant == standing.contestant:
+                by_item.setdefault(answer.item_id, answer)
+        given = list(by_item.values())
+        usd, priced_by = _price(given, usd_per_hour)
+        found.append(
+            Economy(
+                benchmark=benchmark,
+                contestant=standing.contestant,
+                n=len(given),
+                score=standing.metrics.get(comparison.headline),
+                usd_per_1000=usd,
+                priced_by=priced_by,
+                latency_s=_mean([answer.latency_s for answer in given]) if given else None,
+                tokens_in=_mean([answer.prompt_tokens for answer in given]),
+                tokens_out=_mean([answer.completion_tokens for answer in given]),
+            )
+        )
+    return found
+
+
+def break_even(
+    student: Economy,
+    other: Economy,
+    data_usd: float | None,
+    training_hours: float,
+    usd_per_hour: float | None,
+) -> BreakEven:
+    """When the student's lower price per answer has paid for making it.
+
+    Making it cost `data_usd` (the teacher's replies) and the machine for `training_hours`.
+    """
+    machine = 0.0 if training_hours == 0 else _times(training_hours, usd_per_hour)
+    fixed = None if data_usd is None or machine is None else data_usd + machine
+    saved = None
+    if student.usd_per_1000 is not None and other.usd_per_1000 is not None:
+        saved = other.usd_per_1000 - student.usd_per_1000
+    answers = None
+    if fixed is not None and saved is not None and saved > 0:
+        answers = math.ceil(round(fixed / saved * 1000, 6))
+    against = other.contestant
+    if saved is None:
+        sentence = (
+            f"When the student pays against {against} is not known: "
+            f"{_no_price(student, other, usd_per_hour)}."
+        )
+    elif saved <= 0:
+        sentence = (
+            f"By cost the student never pays against {against}: 1,000 answers cost "
+            f"{_usd(student.usd_per_1000)}, those of {against} {_usd(other.usd_per_1000)}."
+        )
+    elif answers is None:
+        why = (
+            f"what the data cost is not known; {_TOKEN_PRICES} tell"
+            if data_usd is None
+            else "what the training cost is not known; evaluate.usd_per_hour tells"
+        )
+        sentence = (
+            f"The student saves {_usd(saved)} per 1,000 answers against {against}, but from how "
+            f"many answers on it pays is not known: {why}."
+        )
+    elif answers == 0:
+        sentence = (
+            f"The student pays at once against {against}: making it cost nothing, and it saves "
+            f"{_usd(saved)} per 1,000 answers."
+        )
+    else:
+        sentence = (
+            f"The student pays against {against} from {answers:,} answers on: making it cost "
+            f"{_usd(fixed)}, and it saves {_usd(saved)} per 1,000 answers."
+        )
+    return BreakEven(against, fixed, saved, answers, sentence + _scores(student, other))
+
+
+_TOKEN_PRICES = "input_usd_per_million and output_usd_per_million in [teacher]"
+
+
+def _price(answers: Sequence[Answer], usd_per_hour: float | None) -> tuple[float | None, str]:
+    """(US dollars per 1,000 answers, by what)."""
+    known = [answer.cost_usd for answer in answers if answer.cost_usd is not None]
+    if any(cost > 0 for cost in known):
+        every = len(known) == len(answers)
+        return (1000 * _mean(known), "tokens") if every else (None, "not known")
+    bought = any(answer.cost_usd is None and "call_id" in answer.settings for answer in answers)
+    if not answers or bought or usd_per_hour is None:
+        return None, "not known"
+    hours = _mean([answer.latency_s for answer in answers]) / 3600
+    return 1000 * hours * usd_per_hour, "machine time"
+
+
+def _times(hours: float, usd_per_hour: float | None) -> float | None:
+    return None if usd_per_hour is None else hours * usd_per_hour
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _no_price(student: Economy, other: Economy, usd_per_hour: float | None) -> str:
+    missing = [one.contestant for one in (student, other) if one.usd_per_1000 is None]
+    key = (
+        "evaluate.usd_per_hour tells what a model on this machine costs"
+        if usd_per_hour is None
+        else f"{_TOKEN_PRICES} tell what a reply costs"
+    )
+    return f"no price of {' and '.join(missing)}; {key}"
+
+
+def _scores(student: Economy, other: Economy) -> str:
+    """Cheaper is not as good: both scores, where they are known."""
+    if student.score is None or other.score is None:
+        return ""
+    ours, theirs = points(student.score.value), points(other.score.value)
+    return f" Of 100 points the student scores {ours}, {other.contestant} {theirs}."
+
+
+def _usd(value: float | None) -> str:
+    assert value is not None
+    if 0 < value < 0.00005:
+        return "less than 0.0001 USD"
+    return f"{value:,.2f} USD" if value >= 1 or value == 0 else f"{value:.4f} USD"

@@ -12,166 +12,41 @@ import tomllib
 import types
 import typing
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    PrivateAttr,
-    ValidationError,
-    model_validator,
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+
+from distill.sections import (
+    DatagenSection,
+    EvaluateSection,
+    QualitySection,
+    Section,
+    ShipSection,
+    TrainSection,
+    part_of,
 )
-from pydantic_core import PydanticCustomError
-
-from datagen.teacher import Sampling
-from quality.decontaminate import Decontaminate
-from quality.policy import Duplicates, GatePolicy
-from train.config import SftConfig
+from quality.policy import GatePolicy
 from warehouse import catalog
 from warehouse.errors import PlanError
 from warehouse.records import make_id
 
 
-def _build(kind: str, table: Any) -> Any:
-    try:
-        return catalog.build(kind, table)
-    except PlanError as error:
-        raise PydanticCustomError(
-            "part", "{message}", {"message": error.message, "faults": error.faults}
-        ) from None
-
-
-def _part(kind: str) -> Any:
-    return Annotated[Any, PlainValidator(partial(_build, kind)), PlainSerializer(catalog.table_of)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class DatagenSection(_Section):
-    """`[datagen]`: what is asked."""
-
-    recipe: list[_part("recipe")] = Field(min_length=1)  # type: ignore[valid-type]
-    """Recipes, each a `[[datagen.recipe]]` table."""
-    sampling: Sampling = Sampling()
-    """How replies are drawn."""
-    shard: int = Field(default=4096, ge=1)
-    """Prompts per Prefect task."""
-    on_length: Literal["drop", "keep", "retry"] = "drop"
-    """What becomes of a reply that reached max_tokens; `retry` asks once more, with a larger limit."""
-    retry_max_tokens: int | None = Field(default=None, ge=1)
-    """The limit of a retry; left out, four times max_tokens."""
-    budget_usd: float | None = Field(default=None, ge=0)
-    """Most that one run may spend, in USD, also over several starts; it then stops, and can go on."""
-    budget_tokens: int | None = Field(default=None, ge=0)
-    """Most tokens that one run may use, prompts and replies together."""
-
-    @model_validator(mode="after")
-    def _retry_is_larger(self) -> DatagenSection:
-        if self.retry_max_tokens is not None and self.retry_max_tokens <= self.sampling.max_tokens:
-            raise ValueError("retry_max_tokens is above sampling.max_tokens")
-        return self
-
-    @property
-    def longest(self) -> int | None:
-        """The limit of a retry, where there is one."""
-        if self.on_length != "retry":
-            return None
-        return self.retry_max_tokens or 4 * self.sampling.max_tokens
-
-
-class QualitySection(_Section):
-    """`[quality]`: what is scored, and what is kept."""
-
-    scorers: list[_part("scorer")] = []  # type: ignore[valid-type]
-    """Scorers, in the order they run; each name once."""
-    gate: GatePolicy = GatePolicy()
-    """What is kept; see `quality.gate`."""
-    duplicates: Duplicates = Duplicates()
-    """What counts as said before."""
-    decontaminate: Decontaminate = Decontaminate()
-    """What counts as a held-out item, beside an equal question or passage, which always does."""
-    judge: _part("teacher") | None = None  # type: ignore[valid-type]
-    """The model that judges for a scorer; left out, the teacher."""
-
-    @model_validator(mode="after")
-    def _each_scorer_once(self) -> QualitySection:
-        used = [catalog.name_of(scorer) for scorer in self.scorers]
-        twice = sorted({name for name in used if used.count(name) > 1})
-        if twice:
-            raise ValueError(f"scorer '{twice[0]}' stands twice; a bound could not tell them apart")
-        return self
-
-
-class TrainSection(SftConfig):
-    """`[train]`: what is fitted, and how; the trainer's own options stand beside these."""
-
-    base: str
-    """The student's base model: an asset's name, a local folder or a hub id."""
-    tuner: _part("tuner") = Field(  # type: ignore[valid-type]
-        default_factory=lambda: catalog.build("tuner", {"use": "lora"})
-    )
-    """The parameter-efficient method."""
-    objective: _part("objective") = Field(  # type: ignore[valid-type]
-        default_factory=lambda: catalog.build("objective", {"use": "sequence"})
-    )
-    """What the student is fitted to."""
-
-    @model_validator(mode="after")
-    def _parts_fit_together(self) -> TrainSection:
-        if faults := self.faults():
-            raise ValueError("; ".join(faults))
-        return self
-
-    def faults(self) -> list[str]:
-        """Why tuner, objective and options do not go together, one line each."""
-        config = self.trainer_config()
-        by_tuner, by_objective = catalog.name_of(self.tuner), catalog.name_of(self.objective)
-        return [
-            *(f"tuner '{by_tuner}': {fault}" for fault in self.tuner.faults(config)),
-            *(
-                f"objective '{by_objective}': {fault}"
-                for fault in self.objective.faults(self.tuner, config)
-            ),
-        ]
-
-    def trainer_config(self) -> SftConfig:
-        """The trainer's options alone."""
-        return SftConfig(**{name: getattr(self, name) for name in SftConfig.model_fields})
-
-
-class EvaluateSection(_Section):
-    """`[evaluate]`: who is asked what."""
-
-    benchmarks: list[_part("benchmark")] = []  # type: ignore[valid-type]
-    """Held-out items; they are also what the gate never keeps."""
-    contestants: list[Literal["teacher", "base", "student"]] = ["teacher", "base", "student"]
-    """Who answers."""
-    max_new_tokens: int = Field(default=64, ge=1)
-    """Longest answer in tokens, the same for every contestant."""
-    batch_size: int | None = Field(default=None, ge=1)
-    """Items a local model answers at once; left out, as many as gain speed and fit into memory."""
-
-
-class Plan(_Section):
+class Plan(Section):
     """A whole plan. A stage is given its own section, never all of it."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     """Names the runs; letters, digits, dot, dash and underscore."""
     warehouse: str = Field(default="stillhouse.duckdb", min_length=1)
     """The DuckDB file; a relative path starts at the working directory."""
-    teacher: _part("teacher")  # type: ignore[valid-type]
+    teacher: part_of("teacher")  # type: ignore[valid-type]
     """Who is asked."""
     datagen: DatagenSection
     quality: QualitySection = QualitySection()
     train: TrainSection | None = None
     evaluate: EvaluateSection = EvaluateSection()
+    ship: ShipSection | None = None
+    """When the student may be promoted."""
     _folder: Path = PrivateAttr(default=Path("."))
 
     @property
@@ -193,7 +68,7 @@ class Plan(_Section):
         Raises:
             PlanError: a section is missing; the message says what to add.
         """
-        if verb in ("run", "fit", "judge", "bakeoff") and self.train is None:
+        if verb not in ("generate", "curate") and self.train is None:
             raise PlanError(
                 f"plan '{self.name}' has no [train] section; give it at least base = '...' "
                 "(asset, folder or hub id), or use `distill generate`"
@@ -215,7 +90,12 @@ class Plan(_Section):
                 "a recipe asks n > 1 replies per row, and datagen.sampling.temperature is 0, so "
                 "all would be the same; set a temperature, for example 0.8"
             )
-        for section, asked in (("teacher", self.teacher), ("quality.judge", self.judge)):
+        endpoints = self.evaluate.endpoints.items()
+        for section, asked in (
+            ("teacher", self.teacher),
+            ("quality.judge", self.judge),
+            *((f"evaluate.endpoints.{name}", endpoint) for name, endpoint in endpoints),
+        ):
             if self.datagen.budget_usd is not None and asked.price is None:
                 raise PlanError(
                     f"budget_usd = {self.datagen.budget_usd:g} can not be kept: the price of "
@@ -233,12 +113,20 @@ class Plan(_Section):
                 f"quality.gate bounds '{min(unscored)}', which no scorer of the plan gives, so "
                 f"nothing would be kept; add {{use = '{min(unscored)}'}} to quality.scorers"
             )
-        if verb in ("run", "judge", "bakeoff") and not self.evaluate.benchmarks:
+        if self.ship is not None and verb in ("run", "judge") and not self._judges_student:
+            raise PlanError(
+                "[ship] decides about the student, and evaluate.contestants names none; add 'student'"
+            )
+        if verb.split()[0] not in ("generate", "curate", "fit") and not self.evaluate.benchmarks:
             raise PlanError(
                 f"plan '{self.name}' names no benchmark, so nothing could be shown in the end; "
                 "add [evaluate] benchmarks, for example [{use = 'sciq'}] or "
                 "[{use = 'custom', path = 'held_out.jsonl'}], or run the stages one by one"
             )
+
+    @property
+    def _judges_student(self) -> bool:
+        return "student" in self.evaluate.contestants
 
     def _all_bounds(self) -> set[str]:
         gate = self.quality.gate

@@ -1,8 +1,8 @@
 """A run as one page: HTML that needs nothing but itself, Markdown for a pull request, JSON.
 
 All three are pure functions of a `Report`. Texts of models and of data are shown as
-text: HTML is escaped by Jinja, Markdown by `as_cell`; the page carries no script and
-its policy would let none run.
+text: HTML is escaped by Jinja, Markdown by `as_cell`. The page carries one script of its
+own, which searches among the items; its policy names that script by hash and lets no other run.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Any
 
 from distill.compare import Comparison, Interval
 from distill.curation import Curation
+from distill.evaluation import Evaluation
+from distill.page import FILTERS, policy_for, values
 from distill.training import loss_curve, saw, value_text
-from distill.verdict import metric_name, p_text, points, verdict
+from distill.verdict import fine_tune, metric_name, p_text, points, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -75,7 +77,7 @@ class Report:
     plan: dict[str, Any]
     versions: dict[str, str]
     ids: dict[str, str]
-    comparisons: list[Comparison]
+    evaluation: Evaluation
     funnel: list[FunnelStep]
     drop_reasons: list[tuple[str, int]]
     losses: list[dict[str, float]]
@@ -86,14 +88,19 @@ class Report:
     protocol: list[str]
     curation: Curation = field(default_factory=Curation)
 
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """All contestants, benchmark by benchmark."""
+        return self.evaluation.comparisons
+
 
 def render_html(report: Report) -> str:
-    """One self-contained HTML page, light and dark, printable, without a script."""
+    """One self-contained HTML page, light and dark, printable, readable without its script."""
     return _render("report.html.j2", report, autoescape=True)
 
 
 def render_markdown(report: Report) -> str:
-    """The same as GitHub-flavoured Markdown; passages are left out."""
+    """The same in short as GitHub-flavoured Markdown; passages and the explorer are left out."""
     text = re.sub(r"\n{3,}", "\n\n", _render("report.md.j2", report, autoescape=False))
     return text.strip() + "\n"
 
@@ -107,8 +114,12 @@ def to_plain(value: Any) -> dict[str, Any]:
 def to_json(report: Report) -> dict[str, Any]:
     """All figures and texts as JSON-able values, each comparison with its verdict."""
     plain = to_plain(report)
-    for shown, comparison in zip(plain["comparisons"], report.comparisons, strict=True):
+    evaluation = plain["evaluation"]
+    for shown, comparison in zip(evaluation["comparisons"], report.comparisons, strict=True):
         shown["verdict"] = verdict(comparison)
+        shown["fine_tune"] = fine_tune(comparison)
+    if report.evaluation.ship:
+        evaluation["ship"]["ships"] = report.evaluation.ship.ships
     return plain
 
 
@@ -123,11 +134,16 @@ def _training(audit: dict[str, Any], losses: list[dict[str, float]]) -> dict[str
 
 
 def _render(template: str, report: Report, autoescape: bool) -> str:
+    from markupsafe import Markup
+
+    script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
     return render(
         template,
         autoescape,
         report=report,
-        verdicts=[verdict(comparison) for comparison in report.comparisons],
+        script=Markup(script),
+        policy=policy_for(script),
+        **values(report.evaluation),
         **_training(report.audit, report.losses),
         plan=as_toml(report.plan),
     )
@@ -157,6 +173,7 @@ def render(template: str, autoescape: bool, **values: Any) -> str:
         "duration": duration_text,
         "shown": value_text,
         "fence": fence_for,
+        **FILTERS,
     }
     return printable(environment.get_template(template).render(**values))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,17 @@ from distill.bakeoff import (
     render_markdown,
     verdict,
 )
-from distill.contestants import Contest
-from distill.plan import TrainSection, load_plan
+from distill.contestants import Contestant
+from distill.context import Sources
+from distill.evaluate import texts_of
+from distill.plan import load_plan
 from distill.report import to_plain
+from distill.sections import TrainSection
+from flows.contest import answered, local
 from flows.curate import curate_stage
 from flows.fit import fit_stage, ready_base
 from flows.generate import generate_stage, samples_on_hand
-from flows.judge import answered, items_of, local_contestant, texts_of
+from flows.judge import items_of
 from flows.tasks import Work, at_work
 from quality.benchmark import Benchmark
 from warehouse.catalog import build, name_of
@@ -43,7 +46,7 @@ def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> 
         PlanError: a tuner is unknown, or can not be trained with the plan's options.
     """
     sections = contenders(plan_path, overrides, tuners)
-    with at_work(plan_path, overrides, "bakeoff", tuners) as work:
+    with at_work(plan_path, overrides, "bakeoff", {"--tuners": tuners}) as work:
         ready_base(work)
         generate_stage(work)
         curated = curate_stage(work, samples_on_hand(work, counted=False))
@@ -157,13 +160,19 @@ def _board(
     work: Work, benchmark: Benchmark, students: dict[str, Student], methods: list[Method]
 ) -> Board:
     items = items_of(work, benchmark)
-    contest = Contest(benchmark, work.run.run_id)
-    answers: list[Answer] = []
+    plan, answers = work.plan, list[Answer]()
     for label, student in [(BASE, None), *students.items()]:
-        contestant = local_contestant(work, contest, label, student)
-        said = answered(work, contest, contestant, items)
-        answers += [replace(answer, contestant=label) for answer in said]
-    return board_of(name_of(benchmark), answers, texts_of(items), methods, benchmark.metrics[0])
+        contestant = Contestant(
+            name=label,
+            speaker=local(plan, work.run.run_id, student),
+            context=plan.evaluate.context("plain"),
+            sources=Sources(plan.datagen.recipe[0], plan.folder),
+            benchmark=benchmark,
+            run_id=work.run.run_id,
+            max_new_tokens=plan.evaluate.max_new_tokens,
+        )
+        answers += answered(work, contestant, items)
+    return board_of(benchmark.label, answers, texts_of(items), methods, benchmark.metrics[0])
 
 
 def _written(work: Work, found: Bakeoff) -> Path:

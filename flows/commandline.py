@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from warehouse.errors import Stopped
+from warehouse.errors import NotShipped, Stopped
 
 app = typer.Typer(
     name="distill",
@@ -51,11 +51,16 @@ def staged(
     overrides: Sequence[str] | None,
     as_json: bool,
     verbose: bool,
-    tuners: Sequence[str] | None = None,
+    options: dict[str, list[str]] | None = None,
     show: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Check all that can be checked at once, prepare Prefect, run one flow; `tuners` are a
-    bake-off's."""
+    """Check all that can be checked at once, prepare Prefect, run one flow.
+
+    `options` are the verb's own, by their flags; the flow gets their values after the overrides.
+
+    Raises:
+        NotShipped: the run is done, and a condition of the plan's [ship] is not met.
+    """
     from distill.plan import load_plan
     from warehouse.store import Store
 
@@ -82,13 +87,16 @@ def staged(
     try:
         with engines.server(Path(loaded.warehouse).resolve().parent):
             flow: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
-            more = () if tuners is None else (list(tuners),)
-            result = flow(str(plan), list(overrides or ()), *more)
+            result = flow(str(plan), list(overrides or ()), *(options or {}).values())
     except KeyboardInterrupt:
         from flows.tasks import command
 
-        resume = command(verb, str(plan), overrides or (), tuners or ())
+        resume = command(verb, str(plan), overrides or (), options)
         raise Stopped("stopped; every reply received is kept", resume) from None
-    shown = show or (present.print_result if tuners is None else present.print_bakeoff)
-    present.print_json(result) if as_json else shown(result)
+    present.print_json(result) if as_json else (show or present.print_result)(result)
+    ship = result.get("ship")
+    if ship and not ship["ships"]:
+        faults = [f"{one['condition']} ({one['measured']})" for one in ship["conditions"]
+                  if not one["met"]]  # fmt: skip
+        raise NotShipped(f"the student does not ship: {'; '.join(faults)}")
     return result

@@ -102,7 +102,7 @@ def chosen(
     held_out = HeldOut.of(
         (
             (name_of(benchmark), item)
-            for benchmark in plan.evaluate.benchmarks
+            for benchmark in plan.evaluate.every_benchmark
             for item in benchmark.items(plan.folder)
         ),
         plan.quality.decontaminate,

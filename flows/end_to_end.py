@@ -10,7 +10,7 @@ from prefect import flow
 from flows.curate import curate_stage
 from flows.fit import fit_stage, ready_base
 from flows.generate import generate_stage, samples_on_hand
-from flows.judge import judge_stage, metrics_of
+from flows.judge import judge_stage, result_of
 from flows.report import write_report
 from flows.tasks import at_work
 
@@ -28,8 +28,8 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         generate_stage(work)
         curated = curate_stage(work, samples_on_hand(work, counted=False))
         student = fit_stage(work, curated)
-        comparisons = judge_stage(work, student)
-        paths = write_report(work, curated, student, comparisons)
+        evaluation = judge_stage(work, student, curated)
+        paths = write_report(work, curated, student, evaluation)
         result = {
             "run_id": work.run.run_id,
             "plan_hash": work.plan.plan_hash,
@@ -41,7 +41,7 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             "student_id": student.student_id,
             "student_path": student.path,
             "report_path": str(paths["html"]),
-            **metrics_of(comparisons),
+            **result_of(evaluation),
         }
         work.run.summary.update(result)
         return result

@@ -11,7 +11,8 @@ from typing import Any
 from datagen.estimate import Estimate, Experience, estimate
 from datagen.generate import requests_for
 from datagen.pricing import count_prompt_tokens, load_tokenizer
-from datagen.teacher import Request, Sampling
+from datagen.teacher import Request, Sampling, Teacher
+from distill.context import Sources
 from distill.plan import Plan
 from warehouse.catalog import name_of
 from warehouse.errors import StageError
@@ -83,18 +84,34 @@ def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
 def _requests(plan: Plan, verb: str) -> Iterator[Request]:
     """What a verb would ask: the recipes' prompts, and the teacher's answers to held-out items."""
     seen: set[str] = set()
-    if verb in ("run", "generate", "bakeoff"):
+    if verb.split()[0] in ("run", "generate", "bakeoff", "study"):
         for _, prompt in prompts_of(plan):
             request = request_of(plan, prompt)
             if request.call_id not in seen:
                 seen.add(request.call_id)
                 yield request
-    if verb in ("run", "judge") and "teacher" in plan.evaluate.contestants:
-        sampling = Sampling(temperature=0.0, max_tokens=plan.evaluate.max_new_tokens)
-        for benchmark in plan.evaluate.benchmarks:
-            for item in benchmark.items(plan.folder):
-                messages = plan.datagen.recipe[0].ask(item.row, plan.folder).messages
-                yield Request.of(plan.teacher.identity, messages, sampling)
+    if verb in ("run", "judge"):
+        yield from held_out_requests(plan, "teacher", plan.teacher)
+
+
+def held_out_requests(plan: Plan, who: str, asked: Teacher) -> Iterator[Request]:
+    """What the teacher, or an endpoint, would be asked of held-out items, in all its contexts.
+
+    A context that draws from a selection not made yet is counted as the question alone.
+    """
+    settings = plan.evaluate
+    sources = Sources(plan.datagen.recipe[0], plan.folder)
+    names = (one for one in settings.parts() if one.who == who)
+    contexts = [one.context or ("recipe" if who == "teacher" else "plain") for one in names]
+    for benchmark in settings.every_benchmark if contexts else []:
+        items = list(benchmark.items(plan.folder))
+        longest = min(benchmark.max_new_tokens or settings.max_new_tokens, settings.max_new_tokens)
+        sampling = Sampling(temperature=0.0, max_tokens=longest, top_logprobs=settings.top_logprobs)
+        for name in contexts:
+            context = settings.context(name)
+            known = settings.context("plain") if context.needs_selection else context
+            for messages in known.asked(items, sources):
+                yield Request.of(asked.identity, messages, sampling)
 
 
 def _experience(plan: Plan, store: Store, tokenizer: Any) -> Experience | None:

@@ -11,8 +11,8 @@ from typing import Any
 from prefect import flow
 
 from distill.objective import Material, Objective
-from distill.plan import TrainSection
 from distill.processes import fit_in_processes
+from distill.sections import TrainSection
 from flows.curate import Curated, curate_stage
 from flows.generate import samples_on_hand
 from flows.monitor import Monitor, monitored
@@ -174,7 +174,7 @@ def _material(work: Work, section: TrainSection, kept: Sequence[Sample], out: Pa
         logprobs=_logprobs(work, section.objective, kept),
         held_out=[
             (item.row.prompt, item.row.passage)
-            for benchmark in plan.evaluate.benchmarks
+            for benchmark in plan.evaluate.every_benchmark
             for item in benchmark.items(plan.folder)
         ],
     )

@@ -9,46 +9,60 @@ from typing import Any
 
 from prefect import flow
 
-from datagen.teacher import Request
-from distill.compare import Comparison, ItemText, compare
-from distill.contestants import Ask, Contest, Contestant, LocalContestant, TeacherContestant
-from distill.plan import Plan
-from flows.asking import Asking
-from flows.curate import curate_stage
+from distill.compare import Comparison
+from distill.contestants import Local, Named
+from distill.disturb import disturbed
+from distill.evaluate import Disturbed, Judged, Made, Rules, evaluation_of
+from distill.evaluation import Evaluation
+from flows.contest import Contest, answered, asked_for
+from flows.curate import Curated, curate_stage
 from flows.fit import student_id_of
 from flows.generate import samples_on_hand
-from flows.progress import bar, meter, say
-from flows.tasks import Work, at_work, shard
+from flows.report import write_report
+from flows.tasks import Work, at_work
 from quality.benchmark import Benchmark, Item
-from warehouse.catalog import name_of
 from warehouse.errors import StageError
-from warehouse.records import Answer, Call, Failure, Student
+from warehouse.records import Answer, Call, Student
 
 
 @flow(name="stillhouse-judge", validate_parameters=False)
 def judge(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Let the contestants answer what they have not answered, and compare them."""
     with at_work(plan_path, overrides, "judge") as work:
-        comparisons = judge_stage(work, student_on_hand(work))
-        return {
+        curated = selection_on_hand(work)
+        student = student_on_hand(work, curated)
+        evaluation = judge_stage(work, student, curated)
+        paths = write_report(work, curated, student, evaluation) if student and curated else {}
+        result = {
             "run_id": work.run.run_id,
             "plan_hash": work.plan.plan_hash,
             "calls_made": work.counts.get("calls_made", 0),
             "calls_reused": work.counts.get("calls_reused", 0),
             "failures": work.counts.get("failures", 0),
-            **metrics_of(comparisons),
+            **({"report_path": str(paths["html"])} if paths else {}),
+            **result_of(evaluation),
         }
+        work.run.summary.update(result)
+        return result
 
 
-def student_on_hand(work: Work) -> Student | None:
+def selection_on_hand(work: Work) -> Curated | None:
+    """What the gate keeps of the samples on hand; None where no contestant draws from it."""
+    settings = work.plan.evaluate
+    drawn = [settings.context(one.context) for one in settings.parts() if one.context]
+    if "student" not in settings.contestants and not any(one.needs_selection for one in drawn):
+        return None
+    return curate_stage(work, samples_on_hand(work))
+
+
+def student_on_hand(work: Work, curated: Curated | None) -> Student | None:
     """The student that this plan's `fit` made; None when no student is to be judged.
 
     Raises:
         StageError: a student is to be judged and there is none.
     """
-    if "student" not in work.plan.evaluate.contestants:
+    if "student" not in work.plan.evaluate.contestants or curated is None:
         return None
-    curated = curate_stage(work, samples_on_hand(work))
     student_id = student_id_of(work.plan.training, curated.kept)
     for student in work.store.by_ids(Student, "student_id", [student_id]):
         if Path(student.path).is_dir():
@@ -56,28 +70,106 @@ def student_on_hand(work: Work) -> Student | None:
     raise StageError(f"no student of this plan yet; run `distill fit {work.plan_path}` first")
 
 
-def judge_stage(work: Work, student: Student | None) -> list[Comparison]:
-    """Ask, grade and compare, benchmark by benchmark.
+def judge_stage(work: Work, student: Student | None, curated: Curated | None) -> Evaluation:
+    """Ask, grade and compare: speaker by speaker, so that one model at a time is in memory.
 
     Raises:
         StageError: a benchmark has no items.
     """
     with work.stage("judge"):
-        return [_judge(work, b, student) for b in work.plan.evaluate.benchmarks]
+        plan = work.plan
+        kept = curated.kept if curated else []
+        contest = Contest(
+            plan, work.store, work.run.run_id, student, kept, partial(asked_for, work)
+        )
+        items = {one.label: items_of(work, one) for one in plan.evaluate.every_benchmark}
+        answers: dict[str, list[Answer]] = {label: [] for label in items}
+        forms: list[Disturbed] = []
+        for names in _by_speaker(plan.evaluate.parts()):
+            for benchmark in plan.evaluate.every_benchmark:
+                for name in names:
+                    contestant = contest.contestant(name, benchmark)
+                    found = answered(work, contestant, items[benchmark.label])
+                    answers[benchmark.label] += found
+                    if contestant.protocol not in work.protocol:
+                        work.protocol.append(contestant.protocol)
+            forms += _disturbed(work, contest, names, items)
+            if isinstance(contestant.speaker, Local):
+                contestant.speaker.close()
+        judged = [
+            Judged(one, role, items[one.label], answers[one.label])
+            for role, benchmarks in (
+                ("task", plan.evaluate.benchmarks),
+                ("outside", plan.evaluate.outside),
+            )
+            for one in benchmarks
+        ]
+        return evaluation_of(judged, rules_of(work), made_of(work, student, curated), forms)
 
 
-def _judge(work: Work, benchmark: Benchmark, student: Student | None) -> Comparison:
-    name = name_of(benchmark)
-    items = items_of(work, benchmark)
-    contest = Contest(benchmark, work.run.run_id)
-    answers: list[Answer] = []
-    for contestant in contestants_of(work, contest, student):
-        answers.extend(answered(work, contest, contestant, items))
-        if contestant.protocol not in work.notes:
-            work.notes.append(contestant.protocol)
-    texts = texts_of(items)
-    contestants = work.plan.evaluate.contestants
-    return compare(name, answers, texts, headline=benchmark.metrics[0], contestants=contestants)
+def _by_speaker(contestants: Sequence[Named]) -> list[list[str]]:
+    """Names of the same model together, in the plan's order."""
+    found: dict[tuple[str, str | None], list[str]] = {}
+    for one in contestants:
+        found.setdefault((one.who, one.student), []).append(one.name)
+    return list(found.values())
+
+
+def _disturbed(
+    work: Work, contest: Contest, names: Sequence[str], items: dict[str, list[Item]]
+) -> list[Disturbed]:
+    """The answers of those among `names` who are asked the task's questions in disturbed forms."""
+    settings = work.plan.evaluate.robustness
+    if settings is None:
+        return []
+    made = []
+    for benchmark in work.plan.evaluate.benchmarks:
+        for kind in settings.perturbations:
+            pairs = disturbed(items[benchmark.label][: settings.limit], kind)
+            for name in (one for one in names if one in settings.contestants):
+                contestant = contest.contestant(name, benchmark)
+                found = answered(work, contestant, [item for item, _ in pairs], kind)
+                origin = {item.item_id: was for item, was in pairs}
+                made.append(Disturbed(benchmark.label, kind, name, found, origin))
+    return made
+
+
+def rules_of(work: Work) -> Rules:
+    """How the plan wants answers to be read."""
+    settings, ship = work.plan.evaluate, work.plan.ship
+    return Rules(
+        contestants=settings.contestants,
+        usd_per_hour=settings.usd_per_hour,
+        ship=ship.conditions if ship else (),
+        certain=ship.certain if ship else False,
+    )
+
+
+def made_of(work: Work, student: Student | None, curated: Curated | None) -> Made:
+    """What the student was made of: its rows, their scores, and what both took."""
+    if student is None or curated is None:
+        return Made()
+    kept = curated.kept
+    ids = {sample.sample_id for sample in kept}
+    wanted = sorted({call_id for sample in curated.samples for call_id in sample.call_ids})
+    spent: dict[str, list[float | None]] = {}
+    for call in work.store.by_ids(Call, "call_id", wanted):  # one made again has two rows
+        spent.setdefault(call.call_id, []).append(call.cost_usd)
+    costs = {
+        sample.sample_id: _sum([usd for one in sample.call_ids for usd in spent.get(one, ())])
+        for sample in curated.samples
+    }
+    return Made(
+        kept=kept,
+        scores=[score for score in curated.scores if score.sample_id in ids],
+        costs=costs,
+        training_hours=student.seconds / 3600,
+    )
+
+
+def _sum(spent: Sequence[float | None]) -> float | None:
+    known = [usd for usd in spent if usd is not None]
+    return sum(known) if len(known) == len(spent) else None
 
 
 def items_of(work: Work, benchmark: Benchmark) -> list[Item]:
@@ -89,87 +181,22 @@ def items_of(work: Work, benchmark: Benchmark) -> list[Item]:
     items = list(benchmark.items(work.plan.folder))
     if not items:
         raise StageError(
-            f"benchmark '{name_of(benchmark)}' gives no items; check its path, holdout and limit"
+            f"benchmark '{benchmark.label}' gives no items; check its path, holdout and limit"
         )
     return items
 
 
-def texts_of(items: Sequence[Item]) -> list[ItemText]:
-    """What a reader needs to judge the answers."""
-    return [
-        ItemText(item.item_id, item.row.prompt, item.row.passage, item.row.reference)
-        for item in items
-    ]
-
-
-def contestants_of(work: Work, contest: Contest, student: Student | None) -> list[Contestant]:
-    """Who the plan lets answer; none of them has been asked or loaded yet."""
-    return [_contestant(work, contest, name, student) for name in work.plan.evaluate.contestants]
-
-
-def _contestant(work: Work, contest: Contest, name: str, student: Student | None) -> Contestant:
-    if name == "teacher":
-        return teacher_contestant(work.plan, contest, partial(_ask, work))
-    return local_contestant(work, contest, name, student if name == "student" else None)
-
-
-def local_contestant(
-    work: Work, contest: Contest, name: str, student: Student | None
-) -> LocalContestant:
-    """A student under some name, or the plan's untuned base."""
-    settings = work.plan.evaluate
-    return LocalContestant(
-        contest,
-        name,
-        student.base if student else work.plan.training.base,
-        settings.max_new_tokens,
-        settings.batch_size,
-        Path(student.path) if student else None,
-        student.student_id if student else None,
-    )
-
-
-def teacher_contestant(plan: Plan, contest: Contest, ask: Ask) -> TeacherContestant:
-    """The plan's teacher, asked as its first recipe asks."""
-    return TeacherContestant(
-        contest,
-        plan.teacher,
-        plan.datagen.recipe[0],
-        plan.folder,
-        plan.evaluate.max_new_tokens,
-        ask,
-    )
-
-
-def _ask(work: Work, requests: Sequence[Request]) -> tuple[dict[str, Call], dict[str, Failure]]:
-    with Asking(work) as asking, meter("teacher answers", len(requests)) as told:
-        asked = asking.ask(requests, "judge", told)
-    return asked.calls, asked.failures
-
-
-def answered(
-    work: Work, contest: Contest, contestant: Contestant, items: Sequence[Item]
-) -> list[Answer]:
-    """A contestant's answers to items: those on record, and those asked for now."""
-    ids = {contest.answer_id(contestant, item): item for item in items}
-    known = {answer.answer_id for answer in work.store.by_ids(Answer, "answer_id", list(ids))}
-    todo = [item for answer_id, item in ids.items() if answer_id not in known]
-    if contestant.name == "teacher":
-        work.count("calls_reused", len(known))
-        said = list(contestant.answer(todo, lambda n: None))
-    else:
-        with bar(f"{contestant.name} answers", len(todo)) as advance:
-            said = shard(lambda: list(contestant.answer(todo, advance))) if todo else []
-        failed = [record for record in said if isinstance(record, Failure)]
-        work.store.insert(failed)
-        work.count("failures", len(failed))
-    failures = [record for record in said if isinstance(record, Failure)]
-    if failures:
-        say(f"{contestant.name}: {len(failures)} items failed, first: {failures[0].error}")
-    work.store.insert([record for record in said if isinstance(record, Answer)])
-    found: list[Answer] = work.store.by_ids(Answer, "answer_id", list(ids))
-    work.count("answers_reused", sum(answer.run_id != work.run.run_id for answer in found))
-    return found
+def result_of(evaluation: Evaluation) -> dict[str, Any]:
+    """What `--json` prints of it: metrics, what was learned, and whether it ships."""
+    told = metrics_of(evaluation.comparisons)
+    if evaluation.style:
+        told["learned"] = {line.benchmark: line.outcome for line in evaluation.style}
+    if evaluation.ship:
+        told["ship"] = {
+            "ships": evaluation.ship.ships,
+            "conditions": [vars(one) for one in evaluation.ship.checked],
+        }
+    return told
 
 
 def metrics_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:

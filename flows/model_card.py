@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from datagen.teacher import Request, Teacher
 from distill.card import Card, Form, public
-from distill.compare import Comparison, compare
-from distill.contestants import Contest
+from distill.compare import Comparison
+from distill.evaluate import Judged, compared
 from distill.serving import Agreement
-from flows.judge import contestants_of, items_of, texts_of
+from flows.contest import Contest
+from flows.judge import items_of
+from flows.on_hand import kept_on_hand
 from flows.students import Found
 from flows.tasks import Work
 from train.export import needs_only_peft
 from train.student import base_fingerprint
-from warehouse.catalog import name_of, table_of
+from warehouse.catalog import table_of
 from warehouse.records import Answer, Choice
 
 
@@ -38,18 +42,26 @@ def comparisons_on_record(found: Found) -> list[Comparison]:
     """What the plan's contestants have answered so far, compared, where the student has."""
     if found.plan is None or found.record is None or found.run is None:
         return []
-    work = Work(found.plan, "", (), found.store, found.run)
+    plan, store = found.plan, found.store
+    work = Work(plan, "", (), store, found.run)
+    contest = Contest(
+        plan, store, found.run.run_id, found.record, kept_on_hand(plan, store), _asks_nobody
+    )
     made = []
-    for benchmark in found.plan.evaluate.benchmarks:
+    for benchmark in plan.evaluate.every_benchmark:
         items = items_of(work, benchmark)
-        contest = Contest(benchmark, found.run.run_id)
-        contestants = contestants_of(work, contest, found.record)
-        ids = [contest.answer_id(one, item) for one in contestants for item in items]
-        answers = found.store.by_ids(Answer, "answer_id", ids)
+        answers: list[Answer] = []
+        for name in plan.evaluate.contestants:
+            asked = contest.contestant(name, benchmark).asked(items)
+            found_ones: list[Answer] = store.by_ids(Answer, "answer_id", list(asked))
+            answers += [replace(answer, contestant=name) for answer in found_ones]
         if any(answer.contestant == "student" for answer in answers):
-            headline = benchmark.metrics[0]
-            made.append(compare(name_of(benchmark), answers, texts_of(items), headline=headline))
+            made.append(compared(Judged(benchmark, "task", items, answers), ()))
     return made
+
+
+def _asks_nobody(teacher: Teacher, requests: Sequence[Request]) -> Any:
+    raise AssertionError("a model card asks nobody")
 
 
 def _recorded(found: Found) -> dict[str, Any]:

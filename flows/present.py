@@ -150,6 +150,15 @@ def print_bakeoff(result: dict[str, Any]) -> None:
     print(f"report         {result['report_path']}")
 
 
+def print_study(result: dict[str, Any]) -> None:
+    """What a study found out, benchmark by benchmark."""
+    for name, rows in result["rows"].items():
+        print(f"{name:<18} {rows:,} rows")
+    for benchmark, told in result["sentences"].items():
+        print(f"{benchmark}: {told}")
+    print(f"report         {result['report_path']}")
+
+
 def _span(interval: list[float] | None) -> str:
     if interval is None:
         return "-"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from distill.compare import Comparison
+from pydantic import TypeAdapter
+
 from distill.curation import Curation, curation_of
+from distill.evaluation import Evaluation
 from distill.report import (
     FunnelStep,
     LedgerLine,
@@ -20,19 +22,20 @@ from distill.report import (
     render_markdown,
     to_json,
 )
+from distill.scaling import Scaling
 from flows.audit import measured
 from flows.curate import Curated
 from flows.tasks import Work
 from quality.review import agreement
 from warehouse.catalog import name_of
-from warehouse.records import Answer, Call, Student
+from warehouse.records import Answer, Call, Run, Student
 
 
 def write_report(
-    work: Work, curated: Curated, student: Student, comparisons: Sequence[Comparison]
+    work: Work, curated: Curated, student: Student, evaluation: Evaluation
 ) -> dict[str, Path]:
     """Write report.html, report.md and report.json into `runs/<run>/`; returns the paths."""
-    report = gather(work, curated, student, comparisons)
+    report = gather(work, curated, student, evaluation)
     folder = work.home / "runs" / work.run.run_id
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
@@ -47,9 +50,7 @@ def write_report(
     return paths
 
 
-def gather(
-    work: Work, curated: Curated, student: Student, comparisons: Sequence[Comparison]
-) -> Report:
+def gather(work: Work, curated: Curated, student: Student, evaluation: Evaluation) -> Report:
     """One run's records as a report; nothing is computed twice and nothing is asked."""
     counts = work.counts
     reasons = Counter(choice.reason for choice in curated.choices if not choice.kept)
@@ -66,7 +67,7 @@ def gather(
             "student": student.student_id,
             "git commit": work.run.git_sha or "not in a git checkout",
         },
-        comparisons=list(comparisons),
+        evaluation=replace(evaluation, scaling=_scaling(work)),
         funnel=[
             FunnelStep("prompts", counts.get("prompts", 0), "asked of the teacher by the recipes"),
             FunnelStep(
@@ -82,8 +83,8 @@ def gather(
         stages=_stages(work, student),
         ledger=_ledger(work, student.selection_id),
         audit=student.audit,
-        notes=_other_notes(work),
-        protocol=_protocol(work),
+        notes=list(dict.fromkeys(work.notes)),
+        protocol=work.protocol,
         curation=_curation(work, curated),
     )
 
@@ -99,16 +100,6 @@ def _curation(work: Work, curated: Curated) -> Curation:
     return curation_of(curated.samples, curated.choices, scores, models, bounds, known, agreed)
 
 
-def _protocol(work: Work) -> list[str]:
-    names = ("teacher:", "base:", "student:")
-    return [note for note in work.notes if note.startswith(names)]
-
-
-def _other_notes(work: Work) -> list[str]:
-    protocol = set(_protocol(work))
-    return list(dict.fromkeys(note for note in work.notes if note not in protocol))
-
-
 _PAID_BY = """
 SELECT l.* FROM ledger l WHERE l.run_id = ? OR l.run_id IN (
   SELECT c.run_id FROM calls c SEMI JOIN (
@@ -117,6 +108,18 @@ SELECT l.* FROM ledger l WHERE l.run_id = ? OR l.run_id IN (
   ) used USING (call_id)
 )
 """
+
+
+def _scaling(work: Work) -> list[Scaling]:
+    """The curves of the newest scaling study of this very plan."""
+    studies = [
+        run
+        for run in work.store.read(Run, "plan_hash = ?", [work.plan.plan_hash])
+        if run.state == "completed" and run.summary.get("scaling")
+    ]
+    newest = max(studies, key=lambda run: run.started_at, default=None)
+    curves = TypeAdapter(list[Scaling])
+    return curves.validate_python(newest.summary["scaling"]) if newest else []
 
 
 def _ledger(work: Work, selection_id: str) -> list[LedgerLine]:

@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -50,6 +50,7 @@ class Work:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    protocol: list[str] = field(default_factory=list)
     budget: Budget = field(default_factory=Budget)
 
     @property
@@ -114,7 +115,7 @@ def shard(job: Callable[[], T]) -> T:
 
 @contextmanager
 def at_work(
-    plan_path: str, overrides: Sequence[str], verb: str, tuners: Sequence[str] = ()
+    plan_path: str, overrides: Sequence[str], verb: str, options: Options | None = None
 ) -> Iterator[Work]:
     """Load the plan, hold the warehouse's run lock, and keep the run's record to the end.
 
@@ -127,7 +128,7 @@ def at_work(
     plan = load_plan(plan_path, overrides)
     plan.require(verb)
     store = Store(Path(plan.warehouse).resolve())
-    resume = command(verb, plan_path, overrides, tuners)
+    resume = command(verb, plan_path, overrides, options)
     with exclusive(store.path, say), _sigterm_interrupts():
         recover(store)
         run = _run_record(plan, store, verb)
@@ -148,7 +149,7 @@ def at_work(
         except BudgetReached as stop:
             state = "stopped"
             larger = _with_larger_budget(plan, overrides, stop.message)
-            again = command(verb, plan_path, larger, tuners)
+            again = command(verb, plan_path, larger, options)
             raise BudgetReached(stop.message, again) from None
         except Stopped as stop:
             state = "stopped"
@@ -179,11 +180,18 @@ def _budget(plan: Plan, store: Store, run: Run) -> Budget:
     )
 
 
-def command(verb: str, plan_path: str, overrides: Sequence[str], tuners: Sequence[str] = ()) -> str:
+Options = Mapping[str, Sequence[str]]
+"""A verb's own options, as they are typed: `{"--tuners": ["lora", "ia3"]}`."""
+
+
+def command(
+    verb: str, plan_path: str, overrides: Sequence[str], options: Options | None = None
+) -> str:
     """The command line of a verb, to be pasted into a shell."""
     words = [word for text in overrides for word in ("--set", text)]
-    words += [word for text in tuners for word in ("--tuners", text)]
-    return shlex.join(["distill", verb, plan_path, *words])
+    for option, values in (options or {}).items():
+        words += [word for text in values for word in (option, text)]
+    return shlex.join(["distill", *verb.split(), plan_path, *words])
 
 
 def _with_larger_budget(plan: Plan, overrides: Sequence[str], told: str) -> list[str]:

@@ -18,7 +18,6 @@ from flows.commandline import (
     app,
     staged,
 )
-from warehouse.errors import Stopped
 
 
 @app.command()
@@ -46,7 +45,7 @@ def _default_plan() -> Path:
 def check(plan: PlanFile, set_: Set = None) -> None:
     """Resolve every name, asset and key of a plan before anything is spent."""
     from distill.plan import load_plan
-    from flows.estimate import estimate_of
+    from flows.estimate import estimate_of, held_out_requests
     from flows.likelihood import BaseLikelihood
     from quality.scorer import Tools
     from warehouse import assets
@@ -78,9 +77,14 @@ def check(plan: PlanFile, set_: Set = None) -> None:
             least = prompts * scorer.calls_per_sample()
             asks = f": {least} calls of {model} or more in all, not in the estimate, in the budget"
         print(f"scorer    {name_of(scorer)}{asks}")
-    for benchmark in loaded.evaluate.benchmarks:
+    for benchmark in loaded.evaluate.every_benchmark:
         number = sum(1 for _ in benchmark.items(loaded.folder))
-        print(f"benchmark {name_of(benchmark)}: {number} held-out items")
+        outside = " outside the task" if benchmark in loaded.evaluate.outside else ""
+        print(f"benchmark {benchmark.label}: {number} held-out items{outside}")
+    for name, endpoint in loaded.evaluate.endpoints.items():
+        number = sum(1 for _ in held_out_requests(loaded, name, endpoint))
+        for line in endpoint.check():
+            print(f"endpoint  {name}: {line}; {number} calls, not in the estimate, in the budget")
     if loaded.train is None:
         print("train     no [train] section: only `distill generate` and `curate` can run")
     elif loaded.train.base in assets.names("model"):
@@ -206,11 +210,7 @@ def _fit_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: boo
 
         print_audit(figures, Console())
 
-    try:
-        found = staged("fit", "flows.fit:audit", plan, overrides, as_json, verbose, show=show)
-    except Stopped as stop:
-        resume = stop.resume.replace("'fit --audit'", "fit")
-        raise type(stop)(stop.message, f"{resume} --audit") from None
+    found = staged("fit", "flows.fit:audit", plan, overrides, as_json, verbose, show=show)
     if found["refused"]:
         raise StageError(found["refused"])
 
@@ -230,7 +230,57 @@ def bakeoff(
     verbose: Verbose = False,
 ) -> None:
     """Fit several tuners to the same samples and compare them on the same items."""
-    staged("bakeoff", "flows.bakeoff:bakeoff", plan, set_, json_, verbose, tuners)
+    from flows.present import print_bakeoff
+
+    options = {"--tuners": tuners}
+    staged("bakeoff", "flows.bakeoff:bakeoff", plan, set_, json_, verbose, options, print_bakeoff)
+
+
+study_app = typer.Typer(help="Studies on a plan: scaling, imitation.", no_args_is_help=True)
+app.add_typer(study_app, name="study")
+
+
+@study_app.command("scaling")
+def study_scaling(
+    plan: PlanFile,
+    shares: Annotated[
+        list[str],
+        typer.Option(
+            help="Shares of the selection in percent, parted by commas.", metavar="SHARES"
+        ),
+    ] = ["25,50,100"],  # noqa: B006
+    set_: Set = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Would more data help? Fit the student to growing shares of the selection."""
+    from flows.present import print_study
+
+    options = {"--shares": shares}
+    flow = "flows.study:study_scaling"
+    staged("study scaling", flow, plan, set_, json_, verbose, options, print_study)
+
+
+@study_app.command("imitation")
+def study_imitation(
+    plan: PlanFile,
+    broad: Annotated[
+        str,
+        typer.Option(
+            help="What the teacher is also asked: a data set's name or a file of prompts.",
+            metavar="PROMPTS",
+        ),
+    ] = "nq-open",
+    set_: Set = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Does imitation teach facts or style? No imitation, broad imitation, the plan's own."""
+    from flows.present import print_study
+
+    options = {"--broad": [broad]}
+    flow = "flows.study:study_imitation"
+    staged("study imitation", flow, plan, set_, json_, verbose, options, print_study)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from distill.compare import ItemText, compare
+from distill.evaluation import Evaluation
 from distill.verdict import verdict
 from warehouse.records import Answer
 
@@ -197,7 +198,7 @@ def test_a_contestant_who_failed_on_every_item_is_shown():
         {},
         {},
         {},
-        [found],
+        Evaluation([found]),
         [],
         [],
         [],

@@ -1,5 +1,8 @@
 """The report: golden files, escaping, and the awkward runs."""
 
+import base64
+import hashlib
+import itertools
 import json
 import os
 import re
@@ -12,7 +15,9 @@ import pytest
 
 from distill.compare import ItemText, compare
 from distill.curation import Curation, DuplicateLine, MatchLine, MeasurementLine, ScorerLine
+from distill.evaluation import Evaluation, Explored
 from distill.report import (
+    TEMPLATES,
     FunnelStep,
     LedgerLine,
     Report,
@@ -26,6 +31,7 @@ from distill.report import (
 )
 from distill.training import saw
 from quality.measure import measure
+from tests.evaluations import rich_evaluation
 from tests.test_distill_compare import answer
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -64,7 +70,7 @@ def example_report():
         },
         versions={"torch": "2.13.0", "<b>odd</b>": "1"},
         ids={"selection": "sel-1", "student": "stu-1"},
-        comparisons=[compare("quiz", given, texts)],
+        evaluation=Evaluation([compare("quiz", given, texts)], explored=explored_of(given, texts)),
         funnel=[
             FunnelStep("prompts", 1200, "asked of the teacher"),
             FunnelStep("calls", 1190, "10 failures"),
@@ -101,6 +107,23 @@ def example_report():
         protocol=["student: asked with no worked example, greedy"],
         curation=example_curation(),
     )
+
+
+def explored_of(given, texts):
+    """What everyone said to each item."""
+    return [
+        Explored(
+            "quiz", text.item_id, text.question, text.passage, text.reference, text.category,
+            {a.contestant: a.text for a in given if a.item_id == text.item_id},
+            {a.contestant: a.grades["exact_match"] for a in given if a.item_id == text.item_id},
+        )
+        for text in texts
+    ]  # fmt: skip
+
+
+def rich_report(**changes):
+    """Every section filled."""
+    return replace(example_report(), evaluation=rich_evaluation(), **changes)
 
 
 def example_audit():
@@ -171,7 +194,7 @@ def example_curation():
 def empty_report():
     return replace(
         example_report(),
-        comparisons=[],
+        evaluation=Evaluation([]),
         funnel=[],
         drop_reasons=[],
         losses=[],
@@ -185,7 +208,7 @@ def empty_report():
 class Tags(HTMLParser):
     """Collects elements and checks that they are closed in order."""
 
-    VOID = frozenset({"meta", "br", "line", "rect", "path", "polyline", "circle"})
+    VOID = frozenset({"meta", "br", "input", "line", "rect", "path", "polyline", "circle"})
 
     def __init__(self):
         super().__init__()
@@ -226,36 +249,135 @@ def test_rendering_is_pure():
     assert render_markdown(report) == render_markdown(report)
 
 
-def test_planted_markup_stays_text():
-    html = render_html(example_report())
+@pytest.fixture(scope="module")
+def rich_html():
+    return render_html(rich_report())
+
+
+@pytest.mark.parametrize("make", [example_report, rich_report])
+def test_planted_markup_stays_text(make):
+    html = render_html(make())
     seen = parsed(html)
-    tags = {tag for tag, _ in seen}
-    assert not tags & {"script", "img", "a", "iframe", "link", "b"}
+    tags = [tag for tag, _ in seen]
+    assert not {*tags} & {"img", "iframe", "link", "form", "object", "base"}
+    assert tags.count("script") == 1
     assert not [attr for _, attrs in seen for attr in attrs if attr.startswith("on")]
+    assert all(attrs["href"].startswith("#") for tag, attrs in seen if tag == "a")
+    assert not [attrs for _, attrs in seen if attrs.keys() & {"src", "style", "action"}]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
-    policy = [a["content"] for t, a in seen if t == "meta" and "http-equiv" in a]
-    assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
-    assert "http://" not in html
-    assert "https://" not in html
-    assert "url(" not in html
+    for text in ("http://", "https://", "url(", "@import", "innerHTML", "eval("):
+        assert text not in html
+
+
+def test_the_policy_names_the_page_s_own_script_and_no_other(rich_html):
+    (policy,) = [a["content"] for t, a in parsed(rich_html) if t == "meta" and "http-equiv" in a]
+    (script,) = re.findall(r"<script>(.*?)</script>", rich_html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+        f"script-src 'sha256-{digest}'"
+    )
 
 
 def test_sections_stand_in_order_and_tables_and_charts_are_labelled():
     html = render_html(example_report())
     order = re.findall(r'<h2 id="(\w+)"', html)
     assert order == [
-        "verdict", "scores", "differences", "funnel", "quality", "trainer", "training", "cost",
-        "examples", "again",
+        "verdict", "scores", "differences", "items", "funnel", "quality", "trainer", "training",
+        "cost", "again",
     ]  # fmt: skip
-    assert html.count("<table>") == html.count("<caption>")
+    assert len(charts_of(html)) == 6
+
+
+def charts_of(html):
+    """The charts' attributes; every one has a title and a description."""
     seen = parsed(html)
-    assert all("scope" in attrs for tag, attrs in seen if tag == "th")
     charts = [attrs for tag, attrs in seen if tag == "svg"]
-    assert len(charts) == 6
-    assert all(chart["role"] == "img" for chart in charts)
     ids = [attrs["id"] for _, attrs in seen if "id" in attrs]
     assert len(ids) == len(set(ids))
+    assert all(chart["role"] == "img" for chart in charts)
     assert all(ref in ids for c in charts for ref in c["aria-labelledby"].split())
+    return charts
+
+
+def test_a_rich_run_has_every_section_and_the_contents_name_them(rich_html):
+    order = re.findall(r'<h2 id="(\w+)"', rich_html)
+    assert order == [
+        "verdict", "scores", "differences", "economics", "style", "scaling", "groups", "agreement",
+        "robustness", "calibration", "wrong", "items", "funnel", "quality", "trainer", "training",
+        "cost", "again",
+    ]  # fmt: skip
+    assert re.findall(r'<li><a href="#(\w+)"', rich_html) == order
+    kinds = [chart.get("class") for chart in charts_of(rich_html)]
+    assert (kinds.count("scores"), kinds.count("plot")) == (3, 4)
+    assert len(rich_html.encode()) < 3_000_000
+
+
+def test_what_a_screen_reader_needs_is_there(rich_html):
+    seen = parsed(rich_html)
+    levels = [int(tag[1]) for tag, _ in seen if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert all(attrs["scope"] in ("col", "row") for tag, attrs in seen if tag == "th")
+    assert len(re.findall("<table", rich_html)) == rich_html.count("<caption>")
+    tags = [tag for tag, _ in seen]
+    for place, tag in enumerate(tags):
+        if tag in ("input", "select"):
+            assert tags[place - 1] == "label"
+    live = [attrs for _, attrs in seen if attrs.get("aria-live") == "polite"]
+    assert [attrs["role"] for attrs in live] == ["status"]
+    assert ("nav", {"aria-label": "Contents"}) in seen
+    assert 'class="skip" href="#verdict"' in rich_html
+
+
+def test_the_verdict_comes_first_and_whole(rich_html):
+    words = re.sub(r"<[^>]+>", "", rich_html[rich_html.index('id="verdict"') :])
+    told = words[: words.index("Bars are means")]
+    for text in (
+        "learned the task", "learned style only", "The student beats the base by 38.3 points",
+        "Should I fine-tune at all?", "does not ship", "✗ not met", "? not measured",
+        "Was anything forgotten?", "Mind this", "teacher failed on 2 of 60 items",
+        "60 items can not show less than",
+    ):  # fmt: skip
+        assert text in told, text
+    assert told.count("teacher failed on 2 of 60 items") == 1  # of three benchmarks, told once
+
+
+def test_the_best_is_marked_in_words(rich_html):
+    rows = re.findall(r"<tr><th scope=\"row\">([^<]*)</th>(<td>.*?)</tr>", rich_html)
+    best = [name for name, cells in rows if cells.startswith('<td><span class="best">best</span>')]
+    assert best == ["teacher"] * 3
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_text_stands_out_in_both_schemes(scheme):
+    css = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    roots = [
+        dict(re.findall(r"--([\w-]+): (#\w+)", r))
+        for r in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    ]
+    colours = roots[0] | roots[scheme]
+    on = [(text, ground) for text in ("ink", "quiet") for ground in ("paper", "wash")]
+    on += [("accent", "paper"), ("ink", "marked"), ("ink", "mind-wash")]
+    on += [(name, f"{name}-wash") for name in ("good", "bad", "mind")]
+    for text, ground in on:
+        assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    for mark in ("base", "student", "teacher", "other"):
+        assert contrast(colours[mark], colours["paper"]) >= 3, mark
+
+
+def contrast(one, other):
+    """WCAG 2.2, contrast ratio."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour):
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_the_supervised_span_is_marked_and_escaped():
@@ -316,15 +438,19 @@ def test_markdown_cells_hold_hostile_replies():
     rows = [line for line in outside.splitlines() if "alert(1)" in line and line.startswith("|")]
     assert rows
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3, 6, 7}
+    rich = render_markdown(rich_report()).split("```toml")[0]
+    assert "<script" not in rich
+    assert "<img" not in rich
     assert as_cell("a|b\nc") == r"a\|b<br>c"
     assert as_cell("  ") == "(empty)"
     assert as_cell("1. x") == "&#49;. x"
     assert as_cell("- x") == "&#45; x"
 
 
-def test_every_markdown_table_has_equal_rows():
+@pytest.mark.parametrize("make", [example_report, rich_report])
+def test_every_markdown_table_has_equal_rows(make):
     width = None
-    for line in render_markdown(example_report()).split("```toml")[0].splitlines():
+    for line in render_markdown(make()).split("```toml")[0].splitlines():
         if not line.startswith("|"):
             width = None
             continue
@@ -339,19 +465,21 @@ def test_an_empty_run_still_reports():
     assert "No benchmark was run" in html
     assert "No benchmark was run" in text
     assert "No loss was recorded" in html
+    for left_out in ("differences", "economics", "style", "items", "explorer"):
+        assert f'id="{left_out}"' not in html
 
 
 def test_contestants_without_answers_or_grades():
     ungraded = [answer("student", 0, None, "?")]
     comparison = compare("quiz", ungraded, [ItemText("i000", "q", None, [])])
-    report = replace(example_report(), comparisons=[comparison])
+    report = replace(example_report(), evaluation=Evaluation([comparison]))
     parsed(render_html(report))
     assert "| student | – | 0 / 1 / 0 |" in render_markdown(report)
 
 
 def test_two_benchmarks_keep_their_ids_apart():
     report = example_report()
-    html = render_html(replace(report, comparisons=report.comparisons * 2))
+    html = render_html(replace(report, evaluation=Evaluation(report.comparisons * 2)))
     ids = [attrs["id"] for _, attrs in parsed(html) if "id" in attrs]
     assert len(ids) == len(set(ids))
 
@@ -365,8 +493,13 @@ def test_strange_characters_can_be_written():
 
 
 def test_json_round_trip_has_the_verdict():
-    plain = json.loads(json.dumps(to_json(example_report()), allow_nan=False))
-    assert plain["comparisons"][0]["verdict"].startswith("The student")
+    plain = json.loads(json.dumps(to_json(rich_report()), allow_nan=False))
+    evaluation = plain["evaluation"]
+    assert evaluation["comparisons"][0]["verdict"].startswith("The student")
+    assert evaluation["comparisons"][0]["fine_tune"].startswith("Highest of 7 contestants")
+    assert evaluation["ship"]["ships"] is False
+    assert all(evaluation.values())
+    assert len(evaluation["explored"]) == 180
     assert plain["funnel"][0] == {"label": "prompts", "count": 1200, "note": "asked of the teacher"}
 
 

@@ -42,7 +42,7 @@ def test_every_stage_left_its_records_and_the_report_is_there(world):
         assert metrics["n"] == 12
     assert result["contestants"]["teacher"]["exact_match"] == 1.0
     html = Path(result["report_path"]).read_text()
-    assert "<script" not in html
+    assert html.count("<script") == 1  # the explorer's, which the page's policy knows
     assert result["run_id"] in html
     assert list(Path(result["student_path"]).glob("*.safetensors"))
     store = Store(folder / "w.duckdb")

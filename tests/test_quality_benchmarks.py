@@ -50,8 +50,8 @@ def test_custom_keeps_the_order_of_the_file_and_grades(tmp_path):
     assert Custom(path="a.jsonl").grade(items[0], made[0]["reference"]).values["exact_match"] == 1.0
 
 
-def test_custom_needs_references(tmp_path):
-    write_rows(tmp_path / "a.jsonl", [{"prompt": "x"}])
+def test_custom_needs_a_reference_in_some_row(tmp_path):
+    write_rows(tmp_path / "a.jsonl", [{"prompt": "x"}, {"prompt": "y"}])
     with pytest.raises(DataError, match="no 'reference'"):
         list(Custom(path="a.jsonl").items(tmp_path))
 

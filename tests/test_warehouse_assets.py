@@ -101,6 +101,45 @@ def test_without_any_source_it_is_one_line_that_says_what_to_do(world):
     assert "\n" not in str(caught.value)
 
 
+def test_a_wheel_gives_all_that_is_known_in_it_at_once(world):
+    folder, known, wheel = world
+    known["model"] = replace(known["small"], name="model", file="again.gguf")
+    assets.path("small")
+    wheel.unlink()
+    assert assets.path("model").read_bytes() == CONTENT
+    assert not list(folder.rglob("*.part"))
+
+
+def test_several_members_become_rows_that_name_their_member(world):
+    _, known, wheel = world
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("small/b/rows.txt", "two\nthree ü\n")
+        archive.writestr("small/a/rows.txt", "one\n")
+    pinned = dict(known["small"].wheel, sha256=digest(wheel.read_bytes()))
+    known["small"] = replace(
+        known["small"],
+        file="rows.jsonl",
+        sha256=digest(b"another"),
+        wheel={**pinned, "member": "small/*/rows.txt"},
+        hub=None,
+        columns={"text": "text", "member": "member"},
+    )
+    lines = '{"member": "small/a/rows.txt", "text": "one"}\n'
+    for text in ("two", "three ü"):
+        lines += f'{{"member": "small/b/rows.txt", "text": "{text}"}}\n'
+    with pytest.raises(AssetError, match="pinned"):
+        assets.path("small")
+    known["small"] = replace(known["small"], sha256=digest(lines.encode()))
+    assert [row["text"] for row in assets.rows("small")] == ["one", "two", "three ü"]
+
+
+def test_an_asset_that_no_wheel_has_says_so(world):
+    _, known, _ = world
+    known["small"] = replace(known["small"], wheel=None)
+    with pytest.raises(AssetError, match="no wheel has it; the hub did not give nobody/nothing"):
+        assets.path("small")
+
+
 def test_an_asset_that_no_hub_has_says_so(world):
     _, known, wheel = world
     known["small"] = replace(known["small"], hub=None)
@@ -160,9 +199,11 @@ def test_every_entry_is_pinned():
     for name in assets.names():
         asset = assets.entry(name)
         assert asset.kind in ("model", "data", "labels")
-        pins = [asset.sha256, asset.wheel["sha256"], *filter(None, [asset.rows_sha256])]
+        assert asset.wheel or asset.hub
+        wheel = [asset.wheel["sha256"]] if asset.wheel else []
+        pins = [asset.sha256, *wheel, *filter(None, [asset.rows_sha256])]
         assert all(re.fullmatch("[0-9a-f]{64}", pin) for pin in pins)
-        if asset.hub and asset.hub["file"].endswith(".parquet"):
+        if asset.wheel and asset.hub and asset.hub["file"].endswith(".parquet"):
             assert asset.rows_sha256, f"{name}: a hub's parquet file has another hash"
 
 

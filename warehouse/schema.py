@@ -38,7 +38,15 @@ CREATE TABLE measurements (
   created_at TIMESTAMPTZ NOT NULL
 );
 """,
-    5: "ALTER TABLE answers ADD COLUMN details JSON;",
+    5: """
+ALTER TABLE answers ADD COLUMN details JSON;
+CREATE TABLE entries (
+  run_id VARCHAR NOT NULL,
+  benchmark VARCHAR NOT NULL,
+  contestant VARCHAR NOT NULL,
+  answer_id VARCHAR NOT NULL
+);
+""",
 }
 """SQL that turns version n - 1 into n, by n; the views are made anew after it."""
 

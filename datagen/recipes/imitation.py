@@ -82,7 +82,8 @@ class Imitation(Recipe):
         """The prompt for one row; a row that is itself a worked example is not shown to itself."""
         return self._prompt(row, folder, None)
 
-    def _prompt(self, row: Row, folder: Path, seed: int | None) -> Prompt:
+    def context(self, row: Row, folder: Path) -> list[Message]:
+        """The instruction and the worked examples; no row is shown to itself."""
         messages: list[Message] = []
         if self.instruction:
             messages.append({"role": "system", "content": self.instruction})
@@ -90,10 +91,13 @@ class Imitation(Recipe):
             if example.row_id != row.row_id:
                 messages += question_messages(example)
                 messages.append({"role": "assistant", "content": example.reference[0]})
+        return messages
+
+    def _prompt(self, row: Row, folder: Path, seed: int | None) -> Prompt:
         return Prompt.of(
             recipe=name_of(self),
             recipe_options=options_of(self),
-            messages=[*messages, *question_messages(row)],
+            messages=[*self.context(row, folder), *question_messages(row)],
             student_messages=question_messages(row, self.student_sees_passage),
             question=row.prompt,
             reference=row.reference,

@@ -2,43 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from quality.benchmark import TEXT_METRICS, Benchmark, Grade, Item, grade_text, item_of
+from quality.benchmark import TEXT_METRICS, Grade, Item, grade_text, item_of
+from quality.graders import (
+    CHOICE_METRICS,
+    CLASS_METRICS,
+    NUMERIC_METRICS,
+    grade_choice,
+    grade_class,
+    grade_numeric,
+)
+from quality.questions import Questions, choice_item
 from warehouse.errors import DataError
-from warehouse.rows import read_rows
+from warehouse.rows import Row, is_held_out, read_rows
+
+_METRICS = {
+    "text": TEXT_METRICS,
+    "choice": CHOICE_METRICS,
+    "class": CLASS_METRICS,
+    "numeric": NUMERIC_METRICS,
+}
 
 
-@dataclass
-class Custom(Benchmark):
-    """Items of a JSONL, CSV or Parquet file: `prompt` or `messages`, `reference`, `passage`."""
+@dataclass(kw_only=True)
+class Custom(Questions):
+    """Items of a JSONL, CSV or Parquet file with `prompt` or `messages` and `reference`.
+
+    Further columns: `aliases` (more right answers), `passage`, `choices`, `category`; a list in
+    a CSV file is written in JSON. An item without a reference is abstained on. Items stand in
+    the order of the file, each once.
+    """
 
     version: ClassVar[str] = "1"
-    metrics: ClassVar[tuple[str, ...]] = TEXT_METRICS
 
     path: str
     """The file; a relative path starts at the plan's folder."""
+    name: str | None = None
+    """What it is called in reports and conditions; needed where a plan has two such files."""
     holdout: float = 1.0
     """Share of its rows that is held out; the same share in a recipe leaves them unasked."""
-    limit: int | None = None
-    """At most so many items."""
+    grader: Literal["text", "choice", "class", "numeric"] | None = None
+    """How answers are graded. Unset: "choice" if the first row has `choices`, else "text"."""
+    classes: list[str] = field(default_factory=list)
+    """All classes that an answer can name; required with grader "class"."""
 
-    def items(self, folder: Path) -> Iterator[Item]:
-        """Items in the order of the file.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.holdout <= 1:
+            raise ValueError("holdout is a share above 0 and up to 1")
+        if self.shots and self.holdout == 1:
+            raise ValueError("shots come from rows that are not held out; give a holdout below 1")
+        if (self.grader == "class") != bool(self.classes):
+            raise ValueError("grader 'class' and the list of `classes` go together")
+        self._kind = self.grader or "text"
+
+    @property
+    def kind(self) -> str:
+        """The grader; where the option is unset, known as soon as the items are read."""
+        return self._kind
+
+    @property
+    def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of the grader."""
+        return _METRICS[self.kind]
+
+    @property
+    def content(self) -> str | None:  # type: ignore[override]
+        """That of the grader; a number has no form."""
+        return {"text": "contains", "numeric": None}.get(self.kind, "accuracy")
+
+    @property
+    def label(self) -> str:
+        """Its name, given or not, and its options; these with the file where no name is given."""
+        name, _, told = super().label.partition(" ")
+        if self.name is None:
+            return f"{name} {Path(self.path).name} {told}" if told else name
+        return " ".join(filter(None, (self.name, told)))
+
+    def rows(self, folder: Path) -> Iterable[tuple[Row, bool]]:
+        """The rows in the order of the file.
 
         Raises:
-            DataError: a row has no reference to grade against.
+            DataError: no held-out row has a reference to grade against.
         """
-        rows = read_rows(self.path, folder, "held_out", self.holdout)
-        for row in islice(rows, self.limit):
-            if not row.reference:
-                raise DataError(f"{row.source} has no 'reference', so nothing can be graded by it")
-            yield item_of(row)
+        rows = [(row, self._is_held(row)) for row in read_rows(self.path, folder)]
+        if not any(held and row.reference for row, held in rows):
+            raise DataError(
+                f"{self.path} has no 'reference' in any held-out row, so nothing can be graded by it"
+            )
+        if self.grader is None:
+            self._kind = "choice" if rows[0][0].choices else "text"
+        return rows
+
+    def item(self, row: Row) -> Item:
+        """With its options where a choice is graded."""
+        return choice_item(row) if self.kind == "choice" and row.choices else item_of(row)
 
     def grade(self, item: Item, answer: str) -> Grade:
-        """Exact match, token F1 and containment; the best over all references."""
-        return grade_text(item.row.reference, answer)
+        """By the grader; the best over all references."""
+        reference = item.row.reference
+        if not reference:
+            return Grade(dict.fromkeys(self.metrics), "no reference answer")
+        graders: dict[str, Callable[[], Grade]] = {
+            "text": lambda: grade_text(reference, answer),
+            "choice": lambda: grade_choice(item.choices, reference, answer),
+            "class": lambda: grade_class(self.classes, reference, answer),
+            "numeric": lambda: grade_numeric(reference, answer),
+        }
+        return graders[self.kind]()
+
+    def _is_held(self, row: Row) -> bool:
+        return is_held_out(row.split_key, self.holdout)

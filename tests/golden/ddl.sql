@@ -128,7 +128,15 @@ CREATE TABLE answers (
   completion_tokens BIGINT NOT NULL,
   latency_s DOUBLE NOT NULL,
   cost_usd DOUBLE,
-  run_id VARCHAR NOT NULL
+  run_id VARCHAR NOT NULL,
+  details JSON
+);
+
+CREATE TABLE entries (
+  run_id VARCHAR NOT NULL,
+  benchmark VARCHAR NOT NULL,
+  contestant VARCHAR NOT NULL,
+  answer_id VARCHAR NOT NULL
 );
 
 CREATE TABLE failures (
@@ -194,3 +202,9 @@ CREATE OR REPLACE VIEW grades AS
 SELECT a.benchmark, a.contestant, a.contestant_id, a.item_id, a.text, a.abstained,
        g.key AS metric, TRY_CAST(g.value AS DOUBLE) AS value
 FROM answers a, json_each(a.grades) g;
+
+CREATE OR REPLACE VIEW standings AS
+SELECT e.run_id, e.benchmark, e.contestant, g.key AS metric,
+       count(TRY_CAST(g.value AS DOUBLE)) AS graded, avg(TRY_CAST(g.value AS DOUBLE)) AS mean
+FROM entries e JOIN answers a USING (answer_id), json_each(a.grades) g
+GROUP BY ALL ORDER BY e.run_id, e.benchmark, e.contestant, metric;

@@ -1,0 +1,23 @@
+"""The question alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distill.context import Context, Sources
+from quality.benchmark import Item
+from warehouse.records import Message
+
+
+@dataclass(frozen=True)
+class Plain(Context):
+    """The benchmark's own question, with nothing around it; what base and student are asked."""
+
+    def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
+        """The items' own messages."""
+        return [item.messages for item in items]
+
+    def told(self) -> str:
+        """Nothing beside the question."""
+        return "the question as it stands, with no instruction and no worked example"

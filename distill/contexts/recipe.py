@@ -1,0 +1,32 @@
+"""What the teacher was shown when it made the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distill.context import Context, Sources
+from quality.benchmark import Item
+from warehouse.records import Message
+
+
+@dataclass(frozen=True)
+class Recipe(Context):
+    """The instruction and worked examples of the plan's first recipe: the teacher that taught.
+
+    The student has learned to do without them (context distillation: Askell et al., 2021; Snell
+    et al., 2022). A benchmark that brings worked examples of its own is asked with those alone.
+    """
+
+    def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
+        """The recipe's context, then each item's messages."""
+        return [
+            item.messages
+            if any(message["role"] == "assistant" for message in item.messages)
+            else [*sources.recipe.context(item.row, sources.folder), *item.messages]
+            for item in items
+        ]
+
+    def told(self) -> str:
+        """The recipe's context."""
+        return "the instruction and worked examples of the plan's recipe, then the question"

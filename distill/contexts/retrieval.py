@@ -1,0 +1,56 @@
+"""Passages of the user's documents before each question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distill.context import Context, Sources, before_question
+from quality.benchmark import Item
+from quality.retrieval import Index
+from warehouse.documents import check_window, read_passages
+from warehouse.records import Message
+
+
+@dataclass(frozen=True)
+class Retrieval(Context):
+    """The k passages of your documents that answer best to the question (Lewis et al., 2020).
+
+    Found by BM25; facts without training, paid for with every answer.
+    """
+
+    documents: list[str]
+    """Files, folders or globs of .txt, .md, .jsonl, .csv or .parquet; relative to the plan."""
+    k: int = 2
+    """Passages."""
+    words: int = 120
+    """Longest passage in words."""
+    overlap: int = 30
+    """Words of a passage that are also in the next one."""
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError("k is 1 or more")
+        check_window(self.words, self.overlap)
+
+    def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
+        """The passages, the best first, then the item's messages.
+
+        Raises:
+            DataError: the documents can not be read.
+        """
+        passages = read_passages(self.documents, sources.folder, self.words, self.overlap)
+        index = Index([passage.text for passage in passages])
+        hits = index.search([item.row.prompt for item in items], self.k)
+        return [
+            before_question(
+                item.messages, "\n\n".join(passages[hit.position].text for hit in found)
+            )
+            if found
+            else item.messages
+            for item, found in zip(items, hits, strict=True)
+        ]
+
+    def told(self) -> str:
+        """How many passages."""
+        return f"up to {self.k} passages of {', '.join(self.documents)}, then the question"

@@ -1,0 +1,261 @@
+"""From answers to findings: everything that a report says of them, computed and nothing asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill.breakdown import breakdown
+from distill.calibration import Calibration, calibration
+from distill.compare import Comparison, ItemText, adjusted, bootstrap, compare
+from distill.economics import BreakEven, Economy, break_even, economy
+from distill.evaluation import Evaluation, Explored, SameAnswer
+from distill.nearest import StillWrong, still_wrong
+from distill.robustness import Robustness, robustness
+from distill.ship import check_ship
+from distill.style_facts import StyleFacts, style_facts
+from quality.benchmark import Benchmark, Item
+from quality.perturb import INJECTED
+from quality.text import normalise_answer
+from warehouse.records import Answer, Sample, Score
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One benchmark, and all that was said to its items."""
+
+    benchmark: Benchmark
+    role: str
+    """task | outside."""
+    items: Sequence[Item]
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """The answers of one contestant to a benchmark's items in one disturbed form."""
+
+    benchmark: str
+    perturbation: str
+    contestant: str
+    answers: Sequence[Answer]
+    origin: Mapping[str, str]
+    """Disturbed item -> the item that it was."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the student was made of, and what that took; all empty where none is judged."""
+
+    kept: Sequence[Sample] = ()
+    scores: Sequence[Score] = ()
+    costs: Mapping[str, float | None] = field(default_factory=dict)
+    """Sample -> USD."""
+    training_hours: float = 0.0
+
+    @property
+    def data_usd(self) -> float | None:
+        """What the teacher's replies cost; None where a price is not known."""
+        known = [cost for cost in self.costs.values() if cost is not None]
+        return sum(known) if len(known) == len(self.costs) else None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What of a plan decides how answers are read."""
+
+    contestants: Sequence[str]
+    usd_per_hour: float | None = None
+    ship: Sequence[str] = ()
+    certain: bool = False
+
+
+def evaluation_of(
+    judged: Sequence[Judged],
+    rules: Rules,
+    made: Made | None = None,
+    disturbed: Sequence[Disturbed] = (),
+) -> Evaluation:
+    """Everything that these answers tell."""
+    made = made or Made()
+    comparisons = adjusted([compared(one, rules.contestants) for one in judged])
+    pairs = list(zip(judged, comparisons, strict=True))
+    task = [(one, found) for one, found in pairs if one.role == "task"]
+    economics = [
+        line
+        for one, found in task
+        for line in economy(found.benchmark, found, one.answers, rules.usd_per_hour)
+    ]
+    evaluation = Evaluation(
+        comparisons=comparisons,
+        explored=[line for one, found in pairs for line in _explored(one, found)],
+        groups={found.benchmark: _groups(one, found) for one, found in pairs},
+        style=[line for one, found in task for line in _style(one, found)],
+        economics=economics,
+        break_even=_break_even(economics, made, rules),
+        agreement=[line for one, found in task for line in _agreement(one, found)],
+        robustness=_robustness(judged, disturbed),
+        calibration=[line for one, found in task for line in _calibration(one, found)],
+        still_wrong=[line for one, found in task for line in _still_wrong(one, found, made)],
+    )
+    if not rules.ship:
+        return evaluation
+    verdict = check_ship(rules.ship, evaluation, rules.certain)
+    return Evaluation(**{**vars(evaluation), "ship": verdict})
+
+
+def compared(one: Judged, contestants: Sequence[str]) -> Comparison:
+    """The contestants on one benchmark."""
+    return compare(
+        one.benchmark.label,
+        one.answers,
+        texts_of(one.items),
+        headline=one.benchmark.metrics[0],
+        contestants=contestants,
+        role=one.role,
+        lower_is_better=one.benchmark.lower_is_better,
+    )
+
+
+def texts_of(items: Sequence[Item]) -> list[ItemText]:
+    """What a reader needs to judge the answers."""
+    return [
+        ItemText(item.item_id, item.row.prompt, item.row.passage, item.row.reference, item.category)
+        for item in items
+    ]
+
+
+def _said(answers: Sequence[Answer], name: str) -> dict[str, Answer]:
+    return {answer.item_id: answer for answer in answers if answer.contestant == name}
+
+
+def _explored(one: Judged, found: Comparison) -> list[Explored]:
+    said: dict[str, list[Answer]] = {}
+    for answer in one.answers:
+        said.setdefault(answer.item_id, []).append(answer)
+    order = {standing.contestant: n for n, standing in enumerate(found.standings)}
+    made = []
+    for item in texts_of(one.items):
+        given = sorted(said.get(item.item_id, []), key=lambda a: order.get(a.contestant, 0))
+        made.append(
+            Explored(
+                benchmark=found.benchmark,
+                item_id=item.item_id,
+                question=item.question,
+                passage=item.passage,
+                reference=item.reference,
+                category=item.category,
+                said={answer.contestant: answer.text for answer in given},
+                grades={answer.contestant: answer.grades.get(found.headline) for answer in given},
+            )
+        )
+    return made
+
+
+def _groups(one: Judged, found: Comparison) -> list[Any]:
+    sure = {
+        item_id: float(answer.details["confidence"])
+        for item_id, answer in _said(one.answers, "teacher").items()
+        if answer.details and "confidence" in answer.details
+    }
+    return breakdown(one.answers, texts_of(one.items), found.headline, sure)
+
+
+def _style(one: Judged, found: Comparison) -> list[StyleFacts]:
+    content = one.benchmark.content
+    if content is None or found.lower_is_better:
+        return []
+    facts = style_facts(found.benchmark, one.answers, found.headline, content)
+    return [facts] if facts else []
+
+
+def _agreement(one: Judged, found: Comparison) -> list[SameAnswer]:
+    """Share of items to which a contestant says what the teacher says, after normalisation."""
+    teacher = _said(one.answers, "teacher")
+    made = []
+    for standing in found.standings:
+        other = _said(one.answers, standing.contestant)
+        shared = sorted(teacher.keys() & other.keys())
+        if standing.contestant == "teacher" or not shared:
+            continue
+        same = [float(_told(one, teacher[item]) == _told(one, other[item])) for item in shared]
+        made.append(
+            SameAnswer(found.benchmark, standing.contestant, len(same), bootstrap([same], _mean))
+        )
+    return made
+
+
+def _told(one: Judged, answer: Answer) -> Any:
+    """What an answer comes to: the choice that was read from it, or its words."""
+    details = answer.details or {}
+    return (
+        details["said"] if "said" in details else normalise_answer(one.benchmark.read(answer.text))
+    )
+
+
+def _mean(sample: Any, axis: int = -1) -> Any:
+    return sample.mean(axis=axis)
+
+
+def _calibration(one: Judged, found: Comparison) -> list[Calibration]:
+    if found.lower_is_better:
+        return []
+    made = (
+        calibration(
+            found.benchmark,
+            standing.contestant,
+            list(_said(one.answers, standing.contestant).values()),
+            found.headline,
+        )
+        for standing in found.standings
+    )
+    return [line for line in made if line]
+
+
+def _still_wrong(one: Judged, found: Comparison, made: Made) -> list[StillWrong]:
+    answers = list(_said(one.answers, "student").values())
+    if not answers or not made.kept or found.lower_is_better:
+        return []
+    return still_wrong(
+        found.benchmark,
+        answers,
+        texts_of(one.items),
+        found.headline,
+        made.kept,
+        made.scores,
+        made.costs,
+    )
+
+
+def _break_even(economics: Sequence[Economy], made: Made, rules: Rules) -> list[BreakEven]:
+    """The student against everyone else, on the first benchmark of the task."""
+    first = [line for line in economics if line.benchmark == economics[0].benchmark]
+    student = next((line for line in first if line.contestant == "student"), None)
+    if student is None:
+        return []
+    return [
+        break_even(student, other, made.data_usd, made.training_hours, rules.usd_per_hour)
+        for other in first
+        if other.contestant != "student"
+    ]
+
+
+def _robustness(judged: Sequence[Judged], disturbed: Sequence[Disturbed]) -> list[Robustness]:
+    by_label = {one.benchmark.label: one for one in judged}
+    made = []
+    for form in disturbed:
+        one = by_label[form.benchmark]
+        found = robustness(
+            form.benchmark,
+            form.perturbation,
+            form.contestant,
+            list(_said(one.answers, form.contestant).values()),
+            form.answers,
+            one.benchmark.metrics[0],
+            form.origin,
+            injected=INJECTED if form.perturbation == "injection" else None,
+        )
+        if found:
+            made.append(found)
+    return made

@@ -1,0 +1,66 @@
+"""Names of contestants, and the plan's word on who may answer."""
+
+import pytest
+
+from distill.contestants import named
+from distill.plan import load_plan
+from tests.plans import scripted, write_plan
+from warehouse.errors import PlanError
+
+
+def test_a_name_is_who_and_context():
+    one = named("student:1a2b+knn")
+    assert (one.who, one.student, one.context) == ("student", "1a2b", "knn")
+    assert named("gpt", ["gpt"]).who == "gpt"
+    assert named("base").context is None
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("techer", "did you mean 'teacher'"),
+        ("base+nkn", "did you mean 'knn'"),
+        ("base:1a2b", "only an earlier student"),
+        ("student:", "only an earlier student"),
+        ("base+retrieval", "needs documents"),
+        ("gpt", "evaluate.endpoints"),
+    ],
+)
+def test_a_wrong_name_is_told(name, told):
+    with pytest.raises(ValueError, match=told):
+        named(name)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ('evaluate.contestants=["teacher", "base", "base"]', "stands twice"),
+        ('evaluate.contestants=["base+retrieval"]', "needs documents"),
+        ('evaluate.contexts=[{use = "knn", k = 0}]', "k is 1 or more"),
+        ('evaluate.contexts=[{use = "kn"}]', "did you mean 'knn'"),
+        ('evaluate.endpoints={base = {use = "scripted"}}', "endpoint 'base'"),
+        ('evaluate.robustness={contestants = ["base+knn"]}', "who is no contestant"),
+        ('evaluate.outside=[{use = "custom", path = "held_out.jsonl"}]', "stands twice"),
+        ('ship={conditions = ["student >= bass + 0.1"]}', "did you mean"),
+        ("ship={conditions = []}", "at least 1 item"),
+    ],
+)
+def test_a_plan_that_can_not_be_evaluated_is_refused(tmp_path, setting, told):
+    plan = write_plan(tmp_path, scripted(tmp_path / "log"))
+    with pytest.raises(PlanError, match=told):
+        load_plan(plan, [setting])
+
+
+def test_a_text_stands_for_a_table(tmp_path):
+    plan = write_plan(tmp_path, scripted(tmp_path / "log"))
+    loaded = load_plan(plan, ['evaluate.benchmarks=["custom:held_out.jsonl", "sciq"]'])
+    assert [one.label for one in loaded.evaluate.benchmarks] == ["custom", "sciq"]
+    with pytest.raises(PlanError, match="unknown benchmark 'sciqq'"):
+        load_plan(plan, ['evaluate.benchmarks=["sciqq"]'])
+
+
+def test_a_ship_gate_needs_a_student(tmp_path):
+    plan = write_plan(tmp_path, scripted(tmp_path / "log"))
+    changed = ['ship={conditions = ["student >= base"]}', 'evaluate.contestants=["base"]']
+    with pytest.raises(PlanError, match="add 'student'"):
+        load_plan(plan, changed).require("run")

@@ -1,0 +1,275 @@
+"""Conditions of shipping: how they are read, and what they are held against."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill.compare import PAIRS, compare
+from distill.evaluation import Evaluation
+from distill.ship import EXAMPLES, Condition, ShipVerdict, check_ship, parse
+from tests.test_distill_compare import answer, items, series
+
+
+def grades(right, n=100):
+    return [1.0] * right + [0.0] * (n - right)
+
+
+def compared(name="sciq", n=100, pairs=PAIRS, role="task", headline="exact_match", **right):
+    answers = [
+        replace(one, grades={headline: one.grades["exact_match"]})
+        for contestant, count in right.items()
+        for one in series(contestant, grades(count, n))
+    ]
+    found = compare(name, answers, items(n), headline, pairs=pairs)
+    return replace(found, role=role, lower_is_better=headline == "toxicity")
+
+
+def checked(condition, *comparisons, certain=False):
+    verdict = check_ship([condition], Evaluation(list(comparisons)), certain)
+    assert [one.condition for one in verdict.checked] == [condition]
+    assert verdict.ships == (verdict.checked[0].met is True)
+    return verdict.checked[0].met, verdict.checked[0].measured
+
+
+SCIQ = compared(student=40, base=30, teacher=60)
+NQ = compared("nq_open", student=20, base=20, teacher=50)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("student >= base + 0.10 on sciq", ("student", None, True, "base", 0.1, "sciq")),
+        ("student f1 >= teacher - 0.05", ("student", "f1", True, "teacher", -0.05, None)),
+        ("student>=base+10%", ("student", None, True, "base", 0.1, None)),
+        ("student >= base", ("student", None, True, "base", 0.0, None)),
+        ("  student   >= 30 %\ton  sciq ", ("student", None, True, None, 0.3, "sciq")),
+        ("student <= .5", ("student", None, False, None, 0.5, None)),
+        ("student >= 1", ("student", None, True, None, 1.0, None)),
+        ("student >= base+fewshot - 5%", ("student", None, True, "base+fewshot", -0.05, None)),
+        ("base+knn >= base", ("base+knn", None, True, "base", 0.0, None)),
+        (
+            "student >= 0.3 on sciq open_book=false",
+            ("student", None, True, None, 0.3, "sciq open_book=false"),
+        ),
+        ("toxicity <= 0.02", ("toxicity", None, False, None, 0.02, None)),
+        ("toxicity <= base + 1 %", ("toxicity", None, False, "base", 0.01, None)),
+        ("forgetting <= 3 %", ("forgetting", None, False, None, 0.03, None)),
+    ],
+)
+def test_conditions_that_can_be_read(text, read):
+    assert parse(text) == Condition(" ".join(text.split()), *read)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("stduent >= 0.3", "unknown 'stduent' (did you mean 'student'?)"),
+        ("forgeting <= 0.3", "did you mean 'forgetting'?"),
+        ("gpt <= 0.3", "allowed: student, base, teacher, toxicity, forgetting"),
+        ("student >= techer - 0.1", "unknown contestant 'techer' (did you mean 'teacher'?)"),
+        ("student >= toxicity", "unknown contestant 'toxicity'"),
+        ("student > 0.3", "write >= or <="),
+        ("student == 0.3", "write >= or <="),
+        ("", "write >= or <="),
+        ("student >= ", "it can not be read"),
+        ("student >= base * 2", "it can not be read"),
+        ("student >= base + 0.1 sciq", "it can not be read"),
+        ("student >= -0.1", "it can not be read"),
+        ("student >= 10", "10 is more than everything; write a share (0.1) or percent (10 %)"),
+        ("student >= base + 101 %", "101 % is more than everything"),
+        ("student >= student + 0.1", "it holds student against itself"),
+        ("toxicity <= student", "it holds student against itself"),
+        ("toxicity >= 0.1", "toxicity should be small; write <="),
+        ("forgetting >= 0.1", "forgetting should be small; write <="),
+        ("forgetting f1 <= 0.1", "forgetting takes no metric, but 'f1' stands there"),
+        ("forgetting <= base + 0.1", "give a number"),
+    ],
+)
+def test_what_can_not_be_read_is_told_in_one_line_with_examples(text, why):
+    with pytest.raises(ValueError) as told:
+        parse(text)
+    assert why in str(told.value)
+    assert "\n" not in str(told.value)
+    for example in EXAMPLES:
+        assert example in str(told.value)
+    with pytest.raises(ValueError):
+        check_ship([text], Evaluation([]))
+
+
+@given(st.text(alphabet="studenbafg01.%+-<>= on", max_size=40))
+def test_any_text_is_read_or_refused_in_one_line(text):
+    try:
+        read = parse(text)
+    except ValueError:
+        with pytest.raises(ValueError, match="examples: "):
+            parse(text)
+    else:
+        assert parse(read.text) == read
+
+
+def test_the_examples_can_be_read():
+    assert [parse(example).text for example in EXAMPLES] == list(EXAMPLES)
+
+
+def test_against_another_contestant():
+    met, measured = checked("student >= base + 0.10 on sciq", SCIQ)
+    assert met is True  # 0.4 - 0.3 is not quite 0.1 to a computer
+    assert measured == (
+        "student 40.0 %, base 30.0 % exact match on sciq: a difference of 10.0 points "
+        "(95 % interval 5.0 to 16.0, n = 100)"
+    )
+    assert checked("student >= base + 0.11 on sciq", SCIQ)[0] is False
+    assert checked("student >= teacher - 20 % on sciq", SCIQ)[0] is True
+    assert checked("student >= teacher - 19 % on sciq", SCIQ)[0] is False
+    assert checked("teacher <= base + 0.3", SCIQ)[0] is True
+    assert checked("base <= student", SCIQ)[0] is True  # the pair is turned round
+
+
+def test_against_a_number():
+    met, measured = checked("student >= 0.4 on sciq", SCIQ)
+    assert met is True
+    assert measured.startswith("student 40.0 % exact match on sciq (95 % interval 3")
+    assert measured.endswith("n = 100)")
+    assert checked("student >= 0.41", SCIQ)[0] is False
+    assert checked("student <= 0.4", SCIQ)[0] is True
+    assert checked("student <= 39 %", SCIQ)[0] is False
+
+
+def test_certain_asks_the_interval():
+    assert checked("student >= base + 0.04", SCIQ, certain=True)[0] is True
+    assert checked("student >= base + 0.06", SCIQ, certain=True)[0] is False
+    assert checked("student <= base + 0.17", SCIQ, certain=True)[0] is True
+    assert checked("student <= base + 0.15", SCIQ, certain=True)[0] is False
+    assert checked("base <= student", SCIQ, certain=True)[0] is True
+    assert checked("base <= student - 0.06", SCIQ, certain=True)[0] is False
+    assert checked("student >= 0.29", SCIQ, certain=True)[0] is True
+    assert checked("student >= 0.33", SCIQ, certain=True)[0] is False
+    assert checked("student <= 0.45", SCIQ, certain=True)[0] is False
+
+
+def test_nothing_is_certain_of_nine_items():
+    few, enough = (compared(n=n, student=n, base=0) for n in (9, 10))
+    assert checked("student >= base + 0.5", few)[0] is True
+    met, measured = checked("student >= base + 0.5", few, certain=True)
+    assert met is None
+    assert measured.endswith("n = 9): too few items to be certain")
+    assert checked("student >= base + 0.5", enough, certain=True)[0] is True
+    assert checked("base >= student", few, certain=True)[0] is False
+
+
+def test_a_difference_that_was_not_taken_item_by_item():
+    apart = compared(pairs=(), student=40, base=30)
+    met, measured = checked("student >= base + 0.1", apart)
+    assert met is True
+    assert measured.endswith("10.0 points apart, not taken item by item")
+    met, measured = checked("student >= base + 0.1", apart, certain=True)
+    assert met is None
+    assert "so there is no interval" in measured
+
+
+def test_without_on_every_benchmark_of_the_task_must_meet_it():
+    met, measured = checked("student >= base + 0.10", SCIQ, NQ)
+    assert met is False
+    assert "on sciq" in measured
+    assert "; student 20.0 %, base 20.0 % exact match on nq_open" in measured
+    assert checked("student >= base", SCIQ, NQ)[0] is True
+    outside = compared("truthful_qa", role="outside", student=0, base=50)
+    toxic = compared("toxicity_prompts", headline="toxicity", student=0, base=50)
+    assert checked("student >= base", SCIQ, outside, toxic)[0] is True
+    assert checked("student >= base on truthful_qa", SCIQ, outside)[0] is False
+    assert checked("student >= base", outside) == (None, "no benchmark of the task was run")
+    unknown = compared("boolq", headline="accuracy", student=50)
+    assert checked("student >= base", SCIQ, unknown)[0] is None
+    assert checked("student >= base + 0.2", unknown, SCIQ)[0] is False  # one failed for sure
+
+
+def test_what_was_not_measured():
+    assert checked("student >= 0.1 on sciqq", SCIQ) == (
+        None,
+        "no benchmark 'sciqq' was run (did you mean 'sciq'?)",
+    )
+    assert checked("student >= 0.1 on sciq")[1] == "no benchmark 'sciq' was run (none was)"
+    met, measured = checked("student f2 >= 0.1", SCIQ)
+    assert (met, measured) == (None, "sciq has no metric 'f2' (allowed: exact_match)")
+    met, measured = checked("student >= base+fewshot", SCIQ)
+    assert met is None
+    assert measured.startswith("no answers of base+fewshot on sciq (")
+    ungraded = compare("sciq", series("student", [None] * 3), items(3))
+    assert checked("student >= 0.0", ungraded) == (
+        None,
+        "no answer of student on sciq was graded by exact_match",
+    )
+
+
+def test_another_metric():
+    answers = [answer("student", n, 0.0, contains=1.0) for n in range(20)]
+    found = compare("sciq", answers, items(20))
+    met, measured = checked("student contains >= 0.9", found)
+    assert met is True
+    assert measured.startswith("student 100.0 % containment on sciq")
+    assert checked("student contain >= 0.9", found)[1] == (
+        "sciq has no metric 'contain' (did you mean 'contains'?)"
+    )
+
+
+def test_toxicity_is_the_students_on_every_benchmark_of_it():
+    toxic = compared("prompts", headline="toxicity", role="outside", student=2, base=10)
+    met, measured = checked("toxicity <= 0.02", SCIQ, toxic)
+    assert met is True
+    assert measured.startswith("student 2.0 % toxicity on prompts (95 %")
+    assert checked("toxicity <= 0.01", SCIQ, toxic)[0] is False
+    assert checked("toxicity <= base - 0.05", SCIQ, toxic)[0] is True
+    assert checked("toxicity <= 0.02", toxic, certain=True)[0] is False
+    other = compared("toxicity_prompts", headline="toxic", student=9)
+    assert checked("toxicity <= 0.02", toxic, other)[0] is False
+    assert checked("toxicity <= 0.02 on prompts", toxic, other)[0] is True
+    assert checked("toxicity <= 0.02", SCIQ) == (None, "no benchmark of toxicity was run")
+
+
+def outside(name, **right):
+    return compared(name, role="outside", **right)
+
+
+def test_forgetting_is_the_largest_fall_outside_the_task():
+    kept, lost = outside("arc", student=50, base=45), outside("mmlu", student=47, base=50)
+    met, measured = checked("forgetting <= 0.03", SCIQ, kept, lost)
+    assert met is True
+    assert measured.startswith("a largest fall of 3.0 points, on mmlu (95 % interval 0.0 to ")
+    assert checked("forgetting <= 0.02", kept, lost)[0] is False
+    assert checked("forgetting <= 0.03", kept, lost, certain=True)[0] is False
+    assert checked("forgetting <= 0.10", kept, lost, certain=True)[0] is True
+    met, measured = checked("forgetting <= 0", kept)
+    assert met is True
+    assert measured.startswith("a largest fall of 0.0 points, on arc")
+    assert checked("forgetting <= 0 on arc", kept, lost)[0] is True
+
+
+def test_more_toxicity_is_a_fall():
+    worse = compared("prompts", headline="toxicity", role="outside", student=15, base=10)
+    met, measured = checked("forgetting <= 0.04", worse)
+    assert met is False
+    assert "a largest fall of 5.0 points, on prompts" in measured
+    better = compared("prompts", headline="toxicity", role="outside", student=5, base=10)
+    assert checked("forgetting <= 0", better)[0] is True
+
+
+def test_forgetting_that_was_not_measured_everywhere():
+    alone, lost = outside("arc", student=50), outside("mmlu", student=40, base=50)
+    assert checked("forgetting <= 0.1", SCIQ) == (None, "no benchmark outside the task was run")
+    assert checked("forgetting <= 0.1", alone)[0] is None
+    met, measured = checked("forgetting <= 0.1", alone, lost)
+    assert met is None
+    assert measured.endswith("; not known on arc")
+    assert checked("forgetting <= 0.05", alone, lost)[0] is False
+
+
+def test_one_condition_that_is_not_met_or_not_measured_keeps_it_back():
+    evaluation = Evaluation([SCIQ])
+    met, failed, unknown = "student >= base", "student >= teacher", "forgetting <= 0.1"
+    assert check_ship([met, met], evaluation).ships
+    for other in (failed, unknown):
+        verdict = check_ship([met, other], evaluation)
+        assert isinstance(verdict, ShipVerdict)
+        assert not verdict.ships

@@ -1,0 +1,140 @@
+"""Many contestants before the same items: asked once, shown with their coverage, held to [ship]."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import FakeOpenai, Fault
+from tests.plans import rows, scripted, write_plan, write_rows
+from tests.test_flows_teacher import distill
+from warehouse.records import Answer, Entry, Student
+from warehouse.store import Store
+
+SEVEN = ["teacher", "base", "base+fewshot", "base+knn", "base+retrieval", "student", "other"]
+
+
+def settings(url, contestants=SEVEN):
+    return {
+        "evaluate.contestants": json.dumps(contestants),
+        "evaluate.contexts": '[{use = "retrieval", documents = ["docs"], k = 1}, {use = "fewshot", k = 2}]',
+        "evaluate.endpoints": f'{{other = {{use = "openai_chat", model = "fake", base_url = "{url}", '
+        'api_key_env = "FAKE_KEY", input_usd_per_million = 1000, output_usd_per_million = 1000}}',
+        "evaluate.outside": '[{use = "custom", path = "outside.jsonl", name = "zoo"}]',
+        "evaluate.usd_per_hour": "1.0",
+        "evaluate.robustness": '{perturbations = ["typos", "injection"], limit = 4}',
+    }
+
+
+def words(changes):
+    return [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+
+
+def half(messages):
+    """Refuses every second question, by its number."""
+    text = messages[-1]["content"].rpartition("?")[0].split()[-1]
+    return Fault(400, '{"error": {"message": "no"}}') if int(text) % 2 else None
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("contest")
+    write_plan(folder, scripted(folder / "asked.log"))
+    write_rows(folder / "outside.jsonl", rows(2000, 6))
+    (folder / "docs").mkdir()
+    (folder / "docs" / "zoo.md").write_text("The otter with number 1000 is said to be brown.")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        FakeOpenai(lambda messages: "is brown.", fault_for=half) as server,
+    ):
+        patch.setenv("FAKE_KEY", "k")
+        changes = settings(server.base_url)
+        done = distill(folder, "run", "plan.toml", *words(changes), "--json")
+        assert done.returncode == 0, done.stderr
+        asked = server.asked
+        again = distill(folder, "run", "plan.toml", *words(changes), "--json")
+        assert again.returncode == 0, again.stderr
+        assert server.asked == asked  # what was answered, and what was refused for good
+        yield folder, changes, json.loads(done.stdout), json.loads(again.stdout)
+
+
+def test_all_are_asked_and_none_twice(run):
+    folder, _, first, again = run
+    assert list(first["benchmarks"]) == ["custom", "zoo"]
+    assert set(first["contestants"]) == set(SEVEN)
+    assert again["calls_made"] == 0
+    assert again["benchmarks"] == first["benchmarks"]
+    store = Store(folder / "w.duckdb")
+    entries = store.read(Entry, "run_id = ?", [first["run_id"]])
+    disturbed = 2 * 2 * 4  # two contestants, two perturbations, four items
+    assert len(entries) == 6 * (12 + 6) + (6 + 3) + disturbed
+    same = [entry.answer_id for entry in entries]  # no passage was found: what base was asked
+    assert len(store.read(Answer)) == len(set(same)) < len(same)
+
+
+def test_who_failed_on_half_is_compared_on_what_both_answered(run):
+    folder, _, first, _ = run
+    report = json.loads(Path(first["report_path"]).with_suffix(".json").read_text())
+    found = report["evaluation"]["comparisons"][0]
+    other = next(one for one in found["standings"] if one["contestant"] == "other")
+    assert (other["n"], other["graded"], other["failed"]) == (12, 6, 6)
+    pair = next(one for one in found["differences"] if one["right"] == "other")
+    assert (pair["left"], pair["n"]) == ("student", 6)
+    assert found["common"] == 6
+    notes = " ".join(found["notes"])
+    assert "other failed on 6 of 12 items" in notes
+    assert "all contestants were graded on 6 of 12 items" in notes
+    assert report["evaluation"]["comparisons"][1]["role"] == "outside"
+
+
+def test_the_report_tells_costs_robustness_and_what_each_saw(run):
+    folder, _, first, _ = run
+    report = json.loads(Path(first["report_path"]).with_suffix(".json").read_text())
+    evaluation = report["evaluation"]
+    costs = {(e["benchmark"], e["contestant"]): e for e in evaluation["economics"]}
+    other = costs["custom", "other"]
+    assert other["priced_by"] == "tokens" and other["usd_per_1000"] > 0
+    assert costs["custom", "student"]["priced_by"] == "machine time"
+    assert {line["against"] for line in evaluation["break_even"]} == set(SEVEN) - {"student"}
+    forms = {(line["perturbation"], line["contestant"]) for line in evaluation["robustness"]}
+    assert forms == {(p, c) for p in ("typos", "injection") for c in ("base", "student")}
+    assert len(report["protocol"]) == len(SEVEN)
+    assert any(line.startswith("base+knn: ") and "nearest" in line for line in report["protocol"])
+    assert {line["contestant"] for line in evaluation["calibration"]} >= {"base", "student"}
+
+
+def test_an_earlier_student_answers_under_its_own_name_from_what_is_on_record(run):
+    folder, changes, first, _ = run
+    (student,) = Store(folder / "w.duckdb").read(Student)
+    name = f"student:{student.student_id[:6]}"
+    changed = {**changes, "evaluate.contestants": json.dumps(["base", "student", name])}
+    done = distill(folder, "judge", "plan.toml", *words(changed), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["calls_made"] == 0
+    assert found["contestants"][name] == found["contestants"]["student"]
+    assert Path(found["report_path"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("condition", "code"),
+    [
+        ("student >= base - 1 on custom", 0),
+        ("student >= 1.5 on custom", 2),
+        ("student >= teacher on custom", 4),
+        ("toxicity <= 0.1", 4),
+    ],
+)
+def test_a_student_that_does_not_meet_the_conditions_is_told_by_the_exit_code(run, condition, code):
+    folder, changes, _, _ = run
+    changed = {**changes, "evaluate.contestants": json.dumps(["teacher", "base", "student"]),
+               "ship": f'{{conditions = ["{condition}"]}}'}  # fmt: skip
+    done = distill(folder, "judge", "plan.toml", *words(changed), "--json")
+    assert done.returncode == code, done.stderr
+    if code != 2:
+        assert json.loads(done.stdout)["ship"]["ships"] == (code == 0)
+    if code == 4:
+        assert condition in done.stderr and "does not ship" in done.stderr
+        assert "Traceback" not in done.stderr

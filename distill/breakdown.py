@@ -10,9 +10,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from distill.compare import ORDER, Interval, ItemText, bootstrap
+from distill.compare import ORDER, ItemText
+from distill.paired import Interval, bootstrap, mean
 from warehouse.records import Answer
 
 FEWEST = 5
@@ -138,9 +138,5 @@ def _scores(
     for contestant, grades in graded.items():
         known = [grade for key in members if (grade := grades.get(key)) is not None]
         if known:
-            scores[contestant] = bootstrap([known], _mean, seed)
+            scores[contestant] = bootstrap([known], mean, seed)
     return scores
-
-
-def _mean(sample: Any, axis: int = -1) -> Any:
-    return sample.mean(axis=axis)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill.compare import LEVEL, Interval, bootstrap
+from distill.paired import LEVEL, Interval, bootstrap
 from warehouse.records import Answer
 
 FEWEST = 10

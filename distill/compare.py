@@ -13,13 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from distill.paired import (
+    FEW,
+    Interval,
+    bootstrap,
+    holm,
+    mean,
+    mean_difference,
+    ratio_of_means,
+    share_of_gap,
+)
 from distill.power import detectable
 from warehouse.records import Answer
 
-RESAMPLES = 10_000
-LEVEL = 0.95
-FEW = 10
-"""Below so many items nothing is said to be significant."""
 SHOWN = 10
 """Wins, losses and ties shown, each."""
 PAIRS = (("student", "base"), ("student", "teacher"), ("teacher", "base"))
@@ -35,15 +41,6 @@ class ItemText:
     passage: str | None
     reference: list[str]
     category: str | None = None
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value and its 95 % interval, in units of the value."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -271,74 +268,6 @@ def _common(metric: str, *sides: ByItem) -> list[list[float]]:
     return [[grades[item_id] for item_id in shared] for grades in graded]
 
 
-def bootstrap(
-    samples: Sequence[Sequence[float]],
-    statistic: Callable[..., Any],
-    seed: int = 0,
-    widest: tuple[float, float] = (0.0, 1.0),
-) -> Interval:
-    """Percentile interval of a statistic of item-wise paired samples.
-
-    `statistic` takes arrays and `axis`. Where a resample has no value (0/0) it does not
-    count. One item alone says nothing, so its interval is the `widest` there can be.
-    """
-    import numpy as np
-    from scipy import stats
-
-    data = [np.asarray(sample, dtype=float) for sample in samples]
-    value = float(statistic(*data, axis=-1))
-    if len(data[0]) < 2:
-        return Interval(value, *widest)
-    result = stats.bootstrap(
-        data,
-        statistic,
-        n_resamples=RESAMPLES,
-        batch=500,
-        vectorized=True,
-        paired=True,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    tail = 50 * (1 - LEVEL)
-    low, high = np.nanpercentile(result.bootstrap_distribution, [tail, 100 - tail])
-    return Interval(value, float(low), float(high))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number, in their order (Holm 1979, step-down)."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted = [0.0] * len(p_values)
-    least = 0.0
-    for rank, index in enumerate(order):
-        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = least
-    return adjusted
-
-
-def _mean(sample: Any, axis: int = -1) -> Any:
-    return sample.mean(axis=axis)
-
-
-def _mean_difference(left: Any, right: Any, axis: int = -1) -> Any:
-    return (left - right).mean(axis=axis)
-
-
-def _divided(above: Any, below: Any) -> Any:
-    import numpy as np
-
-    above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
-    return np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 1e-12)
-
-
-def _ratio_of_means(left: Any, right: Any, axis: int = -1) -> Any:
-    return _divided(left.mean(axis=axis), right.mean(axis=axis))
-
-
-def _share_of_gap(student: Any, base: Any, teacher: Any, axis: int = -1) -> Any:
-    return _divided((student - base).mean(axis=axis), (teacher - base).mean(axis=axis))
-
-
 def _standing(name: str, given: ByItem, n: int, metrics: Sequence[str], seed: int) -> Standing:
     answers = list(given.values())
     grades = {metric: list(_graded(given, metric).values()) for metric in metrics}
@@ -351,7 +280,7 @@ def _standing(name: str, given: ByItem, n: int, metrics: Sequence[str], seed: in
         graded=graded,
         abstained=len(answers) - graded,
         failed=n - len(answers),
-        metrics={m: bootstrap([g], _mean, seed) for m, g in grades.items() if g},
+        metrics={m: bootstrap([g], mean, seed) for m, g in grades.items() if g},
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         completion_tokens=sum(answer.completion_tokens for answer in answers),
         mean_latency_s=sum(a.latency_s for a in answers) / len(answers) if answers else None,
@@ -374,7 +303,7 @@ def _difference(
     for metric in metrics:
         columns = _common(metric, ours, theirs)
         if columns[0]:
-            found[metric] = bootstrap(columns, _mean_difference, seed, widest=(-1.0, 1.0))
+            found[metric] = bootstrap(columns, mean_difference, seed, widest=(-1.0, 1.0))
     pairs = list(zip(*_common(metrics[0], ours, theirs), strict=True))
     above = sum(one > other for one, other in pairs)
     below = sum(one < other for one, other in pairs)
@@ -419,8 +348,8 @@ def _retention(said: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
     if missing := _missing(said, ("student", "teacher")):
         return missing
     columns = _common(metric, said["student"], said["teacher"])
-    below = bootstrap(columns[1:], _mean, seed) if columns[0] else None
-    return _ratio(columns, _ratio_of_means, below, "the teacher's mean", seed)
+    below = bootstrap(columns[1:], mean, seed) if columns[0] else None
+    return _ratio(columns, ratio_of_means, below, "the teacher's mean", seed)
 
 
 def _gap_closed(said: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
@@ -429,11 +358,11 @@ def _gap_closed(said: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
         return missing
     columns = _common(metric, said["student"], said["base"], said["teacher"])
     below = (
-        bootstrap([columns[2], columns[1]], _mean_difference, seed, widest=(-1.0, 1.0))
+        bootstrap([columns[2], columns[1]], mean_difference, seed, widest=(-1.0, 1.0))
         if columns[0]
         else None
     )
-    return _ratio(columns, _share_of_gap, below, "the gap from base to teacher", seed)
+    return _ratio(columns, share_of_gap, below, "the gap from base to teacher", seed)
 
 
 def _examples(

@@ -8,13 +8,15 @@ from typing import Any
 
 from distill.breakdown import breakdown
 from distill.calibration import Calibration, calibration
-from distill.compare import Comparison, ItemText, adjusted, bootstrap, compare
+from distill.compare import Comparison, ItemText, adjusted, compare
 from distill.economics import BreakEven, Economy, break_even, economy
 from distill.evaluation import Evaluation, Explored, SameAnswer
 from distill.nearest import StillWrong, still_wrong
+from distill.paired import bootstrap, mean
 from distill.robustness import Robustness, robustness
 from distill.ship import check_ship
 from distill.style_facts import StyleFacts, style_facts
+from distill.verdict import p_of
 from quality.benchmark import Benchmark, Item
 from quality.perturb import INJECTED
 from quality.text import normalise_answer
@@ -166,7 +168,14 @@ def _style(one: Judged, found: Comparison) -> list[StyleFacts]:
     content = one.benchmark.content
     if content is None or found.lower_is_better:
         return []
-    facts = style_facts(found.benchmark, one.answers, found.headline, content)
+    pair = found.difference("student", "base")
+    facts = style_facts(
+        found.benchmark,
+        one.answers,
+        found.headline,
+        content,
+        p_headline=p_of(pair) if pair else None,
+    )
     return [facts] if facts else []
 
 
@@ -181,7 +190,7 @@ def _agreement(one: Judged, found: Comparison) -> list[SameAnswer]:
             continue
         same = [float(_told(one, teacher[item]) == _told(one, other[item])) for item in shared]
         made.append(
-            SameAnswer(found.benchmark, standing.contestant, len(same), bootstrap([same], _mean))
+            SameAnswer(found.benchmark, standing.contestant, len(same), bootstrap([same], mean))
         )
     return made
 
@@ -192,10 +201,6 @@ def _told(one: Judged, answer: Answer) -> Any:
     return (
         details["said"] if "said" in details else normalise_answer(one.benchmark.read(answer.text))
     )
-
-
-def _mean(sample: Any, axis: int = -1) -> Any:
-    return sample.mean(axis=axis)
 
 
 def _calibration(one: Judged, found: Comparison) -> list[Calibration]:

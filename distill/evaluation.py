@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from distill.breakdown import Group
 from distill.calibration import Calibration
-from distill.compare import Comparison, Interval
+from distill.compare import Comparison
 from distill.economics import BreakEven, Economy
 from distill.nearest import StillWrong
+from distill.paired import Interval
 from distill.robustness import Robustness
 from distill.scaling import Scaling
 from distill.ship import ShipVerdict

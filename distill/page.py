@@ -13,9 +13,10 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from distill.breakdown import Group
-from distill.compare import FEW, Comparison, Difference, Interval
+from distill.compare import Comparison, Difference
 from distill.evaluation import Evaluation
 from distill.explorer import OUTCOMES, cut, explorer
+from distill.paired import FEW, Interval
 from distill.plots import cost_plot, headline_top, kind_of, plane_plot, scaling_plot
 from distill.style_facts import StyleFacts
 from distill.verdict import (

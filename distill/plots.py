@@ -9,9 +9,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from distill.compare import Comparison, Interval
+from distill.compare import Comparison
 from distill.economics import Economy
 from distill.labels import BOTTOM, CHARACTER, LEFT, RIGHT, TOP, Box, Mark, Rule, labelled
+from distill.paired import Interval
 from distill.scaling import Scaling
 from distill.style_facts import StyleFacts
 

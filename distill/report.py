@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill.compare import Comparison, Interval
+from distill.compare import Comparison
 from distill.curation import Curation
 from distill.evaluation import Evaluation
 from distill.page import FILTERS, policy_for, values
+from distill.paired import Interval
 from distill.training import loss_curve, saw, value_text
 from distill.verdict import fine_tune, metric_name, p_text, points, verdict
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from distill.compare import Interval, bootstrap
+from distill.paired import Interval, bootstrap, mean, mean_difference
 from warehouse.records import Answer
 from warehouse.texts import normalise
 
@@ -63,9 +62,9 @@ def robustness(
         perturbation=perturbation,
         contestant=contestant,
         n=len(shared),
-        clean=bootstrap([old], _mean, seed),
-        perturbed=bootstrap([new], _mean, seed),
-        change=bootstrap([new, old], _mean_difference, seed, widest=(-1.0, 1.0)),
+        clean=bootstrap([old], mean, seed),
+        perturbed=bootstrap([new], mean, seed),
+        change=bootstrap([new, old], mean_difference, seed, widest=(-1.0, 1.0)),
         lost=sum(was >= 0.5 > now for was, now in pairs),
         gained=sum(was < 0.5 <= now for was, now in pairs),
         obeyed=obeyed,
@@ -93,11 +92,3 @@ def _by_item(
 
 def _holds(text: str, word: str) -> bool:
     return f" {normalise(word)} " in f" {normalise(text)} "
-
-
-def _mean(sample: Any, axis: int = -1) -> Any:
-    return sample.mean(axis=axis)
-
-
-def _mean_difference(new: Any, old: Any, axis: int = -1) -> Any:
-    return (new - old).mean(axis=axis)

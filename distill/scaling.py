@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from distill.compare import Interval, bootstrap
+from distill.paired import Interval, bootstrap, mean
 from distill.verdict import SMALL, metric_name
 from distill.verdict import points as in_points
 
@@ -108,11 +107,7 @@ def _combined(
         sum(weight * graded[item] for weight, graded in zip(weights, grades, strict=True))
         for item in items
     ]
-    return bootstrap([each], _mean, seed, widest)
-
-
-def _mean(sample: Any, axis: int = -1) -> Any:
-    return sample.mean(axis=axis)
+    return bootstrap([each], mean, seed, widest)
 
 
 def _values(interval: Interval) -> tuple[float, float, float]:

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from distill.compare import Comparison, Interval
+from distill.compare import Comparison
+from distill.paired import Interval
 from distill.verdict import metric_name, points
 from warehouse.catalog import did_you_mean
 

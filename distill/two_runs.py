@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.compare import FEW, Difference, Interval
+from distill.compare import Difference
 from distill.page import POLICY
+from distill.paired import FEW, Interval
 from distill.report import render
 from distill.verdict import is_clear, metric_name, p_of, p_text, points
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill.compare import FEW, Comparison, Difference, Interval
+from distill.compare import Comparison, Difference
+from distill.paired import FEW, Interval
+from distill.power import difference_sentence
 
 SMALL = 30
 """Below so many common items a verdict says that n is small."""
@@ -144,10 +146,10 @@ def warnings(comparison: Comparison) -> list[str]:
     found = list(comparison.notes)
     pair = comparison.difference("student", "base")
     if comparison.detectable is not None and pair:
-        found.append(
-            f"{pair.n:,} items can not show less than {points(comparison.detectable)} points: a smaller "
-            "true difference of student and base is found in fewer than four of five reruns."
-        )
+        base = comparison.standing("base")
+        at = base.metrics.get(comparison.headline) if base else None
+        share = max(pair.wins + pair.losses, 1) / pair.n
+        found.append(difference_sentence(pair.n, share, score=at.value if at else 0.3))
     return found
 
 

@@ -75,7 +75,7 @@ class Artifacts:
     """A training in Prefect: how far it is, and in Markdown its audit and losses.
 
     Outside of a flow run there are none; where the server does not take one, no further
-    one is sent, and training goes on.
+    one is sent, and the run goes on.
     """
 
     def __init__(self, name: str) -> None:
@@ -104,8 +104,11 @@ class Artifacts:
 
     def told(self, audit: dict[str, Any], losses: list[dict[str, float]]) -> None:
         """What the trainer saw, and once it has trained how the loss fell."""
-        text = render_training(audit, losses)
-        self._send(create_markdown_artifact, text, f"{self._key}-training")
+        self.page("training", render_training(audit, losses))
+
+    def page(self, what: str, text: str) -> None:
+        """A page of Markdown."""
+        self._send(create_markdown_artifact, text, f"{self._key}-{what}")
 
     def _send(self, send: Callable[..., Any], *values: Any) -> Any:
         if not self._on:
@@ -117,7 +120,7 @@ class Artifacts:
         except (httpx.HTTPError, PrefectException) as error:
             self._on = False
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            say(f"note: Prefect's server takes no artifacts ({reason}); training goes on")
+            say(f"note: Prefect's server takes no artifacts ({reason}); the run goes on")
             return None
 
 

@@ -25,6 +25,7 @@ from distill.report import (
 from distill.scaling import Scaling
 from flows.audit import measured
 from flows.curate import Curated
+from flows.monitor import Artifacts
 from flows.tasks import Work
 from quality.review import agreement
 from warehouse.catalog import name_of
@@ -47,6 +48,7 @@ def write_report(
     for suffix, text in texts.items():
         paths[suffix] = folder / f"report.{suffix}"
         paths[suffix].write_text(text, encoding="utf-8")
+    Artifacts(work.plan.name).page("report", texts["md"])
     return paths
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from prefect import flow
 
-from distill.compare import Interval, compare
+from distill.compare import compare
 from distill.contestants import Asked, Contestant, Speaker
 from distill.context import Sources
 from distill.evaluate import texts_of
+from distill.paired import Interval
 from distill.report import to_plain
 from distill.scaling import ScalePoint, Scaling, scaling
 from distill.sections import QualitySection

@@ -20,11 +20,23 @@ def report(
     run_id: Annotated[
         str, typer.Argument(help="A run id, or the start of one; the newest report if left out.")
     ] = "",
+    other: Annotated[
+        str, typer.Argument(help="Another run, to be shown beside the first.", metavar="[RUN_ID]")
+    ] = "",
     warehouse: Where = None,
 ) -> None:
-    """Print the path of a run's report."""
+    """Print the path of a run's report, or compare two runs."""
     from warehouse.errors import StageError
 
+    if other:
+        from flows.two_runs import write_two
+
+        pair = (_run(run_id, warehouse), _run(other, warehouse))
+        found, page = write_two(_store(warehouse), *pair)
+        for line in found.sentences:
+            print(line)
+        print(f"report         {page}")
+        return
     candidates = [_run(run_id, warehouse)] if run_id else _runs(warehouse)
     for found in candidates:
         path = found.summary.get("report_path")

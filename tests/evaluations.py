@@ -11,10 +11,11 @@ from functools import cache
 
 from distill.breakdown import Group
 from distill.calibration import Calibration, ConfidenceBin
-from distill.compare import Interval, ItemText, adjusted, compare
+from distill.compare import ItemText, adjusted, compare
 from distill.economics import BreakEven, Economy
 from distill.evaluation import Evaluation, Explored, SameAnswer
 from distill.nearest import Neighbour, StillWrong
+from distill.paired import Interval
 from distill.robustness import Robustness
 from distill.scaling import ScalePoint, Scaling
 from distill.ship import Checked, ShipVerdict

@@ -13,7 +13,8 @@ from distill.bakeoff import (
     render_markdown,
     verdict,
 )
-from distill.compare import ItemText, holm
+from distill.compare import ItemText
+from distill.paired import holm
 from warehouse.records import Answer
 
 TEXTS = [ItemText(f"i{n:02}", f"question {n}", None, ["yes"]) for n in range(40)]

@@ -80,7 +80,7 @@ def test_fewshot_wants_as_many_as_it_shows(world):
 
 @pytest.mark.parametrize("by", ["bm25", "jaccard"])
 def test_knn_shows_the_nearest_last(world, by):
-    items, sources = world
+    items, _sources = world
     found = asked("knn", world, k=2, by=by)
     for messages, item in zip(found, items, strict=True):
         assert "colour" in item.row.prompt

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.compare import Interval, compare
+from distill.compare import compare
 from distill.economics import Economy, break_even, economy
+from distill.paired import Interval
 from tests.test_distill_compare import answer, items, series
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.compare import Interval
 from distill.labels import BOTTOM, LEFT, RIGHT, TOP, Mark, box_of, labelled
+from distill.paired import Interval
 from distill.plots import cost_plot, plane_plot, scaling_plot, top_of
 from tests.evaluations import near, rich_evaluation
 

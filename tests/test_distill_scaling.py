@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.compare import Interval
+from distill.paired import Interval
 from distill.scaling import ScalePoint, scaling
 
 

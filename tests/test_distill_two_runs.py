@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from distill.compare import Difference, Interval, compare
+from distill.compare import Difference, compare
 from distill.evaluation import Evaluation
+from distill.paired import Interval
 from distill.report import to_json
 from distill.two_runs import render_two_html, render_two_markdown, two_runs
 from tests.test_distill_compare import items, series

@@ -1,11 +1,13 @@
 """The verdict's sentences: no more than the figures can bear."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from distill.compare import Interval, adjusted, compare
+from distill.compare import adjusted, compare
 from distill.page import reading
+from distill.paired import Interval
 from distill.verdict import best_of, fine_tune, forgetting, is_clear, paired, verdict, warnings
 from tests.evaluations import rich_evaluation
 from tests.test_distill_compare import items, series
@@ -98,11 +100,11 @@ def test_containment_is_only_part_of_a_gain_where_there_is_one():
 
 
 def test_warnings_name_what_so_few_items_can_not_show():
-    found = replace(
-        compare("q", *shares(student=20, base=21)), detectable=0.229, notes=["two failed"]
-    )
-    assert warnings(found)[0] == "two failed"
-    assert warnings(found)[1].startswith("40 items can not show less than 22.9 points")
+    found = replace(compare("q", *shares(student=25, base=10)), notes=["two failed"])
+    first, second = warnings(found)
+    assert first == "two failed"
+    assert second.startswith("40 items can not tell ")
+    assert f"{math.ceil(1000 * found.detectable) / 10:g} points or more" in second
     assert warnings(replace(found, detectable=None)) == ["two failed"]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import string
 from pathlib import Path
 
 import pytest
@@ -75,7 +77,7 @@ def test_all_are_asked_and_none_twice(run):
 
 
 def test_who_failed_on_half_is_compared_on_what_both_answered(run):
-    folder, _, first, _ = run
+    _folder, _, first, _ = run
     report = json.loads(Path(first["report_path"]).with_suffix(".json").read_text())
     found = report["evaluation"]["comparisons"][0]
     other = next(one for one in found["standings"] if one["contestant"] == "other")
@@ -90,7 +92,7 @@ def test_who_failed_on_half_is_compared_on_what_both_answered(run):
 
 
 def test_the_report_tells_costs_robustness_and_what_each_saw(run):
-    folder, _, first, _ = run
+    _folder, _, first, _ = run
     report = json.loads(Path(first["report_path"]).with_suffix(".json").read_text())
     evaluation = report["evaluation"]
     costs = {(e["benchmark"], e["contestant"]): e for e in evaluation["economics"]}
@@ -106,7 +108,7 @@ def test_the_report_tells_costs_robustness_and_what_each_saw(run):
 
 
 def test_an_earlier_student_answers_under_its_own_name_from_what_is_on_record(run):
-    folder, changes, first, _ = run
+    folder, changes, _first, _ = run
     (student,) = Store(folder / "w.duckdb").read(Student)
     name = f"student:{student.student_id[:6]}"
     changed = {**changes, "evaluate.contestants": json.dumps(["base", "student", name])}
@@ -138,3 +140,77 @@ def test_a_student_that_does_not_meet_the_conditions_is_told_by_the_exit_code(ru
     if code == 4:
         assert condition in done.stderr and "does not ship" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+NUMBERS = """
+SELECT e.benchmark, e.contestant, a.item_id, a.text, a.grades
+FROM entries e JOIN answers a USING (answer_id) WHERE e.run_id = '{}'
+"""
+
+
+def squad(text):
+    """SQuAD's normalisation, written down once more."""
+    kept = "".join(char for char in text.lower() if char not in string.punctuation)
+    return " ".join(word for word in kept.split() if word not in ("a", "an", "the"))
+
+
+def test_the_reports_numbers_are_those_that_sql_gives(run):
+    """Means, paired differences, wins, losses and exact p-values, from the warehouse alone."""
+    folder, _, first, _ = run
+    report = json.loads(Path(first["report_path"]).with_suffix(".json").read_text())
+    done = distill(
+        folder, "sql", NUMBERS.format(first["run_id"]), "--warehouse", "w.duckdb", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    rows_of = {}
+    for row in json.loads(done.stdout):
+        grades = row["grades"] if isinstance(row["grades"], dict) else json.loads(row["grades"])
+        found = rows_of.setdefault((row["benchmark"], row["contestant"]), {})
+        found[row["item_id"]] = (row["text"], grades["exact_match"])
+    explored = {one["item_id"]: one for one in report["evaluation"]["explored"]}
+    for comparison in report["evaluation"]["comparisons"]:
+        name = comparison["benchmark"]
+        for standing in comparison["standings"]:
+            given = rows_of[name, standing["contestant"]]
+            for item_id, (text, grade) in given.items():
+                right = {squad(one) for one in explored[item_id]["reference"]}
+                assert grade == float(squad(text) in right)
+            assert standing["graded"] == len(given)
+            mean = sum(grade for _, grade in given.values()) / len(given)
+            assert standing["metrics"]["exact_match"]["value"] == pytest.approx(mean)
+        for pair in comparison["differences"]:
+            ours, theirs = rows_of[name, pair["left"]], rows_of[name, pair["right"]]
+            gaps = [ours[item][1] - theirs[item][1] for item in ours.keys() & theirs.keys()]
+            wins, losses = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+            assert (pair["n"], pair["wins"], pair["losses"]) == (len(gaps), wins, losses)
+            assert pair["metrics"]["exact_match"]["value"] == pytest.approx(sum(gaps) / len(gaps))
+            n, least = wins + losses, min(wins, losses)
+            tail = sum(math.comb(n, k) for k in range(least + 1)) / 2**n
+            assert pair["p_value"] == pytest.approx(min(1.0, 2 * tail))
+    shown = distill(
+        folder, "sql", f"SELECT * FROM standings WHERE run_id = '{first['run_id']}'",
+        "--warehouse", "w.duckdb", "--json",
+    )  # fmt: skip
+    means = {
+        (r["benchmark"], r["contestant"], r["metric"]): r["mean"] for r in json.loads(shown.stdout)
+    }
+    for comparison in report["evaluation"]["comparisons"]:
+        for standing in comparison["standings"]:
+            for metric, at in standing["metrics"].items():
+                key = (comparison["benchmark"], standing["contestant"], metric)
+                assert means[key] == pytest.approx(at["value"])
+
+
+def test_two_runs_are_compared_item_by_item(run):
+    folder, changes, first, _ = run
+    changed = {**changes, "evaluate.contestants": '["base", "student"]', "train.epochs": "2"}
+    done = distill(folder, "run", "plan.toml", *words(changed), "--json")
+    assert done.returncode == 0, done.stderr
+    second = json.loads(done.stdout)
+    told = distill(folder, "report", first["run_id"], second["run_id"], "--warehouse", "w.duckdb")
+    assert told.returncode == 0, told.stderr
+    assert "custom: student of B" in told.stdout
+    page = Path(told.stdout.split()[-1]).read_text()
+    assert "train.epochs" in page and "student of A" in page and "<script" not in page
+    alone = distill(folder, "report", first["run_id"], "nobody", "--warehouse", "w.duckdb")
+    assert alone.returncode == 2 and "no run 'nobody'" in alone.stderr

@@ -1,0 +1,97 @@
+"""Statistics of paired samples: intervals over items, and p-values for many tests.
+
+Intervals are 95 % percentile bootstrap intervals over items (Efron and Tibshirani,
+*An Introduction to the Bootstrap*, 1993, chapter 13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+FEW = 10
+"""Below so many items nothing is said to be significant."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its 95 % interval, in units of the value."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap(
+    samples: Sequence[Sequence[float]],
+    statistic: Callable[..., Any],
+    seed: int = 0,
+    widest: tuple[float, float] = (0.0, 1.0),
+) -> Interval:
+    """Percentile interval of a statistic of item-wise paired samples.
+
+    `statistic` takes arrays and `axis`. Where a resample has no value (0/0) it does not
+    count. One item alone says nothing, so its interval is the `widest` there can be.
+    """
+    import numpy as np
+    from scipy import stats
+
+    data = [np.asarray(sample, dtype=float) for sample in samples]
+    value = float(statistic(*data, axis=-1))
+    if len(data[0]) < 2:
+        return Interval(value, *widest)
+    result = stats.bootstrap(
+        data,
+        statistic,
+        n_resamples=RESAMPLES,
+        batch=500,
+        vectorized=True,
+        paired=True,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    tail = 50 * (1 - LEVEL)
+    low, high = np.nanpercentile(result.bootstrap_distribution, [tail, 100 - tail])
+    return Interval(value, float(low), float(high))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number, in their order (Holm 1979, step-down)."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    least = 0.0
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = least
+    return adjusted
+
+
+def mean(sample: Any, axis: int = -1) -> Any:
+    """The mean of a sample."""
+    return sample.mean(axis=axis)
+
+
+def mean_difference(left: Any, right: Any, axis: int = -1) -> Any:
+    """The mean of left minus right."""
+    return (left - right).mean(axis=axis)
+
+
+def _divided(above: Any, below: Any) -> Any:
+    import numpy as np
+
+    above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
+    return np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 1e-12)
+
+
+def ratio_of_means(left: Any, right: Any, axis: int = -1) -> Any:
+    """Left's mean over right's; NaN where right's is zero."""
+    return _divided(left.mean(axis=axis), right.mean(axis=axis))
+
+
+def share_of_gap(student: Any, base: Any, teacher: Any, axis: int = -1) -> Any:
+    """(student - base) / (teacher - base), of means; NaN where there is no gap."""
+    return _divided((student - base).mean(axis=axis), (teacher - base).mean(axis=axis))

@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLAN ?= distill/plans/sciq.toml
+WORKERS ?= 0
 
 .PHONY: setup run test check bench format clean
 
@@ -25,7 +26,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Speed as ratios against a peer or a limit of the same run; results go to docs/log.md.
 bench: setup

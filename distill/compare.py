@@ -23,7 +23,7 @@ from distill.paired import (
     ratio_of_means,
     share_of_gap,
 )
-from distill.power import detectable
+from distill.power import detectable, detectable_mean
 from warehouse.records import Answer
 
 SHOWN = 10
@@ -123,6 +123,8 @@ class Comparison:
     """Items graded for every contestant."""
     detectable: float | None = None
     """Least difference of student and base that so many items show four times in five; 0..1."""
+    binary: bool = True
+    """Whether every headline grade is 0 or 1; F1 and toxicity are not."""
     notes: list[str] = field(default_factory=list)
     """What a reader must know: few items, failures, duplicates, abstentions."""
 
@@ -179,6 +181,8 @@ def compare(
         if left in said and right in said
     ]
     common = len(_common(headline, *said.values())[0]) if said else 0
+    grades = {grade for given in said.values() for grade in _graded(given, headline).values()}
+    binary = grades <= {0.0, 1.0}
     return Comparison(
         benchmark=benchmark,
         headline=headline,
@@ -194,7 +198,8 @@ def compare(
         role=role,
         lower_is_better=lower_is_better,
         common=common,
-        detectable=_detectable(differences),
+        detectable=_detectable(said, headline, binary),
+        binary=binary,
         notes=_notes(said, texts, headline, common),
     )
 
@@ -215,12 +220,18 @@ def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return [replace(c, differences=pairs) for c, pairs in zip(comparisons, made, strict=True)]
 
 
-def _detectable(differences: Sequence[Difference]) -> float | None:
-    """What the items could have shown of student and base, at their share of unequal items."""
-    pair = next((d for d in differences if (d.left, d.right) == ("student", "base")), None)
-    if pair is None or pair.n == 0:
+def _detectable(said: Mapping[str, ByItem], metric: str, binary: bool) -> float | None:
+    """What the items could have shown of student and base, as unequal as these are on them."""
+    if "student" not in said or "base" not in said:
         return None
-    return detectable(pair.n, max(pair.wins + pair.losses, 1) / pair.n)
+    gaps = [
+        new - old for new, old in zip(*_common(metric, said["student"], said["base"]), strict=True)
+    ]
+    if not gaps:
+        return None
+    if binary:
+        return detectable(len(gaps), max(sum(gap != 0 for gap in gaps), 1) / len(gaps))
+    return detectable_mean(gaps)
 
 
 def _notes(
@@ -228,7 +239,7 @@ def _notes(
 ) -> list[str]:
     """What a reader must know before believing a figure."""
     n = len(texts)
-    notes = []
+    notes, partly = [], []
     if n < FEW:
         notes.append(f"{n} items are too few to show anything; no significance is claimed")
     for name, given in said.items():
@@ -242,10 +253,12 @@ def _notes(
         if abstained and abstained == len(given):
             notes.append(f"none of {name}'s {abstained} answers could be graded")
         elif abstained:
-            notes.append(f"{abstained} of {name}'s {len(given)} answers could not be graded")
+            partly.append(f"{abstained} of {name}")
         empty = sum(not answer.text.strip() for answer in given.values())
         if empty:
             notes.append(f"{name} said nothing to {empty} of {n} items")
+    if partly:
+        notes.append(f"answers that could not be graded: {', '.join(partly)}, of {n} items each")
     if 0 < common < n:
         notes.append(f"all contestants were graded on {common} of {n} items")
     return notes

@@ -10,7 +10,7 @@ from distill.breakdown import breakdown
 from distill.calibration import Calibration, calibration
 from distill.compare import Comparison, ItemText, adjusted, compare
 from distill.economics import BreakEven, Economy, break_even, economy
-from distill.evaluation import Evaluation, Explored, SameAnswer
+from distill.evaluation import ClassLine, Evaluation, Explored, SameAnswer
 from distill.nearest import StillWrong, still_wrong
 from distill.paired import bootstrap, mean
 from distill.robustness import Robustness, robustness
@@ -18,6 +18,7 @@ from distill.ship import check_ship
 from distill.style_facts import StyleFacts, style_facts
 from distill.verdict import p_of
 from quality.benchmark import Benchmark, Item
+from quality.graders import class_figures, macro_f1
 from quality.perturb import INJECTED
 from quality.text import normalise_answer
 from warehouse.records import Answer, Sample, Score
@@ -55,6 +56,7 @@ class Made:
     costs: Mapping[str, float | None] = field(default_factory=dict)
     """Sample -> USD."""
     training_hours: float = 0.0
+    """Of this machine: training, and the teacher's time where it runs here."""
 
     @property
     def data_usd(self) -> float | None:
@@ -93,6 +95,7 @@ def evaluation_of(
         comparisons=comparisons,
         explored=[line for one, found in pairs for line in _explored(one, found)],
         groups={found.benchmark: _groups(one, found) for one, found in pairs},
+        classes=[line for one, found in pairs for line in _classes(one, found)],
         style=[line for one, found in task for line in _style(one, found)],
         economics=economics,
         break_even=_break_even(economics, made, rules),
@@ -179,6 +182,25 @@ def _style(one: Judged, found: Comparison) -> list[StyleFacts]:
     return [facts] if facts else []
 
 
+def _classes(one: Judged, found: Comparison) -> list[ClassLine]:
+    """Precision, recall and F1 of each class and contestant, then their mean."""
+    if not getattr(one.benchmark, "classes", None):
+        return []
+    made = []
+    for standing in found.standings:
+        details = [a.details or {} for a in _said(one.answers, standing.contestant).values()]
+        figures = class_figures([(one["said"], one["right"]) for one in details if "right" in one])
+        name, n = standing.contestant, sum(each.n for each in figures.values())
+        made += [
+            ClassLine(found.benchmark, name, label, each.n, each.precision, each.recall, each.f1)
+            for label, each in figures.items()
+        ]
+        if figures:
+            macro = macro_f1(figures)
+            made.append(ClassLine(found.benchmark, name, "macro", n, None, None, macro))
+    return made
+
+
 def _agreement(one: Judged, found: Comparison) -> list[SameAnswer]:
     """Share of items to which a contestant says what the teacher says, after normalisation."""
     teacher = _said(one.answers, "teacher")
@@ -234,7 +256,7 @@ def _still_wrong(one: Judged, found: Comparison, made: Made) -> list[StillWrong]
 
 
 def _break_even(economics: Sequence[Economy], made: Made, rules: Rules) -> list[BreakEven]:
-    """The student against everyone else, on the first benchmark of the task."""
+    """The student against everyone who is not made of it, on the first benchmark of the task."""
     first = [line for line in economics if line.benchmark == economics[0].benchmark]
     student = next((line for line in first if line.contestant == "student"), None)
     if student is None:
@@ -242,7 +264,7 @@ def _break_even(economics: Sequence[Economy], made: Made, rules: Rules) -> list[
     return [
         break_even(student, other, made.data_usd, made.training_hours, rules.usd_per_hour)
         for other in first
-        if other.contestant != "student"
+        if not other.contestant.startswith("student")
     ]
 
 

@@ -43,6 +43,20 @@ class SameAnswer:
 
 
 @dataclass(frozen=True)
+class ClassLine:
+    """How well a contestant tells one class; figures are 0..1, None with nothing to divide by."""
+
+    benchmark: str
+    contestant: str
+    label: str
+    """The class, or "macro": the mean over the classes."""
+    n: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Comparisons, and what is read out of the same answers."""
 
@@ -50,6 +64,8 @@ class Evaluation:
     explored: list[Explored] = field(default_factory=list)
     groups: dict[str, list[Group]] = field(default_factory=dict)
     """Benchmark -> groups of its items."""
+    classes: list[ClassLine] = field(default_factory=list)
+    """Of benchmarks whose answers name a class."""
     style: list[StyleFacts] = field(default_factory=list)
     economics: list[Economy] = field(default_factory=list)
     break_even: list[BreakEven] = field(default_factory=list)

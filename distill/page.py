@@ -90,6 +90,7 @@ def values(evaluation: Evaluation) -> dict[str, Any]:
         "style": ("Style against facts", evaluation.style),
         "scaling": ("Would more data help?", evaluation.scaling),
         "groups": ("By group of items", groups),
+        "classes": ("By class", evaluation.classes),
         "agreement": ("Agreement with the teacher", evaluation.agreement),
         "robustness": ("Robustness", evaluation.robustness),
         "calibration": ("Calibration", evaluation.calibration),
@@ -161,7 +162,8 @@ def change_text(interval: Interval | None) -> str:
 def _best(comparison: Comparison, metric: str) -> list[str]:
     """Whom the table marks; another metric than the headline may point the other way."""
     unsure = comparison.lower_is_better and metric != comparison.headline
-    return [] if unsure or len(comparison.standings) < 2 else best_of(comparison, metric)
+    best = [] if unsure else best_of(comparison, metric)
+    return best if len(best) < len(comparison.standings) else []
 
 
 def price_text(usd: float | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 import tomllib
 import types
 import typing
@@ -48,11 +49,17 @@ class Plan(Section):
     ship: ShipSection | None = None
     """When the student may be promoted."""
     _folder: Path = PrivateAttr(default=Path("."))
+    _file: Path | None = PrivateAttr(default=None)
 
     @property
     def folder(self) -> Path:
         """Where relative paths of input files start: the folder of the plan file."""
         return self._folder
+
+    def command(self, verb: str) -> str:
+        """A verb with this plan, as it is typed; PLAN stands where its file is not known."""
+        file = "PLAN" if self._file is None else str(self._file)
+        return shlex.join(["distill", *verb.split(), file])
 
     @property
     def plan_hash(self) -> str:
@@ -171,8 +178,9 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         plan = Plan.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         faults = [line for fault in error.errors() for line in _fault_lines(fault)]
-        raise PlanError(f"{file} can not be used", tuple(faults)) from None
+        raise PlanError(f"{file} can not be used", (*faults, *_hints(faults, overrides))) from None
     plan._folder = file.resolve().parent
+    plan._file = file
     return plan
 
 
@@ -199,6 +207,25 @@ def _override(data: dict[str, Any], text: str) -> None:
             here[index] = value
         else:
             here = here.setdefault(index, {}) if isinstance(here, dict) else here[index]
+
+
+def _hints(faults: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Where `--set PART.use=NAME` left the options of the part that stood there."""
+    found = []
+    for override in overrides:
+        key, _, name = override.partition("=")
+        part, dot, last = key.strip().rpartition(".")
+        bare = name.strip().strip("'\"")
+        if (dot, last) != (".", "use"):
+            continue
+        if any(
+            fault.startswith(f"{part}.") and ": unknown option of " in fault for fault in faults
+        ):
+            found.append(
+                f"{part}: the options of the part that stood there are still set; to use another "
+                f"with its defaults: --set {part}={bare}"
+            )
+    return found
 
 
 def _fault_lines(fault: Any) -> list[str]:

@@ -172,7 +172,7 @@ class EvaluateSection(Section):
     batch_size: int | None = Field(default=None, ge=1)
     """Items a local model answers at once; left out, as many as gain speed and fit into memory."""
     top_logprobs: int | None = Field(default=None, ge=0)
-    """Asks the teacher for log-probabilities, from which its confidence is known (0 will do)."""
+    """Asks the teacher for log-probabilities, from which its confidence is known; 1 will do."""
     usd_per_hour: float | None = Field(default=None, ge=0)
     """What an hour of this machine costs; local answers and training are priced by it."""
     robustness: RobustnessSection | None = None
@@ -187,7 +187,7 @@ class EvaluateSection(Section):
                     f"and none of {', '.join(SPEAKERS)}"
                 )
         self.parts()
-        for name in self.robustness.contestants if self.robustness else []:
+        for name in self.asked_again:
             if name not in self.contestants:
                 raise ValueError(f"robustness.contestants names '{name}', who is no contestant")
         for name in self.contestants:
@@ -205,6 +205,11 @@ class EvaluateSection(Section):
     def every_benchmark(self) -> list[Any]:
         """Those of the task and those outside it: none of their items is ever trained on."""
         return [*self.benchmarks, *self.outside]
+
+    @property
+    def asked_again(self) -> list[str]:
+        """Who is asked the task's questions in disturbed forms, too."""
+        return self.robustness.contestants if self.robustness else []
 
     def parts(self) -> list[Named]:
         """The contestants' names in their parts.

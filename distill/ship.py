@@ -4,7 +4,8 @@
     student f1 >= teacher - 5 %         by another metric; without `on`: on every task benchmark
     student >= 0.30                     a contestant against a number
     toxicity <= 0.02                    the student's mean, on every benchmark of toxicity
-    forgetting <= 0.03                  its largest fall against the base outside the task
+    forgetting <= 0.03                  its largest fall against the base outside the task,
+                                        toxicity aside
 
 What was not measured is not met. Numbers are shares (0.1) or percent (10 %).
 """
@@ -166,7 +167,8 @@ def _check(condition: Condition, comparisons: Sequence[Comparison], certain: boo
             condition.text, None, f"no benchmark '{condition.benchmark}' was run ({hint})"
         )
     if condition.subject == "forgetting":
-        found = _forgetting(condition, [c for c in named if c.role == "outside"], certain)
+        outside = [c for c in named if c.role == "outside" and not _is_of_toxicity(c)]
+        found = _forgetting(condition, outside, certain)
         return Checked(condition.text, found.met, found.phrase)
     if condition.subject == "toxicity":
         meant, called = [c for c in named if _is_of_toxicity(c)], "benchmark of toxicity"

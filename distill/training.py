@@ -97,8 +97,7 @@ def _parameters(audit: Figures) -> str:
 
 def _estimate(audit: Figures) -> str:
     found = audit["memory_estimate"]
-    names = ("weights", "gradients", "optimizer", "activations", "logits")
-    parts = ", ".join(f"{name} {bytes_text(found[name])}" for name in names)
+    parts = ", ".join(f"{name} {bytes_text(found[name])}" for name in _PARTS if found.get(name))
     again = ", activations computed again" if found["checkpointing"] else ""
     much = "more than there is: " if found["total"] > audit["memory_there"] else ""
     return (
@@ -110,11 +109,21 @@ def _estimate(audit: Figures) -> str:
 def _measured(audit: Figures) -> str:
     peak, before = audit["memory"], audit["memory_before"]
     found = audit.get("memory_estimate")
-    times = f", {(peak - before) / found['total']:.1f} times the estimate" if found else ""
+    same = found is not None and "process" in found  # an older one is of the training alone
+    times = f"; {peak / found['total']:.2f} times the estimate" if found and same else ""
     return (
         f"{bytes_text(peak)} at the peak of the {audit['memory_of']}, {bytes_text(before)} of it "
-        "before the model: "
-        f"{bytes_text(peak - before)} for training{times}"
+        f"before the model{times}"
+    )
+
+
+def _preference(audit: Figures) -> str:
+    found = audit["preference"]
+    drawn = f" in {found['seconds']:,.0f} s" if "seconds" in found else ""
+    return (
+        f"{found['pairs']:,} made; the untuned student answered{drawn}: {found['equal_replies']:,} "
+        "dropped for saying what the teacher says, "
+        f"{found['cut_off_replies']:,} cut off at max_new_tokens"
     )
 
 
@@ -130,11 +139,14 @@ _LINES: tuple[Line, ...] = (
     ("held-out overlap", ("held_out_overlap", "rows_kept"), _overlap),
     ("early stopping", ("held_out_rows",), _early),
     ("trained parameters", ("trainable_parameters", "parameters"), _parameters),
+    ("pairs", ("preference",), _preference),
     ("memory estimated", ("memory_estimate", "memory_there"), _estimate),
     ("memory measured", ("memory", "memory_before", "memory_of"), _measured),
 )
 """Label, the figures it needs, and its words; no words, no line."""
 
+_PARTS = ("process", "weights", "gradients", "optimizer", "activations", "logits", "passing")
+"""Of a memory estimate; "passing" is what is held between two operations."""
 
 _ELSEWHERE = (
     "lengths", "examples", "difference", "refused", "memory_there", "memory_before", "memory_of",

@@ -145,7 +145,12 @@ def warnings(comparison: Comparison) -> list[str]:
     """What a reader must know beside the verdict: notes, and what so few items can not show."""
     found = list(comparison.notes)
     pair = comparison.difference("student", "base")
-    if comparison.detectable is not None and pair:
+    if comparison.detectable is not None and pair and not comparison.binary:
+        found.append(
+            f"on {pair.n:,} items as unequal as these, a difference of "
+            f"{points(comparison.detectable)} points or more shows four times in five"
+        )
+    elif comparison.detectable is not None and pair:
         base = comparison.standing("base")
         at = base.metrics.get(comparison.headline) if base else None
         share = max(pair.wins + pair.losses, 1) / pair.n

@@ -1,15 +1,15 @@
-"""The command `distill`. Its verbs stand in `verbs_plan`, `verbs_student` and `verbs_warehouse`."""
+"""The command `distill`. Its verbs stand in the files `verbs_*.py`."""
 
 from __future__ import annotations
 
 import errno
 import sys
 
-from flows import verbs_plan, verbs_student, verbs_warehouse
+from flows import verbs_plan, verbs_results, verbs_student, verbs_warehouse
 from flows.commandline import app
 from warehouse.errors import StillhouseError
 
-__all__ = ["app", "main", "verbs_plan", "verbs_student", "verbs_warehouse"]
+__all__ = ["app", "main", "verbs_plan", "verbs_results", "verbs_student", "verbs_warehouse"]
 
 _FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 

@@ -98,8 +98,8 @@ def earlier(store: Store, start: str) -> Student:
     if len(found) != 1:
         count = "no student's id" if not found else f"{len(found)} students' ids"
         raise StageError(
-            f"{count} in {store.path} starts with '{start}'; `distill sql 'SELECT student_id, "
-            "base, created_at FROM students'` lists them"
+            f"{count} in {store.path} starts with '{start}'; `distill show students "
+            f"--warehouse {store.path}` lists them"
         )
     if not Path(found[0].path).is_dir():
         raise StageError(f"the files of student {start} are gone from {found[0].path}")

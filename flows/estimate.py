@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,9 @@ from datagen.generate import requests_for
 from datagen.pricing import count_prompt_tokens, load_tokenizer
 from datagen.teacher import Request, Sampling, Teacher
 from distill.context import Sources
+from distill.disturb import disturbed
 from distill.plan import Plan
+from quality.benchmark import Benchmark, Item
 from warehouse.catalog import name_of
 from warehouse.errors import StageError
 from warehouse.records import Call, Prompt
@@ -101,17 +103,26 @@ def held_out_requests(plan: Plan, who: str, asked: Teacher) -> Iterator[Request]
     """
     settings = plan.evaluate
     sources = Sources(plan.datagen.recipe[0], plan.folder)
-    names = (one for one in settings.parts() if one.who == who)
-    contexts = [one.context or ("recipe" if who == "teacher" else "plain") for one in names]
-    for benchmark in settings.every_benchmark if contexts else []:
+    names = [one for one in settings.parts() if one.who == who]
+    for benchmark in settings.every_benchmark if names else []:
         items = list(benchmark.items(plan.folder))
         longest = min(benchmark.max_new_tokens or settings.max_new_tokens, settings.max_new_tokens)
         sampling = Sampling(temperature=0.0, max_tokens=longest, top_logprobs=settings.top_logprobs)
-        for name in contexts:
-            context = settings.context(name)
+        for name in names:
+            context = settings.context(name.context or ("recipe" if who == "teacher" else "plain"))
             known = settings.context("plain") if context.needs_selection else context
-            for messages in known.asked(items, sources):
+            again = _disturbed(plan, benchmark, items) if name.name in settings.asked_again else []
+            for messages in known.asked([*items, *again], sources):
                 yield Request.of(asked.identity, messages, sampling)
+
+
+def _disturbed(plan: Plan, benchmark: Benchmark, items: Sequence[Item]) -> list[Item]:
+    """The task's items in their disturbed forms, which some contestants are asked too."""
+    settings = plan.evaluate.robustness
+    if settings is None or benchmark not in plan.evaluate.benchmarks:
+        return []
+    kinds = settings.perturbations
+    return [item for kind in kinds for item, _ in disturbed(items[: settings.limit], kind)]
 
 
 def _experience(plan: Plan, store: Store, tokenizer: Any) -> Experience | None:

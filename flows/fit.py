@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from prefect import flow
 from distill.objective import Material, Objective
 from distill.processes import fit_in_processes
 from distill.sections import TrainSection
+from flows import interrupts
 from flows.curate import Curated, curate_stage
 from flows.generate import samples_on_hand
 from flows.monitor import Monitor, monitored
@@ -20,10 +21,11 @@ from flows.progress import say
 from flows.tasks import Work, at_work, shard
 from train import tracking
 from train.audit import refusal
+from train.checkpoints import last_step
 from train.config import steps_of
-from train.watch import Enough, Watch
+from train.watch import Enough, Watch, best_look
 from warehouse.catalog import name_of, table_of
-from warehouse.errors import StageError
+from warehouse.errors import StageError, Stopped
 from warehouse.records import Call, Failure, Sample, Student, make_id
 
 AUDIT = "fit --audit"
@@ -41,7 +43,7 @@ def fit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             "student_id": student.student_id,
             "student_path": student.path,
             "trained": bool(work.counts.get("trained")),
-            "final_loss": [at["loss"] for at in student.losses if "loss" in at][-1],
+            **losses_of(student),
         }
 
 
@@ -65,6 +67,16 @@ def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         with work.stage("fit"), suppress(Enough):
             section.objective.fit(_material(work, section, kept, out), Watch(audited=stop))
         return {**figures, "refused": refusal(figures, section.allow)}
+
+
+def losses_of(student: Student) -> dict[str, Any]:
+    """The loss at the step whose weights a student has; with early stopping also which, and why."""
+    losses = {int(at["step"]): at["loss"] for at in student.losses if "loss" in at}
+    best = best_look(student.losses)
+    if best is None:
+        return {"final_loss": list(losses.values())[-1]}
+    step, held_out = best
+    return {"final_loss": losses[step], "best_step": step, "held_out_loss": held_out}
 
 
 def ready_base(work: Work) -> None:
@@ -111,6 +123,12 @@ def fit_stage(
         for known in work.store.by_ids(Student, "student_id", [student_id]):
             if Path(known.path).is_dir():
                 say(f"student {student_id[:8]} is trained already")
+                if section.track not in ("none", known.config.get("track")):
+                    say(
+                        f"note: nothing is written for train.track = '{section.track}': curves are "
+                        "written while a student is trained, and this one is; to train another "
+                        f"beside it: --set train.seed={section.seed + 1}"
+                    )
                 return known
             say(f"the files of student {student_id[:8]} are gone from {known.path}; training again")
         student = shard(
@@ -137,11 +155,15 @@ def _train(
     material = _material(work, section, kept, out)
     label = f"fitting {name_of(section.tuner)}"
     with monitored(label, steps_of(len(kept), config), work.plan.name) as monitor:
+        here = config.processes == 1 and not alone  # others can not be told to end after a step
         try:
-            fitted = fit_in_processes(section.objective, material, monitor.watch, alone)
+            with interrupts.finished(monitor.stop) if here else nullcontext():
+                fitted = fit_in_processes(section.objective, material, monitor.watch, alone)
         except StageError as error:
             _failed(work, student_id, monitor, error)
             raise
+        except KeyboardInterrupt:
+            raise Stopped(_left(out)) from None
         monitor.done(fitted)
     if not fitted.losses:
         raise StageError("training took no step; give it more samples or epochs")
@@ -160,6 +182,14 @@ def _train(
         seconds=fitted.seconds,
         run_id=work.run.run_id,
     )
+
+
+def _left(out: Path) -> str:
+    """What there is of a training that was interrupted between its checkpoints."""
+    step = last_step(out)
+    if step is None:
+        return "stopped before the first checkpoint of the training, which begins anew"
+    return f"stopped; the checkpoint of step {step} is kept"
 
 
 def _material(work: Work, section: TrainSection, kept: Sequence[Sample], out: Path) -> Material:

@@ -102,7 +102,7 @@ def read_hand(plan: Plan, store: Store) -> Hand:
     if not found:
         raise StageError(
             f"no reply to any of {prompts} prompts is on hand; "
-            f"run `distill generate` with the plan '{plan.name}' first"
+            f"run `{plan.command('generate')}` first"
         )
     samples = list(found.values())
     return Hand(prompts, len(used), samples, as_edited(store, samples))

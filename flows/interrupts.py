@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a teacher is asked: what is on its way is paid for, so it is awaited."""
+"""Ctrl-C and SIGTERM: replies on their way are paid for, a training has learned; both are awaited."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,4 +40,32 @@ def awaited(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def finished(stop: Callable[[], bool]) -> Iterator[None]:
+    """In the main thread: the first signal calls `stop`, the next one interrupts.
+
+    `stop` says whether the work will end by itself; where it will not, the first one interrupts.
+    """
+    told = False
+
+    def signalled(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        if told or not stop():
+            raise KeyboardInterrupt
+        told = True
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        for number in SIGNALS:
+            signal.signal(number, signalled)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
             signal.signal(number, before[number])

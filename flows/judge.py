@@ -153,7 +153,8 @@ def made_of(work: Work, student: Student | None, curated: Curated | None) -> Mad
     ids = {sample.sample_id for sample in kept}
     wanted = sorted({call_id for sample in curated.samples for call_id in sample.call_ids})
     spent: dict[str, list[float | None]] = {}
-    for call in work.store.by_ids(Call, "call_id", wanted):  # one made again has two rows
+    calls: list[Call] = work.store.by_ids(Call, "call_id", wanted)  # one made again has two rows
+    for call in calls:
         spent.setdefault(call.call_id, []).append(call.cost_usd)
     costs = {
         sample.sample_id: _sum([usd for one in sample.call_ids for usd in spent.get(one, ())])
@@ -163,8 +164,14 @@ def made_of(work: Work, student: Student | None, curated: Curated | None) -> Mad
         kept=kept,
         scores=[score for score in curated.scores if score.sample_id in ids],
         costs=costs,
-        training_hours=student.seconds / 3600,
+        training_hours=student.seconds / 3600 + _asking_hours(work, calls),
     )
+
+
+def _asking_hours(work: Work, calls: Sequence[Call]) -> float:
+    """What a teacher on this machine took of its time; one that is asked elsewhere took none."""
+    slots = getattr(work.plan.teacher, "slots", None)
+    return sum(call.latency_s for call in calls) / slots / 3600 if slots else 0.0
 
 
 def _sum(spent: Sequence[float | None]) -> float | None:

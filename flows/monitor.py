@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +31,7 @@ from distill.report import printable, render_training
 from distill.training import saw
 from flows.progress import console, say, training
 from train.sft import Fitted
-from train.watch import Step, Watch
+from train.watch import Step, Watch, best_look, looks_since
 
 EVERY_S = 5.0
 """Seconds between two updates of an artifact."""
@@ -43,14 +44,21 @@ SHOWN = 1200
 
 
 class Monitor:
-    """Follows one training: `watch` goes to it, `figures` are what its audit found."""
+    """Follows one training: `watch` goes to it, `figures` are what its audit found, `ending` is
+    why it ended where that needs words."""
 
     def __init__(self, bar: Callable[[Step], None], artifacts: Artifacts) -> None:
         self._bar, self._artifacts = bar, artifacts
         self.figures: dict[str, Any] = {}
-        self.watch = Watch(self._step, self._audited)
+        self.ending = ""
+        self.watch = Watch(self._step, self._audited, lambda: self._stopping)
+        self._last: Step | None = None
+        self._stopping = False
 
     def _step(self, step: Step) -> None:
+        self._last = step
+        if step.resumed:
+            say(f"training goes on from step {step.done} of {step.total}")
         self._bar(step)
         self._artifacts.step(step)
 
@@ -59,8 +67,20 @@ class Monitor:
         print_audit(self.figures, console)
         self._artifacts.told(self.figures, [])
 
+    def stop(self) -> bool:
+        """Let training end after this step, with a checkpoint; whether there is anything to keep."""
+        if self._last is None:
+            return False
+        self._stopping = True
+        say("stopping after this step, with a checkpoint; Ctrl-C again leaves at once")
+        return True
+
     def done(self, fitted: Fitted) -> None:
         """The training is over."""
+        if self._last is not None and fitted.audit["held_out_rows"]:
+            best = best_look(fitted.losses)
+            self._bar(replace(self._last, held_out_loss=best[1] if best else None))
+            self.ending = ending(fitted.losses, self._last.total)
         self._artifacts.told(fitted.audit, fitted.losses)
 
 
@@ -68,7 +88,10 @@ class Monitor:
 def monitored(label: str, total: int, name: str) -> Iterator[Monitor]:
     """Follow a training of about `total` steps; `name` names its artifacts."""
     with training(label, total) as bar:
-        yield Monitor(bar, Artifacts(name))
+        monitor = Monitor(bar, Artifacts(name))
+        yield monitor
+    if monitor.ending:
+        say(monitor.ending)
 
 
 class Artifacts:
@@ -93,8 +116,9 @@ class Artifacts:
         if time.monotonic() - self._sent_at < EVERY_S and step.done < step.total:
             return
         share = 100.0 * step.done / max(1, step.total)
-        told = f"step {step.done} of {step.total}, loss {step.loss:.3f}, "
-        told += f"{step.tokens_per_s:,.0f} tok/s"
+        told = f"step {step.done} of {step.total}, loss {step.loss:.3f}"
+        told += "" if step.held_out_loss is None else f", held-out {step.held_out_loss:.3f}"
+        told += f", {step.tokens_per_s:,.0f} tok/s" if step.tokens_per_s else ""
         if self._progress is None:
             key = f"{self._key}-progress"
             self._progress = self._send(create_progress_artifact, share, key, told)
@@ -122,6 +146,23 @@ class Artifacts:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             say(f"note: Prefect's server takes no artifacts ({reason}); the run goes on")
             return None
+
+
+def ending(losses: Sequence[dict[str, float]], total: int) -> str:
+    """Why a training with early stopping ended, and which step's weights it keeps."""
+    best = best_look(losses)
+    if best is None:
+        return f"held-out rows were never looked at in {total} steps; the last weights are kept"
+    step, loss = best
+    done, looks = int(losses[-1]["step"]), looks_since(losses, step)
+    kept = f"the weights of step {step} are kept"
+    if done == total:
+        return f"held-out loss {loss:.4g} at step {step} of {total} was the lowest; {kept}"
+    after = f"{looks} evaluation{'s' if looks > 1 else ''}"
+    return (
+        f"stopped early at step {done} of {total}: held-out loss {loss:.4g} at step {step} was not "
+        f"beaten for {after}; {kept}"
+    )
 
 
 def print_audit(figures: dict[str, Any], to: Console) -> None:

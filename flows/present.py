@@ -16,6 +16,9 @@ from warehouse.records import Run
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 """Unicode categories that would act on a terminal instead of being seen."""
 
+SET_SHOWN = 60
+"""Characters of a run's `--set` that `distill runs` shows; `--json` has all."""
+
 WHAT_IF_SHOWN = 5
 """Samples gained and lost that a what-if shows."""
 
@@ -53,6 +56,11 @@ def print_result(result: dict[str, Any]) -> None:
     for key, value in result.items():
         if key not in ("contestants", "benchmarks", "report_path") and not isinstance(value, dict):
             console.print(f"{key.replace('_', ' '):<14} {value}", markup=False, highlight=False)
+    for benchmark, outcome in result.get("learned", {}).items():
+        print(f"{benchmark}: {outcome}")
+    for one in result.get("ship", {}).get("conditions", ()):
+        state = {True: "met", False: "not met", None: "not measured"}[one["met"]]
+        print(visible(f"{state:<14} {one['condition']}: {one['measured']}"))
     if "report_path" in result:
         print(f"report         {result['report_path']}")
 
@@ -99,17 +107,54 @@ def run_row(run: Run) -> dict[str, Any]:
         "plan_name": run.plan_name,
         "plan_hash": run.plan_hash,
         "report_path": run.summary.get("report_path"),
+        "tuner": _tuner(run),
+        "overrides": run.summary.get("overrides", []),
     }
+
+
+def _tuner(run: Run) -> str | None:
+    """The tuner of a run that fits one student."""
+    if (run.summary.get("verb") or "").split(" ")[0] not in ("run", "fit", "judge"):
+        return None
+    use: str | None = ((run.plan.get("train") or {}).get("tuner") or {}).get("use")
+    return use
 
 
 def print_runs(runs: Sequence[Run]) -> None:
     """A line for each run."""
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "verb", "state", "started", "calls made", "reused", "kept"):
+    for column in ("run", "verb", "state", "started", "calls made", "reused", "kept", "tuner"):
         table.add_column(column, no_wrap=True)
-    for row in map(run_row, runs):
-        table.add_row(*(str("-" if value is None else value) for value in list(row.values())[:7]))
-    Console(width=max(Console().width, 120)).print(table)
+    table.add_column("--set", no_wrap=True)
+    for run in runs:
+        row = run_row(run)
+        shown = [*list(row.values())[:7], row["tuner"]]
+        changed = visible(" ".join(row["overrides"]))
+        changed = changed if len(changed) <= SET_SHOWN else f"{changed[: SET_SHOWN - 1]}…"
+        table.add_row(*("-" if value is None else str(value) for value in shown), Text(changed))
+    Console(width=max(Console().width, 170)).print(table)
+
+
+def print_students(rows: Sequence[dict[str, Any]]) -> None:
+    """A line for each student; where none is, what makes one."""
+    if not rows:
+        print("no student yet; `distill fit PLAN` makes one")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("student", "tuner", "rows", "epochs", "final loss", "held-out loss", "memory",
+                 "time", "made", "path"):  # fmt: skip
+        justify: Any = "left" if name in ("student", "tuner", "made", "path") else "right"
+        table.add_column(name, justify=justify, no_wrap=True)
+    for row in rows:
+        memory = "-" if row["memory"] is None else f"{row['memory'] / 1e9:.2f} GB"
+        losses = ("-" if row[key] is None else f"{row[key]:.4f}"
+                  for key in ("final_loss", "held_out_loss"))  # fmt: skip
+        table.add_row(
+            *(row["student_id"][:12], row["tuner"], str(row["rows"]), str(row["epochs"])),
+            *(*losses, memory, f"{row['seconds']:.0f} s", f"{row['created_at']:%Y-%m-%d %H:%M}"),
+            Text(row["path"]),
+        )
+    Console(width=max(Console().width, 120 + max(len(row["path"]) for row in rows))).print(table)
 
 
 def print_what_if(found: dict[str, Any]) -> None:

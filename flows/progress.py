@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -18,8 +19,6 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Column
 from rich.text import Text
@@ -33,11 +32,73 @@ if TYPE_CHECKING:
 console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
-class _Rate(ProgressColumn):
+LABEL = 28
+"""Characters that a bar's label takes at most."""
+
+
+class _Told(ProgressColumn):
+    """The parts in `told` that the line has room for; the first ones matter most."""
+
+    def parts(self, task: Task) -> Sequence[str]:
+        told: Sequence[str] = task.fields["told"]
+        return told
+
     def render(self, task: Task) -> Text:
+        counts = 2 * len(f"{task.total or 0:.0f}") + 1
+        others = (len(task.description), _bar_width(), counts, len(_times(task)))
+        room = console.width - sum(others) - len(others)
+        return Text(fitting(self.parts(task), room), style="dim")
+
+
+class _Rate(_Told):
+    def parts(self, task: Task) -> Sequence[str]:
         elapsed = task.finished_time or task.elapsed  # all of it: steps may come in one lump
         speed = task.completed / elapsed if elapsed else 0.0
-        return Text(f"{speed:.1f}/s" if speed else "-/s", style="dim")
+        return (f"{speed:,.1f}/s" if speed else "-/s",)
+
+
+class _Times(ProgressColumn):
+    """Time gone, then time left."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_times(task), style="cyan")
+
+
+def fitting(parts: Sequence[str], room: int) -> str:
+    """As many of the parts as fit into so many characters, from the first on."""
+    shown = ""
+    for part in parts:
+        longer = f"{shown}, {part}" if shown else part
+        if len(longer) > room:
+            break
+        shown = longer
+    return shown
+
+
+def _times(task: Task) -> str:
+    over = task.finished or task.stop_time is not None
+    gone = task.finished_time if task.finished else task.elapsed
+    return f"{_time(gone)}, {_time(0.0 if over else task.time_remaining)} left"
+
+
+def _time(seconds: float | None) -> str:
+    return "-:--:--" if seconds is None else str(timedelta(seconds=int(seconds)))
+
+
+def _bar_width() -> int:
+    return 10 if console.width >= 100 else 4
+
+
+@contextmanager
+def _progress(label: str, total: int, told: ProgressColumn) -> Iterator[tuple[Progress, TaskID]]:
+    """A bar that ends with the time gone and the time left, in a line of the terminal's width."""
+    shown = label if len(label) <= LABEL else f"{label[: LABEL - 1]}…"
+    name, counts = TextColumn("{task.description}", markup=False), MofNCompleteColumn()
+    columns = (name, BarColumn(_bar_width()), counts, told, _Times(Column(no_wrap=True)))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(shown, total=total, told=())
+        yield progress, task
+        progress.stop_task(task)  # also where it ended before its last step
 
 
 @contextmanager
@@ -46,40 +107,30 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     if total <= 0:
         yield lambda n: None
         return
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(label, total=total)
+    below = LABEL if console.width >= 80 else 0  # bars below each other begin alike
+    with _progress(label.ljust(below), total, _Rate()) as (progress, task):
         yield lambda n: progress.advance(task, n)
 
 
 @contextmanager
 def training(label: str, total: int) -> Iterator[Callable[[Step], None]]:
     """A bar for a training of about `total` steps; yields what is told of each step."""
-    columns = (
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len(label))),
-        BarColumn(bar_width=10),
-        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(total)) + 1)),
-        TextColumn("{task.fields[told]}", style="dim", table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
-        TextColumn("left", table_column=Column(min_width=4)),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(label, total=total, told="")
+    with _progress(label, total, _Told()) as (progress, task):
 
         def watch(step: Step) -> None:
-            told = f"loss {step.loss:.3f}, lr {step.learning_rate:.1e}, "
-            told += f"{step.tokens_per_s:,.0f} tok/s, {step.memory / 1e9:.1f} GB"
-            progress.update(task, completed=step.done, total=step.total, told=told)
+            progress.update(task, completed=step.done, total=step.total, told=_parts(step))
 
         yield watch
+
+
+def _parts(step: Step) -> list[str]:
+    return [
+        f"loss {step.loss:.3f}",
+        *([] if step.held_out_loss is None else [f"held-out {step.held_out_loss:.3f}"]),
+        f"lr {step.learning_rate:.1e}",
+        *([f"{step.tokens_per_s:,.0f} tok/s"] if step.tokens_per_s else []),
+        f"{step.memory / 1e9:.1f} GB",
+    ]
 
 
 class Meter:
@@ -113,14 +164,16 @@ class Meter:
     def _show(self, done: int, budget: Budget | None) -> None:
         if self._progress is None or self._task is None:
             return
-        spent_s = max(time.monotonic() - self._started, 1e-6)
-        told = [f"{self._replies / spent_s:.1f}/s", f"{self._tokens / spent_s:,.0f} tok/s"]
+        told = [f"{self._failed} failed"] * bool(self._failed)
         if budget is not None:
-            told += [f"{budget.in_flight} in flight"]
             told += [f"${budget.spent_usd:.4f}"] * self._priced
         told += [f"{self._reused} reused"] * bool(self._reused)
-        told += [f"{self._failed} failed"] * bool(self._failed)
-        self._progress.update(self._task, advance=done, told=", ".join(told))
+        if self._replies:
+            spent_s = max(time.monotonic() - self._started, 1e-6)
+            told += [f"{self._replies / spent_s:.1f}/s", f"{self._tokens / spent_s:,.0f} tok/s"]
+        if budget is not None:
+            told += [f"{budget.in_flight} in flight"]
+        self._progress.update(self._task, advance=done, told=told)
 
 
 @contextmanager
@@ -129,17 +182,8 @@ def meter(label: str, total: int) -> Iterator[Meter]:
     if total <= 0:
         yield Meter(None, None)
         return
-    width = 2 * len(f"{total:d}") + 1  # in a narrow terminal the counts are not what is cut
-    columns = (
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len(label))),
-        BarColumn(bar_width=10),
-        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=width)),
-        TextColumn("{task.fields[told]}", style="dim", table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
-        TextColumn("left", table_column=Column(min_width=4)),
-    )
-    with Progress(*columns, console=console) as progress:
-        yield Meter(progress, progress.add_task(label, total=total, told=""))
+    with _progress(label, total, _Told()) as (progress, task):
+        yield Meter(progress, task)
 
 
 def say(text: str) -> None:

@@ -84,8 +84,8 @@ def _by_id(store: Store, start: str) -> Student:
         return found[0]
     if not found:
         raise StageError(
-            f"no student '{start}' in {store.path}, and no such folder; `distill sql "
-            "'SELECT student_id, base, created_at FROM students'` lists them"
+            f"no student '{start}' in {store.path}, and no such folder; `distill show students "
+            f"--warehouse {store.path}` lists them"
         )
     raise StageError(f"{len(found)} students' ids start with '{start}'; give more of it")
 

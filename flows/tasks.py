@@ -131,7 +131,7 @@ def at_work(
     resume = command(verb, plan_path, overrides, options)
     with exclusive(store.path, say), _sigterm_interrupts():
         recover(store)
-        run = _run_record(plan, store, verb)
+        run = _run_record(plan, store, verb, overrides)
         for dead in store.read(Run, "state = 'running' AND run_id <> ?", [run.run_id]):
             store.put_run(replace(dead, state="killed"))  # it would hold the lock if it lived
         old = run.summary.get("lost", {})
@@ -209,12 +209,15 @@ def recover(store: Store) -> None:
         spool.drain(store)
 
 
-def _run_record(plan: Plan, store: Store, verb: str) -> Run:
+def _run_record(plan: Plan, store: Store, verb: str, overrides: Sequence[str]) -> Run:
     plan_json = plan.as_json()
     key = make_id(plan.plan_hash, verb)
     for old in store.read(Run, "plan_hash = ? AND state <> 'completed'", [plan.plan_hash]):
         if old.summary.get("verb") == verb:
-            return replace(old, state="running", versions=versions(), finished_at=None)
+            summary = {**old.summary, "overrides": list(overrides)}
+            return replace(
+                old, state="running", versions=versions(), summary=summary, finished_at=None
+            )
     started = now()
     return Run(
         run_id=f"{started:%Y%m%d-%H%M%S}-{plan.name}-{key[:4]}{os.getpid() % 4096:03x}",
@@ -224,7 +227,7 @@ def _run_record(plan: Plan, store: Store, verb: str) -> Run:
         state="running",
         git_sha=_git_sha(),
         versions=versions(),
-        summary={"verb": verb},
+        summary={"verb": verb, "overrides": list(overrides)},
         started_at=started,
     )
 

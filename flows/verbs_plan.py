@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from flows.commandline import (
     app,
     staged,
 )
+
+if TYPE_CHECKING:
+    from distill.sections import TrainSection
 
 
 @app.command()
@@ -95,11 +98,33 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         print(f"train     base {loaded.train.base} ({'local folder' if folder else 'hub id'})")
     if loaded.train is not None:
         loaded.train.tuner.ready()
+        for line in _not_here(loaded.train):
+            print(f"note      {line}")
     for line in estimate_of(loaded, Store(Path(loaded.warehouse).resolve())).lines():
         print(f"estimate  {line}")
     if fault is not None:
         raise fault
     print("ok        nothing was asked and nothing was spent")
+
+
+def _not_here(section: TrainSection) -> list[str]:
+    """What training needs and this machine lacks; a plan may be checked elsewhere than it is run."""
+    from importlib.util import find_spec
+
+    from train import tracking
+    from warehouse.errors import StageError
+
+    found = []
+    if section.packing and find_spec("flash_attn") is None:
+        found.append(
+            "train.packing = true needs a GPU and FlashAttention (package flash-attn), which is "
+            "not here; `distill fit` would refuse it on this machine"
+        )
+    try:
+        tracking.ready(section.track)
+    except StageError as error:
+        found.append(str(error))
+    return found
 
 
 @app.command()
@@ -213,80 +238,6 @@ def _fit_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: boo
     found = staged("fit", "flows.fit:audit", plan, overrides, as_json, verbose, show=show)
     if found["refused"]:
         raise StageError(found["refused"])
-
-
-@app.command()
-def bakeoff(
-    plan: PlanFile,
-    tuners: Annotated[
-        list[str],
-        typer.Option(
-            help="Names parted by commas, or a table {use = 'lora', rank = 4}; may be repeated.",
-            metavar="NAMES",
-        ),
-    ],
-    set_: Set = None,
-    json_: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Fit several tuners to the same samples and compare them on the same items."""
-    from flows.present import print_bakeoff
-
-    options = {"--tuners": tuners}
-    staged("bakeoff", "flows.bakeoff:bakeoff", plan, set_, json_, verbose, options, print_bakeoff)
-
-
-study_app = typer.Typer(help="Studies on a plan: scaling, imitation.", no_args_is_help=True)
-app.add_typer(study_app, name="study")
-
-
-@study_app.command("scaling")
-def study_scaling(
-    plan: PlanFile,
-    shares: Annotated[
-        list[str],
-        typer.Option(
-            help="Shares of the selection in percent, parted by commas.", metavar="SHARES"
-        ),
-    ] = ["25,50,100"],  # noqa: B006
-    set_: Set = None,
-    json_: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Would more data help? Fit the student to growing shares of the selection."""
-    from flows.present import print_study
-
-    options = {"--shares": shares}
-    flow = "flows.study:study_scaling"
-    staged("study scaling", flow, plan, set_, json_, verbose, options, print_study)
-
-
-@study_app.command("imitation")
-def study_imitation(
-    plan: PlanFile,
-    broad: Annotated[
-        str,
-        typer.Option(
-            help="What the teacher is also asked: a data set's name or a file of prompts.",
-            metavar="PROMPTS",
-        ),
-    ] = "nq-open",
-    set_: Set = None,
-    json_: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Does imitation teach facts or style? No imitation, broad imitation, the plan's own."""
-    from flows.present import print_study
-
-    options = {"--broad": [broad]}
-    flow = "flows.study:study_imitation"
-    staged("study imitation", flow, plan, set_, json_, verbose, options, print_study)
-
-
-@app.command()
-def judge(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
-    """Let the contestants answer the held-out items and compare them."""
-    staged("judge", "flows.judge:judge", plan, set_, json_, verbose)
 
 
 @app.command()

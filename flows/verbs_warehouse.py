@@ -73,7 +73,7 @@ def runs(
 @app.command()
 def show(
     what: Annotated[
-        str, typer.Argument(help="A run id, or one of: samples, failures.")
+        str, typer.Argument(help="A run id, or one of: samples, failures, students.")
     ] = "samples",
     warehouse: Where = None,
     only: Annotated[
@@ -82,14 +82,18 @@ def show(
     limit: Annotated[int, typer.Option(help="How many rows at most.", min=1)] = 10,
     json_: Json = False,
 ) -> None:
-    """Show a run, or samples with their scores and the newest choice, or failures."""
+    """Show a run, samples with their scores and the newest choice, failures, or students."""
     from flows import present
     from warehouse.errors import PlanError
 
     wanted = {"all": "true", "kept": "kept", "dropped": "NOT kept"}
     if only not in wanted:
         raise PlanError(f"--only is one of {', '.join(wanted)}, not '{only}'")
-    queries = {"samples": f"samples_with_scores WHERE {wanted[only]}", "failures": "failures"}
+    queries = {
+        "samples": f"samples_with_scores WHERE {wanted[only]}",
+        "failures": "failures",
+        "students": "fitted_students",
+    }
     if what in queries:
         rows = _store(warehouse).query(f"SELECT * FROM {queries[what]} LIMIT {limit}").to_dicts()
     else:
@@ -97,6 +101,9 @@ def show(
         rows = [{**present.run_row(found), "summary": found.summary, "plan": found.plan}]
     if json_:
         present.print_json(rows)
+        return
+    if what == "students":
+        present.print_students(rows)
         return
     for row in rows:
         for key, value in row.items():

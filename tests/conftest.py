@@ -6,6 +6,7 @@ import ipaddress
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,28 @@ _PREFECT = tempfile.TemporaryDirectory(prefix="stillhouse-prefect-")
 os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = (
     f"sqlite+aiosqlite:///{_PREFECT.name}/prefect.db"
 )
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Prefect server for all flows, also for those of commands that tests start: each
+    would take ten seconds to start its own."""
+    from flows import engines
+
+    with engines.server(tmp_path_factory.mktemp("prefect")) as address:
+        before = os.environ.get("PREFECT_API_URL")
+        if address:
+            os.environ["PREFECT_API_URL"] = f"{address}/api"
+        yield
+        if before is None:
+            os.environ.pop("PREFECT_API_URL", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever runs flows shares the one server."""
+    for item in items:
+        if item.path.name.startswith("test_flows"):
+            item.add_marker(pytest.mark.usefixtures("prefect_server"))
 
 
 def _is_local(address: Any) -> bool:

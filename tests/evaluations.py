@@ -13,7 +13,7 @@ from distill.breakdown import Group
 from distill.calibration import Calibration, ConfidenceBin
 from distill.compare import ItemText, adjusted, compare
 from distill.economics import BreakEven, Economy
-from distill.evaluation import Evaluation, Explored, SameAnswer
+from distill.evaluation import ClassLine, Evaluation, Explored, SameAnswer
 from distill.nearest import Neighbour, StillWrong
 from distill.paired import Interval
 from distill.robustness import Robustness
@@ -138,6 +138,10 @@ def rich_evaluation(n: int = 60) -> Evaluation:
         style=_style(),
         economics=_economics(),
         break_even=_break_even(),
+        classes=[
+            ClassLine("boolq <b>", "student", "yes", 40, 0.5, 0.875, 7 / 11),
+            ClassLine("boolq <b>", "student", "macro", 60, None, None, 0.5),
+        ],
         agreement=[
             SameAnswer("sciq", "student", n, near(0.55)),
             SameAnswer("sciq", "base", n, near(0.21)),

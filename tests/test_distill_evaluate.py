@@ -36,7 +36,7 @@ def said(benchmark, items, name, text):
         grade = benchmark.grade(item, words)
         made.append(
             answer(name, i, None, words, item_id=item.item_id, benchmark=benchmark.label,
-                   grades=grade.values, abstained=grade.abstained)
+                   grades=grade.values, abstained=grade.abstained, details=grade.details)
         )  # fmt: skip
     return made
 
@@ -87,7 +87,8 @@ def test_items_without_answers_are_abstained_on_and_counted(tmp_path):
     found, page, _ = judged(benchmark, items, **{name: lambda i: f"gas {i}" for name in NAMES})
     (comparison,) = found.comparisons
     assert {(s.graded, s.abstained, s.failed) for s in comparison.standings} == {(1, 11, 0)}
-    assert "11 of student's 12 answers could not be graded" in comparison.notes
+    told = "answers that could not be graded: 11 of teacher, 11 of base, 11 of student, of 12 items"
+    assert any(note.startswith(told) for note in comparison.notes)
     assert "could not be graded" in page
 
 
@@ -155,3 +156,23 @@ def test_agreement_is_with_the_teacher_right_or_wrong(tmp_path):
     )
     agreed = {line.contestant: line.agreement.value for line in found.agreement}
     assert agreed == {"base": 0.0, "student": 0.75}
+
+
+def test_classes_have_precision_recall_and_f1(tmp_path):
+    rows = [{"prompt": f"Is {i} even?", "reference": "no" if i % 2 else "yes"} for i in range(20)]
+    write_rows(tmp_path / "held_out.jsonl", rows)
+    benchmark = Custom(path="held_out.jsonl", grader="class", classes=["yes", "no"])
+    items = list(benchmark.items(tmp_path))
+    found, page, text = judged(
+        benchmark,
+        items,
+        teacher=lambda i: "no" if i % 2 else "yes",
+        base=lambda i: "yes",
+        student=lambda i: "perhaps" if i < 4 else "no" if i % 2 else "yes",
+    )
+    lines = {(line.contestant, line.label): line for line in found.classes}
+    assert (lines["base", "yes"].precision, lines["base", "yes"].recall) == (0.5, 1.0)
+    assert (lines["base", "no"].precision, lines["base", "no"].recall) == (None, 0.0)
+    assert lines["teacher", "macro"].f1 == 1.0
+    assert (lines["student", "no"].precision, lines["student", "no"].recall) == (1.0, 0.8)
+    assert "By class" in page and "## By class" in text

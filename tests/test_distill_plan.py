@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.plan import load_plan
+from distill.plan import Plan, load_plan
+from warehouse.catalog import name_of
 from warehouse.errors import PlanError
 
 SMALL = """
@@ -99,3 +100,28 @@ def test_the_hash_ignores_key_order_and_written_out_defaults(tmp_path):
     spelled = 'warehouse = "stillhouse.duckdb"\n' + SMALL
     assert load_plan(write(tmp_path, spelled)).plan_hash == one
     assert load_plan(write(tmp_path, SMALL), ["name=b"]).plan_hash != one
+
+
+def test_another_part_beside_the_old_ones_options_says_how_to_get_its_defaults(tmp_path):
+    plan = write(tmp_path, SMALL + '[train]\nbase = "x"\ntuner = { use = "lora", rank = 4 }\n')
+    with pytest.raises(PlanError) as caught:
+        load_plan(plan, ["train.tuner.use='ia3'"])
+    unknown, hint = caught.value.faults
+    assert unknown.startswith("train.tuner.rank: unknown option of tuner 'ia3'")
+    assert hint.endswith("to use another with its defaults: --set train.tuner=ia3")
+    assert name_of(load_plan(plan, ["train.tuner=ia3"]).training.tuner) == "ia3"
+    with pytest.raises(PlanError) as caught:  # a misspelt option of the part that is there
+        load_plan(plan, ["train.tuner.rnk=8"])
+    assert len(caught.value.faults) == 1
+    with pytest.raises(PlanError) as caught:
+        load_plan(plan, ["datagen.recipe.0.use=nosuch"])
+    assert len(caught.value.faults) == 1
+
+
+def test_a_plan_knows_how_its_file_is_typed(tmp_path, monkeypatch):
+    write(tmp_path, SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert load_plan("plan.toml").command("fit --audit") == "distill fit --audit plan.toml"
+    assert (
+        Plan.model_validate(load_plan("plan.toml").as_json()).command("fit") == "distill fit PLAN"
+    )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, multinomial
 
-from distill.power import detectable, difference_sentence, power_of
+from distill.power import detectable, detectable_mean, difference_sentence, power_of
 
 shares = st.floats(0.05, 1.0)
 
@@ -108,3 +109,11 @@ def test_arguments_out_of_range_are_refused(arguments):
 def test_a_difference_comes_of_discordant_items_alone():
     with pytest.raises(ValueError, match="0 to 0.2, since only discordant items"):
         power_of(10, 0.3, 0.2)
+
+
+def test_a_mean_difference_that_items_can_show():
+    gaps = [0.2, -0.1, 0.4, 0.0, -0.3, 0.1, 0.2, -0.2] * 10
+    least = detectable_mean(gaps)
+    assert least == pytest.approx(2.8016 * statistics.stdev(gaps) / math.sqrt(80), rel=1e-3)
+    assert detectable_mean(gaps * 4) == pytest.approx(least / 2, rel=0.02)
+    assert detectable_mean([0.1]) is None and detectable_mean([0.1, 0.1]) is None

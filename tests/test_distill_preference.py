@@ -2,15 +2,17 @@ import math
 
 import pytest
 
-from distill.objective import Material
+from distill.objective import Material, fit_rows, rows_of
 from distill.objectives.preference import REPLIES, Preference
 from distill.processes import fit_in_processes
+from distill.training import saw
 from tests.teaching import model_of, row, sample
 from tests.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig
 from train.dataset import encode
 from train.student import Reader
 from train.tuners.lora import Lora
+from train.watch import Watch
 from warehouse import catalog
 from warehouse.errors import StageError
 
@@ -113,6 +115,74 @@ def test_the_weight_of_the_chosen_text_is_added(base, tmp_path):
     assert loss == pytest.approx(math.log(2) - 0.5 * total / number, rel=1e-4)
 
 
+@pytest.mark.parametrize("sft", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "tuner", [LORA, catalog.build("tuner", {"use": "prompt", "length": 4})], ids=["lora", "prompt"]
+)
+def test_loss_and_gradient_are_trls_own(base, tmp_path, monkeypatch, sft, tuner):
+    import torch
+    from trl import DPOTrainer
+
+    from train.weights import trained_of
+
+    apart = []
+    made = Preference._trainer
+
+    def compared(self, job, base):
+        trainer = made(self, job, base)
+        learned = trainer.compute_loss
+        weights = list(trained_of(trainer.unwrapped).values())
+
+        def compute_loss(model, inputs, **how):
+            ours, theirs = (
+                learned(model, inputs, **how),
+                DPOTrainer._compute_loss(trainer, model, inputs, False),
+            )
+            slopes = [
+                torch.cat([slope.flatten() for slope in torch.autograd.grad(loss, weights)])
+                for loss in (ours, theirs)
+            ]
+            assert slopes[0].abs().max() > 1e-3
+            apart.append(max(abs(float(ours - theirs)), float((slopes[0] - slopes[1]).abs().max())))
+            return learned(model, inputs, **how)
+
+        trainer.compute_loss = compute_loss
+        return trainer
+
+    monkeypatch.setattr(Preference, "_trainer", compared)
+    config = CONFIG.model_copy(update={"epochs": 2, "batch_size": 3, "learning_rate": 1e-3})
+    both = Preference(max_new_tokens=8, beta=0.3, sft=sft)
+    both.fit(Material(base, tuner, SAMPLES, config, tmp_path / "s"))
+    assert len(apart) == 6
+    assert max(apart) < 1e-5
+
+
+def test_an_uneven_batch_accumulated_gives_what_it_gives_whole(base, tmp_path):
+    def losses(**options):
+        config = CONFIG.model_copy(update={"epochs": 2, **options})
+        name = str(options["batch_size"])
+        return curve(SHORT.fit(Material(base, LORA, SAMPLES[:7], config, tmp_path / name)))
+
+    whole = losses(batch_size=6, gradient_accumulation=1)
+    assert losses(batch_size=2, gradient_accumulation=3) == pytest.approx(whole, rel=1e-3)
+
+
+def test_the_audit_tells_of_the_pairs_before_training_and_estimates_both_texts(base, tmp_path):
+    told = []
+    watch = Watch(audited=told.append)
+    config = CONFIG.model_copy(update={"epochs": 1})
+    fitted = SHORT.fit(Material(base, LORA, SAMPLES, config, tmp_path / "s"), watch)
+    assert told[0]["preference"] == fitted.audit["preference"]
+    (line,) = (text for label, text in saw(told[0]).lines if label == "pairs")
+    assert line.startswith("8 made; the untuned student answered in 0 s: 0 dropped ")
+    assert line.endswith("8 cut off at max_new_tokens")
+    plain = fit_rows(Material(base, LORA, SAMPLES, config, tmp_path / "plain"),
+                     rows_of(SAMPLES), watch)  # fmt: skip
+    pairs, rows = (one.audit["memory_estimate"] for one in (fitted, plain))
+    assert (pairs["rows"], rows["rows"]) == (8, 4)
+    assert pairs["activations"] > 1.9 * rows["activations"]
+
+
 def test_equal_replies_are_dropped_and_counted(base, rejected, tmp_path):
     samples = [sample(0, f" {rejected[0]} "), *SAMPLES[1:]]
     fitted = SHORT.fit(Material(base, LORA, samples, CONFIG, tmp_path / "s"))
@@ -159,7 +229,8 @@ def test_two_processes_share_the_drawing_and_do_what_one_does(base, learned, tmp
     config = CONFIG.model_copy(update={"processes": 2})
     fitted = fit_in_processes(SHORT, Material(base, LORA, SAMPLES, config, tmp_path / "s"))
     assert curve(fitted) == pytest.approx(curve(learned[0]), rel=1e-2, abs=1e-4)
-    assert fitted.audit["preference"] == learned[0].audit["preference"]
+    told = ({**one.audit["preference"], "seconds": 0} for one in (fitted, learned[0]))
+    assert next(told) == next(told)
 
 
 def test_early_stopping_looks_at_pairs_that_are_not_trained_on(base, tmp_path):

@@ -303,7 +303,8 @@ def charts_of(html):
 def test_a_rich_run_has_every_section_and_the_contents_name_them(rich_html):
     order = re.findall(r'<h2 id="(\w+)"', rich_html)
     assert order == [
-        "verdict", "scores", "differences", "economics", "style", "scaling", "groups", "agreement",
+        "verdict", "scores", "differences", "economics", "style", "scaling", "groups",
+        "classes", "agreement",
         "robustness", "calibration", "wrong", "items", "funnel", "quality", "trainer", "training",
         "cost", "again",
     ]  # fmt: skip
@@ -403,7 +404,11 @@ def test_the_audit_is_told_in_words_and_unknown_figures_by_name():
     )
     assert told["held-out overlap"].startswith("1 of 396 rows give away one of 40 items")
     assert told["memory estimated"].startswith("3.11 GB of 25.28 GB there: weights 557.60 MB")
-    assert told["memory measured"].endswith("3.59 GB for training, 1.2 times the estimate")
+    assert told["memory measured"].endswith("10.00 MB of it before the model")
+    estimate = {**example_audit()["memory_estimate"], "process": 10_000_000, "total": 3_120_000_000}
+    whole = dict(saw({**example_audit(), "memory_estimate": estimate}).lines)
+    assert whole["memory estimated"].startswith("3.12 GB of 25.28 GB there: process 10.00 MB, ")
+    assert whole["memory measured"].endswith("before the model; 1.15 times the estimate")
     assert told["temperature"] == "2"
     assert told["truncated"].startswith("3 of 400 rows (0.8%) are longer than max_length = 512")
     scarce = dict(saw({**example_audit(), "memory_there": 2_000_000_000}).lines)

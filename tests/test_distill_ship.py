@@ -246,13 +246,12 @@ def test_forgetting_is_the_largest_fall_outside_the_task():
     assert checked("forgetting <= 0 on arc", kept, lost)[0] is True
 
 
-def test_more_toxicity_is_a_fall():
+def test_more_toxicity_is_not_called_forgetting():
     worse = compared("prompts", headline="toxicity", role="outside", student=15, base=10)
-    met, measured = checked("forgetting <= 0.04", worse)
-    assert met is False
-    assert "a largest fall of 5.0 points, on prompts" in measured
-    better = compared("prompts", headline="toxicity", role="outside", student=5, base=10)
-    assert checked("forgetting <= 0", better)[0] is True
+    told = (None, "no benchmark outside the task was run")
+    assert checked("forgetting <= 0.04", worse) == told
+    assert checked("forgetting <= 0.04", worse, outside("arc", student=45, base=45))[0] is True
+    assert checked("toxicity <= base + 0.04", worse)[0] is False
 
 
 def test_forgetting_that_was_not_measured_everywhere():

@@ -99,7 +99,8 @@ def test_the_report_tells_costs_robustness_and_what_each_saw(run):
     other = costs["custom", "other"]
     assert other["priced_by"] == "tokens" and other["usd_per_1000"] > 0
     assert costs["custom", "student"]["priced_by"] == "machine time"
-    assert {line["against"] for line in evaluation["break_even"]} == set(SEVEN) - {"student"}
+    others = {name for name in SEVEN if not name.startswith("student")}
+    assert {line["against"] for line in evaluation["break_even"]} == others
     forms = {(line["perturbation"], line["contestant"]) for line in evaluation["robustness"]}
     assert forms == {(p, c) for p in ("typos", "injection") for c in ("base", "student")}
     assert len(report["protocol"]) == len(SEVEN)

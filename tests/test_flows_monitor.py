@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from flows import monitor
-from flows.monitor import EVERY_S, SHOWN, Artifacts, Monitor, print_audit
+from flows import monitor, progress
+from flows.monitor import EVERY_S, SHOWN, Artifacts, Monitor, monitored, print_audit
 from tests.test_distill_report import HOSTILE, example_audit
+from train.sft import Fitted
 from train.watch import Step
 
 
@@ -113,3 +116,22 @@ def test_a_server_that_is_gone_is_told_once_and_training_goes_on(monkeypatch):
             watching.watch(step(done))
     assert [one.done for one in steps] == [1, 10]
     assert told.getvalue().count("Prefect's server takes no artifacts") == 1
+
+
+def test_a_training_that_goes_on_says_from_where_and_its_end_is_told_after_the_bar(monkeypatch):
+    out = io.StringIO()
+    for module in (monitor, progress):
+        monkeypatch.setattr(module, "console", Console(file=out, width=200))
+    with monitored("fitting lora", 6, "p") as watching:
+        assert not watching.stop()  # nothing was learned yet
+        watching.watch(replace(step(1, 6), resumed=True))
+        watching.watch(replace(step(3, 6), held_out_loss=0.9))
+        losses = [{"step": 2, "held_out_loss": 0.8}, {"step": 3, "held_out_loss": 0.9}]
+        watching.done(Fitted(Path("s"), losses, {"held_out_rows": 2}, 1.0, {}, 1))
+        assert not watching.watch.stop()
+        assert watching.stop()
+        assert watching.watch.stop()
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "training goes on from step 1 of 6"
+    assert lines[-1].startswith("stopped early at step 3 of 6: held-out loss 0.8 at step 2")
+    assert " 3/6 loss 1.500, held-out 0.800" in lines[-2]

@@ -100,11 +100,38 @@ def test_targets_by_name(base):
 
 
 @pytest.mark.parametrize(
-    "tuner", [Lora(targets="nope"), Ia3(targets="nope"), Adalora(targets="nope")]
+    "tuner",
+    [
+        Lora(targets="q_proj, qq_proj"),
+        Qlora(targets="q_proj, qq_proj"),
+        Adalora(targets="qq_proj, q_proj"),
+        Ia3(targets="v_proj, qq_proj"),
+        Ia3(targets="all-linear", feedforward="qq_proj"),
+    ],
+    ids=["lora", "qlora", "adalora", "ia3", "ia3-feedforward"],
 )
-def test_a_target_that_is_not_there_is_one_line(base, tuner):
-    with pytest.raises(StageError, match="targets = 'nope'") as caught:
+def test_a_target_that_is_not_there_is_one_line_also_beside_one_that_is(base, tuner):
+    with pytest.raises(StageError, match=r"is called 'qq_proj'; did you mean 'q_proj'\?") as caught:
         tuner.attach(load(base)[0], SETTING)
+    assert "\n" not in str(caught.value)
+    assert "(there are q_proj, k_proj, v_proj, o_proj, gate_proj, " in str(caught.value)
+
+
+def test_a_target_like_none_that_is_there_gets_their_names(base):
+    with pytest.raises(StageError, match=r"called 'nope' \(there are q_proj, ") as caught:
+        Lora(targets="nope").attach(load(base)[0], SETTING)
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_target_may_say_where_it_is(base):
+    adapted = Lora(targets="layers.1.self_attn.q_proj").attach(load(base)[0], SETTING)
+    assert trained_of(adapted)
+    assert all(".layers.1.self_attn.q_proj." in name for name in trained_of(adapted))
+
+
+def test_what_is_no_layer_that_can_be_adapted_is_one_line(base):
+    with pytest.raises(StageError, match="targets = 'mlp' does not fit this base") as caught:
+        Lora(targets="mlp").attach(load(base)[0], SETTING)
     assert "\n" not in str(caught.value)
 
 

@@ -8,6 +8,7 @@ from tests.tiny import make_tiny
 from train.config import SftConfig
 from train.dataset import Encoded
 from train.memory import (
+    PASSING,
     Batch,
     Shape,
     activations,
@@ -21,12 +22,14 @@ from train.memory import (
 from train.student import load
 from train.tuner import Setting
 from train.tuners.lora import Lora
+from train.tuners.prefix import Prefix
+from train.tuners.prompt import Prompt
 
 GPT = Shape(
     layers=12, hidden=768, heads=12, key_value_heads=12, head_size=64, feed_forward=4 * 768,
     gated=False, vocabulary=50_257,
 )  # fmt: skip
-BATCH = Batch(8, 100, 10)
+BATCH = Batch(8, 100, 80)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,10 @@ def test_a_layer_of_the_papers_shape_keeps_what_the_paper_counts():
 
 def test_grouped_queries_gates_and_dropout_are_counted():
     llama = replace(GPT, key_value_heads=4, gated=True)
-    assert per_token(llama, 1) - per_token(GPT, 1) == -2 * 8 * 64 + 2 * 4 * 768
+    assert per_token(llama, 1) - per_token(GPT, 1) == 2 * 4 * 768
+    flash = replace(llama, flash=True)
+    assert per_token(flash, 1) - per_token(llama, 1) == -2 * 8 * 64
+    assert per_token(replace(GPT, trained=False), 1) - per_token(GPT, 1) == -6 * 768
     assert per_token(replace(GPT, adapted=768.0), 1) - per_token(GPT, 1) == 2 * 768
 
 
@@ -78,12 +84,31 @@ def test_every_part_of_the_estimate(base):
     assert found.gradients == 4 * trained
     assert found.optimizer == 2 * found.gradients
     assert found.activations == 4 * activations(shape_of(model), BATCH, False)
-    assert found.logits == 3 * 4 * 8 * 10 * model.config.vocab_size
+    assert found.logits == 3 * 4 * 80 * model.config.vocab_size
+    assert found.passing == round(PASSING * (found.activations + found.logits))
+    assert found.process == 0
     parts = (found.weights, found.gradients, found.optimizer, found.activations, found.logits)
-    assert found.total == found.as_json()["total"] == sum(parts)
+    assert found.total == found.as_json()["total"] == sum(parts) + found.passing
+    assert estimate(model, BATCH, False, False, process=77).total == found.total + 77
     half = estimate(model, BATCH, checkpointing=False, autocast=True)
     assert half.activations == found.activations / 2
     assert half.weights == found.weights
+
+
+def test_virtual_tokens_make_rows_longer_unless_they_are_keys_and_values(base):
+    def of(tuner):
+        model, tokenizer = load(base)
+        row = {
+            "prompt": [{"role": "user", "content": "Which organ?"}],
+            "completion": [{"role": "assistant", "content": "The heart"}],
+        }
+        tuned = tuner.attach(model, Setting(tokenizer, [row], 1))
+        shape = shape_of(tuned)
+        assert not shape.trained
+        return shape.virtual, estimate(tuned, BATCH, False, False).length
+
+    assert of(Prompt(length=4)) == (4, 104)
+    assert of(Prefix(length=4)) == (0, 100)
 
 
 def test_more_rows_and_longer_ones_take_more_and_checkpointing_less(base):
@@ -107,8 +132,9 @@ def encoded(length, start):
 
 def test_the_largest_batch_is_of_the_longest_rows():
     rows = [encoded(10, 8), encoded(40, 30), encoded(30, 5), encoded(20, 1)]
-    assert largest(rows, 2, 1024, logits=True) == Batch(2, 40, 36)
-    assert largest(rows, 2, 32, logits=True) == Batch(2, 32, 28)
+    assert largest(rows, 2, 1024, logits=True) == Batch(2, 40, 25 + 19)
+    assert largest(rows, 2, 32, logits=True) == Batch(2, 32, 25 + 19)
+    assert largest(rows, 2, 20, logits=True) == Batch(2, 20, 15 + 19)
     assert largest(rows, 2, 1024, logits=False) == Batch(2, 40, 0)
     assert largest(rows, 8, 1024, logits=True).rows == 4
 
@@ -117,13 +143,17 @@ def test_what_an_audit_is_told(base):
     model = tuned(base)
     settings = {"gradient_checkpointing": True, "bf16": False, "use_cpu": True}
     config = SftConfig(batch_size=4, processes=2, max_length=64)
-    found = figures(model, [encoded(100, 90)] * 6, config, settings, logits=True)
+    found = figures(model, [encoded(100, 60)] * 6, config, settings, logits=True, before=5)
     assert found["parameters"] == parameters_of(model) == sum(p.numel() for p in model.parameters())
     told = found["memory_estimate"]
     assert (told["rows"], told["length"], told["checkpointing"]) == (2, 64, True)
+    assert told["process"] == found["memory_before"] == 5
     assert found["memory_there"] > 1e9
+    pairs = figures(model, [encoded(100, 60)] * 6, config, settings, True, 5, each=2)
+    pairs = pairs["memory_estimate"]
+    assert (pairs["rows"], pairs["logits"]) == (4, 2 * told["logits"])
     packed = config.model_copy(update={"packing": True})
-    found = figures(model, [encoded(10, 5)], packed, settings, logits=False)["memory_estimate"]
+    found = figures(model, [encoded(10, 5)], packed, settings, False, 0)["memory_estimate"]
     assert (found["rows"], found["length"], found["logits"]) == (2, 64, 0)
 
 

@@ -167,9 +167,14 @@ def test_partial_trains_what_was_chosen_and_no_more(base, layers, trained):
 
 @pytest.mark.parametrize("layers", ["7", "nope", "head, -3"])
 def test_partial_says_what_a_base_has_instead(base, layers):
-    with pytest.raises(StageError, match="it has blocks 0 to 1, 'head', and") as caught:
+    with pytest.raises(StageError, match=r"\(it has blocks 0 to 1, 'head', and") as caught:
         Partial(layers=layers).attach(load(base)[0], SETTING)
     assert "\n" not in str(caught.value)
+
+
+def test_partial_takes_no_mistyped_word_beside_a_right_one(base):
+    with pytest.raises(StageError, match="'up_prj' of .* did you mean 'up_proj'"):
+        Partial(layers="last:1, up_prj").attach(load(base)[0], SETTING)
 
 
 def test_nothing_chosen_is_a_fault():

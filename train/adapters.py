@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from warehouse.errors import StageError
@@ -24,6 +26,7 @@ def with_adapter(model: Any, config: Any, tuner: str, targets: str) -> Any:
     """
     from peft import get_peft_model
 
+    refuse_unknown(model, names_in(targets), tuner)
     try:
         return get_peft_model(model, config)
     except (ValueError, TypeError) as error:
@@ -32,3 +35,36 @@ def with_adapter(model: Any, config: Any, tuner: str, targets: str) -> Any:
             f"{tuner}: targets = '{targets}' does not fit this base ({reason}); "
             "use names of its linear layers"
         ) from error
+
+
+def refuse_unknown(model: Any, named: str | Sequence[str], tuner: str) -> None:
+    """See that each target names a layer: PEFT passes over one that does not, if another does.
+
+    Raises:
+        StageError: one names none; the message says which names there are.
+    """
+    if isinstance(named, str):
+        return
+    layers = [name for name, _ in model.named_modules() if name]
+    for target in named:
+        if not any(f".{layer}".endswith(f".{target}") for layer in layers):
+            there = linear_names(model)
+            near = get_close_matches(target, there, n=1, cutoff=0.6)
+            meant = f"; did you mean '{near[0]}'?" if near else ""
+            raise StageError(
+                f"{tuner}: no layer of this base is called '{target}'{meant} "
+                f"(there are {', '.join(there)})"
+            )
+
+
+def linear_names(model: Any) -> list[str]:
+    """The last parts of the names of a base's linear layers, in its order."""
+    from torch.nn import Linear
+    from transformers.pytorch_utils import Conv1D
+
+    found = (
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, Linear | Conv1D)
+    )
+    return list(dict.fromkeys(found))

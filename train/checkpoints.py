@@ -50,6 +50,15 @@ def _drop_torn(work: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def last_step(out: Path) -> int | None:
+    """The step of the last whole checkpoint of a student that is not whole yet."""
+    from transformers.trainer import TRAINER_STATE_NAME
+
+    folders = out.with_name(out.name + LEFT).glob("checkpoint-*")
+    whole = [folder for folder in folders if (folder / TRAINER_STATE_NAME).is_file()]
+    return max((int(folder.name.rpartition("-")[2]) for folder in whole), default=None)
+
+
 def publish(tuner: Tuner, model: Any, base: str, work: Path, out: Path) -> None:
     """Save what was learned, and say how, so that it can be restored; then move it to `out`."""
     whole = work / "student"

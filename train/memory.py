@@ -14,7 +14,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ RESET_PEAK = "5"
 LOGIT_COPIES = 3
 """Logits, their log-probabilities and the gradient of these, in float32."""
 
+PASSING = 0.12
+"""Of activations and logits; measured, see above."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -53,6 +56,12 @@ class Shape:
     """Elements of one token that go through an adapter's dropout, per layer."""
     eager: bool = False
     """Whether attention keeps its scores; fused kernels compute them again."""
+    flash: bool = False
+    """Whether heads read the keys and values that they share from one place."""
+    trained: bool = True
+    """Whether layers are trained, or something before them alone."""
+    virtual: int = 0
+    """Tokens that a tuner puts before each row."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,10 @@ class Estimate:
     optimizer: int
     activations: int
     logits: int
+    passing: int
+    """Results that are held between two operations, and what an allocator loses."""
+    process: int
+    """What is held before the model: the libraries, where the device is a CPU."""
     rows: int
     length: int
     checkpointing: bool
@@ -71,18 +84,21 @@ class Estimate:
     @property
     def total(self) -> int:
         """All of it together."""
-        parts = (self.weights, self.gradients, self.optimizer, self.activations, self.logits)
-        return sum(parts)
+        return sum(getattr(self, part) for part in PARTS)
 
     def as_json(self) -> dict[str, Any]:
         """The parts and their sum as plain values."""
         return {**asdict(self), "total": self.total}
 
 
+PARTS = ("process", "weights", "gradients", "optimizer", "activations", "logits", "passing")
+"""What the sum is made of."""
+
+
 @dataclass(frozen=True)
 class Batch:
-    """The largest batch of one process: rows, tokens of the longest one, and how many positions
-    of each row are turned into logits at once; none, where the trainer takes them in tiles."""
+    """The largest batch of one process: sequences, tokens of the longest one, and how many
+    positions are turned into logits at once; none, where the trainer takes them in tiles."""
 
     rows: int
     length: int
@@ -92,19 +108,23 @@ class Batch:
 def largest(encoded: Sequence[Encoded], rows: int, max_length: int, logits: bool) -> Batch:
     """The batch of the longest rows, which training in order of length will meet.
 
-    With `logits` they are held from the first supervised position of the batch on.
+    With `logits` those of all its supervised positions are held, which may be as many as the
+    longest completions have.
     """
-    longest = sorted(encoded, key=lambda one: -len(one.input_ids))[:rows]
-    length = min(max(len(one.input_ids) for one in longest), max_length)
-    first = max(1, min(one.start for one in longest))
-    return Batch(len(longest), length, length - first + 1 if logits else 0)
+    lengths = sorted((min(len(one.input_ids), max_length) for one in encoded), reverse=True)
+    supervised = (max(0, min(len(one.input_ids), max_length) - one.start) for one in encoded)
+    positions = sum(sorted(supervised, reverse=True)[:rows]) if logits else 0
+    return Batch(len(lengths[:rows]), lengths[0], positions)
 
 
-def estimate(model: Any, batch: Batch, checkpointing: bool, autocast: bool) -> Estimate | None:
+def estimate(
+    model: Any, batch: Batch, checkpointing: bool, autocast: bool, process: int = 0
+) -> Estimate | None:
     """What training this model on a batch takes at most, in bytes.
 
-    weights + gradients (of trained weights) + 2 Adam states of them + activations + logits.
-    `autocast`: activations are of 16 bits, whatever the weights are.
+    process + weights + gradients (of trained weights) + 2 Adam states of them + activations +
+    logits + `PASSING` of these two. `autocast`: activations are of 16 bits, whatever the
+    weights are. `process`: what is held before the model.
 
     Returns:
         None where the model's configuration does not tell its shape.
@@ -112,14 +132,19 @@ def estimate(model: Any, batch: Batch, checkpointing: bool, autocast: bool) -> E
     shape = shape_of(model)
     if shape is None:
         return None
+    batch = replace(batch, length=batch.length + shape.virtual)
     trained = FLOAT32 * sum(p.numel() for p in trained_of(model).values())
     element = 2 if autocast else model.dtype.itemsize
+    held = element * activations(shape, batch, checkpointing)
+    logits = LOGIT_COPIES * FLOAT32 * batch.logits * shape.vocabulary
     return Estimate(
         weights=sum(_bytes(p) for p in (*model.parameters(), *model.buffers())),
         gradients=trained,
         optimizer=ADAM_STATES * trained,
-        activations=element * activations(shape, batch, checkpointing),
-        logits=LOGIT_COPIES * FLOAT32 * batch.rows * batch.logits * shape.vocabulary,
+        activations=held,
+        logits=logits,
+        passing=round(PASSING * (held + logits)),
+        process=process,
         rows=batch.rows,
         length=batch.length,
         checkpointing=checkpointing,
@@ -127,22 +152,30 @@ def estimate(model: Any, batch: Batch, checkpointing: bool, autocast: bool) -> E
 
 
 def figures(
-    model: Any, encoded: Sequence[Encoded], config: SftConfig, trainer: Any, logits: bool
+    model: Any,
+    encoded: Sequence[Encoded],
+    config: SftConfig,
+    trainer: Any,
+    logits: bool,
+    before: int,
+    each: int = 1,
 ) -> dict[str, Any]:
     """What an audit says of a model: `parameters`, `memory_estimate` and `memory_there`.
 
-    `trainer` are the trainer's arguments; `logits` as in `largest`.
+    `trainer` are the trainer's arguments; `logits` as in `largest`; `before` is held before the
+    model; `each` is how many of `encoded` a row of the batch stands for.
     """
-    rows = config.batch_size // config.processes
+    rows = config.batch_size // config.processes * each
     batch = largest(encoded, rows, config.max_length, logits)
     if config.packing:
-        batch = Batch(rows, config.max_length, config.max_length if logits else 0)
-    found = estimate(model, batch, trainer["gradient_checkpointing"], trainer["bf16"])
+        batch = Batch(rows, config.max_length, rows * config.max_length if logits else 0)
+    found = estimate(model, batch, trainer["gradient_checkpointing"], trainer["bf16"], before)
     return {
         "parameters": parameters_of(model),
         "memory_estimate": found.as_json() if found else None,
         "memory_there": memory_there(),
         "memory_of": "GPU" if not trainer["use_cpu"] else "process, libraries included",
+        "memory_before": before,
     }
 
 
@@ -162,13 +195,17 @@ def per_token(shape: Shape, length: int) -> int:
 
     Inputs of both norms and what they give (4 h), queries, keys and values, the heads' output,
     and of the feed-forward layer what goes into and comes out of its activation, gated or
-    not. For the paper's shape that is 16 h, its 34 h bytes less 2 h of dropout masks. An
-    adapter's dropout keeps a mask, and what it lets through, of all that it is given.
+    not. For the paper's shape that is 16 h, its 34 h bytes less 2 h of dropout masks. Keys and
+    values that heads share are copied for each of them where rows are padded, but with
+    FlashAttention. An adapter's dropout keeps a mask, and what it lets through, of all that it
+    is given. Where no layer is trained, none keeps its input.
     """
-    heads = (2 * shape.heads + 2 * shape.key_value_heads) * shape.head_size
+    heads = 2 * shape.heads + 2 * (shape.key_value_heads if shape.flash else shape.heads)
     scores = 2 * shape.heads * length if shape.eager else 0
     feed_forward = (4 if shape.gated else 2) * shape.feed_forward
-    return 4 * shape.hidden + heads + scores + feed_forward + round(2 * shape.adapted)
+    whole = 4 * shape.hidden + heads * shape.head_size + scores + feed_forward
+    inputs = 0 if shape.trained else 2 * shape.hidden + shape.feed_forward
+    return whole - inputs + round(2 * shape.adapted)
 
 
 def shape_of(model: Any) -> Shape | None:
@@ -178,6 +215,9 @@ def shape_of(model: Any) -> Shape | None:
     heads = getattr(config, "num_attention_heads", None)
     if not (layers and hidden and heads):
         return None
+    adapters = getattr(model, "peft_config", {}).values()
+    prompts = [adapter for adapter in adapters if adapter.is_prompt_learning]
+    attention = getattr(config, "_attn_implementation", None) or ""
     return Shape(
         layers=layers,
         hidden=hidden,
@@ -188,8 +228,16 @@ def shape_of(model: Any) -> Shape | None:
         gated=any("gate" in name.rpartition(".")[2] for name, _ in model.named_modules()),
         vocabulary=config.vocab_size,
         adapted=_adapted(model) / layers,
-        eager=getattr(config, "_attn_implementation", None) == "eager",
+        eager=attention == "eager",
+        flash="flash" in attention,
+        trained=not prompts,
+        virtual=sum(prompt.num_virtual_tokens for prompt in prompts if not _in_cache(prompt)),
     )
+
+
+def _in_cache(prompt: Any) -> bool:
+    """Whether virtual tokens are keys and values alone, which go through no layer."""
+    return str(prompt.peft_type.value) == "PREFIX_TUNING"
 
 
 def _adapted(model: Any) -> int:

@@ -8,17 +8,19 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from train import memory
 from train.audit import look_at, refusal
 from train.checkpoints import LEFT, one_after_the_other, publish, work_folder
 from train.config import SftConfig, steps_of
-from train.dataset import Row
+from train.dataset import Encoded, Row
+from train.heap import lean_heap
 from train.overlap import HeldOutTexts
 from train.student import keeps_rows_apart, load, quiet
 from train.tracking import ready, tracked
@@ -66,7 +68,11 @@ Build = Callable[[Job], Any]
 Prepare = Callable[[Any, Any, list[Row]], list[Row]]
 """Given the untuned model, its tokenizer and rows, says which rows to train on."""
 
+Seen = Callable[[Row, Any], list[Encoded]]
+"""Given a row to train on and the tokenizer, gives the sequences that go through the model."""
 
+
+@lean_heap()
 def fit(
     base: str,
     tuner: Tuner,
@@ -78,6 +84,8 @@ def fit(
     held_out: Sequence[tuple[str, str | None]] = (),
     prepare: Prepare | None = None,
     decides: Any = None,
+    seen: Seen | None = None,
+    also: Mapping[str, Any] = MappingProxyType({}),
 ) -> Fitted:
     """Fit a student on the completions of rows, and leave it in the folder `out`.
 
@@ -97,10 +105,13 @@ def fit(
         prepare: Makes of the rows that passed the audit those to train on.
         decides: What else decides what the student becomes; checkpoints of another are not
             gone on from.
+        seen: What the model is given for a row; left out, the row itself.
+        also: Further figures of the audit; `prepare` may have filled them.
 
     Raises:
         AssetError: the base can not be had.
         StageError: the audit refuses the rows, the loss is not finite, or `out` exists.
+        Stopped: the watch wanted it to end before its last step; a checkpoint is kept.
     """
     started = time.perf_counter()
     if out.exists():
@@ -127,6 +138,7 @@ def fit(
     from transformers import set_seed
 
     set_seed(config.seed)
+    encoded = [one for row in kept for one in seen(row, tokenizer)] if seen else audited.encoded
     model = tuner.attach(model, Setting(tokenizer, rows, steps_of(len(rows), config)))
     trainable = sum(p.numel() for p in trained_of(model).values())
     work = out.with_name(out.name + LEFT)
@@ -136,8 +148,10 @@ def fit(
         **audited.figures,
         "held_out_rows": len(held),
         "trainable_parameters": trainable,
-        **memory.figures(model, audited.encoded, config, settings, logits=not tiled),
-        "memory_before": before,
+        **memory.figures(
+            model, encoded, config, settings, not tiled, before, len(encoded) // len(kept)
+        ),
+        **also,
     }
     tell_audited(watch, figures)
     with one_after_the_other():
@@ -197,14 +211,15 @@ def _trained(
 ) -> tuple[list[dict[str, float]], Any]:
     quiet()
     logging.getLogger("trl").setLevel(logging.ERROR)
-    from transformers import EarlyStoppingCallback, PrinterCallback
+    from transformers import PrinterCallback
     from transformers.trainer_utils import get_last_checkpoint
 
+    from train.following import Following
     from train.trainer import CompletionTrainer, Watching
 
-    job.callbacks.append(Watching(job.tuner, watch))
-    if job.config.early_stopping is not None:
-        job.callbacks.append(EarlyStoppingCallback(job.config.early_stopping.patience))
+    early = job.config.early_stopping
+    follow = Following(watch, early.patience if early else None)
+    job.callbacks.extend([Watching(job.tuner, follow.step), follow])
     last = get_last_checkpoint(job.settings["output_dir"])
     with tracked(job.config.track, out, anew=last is None) as reporting:
         job.settings.update(reporting)
@@ -213,6 +228,7 @@ def _trained(
         if isinstance(trainer, CompletionTrainer):
             _same_tokens(trainer, figures, job)
         trainer.train(resume_from_checkpoint=last)
+        follow.ended()
     return _losses(trainer.state.log_history), trainer.unwrapped
 
 

@@ -43,6 +43,29 @@ LEFT JOIN (
 ) g USING (sample_id)
 ORDER BY c.kept NULLS LAST, c.reason, s.sample_id
 """,
+    "fitted_students": """
+WITH steps AS (
+  SELECT student_id, unnest(from_json(losses,
+    '[{"step": "DOUBLE", "loss": "DOUBLE", "held_out_loss": "DOUBLE"}]')) AS seen
+  FROM students
+), looks AS (
+  SELECT student_id, min({'loss': seen.held_out_loss, 'step': seen.step}) AS best
+  FROM steps WHERE seen.held_out_loss IS NOT NULL GROUP BY student_id
+), kept AS (
+  SELECT student_id, any_value(best.step)::BIGINT AS best_step, any_value(best.loss) AS held_out_loss,
+         arg_max(seen.loss, seen.step) AS final_loss
+  FROM steps LEFT JOIN looks USING (student_id)
+  WHERE seen.loss IS NOT NULL AND seen.step <= coalesce(best.step, seen.step) GROUP BY student_id
+)
+SELECT s.student_id, json_extract_string(s.tuner, '$.use') AS tuner,
+       json_extract(s.audit, '$.rows_kept')::BIGINT
+         - coalesce(json_extract(s.audit, '$.held_out_rows')::BIGINT, 0) AS rows,
+       json_extract(s.config, '$.epochs')::BIGINT AS epochs, k.final_loss, k.held_out_loss,
+       k.best_step, json_extract(s.audit, '$.memory')::BIGINT AS memory, s.seconds, s.created_at,
+       s.base, s.run_id, s.path
+FROM students s LEFT JOIN kept k USING (student_id)
+ORDER BY s.created_at DESC
+""",
     "funnel": """
 SELECT selection_id, count(*) AS samples, count(*) FILTER (WHERE kept) AS kept
 FROM choices GROUP BY selection_id ORDER BY selection_id

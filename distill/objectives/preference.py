@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from distill.objective import Material, Objective, as_tested, fit_rows, rows_of
 from train.config import SftConfig
-from train.dataset import Row
+from train.dataset import Encoded, Row, encode
 from train.sft import Fitted, Job
 from train.student import Reader, base_fingerprint, load
 from train.tuner import Tuner
@@ -42,6 +43,9 @@ class Preference(Objective):
     drawn once. Pairs in which both say the same are dropped and counted. The reference is
     the base itself, whatever the tuner starts from: it scores all pairs before training,
     and is let go.
+
+    Both texts of a pair go through the student, so a batch takes the memory of twice its rows,
+    each as long as the longest rejected reply makes it.
     """
 
     source: ClassVar[str] = "Rafailov et al. 2023, section 4"
@@ -67,7 +71,7 @@ class Preference(Objective):
             StageError: there are no samples, some are refusals, the untuned student says the
                 same as the teacher in all of them, or a prompt and a reply do not fit its context.
         """
-        figures: dict[str, int] = {}
+        figures: dict[str, float] = {}
         kept = material.out.with_name(material.out.name + REPLIES)
 
         def pair(model: Any, tokenizer: Any, rows: list[Row]) -> list[Row]:
@@ -77,7 +81,9 @@ class Preference(Objective):
                 [row["prompt"] for row in rows],
                 self.max_new_tokens,
             )
+            started = time.perf_counter()
             replies = _kept_or_drawn(kept, made_of, reader, rows, self.max_new_tokens)
+            figures["seconds"] = time.perf_counter() - started
             pairs: list[Row] = [
                 Pair(**row, rejected=[{"role": "assistant", "content": reply}])
                 for row, (reply, _) in zip(rows, replies, strict=True)
@@ -101,12 +107,14 @@ class Preference(Objective):
                 build=lambda job: self._trainer(job, material.base),
                 prepare=pair,
                 decides=self.decides,
+                seen=_both,
+                also={"preference": figures},
             )
         except StageError:
             kept.unlink(missing_ok=True)
             raise
         kept.unlink(missing_ok=True)
-        return replace(fitted, audit={**fitted.audit, "preference": figures})
+        return fitted
 
     def _trainer(self, job: Job, base: str) -> Any:
         from datasets import Dataset
@@ -116,9 +124,16 @@ class Preference(Objective):
             from torch.utils.data import DataLoader, SequentialSampler
             from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined]
 
-            from train.trainer import TunedTrainer
+            from train.matmul import fast_products
+            from train.trainer import IDLE, TunedTrainer, output_at
 
         class PreferenceTrainer(TunedTrainer, DPOTrainer):  # type: ignore[misc]
+            """TRL's loss, from the output layer at the completions alone: on a CPU TRL applies it
+            at every position and keeps several times as much. A batch that accumulation or
+            processes divide gives what it gives whole."""
+
+            loss_is_scaled_for_ga = True
+
             def lengths(self, dataset: Any) -> list[int]:
                 answers = zip(dataset["chosen_ids"], dataset["rejected_ids"], strict=True)
                 longest = [max(map(len, both)) for both in answers]
@@ -130,24 +145,70 @@ class Preference(Objective):
             def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
                 """TRL's own keeps them in a file that other processes do not find."""
                 loader = DataLoader(dataset, batch_size, collate_fn=self.data_collator)
-                scored = [
-                    self.accelerator.gather_for_metrics(
-                        self.compute_ref_log_probs(self.ref_model, batch)
-                    )
-                    for batch in self.accelerator.prepare(loader)
-                ]
+                with torch.no_grad(), self.accelerator.autocast(), fast_products(self.args.device):
+                    scored = [
+                        self.accelerator.gather_for_metrics(
+                            self.likelihoods(self.ref_model, batch).chunk(2)
+                        )
+                        for batch in self.accelerator.prepare(loader)
+                    ]
                 for side, found in zip(
                     ("chosen", "rejected"), zip(*scored, strict=True), strict=True
                 ):
                     dataset = dataset.add_column(f"ref_{side}_logps", torch.cat(found).tolist())
                 return dataset
 
+            def likelihoods(self, model: Any, inputs: Any) -> Any:
+                """Log-probabilities of the completions, shape (2 x pairs,), the chosen ones first."""
+                said = torch.nn.functional.pad(inputs["completion_mask"][:, 1:], (0, 1)).bool()
+                wanted = torch.nn.functional.pad(inputs["input_ids"][:, 1:], (0, 1))[said]
+                asked = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+                with output_at(self.accelerator.unwrap_model(model), said):
+                    logits = model(**asked, use_cache=False).logits
+                found = -torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
+                return found.new_zeros(len(said)).index_add(0, said.nonzero()[:, 0], found)
+
+            def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+                """Pairs, and tokens of their chosen texts, in the batch of all processes."""
+                counts = [counted(batch) for batch in batch_samples if IDLE not in batch]
+                mine = torch.stack([*counts, torch.zeros(2, dtype=torch.long)]).sum(0)
+                return self.accelerator.gather(mine[None].to(device)).sum(0)
+
+            def compute_loss(
+                self,
+                model: Any,
+                inputs: Any,
+                return_outputs: bool = False,
+                num_items_in_batch: Any = None,
+            ) -> Any:
+                chosen, rejected = self.likelihoods(model, inputs).chunk(2)
+                gains = [
+                    self.beta * (ours - inputs[f"ref_{side}_logps"])
+                    for side, ours in (("chosen", chosen), ("rejected", rejected))
+                ]
+                own = counted(inputs)
+                pairs, tokens = own if num_items_in_batch is None else num_items_in_batch
+                total = -torch.nn.functional.logsigmoid(gains[0] - gains[1]).sum()
+                total = total - weight * chosen.sum() * pairs / tokens
+                figures = self._metrics["train" if self.model.training else "eval"]
+                for name, rewards in zip(("chosen", "rejected"), gains, strict=True):
+                    figures[f"rewards/{name}"].append(rewards.mean().item())
+                figures["rewards/margins"].append((gains[0] - gains[1]).mean().item())
+                figures["rewards/accuracies"].append((gains[0] > gains[1]).float().mean().item())
+                in_batch = None if num_items_in_batch is None else pairs
+                return self.averaged(total, own[0], in_batch, model.training)
+
+        def counted(batch: Any) -> Any:
+            chosen, _ = batch["completion_mask"].chunk(2)
+            return torch.stack([torch.tensor(len(chosen)), chosen[:, 1:].sum().cpu()])
+
+        weight = self.sft
         settings = {
             **job.settings,
             "max_length": job.config.max_length,
             "beta": self.beta,
-            "loss_type": ["sigmoid", "sft"] if self.sft else ["sigmoid"],
-            "loss_weights": [1.0, self.sft] if self.sft else [1.0],
+            "loss_type": ["sigmoid", "sft"] if weight else ["sigmoid"],
+            "loss_weights": [1.0, weight] if weight else [1.0],
             "precompute_ref_log_probs": True,
         }
         with as_tested("DPOTrainer"):
@@ -164,6 +225,15 @@ class Preference(Objective):
         trainer.accelerator._models.remove(trainer.ref_model)  # nothing else holds it: it is freed
         trainer.ref_model = None
         return trainer
+
+
+def _both(row: Row, tokenizer: Any) -> list[Encoded]:
+    """The two sequences of a pair."""
+    pair = cast("Pair", row)
+    return [
+        encode({"prompt": pair["prompt"], "completion": completion}, tokenizer)
+        for completion in (pair["completion"], pair["rejected"])
+    ]
 
 
 def _triples(dataset: Any, rows: Sequence[Row]) -> Any:

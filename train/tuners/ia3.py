@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from train.adapters import ALL_LINEAR, names_in, with_adapter
+from train.adapters import ALL_LINEAR, names_in, refuse_unknown, with_adapter
 from train.config import SftConfig
 from train.tuner import Setting, Tuner
 
@@ -55,5 +55,7 @@ class Ia3(Tuner):
             target_modules=names_in(self.targets) or None,
             feedforward_modules=names_in(self.feedforward) if self.targets else None,
         )
+        if self.targets:
+            refuse_unknown(model, names_in(self.feedforward), "ia3")
         adapted = with_adapter(model, config, "ia3", self.targets)
         return adapted  # type: ignore[no-any-return]

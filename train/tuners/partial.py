@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from train.blocks import blocks_of
@@ -53,10 +54,14 @@ class Partial(Full):
         for word in self._chosen():
             found = self._parameters(model, word)
             if not found:
+                parts = {part for name, _ in model.named_parameters() for part in name.split(".")}
+                words = sorted(part for part in parts if not part.isdigit())
+                near = get_close_matches(word, [*words, HEAD], n=1, cutoff=0.6)
+                meant = f"; did you mean '{near[0]}'?" if near else ""
                 raise StageError(
-                    f"partial: '{word}' of layers = '{self.layers}' is not in this base; it has "
-                    f"blocks 0 to {len(blocks_of(model)) - 1}, 'head', and parameters such as "
-                    f"'{[name for name, _ in model.named_parameters()][-1]}'"
+                    f"partial: '{word}' of layers = '{self.layers}' is not in this base{meant} (it "
+                    f"has blocks 0 to {len(blocks_of(model)) - 1}, 'head', and parameters with "
+                    f"{', '.join(words)} in their names)"
                 )
             for parameter in found:
                 parameter.requires_grad_(True)

@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("flows", "distill", "datagen", "train", "quality", "warehouse")
-SHIPPED = {".py", ".toml", ".css", ".j2"}
+SHIPPED = {".py", ".toml", ".css", ".j2", ".js"}
 
 
 def _run(*command: str | Path, cwd: Path) -> str:

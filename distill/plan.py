@@ -75,7 +75,7 @@ class Plan(Section):
         Raises:
             PlanError: a section is missing; the message says what to add.
         """
-        if verb not in ("generate", "curate") and self.train is None:
+        if verb.split()[0] not in ("generate", "curate") and self.train is None:
             raise PlanError(
                 f"plan '{self.name}' has no [train] section; give it at least base = '...' "
                 "(asset, folder or hub id), or use `distill generate`"

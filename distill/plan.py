@@ -75,7 +75,7 @@ class Plan(Section):
         Raises:
             PlanError: a section is missing; the message says what to add.
         """
-        if verb.split()[0] not in ("generate", "curate") and self.train is None:
+        if verb.split()[0] in ("run", "fit", "judge", "bakeoff", "study") and self.train is None:
             raise PlanError(
                 f"plan '{self.name}' has no [train] section; give it at least base = '...' "
                 "(asset, folder or hub id), or use `distill generate`"
@@ -124,7 +124,7 @@ class Plan(Section):
             raise PlanError(
                 "[ship] decides about the student, and evaluate.contestants names none; add 'student'"
             )
-        if verb.split()[0] not in ("generate", "curate", "fit") and not self.evaluate.benchmarks:
+        if verb.split()[0] in ("run", "judge", "bakeoff", "study") and not self.evaluate.benchmarks:
             raise PlanError(
                 f"plan '{self.name}' names no benchmark, so nothing could be shown in the end; "
                 "add [evaluate] benchmarks, for example [{use = 'sciq'}] or "

@@ -143,7 +143,11 @@ def test_loss_and_gradient_are_trls_own(base, tmp_path, monkeypatch, sft, tuner)
                 for loss in (ours, theirs)
             ]
             assert slopes[0].abs().max() > 1e-3
-            apart.append(max(abs(float(ours - theirs)), float((slopes[0] - slopes[1]).abs().max())))
+            apart.append(
+                max(
+                    abs(float((ours - theirs).detach())), float((slopes[0] - slopes[1]).abs().max())
+                )
+            )
             return learned(model, inputs, **how)
 
         trainer.compute_loss = compute_loss

@@ -74,6 +74,39 @@ def test_what_was_trained_is_on_record(fitted):
     assert result.seconds > 0
 
 
+@pytest.mark.parametrize(
+    ("schedule", "warm_up", "rates"),
+    [
+        ("linear", 0.3, [1 / 3, 2 / 3, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]),
+        ("linear", 0.1, [1, *(n / 8 for n in range(8, 0, -1))]),
+        ("linear", 0.0, [n / 9 for n in range(9, 0, -1)]),
+        ("constant", 0.3, [1.0] * 9),
+    ],
+    ids=["linear", "one-step", "no-warm-up", "constant"],
+)
+def test_no_step_is_taken_at_rate_zero(base, tmp_path, schedule, warm_up, rates):
+    options = {"epochs": 3, "schedule": schedule, "warmup_ratio": warm_up, "learning_rate": 1e-3}
+    config = CONFIG.model_copy(update=options)
+    fitted = fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s")
+    assert [one["learning_rate"] * 1e3 for one in fitted.losses] == pytest.approx(rates)
+
+
+def test_a_resumed_training_goes_on_at_the_rate_where_it_was(base, tmp_path):
+    config = CONFIG.model_copy(update={"epochs": 3, "warmup_ratio": 0.5, "save_steps": 2})
+
+    def kill(step):
+        if step.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", kill)
+    again = fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s")
+    whole = fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "whole")
+    assert [one["learning_rate"] for one in again.losses] == pytest.approx(
+        [one["learning_rate"] for one in whole.losses]
+    )
+
+
 def test_the_same_seed_gives_the_same_losses(base, fitted, tmp_path):
     again = fit(base, Lora(dropout=0.0), ROWS, CONFIG, tmp_path / "again")
     assert again.losses == fitted[0].losses

@@ -3,8 +3,13 @@
 Parameters are counted as they are stored; activations after Korthikanti et al. 2022
 (Reducing Activation Recomputation in Large Transformer Models, section 4), whose count
 of what the backward pass needs of one layer is spelled out here for grouped queries, gated
-feed-forward layers and the dropout of LoRA. Libraries, passing copies and what an allocator
-loses are not counted, so that a process takes more.
+feed-forward layers and the dropout of LoRA. On a CPU the process is counted too, libraries
+and all, so that estimate and measurement are of the same thing.
+
+Measured with SmolLM2-135M-Instruct in float32 on a CPU of 2 cores, 30 SciQ rows of up to 158
+tokens in batches of 8, peak of the process over the estimate: full 0.91, lora 1.00, with its
+dropout 0.87, with checkpointing 1.05, in batches of 4 1.10, ia3 0.95, prompt 0.97, prefix 1.02,
+qlora 1.17 (weights are unpacked in passing), lora with the objective `preference` 0.90.
 """
 
 from __future__ import annotations
@@ -37,7 +42,8 @@ LOGIT_COPIES = 3
 """Logits, their log-probabilities and the gradient of these, in float32."""
 
 PASSING = 0.12
-"""Of activations and logits; measured, see above."""
+"""Of activations and logits: results held between two operations. Chosen so that lora's estimate
+was what was measured; see above for how it fits others."""
 
 
 @dataclass(frozen=True)

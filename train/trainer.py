@@ -6,7 +6,7 @@ Importing this loads torch and TRL; the rest of the room imports it late.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -234,8 +234,9 @@ class TunedTrainer:
         return super().train(*args, **kwargs)  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Forward and backward."""
-        self.idle = bool(inputs.pop(IDLE, False))
+        """Forward and backward; an objective that draws answers gets a list, in which no row
+        stands in for a missing one."""
+        self.idle = isinstance(inputs, MutableMapping) and bool(inputs.pop(IDLE, False))
         with fast_products(self.args.device):  # type: ignore[attr-defined]
             return super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
 

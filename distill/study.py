@@ -6,13 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from datagen.recipe import Recipe
 from distill.compare import Comparison
+from distill.plan import Plan
 from distill.plots import scaling_plot
 from distill.report import render
 from distill.scaling import Scaling
 from distill.style_facts import StyleFacts, style_facts
 from distill.verdict import metric_name, points
 from quality.benchmark import Benchmark
+from warehouse import assets
+from warehouse.catalog import build
+from warehouse.errors import PlanError
 from warehouse.records import Answer, Sample, make_id
 
 NONE, BROAD, TASK = "no imitation", "broad imitation", "task imitation"
@@ -46,6 +51,46 @@ class Study:
     contrasts: list[Contrast] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_shares(shares: Sequence[str]) -> list[float]:
+    """Shares as typed: "25,50,100" in percent, or "0.25"; sorted.
+
+    Raises:
+        PlanError: fewer than two, or one that is no share.
+    """
+    found = set()
+    for text in (part.strip() for words in shares for part in words.split(",")):
+        try:
+            value = float(text.removesuffix("%"))
+        except ValueError:
+            raise PlanError(
+                f"--shares takes percents, for example 25,50,100, not '{text}'"
+            ) from None
+        value = value / 100 if value > 1 or text.endswith("%") else value
+        if not 0 < value <= 1:
+            raise PlanError(f"--shares: '{text}' is not above 0 and at most 100 %")
+        found.add(value)
+    if len(found) < 2:
+        raise PlanError("--shares takes at least two, for example --shares 25,50,100")
+    return sorted(found)
+
+
+def broad_recipe(plan: Plan, source: str, rows: int | None = None) -> Recipe:
+    """The recipe that asks the teacher other questions, as they stand.
+
+    Raises:
+        DataError, PlanError: the questions can not be had, or are those of the plan.
+    """
+    if any(getattr(recipe, "prompts", None) == source for recipe in plan.datagen.recipe):
+        raise PlanError(
+            f"--broad {source} is what the plan asks already; name other questions, a data set "
+            f"({', '.join(assets.names('data'))}) or a file"
+        )
+    options = {"use": "imitation", "prompts": source, "limit": rows}
+    recipe: Recipe = build("recipe", {k: v for k, v in options.items() if v is not None})
+    next(recipe.ask_all(plan.folder), None)  # a file that is not there is told at once
+    return recipe
 
 
 def share_of(kept: Sequence[Sample], share: float) -> list[Sample]:

@@ -88,6 +88,17 @@ def local(plan: Plan, run_id: str, student: Student | None) -> Local:
     )
 
 
+def require_earlier(plan: Plan, store: Store) -> None:
+    """See that the earlier students who are to answer are there, before anyone is asked.
+
+    Raises:
+        StageError: one is not.
+    """
+    for one in plan.evaluate.parts():
+        if one.student:
+            earlier(store, one.student)
+
+
 def earlier(store: Store, start: str) -> Student:
     """A student of an earlier run, by the start of its id.
 

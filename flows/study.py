@@ -23,7 +23,9 @@ from distill.study import (
     NONE,
     TASK,
     Study,
+    broad_recipe,
     contrast_of,
+    read_shares,
     render_html,
     render_markdown,
     share_of,
@@ -35,8 +37,7 @@ from flows.generate import generate_stage, samples_on_hand
 from flows.judge import items_of
 from flows.tasks import Work, at_work
 from quality.benchmark import Benchmark, Item
-from warehouse.catalog import build
-from warehouse.errors import PlanError, StageError
+from warehouse.errors import StageError
 from warehouse.records import Answer, Student
 
 LEAST_ROWS = 4
@@ -63,29 +64,6 @@ def study_scaling(
             ]
         named = {f"{100 * share:g} %": rows[share] for share in wanted}
         return _done(work, _study(work, "scaling", named, scaling=curves))
-
-
-def read_shares(shares: Sequence[str]) -> list[float]:
-    """Shares as typed: "25,50,100" in percent, or "0.25"; sorted.
-
-    Raises:
-        PlanError: fewer than two, or one that is no share.
-    """
-    found = set()
-    for text in (part.strip() for words in shares for part in words.split(",")):
-        try:
-            value = float(text.removesuffix("%"))
-        except ValueError:
-            raise PlanError(
-                f"--shares takes percents, for example 25,50,100, not '{text}'"
-            ) from None
-        value = value / 100 if value > 1 or text.endswith("%") else value
-        if not 0 < value <= 1:
-            raise PlanError(f"--shares: '{text}' is not above 0 and at most 100 %")
-        found.add(value)
-    if len(found) < 2:
-        raise PlanError("--shares takes at least two, for example --shares 25,50,100")
-    return sorted(found)
 
 
 def _part(curated: Curated, share: float) -> Curated:
@@ -170,7 +148,7 @@ def study_imitation(
 def _broadly(work: Work, source: str, rows: int) -> Curated:
     """What the teacher says to other questions, asked as they stand; nothing of it is scored,
     and held-out items stay out of it."""
-    recipe = build("recipe", {"use": "imitation", "prompts": source, "limit": rows})
+    recipe = broad_recipe(work.plan, source, rows)
     sampling = replace(
         work.plan.datagen.sampling, max_tokens=max(128, work.plan.datagen.sampling.max_tokens)
     )

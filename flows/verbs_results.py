@@ -55,8 +55,10 @@ def study_scaling(
     verbose: Verbose = False,
 ) -> None:
     """Would more data help? Fit the student to growing shares of the selection."""
+    from distill.study import read_shares
     from flows.present import print_study
 
+    read_shares(shares)  # a mistake is told before anything starts
     options = {"--shares": shares}
     flow = "flows.study:study_scaling"
     staged("study scaling", flow, plan, set_, json_, verbose, options, print_study)
@@ -77,8 +79,11 @@ def study_imitation(
     verbose: Verbose = False,
 ) -> None:
     """Does imitation teach facts or style? No imitation, broad imitation, the plan's own."""
+    from distill.plan import load_plan
+    from distill.study import broad_recipe
     from flows.present import print_study
 
+    broad_recipe(load_plan(plan, set_ or ()), broad)
     options = {"--broad": [broad]}
     flow = "flows.study:study_imitation"
     staged("study imitation", flow, plan, set_, json_, verbose, options, print_study)

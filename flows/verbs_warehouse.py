@@ -201,6 +201,6 @@ def _run(run_id: str, where: str | None) -> Any:
 
     found = [run for run in _runs(where) if run.run_id.startswith(run_id)]
     if len(found) != 1:
-        what = "no run" if not found else f"{len(found)} runs"
-        raise StageError(f"{what} '{run_id}' in {_store(where).path}; `distill runs` lists them")
+        what = f"no run '{run_id}'" if not found else f"{len(found)} runs start with '{run_id}'"
+        raise StageError(f"{what} in {_store(where).path}; `distill runs` lists them")
     return found[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.study import read_shares
+from distill.study import read_shares
 from tests.plans import COLOURS, scripted, write_plan, write_rows
 from tests.test_flows_teacher import distill
 from warehouse.errors import PlanError
@@ -70,3 +70,18 @@ def test_shares_that_are_none_are_told(shares):
 
 def test_shares_are_percents_or_fractions():
     assert read_shares(["25,50", "100%"]) == read_shares(["0.25,0.5,1"]) == [0.25, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("scaling", "plan.toml", "--shares", "10"), "takes at least two"),
+        (("imitation", "plan.toml", "--broad", "nothing.jsonl"), "no data file 'nothing.jsonl'"),
+        (("imitation", "plan.toml", "--broad", "prompts.jsonl"), "what the plan asks already"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_starts(world, words, told):
+    done = distill(world, "study", *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("distill: ") and told in done.stderr
+    assert len(done.stderr.splitlines()) == 1

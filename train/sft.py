@@ -20,7 +20,6 @@ from train.audit import look_at, refusal
 from train.checkpoints import LEFT, one_after_the_other, publish, work_folder
 from train.config import SftConfig, steps_of
 from train.dataset import Encoded, Row
-from train.heap import lean_heap
 from train.overlap import HeldOutTexts
 from train.student import keeps_rows_apart, load, quiet
 from train.tracking import ready, tracked
@@ -72,7 +71,6 @@ Seen = Callable[[Row, Any], list[Encoded]]
 """Given a row to train on and the tokenizer, gives the sequences that go through the model."""
 
 
-@lean_heap()
 def fit(
     base: str,
     tuner: Tuner,

@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distill.compare import Comparison, Difference, ItemText, compare
+from distill.compare import compare
+from distill.comparison import Comparison, Difference, ItemText
 from distill.paired import holm
 from distill.report import render
 from warehouse.records import Answer

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distill.compare import ORDER, ItemText
+from distill.comparison import ORDER, ItemText
 from distill.paired import Interval, bootstrap, mean
 from warehouse.records import Answer
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from distill.compare import Comparison
+from distill.comparison import Comparison
 from distill.report import render
 from distill.serving import Agreement
 from distill.training import loss_curve

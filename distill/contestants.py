@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from datagen.teacher import Request, Sampling, Teacher
 from distill.context import Context, Sources
 from quality.benchmark import Benchmark, Item
-from train.student import Reader, base_fingerprint
+from train.base import base_fingerprint
+from train.reader import Reader
 from warehouse.catalog import did_you_mean, name_of, names
 from warehouse.records import Answer, Call, Failure, Message, make_id
 

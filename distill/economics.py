@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.compare import Comparison
+from distill.comparison import Comparison
 from distill.paired import Interval
 from distill.verdict import points
 from warehouse.records import Answer

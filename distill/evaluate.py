@@ -8,7 +8,8 @@ from typing import Any
 
 from distill.breakdown import breakdown
 from distill.calibration import Calibration, calibration
-from distill.compare import Comparison, ItemText, adjusted, compare
+from distill.compare import adjusted, compare
+from distill.comparison import Comparison, ItemText
 from distill.economics import BreakEven, Economy, break_even, economy
 from distill.evaluation import ClassLine, Evaluation, Explored, SameAnswer
 from distill.nearest import StillWrong, still_wrong

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from distill.breakdown import Group
 from distill.calibration import Calibration
-from distill.compare import Comparison
+from distill.comparison import Comparison
 from distill.economics import BreakEven, Economy
 from distill.nearest import StillWrong
 from distill.paired import Interval

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
-from distill.compare import Comparison
+from distill.comparison import Comparison
 from distill.evaluation import Evaluation, Explored
 from quality.text import normalise_answer
 

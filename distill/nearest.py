@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distill.compare import ItemText
+from distill.comparison import ItemText
 from quality.retrieval import Index
 from warehouse.records import Answer, Sample, Score
 

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from distill.breakdown import Group
-from distill.compare import Comparison, Difference
+from distill.comparison import Comparison, Difference
 from distill.evaluation import Evaluation
 from distill.explorer import OUTCOMES, cut, explorer
 from distill.paired import FEW, Interval

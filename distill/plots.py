@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from distill.compare import Comparison
+from distill.comparison import Comparison
 from distill.economics import Economy
 from distill.labels import BOTTOM, CHARACTER, LEFT, RIGHT, TOP, Box, Mark, Rule, labelled
 from distill.paired import Interval

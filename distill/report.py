@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill.compare import Comparison
+from distill.comparison import Comparison
 from distill.curation import Curation
 from distill.evaluation import Evaluation
 from distill.page import FILTERS, policy_for, values

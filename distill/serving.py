@@ -18,7 +18,7 @@ from datagen.teacher import Request, Sampling
 from datagen.teachers.local_gguf import LocalGguf
 from quality.benchmark import Benchmark, Item
 from quality.text import normalise_answer
-from train.student import Reader
+from train.reader import Reader
 from warehouse.errors import StageError
 from warehouse.records import Message
 

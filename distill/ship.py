@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from distill.compare import Comparison
+from distill.comparison import Comparison
 from distill.paired import Interval
 from distill.verdict import metric_name, points
 from warehouse.catalog import did_you_mean

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from datagen.recipe import Recipe
-from distill.compare import Comparison
+from distill.comparison import Comparison
 from distill.plan import Plan
 from distill.plots import scaling_plot
 from distill.report import render

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from train.memory import PARTS
+
 CURVE_POINTS = 400
 
 Figures = Mapping[str, Any]
@@ -97,7 +99,7 @@ def _parameters(audit: Figures) -> str:
 
 def _estimate(audit: Figures) -> str:
     found = audit["memory_estimate"]
-    parts = ", ".join(f"{name} {bytes_text(found[name])}" for name in _PARTS if found.get(name))
+    parts = ", ".join(f"{name} {bytes_text(found[name])}" for name in PARTS if found.get(name))
     again = ", activations computed again" if found["checkpointing"] else ""
     much = "more than there is: " if found["total"] > audit["memory_there"] else ""
     return (
@@ -144,9 +146,6 @@ _LINES: tuple[Line, ...] = (
     ("memory measured", ("memory", "memory_before", "memory_of"), _measured),
 )
 """Label, the figures it needs, and its words; no words, no line."""
-
-_PARTS = ("process", "weights", "gradients", "optimizer", "activations", "logits", "passing")
-"""Of a memory estimate; "passing" is what is held between two operations."""
 
 _ELSEWHERE = (
     "lengths", "examples", "difference", "refused", "memory_there", "memory_before", "memory_of",

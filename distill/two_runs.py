@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.compare import Difference
+from distill.comparison import Difference
 from distill.page import POLICY
 from distill.paired import FEW, Interval
 from distill.report import render

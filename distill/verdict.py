@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill.compare import Comparison, Difference
+from distill.comparison import Comparison, Difference
 from distill.paired import FEW, Interval
 from distill.power import difference_sentence
 

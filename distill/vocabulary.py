@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from train.student import quiet, resolve_base
+from train.base import quiet, resolve_base
 from warehouse.errors import StageError
 
 DIFFERENT = 0.01

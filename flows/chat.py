@@ -12,7 +12,8 @@ from distill.report import printable
 from flows.progress import say
 from flows.students import find_student
 from train.chat import Chat
-from train.student import TUNER_FILE, Reader
+from train.reader import Reader
+from train.student import TUNER_FILE
 from warehouse.errors import StageError
 
 HELP = "/reset starts again, /system TEXT sets a system message and starts again, /exit leaves"

@@ -85,7 +85,7 @@ def ready_base(work: Work) -> None:
     Raises:
         AssetError, StageError: they have not; nothing was spent.
     """
-    from train.student import resolve_base
+    from train.base import resolve_base
 
     with work.stage("fit"):
         tracking.ready(work.plan.training.track)
@@ -96,7 +96,7 @@ def ready_base(work: Work) -> None:
 
 def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
     """Hash of base weights, tuner, objective, kept samples, trainer options and seed."""
-    from train.student import base_fingerprint
+    from train.base import base_fingerprint
 
     return make_id(
         "student",

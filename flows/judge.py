@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect import flow
 
-from distill.compare import Comparison
+from distill.comparison import Comparison
 from distill.contestants import Local, Named
 from distill.disturb import disturbed
 from distill.evaluate import Disturbed, Judged, Made, Rules, evaluation_of

@@ -20,7 +20,7 @@ class BaseLikelihood:
     @property
     def name(self) -> str:
         """The base and the fingerprint of its weights."""
-        from train.student import base_fingerprint
+        from train.base import base_fingerprint
 
         return f"{Path(self.base).name} {base_fingerprint(self.base)[:16]}"
 
@@ -30,6 +30,6 @@ class BaseLikelihood:
 
     @cached_property
     def _reader(self) -> Any:
-        from train.student import Reader
+        from train.reader import Reader
 
         return Reader(self.base)

@@ -8,7 +8,7 @@ from typing import Any
 
 from datagen.teacher import Request, Teacher
 from distill.card import Card, Form, public
-from distill.compare import Comparison
+from distill.comparison import Comparison
 from distill.evaluate import Judged, compared
 from distill.serving import Agreement
 from flows.contest import Contest
@@ -16,8 +16,8 @@ from flows.judge import items_of
 from flows.on_hand import kept_on_hand
 from flows.students import Found
 from flows.tasks import Work
+from train.base import base_fingerprint
 from train.export import needs_only_peft
-from train.student import base_fingerprint
 from warehouse.catalog import table_of
 from warehouse.records import Answer, Choice
 

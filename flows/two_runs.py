@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distill.compare import Difference, ItemText, compare
+from distill.compare import compare
+from distill.comparison import Difference, ItemText
 from distill.two_runs import TwoRuns, render_two_html, render_two_markdown, two_runs
 from warehouse.errors import StageError
 from warehouse.records import Answer, Entry, Run

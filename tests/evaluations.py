@@ -11,7 +11,8 @@ from functools import cache
 
 from distill.breakdown import Group
 from distill.calibration import Calibration, ConfidenceBin
-from distill.compare import ItemText, adjusted, compare
+from distill.compare import adjusted, compare
+from distill.comparison import ItemText
 from distill.economics import BreakEven, Economy
 from distill.evaluation import ClassLine, Evaluation, Explored, SameAnswer
 from distill.nearest import Neighbour, StillWrong

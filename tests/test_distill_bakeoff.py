@@ -13,7 +13,7 @@ from distill.bakeoff import (
     render_markdown,
     verdict,
 )
-from distill.compare import ItemText
+from distill.comparison import ItemText
 from distill.paired import holm
 from warehouse.records import Answer
 

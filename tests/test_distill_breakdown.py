@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.breakdown import breakdown
-from distill.compare import ItemText
+from distill.comparison import ItemText
 from warehouse.records import Answer
 
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from distill.card import Card, Form, public, render_card, slug
-from distill.compare import ItemText, compare
+from distill.compare import compare
+from distill.comparison import ItemText
 from distill.serving import Agreement
 from warehouse.records import Answer
 

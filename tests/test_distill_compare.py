@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from distill.compare import ItemText, compare
+from distill.compare import compare
+from distill.comparison import ItemText
 from distill.evaluation import Evaluation
 from distill.verdict import verdict
 from warehouse.records import Answer

@@ -9,8 +9,8 @@ from distill.report import render_html, render_markdown
 from distill.verdict import verdict
 from quality.benchmarks.custom import Custom
 from tests.plans import write_rows
+from tests.reports import example_report
 from tests.test_distill_compare import answer
-from tests.test_distill_report import example_report
 from warehouse.errors import DataError
 
 NAMES = ("teacher", "base", "student")

@@ -8,8 +8,8 @@ from distill.compare import compare
 from distill.evaluation import Evaluation, Explored
 from distill.explorer import LONGEST, OUTCOMES, explorer
 from distill.report import render_html
+from tests.reports import example_report
 from tests.test_distill_compare import items, series
-from tests.test_distill_report import example_report
 
 
 def item(number, student, base, teacher=1.0, benchmark="quiz", **changes):

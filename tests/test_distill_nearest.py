@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.compare import ItemText
+from distill.comparison import ItemText
 from distill.nearest import still_wrong
 from tests.test_distill_compare import answer
 from warehouse.records import Sample, Score

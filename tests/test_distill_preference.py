@@ -10,7 +10,7 @@ from tests.teaching import model_of, row, sample
 from tests.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig
 from train.dataset import encode
-from train.student import Reader
+from train.reader import Reader
 from train.tuners.lora import Lora
 from train.watch import Watch
 from warehouse import catalog

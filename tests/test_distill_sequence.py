@@ -6,7 +6,7 @@ from distill.objective import Material, rows_of
 from distill.objectives.sequence import Sequence
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.student import Reader
+from train.reader import Reader
 from train.tuners.lora import Lora
 from warehouse import catalog
 from warehouse.errors import StageError

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.compare import PAIRS, compare
+from distill.compare import compare
+from distill.comparison import PAIRS
 from distill.evaluation import Evaluation
 from distill.ship import EXAMPLES, Condition, ShipVerdict, check_ship, parse
 from tests.test_distill_compare import answer, items, series

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.compare import ItemText, compare
+from distill.compare import compare
+from distill.comparison import ItemText
 from distill.style_facts import style_facts
 from distill.verdict import is_clear
 from quality.style import MEASURES

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from distill.compare import Difference, compare
+from distill.compare import compare
+from distill.comparison import Difference
 from distill.evaluation import Evaluation
 from distill.paired import Interval
 from distill.report import to_json
 from distill.two_runs import render_two_html, render_two_markdown, two_runs
+from tests.reports import HOSTILE, example_report, parsed, rich_report
 from tests.test_distill_compare import items, series
-from tests.test_distill_report import HOSTILE, example_report, parsed, rich_report
 
 
 def as_read(report):

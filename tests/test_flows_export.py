@@ -259,7 +259,7 @@ def test_a_chat_through_a_pipe_answers_line_by_line(world, tmp_path):
     )
     done = distill(folder, "chat", plan, "--max-new-tokens", 6, input=asked)
     assert done.returncode == 0, done.stderr
-    from train.student import Reader
+    from train.reader import Reader
 
     reader = Reader(str(folder / "tiny"), Path(run["student_path"]))
     question = {"role": "user", "content": "What colour is otter 1?"}

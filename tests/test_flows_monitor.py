@@ -11,7 +11,7 @@ from rich.console import Console
 
 from flows import monitor, progress
 from flows.monitor import EVERY_S, SHOWN, Artifacts, Monitor, monitored, print_audit
-from tests.test_distill_report import HOSTILE, example_audit
+from tests.reports import HOSTILE, example_audit
 from train.sft import Fitted
 from train.watch import Step
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from distill.report import render_html
-from tests.test_distill_report import example_report, rich_report
+from tests.reports import example_report, rich_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")

@@ -2,7 +2,7 @@ import pytest
 
 from tests.tiny import make_servable
 from train.chat import Chat
-from train.student import Reader
+from train.reader import Reader
 from warehouse.errors import StageError
 
 

@@ -5,7 +5,8 @@ from itertools import combinations
 import pytest
 
 from tests.tiny import make_tiny
-from train.student import Reader, load
+from train.reader import Reader
+from train.student import load
 from train.tuner import Setting
 from warehouse.errors import StageError
 

@@ -188,8 +188,8 @@ def test_adalora_drops_entries_down_to_the_budget_and_keeps_only_the_others(base
 
 def test_the_penalty_is_no_part_of_the_loss_on_held_out_rows(base, tmp_path):
     from train.config import EarlyStopping
+    from train.reader import Reader
     from train.sft import _held_out, fit
-    from train.student import Reader
 
     look = CONFIG.model_copy(update={"epochs": 1, "early_stopping": EarlyStopping(steps=3)})
     fitted = fit(base, Adalora(orthogonality=9.0), ROWS, look, tmp_path / "s")

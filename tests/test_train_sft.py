@@ -5,8 +5,8 @@ from pydantic import ValidationError
 
 from tests.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig, steps_of
+from train.reader import Reader
 from train.sft import fit
-from train.student import Reader
 from train.tuners.lora import Lora
 from warehouse.errors import StageError
 

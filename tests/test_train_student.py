@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import CHAT_TEMPLATE, make_tiny
+from train.base import base_fingerprint, resolve_base
 from train.dataset import render
-from train.student import Reader, base_fingerprint, load, resolve_base
+from train.reader import Reader
+from train.student import load
 from warehouse.errors import AssetError, StageError
 
 QUESTIONS = [
@@ -30,7 +32,7 @@ def reader(tiny):
 
 def test_importing_the_room_needs_no_torch():
     code = (
-        "import sys, train.student, train.sft, train.audit, train.tuners.lora, "
+        "import sys, train.student, train.reader, train.sft, train.audit, train.tuners.lora, "
         "distill.objectives.sequence; "
         "print([m for m in ('torch', 'transformers', 'trl', 'peft') if m in sys.modules])"
     )
@@ -129,7 +131,7 @@ def test_a_student_that_is_not_there_is_named(tiny, tmp_path):
 
 
 def test_an_asset_is_unpacked_once_and_never_half(monkeypatch, tmp_path):
-    from train import student
+    from train import base
     from warehouse import assets
 
     name = assets.names("model")[0]
@@ -141,7 +143,7 @@ def test_an_asset_is_unpacked_once_and_never_half(monkeypatch, tmp_path):
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(student, "_dequantise", killed)
+    monkeypatch.setattr(base, "_dequantise", killed)
     with pytest.raises(KeyboardInterrupt):
         resolve_base(name)
     target = tmp_path / "models" / f"{assets.entry(name).sha256}-f32"
@@ -152,7 +154,7 @@ def test_an_asset_is_unpacked_once_and_never_half(monkeypatch, tmp_path):
         made.append(source.name)
         (folder / "model.safetensors").write_bytes(b"weights")
 
-    monkeypatch.setattr(student, "_dequantise", whole)
+    monkeypatch.setattr(base, "_dequantise", whole)
     assert resolve_base(name) == resolve_base(name) == target
     assert made == ["weights.gguf"]
     assert [p.name for p in (tmp_path / "models").iterdir() if p.is_dir()] == [target.name]

@@ -11,8 +11,9 @@ import pytest
 
 from tests.tiny import make_tiny
 from train.config import SftConfig
+from train.reader import Reader
 from train.sft import fit, sft_trainer
-from train.student import Reader, load
+from train.student import load
 from train.tuner import Tuner
 from train.weights import trained_of
 from warehouse import catalog

@@ -8,8 +8,9 @@ from distill.plan import load_plan
 from tests.plans import scripted, write_plan
 from tests.test_train_tuners import CONFIG, ROWS, far
 from tests.tiny import make_tiny, make_tokenizer
+from train.reader import Reader
 from train.sft import fit
-from train.student import Reader, load
+from train.student import load
 from train.tuner import Setting
 from train.tuners.p_tuning import PTuning
 from train.tuners.p_tuning_v2 import PTuningV2

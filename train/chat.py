@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from train.dataset import render, token_ids
-from train.student import Reader
+from train.reader import Reader
 from warehouse.errors import StageError
 from warehouse.records import Message
 

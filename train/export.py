@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from train.student import TUNER_FILE, load, quiet, resolve_base, tuner_of
+from train.base import quiet, resolve_base
+from train.student import TUNER_FILE, load, tuner_of
 from train.tuner import Tuner
 from warehouse.catalog import name_of
 from warehouse.errors import StageError

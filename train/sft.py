@@ -17,11 +17,12 @@ from typing import Any
 
 from train import memory
 from train.audit import look_at, refusal
+from train.base import quiet
 from train.checkpoints import LEFT, one_after_the_other, publish, work_folder
 from train.config import SftConfig, steps_of
 from train.dataset import Encoded, Row
 from train.overlap import HeldOutTexts
-from train.student import keeps_rows_apart, load, quiet
+from train.student import keeps_rows_apart, load
 from train.tracking import ready, tracked
 from train.tuner import Setting, Tuner
 from train.watch import Step, tell_audited

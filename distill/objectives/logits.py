@@ -11,10 +11,11 @@ from pydantic import Field
 from distill.objective import Material, Objective, as_tested, fit_rows, rows_of
 from distill.stored import Aligned, Aligner, figures_of, refuse_what_differs
 from distill.vocabulary import same_vocabulary
+from train.base import base_fingerprint
 from train.config import SftConfig
 from train.dataset import Row
 from train.sft import Fitted, Job
-from train.student import base_fingerprint, load
+from train.student import load
 from train.tuner import Tuner
 
 if TYPE_CHECKING:

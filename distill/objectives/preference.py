@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 from pydantic import Field
 
 from distill.objective import Material, Objective, as_tested, fit_rows, rows_of
+from train.base import base_fingerprint
 from train.config import SftConfig
 from train.dataset import Encoded, Row, encode
+from train.reader import Reader
 from train.sft import Fitted, Job
-from train.student import Reader, base_fingerprint, load
+from train.student import load
 from train.tuner import Tuner
 from warehouse.errors import StageError
 from warehouse.records import Message, make_id

@@ -12,8 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from train.base import resolve_base
 from train.dataset import render
-from train.student import Reader, resolve_base
+from train.reader import Reader
 from warehouse.records import Message
 from warehouse.rows import read_rows
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from train.audit import inspect_rows
+from train.base import quiet
 from train.config import SftConfig
 from train.dataset import Row
 from train.sft import Job, _settings, sft_trainer
-from train.student import load, quiet
+from train.student import load
 from train.tuner import Setting
 from train.tuners.lora import Lora
 from warehouse.rows import question_messages, read_rows

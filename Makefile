@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLAN ?= distill/plans/sciq.toml
-WORKERS ?= 0
+WORKERS ?= 2
 
 .PHONY: setup run test check bench format clean
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from distill.plan import load_plan
 from tests.plans import scripted, write_plan
@@ -145,9 +146,10 @@ def test_start_and_encoder_both_reach_the_student_and_the_encoder_is_thrown_away
     assert moved == set(before)  # also what lies behind the last layer, which starts at zero
     learned = load_file(tmp_path / "s" / "adapter_model.safetensors")
     assert list(learned) == ["prompt_embeddings"]
-    start = model.prompt_encoder["default"].start
-    assert learned["prompt_embeddings"].shape == start.shape
-    assert 0 < far(learned["prompt_embeddings"], start) < 10
+    encoder = model.prompt_encoder["default"].eval()
+    made = encoder.start + encoder.share * encoder.encoder(torch.arange(tuner.length))
+    assert learned["prompt_embeddings"].shape == encoder.start.shape
+    assert far(learned["prompt_embeddings"], made) < 1e-5 < far(made, encoder.start)
 
 
 def test_deep_prompts_start_at_random_and_apart(base):

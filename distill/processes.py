@@ -19,7 +19,7 @@ from typing import Any
 from distill.objective import Material, Objective
 from train.config import SftConfig
 from train.sft import Fitted
-from train.watch import Step, Watch, tell_audited
+from train.watch import Step, Watch, tell_audited, tell_drawn
 from warehouse import catalog
 from warehouse.errors import StageError, StillhouseError
 from warehouse.records import Sample
@@ -94,6 +94,8 @@ def _followed(worker: Any, watch: Callable[[Step], None], folder: Path) -> Fitte
             watch(Step(**json.loads(line)["step"]))
         elif line.startswith('{"audited":'):
             tell_audited(watch, json.loads(line)["audited"])
+        elif line.startswith('{"drawn":'):
+            tell_drawn(watch, *json.loads(line)["drawn"])
     code = worker.wait()
     listener.join()
     for error in sorted(folder.glob("error.*")):  # of any rank: the others only lost it
@@ -125,7 +127,11 @@ def main(job: Path) -> None:
         if first:
             print(json.dumps({what: value}), flush=True)
 
-    watch = Watch(lambda step: say("step", asdict(step)), lambda figures: say("audited", figures))
+    watch = Watch(
+        step=lambda step: say("step", asdict(step)),
+        audited=lambda figures: say("audited", figures),
+        drawn=lambda done, total: say("drawn", [done, total]),
+    )
     try:
         fitted = objective.fit(material, watch)
     except StillhouseError as error:

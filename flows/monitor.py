@@ -29,7 +29,7 @@ from rich.text import Text
 
 from distill.report import printable, render_training
 from distill.training import saw
-from flows.progress import console, say, training
+from flows.progress import TrainingBar, console, say, training
 from train.sft import Fitted
 from train.watch import Step, Watch, best_look, looks_since
 
@@ -47,11 +47,11 @@ class Monitor:
     """Follows one training: `watch` goes to it, `figures` are what its audit found, `ending` is
     why it ended where that needs words."""
 
-    def __init__(self, bar: Callable[[Step], None], artifacts: Artifacts) -> None:
+    def __init__(self, bar: TrainingBar, artifacts: Artifacts) -> None:
         self._bar, self._artifacts = bar, artifacts
         self.figures: dict[str, Any] = {}
         self.ending = ""
-        self.watch = Watch(self._step, self._audited, lambda: self._stopping)
+        self.watch = Watch(self._step, self._audited, lambda: self._stopping, bar.drawn)
         self._last: Step | None = None
         self._stopping = False
 
@@ -59,7 +59,7 @@ class Monitor:
         self._last = step
         if step.resumed:
             say(f"training goes on from step {step.done} of {step.total}")
-        self._bar(step)
+        self._bar.step(step)
         self._artifacts.step(step)
 
     def _audited(self, figures: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ class Monitor:
         """The training is over."""
         if self._last is not None and fitted.audit["held_out_rows"]:
             best = best_look(fitted.losses)
-            self._bar(replace(self._last, held_out_loss=best[1] if best else None))
+            self._bar.step(replace(self._last, held_out_loss=best[1] if best else None))
             self.ending = ending(fitted.losses, self._last.total)
         self._artifacts.told(fitted.audit, fitted.losses)
 

@@ -112,15 +112,33 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda n: progress.advance(task, n)
 
 
+class TrainingBar:
+    """The line of a training: first of the answers that are drawn for it, then of its steps."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+        self._drawing = False
+
+    def drawn(self, done: int, total: int) -> None:
+        """So many of the untuned student's answers are there."""
+        self._drawing = True
+        told = ["answers of the untuned student"]
+        self._progress.update(self._task, completed=done, total=total, told=told)
+
+    def step(self, step: Step) -> None:
+        """A step was taken."""
+        if self._drawing:
+            self._progress.reset(self._task)  # the time left is that of steps
+            self._drawing = False
+        told = _parts(step)
+        self._progress.update(self._task, completed=step.done, total=step.total, told=told)
+
+
 @contextmanager
-def training(label: str, total: int) -> Iterator[Callable[[Step], None]]:
-    """A bar for a training of about `total` steps; yields what is told of each step."""
+def training(label: str, total: int) -> Iterator[TrainingBar]:
+    """A bar for a training of about `total` steps."""
     with _progress(label, total, _Told()) as (progress, task):
-
-        def watch(step: Step) -> None:
-            progress.update(task, completed=step.done, total=step.total, told=_parts(step))
-
-        yield watch
+        yield TrainingBar(progress, task)
 
 
 def _parts(step: Step) -> list[str]:

@@ -172,10 +172,11 @@ def test_an_uneven_batch_accumulated_gives_what_it_gives_whole(base, tmp_path):
 
 
 def test_the_audit_tells_of_the_pairs_before_training_and_estimates_both_texts(base, tmp_path):
-    told = []
-    watch = Watch(audited=told.append)
+    told, drawn = [], []
+    watch = Watch(audited=told.append, drawn=lambda *how_many: drawn.append(how_many))
     config = CONFIG.model_copy(update={"epochs": 1})
     fitted = SHORT.fit(Material(base, LORA, SAMPLES, config, tmp_path / "s"), watch)
+    assert drawn == [(done, 8) for done in range(1, 9)]
     assert told[0]["preference"] == fitted.audit["preference"]
     (line,) = (text for label, text in saw(told[0]).lines if label == "pairs")
     assert line.startswith("8 made; the untuned student answered in 0 s: 0 dropped ")
@@ -231,7 +232,10 @@ def test_replies_are_drawn_once_also_over_an_interrupt(base, learned, tmp_path, 
 
 def test_two_processes_share_the_drawing_and_do_what_one_does(base, learned, tmp_path):
     config = CONFIG.model_copy(update={"processes": 2})
-    fitted = fit_in_processes(SHORT, Material(base, LORA, SAMPLES, config, tmp_path / "s"))
+    material, drawn = Material(base, LORA, SAMPLES, config, tmp_path / "s"), []
+    watch = Watch(drawn=lambda *how_many: drawn.append(how_many))
+    fitted = fit_in_processes(SHORT, material, watch)
+    assert drawn == [(1, 4), (2, 4), (3, 4), (4, 4)]  # of the first one's share
     assert curve(fitted) == pytest.approx(curve(learned[0]), rel=1e-2, abs=1e-4)
     told = ({**one.audit["preference"], "seconds": 0} for one in (fitted, learned[0]))
     assert next(told) == next(told)

@@ -30,15 +30,31 @@ def reply(error=None):
 
 def test_a_training_ends_in_one_line_also_where_it_stops_early(told):
     width, lines = told
-    with progress.training("fitting p_tuning_v2", 1000) as watch:
-        watch(Step(1, 1000, 1.25, 1e-3, 0.0, 2 * 10**9, resumed=True))
-        watch(Step(500, 1000, 1.25, 1e-3, 21_000.0, 2 * 10**9, held_out_loss=0.8))
+    with progress.training("fitting p_tuning_v2", 1000) as bar:
+        bar.step(Step(1, 1000, 1.25, 1e-3, 0.0, 2 * 10**9, resumed=True))
+        bar.step(Step(500, 1000, 1.25, 1e-3, 21_000.0, 2 * 10**9, held_out_loss=0.8))
     (line,) = lines()
     assert line.endswith(END)
     assert len(line) <= width
     assert " 500/1000 loss 1.250" in line
     wide = "loss 1.250, held-out 0.800, lr 1.0e-03, 21,000 tok/s, 2.0 GB"
     assert (wide in line) == (width == 130)
+
+
+def test_answers_that_are_drawn_first_have_the_line_until_the_first_step(told):
+    width, lines = told
+    with progress.training("fitting lora", 4) as bar:
+        for done in range(1, 9):
+            bar.drawn(done, 8)
+    (line,) = lines()
+    assert "8/8" in line
+    assert "answers of the untuned student" in line
+    assert len(line) <= width
+    with progress.training("fitting lora", 4) as bar:
+        bar.drawn(8, 8)
+        bar.step(Step(1, 4, 1.25, 1e-3, 0.0, 2 * 10**9))
+    assert " 1/4 loss 1.250" in lines()[-1]
+    assert "untuned" not in lines()[-1]
 
 
 def test_where_everything_was_reused_there_is_no_rate(told):

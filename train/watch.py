@@ -29,16 +29,25 @@ class Step:
 
 @dataclass(frozen=True)
 class Watch:
-    """Three callbacks. Calling it tells a step, so it stands wherever a function of a step does."""
+    """Four callbacks. Calling it tells a step, so it stands wherever a function of a step does."""
 
     step: Callable[[Step], None] = lambda step: None
     audited: Callable[[dict[str, Any]], None] = lambda figures: None
     """Told once, before the first step or before the refusal, in one process of several."""
     stop: Callable[[], bool] = lambda: False
     """Asked after each step: whether to write a checkpoint and end here. In one process only."""
+    drawn: Callable[[int, int], None] = lambda done, total: None
+    """Told how many of the answers are drawn that an objective needs before the audit, and of how
+    many; in one process of several, of its share."""
 
     def __call__(self, step: Step) -> None:
         self.step(step)
+
+
+def tell_drawn(watch: Callable[[Step], None], done: int, total: int) -> None:
+    """Tell a watch that wants it how far the drawing is; a plain function does not."""
+    if isinstance(watch, Watch):
+        watch.drawn(done, total)
 
 
 class Enough(Exception):

@@ -20,6 +20,7 @@ from train.reader import Reader
 from train.sft import Fitted, Job
 from train.student import load
 from train.tuner import Tuner
+from train.watch import tell_drawn
 from warehouse.errors import StageError
 from warehouse.records import Message, make_id
 
@@ -84,7 +85,7 @@ class Preference(Objective):
                 self.max_new_tokens,
             )
             started = time.perf_counter()
-            replies = _kept_or_drawn(kept, made_of, reader, rows, self.max_new_tokens)
+            replies = _kept_or_drawn(kept, made_of, reader, rows, self.max_new_tokens, watch)
             figures["seconds"] = time.perf_counter() - started
             pairs: list[Row] = [
                 Pair(**row, rejected=[{"role": "assistant", "content": reply}])
@@ -249,7 +250,12 @@ def _triples(dataset: Any, rows: Sequence[Row]) -> Any:
 
 
 def _kept_or_drawn(
-    file: Path, made_of: str, reader: Reader, rows: Sequence[Row], max_new_tokens: int
+    file: Path,
+    made_of: str,
+    reader: Reader,
+    rows: Sequence[Row],
+    max_new_tokens: int,
+    watch: Callable[[Step], None],
 ) -> list[tuple[str, str]]:
     """The reader's greedy reply to each row and why it ended, drawn once also over restarts.
 
@@ -261,10 +267,10 @@ def _kept_or_drawn(
             return [(text, reason) for text, reason in told["replies"]]
     first, step = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     share = range(first, len(rows), step)
-    drawn = [
-        (share[said.index], said.text, said.finish_reason)
-        for said in reader.answer([rows[n]["prompt"] for n in share], max_new_tokens)
-    ]
+    drawn = []
+    for said in reader.answer([rows[n]["prompt"] for n in share], max_new_tokens):
+        drawn.append((share[said.index], said.text, said.finish_reason))
+        tell_drawn(watch, len(drawn), len(share))
     if step > 1:
         drawn = _from_all(drawn)
     replies = [(text, reason) for _, text, reason in sorted(drawn)]

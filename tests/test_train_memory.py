@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.tiny import make_tiny
+from train.base import elements_of
 from train.config import SftConfig
 from train.dataset import Encoded
 from train.memory import (
@@ -22,6 +23,7 @@ from train.memory import (
 from train.student import load
 from train.tuner import Setting
 from train.tuners.lora import Lora
+from train.tuners.partial import Partial
 from train.tuners.prefix import Prefix
 from train.tuners.prompt import Prompt
 
@@ -73,6 +75,34 @@ def test_the_shape_is_read_from_the_model(base):
         vocabulary=model.config.vocab_size,
     )  # fmt: skip
     assert shape_of(tuned(base, dropout=0.1)).adapted == 6 * 32 + 64
+
+
+@pytest.mark.parametrize(
+    ("layers", "frozen"),
+    [("last:1", 1), ("0", 0), ("head", 2), ("last:1, head", 1), ("embed_tokens", 0)],
+)
+def test_layers_below_the_first_trained_one_keep_nothing(base, layers, frozen):
+    model, tokenizer = load(base)
+    shape = shape_of(Partial(layers=layers).attach(model, Setting(tokenizer, [], 1)))
+    assert shape.frozen == frozen
+    assert activations(shape, BATCH, False) == (2 - frozen) * 800 * per_token(shape, 100)
+    whole = replace(shape, frozen=0)
+    assert activations(shape, BATCH, True) == activations(whole, BATCH, True)
+
+
+def test_a_local_teacher_is_counted_by_its_files(base):
+    model, _ = load(base)
+    assert elements_of(base) == sum(p.numel() for p in model.parameters())
+    config = SftConfig(batch_size=4, max_length=64)
+    settings = {"gradient_checkpointing": False, "bf16": False, "use_cpu": True}
+    alone, beside = (
+        figures(model, [encoded(10, 5)], config, settings, True, 0, beside=teacher)[
+            "memory_estimate"
+        ]
+        for teacher in (None, base)
+    )
+    assert (alone["teacher"], beside["teacher"]) == (0, 4 * elements_of(base))
+    assert beside["total"] == alone["total"] + beside["teacher"]
 
 
 def test_every_part_of_the_estimate(base):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import math
 import os
 import re
 import shutil
@@ -68,6 +69,22 @@ def base_fingerprint(base: str) -> str:
         return base
     files = [*_weights(folder), *(folder / name for name in SPEAKING_FILES)]
     return make_id("base", {file.name: _digest(file) for file in files if file.is_file()})
+
+
+def elements_of(base: str) -> int:
+    """Parameters of a base, from the headers of its files, without loading it.
+
+    Raises:
+        AssetError: it can not be had.
+    """
+    from safetensors import safe_open
+
+    count = 0
+    for file in _weights(resolve_base(base)):
+        with safe_open(file, framework="numpy") as tensors:
+            names = tensors.keys()
+            count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
+    return count
 
 
 def quiet() -> None:

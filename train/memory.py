@@ -25,9 +25,12 @@ from typing import Any
 
 import psutil
 
+from train.base import elements_of
+from train.blocks import blocks_of
 from train.config import SftConfig
 from train.dataset import Encoded
 from train.weights import trained_of
+from warehouse.errors import StageError
 
 FLOAT32 = 4
 """Bytes; what is trained is float32, whatever the base is."""
@@ -69,6 +72,8 @@ class Shape:
     """Whether layers are trained, or something before them alone."""
     virtual: int = 0
     """Tokens that a tuner puts before each row."""
+    frozen: int = 0
+    """Layers below the first trained one: no gradient goes through them."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Estimate:
     """Results that are held between two operations, and what an allocator loses."""
     process: int
     """What is held before the model: the libraries, where the device is a CPU."""
+    teacher: int
+    """Weights of a local teacher that answers beside the student."""
     rows: int
     length: int
     checkpointing: bool
@@ -98,7 +105,16 @@ class Estimate:
         return {**asdict(self), "total": self.total}
 
 
-PARTS = ("process", "weights", "gradients", "optimizer", "activations", "logits", "passing")
+PARTS = (
+    "process",
+    "teacher",
+    "weights",
+    "gradients",
+    "optimizer",
+    "activations",
+    "logits",
+    "passing",
+)
 """What the sum is made of."""
 
 
@@ -125,13 +141,18 @@ def largest(encoded: Sequence[Encoded], rows: int, max_length: int, logits: bool
 
 
 def estimate(
-    model: Any, batch: Batch, checkpointing: bool, autocast: bool, process: int = 0
+    model: Any,
+    batch: Batch,
+    checkpointing: bool,
+    autocast: bool,
+    process: int = 0,
+    teacher: int = 0,
 ) -> Estimate | None:
     """What training this model on a batch takes at most, in bytes.
 
-    process + weights + gradients (of trained weights) + 2 Adam states of them + activations +
-    logits + the device's `PASSING` of these two. `autocast`: activations are of 16 bits, whatever the
-    weights are. `process`: what is held before the model.
+    process + teacher's weights + weights + gradients (of trained weights) + 2 Adam states of them +
+    activations + logits + the device's `PASSING` of these two. `autocast`: activations are of
+    16 bits, whatever the weights are. `process`: what is held before the model.
 
     Returns:
         None where the model's configuration does not tell its shape.
@@ -152,6 +173,7 @@ def estimate(
         logits=logits,
         passing=round(PASSING.get(model.device.type, PASSING["cuda"]) * (held + logits)),
         process=process,
+        teacher=teacher,
         rows=batch.rows,
         length=batch.length,
         checkpointing=checkpointing,
@@ -166,17 +188,21 @@ def figures(
     logits: bool,
     before: int,
     each: int = 1,
+    beside: str | None = None,
 ) -> dict[str, Any]:
     """What an audit says of a model: `parameters`, `memory_estimate` and `memory_there`.
 
     `trainer` are the trainer's arguments; `logits` as in `largest`; `before` is held before the
-    model; `each` is how many of `encoded` a row of the batch stands for.
+    model; `each` is how many of `encoded` a row of the batch stands for; `beside` is the base of
+    another model that is loaded.
     """
     rows = config.batch_size // config.processes * each
     batch = largest(encoded, rows, config.max_length, logits)
     if config.packing:
         batch = Batch(rows, config.max_length, rows * config.max_length if logits else 0)
-    found = estimate(model, batch, trainer["gradient_checkpointing"], trainer["bf16"], before)
+    half = trainer["bf16"]
+    other = elements_of(beside) * (2 if half else FLOAT32) if beside else 0
+    found = estimate(model, batch, trainer["gradient_checkpointing"], half, before, other)
     return {
         "parameters": parameters_of(model),
         "memory_estimate": found.as_json() if found else None,
@@ -190,11 +216,13 @@ def activations(shape: Shape, batch: Batch, checkpointing: bool) -> int:
     """Elements that the layers keep for the backward pass.
 
     With checkpointing each layer keeps its input alone, and one layer at a time is
-    computed again (section 5).
+    computed again (section 5); without, layers that no gradient goes through keep nothing.
     """
     tokens = batch.rows * batch.length
     layer = tokens * per_token(shape, batch.length)
-    return shape.layers * tokens * shape.hidden + layer if checkpointing else shape.layers * layer
+    if checkpointing:
+        return shape.layers * tokens * shape.hidden + layer
+    return (shape.layers - shape.frozen) * layer
 
 
 def per_token(shape: Shape, length: int) -> int:
@@ -238,8 +266,23 @@ def shape_of(model: Any) -> Shape | None:
         eager=attention == "eager",
         flash="flash" in attention,
         trained=not prompts,
+        frozen=0 if prompts else _frozen(model),
         virtual=sum(prompt.num_virtual_tokens for prompt in prompts if not _in_cache(prompt)),
     )
+
+
+def _frozen(model: Any) -> int:
+    """Layers below the first one with a trained parameter; none where it is not known."""
+    trained = trained_of(model)
+    ids = {id(parameter) for parameter in trained.values()}
+    if any(id(parameter) in ids for parameter in model.get_input_embeddings().parameters()):
+        return 0
+    try:
+        blocks = [f"{name}." for name, _ in blocks_of(model)]
+    except StageError:
+        return 0
+    learning = [at for at, block in enumerate(blocks) if any(n.startswith(block) for n in trained)]
+    return min(learning, default=len(blocks))
 
 
 def _in_cache(prompt: Any) -> bool:

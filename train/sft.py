@@ -85,6 +85,7 @@ def fit(
     decides: Any = None,
     seen: Seen | None = None,
     also: Mapping[str, Any] = MappingProxyType({}),
+    beside: str | None = None,
 ) -> Fitted:
     """Fit a student on the completions of rows, and leave it in the folder `out`.
 
@@ -106,6 +107,7 @@ def fit(
             gone on from.
         seen: What the model is given for a row; left out, the row itself.
         also: Further figures of the audit; `prepare` may have filled them.
+        beside: A model that is held while training, such as a teacher; it is counted alone.
 
     Raises:
         AssetError: the base can not be had.
@@ -148,7 +150,7 @@ def fit(
         "held_out_rows": len(held),
         "trainable_parameters": trainable,
         **memory.figures(
-            model, encoded, config, settings, not tiled, before, len(encoded) // len(kept)
+            model, encoded, config, settings, not tiled, before, len(encoded) // len(kept), beside
         ),
         **also,
     }

@@ -101,7 +101,14 @@ class Logits(Objective):
             _Numbered(**row, row=number) for number, row in enumerate(rows_of(material.samples))
         ]
         if self.teacher is not None:
-            return fit_rows(material, rows, watch, build=self._beside_teacher, decides=self.decides)
+            return fit_rows(
+                material,
+                rows,
+                watch,
+                build=self._beside_teacher,
+                decides=self.decides,
+                beside=self.teacher,
+            )
         known: dict[int, tuple[Any, Any]] = {}
         figures: dict[str, Any] = {}
 

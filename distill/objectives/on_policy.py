@@ -79,7 +79,14 @@ class OnPolicy(Objective):
         """
         self.ready(material.base)
         rows = rows_of(material.samples)
-        return fit_rows(material, rows, watch, build=self._trainer, decides=self.decides)
+        return fit_rows(
+            material,
+            rows,
+            watch,
+            build=self._trainer,
+            decides=self.decides,
+            beside=self.teacher,
+        )
 
     def _trainer(self, job: Job) -> Any:
         from datasets import Dataset

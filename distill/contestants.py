@@ -20,7 +20,9 @@ from quality.benchmark import Benchmark, Item
 from train.base import base_fingerprint
 from train.reader import Reader
 from warehouse.catalog import did_you_mean, name_of, names
-from warehouse.records import Answer, Call, Failure, Message, make_id
+from warehouse.errors import StageError
+from warehouse.records import Answer, Call, Failure, Message, Student, make_id
+from warehouse.store import Store
 
 Advance = Callable[[int], None]
 
@@ -63,6 +65,24 @@ def named(name: str, endpoints: Sequence[str] = (), contexts: Sequence[str] = ()
             "to evaluate.contexts"
         )
     return Named(name, who, student or None, context or None)
+
+
+def earlier(store: Store, start: str) -> Student:
+    """A student of an earlier run, by the start of its id.
+
+    Raises:
+        StageError: there is none, or several, or its files are gone.
+    """
+    found = [one for one in store.read(Student) if one.student_id.startswith(start)]
+    if len(found) != 1:
+        count = "no student's id" if not found else f"{len(found)} students' ids"
+        raise StageError(
+            f"{count} in {store.path} starts with '{start}'; `distill show students "
+            f"--warehouse {store.path}` lists them"
+        )
+    if not Path(found[0].path).is_dir():
+        raise StageError(f"the files of student {start} are gone from {found[0].path}")
+    return found[0]
 
 
 @dataclass(frozen=True)

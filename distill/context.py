@@ -27,6 +27,13 @@ class Context(ABC):
     needs_selection: bool = False
     """Whether it draws from the training selection."""
 
+    def ready(self, sources: Sources) -> None:  # noqa: B027
+        """See that what it draws from can be had, before anyone is asked.
+
+        Raises:
+            DataError: it can not.
+        """
+
     @abstractmethod
     def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
         """The whole conversation for each item; the same on any day."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from distill.breakdown import breakdown
@@ -113,7 +113,7 @@ def evaluation_of(
 
 def compared(one: Judged, contestants: Sequence[str]) -> Comparison:
     """The contestants on one benchmark."""
-    return compare(
+    found = compare(
         one.benchmark.label,
         one.answers,
         texts_of(one.items),
@@ -122,6 +122,15 @@ def compared(one: Judged, contestants: Sequence[str]) -> Comparison:
         role=one.role,
         lower_is_better=one.benchmark.lower_is_better,
     )
+    return replace(found, notes=[*found.notes, *_of_rows(one.benchmark)])
+
+
+def _of_rows(benchmark: Benchmark) -> list[str]:
+    """What a reader must know of a benchmark's rows, whoever answers."""
+    if not benchmark.repeated:
+        return []
+    rows = "row repeats" if benchmark.repeated == 1 else "rows repeat"
+    return [f"{benchmark.repeated} {rows} an earlier one and count once"]
 
 
 def texts_of(items: Sequence[Item]) -> list[ItemText]:

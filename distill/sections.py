@@ -150,8 +150,8 @@ class RobustnessSection(Section):
     """What is done to the questions; see `quality.perturb`."""
     limit: int = Field(default=50, ge=1)
     """Items of each benchmark."""
-    contestants: list[str] = ["base", "student"]
-    """Who is asked again."""
+    contestants: list[str] | None = None
+    """Who is asked again; left out, base and student, where they are contestants."""
 
 
 class EvaluateSection(Section):
@@ -161,7 +161,7 @@ class EvaluateSection(Section):
     """Held-out items of the task; they are also what the gate never keeps."""
     outside: list[part_of("benchmark")] = []  # type: ignore[valid-type]
     """Benchmarks outside the task: what the student must not forget, and toxicity."""
-    contestants: list[str] = ["teacher", "base", "student"]
+    contestants: list[str] = Field(default=["teacher", "base", "student"], min_length=1)
     """Who answers: teacher, base, student, student:ID or an endpoint, each with +CONTEXT if wanted."""
     contexts: list[part_of("context")] = []  # type: ignore[valid-type]
     """Options of contexts; one that is not here has its defaults."""
@@ -187,12 +187,12 @@ class EvaluateSection(Section):
                     f"and none of {', '.join(SPEAKERS)}"
                 )
         self.parts()
-        for name in self.asked_again:
-            if name not in self.contestants:
-                raise ValueError(f"robustness.contestants names '{name}', who is no contestant")
         for name in self.contestants:
             if self.contestants.count(name) > 1:
                 raise ValueError(f"contestant '{name}' stands twice")
+        for name in self.asked_again:
+            if name not in self.contestants:
+                raise ValueError(f"robustness.contestants names '{name}', who is no contestant")
         labels = [benchmark.label for benchmark in self.every_benchmark]
         for label in labels:
             if labels.count(label) > 1:
@@ -209,7 +209,11 @@ class EvaluateSection(Section):
     @property
     def asked_again(self) -> list[str]:
         """Who is asked the task's questions in disturbed forms, too."""
-        return self.robustness.contestants if self.robustness else []
+        if self.robustness is None:
+            return []
+        if self.robustness.contestants is None:
+            return [name for name in ("base", "student") if name in self.contestants]
+        return self.robustness.contestants
 
     def parts(self) -> list[Named]:
         """The contestants' names in their parts.

@@ -21,6 +21,7 @@ from distill.comparison import Comparison
 from distill.paired import Interval
 from distill.verdict import metric_name, points
 from warehouse.catalog import did_you_mean
+from warehouse.errors import PlanError
 
 if TYPE_CHECKING:
     from distill.evaluation import Evaluation
@@ -150,19 +151,81 @@ def check_ship(
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A benchmark as a plan has it, before anyone has answered."""
+
+    label: str
+    metrics: Sequence[str]
+    role: str
+    """task | outside."""
+    lower_is_better: bool
+
+
+def refuse_unmeasurable(
+    conditions: Sequence[str], benchmarks: Sequence[Planned], contestants: Sequence[str]
+) -> None:
+    """See that each condition can be measured, before anything is spent.
+
+    Raises:
+        PlanError: one names a benchmark, a metric or a contestant that the plan does not have.
+    """
+    faults = tuple(
+        f"'{text}': {why}"
+        for text in conditions
+        if (why := _unmeasurable(parse(text), benchmarks, contestants))
+    )
+    if faults:
+        raise PlanError("a condition of [ship] can not be measured with this plan", faults)
+
+
+def _unmeasurable(
+    condition: Condition, benchmarks: Sequence[Planned], contestants: Sequence[str]
+) -> str:
+    """Why a condition can not be measured; empty if it can."""
+    asked = {"student", "base"} if condition.subject == "forgetting" else {condition.subject}
+    asked = {"student"} if condition.subject == "toxicity" else asked
+    for name in sorted(asked | ({condition.against} if condition.against else set())):
+        if name not in contestants:
+            return f"no contestant '{name}' ({did_you_mean(name, contestants)})"
+    labels = [one.label for one in benchmarks]
+    meant = [one for one in benchmarks if _means(condition.benchmark, one.label, labels)]
+    if not meant:
+        return f"no benchmark '{condition.benchmark}' ({did_you_mean(condition.benchmark or '', labels)})"
+    if condition.subject == "toxicity":
+        fit = [one for one in meant if _toxic(one.metrics[0], one.label)]
+        return (
+            "" if fit else "no benchmark of toxicity; add { use = 'toxicity_prompts' } to outside"
+        )
+    if condition.subject == "forgetting":
+        fit = [one for one in meant if one.role == "outside" and not one.lower_is_better]
+        return "" if fit else "evaluate.outside has no benchmark of knowledge or skill"
+    for one in meant:
+        applies = condition.benchmark or (one.role == "task" and not one.lower_is_better)
+        if applies and condition.metric and condition.metric not in one.metrics:
+            hint = did_you_mean(condition.metric, one.metrics)
+            return f"{one.label} has no metric '{condition.metric}' ({hint})"
+    return ""
+
+
+def _means(named: str | None, label: str, labels: Sequence[str]) -> bool:
+    """Whether a condition's `on` means this benchmark: by its label, or by its first word where
+    no label is exactly that."""
+    if named is None or named == label:
+        return True
+    return named not in labels and label.split()[0] == named
+
+
+@dataclass(frozen=True)
 class _Found:
     met: bool | None
     phrase: str
 
 
 def _check(condition: Condition, comparisons: Sequence[Comparison], certain: bool) -> Checked:
-    named = [c for c in comparisons if condition.benchmark in (None, c.benchmark)]
+    labels = [c.benchmark for c in comparisons]
+    named = [c for c in comparisons if _means(condition.benchmark, c.benchmark, labels)]
     if not named:
-        hint = (
-            did_you_mean(condition.benchmark or "", [c.benchmark for c in comparisons])
-            if comparisons
-            else "none was"
-        )
+        hint = did_you_mean(condition.benchmark or "", labels) if labels else "none was"
         return Checked(
             condition.text, None, f"no benchmark '{condition.benchmark}' was run ({hint})"
         )
@@ -231,7 +294,7 @@ def _on(condition: Condition, comparison: Comparison, certain: bool) -> _Found:
 def _forgetting(condition: Condition, outside: Sequence[Comparison], certain: bool) -> _Found:
     """The largest fall of the student against the base, in headline units; 0 where none fell."""
     if not outside:
-        return _Found(None, "no benchmark outside the task was run")
+        return _Found(None, "no benchmark of knowledge or skill was run outside the task")
     falls: list[tuple[float, str, Interval, int]] = []
     missing = []
     for comparison in outside:
@@ -286,7 +349,11 @@ def _evidence(interval: Interval, n: int) -> str:
 
 
 def _is_of_toxicity(comparison: Comparison) -> bool:
-    return comparison.headline == "toxicity" or comparison.benchmark == "toxicity_prompts"
+    return _toxic(comparison.headline, comparison.benchmark)
+
+
+def _toxic(headline: str, label: str) -> bool:
+    return headline == "toxicity" or label == "toxicity_prompts"
 
 
 def _share(text: str) -> float:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from datagen.teacher import Request, Teacher
-from distill.contestants import Asked, Contestant, Local, Named, Speaker
+from distill.contestants import Asked, Contestant, Local, Named, Speaker, earlier
 from distill.context import Sources
 from distill.plan import Plan
 from flows.asking import Asking
@@ -86,35 +86,6 @@ def local(plan: Plan, run_id: str, student: Student | None) -> Local:
     return Local(
         student.base, settings.batch_size, told, run_id, Path(student.path), student.student_id
     )
-
-
-def require_earlier(plan: Plan, store: Store) -> None:
-    """See that the earlier students who are to answer are there, before anyone is asked.
-
-    Raises:
-        StageError: one is not.
-    """
-    for one in plan.evaluate.parts():
-        if one.student:
-            earlier(store, one.student)
-
-
-def earlier(store: Store, start: str) -> Student:
-    """A student of an earlier run, by the start of its id.
-
-    Raises:
-        StageError: there is none, or several, or its files are gone.
-    """
-    found = [one for one in store.read(Student) if one.student_id.startswith(start)]
-    if len(found) != 1:
-        count = "no student's id" if not found else f"{len(found)} students' ids"
-        raise StageError(
-            f"{count} in {store.path} starts with '{start}'; `distill show students "
-            f"--warehouse {store.path}` lists them"
-        )
-    if not Path(found[0].path).is_dir():
-        raise StageError(f"the files of student {start} are gone from {found[0].path}")
-    return found[0]
 
 
 def asked_for(

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.contest import require_earlier
+from distill.preflight import refuse_what_fails
 from flows.curate import curate_stage
 from flows.fit import fit_stage, ready_base
 from flows.generate import generate_stage, samples_on_hand
@@ -25,7 +25,7 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         student_path, report_path, and per contestant its metrics and n.
     """
     with at_work(plan_path, overrides, "run") as work:
-        require_earlier(work.plan, work.store)
+        refuse_what_fails(work.plan, work.store)
         ready_base(work)
         generate_stage(work)
         curated = curate_stage(work, samples_on_hand(work, counted=False))

@@ -14,7 +14,8 @@ from distill.contestants import Local, Named
 from distill.disturb import disturbed
 from distill.evaluate import Disturbed, Judged, Made, Rules, evaluation_of
 from distill.evaluation import Evaluation
-from flows.contest import Contest, answered, asked_for, require_earlier
+from distill.preflight import refuse_what_fails
+from flows.contest import Contest, answered, asked_for
 from flows.curate import Curated, curate_stage
 from flows.fit import student_id_of
 from flows.generate import samples_on_hand
@@ -29,7 +30,7 @@ from warehouse.records import Answer, Call, Student
 def judge(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Let the contestants answer what they have not answered, and compare them."""
     with at_work(plan_path, overrides, "judge") as work:
-        require_earlier(work.plan, work.store)
+        refuse_what_fails(work.plan, work.store)
         curated = selection_on_hand(work)
         student = student_on_hand(work, curated)
         evaluation = judge_stage(work, student, curated)
@@ -127,7 +128,7 @@ def _disturbed(
     for benchmark in work.plan.evaluate.benchmarks:
         for kind in settings.perturbations:
             pairs = disturbed(items[benchmark.label][: settings.limit], kind)
-            for name in (one for one in names if one in settings.contestants):
+            for name in (one for one in names if one in work.plan.evaluate.asked_again):
                 contestant = contest.contestant(name, benchmark)
                 found = answered(work, contestant, [item for item, _ in pairs], kind)
                 origin = {item.item_id: was for item, was in pairs}

@@ -48,6 +48,7 @@ def _default_plan() -> Path:
 def check(plan: PlanFile, set_: Set = None) -> None:
     """Resolve every name, asset and key of a plan before anything is spent."""
     from distill.plan import load_plan
+    from distill.preflight import refuse_what_fails
     from flows.estimate import estimate_of, held_out_requests
     from flows.likelihood import BaseLikelihood
     from quality.scorer import Tools
@@ -80,10 +81,14 @@ def check(plan: PlanFile, set_: Set = None) -> None:
             least = prompts * scorer.calls_per_sample()
             asks = f": {least} calls of {model} or more in all, not in the estimate, in the budget"
         print(f"scorer    {name_of(scorer)}{asks}")
+    store = Store(Path(loaded.warehouse).resolve())
+    counts = refuse_what_fails(loaded, store)
     for benchmark in loaded.evaluate.every_benchmark:
-        number = sum(1 for _ in benchmark.items(loaded.folder))
         outside = " outside the task" if benchmark in loaded.evaluate.outside else ""
-        print(f"benchmark {benchmark.label}: {number} held-out items{outside}")
+        again = f"; {benchmark.repeated} rows repeat others" if benchmark.repeated else ""
+        print(
+            f"benchmark {benchmark.label}: {counts[benchmark.label]} held-out items{outside}{again}"
+        )
     for name, endpoint in loaded.evaluate.endpoints.items():
         number = sum(1 for _ in held_out_requests(loaded, name, endpoint))
         for line in endpoint.check():
@@ -100,7 +105,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         loaded.train.tuner.ready()
         for line in _not_here(loaded.train):
             print(f"note      {line}")
-    for line in estimate_of(loaded, Store(Path(loaded.warehouse).resolve())).lines():
+    for line in estimate_of(loaded, store).lines():
         print(f"estimate  {line}")
     if fault is not None:
         raise fault

@@ -72,16 +72,23 @@ class Benchmark(ABC):
         """The benchmark's own limit on an answer, in tokens; None for no other than the plan's."""
         return None
 
+    repeated = 0  # rows that were left out since an item is the same; known once items are read
+
     @property
     def label(self) -> str:
         """Its name, and the options that make another benchmark of it than the default one."""
+        return " ".join([name_of(self), *self.told])
+
+    @property
+    def told(self) -> list[str]:
+        """The options that make another benchmark of it than the default one."""
         told = []
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.init and field.name not in _NOT_TOLD and value != _default(field):
                 shown = value if isinstance(value, str) else json.dumps(value)
                 told.append(f"{field.name}={shown}")
-        return " ".join([name_of(self), *told])
+        return told
 
     @abstractmethod
     def items(self, folder: Path) -> Iterator[Item]:

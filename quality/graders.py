@@ -31,6 +31,7 @@ _AT_LINE = re.compile(
     r"(?m)^\W*(?i:(?:option|choice|letter)\s+)?\W*([A-Za-z])"
     r"(?:[.):\]}](?!\w)|,(?!\s*[A-Z]\b)|\W*$)"
 )
+_NOT_WORKED_OUT = re.compile(r"\d[\s)]*[*×·+÷x][\s($]*[\d.,]*\d\W*$")
 _AT_START = re.compile(r"\W*(?i:(?:option|choice|letter)\s+)?([B-HJ-Z])(?=\s)")
 
 
@@ -122,11 +123,14 @@ def grade_class(classes: Sequence[str], reference: Sequence[str], answer: str) -
 
 
 def grade_numeric(reference: Sequence[str], answer: str) -> Grade:
-    """Whether the last number of the answer is that of a reference; a percent sign aside."""
+    """Whether the last number of the answer is that of a reference; a percent sign aside.
+
+    An answer that ends in a sum or a product that it does not work out ("365 * 12") says none.
+    """
     wanted = {found[-1].rstrip("%") for text in reference if (found := numbers(text))}
     if not wanted:
         return Grade(dict.fromkeys(NUMERIC_METRICS), "no number in the reference")
-    said = numbers(answer)
+    said = [] if _NOT_WORKED_OUT.search(answer) else numbers(answer)
     last = said[-1].rstrip("%") if said else None
     details = {"said": last, "right": sorted(wanted)[0]}
     return Grade({"numeric": float(last in wanted)}, details=details)

@@ -59,7 +59,8 @@ class Questions(Benchmark):
         asked = {row.row_id for row in held}  # MMLU has some questions in two splits
         for kin in {self.kin(row) for row in held} if self.shots else ():
             shown[kin] = self._examples([row for row in spare[kin] if row.row_id not in asked])
-        items = (self.item(row) for row in held)
+        items = [self.item(row) for row in held]
+        self.repeated = len(items) - len({item.item_id for item in items})
         for item in each_once(items, self.limit):
             if self.shots:
                 messages = [*shown[self.kin(item.row)], *item.messages]

@@ -9,8 +9,17 @@ from hypothesis import strategies as st
 from distill.compare import compare
 from distill.comparison import PAIRS
 from distill.evaluation import Evaluation
-from distill.ship import EXAMPLES, Condition, ShipVerdict, check_ship, parse
+from distill.ship import (
+    EXAMPLES,
+    Condition,
+    Planned,
+    ShipVerdict,
+    check_ship,
+    parse,
+    refuse_unmeasurable,
+)
 from tests.test_distill_compare import answer, items, series
+from warehouse.errors import PlanError
 
 
 def grades(right, n=100):
@@ -249,7 +258,7 @@ def test_forgetting_is_the_largest_fall_outside_the_task():
 
 def test_more_toxicity_is_not_called_forgetting():
     worse = compared("prompts", headline="toxicity", role="outside", student=15, base=10)
-    told = (None, "no benchmark outside the task was run")
+    told = (None, "no benchmark of knowledge or skill was run outside the task")
     assert checked("forgetting <= 0.04", worse) == told
     assert checked("forgetting <= 0.04", worse, outside("arc", student=45, base=45))[0] is True
     assert checked("toxicity <= base + 0.04", worse)[0] is False
@@ -257,7 +266,10 @@ def test_more_toxicity_is_not_called_forgetting():
 
 def test_forgetting_that_was_not_measured_everywhere():
     alone, lost = outside("arc", student=50), outside("mmlu", student=40, base=50)
-    assert checked("forgetting <= 0.1", SCIQ) == (None, "no benchmark outside the task was run")
+    assert checked("forgetting <= 0.1", SCIQ) == (
+        None,
+        "no benchmark of knowledge or skill was run outside the task",
+    )
     assert checked("forgetting <= 0.1", alone)[0] is None
     met, measured = checked("forgetting <= 0.1", alone, lost)
     assert met is None
@@ -273,3 +285,49 @@ def test_one_condition_that_is_not_met_or_not_measured_keeps_it_back():
         verdict = check_ship([met, other], evaluation)
         assert isinstance(verdict, ShipVerdict)
         assert not verdict.ships
+
+
+PLANNED = [
+    Planned("sciq open_book=false", ("exact_match", "f1"), "task", False),
+    Planned("arc", ("accuracy",), "outside", False),
+    Planned("toxicity_prompts", ("toxicity", "toxic"), "outside", True),
+]
+WHO = ["student", "base"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("student >= base on scq", "no benchmark 'scq'"),
+        ("student f2 >= base", "has no metric 'f2' (allowed: exact_match, f1)"),
+        ("student >= teacher", "no contestant 'teacher'"),
+        ("base+knn >= base", "no contestant 'base+knn'"),
+        ("forgetting <= 0.1 on sciq", "no benchmark of knowledge or skill"),
+        ("toxicity <= 0.1 on arc", "no benchmark of toxicity"),
+    ],
+)
+def test_what_can_not_be_measured_is_refused_before_anyone_is_asked(condition, told):
+    with pytest.raises(PlanError, match="can not be measured with this plan") as found:
+        refuse_unmeasurable([condition], PLANNED, WHO)
+    assert told in str(found.value)
+
+
+def test_what_can_be_measured_is_not_refused():
+    conditions = [
+        "student >= base on sciq",
+        "student f1 >= base",
+        "student accuracy >= 0.1 on arc",
+        "forgetting <= 0.1",
+        "toxicity <= base + 0.1",
+    ]
+    refuse_unmeasurable(conditions, PLANNED, WHO)
+
+
+def test_on_takes_a_label_or_its_first_word_where_no_label_is_that():
+    short, whole = (
+        compared("sciq open_book=false", student=40, base=30),
+        compared(student=1, base=9),
+    )
+    assert checked("student >= base on sciq", short)[0] is True
+    assert checked("student >= base on sciq", short, whole)[0] is False
+    assert checked("student >= base on sciq open_book=false", short, whole)[0] is True

@@ -127,7 +127,7 @@ def test_an_earlier_student_answers_under_its_own_name_from_what_is_on_record(ru
         ("student >= base - 1 on custom", 0),
         ("student >= 1.5 on custom", 2),
         ("student >= teacher on custom", 4),
-        ("toxicity <= 0.1", 4),
+        ("toxicity <= 0.1", 2),
     ],
 )
 def test_a_student_that_does_not_meet_the_conditions_is_told_by_the_exit_code(run, condition, code):

@@ -13,6 +13,7 @@ from quality.benchmarks.nq_open import NqOpen
 from quality.benchmarks.sciq import Sciq
 from quality.benchmarks.toxicity_prompts import ToxicityPrompts
 from quality.benchmarks.truthful_qa import TruthfulQa
+from quality.graders import grade_numeric
 from tests.test_quality_benchmarks_conformance import write_sums
 from warehouse import assets
 from warehouse.errors import AssetError, DataError, PlanError
@@ -272,3 +273,52 @@ def test_the_harness_missing_is_one_line_and_nothing_of_it_is_imported_early(mon
     with pytest.raises(AssetError, match=r"pip install 'stillhouse\[lm-eval\]'"):
         _ = LmEval(task="gsm8k").version
     assert "lm_eval" not in vars(sys.modules["quality.benchmarks.lm_eval"])
+
+
+def test_a_custom_name_is_what_it_is_called_and_its_options_are_of_the_version():
+    plain = Custom(path="own.csv", name="own")
+    numeric = Custom(path="own.csv", name="own", grader="numeric")
+    assert plain.label == numeric.label == "own"
+    assert plain.version == "2"
+    assert numeric.version == "2 grader=numeric"
+
+
+def test_a_mended_reference_is_another_item_and_equal_rows_are_counted(tmp_path):
+    row = {"prompt": "How many legs has a spider?", "reference": "6"}
+    write(tmp_path / "a.jsonl", row, row, {**row, "reference": "8"})
+    benchmark = Custom(path="a.jsonl")
+    wrong, mended = benchmark.items(tmp_path)
+    assert wrong.messages == mended.messages
+    assert wrong.item_id != mended.item_id
+    assert benchmark.repeated == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "told"),
+    [
+        ({"reference": "many"}, {"grader": "numeric"}, "no number in the reference"),
+        (
+            {"reference": "negative"},
+            {"grader": "class", "classes": ["positive", "neg"]},
+            "no reference among the classes",
+        ),
+        ({"reference": "red", "choices": ["blue", "green"]}, {}, "(reference: red)"),
+    ],
+)
+def test_a_reference_that_the_grader_can_not_use_is_refused_with_its_row(
+    tmp_path, row, options, told
+):
+    write(tmp_path / "a.jsonl", {"prompt": "What?", **row})
+    with pytest.raises(DataError, match=r"a\.jsonl line 1: .* grader = ") as found:
+        list(Custom(path="a.jsonl", **options).items(tmp_path))
+    assert told in str(found.value)
+
+
+def test_a_sum_that_is_not_worked_out_is_no_number():
+    for said, right in (
+        ("365 * 12", 0.0),
+        ("It is 365 × 12.", 0.0),
+        ("3 * 4 = 12", 1.0),
+        ("12", 1.0),
+    ):
+        assert grade_numeric(["12"], said).values == {"numeric": right}

@@ -15,6 +15,7 @@ import itertools
 import json
 import pkgutil
 import textwrap
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -41,7 +42,7 @@ def names(kind: str) -> list[str]:
     return sorted(module.name for module in found if not module.name.startswith("_"))
 
 
-def did_you_mean(word: str, allowed: list[str]) -> str:
+def did_you_mean(word: str, allowed: Sequence[str]) -> str:
     """A hint for an unknown word: the nearest allowed one, else the list of them all."""
     near = get_close_matches(word, allowed, n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(allowed)}"

@@ -180,7 +180,10 @@ def _row(raw: Any, where: str) -> Row:
             )
         prompt = messages[-1]["content"]
     else:
-        raise DataError(f"{where} needs a non-empty text 'prompt' or a list 'messages', not both")
+        has = ", ".join(f"'{name}'" for name in raw) or "nothing"
+        raise DataError(
+            f"{where} needs a non-empty text 'prompt' or a list 'messages', not both; it has {has}"
+        )
     passage, category = raw.get("passage"), raw.get("category")
     reference = _texts(raw, "reference", where)
     reference += [text for text in _texts(raw, "aliases", where) if text not in reference]

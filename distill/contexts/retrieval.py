@@ -33,6 +33,10 @@ class Retrieval(Context):
             raise ValueError("k is 1 or more")
         check_window(self.words, self.overlap)
 
+    def ready(self, sources: Sources) -> None:
+        """Read the documents."""
+        read_passages(self.documents, sources.folder, self.words, self.overlap)
+
     def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
         """The passages, the best first, then the item's messages.
 

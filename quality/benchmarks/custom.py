@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from quality.benchmark import TEXT_METRICS, Grade, Item, grade_text, item_of
 from quality.graders import (
@@ -17,7 +17,9 @@ from quality.graders import (
     grade_numeric,
 )
 from quality.questions import Questions, choice_item
+from warehouse.catalog import name_of
 from warehouse.errors import DataError
+from warehouse.records import make_id
 from warehouse.rows import Row, is_held_out, read_rows
 
 _METRICS = {
@@ -34,10 +36,8 @@ class Custom(Questions):
 
     Further columns: `aliases` (more right answers), `passage`, `choices`, `category`; a list in
     a CSV file is written in JSON. An item without a reference is abstained on. Items stand in
-    the order of the file, each once.
+    the order of the file, each once; with another reference it is another item.
     """
-
-    version: ClassVar[str] = "1"
 
     path: str
     """The file; a relative path starts at the plan's folder."""
@@ -76,18 +76,24 @@ class Custom(Questions):
         return {"text": "contains", "numeric": None}.get(self.kind, "accuracy")
 
     @property
+    def version(self) -> str:  # type: ignore[override]
+        """Of the benchmark; with its options where its name does not tell them."""
+        return " ".join(["2", *(self.told if self.name else ())])
+
+    @property
     def label(self) -> str:
-        """Its name, given or not, and its options; these with the file where no name is given."""
-        name, _, told = super().label.partition(" ")
-        if self.name is None:
-            return f"{name} {Path(self.path).name} {told}" if told else name
-        return " ".join(filter(None, (self.name, told)))
+        """The name it was given; else file and options, where there are any."""
+        if self.name:
+            return self.name
+        options = [Path(self.path).name, *self.told] if self.told else []
+        return " ".join([name_of(self), *options])
 
     def rows(self, folder: Path) -> Iterable[tuple[Row, bool]]:
         """The rows in the order of the file.
 
         Raises:
-            DataError: no held-out row has a reference to grade against.
+            DataError: no held-out row has a reference to grade against, or one has none that
+                the grader can use.
         """
         rows = [(row, self._is_held(row)) for row in read_rows(self.path, folder)]
         if not any(held and row.reference for row, held in rows):
@@ -96,11 +102,19 @@ class Custom(Questions):
             )
         if self.grader is None:
             self._kind = "choice" if rows[0][0].choices else "text"
+        for row, held in rows:
+            if held and row.reference and (grade := self.grade(self.item(row), "")).abstained:
+                raise DataError(
+                    f"{row.source}: {grade.abstained}, so grader = '{self.kind}' can grade no answer "
+                    f"(reference: {', '.join(row.reference)}); mend the row, or leave its reference "
+                    "out to have it asked and not graded"
+                )
         return rows
 
     def item(self, row: Row) -> Item:
         """With its options where a choice is graded."""
-        return choice_item(row) if self.kind == "choice" and row.choices else item_of(row)
+        item = choice_item(row) if self.kind == "choice" and row.choices else item_of(row)
+        return replace(item, item_id=make_id(item.item_id, row.reference, self.kind))
 
     def grade(self, item: Item, answer: str) -> Grade:
         """By the grader; the best over all references."""

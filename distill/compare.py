@@ -35,6 +35,7 @@ from distill.paired import (
     share_of_gap,
 )
 from distill.power import detectable, detectable_mean
+from distill.verdict import is_clear, p_of, p_text
 from warehouse.records import Answer
 
 SHOWN = 10
@@ -85,14 +86,18 @@ def compare(
     common = len(_common(headline, *said.values())[0]) if said else 0
     grades = {grade for given in said.values() for grade in _graded(given, headline).values()}
     binary = grades <= {0.0, 1.0}
-    return Comparison(
+    found = Comparison(
         benchmark=benchmark,
         headline=headline,
         n=len(texts),
         metrics=metrics,
         standings=[_standing(name, said[name], len(texts), metrics, seed) for name in names],
         differences=differences,
-        retention=_retention(said, headline, seed),
+        retention=(
+            Ratio(None, "lower is better", 0)
+            if lower_is_better
+            else _retention(said, headline, seed)
+        ),
         gap_closed=_gap_closed(said, headline, seed),
         wins=wins,
         losses=losses,
@@ -104,6 +109,7 @@ def compare(
         binary=binary,
         notes=_notes(said, texts, headline, common),
     )
+    return _where_there_is_a_gap(found)
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -119,7 +125,23 @@ def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
             p_values = holm([made[at][place].p_value for at, place in places])
             for (at, place), p_value in zip(places, p_values, strict=True):
                 made[at][place] = replace(made[at][place], p_adjusted=p_value)
-    return [replace(c, differences=pairs) for c, pairs in zip(comparisons, made, strict=True)]
+    return [
+        _where_there_is_a_gap(replace(comparison, differences=pairs))
+        for comparison, pairs in zip(comparisons, made, strict=True)
+    ]
+
+
+def _where_there_is_a_gap(comparison: Comparison) -> Comparison:
+    """No share of a gap is told where teacher and base can not be told apart."""
+    pair = comparison.difference("teacher", "base")
+    if (
+        comparison.gap_closed.interval is None
+        or pair is None
+        or is_clear(pair, comparison.headline)
+    ):
+        return comparison
+    why = f"teacher and base can not be told apart (p {p_text(p_of(pair))}, n = {pair.n})"
+    return replace(comparison, gap_closed=Ratio(None, why, comparison.gap_closed.n))
 
 
 def _detectable(said: Mapping[str, ByItem], metric: str, binary: bool) -> float | None:

@@ -34,6 +34,9 @@ class Context(ABC):
             DataError: it can not.
         """
 
+    searches: bool = False
+    """Whether it looks for something that goes with each item, and may find nothing."""
+
     @abstractmethod
     def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
         """The whole conversation for each item; the same on any day."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from distill.comparison import Comparison
-from distill.paired import Interval
+from distill.paired import Interval, bootstrap, mean
 from distill.verdict import points
 from warehouse.records import Answer
 
@@ -28,6 +29,8 @@ class Economy:
     tokens_in: float
     """Mean per answer."""
     tokens_out: float
+    usd_interval: Interval | None = None
+    """Its 95 % bootstrap interval over the answers, where the price is one of machine time."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,18 @@ class BreakEven:
 
 
 def economy(
-    benchmark: str, comparison: Comparison, answers: Sequence[Answer], usd_per_hour: float | None
+    benchmark: str,
+    comparison: Comparison,
+    answers: Sequence[Answer],
+    usd_per_hour: float | None,
+    at_once: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Economy]:
     """What each contestant of a comparison takes, from its answers to that benchmark.
 
     Answers that were paid for are priced by what they cost. A local model's cost is 0.0 on
     record: it is priced by `usd_per_hour`, the price of the machine, for the time that its
-    answers took. A price that is not known for a single answer is not known for any; an
+    answers took; of a contestant whose server answers several requests `at_once` each took that
+    share of its latency. A price that is not known for a single answer is not known for any; an
     answer from a call (`settings["call_id"]`) without a price is not taken for a local one.
     An item that is answered twice counts once.
     """
@@ -61,7 +69,7 @@ def economy(
             if answer.contestant == standing.contestant:
                 by_item.setdefault(answer.item_id, answer)
         given = list(by_item.values())
-        usd, priced_by = _price(given, usd_per_hour)
+        usd, priced_by, interval = _price(given, usd_per_hour, at_once.get(standing.contestant, 1))
         found.append(
             Economy(
                 benchmark=benchmark,
@@ -73,6 +81,7 @@ def economy(
                 latency_s=_mean([answer.latency_s for answer in given]) if given else None,
                 tokens_in=_mean([answer.prompt_tokens for answer in given]),
                 tokens_out=_mean([answer.completion_tokens for answer in given]),
+                usd_interval=interval,
             )
         )
     return found
@@ -95,13 +104,19 @@ def break_even(
     if student.usd_per_1000 is not None and other.usd_per_1000 is not None:
         saved = other.usd_per_1000 - student.usd_per_1000
     answers = None
-    if fixed is not None and saved is not None and saved > 0:
+    apart = _apart(student, other)
+    if fixed is not None and saved is not None and saved > 0 and apart:
         answers = math.ceil(round(fixed / saved * 1000, 6))
     against = other.contestant
     if saved is None:
         sentence = (
             f"When the student pays against {against} is not known: "
             f"{_no_price(student, other, usd_per_hour)}."
+        )
+    elif not apart:
+        sentence = (
+            f"By cost the student can not be told from {against}: 1,000 answers cost "
+            f"{_usd_range(student)}, those of {against} {_usd_range(other)}."
         )
     elif saved <= 0:
         sentence = (
@@ -134,17 +149,41 @@ def break_even(
 _TOKEN_PRICES = "input_usd_per_million and output_usd_per_million in [teacher]"
 
 
-def _price(answers: Sequence[Answer], usd_per_hour: float | None) -> tuple[float | None, str]:
-    """(US dollars per 1,000 answers, by what)."""
+def _apart(one: Economy, other: Economy) -> bool:
+    """Whether two prices differ by more than the time of single answers varies."""
+    if one.usd_per_1000 is None or other.usd_per_1000 is None:
+        return True
+    low, high = sorted((_range(one), _range(other)))
+    return low[1] < high[0] or low == high
+
+
+def _range(one: Economy) -> tuple[float, float]:
+    usd = one.usd_per_1000
+    assert usd is not None
+    return (one.usd_interval.low, one.usd_interval.high) if one.usd_interval else (usd, usd)
+
+
+def _usd_range(one: Economy) -> str:
+    told = _usd(one.usd_per_1000)
+    if one.usd_interval is None:
+        return told
+    return f"{told} ({_usd(one.usd_interval.low)} to {_usd(one.usd_interval.high)})"
+
+
+def _price(
+    answers: Sequence[Answer], usd_per_hour: float | None, at_once: int
+) -> tuple[float | None, str, Interval | None]:
+    """(US dollars per 1,000 answers, by what, its interval)."""
     known = [answer.cost_usd for answer in answers if answer.cost_usd is not None]
     if any(cost > 0 for cost in known):
         every = len(known) == len(answers)
-        return (1000 * _mean(known), "tokens") if every else (None, "not known")
+        return (1000 * _mean(known), "tokens", None) if every else (None, "not known", None)
     bought = any(answer.cost_usd is None and "call_id" in answer.settings for answer in answers)
     if not answers or bought or usd_per_hour is None:
-        return None, "not known"
-    hours = _mean([answer.latency_s for answer in answers]) / 3600
-    return 1000 * hours * usd_per_hour, "machine time"
+        return None, "not known", None
+    factor = 1000 * usd_per_hour / 3600 / at_once
+    took = bootstrap([[factor * answer.latency_s for answer in answers]], mean)
+    return took.value, "machine time", took if len(answers) > 1 else None
 
 
 def _times(hours: float, usd_per_hour: float | None) -> float | None:

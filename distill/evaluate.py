@@ -72,6 +72,8 @@ class Rules:
 
     contestants: Sequence[str]
     usd_per_hour: float | None = None
+    at_once: Mapping[str, int] = field(default_factory=dict)
+    """Contestant -> requests that its server on this machine answers at the same time."""
     ship: Sequence[str] = ()
     certain: bool = False
 
@@ -90,7 +92,7 @@ def evaluation_of(
     economics = [
         line
         for one, found in task
-        for line in economy(found.benchmark, found, one.answers, rules.usd_per_hour)
+        for line in economy(found.benchmark, found, one.answers, rules.usd_per_hour, rules.at_once)
     ]
     evaluation = Evaluation(
         comparisons=comparisons,
@@ -127,10 +129,11 @@ def compared(one: Judged, contestants: Sequence[str]) -> Comparison:
 
 def _of_rows(benchmark: Benchmark) -> list[str]:
     """What a reader must know of a benchmark's rows, whoever answers."""
-    if not benchmark.repeated:
-        return []
-    rows = "row repeats" if benchmark.repeated == 1 else "rows repeat"
-    return [f"{benchmark.repeated} {rows} an earlier one and count once"]
+    notes = [benchmark.note] if benchmark.note else []
+    if benchmark.repeated:
+        rows = "row repeats" if benchmark.repeated == 1 else "rows repeat"
+        notes.append(f"{benchmark.repeated} {rows} an earlier one and count once")
+    return notes
 
 
 def texts_of(items: Sequence[Item]) -> list[ItemText]:

@@ -6,6 +6,7 @@ Intervals are 95 % percentile bootstrap intervals over items (Efron and Tibshira
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,17 +44,19 @@ def bootstrap(
     value = float(statistic(*data, axis=-1))
     if len(data[0]) < 2:
         return Interval(value, *widest)
-    result = stats.bootstrap(
-        data,
-        statistic,
-        n_resamples=RESAMPLES,
-        batch=500,
-        vectorized=True,
-        paired=True,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # resamples without a value
+        result = stats.bootstrap(
+            data,
+            statistic,
+            n_resamples=RESAMPLES,
+            batch=500,
+            vectorized=True,
+            paired=True,
+            confidence_level=LEVEL,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
     tail = 50 * (1 - LEVEL)
     low, high = np.nanpercentile(result.bootstrap_distribution, [tail, 100 - tail])
     return Interval(value, float(low), float(high))

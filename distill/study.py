@@ -57,7 +57,7 @@ def read_shares(shares: Sequence[str]) -> list[float]:
     """Shares as typed: "25,50,100" in percent, or "0.25"; sorted.
 
     Raises:
-        PlanError: fewer than two, or one that is no share.
+        PlanError: fewer than three, from which no curve can be told, or one that is no share.
     """
     found = set()
     for text in (part.strip() for words in shares for part in words.split(",")):
@@ -71,8 +71,8 @@ def read_shares(shares: Sequence[str]) -> list[float]:
         if not 0 < value <= 1:
             raise PlanError(f"--shares: '{text}' is not above 0 and at most 100 %")
         found.add(value)
-    if len(found) < 2:
-        raise PlanError("--shares takes at least two, for example --shares 25,50,100")
+    if len(found) < 3:
+        raise PlanError("--shares takes at least three, for example --shares 25,50,100")
     return sorted(found)
 
 

@@ -99,6 +99,7 @@ def two_runs(
         boards=boards,
         differences=list(differences),
         sentences=[
+            *_same(a, b),
             *(_told(one) for one in differences),
             *_minded(a, b, boards, differences),
         ],
@@ -209,6 +210,14 @@ def _told(pair: Difference) -> str:
     if not is_clear(pair, metric):
         return f"{pair.left} and {pair.right} can not be told apart: {size} ({evidence})."
     return f"{pair.left} minus {pair.right}: {size} ({evidence})."
+
+
+def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Whether there is only one student, so that what differs is not the student."""
+    ours, theirs = ((report.get("ids") or {}).get("student") for report in (a, b))
+    if ours is None or ours != theirs:
+        return []
+    return [f"Both runs judge the same student, {ours[:12]}."]
 
 
 def _minded(

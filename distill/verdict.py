@@ -202,8 +202,8 @@ def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
         )
     if level:
         sentences.append(
-            f"Without any training {_and(level)} can not be told from the student: these items "
-            "do not show that training was needed."
+            f"Without any training {_and(level)} can not be told from the student on these items: "
+            "whether training was needed they do not show."
         )
     if behind and not ahead and not level:
         sentences.append(

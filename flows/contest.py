@@ -106,6 +106,13 @@ def answered(
     `form` tells disturbed items from the benchmark's own in what is entered for the run.
     """
     asked = contestant.asked(items)
+    bare = sum(messages == item.messages for item, messages in asked.values())
+    if contestant.context.searches and bare:
+        work.notes.append(
+            f"{contestant.name} found nothing that goes with {bare} of {len(items)} items of "
+            f"{' / '.join(filter(None, (contestant.benchmark.label, form)))}: there it saw the "
+            "question alone"
+        )
     known = {answer.answer_id for answer in work.store.by_ids(Answer, "answer_id", list(asked))}
     todo = {answer_id: one for answer_id, one in asked.items() if answer_id not in known}
     said: list[Answer | Failure] = []

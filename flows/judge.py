@@ -34,14 +34,14 @@ def judge(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         curated = selection_on_hand(work)
         student = student_on_hand(work, curated)
         evaluation = judge_stage(work, student, curated)
-        paths = write_report(work, curated, student, evaluation) if student and curated else {}
+        paths = write_report(work, curated, student, evaluation)
         result = {
             "run_id": work.run.run_id,
             "plan_hash": work.plan.plan_hash,
             "calls_made": work.counts.get("calls_made", 0),
             "calls_reused": work.counts.get("calls_reused", 0),
             "failures": work.counts.get("failures", 0),
-            **({"report_path": str(paths["html"])} if paths else {}),
+            "report_path": str(paths["html"]),
             **result_of(evaluation),
         }
         work.run.summary.update(result)
@@ -142,9 +142,18 @@ def rules_of(work: Work) -> Rules:
     return Rules(
         contestants=settings.contestants,
         usd_per_hour=settings.usd_per_hour,
+        at_once=_at_once(work),
         ship=ship.conditions if ship else (),
         certain=ship.certain if ship else False,
     )
+
+
+def _at_once(work: Work) -> dict[str, int]:
+    """Requests that a contestant's server on this machine answers at the same time."""
+    settings = work.plan.evaluate
+    asked = {"teacher": work.plan.teacher, **settings.endpoints}
+    slots = {who: getattr(one, "slots", None) or 1 for who, one in asked.items()}
+    return {one.name: slots.get(one.who, 1) for one in settings.parts()}
 
 
 def made_of(work: Work, student: Student | None, curated: Curated | None) -> Made:
@@ -200,6 +209,7 @@ def result_of(evaluation: Evaluation) -> dict[str, Any]:
     told = metrics_of(evaluation.comparisons)
     if evaluation.style:
         told["learned"] = {line.benchmark: line.outcome for line in evaluation.style}
+        told["sentences"] = {line.benchmark: line.sentence for line in evaluation.style}
     if evaluation.ship:
         told["ship"] = {
             "ships": evaluation.ship.ships,

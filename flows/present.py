@@ -57,7 +57,7 @@ def print_result(result: dict[str, Any]) -> None:
         if key not in ("contestants", "benchmarks", "report_path") and not isinstance(value, dict):
             console.print(f"{key.replace('_', ' '):<14} {value}", markup=False, highlight=False)
     for benchmark, outcome in result.get("learned", {}).items():
-        print(f"{benchmark}: {outcome}")
+        print(visible(f"{benchmark}: {outcome}. {result['sentences'][benchmark]}"))
     for one in result.get("ship", {}).get("conditions", ()):
         state = {True: "met", False: "not met", None: "not measured"}[one["met"]]
         print(visible(f"{state:<14} {one['condition']}: {one['measured']}"))

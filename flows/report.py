@@ -33,7 +33,7 @@ from warehouse.records import Answer, Call, Run, Student
 
 
 def write_report(
-    work: Work, curated: Curated, student: Student, evaluation: Evaluation
+    work: Work, curated: Curated | None, student: Student | None, evaluation: Evaluation
 ) -> dict[str, Path]:
     """Write report.html, report.md and report.json into `runs/<run>/`; returns the paths."""
     report = gather(work, curated, student, evaluation)
@@ -52,10 +52,16 @@ def write_report(
     return paths
 
 
-def gather(work: Work, curated: Curated, student: Student, evaluation: Evaluation) -> Report:
-    """One run's records as a report; nothing is computed twice and nothing is asked."""
-    counts = work.counts
-    reasons = Counter(choice.reason for choice in curated.choices if not choice.kept)
+def gather(
+    work: Work, curated: Curated | None, student: Student | None, evaluation: Evaluation
+) -> Report:
+    """One run's records as a report; nothing is computed twice and nothing is asked.
+
+    Without a selection or a student of the plan, what is told of these is left out.
+    """
+    choices = curated.choices if curated else []
+    reasons = Counter(choice.reason for choice in choices if not choice.kept)
+    made = {"selection": student.selection_id, "student": student.student_id} if student else {}
     return Report(
         run_id=work.run.run_id,
         plan_name=work.plan.name,
@@ -65,30 +71,31 @@ def gather(work: Work, curated: Curated, student: Student, evaluation: Evaluatio
         versions=work.run.versions,
         ids={
             "run": work.run.run_id,
-            "selection": student.selection_id,
-            "student": student.student_id,
+            **made,
             "git commit": work.run.git_sha or "not in a git checkout",
         },
         evaluation=replace(evaluation, scaling=_scaling(work)),
-        funnel=[
-            FunnelStep("prompts", counts.get("prompts", 0), "asked of the teacher by the recipes"),
-            FunnelStep(
-                "calls",
-                counts.get("generate_calls", 0),
-                f"replies on hand; {counts.get('failures', 0)} failures in this run",
-            ),
-            FunnelStep("samples", counts.get("samples", 0), "parsed from replies"),
-            FunnelStep("kept", len(curated.kept), "trained on"),
-        ],
+        funnel=_funnel(work, curated) if curated else [],
         drop_reasons=reasons.most_common(),
-        losses=student.losses,
+        losses=student.losses if student else [],
         stages=_stages(work, student),
-        ledger=_ledger(work, student.selection_id),
-        audit=student.audit,
+        ledger=_ledger(work, student.selection_id if student else ""),
+        audit=student.audit if student else {},
         notes=list(dict.fromkeys(work.notes)),
         protocol=work.protocol,
-        curation=_curation(work, curated),
+        curation=_curation(work, curated) if curated else Curation(),
     )
+
+
+def _funnel(work: Work, curated: Curated) -> list[FunnelStep]:
+    counts = work.counts
+    failed = f"replies on hand; {counts.get('failures', 0)} failures in this run"
+    return [
+        FunnelStep("prompts", counts.get("prompts", 0), "asked of the teacher by the recipes"),
+        FunnelStep("calls", counts.get("generate_calls", 0), failed),
+        FunnelStep("samples", counts.get("samples", 0), "parsed from replies"),
+        FunnelStep("kept", len(curated.kept), "chosen by the gate"),
+    ]
 
 
 def _curation(work: Work, curated: Curated) -> Curation:
@@ -130,18 +137,18 @@ def _ledger(work: Work, selection_id: str) -> list[LedgerLine]:
     return [LedgerLine(**{name: row[name] for name in names}) for row in rows]
 
 
-def _stages(work: Work, student: Student) -> list[StageCost]:
+def _stages(work: Work, student: Student | None) -> list[StageCost]:
     run_id = work.run.run_id
     calls: list[Call] = work.store.read(Call, "run_id = ?", [run_id])
     answers: list[Answer] = work.store.read(Answer, "run_id = ?", [run_id])
     answered = {answer.settings.get("call_id") for answer in answers}
     asked = [call for call in calls if call.call_id not in answered]
-    trained = student.run_id == run_id
+    reused = student is not None and student.run_id != run_id
     spent = work.seconds
     return [
         _stage("generate", spent, asked, work.counts.get("generate_reused", 0)),
         _stage("curate", spent, [], 0),
-        _stage("fit", spent, [], 0 if trained else 1),
+        _stage("fit", spent, [], int(reused)),
         _stage("judge", spent, answers, work.counts.get("answers_reused", 0)),
     ]
 

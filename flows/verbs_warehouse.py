@@ -199,8 +199,11 @@ def _runs(where: str | None) -> list[Any]:
 def _run(run_id: str, where: str | None) -> Any:
     from warehouse.errors import StageError
 
+    path = _store(where).path
+    if not path.exists():
+        raise StageError(f"no warehouse {path}; name one, or a plan, with --warehouse")
     found = [run for run in _runs(where) if run.run_id.startswith(run_id)]
     if len(found) != 1:
         what = f"no run '{run_id}'" if not found else f"{len(found)} runs start with '{run_id}'"
-        raise StageError(f"{what} in {_store(where).path}; `distill runs` lists them")
+        raise StageError(f"{what} in {path}; `distill runs` lists them")
     return found[0]

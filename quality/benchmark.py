@@ -75,6 +75,11 @@ class Benchmark(ABC):
     repeated = 0  # rows that were left out since an item is the same; known once items are read
 
     @property
+    def note(self) -> str | None:
+        """What a reader must know of how it is graded here; None where there is nothing."""
+        return None
+
+    @property
     def label(self) -> str:
         """Its name, and the options that make another benchmark of it than the default one."""
         return " ".join([name_of(self), *self.told])

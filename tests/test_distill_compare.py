@@ -138,6 +138,21 @@ def test_no_share_of_a_gap_that_may_not_be_there():
     assert alone.retention.reason == "no answers of teacher"
 
 
+def test_a_gap_that_the_exact_test_does_not_show_has_no_share():
+    given = three([1.0] * 6 + [0.0] * 14, [0.0] * 20, [1.0] * 5 + [0.0] * 15)
+    found = compare("quiz", given, items(20))
+    assert found.difference("teacher", "base").metrics["exact_match"].low > 0
+    assert found.difference("teacher", "base").p_value == pytest.approx(0.0625)
+    assert found.gap_closed.interval is None
+    assert found.gap_closed.reason == "teacher and base can not be told apart (p = 0.062, n = 20)"
+
+
+def test_nothing_is_retained_of_what_should_be_small():
+    answers = series("student", [0.2] * 20) + series("teacher", [0.4] * 20)
+    found = compare("toxicity", answers, items(20), lower_is_better=True)
+    assert (found.retention.interval, found.retention.reason) == (None, "lower is better")
+
+
 def test_verdict_beats_worse_and_undecided():
     up, down = [1.0] * 20 + [0.0] * 20, [0.0] * 40
     better = compare("quiz", series("student", up) + series("base", down), items(40))

@@ -53,6 +53,34 @@ def test_a_reply_of_unknown_price_is_not_taken_for_a_local_one():
     assert (some.usd_per_1000, some.priced_by) == (None, "not known")
 
 
+def test_a_server_that_answers_four_at_once_took_a_quarter_of_the_latencies():
+    answers = costs("teacher", [0.0] * 4, settings={"call_id": "c"}) + costs("student", [0.0] * 4)
+    found = compare("quiz", answers, items(4))
+    teacher, student = (
+        {one.contestant: one for one in economy("quiz", found, answers, 7.2, {"teacher": 4})}[name]
+        for name in ("teacher", "student")
+    )
+    assert teacher.usd_per_1000 == pytest.approx(student.usd_per_1000 / 4)
+    assert teacher.latency_s == student.latency_s
+
+
+def test_machine_times_that_overlap_are_not_told_apart():
+    varied = [0.2, 0.9, 0.4, 0.5]
+    answers = [
+        answer(name, n, 1.0, cost_usd=0.0, latency_s=seconds + longer)
+        for name, longer in (("student", 0.0), ("base", 0.05), ("teacher", 9.0))
+        for n, seconds in enumerate(varied)
+    ]
+    found = economies(answers, 3.6)
+    level = break_even(found["student"], found["base"], 0.0, 0.1, 3.6)
+    assert level.answers is None
+    assert level.sentence.startswith("By cost the student can not be told from base: ")
+    low, high = found["student"].usd_interval.low, found["student"].usd_interval.high
+    assert low < 0.5 < high
+    assert found["student"].usd_per_1000 == pytest.approx(0.5)
+    assert break_even(found["student"], found["teacher"], 0.0, 0.1, 3.6).answers is not None
+
+
 def test_each_contestant_has_its_own_and_one_without_answers_has_none():
     answers = costs("teacher", [0.001] * 4) + series("student", [1.0, None, 0.0, 0.0])
     found = economies(answers + answers[:3], 3.6, contestants=["teacher", "base", "student"])

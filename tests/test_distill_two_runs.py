@@ -23,7 +23,9 @@ def as_read(report):
 def runs():
     ours = as_read(example_report())
     plan = {**ours["plan"], "train": {"seed": 1, "tuner": {"use": "lora", "rank": 8}}}
-    theirs = as_read(rich_report(run_id="run-2", plan=plan, plan_hash="ff"))
+    theirs = as_read(
+        rich_report(run_id="run-2", plan=plan, plan_hash="ff", ids={"student": "stu-2"})
+    )
     return ours, theirs
 
 
@@ -66,6 +68,11 @@ def test_numbers_of_items_that_differ_are_told():
         return as_read(replace(example_report(), evaluation=Evaluation([comparison])))
 
     assert "q has 12 items in A and 13 in B." in two_runs(report(12), report(13)).sentences
+
+
+def test_one_student_in_both_runs_is_said_first():
+    (first, *_) = two_runs(*[as_read(example_report())] * 2).sentences
+    assert first == "Both runs judge the same student, stu-1."
 
 
 def test_only_a_pair_claims_a_difference(runs):

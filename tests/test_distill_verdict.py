@@ -63,7 +63,7 @@ def test_should_i_fine_tune_says_who_needs_no_training_and_does_as_well():
     assert "Without any training base+retrieval (-37.5 points, p < 0.001) is better than" in told
     level = fine_tune(compare("q", *shares(student=20, base=2, base_knn=19)))
     assert "Without any training base+knn (2.5 points, p = 1.000) can not be told" in level
-    assert "do not show that training was needed" in level
+    assert "whether training was needed they do not show" in level
     behind = fine_tune(compare("q", *shares(student=30, base=2, base_fewshot=9)))
     assert behind.startswith("Highest of 3 contestants: student with exact match 0.750.")
     assert "Training was worth it here" in behind

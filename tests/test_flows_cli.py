@@ -107,7 +107,7 @@ def test_check_imports_neither_torch_nor_prefect(folder):
         (("check", "plan.toml", "--set", "teacher.use=scriptd"), "did you mean 'scripted'"),
         (("run", "plan.toml"), "[train]"),
         (("sql", "SELECT 1", "--warehouse", "none.duckdb"), "no warehouse"),
-        (("report", "x", "--warehouse", "none.duckdb"), "no run"),
+        (("report", "x", "--warehouse", "none.duckdb"), "no warehouse"),
         (("list", "teachr"), "did you mean 'teacher'"),
         (("init", "plan.toml"), "there already"),
         (("curate", "plan.toml"), "distill generate"),

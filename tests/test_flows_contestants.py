@@ -121,6 +121,18 @@ def test_an_earlier_student_answers_under_its_own_name_from_what_is_on_record(ru
     assert Path(found["report_path"]).is_file()
 
 
+def test_without_the_plans_student_there_is_a_report_too(run):
+    folder, changes, _, _ = run
+    changed = {**changes, "evaluate.contestants": '["base"]'}
+    done = distill(folder, "judge", "plan.toml", *words(changed), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(Path(json.loads(done.stdout)["report_path"]).with_suffix(".json").read_text())
+    (standing,) = told["evaluation"]["comparisons"][0]["standings"]
+    assert standing["contestant"] == "base"
+    assert (told["funnel"], told["losses"], told["audit"]) == ([], [], {})
+    assert "student" not in told["ids"]
+
+
 @pytest.mark.parametrize(
     ("condition", "code"),
     [

@@ -75,7 +75,7 @@ def test_shares_are_percents_or_fractions():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("scaling", "plan.toml", "--shares", "10"), "takes at least two"),
+        (("scaling", "plan.toml", "--shares", "10"), "takes at least three"),
         (("imitation", "plan.toml", "--broad", "nothing.jsonl"), "no data file 'nothing.jsonl'"),
         (("imitation", "plan.toml", "--broad", "prompts.jsonl"), "what the plan asks already"),
     ],

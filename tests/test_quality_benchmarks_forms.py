@@ -11,7 +11,7 @@ from quality.benchmarks.lm_eval import LmEval
 from quality.benchmarks.mmlu import Mmlu
 from quality.benchmarks.nq_open import NqOpen
 from quality.benchmarks.sciq import Sciq
-from quality.benchmarks.toxicity_prompts import ToxicityPrompts
+from quality.benchmarks.toxicity_prompts import ToxicityPrompts, without_echo
 from quality.benchmarks.truthful_qa import TruthfulQa
 from quality.graders import grade_numeric
 from tests.test_quality_benchmarks_conformance import write_sums
@@ -76,6 +76,22 @@ def test_truthful_choices_are_of_the_hub_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(AssetError, match="no wheel has it; the hub did not give truthfulqa"):
         list(TruthfulQa(form="choice").items(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("You are such a nice person", "nice person"),
+        ('"you are such a" nice person', "nice person"),
+        ("You are such", ""),
+        ("You are nice", "You are nice"),
+        ("Nice", "Nice"),
+        ("", ""),
+    ],
+)
+def test_what_an_answer_repeats_of_the_prompt_is_no_continuation(said, left):
+    assert without_echo("You are such a", said) == left
+    assert without_echo("...", said) == said
 
 
 def test_toxicity_is_of_the_continuation_alone(tmp_path):

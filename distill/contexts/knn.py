@@ -26,6 +26,7 @@ class Knn(Context):
     """
 
     needs_selection = True
+    searches = True
 
     k: int = 4
     """Worked examples."""
@@ -56,7 +57,7 @@ class Knn(Context):
 
     def told(self) -> str:
         """How many, and by what."""
-        return f"the {self.k} training examples nearest to it ({self.by}), then the question"
+        return f"up to {self.k} training examples nearest to it ({self.by}), then the question"
 
     def _nearest(self, questions: Sequence[str], others: Sequence[str]) -> list[list[int]]:
         """Positions of the nearest others of each question, the nearest first."""

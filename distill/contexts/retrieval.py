@@ -19,6 +19,8 @@ class Retrieval(Context):
     Found by BM25; facts without training, paid for with every answer.
     """
 
+    searches = True
+
     documents: list[str]
     """Files, folders or globs of .txt, .md, .jsonl, .csv or .parquet; relative to the plan."""
     k: int = 2

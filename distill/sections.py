@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -176,7 +177,12 @@ class EvaluateSection(Section):
     usd_per_hour: float | None = Field(default=None, ge=0)
     """What an hour of this machine costs; local answers and training are priced by it."""
     robustness: RobustnessSection | None = None
-    """Asks the task's questions again in disturbed forms; left out, this is not done."""
+    """Asks the task's questions again in disturbed forms; left out or false, this is not done."""
+
+    @field_validator("robustness", mode="before")
+    @classmethod
+    def _false_is_none(cls, value: Any) -> Any:
+        return None if value is False else value
 
     @model_validator(mode="after")
     def _all_are_known(self) -> EvaluateSection:

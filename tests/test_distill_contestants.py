@@ -4,8 +4,10 @@ import pytest
 
 from distill.contestants import named
 from distill.plan import load_plan
+from distill.preflight import refuse_what_fails
 from tests.plans import scripted, write_plan
-from warehouse.errors import PlanError
+from warehouse.errors import DataError, PlanError, StageError
+from warehouse.store import Store
 
 
 def test_a_name_is_who_and_context():
@@ -64,3 +66,26 @@ def test_a_ship_gate_needs_a_student(tmp_path):
     changed = ['ship={conditions = ["student >= base"]}', 'evaluate.contestants=["base"]']
     with pytest.raises(PlanError, match="add 'student'"):
         load_plan(plan, changed).require("run")
+
+
+def test_questions_are_disturbed_for_those_who_are_contestants_or_not_at_all(tmp_path):
+    plan = write_plan(tmp_path, scripted(tmp_path / "log"))
+    changed = ["evaluate.robustness={limit = 5}", 'evaluate.contestants=["teacher", "base"]']
+    assert load_plan(plan, changed).evaluate.asked_again == ["base"]
+    assert load_plan(plan, [*changed, "evaluate.robustness=false"]).evaluate.robustness is None
+
+
+def test_what_an_evaluation_draws_from_is_looked_for_before_anyone_is_asked(tmp_path):
+    plan = write_plan(tmp_path, scripted(tmp_path / "log"))
+    store = Store(tmp_path / "w.duckdb")
+    documents = 'evaluate.contexts=[{use = "retrieval", documents = ["nowhere/*.md"]}]'
+    loaded = load_plan(plan, [documents, 'evaluate.contestants=["base+retrieval"]'])
+    with pytest.raises(DataError, match="nowhere"):
+        refuse_what_fails(loaded, store)
+    loaded = load_plan(plan, ['evaluate.contestants=["student:1a2b"]'])
+    with pytest.raises(StageError, match="no student's id in .* starts with '1a2b'"):
+        refuse_what_fails(loaded, store)
+    loaded = load_plan(plan, ['ship={conditions = ["student >= base on custm"]}'])
+    with pytest.raises(PlanError, match="no benchmark 'custm' \\(did you mean 'custom'"):
+        refuse_what_fails(loaded, store)
+    assert refuse_what_fails(load_plan(plan), store) == {"custom": 12}

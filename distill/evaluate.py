@@ -17,7 +17,6 @@ from distill.paired import bootstrap, mean
 from distill.robustness import Robustness, robustness
 from distill.ship import check_ship
 from distill.style_facts import StyleFacts, style_facts
-from distill.verdict import p_of
 from quality.benchmark import Benchmark, Item
 from quality.graders import class_figures, macro_f1
 from quality.perturb import INJECTED
@@ -190,7 +189,7 @@ def _style(one: Judged, found: Comparison) -> list[StyleFacts]:
         one.answers,
         found.headline,
         content,
-        p_headline=p_of(pair) if pair else None,
+        p_headline=pair.p_adjusted if pair else None,
     )
     return [facts] if facts else []
 

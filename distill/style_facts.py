@@ -61,6 +61,8 @@ class _Change:
     interval: Interval
     p_value: float
     n: int
+    adjusted: bool = False
+    """Whether p is after Holm."""
 
     @property
     def direction(self) -> int:
@@ -79,6 +81,7 @@ class _Change:
             )
         )
         evidence = f"95 % interval {low} to {high}, n = {self.n}, McNemar p {p_text(self.p_value)}"
+        evidence += " after Holm" if self.adjusted else ""
         name = metric_name(self.metric)
         if not self.direction:
             return f"{name} did not change clearly (a difference of {size} points; {evidence})"
@@ -139,7 +142,7 @@ def style_facts(
     measures, moved = _style(texts, counted, seed)
     task = _change(headline, said["student"], said["base"], seed)
     if task and p_headline is not None:
-        task = replace(task, p_value=p_headline)
+        task = replace(task, p_value=p_headline, adjusted=True)
     facts = _change(content, said["student"], said["base"], seed)
     outcome = _outcome(task, facts, moved)
     return StyleFacts(

@@ -9,6 +9,7 @@ from train.base import elements_of
 from train.config import SftConfig
 from train.dataset import Encoded
 from train.memory import (
+    HOLES,
     PASSING,
     Batch,
     Shape,
@@ -115,7 +116,8 @@ def test_every_part_of_the_estimate(base):
     assert found.optimizer == 2 * found.gradients
     assert found.activations == 4 * activations(shape_of(model), BATCH, False)
     assert found.logits == 3 * 4 * 80 * model.config.vocab_size
-    assert found.passing == round(PASSING[model.device.type] * (found.activations + found.logits))
+    share = PASSING * (found.activations + found.logits)
+    assert found.passing == round(share + HOLES * 4 * parameters_of(model))
     assert found.process == 0
     parts = (found.weights, found.gradients, found.optimizer, found.activations, found.logits)
     assert found.total == found.as_json()["total"] == sum(parts) + found.passing

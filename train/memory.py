@@ -6,10 +6,11 @@ of what the backward pass needs of one layer is spelled out here for grouped que
 feed-forward layers and the dropout of LoRA. On a CPU the process is counted too, libraries
 and all, so that estimate and measurement are of the same thing.
 
-Measured with SmolLM2-135M-Instruct in float32 on a CPU of 2 cores, 30 SciQ rows of up to 158
-tokens in batches of 8, peak of the process over the estimate: full 0.91, lora 1.00, with its
-dropout 0.87, with checkpointing 1.05, in batches of 4 1.10, ia3 0.95, prompt 0.97, prefix 1.02,
-qlora 1.17 (weights are unpacked in passing), lora with the objective `preference` 0.90.
+Measured with SmolLM2-135M-Instruct in float32 on a CPU of 2 cores, SciQ rows of up to 163 tokens
+in batches of 8, peak of the process over the estimate: full 0.99, lora 1.08, with its dropout 0.98,
+with checkpointing too 1.27, ia3 0.90, with checkpointing 0.94, prompt 1.01, prefix 0.96, adapter
+0.95, qlora 1.07; with the objective `preference`, 16 texts of 289 tokens: ia3 1.00, lora with its
+dropout 0.74.
 """
 
 from __future__ import annotations
@@ -44,10 +45,13 @@ RESET_PEAK = "5"
 LOGIT_COPIES = 3
 """Logits, their log-probabilities and the gradient of these, in float32."""
 
-PASSING = {"cpu": 0.5, "cuda": 0.12}
-"""Of activations and logits, by device: results held between two operations, and on a CPU the
-holes that an allocator keeps among blocks of many sizes. The first is chosen so that no method
-measured is far off (see above); nothing was measured on a GPU."""
+PASSING = 0.12
+"""Of activations and logits: results held between two operations."""
+
+HOLES = 1.5
+"""Times the weights in float32, on a CPU alone: what an allocator loses among blocks of many sizes and
+libraries hold beside them. Chosen so that no method measured is far off (see above); it was hardly
+more for larger batches. How it grows with the base is not measured, nor anything on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ def estimate(
     """What training this model on a batch takes at most, in bytes.
 
     process + teacher's weights + weights + gradients (of trained weights) + 2 Adam states of them +
-    activations + logits + the device's `PASSING` of these two. `autocast`: activations are of
+    activations + logits + `PASSING` of these two + on a CPU `HOLES`. `autocast`: activations are of
     16 bits, whatever the weights are. `process`: what is held before the model.
 
     Returns:
@@ -165,13 +169,14 @@ def estimate(
     element = 2 if autocast else model.dtype.itemsize
     held = element * activations(shape, batch, checkpointing)
     logits = LOGIT_COPIES * FLOAT32 * batch.logits * shape.vocabulary
+    holes = HOLES * FLOAT32 * parameters_of(model) if model.device.type == "cpu" else 0
     return Estimate(
         weights=sum(_bytes(p) for p in (*model.parameters(), *model.buffers())),
         gradients=trained,
         optimizer=ADAM_STATES * trained,
         activations=held,
         logits=logits,
-        passing=round(PASSING.get(model.device.type, PASSING["cuda"]) * (held + logits)),
+        passing=round(PASSING * (held + logits) + holes),
         process=process,
         teacher=teacher,
         rows=batch.rows,

@@ -26,6 +26,8 @@ class Context(ABC):
 
     needs_selection: bool = False
     """Whether it draws from the training selection."""
+    searches: bool = False
+    """Whether it looks for something that goes with each item, and may find nothing."""
 
     def ready(self, sources: Sources) -> None:  # noqa: B027
         """See that what it draws from can be had, before anyone is asked.
@@ -33,9 +35,6 @@ class Context(ABC):
         Raises:
             DataError: it can not.
         """
-
-    searches: bool = False
-    """Whether it looks for something that goes with each item, and may find nothing."""
 
     @abstractmethod
     def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:

@@ -151,10 +151,12 @@ _TOKEN_PRICES = "input_usd_per_million and output_usd_per_million in [teacher]"
 
 def _apart(one: Economy, other: Economy) -> bool:
     """Whether two prices differ by more than the time of single answers varies."""
+    if not (one.usd_interval or other.usd_interval):
+        return True  # prices by token are what they are
     if one.usd_per_1000 is None or other.usd_per_1000 is None:
         return True
     low, high = sorted((_range(one), _range(other)))
-    return low[1] < high[0] or low == high
+    return low[1] < high[0]
 
 
 def _range(one: Economy) -> tuple[float, float]:

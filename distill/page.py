@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -33,6 +33,7 @@ from distill.verdict import (
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 BEFORE = (("verdict", "Verdict"), ("scores", "Scores"))
 AFTER = (
+    ("notes", "Notes"),
     ("funnel", "Prompts to examples"),
     ("quality", "Quality of the data"),
     ("trainer", "What the trainer saw"),
@@ -79,13 +80,14 @@ def told(evaluation: Evaluation, comparison: Comparison) -> Told:
     )
 
 
-def values(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything that the templates need of an evaluation."""
+def values(evaluation: Evaluation, left_out: Collection[str] = ()) -> dict[str, Any]:
+    """Everything that the templates need of an evaluation; sections `left_out` are those around it
+    that have nothing to tell."""
     each = [told(evaluation, comparison) for comparison in evaluation.comparisons]
     groups = [(name, _by(found)) for name, found in evaluation.groups.items() if found]
     items = explorer(evaluation)
     there = {
-        "differences": ("Paired differences", evaluation.comparisons),
+        "differences": ("Paired differences", evaluation.comparisons),  # or why there are none
         "economics": ("Prompt, retrieve or train?", evaluation.economics or evaluation.break_even),
         "style": ("Style against facts", evaluation.style),
         "scaling": ("Would more data help?", evaluation.scaling),
@@ -99,7 +101,11 @@ def values(evaluation: Evaluation) -> dict[str, Any]:
     }
     return {
         "evaluation": evaluation,
-        "sections": [*BEFORE, *((i, title) for i, (title, has) in there.items() if has), *AFTER],
+        "sections": [
+            *BEFORE,
+            *((place, title) for place, (title, has) in there.items() if has),
+            *((place, title) for place, title in AFTER if place not in left_out),
+        ],
         "tasks": [one for one in each if one.comparison.role != "outside"],
         "outside": [one for one in each if one.comparison.role == "outside"],
         "warned": _warned(evaluation.comparisons),

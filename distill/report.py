@@ -138,13 +138,22 @@ def _render(template: str, report: Report, autoescape: bool) -> str:
     from markupsafe import Markup
 
     script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
+    trained = bool(report.audit or report.losses)
+    present = {
+        "notes": bool(report.notes),
+        "funnel": bool(report.funnel),
+        "quality": bool(report.funnel),
+        "trainer": trained,
+        "training": trained,
+    }
     return render(
         template,
         autoescape,
         report=report,
         script=Markup(script),
         policy=policy_for(script),
-        **values(report.evaluation),
+        present=present,
+        **values(report.evaluation, [place for place, has in present.items() if not has]),
         **_training(report.audit, report.losses),
         plan=as_toml(report.plan),
     )

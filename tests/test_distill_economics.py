@@ -74,6 +74,10 @@ def test_machine_times_that_overlap_are_not_told_apart():
     found = economies(answers, 3.6)
     level = break_even(found["student"], found["base"], 0.0, 0.1, 3.6)
     assert level.answers is None
+    itself = break_even(
+        found["student"], replace(found["student"], contestant="base"), 0.0, 0.1, 3.6
+    )
+    assert "can not be told from base" in itself.sentence
     assert level.sentence.startswith("By cost the student can not be told from base: ")
     low, high = found["student"].usd_interval.low, found["student"].usd_interval.high
     assert low < 0.5 < high

@@ -86,7 +86,7 @@ def test_sections_stand_in_order_and_tables_and_charts_are_labelled():
     html = render_html(example_report())
     order = re.findall(r'<h2 id="(\w+)"', html)
     assert order == [
-        "verdict", "scores", "differences", "items", "funnel", "quality", "trainer", "training",
+        "verdict", "scores", "differences", "items", "notes", "funnel", "quality", "trainer", "training",
         "cost", "again",
     ]  # fmt: skip
     assert len(charts_of(html)) == 6
@@ -108,7 +108,7 @@ def test_a_rich_run_has_every_section_and_the_contents_name_them(rich_html):
     assert order == [
         "verdict", "scores", "differences", "economics", "style", "scaling", "groups",
         "classes", "agreement",
-        "robustness", "calibration", "wrong", "items", "funnel", "quality", "trainer", "training",
+        "robustness", "calibration", "wrong", "items", "notes", "funnel", "quality", "trainer", "training",
         "cost", "again",
     ]  # fmt: skip
     assert re.findall(r'<li><a href="#(\w+)"', rich_html) == order
@@ -272,9 +272,14 @@ def test_an_empty_run_still_reports():
     parsed(html)
     assert "No benchmark was run" in html
     assert "No benchmark was run" in text
-    assert "No loss was recorded" in html
-    for left_out in ("differences", "economics", "style", "items", "explorer"):
-        assert f'id="{left_out}"' not in html
+    left_out = ("differences", "economics", "style", "items", "explorer")
+    for place in (*left_out, "funnel", "quality", "trainer", "training"):
+        assert f'id="{place}"' not in html and f'href="#{place}"' not in html
+    for claim in ("No sample", "No scorer", "No loss", "No audit"):  # nobody looked
+        assert claim not in html and claim not in text
+    assert "No loss was recorded" in render_html(replace(example_report(), losses=[]))
+    kept_all = replace(example_report(), drop_reasons=[])
+    assert "No sample was dropped" in render_html(kept_all)
 
 
 def test_contestants_without_answers_or_grades():

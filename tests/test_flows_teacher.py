@@ -97,23 +97,26 @@ def test_two_runs_at_once_ask_everything_once(folder):
 def interrupted(folder, server, goal, signals):
     """Run `generate` with four in flight until `goal` requests arrived, then send the signals."""
     (folder / "plan.toml").write_text(SMALL.format(url=server.base_url))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "generate", "plan.toml",
-         "--set", "teacher.max_in_flight=4"],
-        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "MY_KEY": KEY},
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while server.asked < goal and time.monotonic() < deadline:
-        time.sleep(0.05)
+    with (folder / "said").open("w") as said, (folder / "out").open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "generate", "plan.toml",
+             "--set", "teacher.max_in_flight=4"],
+            cwd=folder, stdout=out, stderr=said, env={**os.environ, "MY_KEY": KEY},
+        )  # fmt: skip
+    give_up = time.monotonic() + 120
+    while server.asked < goal and time.monotonic() < give_up:
+        time.sleep(0.02)
     for number in signals:
         process.send_signal(number)
-        time.sleep(0.5)
-    out, err = process.communicate(timeout=60)
+        while "on their way" not in (folder / "said").read_text():  # two at once may arrive as one
+            assert process.poll() is None and time.monotonic() < give_up
+            time.sleep(0.02)
+    process.wait(timeout=60)
+    err = (folder / "said").read_text()
     assert process.returncode == 3, err
     assert "resume with: distill generate plan.toml --set teacher.max_in_flight=4" in err
     assert "Traceback" not in err
-    assert out == ""
+    assert (folder / "out").read_text() == ""
     store = Store(folder / "w.duckdb")
     assert [run.state for run in store.read(Run)] == ["stopped"]
     return err, store.read(Call)
@@ -121,8 +124,8 @@ def interrupted(folder, server, goal, signals):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_awaits_what_is_paid_for_exits_3_and_names_what_resumes(folder, number):
-    with FakeOpenai(colour, latency_s=1.0) as server:
-        err, calls = interrupted(folder, server, 9, [number])
+    with FakeOpenai(colour, latency_s=2.0) as server:  # long enough that no wave ends meanwhile
+        err, calls = interrupted(folder, server, 12, [number])
         assert "4 replies are on their way" in err
         assert len(calls) == server.asked == 12
 

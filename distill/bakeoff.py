@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from distill.compare import compare
 from distill.comparison import Comparison, Difference, ItemText
 from distill.paired import holm
 from distill.report import render
+from distill.verdict import gain, is_clear, metric_name, points
 from warehouse.records import Answer
 
 BASE = "base"
@@ -50,9 +52,12 @@ class Line:
     """None for the untuned base."""
     against_base: Difference | None
     against_best: Difference | None
-    """None for the best itself."""
-    p_best: float | None
-    """Against the best, adjusted for the number of methods."""
+    """None for the best itself; p is adjusted for the number of methods."""
+
+    @property
+    def p_best(self) -> float | None:
+        """Against the best, adjusted for the number of methods."""
+        return self.against_best.p_adjusted if self.against_best else None
 
 
 @dataclass(frozen=True)
@@ -84,23 +89,39 @@ def board_of(
     texts: Sequence[ItemText],
     methods: Sequence[Method],
     headline: str,
+    lower_is_better: bool = False,
 ) -> Board:
-    """Rank methods on one benchmark; `answers` name the base and each method's label."""
+    """Rank methods on one benchmark; `answers` name the base and each method's label.
+
+    One that failed on many items stands after those that did not: its mean is of other items.
+    """
     labels = [method.label for method in methods]
-    first = compare(benchmark, answers, texts, headline, contestants=[BASE, *labels], pairs=())
-    means = {
-        standing.contestant: standing.metrics[headline].value
-        for standing in first.standings
+    board = partial(
+        compare,
+        benchmark,
+        answers,
+        texts,
+        headline,
+        contestants=[BASE, *labels],
+        lower_is_better=lower_is_better,
+    )
+    sign = 1 if lower_is_better else -1
+    ranks = {
+        standing.contestant: (not standing.answered, sign * standing.metrics[headline].value)
+        for standing in board(pairs=()).standings
         if headline in standing.metrics
     }
-    order = sorted(labels, key=lambda label: (-means.get(label, -1.0), label))
+    order = sorted(labels, key=lambda label: (*ranks.get(label, (True, math.inf)), label))
     best = order[0]
     pairs = [(label, other) for other in (BASE, best) for label in labels if label != other]
-    whole = compare(benchmark, answers, texts, headline, contestants=[BASE, *labels], pairs=pairs)
+    whole = board(pairs=pairs)
     rivals = [label for label in labels if label != best]
-    found = {label: whole.difference(label, best) for label in rivals}
-    p_values = holm([d.p_value if d else 1.0 for d in found.values()])
-    adjusted = dict(zip(found, p_values, strict=True))
+    found = {label: d for label in rivals if (d := whole.difference(label, best))}
+    p_values = holm([difference.p_value for difference in found.values()])
+    found = {
+        label: replace(difference, p_adjusted=p_value, tests=len(found))
+        for (label, difference), p_value in zip(found.items(), p_values, strict=True)
+    }
     by_label = {method.label: method for method in methods}
     lines = [
         Line(
@@ -108,11 +129,10 @@ def board_of(
             method=by_label[label],
             against_base=whole.difference(label, BASE),
             against_best=found.get(label),
-            p_best=adjusted.get(label),
         )
         for label in order
     ]
-    return Board(whole, best, [*lines, Line(BASE, None, None, None, None)])
+    return Board(whole, best, [*lines, Line(BASE, None, None, None)])
 
 
 @dataclass(frozen=True)
@@ -149,19 +169,28 @@ def verdict(board: Board) -> str:
     metric = board.comparison.headline
     if standing is None or metric not in standing.metrics:
         return "No method answered a held-out item."
-    near = [line.label for line in board.lines if line.p_best is not None and line.p_best > 0.05]
+    near = [
+        line.label
+        for line in board.lines
+        if (pair := line.against_best) and metric in pair.metrics and not is_clear(pair, metric)
+    ]
     worse = [
         line.label
         for line in board.lines
-        if line.against_base
-        and metric in line.against_base.metrics
-        and line.against_base.metrics[metric].high < 0
+        if (pair := line.against_base)
+        and metric in pair.metrics
+        and is_clear(pair, metric)
+        and gain(board.comparison, pair) < 0
     ]
-    text = f"Best: {board.best} with {metric.replace('_', ' ')} {100 * standing.metrics[metric].value:.1f} %"
+    text = (
+        f"Best: {board.best} with {metric_name(metric)} {points(standing.metrics[metric].value)} %"
+    )
     if near:
         text += f"; on these {standing.graded} items {', '.join(near)} can not be told from it"
     text += (
-        f"; worse than the base: {', '.join(worse)}." if worse else "; none is worse than the base."
+        f"; worse than the base: {', '.join(worse)}."
+        if worse
+        else "; none is clearly worse than the base."
     )
     return text
 

@@ -9,6 +9,8 @@ sides of a pair is in neither: abstentions and failures are counted, never score
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -34,8 +36,8 @@ from distill.paired import (
     ratio_of_means,
     share_of_gap,
 )
-from distill.power import detectable, detectable_mean
-from distill.verdict import is_clear, p_of, p_text
+from distill.power import LEVEL, detectable, detectable_mean
+from distill.verdict import discordant_of, is_clear, p_of, p_text
 from warehouse.records import Answer
 
 SHOWN = 10
@@ -98,18 +100,21 @@ def compare(
             if lower_is_better
             else _retention(said, headline, seed)
         ),
-        gap_closed=_gap_closed(said, headline, seed),
+        gap_closed=(
+            Ratio(None, "lower is better", 0)
+            if lower_is_better
+            else _gap_closed(said, headline, seed)
+        ),
         wins=wins,
         losses=losses,
         ties=ties,
         role=role,
         lower_is_better=lower_is_better,
         common=common,
-        detectable=_detectable(said, headline, binary),
         binary=binary,
         notes=_notes(said, texts, headline, common),
     )
-    return _where_there_is_a_gap(found)
+    return _read(found)
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -124,15 +129,19 @@ def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
         if len(places) > 1:
             p_values = holm([made[at][place].p_value for at, place in places])
             for (at, place), p_value in zip(places, p_values, strict=True):
-                made[at][place] = replace(made[at][place], p_adjusted=p_value)
+                pair = made[at][place]
+                made[at][place] = replace(pair, p_adjusted=p_value, tests=len(places))
     return [
-        _where_there_is_a_gap(replace(comparison, differences=pairs))
+        _read(replace(comparison, differences=pairs))
         for comparison, pairs in zip(comparisons, made, strict=True)
     ]
 
 
-def _where_there_is_a_gap(comparison: Comparison) -> Comparison:
-    """No share of a gap is told where teacher and base can not be told apart."""
+def _read(comparison: Comparison) -> Comparison:
+    """What depends on the p-values: no share of a gap is told where teacher and base can not be
+    told apart, and what could have been shown goes by the number of benchmarks."""
+    pair = comparison.difference("student", "base")
+    comparison = replace(comparison, detectable=_detectable(pair))
     pair = comparison.difference("teacher", "base")
     if (
         comparison.gap_closed.interval is None
@@ -144,18 +153,14 @@ def _where_there_is_a_gap(comparison: Comparison) -> Comparison:
     return replace(comparison, gap_closed=Ratio(None, why, comparison.gap_closed.n))
 
 
-def _detectable(said: Mapping[str, ByItem], metric: str, binary: bool) -> float | None:
+def _detectable(pair: Difference | None) -> float | None:
     """What the items could have shown of student and base, as unequal as these are on them."""
-    if "student" not in said or "base" not in said:
+    if pair is None or not pair.n:
         return None
-    gaps = [
-        new - old for new, old in zip(*_common(metric, said["student"], said["base"]), strict=True)
-    ]
-    if not gaps:
-        return None
-    if binary:
-        return detectable(len(gaps), max(sum(gap != 0 for gap in gaps), 1) / len(gaps))
-    return detectable_mean(gaps)
+    level = LEVEL / pair.tests
+    if not pair.binary:
+        return detectable_mean(pair.error, level)
+    return detectable(pair.n, discordant_of(pair), level=level)
 
 
 def _notes(
@@ -242,6 +247,7 @@ def _difference(
         if columns[0]:
             found[metric] = bootstrap(columns, mean_difference, seed, widest=(-1.0, 1.0))
     pairs = list(zip(*_common(metrics[0], ours, theirs), strict=True))
+    gaps = [one - other for one, other in pairs]
     above = sum(one > other for one, other in pairs)
     below = sum(one < other for one, other in pairs)
     wins, losses = (below, above) if lower_is_better else (above, below)
@@ -255,6 +261,8 @@ def _difference(
         losses=losses,
         ties=len(pairs) - unequal,
         p_value=float(stats.binomtest(wins, unequal, 0.5).pvalue) if unequal else 1.0,
+        binary=all(grade in (0.0, 1.0) for pair in pairs for grade in pair),
+        error=statistics.stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else 0.0,
     )
 
 

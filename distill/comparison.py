@@ -6,8 +6,15 @@ from dataclasses import dataclass, field
 
 from distill.paired import Interval
 
+MISSED = 0.1
+"""Share of the items that a contestant may fail on, and its mean still be held against others'."""
 PAIRS = (("student", "base"), ("student", "teacher"), ("teacher", "base"))
 ORDER = ("base", "student", "teacher")
+
+
+def speaker_of(contestant: str) -> str:
+    """Who answers under a contestant's name: `student` of "student:1a2b+knn"."""
+    return contestant.partition("+")[0].partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,11 @@ class Standing:
     mean_latency_s: float | None
     cost_usd: float | None
 
+    @property
+    def answered(self) -> bool:
+        """Whether it failed on so few items that its mean is one of the same items as others'."""
+        return self.failed <= MISSED * self.n
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -51,6 +63,18 @@ class Difference:
     p_value: float
     p_adjusted: float | None = None
     """After Holm, over the same pair on all benchmarks of the run; None where there is one alone."""
+    tests: int = 1
+    """Benchmarks that p is adjusted for."""
+    binary: bool = True
+    """Whether every headline grade of the two is 0 or 1, so that the test is McNemar's; of F1 and
+    toxicity it is the sign test."""
+    error: float = 0.0
+    """Standard error of the headline's mean difference."""
+
+    @property
+    def test(self) -> str:
+        """The name of the exact test on wins and losses."""
+        return "McNemar" if self.binary else "sign test"
 
 
 @dataclass(frozen=True)
@@ -100,11 +124,17 @@ class Comparison:
     common: int = 0
     """Items graded for every contestant."""
     detectable: float | None = None
-    """Least difference of student and base that so many items show four times in five; 0..1."""
+    """Least difference of student and base that so many items show four times in five, 0..1; where
+    there are several benchmarks, at the first step of Holm's procedure."""
     binary: bool = True
     """Whether every headline grade is 0 or 1; F1 and toxicity are not."""
     notes: list[str] = field(default_factory=list)
     """What a reader must know: few items, failures, duplicates, abstentions."""
+
+    @property
+    def test(self) -> str:
+        """The exact test's name, as a heading has it."""
+        return "McNemar" if self.binary else "Sign test"
 
     def standing(self, contestant: str) -> Standing | None:
         """A contestant's standing, or None where it gave no answer."""

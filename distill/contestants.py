@@ -122,6 +122,10 @@ class Speaker(Protocol):
         """(position, what was said or why nothing was); one that failed before may be left out."""
         ...
 
+    def close(self) -> None:
+        """Let go of what is held in memory; it is there again when asked again."""
+        ...
+
 
 @dataclass
 class Contestant:
@@ -257,6 +261,10 @@ class Asked:
                         confidence=_confidence((call.logprobs or {}).get("logprobs")),
                     ),
                 )
+
+    def close(self) -> None:
+        """Close the teacher: a model that is served on this machine leaves the memory."""
+        self.teacher.close()
 
     def _request(self, messages: list[Message], max_new_tokens: int) -> Request:
         sampling = Sampling(

@@ -55,11 +55,11 @@ def economy(
 ) -> list[Economy]:
     """What each contestant of a comparison takes, from its answers to that benchmark.
 
-    Answers that were paid for are priced by what they cost. A local model's cost is 0.0 on
-    record: it is priced by `usd_per_hour`, the price of the machine, for the time that its
-    answers took; of a contestant whose server answers several requests `at_once` each took that
-    share of its latency. A price that is not known for a single answer is not known for any; an
-    answer from a call (`settings["call_id"]`) without a price is not taken for a local one.
+    Answers from calls (`settings["call_id"]`) are priced by what they cost, be it nothing. A
+    model on this machine is priced by `usd_per_hour`, the price of the machine, for the time that
+    its answers took; so is a contestant that `at_once` names, whose server on this machine
+    answers so many requests at the same time that each took that share of its latency. A price
+    that is not known for a single answer is not known for any.
     An item that is answered twice counts once.
     """
     found = []
@@ -69,7 +69,7 @@ def economy(
             if answer.contestant == standing.contestant:
                 by_item.setdefault(answer.item_id, answer)
         given = list(by_item.values())
-        usd, priced_by, interval = _price(given, usd_per_hour, at_once.get(standing.contestant, 1))
+        usd, priced_by, interval = _price(given, usd_per_hour, at_once.get(standing.contestant))
         found.append(
             Economy(
                 benchmark=benchmark,
@@ -173,17 +173,20 @@ def _usd_range(one: Economy) -> str:
 
 
 def _price(
-    answers: Sequence[Answer], usd_per_hour: float | None, at_once: int
+    answers: Sequence[Answer], usd_per_hour: float | None, at_once: int | None
 ) -> tuple[float | None, str, Interval | None]:
-    """(US dollars per 1,000 answers, by what, its interval)."""
-    known = [answer.cost_usd for answer in answers if answer.cost_usd is not None]
-    if any(cost > 0 for cost in known):
-        every = len(known) == len(answers)
-        return (1000 * _mean(known), "tokens", None) if every else (None, "not known", None)
-    bought = any(answer.cost_usd is None and "call_id" in answer.settings for answer in answers)
-    if not answers or bought or usd_per_hour is None:
+    """(US dollars per 1,000 answers, by what, its interval); `at_once` is None of whoever is not
+    behind a server on this machine."""
+    if not answers:
         return None, "not known", None
-    factor = 1000 * usd_per_hour / 3600 / at_once
+    if at_once is None and any("call_id" in answer.settings for answer in answers):
+        known = [answer.cost_usd for answer in answers if answer.cost_usd is not None]
+        if len(known) < len(answers):
+            return None, "not known", None
+        return 1000 * _mean(known), "tokens", None
+    if usd_per_hour is None:
+        return None, "not known", None
+    factor = 1000 * usd_per_hour / 3600 / (at_once or 1)
     took = bootstrap([[factor * answer.latency_s for answer in answers]], mean)
     return took.value, "machine time", took if len(answers) > 1 else None
 

@@ -9,7 +9,7 @@ from typing import Any
 from distill.breakdown import breakdown
 from distill.calibration import Calibration, calibration
 from distill.compare import adjusted, compare
-from distill.comparison import Comparison, ItemText
+from distill.comparison import Comparison, ItemText, speaker_of
 from distill.economics import BreakEven, Economy, break_even, economy
 from distill.evaluation import ClassLine, Evaluation, Explored, SameAnswer
 from distill.nearest import StillWrong, still_wrong
@@ -55,14 +55,19 @@ class Made:
     scores: Sequence[Score] = ()
     costs: Mapping[str, float | None] = field(default_factory=dict)
     """Sample -> USD."""
+    scoring_usd: float | None = 0.0
+    """What the replies cost that scored them: judging, and asking again; None where a price is
+    not known."""
     training_hours: float = 0.0
     """Of this machine: training, and the teacher's time where it runs here."""
 
     @property
     def data_usd(self) -> float | None:
-        """What the teacher's replies cost; None where a price is not known."""
-        known = [cost for cost in self.costs.values() if cost is not None]
-        return sum(known) if len(known) == len(self.costs) else None
+        """What the replies cost that its rows were made and chosen by; None where a price is not
+        known."""
+        spent = [*self.costs.values(), self.scoring_usd]
+        known = [cost for cost in spent if cost is not None]
+        return sum(known) if len(known) == len(spent) else None
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Rules:
     contestants: Sequence[str]
     usd_per_hour: float | None = None
     at_once: Mapping[str, int] = field(default_factory=dict)
-    """Contestant -> requests that its server on this machine answers at the same time."""
+    """Contestants behind a server on this machine -> requests that it answers at the same time."""
     ship: Sequence[str] = ()
     certain: bool = False
 
@@ -98,7 +103,7 @@ def evaluation_of(
         explored=[line for one, found in pairs for line in _explored(one, found)],
         groups={found.benchmark: _groups(one, found) for one, found in pairs},
         classes=[line for one, found in pairs for line in _classes(one, found)],
-        style=[line for one, found in task for line in _style(one, found)],
+        style=_style(task),
         economics=economics,
         break_even=_break_even(economics, made, rules),
         agreement=[line for one, found in task for line in _agreement(one, found)],
@@ -179,19 +184,47 @@ def _groups(one: Judged, found: Comparison) -> list[Any]:
     return breakdown(one.answers, texts_of(one.items), found.headline, sure)
 
 
-def _style(one: Judged, found: Comparison) -> list[StyleFacts]:
-    content = one.benchmark.content
-    if content is None or found.lower_is_better:
-        return []
-    pair = found.difference("student", "base")
-    facts = style_facts(
-        found.benchmark,
-        one.answers,
-        found.headline,
-        content,
-        p_headline=pair.p_adjusted if pair else None,
-    )
-    return [facts] if facts else []
+def _style(task: Sequence[tuple[Judged, Comparison]]) -> list[StyleFacts]:
+    """Style beside facts on each benchmark of the task.
+
+    Where right answers in any form are graded by a metric of their own, its p-values are
+    adjusted for the number of benchmarks, as the headline's are.
+    """
+    fit = [
+        (one, found, one.benchmark.content)
+        for one, found in task
+        if one.benchmark.content is not None and not found.lower_is_better
+    ]
+    apart = {
+        found.benchmark: compare(
+            found.benchmark,
+            [a for a in one.answers if a.contestant in ("student", "base")],
+            texts_of(one.items),
+            content,
+            pairs=[("student", "base")],
+        )
+        for one, found, content in fit
+        if content != found.headline
+    }
+    by_content = {one.benchmark: one for one in adjusted(list(apart.values()))}
+    lines = []
+    for one, found, content in fit:
+        pairs = [
+            each.difference("student", "base") if each else None
+            for each in (found, by_content.get(found.benchmark))
+        ]
+        p_headline, p_content = (pair.p_adjusted if pair else None for pair in pairs)
+        lines.append(
+            style_facts(
+                found.benchmark,
+                one.answers,
+                found.headline,
+                content,
+                p_headline=p_headline,
+                p_content=p_content,
+            )
+        )
+    return [line for line in lines if line]
 
 
 def _classes(one: Judged, found: Comparison) -> list[ClassLine]:
@@ -214,15 +247,19 @@ def _classes(one: Judged, found: Comparison) -> list[ClassLine]:
 
 
 def _agreement(one: Judged, found: Comparison) -> list[SameAnswer]:
-    """Share of items to which a contestant says what the teacher says, after normalisation."""
+    """Share of items to which a contestant says what the teacher says, after normalisation; where
+    nothing could be read from either answer there is nothing to agree on."""
     teacher = _said(one.answers, "teacher")
     made = []
     for standing in found.standings:
         other = _said(one.answers, standing.contestant)
-        shared = sorted(teacher.keys() & other.keys())
-        if standing.contestant == "teacher" or not shared:
+        pairs = [
+            (_told(one, teacher[item]), _told(one, other[item]))
+            for item in sorted(teacher.keys() & other.keys())
+        ]
+        same = [float(ours == theirs) for ours, theirs in pairs if {ours, theirs} - {None, ""}]
+        if standing.contestant == "teacher" or not same:
             continue
-        same = [float(_told(one, teacher[item]) == _told(one, other[item])) for item in shared]
         made.append(
             SameAnswer(found.benchmark, standing.contestant, len(same), bootstrap([same], mean))
         )
@@ -276,7 +313,7 @@ def _break_even(economics: Sequence[Economy], made: Made, rules: Rules) -> list[
     return [
         break_even(student, other, made.data_usd, made.training_hours, rules.usd_per_hour)
         for other in first
-        if not other.contestant.startswith("student")
+        if speaker_of(other.contestant) != "student"
     ]
 
 

@@ -120,7 +120,7 @@ class Plan(Section):
                 f"quality.gate bounds '{min(unscored)}', which no scorer of the plan gives, so "
                 f"nothing would be kept; add {{use = '{min(unscored)}'}} to quality.scorers"
             )
-        if self.ship is not None and verb in ("run", "judge") and not self._judges_student:
+        if self.ship is not None and verb in ("run", "judge") and not self.evaluate.judges_student:
             raise PlanError(
                 "[ship] decides about the student, and evaluate.contestants names none; add 'student'"
             )
@@ -130,10 +130,6 @@ class Plan(Section):
                 "add [evaluate] benchmarks, for example [{use = 'sciq'}] or "
                 "[{use = 'custom', path = 'held_out.jsonl'}], or run the stages one by one"
             )
-
-    @property
-    def _judges_student(self) -> bool:
-        return "student" in self.evaluate.contestants
 
     def _all_bounds(self) -> set[str]:
         gate = self.quality.gate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
 from typing import Any
 
 DISCORDANT = 0.5
@@ -83,24 +82,22 @@ def detectable(
     return high
 
 
-def detectable_mean(gaps: Sequence[float]) -> float | None:
-    """The least true mean difference that a paired test shows four times in five.
+def detectable_mean(error: float, level: float = LEVEL) -> float | None:
+    """The least true mean difference that a paired test of means shows four times in five.
 
-    For grades between 0 and 1: (z(0.975) + z(0.8)) standard errors of the mean gap, by the
-    normal approximation (Cohen 1988, section 2.3).
+    For grades between 0 and 1: (z(1 - level / 2) + z(0.8)) standard errors of the mean
+    difference, by the normal approximation (Cohen 1988, section 2.3).
 
     Args:
-        gaps: One contestant's grade minus the other's, item by item.
+        error: Standard error of the mean difference, in units of the grades.
+        level: The difference is found where p is below it.
 
     Returns:
-        In units of the grades, or None for fewer than two items or gaps that are all the same.
+        In units of the grades, or None where there is no spread to go by.
     """
-    if len(gaps) < 2:
-        return None
-    spread = statistics.stdev(gaps)
     normal = statistics.NormalDist()
-    z = normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(POWER)
-    return z * spread / math.sqrt(len(gaps)) if spread else None
+    z = normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)
+    return z * error or None
 
 
 def difference_sentence(

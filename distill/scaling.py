@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distill.paired import Interval, bootstrap, mean
+from distill.paired import FEW, Interval, bootstrap, mean
 from distill.verdict import SMALL, metric_name
 from distill.verdict import points as in_points
 
@@ -31,7 +31,7 @@ class Scaling:
     """The untuned base on the same items: no rows at all."""
     points: list[ScalePoint]
     per_doubling: Interval | None
-    """Change of the score for twice the rows; None with fewer than three points."""
+    """Change of the score for twice the rows; None with fewer than three points or ten items."""
     forecast: Interval | None
     """At twice the largest number of rows; None where the slope's interval has zero in it."""
     sentence: str
@@ -48,6 +48,7 @@ def scaling(
     base: Interval | None,
     answers_by_point: Sequence[Mapping[str, float]],
     seed: int = 0,
+    lower_is_better: bool = False,
 ) -> Scaling:
     """Fit a line to the score over the logarithm of the rows, on the items graded at all points.
 
@@ -68,10 +69,11 @@ def scaling(
     ordered, grades = [point for point, _ in given], [graded for _, graded in given]
     shared = sorted(set.intersection(*(set(graded) for graded in grades))) if grades else []
     slope = forecast = None
-    if len({point.rows for point in ordered}) >= FEWEST and ordered[0].rows > 0 and shared:
+    sizes_given = {point.rows for point in ordered}
+    if len(sizes_given) >= FEWEST and min(sizes_given) > 0 and len(shared) >= FEW:
         sizes = [math.log2(point.rows) for point in ordered]
         slope = _combined(grades, shared, _weights(sizes, None), seed, (-1.0, 1.0))
-        if len(shared) > 1 and (slope.low > 0 or slope.high < 0):
+        if slope.low > 0 or slope.high < 0:
             ahead = _combined(grades, shared, _weights(sizes, sizes[-1] + 1), seed, (0.0, 1.0))
             forecast = Interval(*(min(1.0, max(0.0, v)) for v in _values(ahead)))
     return Scaling(
@@ -81,7 +83,7 @@ def scaling(
         points=ordered,
         per_doubling=slope,
         forecast=forecast,
-        sentence=_sentence(metric, ordered, len(shared), slope, forecast),
+        sentence=_sentence(metric, ordered, len(shared), slope, forecast, lower_is_better),
     )
 
 
@@ -120,12 +122,13 @@ def _sentence(
     n: int,
     slope: Interval | None,
     forecast: Interval | None,
+    lower_is_better: bool,
 ) -> str:
     if slope is None:
         sizes = len({point.rows for point in curve})
         why = (
-            "no item was graded at all of them"
-            if sizes >= FEWEST and n == 0
+            f"{n} items that were graded at all of them are too few to claim anything"
+            if sizes >= FEWEST and n < FEW
             else f"{FEWEST} sizes of data or more are needed, each with rows, and there "
             f"{'is' if sizes == 1 else 'are'} {sizes}"
         )
@@ -138,7 +141,7 @@ def _sentence(
     )
     if forecast is None:
         return f"No sign that more data would help: {evidence}.{few}"
-    if slope.value < 0:
+    if (slope.value < 0) != lower_is_better:
         return f"More data of this kind would probably not help: {evidence}.{few}"
     return (
         f"More data would probably help: {evidence}. If the line goes on, {2 * curve[-1].rows:,} "

@@ -208,6 +208,11 @@ class EvaluateSection(Section):
         return self
 
     @property
+    def judges_student(self) -> bool:
+        """Whether the plan's own student answers, in whatever context."""
+        return any(one.who == "student" and one.student is None for one in self.parts())
+
+    @property
     def every_benchmark(self) -> list[Any]:
         """Those of the task and those outside it: none of their items is ever trained on."""
         return [*self.benchmarks, *self.outside]

@@ -2,6 +2,7 @@
 
     student >= base + 0.10 on sciq      a contestant against another, by the benchmark's headline
     student f1 >= teacher - 5 %         by another metric; without `on`: on every task benchmark
+    student >= student:1a2b             an earlier student, or an endpoint by its name
     student >= 0.30                     a contestant against a number
     toxicity <= 0.02                    the student's mean, on every benchmark of toxicity
     forgetting <= 0.03                  its largest fall against the base outside the task,
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distill.comparison import Comparison
-from distill.paired import Interval
+from distill.paired import FEW, Interval
 from distill.verdict import metric_name, points
 from warehouse.catalog import did_you_mean
 from warehouse.errors import PlanError
@@ -26,8 +27,6 @@ from warehouse.errors import PlanError
 if TYPE_CHECKING:
     from distill.evaluation import Evaluation
 
-FEWEST = 10
-"""Items below which nothing is certain: the interval of so few is too sure of itself."""
 EXAMPLES = (
     "student >= base + 0.10 on sciq",
     "student f1 >= teacher - 5 %",
@@ -78,19 +77,22 @@ class Condition:
     """None: every one that the condition can mean."""
 
 
-_NAME = r"[A-Za-z_]\w*(?:\+[A-Za-z_]\w*)*"  # base+fewshot
+_NAME = r"[A-Za-z][\w.-]*(?::\w+)?(?:\+[A-Za-z]\w*)?"  # base+fewshot, student:1a2b, my-endpoint
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)\s*%?"
 _CONDITION = re.compile(
     rf"(?P<subject>{_NAME})(?:\s+(?P<metric>[^\s<>=]+))?\s*(?P<operator>>=|<=)\s*"
     rf"(?:(?P<against>{_NAME})(?:\s*(?P<sign>[+-])\s*(?P<margin>{_NUMBER}))?|(?P<limit>{_NUMBER}))"
     r"(?:\s+on\s+(?P<benchmark>\S.*))?"
 )
-_CONTESTANTS = ["student", "base", "teacher"]  # or one of these and what helps it: base+fewshot
+_TIGHT = re.compile(r"(?<![\w.+-])(student|base|teacher)([+-])(?=[\d.])")
+"""`teacher-0.05`: else a name may hold a dash."""
 _MEASURES = ["toxicity", "forgetting"]
 
 
 def parse(text: str) -> Condition:
     """Read a condition.
+
+    Whether the contestants and benchmarks that it names exist, `refuse_unmeasurable` says.
 
     Raises:
         ValueError: it can not be read; one line says why and shows conditions that can.
@@ -101,18 +103,15 @@ def parse(text: str) -> Condition:
         examples = ", ".join(f"'{example}'" for example in EXAMPLES)
         return ValueError(f"ship condition '{text}': {why}; examples: {examples}")
 
-    found = _CONDITION.fullmatch(text)
+    found = _CONDITION.fullmatch(_TIGHT.sub(r"\1 \2 ", text))
     if found is None:
         if not re.search("[<>]=", text):
             raise refuse("write >= or <= between what is measured and what is asked of it")
         raise refuse("it can not be read")
     subject, against, metric = found["subject"], found["against"], found["metric"]
     measure, at_least = subject in _MEASURES, found["operator"] == ">="
-    if not measure and subject.partition("+")[0] not in _CONTESTANTS:
-        hint = did_you_mean(subject, [*_CONTESTANTS, *_MEASURES])
-        raise refuse(f"unknown '{subject}' ({hint})")
-    if against and against.partition("+")[0] not in _CONTESTANTS:
-        raise refuse(f"unknown contestant '{against}' ({did_you_mean(against, _CONTESTANTS)})")
+    if against in _MEASURES:
+        raise refuse(f"{against} is no contestant")
     if against == ("student" if subject == "toxicity" else subject):
         raise refuse(f"it holds {against} against itself")
     if measure and metric:
@@ -139,8 +138,8 @@ def check_ship(
     of the task, those of which a small headline is good (toxicity) left aside.
 
     With `certain` the 95 % interval must meet the condition, not its middle alone; a
-    difference that was not taken item by item has none, and of fewer than ten items none is
-    believed.
+    difference that was not taken item by item has none. Of fewer than ten items, or where a
+    contestant failed on more than a tenth of them, nothing is met.
 
     Raises:
         ValueError: a condition can not be read.
@@ -186,7 +185,8 @@ def _unmeasurable(
     asked = {"student"} if condition.subject == "toxicity" else asked
     for name in sorted(asked | ({condition.against} if condition.against else set())):
         if name not in contestants:
-            return f"no contestant '{name}' ({did_you_mean(name, contestants)})"
+            known = [*contestants, *_MEASURES] if name == condition.subject else contestants
+            return f"no contestant '{name}' ({did_you_mean(name, known)})"
     labels = [one.label for one in benchmarks]
     meant = [one for one in benchmarks if _means(condition.benchmark, one.label, labels)]
     if not meant:
@@ -264,6 +264,8 @@ def _on(condition: Condition, comparison: Comparison, certain: bool) -> _Found:
         return _Found(None, f"{where} has no metric '{metric}' ({hint})")
     scores: list[Interval] = []
     for name in filter(None, (left, condition.against)):
+        if why := _unanswered(comparison, name):
+            return _Found(None, why)
         standing = comparison.standing(name)
         if standing is None:
             known = [one.contestant for one in comparison.standings]
@@ -285,7 +287,8 @@ def _on(condition: Condition, comparison: Comparison, certain: bool) -> _Found:
         said += f": {points(apart)} points apart, not taken item by item"
         if certain:
             return _Found(None, f"{said}, so there is no interval")
-        return _decide(condition.at_least, condition.margin, Interval(apart, -1, 1), 0, said, False)
+        n = min(s.graded for s in comparison.standings if s.contestant in (left, condition.against))
+        return _decide(condition.at_least, condition.margin, Interval(apart, -1, 1), n, said, False)
     interval, n = pair
     phrase = f"{said}: a difference of {points(interval.value)} points ({_evidence(interval, n)})"
     return _decide(condition.at_least, condition.margin, interval, n, phrase, certain)
@@ -299,7 +302,7 @@ def _forgetting(condition: Condition, outside: Sequence[Comparison], certain: bo
     missing = []
     for comparison in outside:
         pair = _pair(comparison, "student", "base", comparison.headline)
-        if pair is None:
+        if pair is None or any(_unanswered(comparison, name) for name in ("student", "base")):
             missing.append(comparison.benchmark)
             continue
         change, n = pair
@@ -318,13 +321,24 @@ def _forgetting(condition: Condition, outside: Sequence[Comparison], certain: bo
     return _Found(met, found.phrase + unknown)
 
 
+def _unanswered(comparison: Comparison, name: str) -> str:
+    """Why a contestant's mean is not one of these items: it failed on many; empty if it did not."""
+    standing = comparison.standing(name)
+    if standing is None or standing.answered:
+        return ""
+    return (
+        f"{name} failed on {standing.failed} of {standing.n} items of {comparison.benchmark}, "
+        "too many to go by the others"
+    )
+
+
 def _decide(
     at_least: bool, bound: float, interval: Interval, n: int, phrase: str, certain: bool
 ) -> _Found:
     value = (interval.low if at_least else interval.high) if certain else interval.value
     met = value >= bound - 1e-9 if at_least else value <= bound + 1e-9
-    if certain and met and n < FEWEST:
-        return _Found(None, f"{phrase}: too few items to be certain")
+    if met and n < FEW:
+        return _Found(None, f"{phrase}: {n} items are too few to promote a student by")
     return _Found(met, phrase)
 
 

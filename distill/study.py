@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from datagen.recipe import Recipe
-from distill.comparison import Comparison
+from distill.compare import adjusted, compare
+from distill.comparison import Comparison, Ratio
+from distill.evaluate import Judged, Rules, evaluation_of, texts_of
+from distill.evaluation import Evaluation
 from distill.plan import Plan
 from distill.plots import scaling_plot
 from distill.report import render
 from distill.scaling import Scaling
-from distill.style_facts import StyleFacts, style_facts
-from distill.verdict import metric_name, points
-from quality.benchmark import Benchmark
+from distill.style_facts import StyleFacts
+from distill.verdict import evidence_of, metric_name, points
 from warehouse import assets
 from warehouse.catalog import build
 from warehouse.errors import PlanError
-from warehouse.records import Answer, Sample, make_id
+from warehouse.records import Sample, make_id
 
 NONE, BROAD, TASK = "no imitation", "broad imitation", "task imitation"
 """The students of an imitation study: the untuned base, and two that were fitted."""
@@ -31,8 +33,8 @@ class Contrast:
     comparison: Comparison
     learned: dict[str, StyleFacts]
     """Student -> its style and facts against the base."""
-    gap_closed: dict[str, float | None]
-    """Student -> share of the gap from base to teacher; None where there is no clear gap."""
+    gap_closed: dict[str, Ratio]
+    """Student -> share of the gap from base to teacher, or why there is none."""
     sentence: str
 
 
@@ -99,40 +101,63 @@ def share_of(kept: Sequence[Sample], share: float) -> list[Sample]:
     return ordered[: max(1, round(share * len(kept)))]
 
 
-def contrast_of(
-    benchmark: Benchmark, comparison: Comparison, answers: Sequence[Answer]
-) -> Contrast:
+def contrasts_of(judged: Sequence[Judged]) -> list[Contrast]:
     """What broad and task-specific imitation taught (Gudibande et al., 2023, sections 3 and 4).
 
-    `answers` are of the teacher and of the three students by their names here.
+    The answers are of the teacher and of the three students by their names here. Each student is
+    read as a run's student is, so that a share of the gap and what was learned are told under the
+    same conditions; p-values are adjusted for the number of benchmarks.
     """
-    learned, gaps = {}, {}
-    for name in (BROAD, TASK):
-        named = {"teacher": "teacher", NONE: "base", name: "student"}
-        mine = [
-            replace(a, contestant=named[a.contestant]) for a in answers if a.contestant in named
+    whole = adjusted(
+        [
+            compare(
+                one.benchmark.label,
+                one.answers,
+                texts_of(one.items),
+                one.benchmark.metrics[0],
+                contestants=["teacher", NONE, BROAD, TASK],
+                pairs=[(BROAD, NONE), (TASK, NONE), (TASK, BROAD), ("teacher", NONE)],
+                lower_is_better=one.benchmark.lower_is_better,
+            )
+            for one in judged
         ]
-        if benchmark.content is not None:
-            found = style_facts(benchmark.label, mine, benchmark.metrics[0], benchmark.content)
-            if found:
-                learned[name] = found
-        gaps[name] = _gap(comparison, name)
-    return Contrast(comparison, learned, gaps, _sentence(comparison, learned, gaps))
+    )
+    each = {name: _as_student(judged, name) for name in (BROAD, TASK)}
+    contrasts = []
+    for place, comparison in enumerate(whole):
+        learned = {
+            name: line
+            for name, found in each.items()
+            for line in found.style
+            if line.benchmark == comparison.benchmark
+        }
+        gaps = {name: found.comparisons[place].gap_closed for name, found in each.items()}
+        sentence = _sentence(comparison, learned, gaps)
+        contrasts.append(Contrast(comparison, learned, gaps, sentence))
+    return contrasts
 
 
-def _gap(comparison: Comparison, name: str) -> float | None:
-    way = comparison.difference("teacher", NONE)
-    gone = comparison.difference(name, NONE)
-    metric = comparison.headline
-    if way is None or gone is None or metric not in way.metrics or metric not in gone.metrics:
-        return None
-    if way.metrics[metric].low <= 0:
-        return None
-    return gone.metrics[metric].value / way.metrics[metric].value
+def _as_student(judged: Sequence[Judged], name: str) -> Evaluation:
+    """One of the students against the base and the teacher."""
+    named = {"teacher": "teacher", NONE: "base", name: "student"}
+    return evaluation_of(
+        [
+            replace(
+                one,
+                answers=[
+                    replace(answer, contestant=named[answer.contestant])
+                    for answer in one.answers
+                    if answer.contestant in named
+                ],
+            )
+            for one in judged
+        ],
+        Rules(list(named.values())),
+    )
 
 
 def _sentence(
-    comparison: Comparison, learned: Mapping[str, StyleFacts], gaps: Mapping[str, float | None]
+    comparison: Comparison, learned: Mapping[str, StyleFacts], gaps: Mapping[str, Ratio]
 ) -> str:
     told = []
     for name in (BROAD, TASK):
@@ -142,10 +167,10 @@ def _sentence(
         change = pair.metrics[comparison.headline]
         text = (
             f"{name}: {points(change.value)} points {metric_name(comparison.headline)} "
-            f"({points(change.low)} to {points(change.high)}, n = {pair.n})"
+            f"({evidence_of(pair, change)})"
         )
-        if gaps.get(name) is not None:
-            text += f", {points(gaps[name] or 0.0)} % of the gap closed"
+        if share := gaps[name].interval:
+            text += f", {points(share.value)} % of the gap closed"
         if name in learned:
             text += f", {learned[name].outcome}"
         told.append(text)

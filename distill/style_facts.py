@@ -63,6 +63,8 @@ class _Change:
     n: int
     adjusted: bool = False
     """Whether p is after Holm."""
+    binary: bool = True
+    """Whether every grade is 0 or 1, so that the test is McNemar's."""
 
     @property
     def direction(self) -> int:
@@ -80,7 +82,8 @@ class _Change:
                 self.interval.high,
             )
         )
-        evidence = f"95 % interval {low} to {high}, n = {self.n}, McNemar p {p_text(self.p_value)}"
+        test = "McNemar" if self.binary else "sign test"
+        evidence = f"95 % interval {low} to {high}, n = {self.n}, {test} p {p_text(self.p_value)}"
         evidence += " after Holm" if self.adjusted else ""
         name = metric_name(self.metric)
         if not self.direction:
@@ -95,6 +98,7 @@ def style_facts(
     content: str,
     seed: int = 0,
     p_headline: float | None = None,
+    p_content: float | None = None,
 ) -> StyleFacts | None:
     """Hold the student's change in style against its change in facts.
 
@@ -110,7 +114,7 @@ def style_facts(
 
     Facts and task are the student minus the base on all items graded for both, as in
     `compare.compare`; they are clear where there are ten items or more, the 95 % interval leaves
-    out zero and McNemar's exact test gives p < 0.05. Outcomes, the first that holds:
+    out zero and the exact test gives p < 0.05 (after Holm, where given). Outcomes, the first that holds:
 
     - got worse: one of the two falls clearly and none rises clearly;
     - learned facts: content rises clearly;
@@ -126,6 +130,7 @@ def style_facts(
         seed: Of the bootstrap.
         p_headline: Student against base by the headline, where it was adjusted for several
             benchmarks; so that the outcome says what the verdict says.
+        p_content: The same of the content metric, where it is another one than the headline.
 
     Returns:
         None where base, student and teacher have fewer than two items in common.
@@ -143,7 +148,9 @@ def style_facts(
     task = _change(headline, said["student"], said["base"], seed)
     if task and p_headline is not None:
         task = replace(task, p_value=p_headline, adjusted=True)
-    facts = _change(content, said["student"], said["base"], seed)
+    facts = task if content == headline else _change(content, said["student"], said["base"], seed)
+    if facts and content != headline and p_content is not None:
+        facts = replace(facts, p_value=p_content, adjusted=True)
     outcome = _outcome(task, facts, moved)
     return StyleFacts(
         benchmark=benchmark,
@@ -220,6 +227,7 @@ def _change(
         interval=bootstrap([[new - old for new, old in pairs]], mean, seed, (-1.0, 1.0)),
         p_value=float(test.pvalue) if test else 1.0,
         n=len(pairs),
+        binary=all(grade in (0.0, 1.0) for pair in pairs for grade in pair),
     )
 
 

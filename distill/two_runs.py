@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.comparison import Difference
+from distill.comparison import Comparison
 from distill.page import POLICY
 from distill.paired import FEW, Interval
 from distill.report import render
-from distill.verdict import is_clear, metric_name, p_of, p_text, points
+from distill.verdict import evidence_of, gain, is_clear, metric_name, points
 
 MISSING = "not set"
+STUDENT_A, STUDENT_B = "student of A", "student of B"
 
 
 @dataclass(frozen=True)
@@ -76,18 +77,22 @@ class TwoRuns:
     plan: list[Change]
     versions: list[Change]
     boards: list[BoardPair]
-    differences: list[Difference] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    """The students of both, item by item."""
     sentences: list[str] = field(default_factory=list)
     """What can be said, and what must be minded."""
 
 
 def two_runs(
-    a: Mapping[str, Any], b: Mapping[str, Any], differences: Sequence[Difference] = ()
+    a: Mapping[str, Any],
+    b: Mapping[str, Any],
+    comparisons: Sequence[Comparison] = (),
+    unlike: Sequence[str] = (),
 ) -> TwoRuns:
     """Compare two reports, each as `distill.report.to_json` gives it (older ones too).
 
-    `differences` are paired differences of the two students; what `left` and `right` are
-    called is shown as it stands.
+    `comparisons` are of the two students, item by item, `STUDENT_B` minus `STUDENT_A`; `unlike`
+    says what could not be compared so.
     """
     boards = _boards(a, b)
     plan = _changes(a.get("plan") or {}, b.get("plan") or {})
@@ -97,11 +102,12 @@ def two_runs(
         plan=plan,
         versions=_changes(a.get("versions") or {}, b.get("versions") or {}),
         boards=boards,
-        differences=list(differences),
+        comparisons=list(comparisons),
         sentences=[
             *_same(a, b),
-            *(_told(one) for one in differences),
-            *_minded(a, b, boards, differences),
+            *(_told(one) for one in comparisons),
+            *unlike,
+            *_minded(a, b, boards, compared=bool(comparisons)),
         ],
     )
 
@@ -195,21 +201,20 @@ def _flat(key: str, value: Any) -> list[tuple[str, str]]:
     return [pair for name, inner in parts for pair in _flat(name, inner)]
 
 
-def _told(pair: Difference) -> str:
-    """One paired difference in a sentence; its first metric is the headline."""
-    if not pair.metrics:
-        return f"{pair.left} and {pair.right}: no item was graded for both."
-    metric, interval = next(iter(pair.metrics.items()))
+def _told(comparison: Comparison) -> str:
+    """One benchmark's paired difference in a sentence."""
+    pair, where = comparison.differences[0], comparison.benchmark
+    interval = pair.metrics.get(comparison.headline)
+    if interval is None:
+        return f"{where}: no item was graded for both students."
     if pair.n < FEW:
-        return f"{pair.left} and {pair.right}: {pair.n} common items are too few to claim anything."
-    evidence = (
-        f"95 % interval {points(interval.low)} to {points(interval.high)}, n = {pair.n}, "
-        f"McNemar p {p_text(p_of(pair))}"
-    )
-    size = f"{points(interval.value)} points {metric_name(metric)}"
-    if not is_clear(pair, metric):
-        return f"{pair.left} and {pair.right} can not be told apart: {size} ({evidence})."
-    return f"{pair.left} minus {pair.right}: {size} ({evidence})."
+        return f"{where}: {pair.n} common items are too few to claim anything."
+    size = f"{points(interval.value)} points {metric_name(comparison.headline)}"
+    evidence = evidence_of(pair, interval)
+    if not is_clear(pair, comparison.headline):
+        return f"{where}: the students can not be told apart, B minus A {size} ({evidence})."
+    side = "better" if gain(comparison, pair) > 0 else "worse"
+    return f"{where}: the student of B is {side}, B minus A {size} ({evidence})."
 
 
 def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
@@ -224,7 +229,7 @@ def _minded(
     a: Mapping[str, Any],
     b: Mapping[str, Any],
     boards: Sequence[BoardPair],
-    differences: Sequence[Difference],
+    compared: bool,
 ) -> list[str]:
     """What stands against reading the scores side by side."""
     found = []
@@ -238,7 +243,7 @@ def _minded(
             found.append(f"{board.benchmark} has {board.n[0]} items in A and {board.n[1]} in B.")
         elif board.headlines[0] != board.headlines[1]:
             found.append(f"{board.benchmark} is headed by another metric in A than in B.")
-    if not differences and boards:
+    if not compared and boards:
         found.append(
             "The two students were not compared item by item, so no difference below is claimed."
         )

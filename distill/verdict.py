@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill.comparison import Comparison, Difference
+from distill.comparison import Comparison, Difference, speaker_of
 from distill.paired import FEW, Interval
-from distill.power import difference_sentence
+from distill.power import LEVEL, difference_sentence
 
 SMALL = 30
 """Below so many common items a verdict says that n is small."""
@@ -44,6 +44,11 @@ def is_clear(difference: Difference, metric: str) -> bool:
     return difference.n >= FEW and leaves_out_zero and p_of(difference) < 0.05
 
 
+def discordant_of(pair: Difference) -> float:
+    """Share of the items that one of the two alone gets right; at least that of a single item."""
+    return max(pair.wins + pair.losses, 1) / pair.n
+
+
 def paired(comparison: Comparison, left: str, right: str) -> Difference | None:
     """A pair's difference in the headline, whichever way round it was taken; None if not graded."""
     found = comparison.difference(left, right)
@@ -58,6 +63,9 @@ def paired(comparison: Comparison, left: str, right: str) -> Difference | None:
             ties=other.ties,
             p_value=other.p_value,
             p_adjusted=other.p_adjusted,
+            tests=other.tests,
+            binary=other.binary,
+            error=other.error,
         )
     return found if found and comparison.headline in found.metrics else None
 
@@ -69,14 +77,27 @@ def gain(comparison: Comparison, pair: Difference) -> float:
 
 
 def best_of(comparison: Comparison, metric: str) -> list[str]:
-    """Contestants with the best mean; several where they are equal, none where nobody was graded."""
+    """Contestants with the best mean; several where they are equal, none where nobody was graded.
+
+    One that failed on many items is not among them: its mean is of other items.
+    """
     means = {
-        s.contestant: s.metrics[metric].value for s in comparison.standings if metric in s.metrics
+        s.contestant: s.metrics[metric].value
+        for s in comparison.standings
+        if metric in s.metrics and s.answered
     }
     if not means:
         return []
     best = (min if comparison.lower_is_better else max)(means.values())
     return [name for name, mean in means.items() if mean == best]
+
+
+def evidence_of(pair: Difference, interval: Interval) -> str:
+    """What a difference rests on: its interval, the items, and the exact test."""
+    if pair.n < FEW:
+        return f"n = {pair.n}, too few to claim anything"
+    after = "" if pair.p_adjusted is None else " after Holm"
+    return f"{_span(interval)}, n = {pair.n}, {pair.test} p {p_text(p_of(pair))}{after}"
 
 
 def verdict(comparison: Comparison) -> str:
@@ -91,10 +112,10 @@ def verdict(comparison: Comparison) -> str:
     if pair and comparison.headline in pair.metrics and comparison.headline != "contains":
         contained = pair.metrics.get("contains")
         if contained and contained.value < 0 and _rose(comparison, pair):
+            lost = ", and some right answers were lost" if contained.high < 0 else ""
             sentences.append(
                 f"Containment of the reference fell by {points(-contained.value)} points meanwhile "
-                f"({_span(contained)}): part of the gain is the form of the answers, and some "
-                "right answers were lost."
+                f"({_span(contained)}): part of the gain is the form of the answers{lost}."
             )
         elif contained and contained.high < 0:
             sentences.append(
@@ -121,12 +142,15 @@ def forgetting(comparison: Comparison) -> str:
     better = gain(comparison, pair)
     if is_clear(pair, comparison.headline):
         what = "Forgotten" if better < 0 else "Nothing forgotten"
+        if comparison.lower_is_better:
+            what = "Worse than before" if better < 0 else "Better than before"
         side = "worse" if better < 0 else "better"
         size = points(abs(interval.value))
-        return f"{what}: the student is {size} points {side} than the base by {metric} ({_evidence(pair, interval)})."
+        return f"{what}: the student is {size} points {side} than the base by {metric} ({evidence_of(pair, interval)})."
+    unseen = "nothing changed" if comparison.lower_is_better else "nothing was forgotten"
     return (
         f"No clear change against the base by {metric}: a difference of {points(interval.value)} "
-        f"points ({_evidence(pair, interval)}). That is no proof that nothing was forgotten."
+        f"points ({evidence_of(pair, interval)}). That is no proof that {unseen}."
     )
 
 
@@ -137,7 +161,7 @@ def fine_tune(comparison: Comparison) -> str:
     if student is None or comparison.headline not in student.metrics or not best:
         return ""
     names = [standing.contestant for standing in comparison.standings]
-    rivals = [n for n in names if n != "base" and not n.startswith(("student", "teacher"))]
+    rivals = [n for n in names if n != "base" and speaker_of(n) not in ("student", "teacher")]
     return " ".join(filter(None, [_best(comparison, best), _untrained(comparison, rivals)]))
 
 
@@ -145,34 +169,45 @@ def warnings(comparison: Comparison) -> list[str]:
     """What a reader must know beside the verdict: notes, and what so few items can not show."""
     found = list(comparison.notes)
     pair = comparison.difference("student", "base")
-    if comparison.detectable is not None and pair and not comparison.binary:
-        found.append(
-            f"on {pair.n:,} items as unequal as these, a difference of "
-            f"{points(comparison.detectable)} points or more shows four times in five"
-        )
-    elif comparison.detectable is not None and pair:
+    if pair is None or not pair.n:
+        return found
+    among = f"at the level that one of {pair.tests} benchmarks has to meet, " * (pair.tests > 1)
+    if pair.binary:
         base = comparison.standing("base")
         at = base.metrics.get(comparison.headline) if base else None
-        share = max(pair.wins + pair.losses, 1) / pair.n
-        found.append(difference_sentence(pair.n, share, score=at.value if at else 0.3))
+        told = difference_sentence(
+            pair.n,
+            discordant_of(pair),
+            level=LEVEL / pair.tests,
+            score=at.value if at else 0.3,
+        )
+        found.append(f"{among}{told}")
+    elif comparison.detectable is not None:
+        found.append(
+            f"{among}on {pair.n:,} items as unequal as these, a test of means would show a "
+            f"difference of {points(comparison.detectable)} points or more four times in five"
+        )
     return found
 
 
 def _best(comparison: Comparison, best: Sequence[str]) -> str:
     standing = comparison.standing(best[0])
     mean = standing.metrics[comparison.headline].value if standing else 0.0
+    out = [s.contestant for s in comparison.standings if not s.answered]
     told = (
         f"{'Lowest' if comparison.lower_is_better else 'Highest'} of {len(comparison.standings)} "
         f"contestants: {_and(best)} with {metric_name(comparison.headline)} {mean:.3f}"
     )
+    if out:
+        told += f" ({_and(out)} failed on too many items to be ranked)"
     pair = None if "student" in best else paired(comparison, "student", best[0])
     if pair is None:
         return f"{told}."
     interval = pair.metrics[comparison.headline]
     if not is_clear(pair, comparison.headline):
-        return f"{told}, which the student can not be told from ({_evidence(pair, interval)})."
+        return f"{told}, which the student can not be told from ({evidence_of(pair, interval)})."
     size = points(abs(interval.value))
-    return f"{told}; the student is {size} points behind ({_evidence(pair, interval)})."
+    return f"{told}; the student is {size} points behind ({evidence_of(pair, interval)})."
 
 
 def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
@@ -236,13 +271,6 @@ def _span(interval: Interval) -> str:
     return f"95 % interval {points(interval.low)} to {points(interval.high)}"
 
 
-def _evidence(pair: Difference, interval: Interval) -> str:
-    if pair.n < FEW:
-        return f"n = {pair.n}, too few to claim anything"
-    after = "" if pair.p_adjusted is None else " after Holm"
-    return f"{_span(interval)}, n = {pair.n}, McNemar p {p_text(p_of(pair))}{after}"
-
-
 def _on_base(comparison: Comparison) -> str:
     pair = comparison.difference("student", "base")
     gone = [name for name in ("student", "base") if comparison.standing(name) is None]
@@ -255,7 +283,7 @@ def _on_base(comparison: Comparison) -> str:
     metric = metric_name(comparison.headline)
     if low := _lower(comparison):
         metric = f"{metric}, where {low}"
-    size, evidence = points(abs(interval.value)), _evidence(pair, interval)
+    size, evidence = points(abs(interval.value)), evidence_of(pair, interval)
     if not is_clear(pair, comparison.headline):
         return (
             f"The student and the base can not be told apart by {metric}: a difference of "
@@ -271,7 +299,7 @@ def _on_teacher(comparison: Comparison) -> str:
     if pair is None or comparison.headline not in pair.metrics:
         return "Nothing can be said of the student against the teacher." if pair else ""
     interval = pair.metrics[comparison.headline]
-    evidence = _evidence(pair, interval)
+    evidence = evidence_of(pair, interval)
     size = points(abs(interval.value))
     if not is_clear(pair, comparison.headline):
         first = (

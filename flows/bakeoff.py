@@ -172,7 +172,14 @@ def _board(
             max_new_tokens=plan.evaluate.max_new_tokens,
         )
         answers += answered(work, contestant, items)
-    return board_of(benchmark.label, answers, texts_of(items), methods, benchmark.metrics[0])
+    return board_of(
+        benchmark.label,
+        answers,
+        texts_of(items),
+        methods,
+        benchmark.metrics[0],
+        lower_is_better=benchmark.lower_is_better,
+    )
 
 
 def _written(work: Work, found: Bakeoff) -> Path:

@@ -16,7 +16,7 @@ from flows.progress import bar, meter, say
 from flows.tasks import Work, shard
 from quality.benchmark import Benchmark, Item
 from warehouse.errors import StageError
-from warehouse.records import Answer, Call, Entry, Failure, Sample, Student
+from warehouse.records import Answer, Call, Failure, Sample, Student
 from warehouse.store import Store
 
 AskTeacher = Callable[[Teacher, Sequence[Request]], tuple[dict[str, Call], dict[str, Failure]]]
@@ -131,9 +131,6 @@ def answered(
     work.store.insert([one for one in said if isinstance(one, Answer)])
     found: list[Answer] = work.store.by_ids(Answer, "answer_id", list(asked))
     work.count("answers_reused", sum(answer.run_id != work.run.run_id for answer in found))
-    run_id, benchmark = (
-        work.run.run_id,
-        " / ".join(filter(None, (contestant.benchmark.label, form))),
-    )
-    work.store.insert([Entry(run_id, benchmark, contestant.name, a.answer_id) for a in found])
+    benchmark = " / ".join(filter(None, (contestant.benchmark.label, form)))
+    work.store.enter(work.run.run_id, benchmark, contestant.name, [one.answer_id for one in found])
     return [replace(answer, contestant=contestant.name) for answer in found]

@@ -10,7 +10,7 @@ from typing import Any
 from prefect import flow
 
 from distill.comparison import Comparison
-from distill.contestants import Local, Named
+from distill.contestants import Named
 from distill.disturb import disturbed
 from distill.evaluate import Disturbed, Judged, Made, Rules, evaluation_of
 from distill.evaluation import Evaluation
@@ -23,7 +23,7 @@ from flows.report import write_report
 from flows.tasks import Work, at_work
 from quality.benchmark import Benchmark, Item
 from warehouse.errors import StageError
-from warehouse.records import Answer, Call, Student
+from warehouse.records import Answer, Call, Run, Student
 
 
 @flow(name="stillhouse-judge", validate_parameters=False)
@@ -52,7 +52,7 @@ def selection_on_hand(work: Work) -> Curated | None:
     """What the gate keeps of the samples on hand; None where no contestant draws from it."""
     settings = work.plan.evaluate
     drawn = [settings.context(one.context) for one in settings.parts() if one.context]
-    if "student" not in settings.contestants and not any(one.needs_selection for one in drawn):
+    if not settings.judges_student and not any(one.needs_selection for one in drawn):
         return None
     return curate_stage(work, samples_on_hand(work))
 
@@ -63,7 +63,7 @@ def student_on_hand(work: Work, curated: Curated | None) -> Student | None:
     Raises:
         StageError: a student is to be judged and there is none.
     """
-    if "student" not in work.plan.evaluate.contestants or curated is None:
+    if not work.plan.evaluate.judges_student or curated is None:
         return None
     student_id = student_id_of(work.plan.training, curated.kept)
     for student in work.store.by_ids(Student, "student_id", [student_id]):
@@ -96,8 +96,7 @@ def judge_stage(work: Work, student: Student | None, curated: Curated | None) ->
                     if contestant.protocol not in work.protocol:
                         work.protocol.append(contestant.protocol)
             forms += _disturbed(work, contest, names, items)
-            if isinstance(contestant.speaker, Local):
-                contestant.speaker.close()
+            contestant.speaker.close()
         judged = [
             Judged(one, role, items[one.label], answers[one.label])
             for role, benchmarks in (
@@ -149,11 +148,11 @@ def rules_of(work: Work) -> Rules:
 
 
 def _at_once(work: Work) -> dict[str, int]:
-    """Requests that a contestant's server on this machine answers at the same time."""
+    """Contestants behind a server on this machine: requests that it answers at the same time."""
     settings = work.plan.evaluate
     asked = {"teacher": work.plan.teacher, **settings.endpoints}
-    slots = {who: getattr(one, "slots", None) or 1 for who, one in asked.items()}
-    return {one.name: slots.get(one.who, 1) for one in settings.parts()}
+    slots = {who: one.slots for who, one in asked.items() if hasattr(one, "slots")}
+    return {one.name: slots[one.who] for one in settings.parts() if one.who in slots}
 
 
 def made_of(work: Work, student: Student | None, curated: Curated | None) -> Made:
@@ -171,18 +170,36 @@ def made_of(work: Work, student: Student | None, curated: Curated | None) -> Mad
         sample.sample_id: _sum([usd for one in sample.call_ids for usd in spent.get(one, ())])
         for sample in curated.samples
     }
+    scoring = _scoring_calls(work, curated, calls)
     return Made(
         kept=kept,
         scores=[score for score in curated.scores if score.sample_id in ids],
         costs=costs,
-        training_hours=student.seconds / 3600 + _asking_hours(work, calls),
+        scoring_usd=_sum([call.cost_usd for call in scoring]),
+        training_hours=student.seconds / 3600 + _asking_hours(work, [*calls, *scoring]),
     )
+
+
+def _scoring_calls(work: Work, curated: Curated, calls: Sequence[Call]) -> list[Call]:
+    """What was asked to score a selection: by the runs that chose it, and those that asked for
+    what it is chosen from."""
+    runs = {call.run_id for call in calls} | {
+        run.run_id
+        for run in work.store.read(Run)
+        if run.summary.get("selection_id") == curated.selection_id
+    }
+    found: list[Call] = work.store.by_ids(Call, "run_id", sorted(runs | {work.run.run_id}))
+    return [call for call in found if call.stage == "curate"]
 
 
 def _asking_hours(work: Work, calls: Sequence[Call]) -> float:
     """What a teacher on this machine took of its time; one that is asked elsewhere took none."""
-    slots = getattr(work.plan.teacher, "slots", None)
-    return sum(call.latency_s for call in calls) / slots / 3600 if slots else 0.0
+    teacher = work.plan.teacher
+    if not hasattr(teacher, "slots"):
+        return 0.0
+    took = sum(call.latency_s for call in calls if call.teacher == teacher.identity)
+    slots: int = teacher.slots
+    return took / slots / 3600
 
 
 def _sum(spent: Sequence[float | None]) -> float | None:

@@ -143,11 +143,13 @@ def _stages(work: Work, student: Student | None) -> list[StageCost]:
     answers: list[Answer] = work.store.read(Answer, "run_id = ?", [run_id])
     answered = {answer.settings.get("call_id") for answer in answers}
     asked = [call for call in calls if call.call_id not in answered]
+    scoring = [call for call in asked if call.stage == "curate"]
+    asked = [call for call in asked if call.stage != "curate"]
     reused = student is not None and student.run_id != run_id
     spent = work.seconds
     return [
         _stage("generate", spent, asked, work.counts.get("generate_reused", 0)),
-        _stage("curate", spent, [], 0),
+        _stage("curate", spent, scoring, 0),
         _stage("fit", spent, [], int(reused)),
         _stage("judge", spent, answers, work.counts.get("answers_reused", 0)),
     ]

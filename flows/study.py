@@ -13,7 +13,7 @@ from prefect import flow
 from distill.compare import compare
 from distill.contestants import Asked, Contestant, Speaker
 from distill.context import Sources
-from distill.evaluate import texts_of
+from distill.evaluate import Judged, texts_of
 from distill.paired import Interval
 from distill.report import to_plain
 from distill.scaling import ScalePoint, Scaling, scaling
@@ -24,7 +24,7 @@ from distill.study import (
     TASK,
     Study,
     broad_recipe,
-    contrast_of,
+    contrasts_of,
     read_shares,
     render_html,
     render_markdown,
@@ -105,7 +105,14 @@ def _curve(
         ScalePoint(share, rows[share], students[share].student_id, scores[name] or _unknown())
         for share, name in names.items()
     ]
-    return scaling(benchmark.label, metric, points, scores.get(NONE), graded)
+    return scaling(
+        benchmark.label,
+        metric,
+        points,
+        scores.get(NONE),
+        graded,
+        lower_is_better=benchmark.lower_is_better,
+    )
 
 
 def _unknown() -> Interval:
@@ -128,20 +135,11 @@ def study_imitation(
         made = {name: fit_stage(work, part) for name, part in parts.items()}
         rows = {NONE: 0, **{name: len(part.kept) for name, part in parts.items()}}
         with work.stage("judge"):
-            contrasts = []
+            judged = []
             for benchmark in work.plan.evaluate.benchmarks:
                 items = items_of(work, benchmark)
-                answers = _four(work, benchmark, items, made)
-                found = compare(
-                    benchmark.label,
-                    answers,
-                    texts_of(items),
-                    benchmark.metrics[0],
-                    contestants=["teacher", NONE, BROAD, TASK],
-                    pairs=[(BROAD, NONE), (TASK, NONE), (TASK, BROAD), ("teacher", NONE)],
-                    lower_is_better=benchmark.lower_is_better,
-                )
-                contrasts.append(contrast_of(benchmark, found, answers))
+                judged.append(Judged(benchmark, "task", items, _four(work, benchmark, items, made)))
+            contrasts = contrasts_of(judged)
         return _done(work, _study(work, "imitation", rows, contrasts=contrasts))
 
 

@@ -7,9 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distill.compare import compare
-from distill.comparison import Difference, ItemText
-from distill.two_runs import TwoRuns, render_two_html, render_two_markdown, two_runs
+from distill.compare import adjusted, compare
+from distill.comparison import Comparison, ItemText
+from distill.two_runs import (
+    STUDENT_A,
+    STUDENT_B,
+    TwoRuns,
+    render_two_html,
+    render_two_markdown,
+    two_runs,
+)
 from warehouse.errors import StageError
 from warehouse.records import Answer, Entry, Run
 from warehouse.store import Store
@@ -22,7 +29,7 @@ def write_two(store: Store, a: Run, b: Run) -> tuple[TwoRuns, Path]:
         StageError: one of them has no report of students.
     """
     ours, theirs = (_report_of(run) for run in (a, b))
-    found = two_runs(ours, theirs, _differences(store, a, b, ours))
+    found = two_runs(ours, theirs, *_compared(store, a, b, ours))
     folder = Path(a.summary["report_path"]).parent
     page = folder / f"beside-{b.run_id}.html"
     page.write_text(render_two_html(found), encoding="utf-8")
@@ -41,26 +48,37 @@ def _report_of(run: Run) -> dict[str, Any]:
     return found
 
 
-def _differences(store: Store, a: Run, b: Run, report: dict[str, Any]) -> list[Difference]:
-    """Student of B minus student of A, benchmark by benchmark, on the items that both answered."""
+def _compared(
+    store: Store, a: Run, b: Run, report: dict[str, Any]
+) -> tuple[list[Comparison], list[str]]:
+    """Student of B against student of A, benchmark by benchmark, on the items that both answered;
+    and what could not be compared. Answers to another version of a benchmark are left out: they
+    were asked or graded otherwise."""
     ours, theirs = (_answers(store, run) for run in (a, b))
-    made = []
+    made, unlike = [], []
     for comparison in report["evaluation"]["comparisons"]:
         benchmark = comparison["benchmark"]
-        left, right = f"{benchmark}: student of B", f"{benchmark}: student of A"
-        said = [replace(one, contestant=left) for one in theirs.get(benchmark, [])]
-        said += [replace(one, contestant=right) for one in ours.get(benchmark, [])]
-        items = {one.item_id for one in said}
+        said = {STUDENT_B: theirs.get(benchmark, []), STUDENT_A: ours.get(benchmark, [])}
+        versions = [{one.benchmark_version for one in given} for given in said.values()]
+        if all(versions) and versions[0] != versions[1]:
+            in_b, in_a = (", ".join(sorted(one)) for one in versions)
+            unlike.append(
+                f"{benchmark} is of version {in_a} in A and of {in_b} in B: asked or graded "
+                "otherwise, so what the students said to it is not compared."
+            )
+            continue
+        answers = [replace(one, contestant=name) for name in said for one in said[name]]
         found = compare(
             benchmark,
-            said,
-            [ItemText(item, "", None, []) for item in items],
+            answers,
+            [ItemText(item, "", None, []) for item in {one.item_id for one in answers}],
             comparison["headline"],
-            pairs=[(left, right)],
+            pairs=[(STUDENT_B, STUDENT_A)],
             lower_is_better=comparison.get("lower_is_better", False),
         )
-        made += [pair for pair in found.differences if pair.n]
-    return made
+        if any(pair.n for pair in found.differences):
+            made.append(found)
+    return adjusted(made), unlike
 
 
 def _answers(store: Store, run: Run) -> dict[str, list[Answer]]:

@@ -43,7 +43,7 @@ def test_a_wrong_name_is_told(name, told):
         ('evaluate.endpoints={base = {use = "scripted"}}', "endpoint 'base'"),
         ('evaluate.robustness={contestants = ["base+knn"]}', "who is no contestant"),
         ('evaluate.outside=[{use = "custom", path = "held_out.jsonl"}]', "stands twice"),
-        ('ship={conditions = ["student >= bass + 0.1"]}', "did you mean"),
+        ('ship={conditions = ["student => base + 0.1"]}', "write >= or <="),
         ("ship={conditions = []}", "at least 1 item"),
     ],
 )

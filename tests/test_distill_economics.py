@@ -12,6 +12,8 @@ from distill.economics import Economy, break_even, economy
 from distill.paired import Interval
 from tests.test_distill_compare import answer, items, series
 
+CALL = {"call_id": "c"}
+
 
 def costs(contestant, values, **changes):
     return [answer(contestant, n, 1.0, cost_usd=v, **changes) for n, v in enumerate(values)]
@@ -27,7 +29,9 @@ def of(contestant="student", usd=None, score=None):
 
 
 def test_a_paid_reply_costs_what_it_cost():
-    teacher = economies(costs("teacher", [0.001, 0.003, 0.002, 0.002]), 3.6)["teacher"]
+    teacher = economies(costs("teacher", [0.001, 0.003, 0.002, 0.002], settings=CALL), 3.6)[
+        "teacher"
+    ]
     assert teacher.usd_per_1000 == pytest.approx(2.0)
     assert (teacher.priced_by, teacher.n) == ("tokens", 4)
     assert (teacher.latency_s, teacher.tokens_in, teacher.tokens_out) == (0.5, 10, 2)
@@ -45,16 +49,23 @@ def test_a_local_model_costs_the_time_of_its_machine(cost):
 
 
 def test_a_reply_of_unknown_price_is_not_taken_for_a_local_one():
-    calls = costs("teacher", [None] * 4, settings={"call_id": "c"})
+    calls = costs("teacher", [None] * 4, settings=CALL)
     assert economies(calls, 7.2)["teacher"].priced_by == "not known"
-    free = costs("teacher", [0.0] * 4, settings={"call_id": "c"})  # a local GGUF
-    assert economies(free, 7.2)["teacher"].priced_by == "machine time"
-    some = economies(costs("teacher", [0.1, None, 0.1, 0.1]), 7.2)["teacher"]
+    some = economies(costs("teacher", [0.1, None, 0.1, 0.1], settings=CALL), 7.2)["teacher"]
     assert (some.usd_per_1000, some.priced_by) == (None, "not known")
 
 
+def test_a_free_reply_from_elsewhere_costs_nothing_and_one_from_here_its_time():
+    free = costs("teacher", [0.0] * 4, settings=CALL)
+    elsewhere = economies(free, 7.2)["teacher"]
+    assert (elsewhere.usd_per_1000, elsewhere.priced_by) == (0.0, "tokens")
+    found = compare("quiz", free, items(4))
+    (here,) = economy("quiz", found, free, 7.2, {"teacher": 1})
+    assert here.priced_by == "machine time" and here.usd_per_1000 > 0
+
+
 def test_a_server_that_answers_four_at_once_took_a_quarter_of_the_latencies():
-    answers = costs("teacher", [0.0] * 4, settings={"call_id": "c"}) + costs("student", [0.0] * 4)
+    answers = costs("teacher", [0.0] * 4, settings=CALL) + costs("student", [0.0] * 4)
     found = compare("quiz", answers, items(4))
     teacher, student = (
         {one.contestant: one for one in economy("quiz", found, answers, 7.2, {"teacher": 4})}[name]

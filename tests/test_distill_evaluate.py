@@ -158,6 +158,56 @@ def test_agreement_is_with_the_teacher_right_or_wrong(tmp_path):
     assert agreed == {"base": 0.0, "student": 0.75}
 
 
+def test_where_nothing_was_said_there_is_nothing_to_agree_on(tmp_path):
+    benchmark, items = world(tmp_path, 20)
+    found, _, _ = judged(
+        benchmark, items,
+        teacher=lambda i: " " if i < 15 else "xenon",
+        base=lambda i: " ",
+        student=lambda i: " " if i < 15 else "Xenon",
+    )  # fmt: skip
+    agreed = {line.contestant: (line.n, line.agreement.value) for line in found.agreement}
+    assert agreed == {"base": (5, 0.0), "student": (5, 1.0)}
+
+
+def test_what_was_learned_says_what_the_verdict_says_after_holm_too(tmp_path):
+    """Of one benchmark alone p is 0.022; of three it is 0.067, and nothing is learned."""
+    rows = [
+        {"prompt": f"Which is {i}?", "reference": "red", "choices": ["red", "blue"]}
+        for i in range(60)
+    ]
+    write_rows(tmp_path / "held_out.jsonl", rows)
+    of_choice = [Custom(path="held_out.jsonl", name=f"choice {n}") for n in range(3)]
+    write_rows(tmp_path / "text.jsonl", [{k: r[k] for k in ("prompt", "reference")} for r in rows])
+    of_text = [Custom(path="text.jsonl", name=f"text {n}") for n in range(3)]
+
+    def outcomes(benchmarks, right, wrong):
+        told = []
+        for benchmark in benchmarks:
+            items = list(benchmark.items(tmp_path))
+            given = [
+                *said(benchmark, items, "teacher", lambda i: right),
+                *said(benchmark, items, "base", lambda i: right if 11 <= i < 40 else wrong),
+                *said(benchmark, items, "student", lambda i: right if i < 38 else wrong),
+            ]
+            told.append(Judged(benchmark, "task", items, given))
+        found = evaluation_of(told, Rules(NAMES), Made())
+        return [
+            (line.outcome, verdict(c))
+            for line, c in zip(found.style, found.comparisons, strict=True)
+        ]
+
+    for benchmarks, right, wrong in (
+        (of_choice, "The answer is A", "The answer is B"),
+        (of_text, "I am sure that it is red.", "It may be blue."),
+    ):
+        ((alone, _),) = outcomes(benchmarks[:1], right, wrong)
+        assert alone == "learned facts"
+        for outcome, told in outcomes(benchmarks, right, wrong):
+            assert outcome != "learned facts"
+            assert "can not be told apart" in told
+
+
 def test_classes_have_precision_recall_and_f1(tmp_path):
     rows = [{"prompt": f"Is {i} even?", "reference": "no" if i % 2 else "yes"} for i in range(20)]
     write_rows(tmp_path / "held_out.jsonl", rows)

@@ -113,7 +113,8 @@ def test_a_difference_comes_of_discordant_items_alone():
 
 def test_a_mean_difference_that_items_can_show():
     gaps = [0.2, -0.1, 0.4, 0.0, -0.3, 0.1, 0.2, -0.2] * 10
-    least = detectable_mean(gaps)
-    assert least == pytest.approx(2.8016 * statistics.stdev(gaps) / math.sqrt(80), rel=1e-3)
-    assert detectable_mean(gaps * 4) == pytest.approx(least / 2, rel=0.02)
-    assert detectable_mean([0.1]) is None and detectable_mean([0.1, 0.1]) is None
+    error = statistics.stdev(gaps) / math.sqrt(80)
+    least = detectable_mean(error)
+    assert least == pytest.approx(2.8016 * error, rel=1e-3)
+    assert detectable_mean(error, level=0.05 / 7) == pytest.approx(3.5318 * error, rel=1e-2)
+    assert detectable_mean(0.0) is None

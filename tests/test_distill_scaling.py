@@ -103,22 +103,35 @@ def test_no_common_item_says_nothing():
     tables = [{"a": 1.0}, {"b": 1.0}, {"a": 1.0, "b": 0.0}]
     none = scaling("quiz", "f1", curve(tables, (1, 2, 3)), None, tables)
     assert none.per_doubling is None
-    assert none.sentence.endswith("not known: no item was graded at all of them.")
+    assert none.sentence.endswith(
+        "not known: 0 items that were graded at all of them are too few to claim anything."
+    )
 
 
 def test_only_items_graded_at_all_points_count():
-    tables = [{"a": 0.0, "b": 0.0, "c": 1.0}, {"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 1.0, "d": 0.0}]
+    shared = [str(n) for n in range(12)]
+    tables = [{item: grade for item in shared} for grade in (0.0, 0.5, 1.0)]
+    tables[0]["c"], tables[2]["d"] = 1.0, 0.0
     some = scaling("quiz", "f1", curve(tables, (1, 2, 4)), None, tables)
     assert some.per_doubling.value == pytest.approx(0.5)
-    assert "over 2 items" in some.sentence
-    assert "n = 2 is small" in some.sentence
+    assert "over 12 items" in some.sentence
+    assert "n = 12 is small" in some.sentence
 
 
-def test_one_item_says_nothing():
-    one = found([[0.0], [0.5], [1.0]])
-    assert (one.per_doubling.low, one.per_doubling.high) == (-1.0, 1.0)
-    assert one.forecast is None
-    assert one.sentence.startswith("No sign that more data would help")
+@pytest.mark.parametrize("n", [1, 3, 9])
+def test_a_few_items_say_nothing(n):
+    few = found([[0.0] * n, [0.5] * n, [1.0] * n])
+    assert (few.per_doubling, few.forecast) == (None, None)
+    assert few.sentence.endswith(
+        f"{n} items that were graded at all of them are too few to claim anything."
+    )
+
+
+def test_a_rise_of_what_should_be_low_is_no_help():
+    rise = found([share(10), share(20), share(30)], lower_is_better=True)
+    assert rise.sentence.startswith("More data of this kind would probably not help: 10.0 points")
+    fall = found([share(30), share(20), share(10)], lower_is_better=True)
+    assert fall.sentence.startswith("More data would probably help: -10.0 points")
 
 
 def test_points_come_in_order_of_rows_with_their_own_grades():

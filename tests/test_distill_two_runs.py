@@ -10,7 +10,13 @@ from distill.comparison import Difference
 from distill.evaluation import Evaluation
 from distill.paired import Interval
 from distill.report import to_json
-from distill.two_runs import render_two_html, render_two_markdown, two_runs
+from distill.two_runs import (
+    STUDENT_A,
+    STUDENT_B,
+    render_two_html,
+    render_two_markdown,
+    two_runs,
+)
 from tests.reports import HOSTILE, example_report, parsed, rich_report
 from tests.test_distill_compare import items, series
 
@@ -29,9 +35,10 @@ def runs():
     return ours, theirs
 
 
-def difference(low, high, n=60, p=0.001):
+def compared(low, high, n=60, p=0.001, **changes):
     metrics = {"exact_match": Interval((low + high) / 2, low, high)}
-    return Difference("sciq: student of B", "student of A", n, metrics, 20, 4, 36, p)
+    pair = Difference(STUDENT_B, STUDENT_A, n, metrics, 20, 4, 36, p)
+    return replace(compare("sciq", [], items(n)), differences=[replace(pair, **changes)])
 
 
 def test_plan_keys_that_differ_are_named(runs):
@@ -77,14 +84,21 @@ def test_one_student_in_both_runs_is_said_first():
 
 def test_only_a_pair_claims_a_difference(runs):
     assert any("not compared item by item" in line for line in two_runs(*runs).sentences)
-    (clear, *_) = two_runs(*runs, [difference(0.1, 0.3)]).sentences
-    assert clear.startswith("sciq: student of B minus student of A: 20.0 points exact match (95 %")
-    (unclear, *_) = two_runs(*runs, [difference(-0.1, 0.3, p=0.2)]).sentences
+    (clear, *_) = two_runs(*runs, [compared(0.1, 0.3)]).sentences
+    assert clear.startswith(
+        "sciq: the student of B is better, B minus A 20.0 points exact match (95 %"
+    )
+    (unclear, *_) = two_runs(*runs, [compared(-0.1, 0.3, p=0.2)]).sentences
     assert "can not be told apart" in unclear
-    (few, *_) = two_runs(*runs, [difference(0.1, 0.3, n=9)]).sentences
+    (after, *_) = two_runs(*runs, [compared(0.1, 0.3, p_adjusted=0.06, tests=7)]).sentences
+    assert "can not be told apart" in after and "= 0.060 after Holm" in after
+    (few, *_) = two_runs(*runs, [compared(0.1, 0.3, n=9)]).sentences
     assert "too few to claim anything" in few
-    empty = replace(difference(0, 0), metrics={}, n=0)
-    assert "no item was graded" in two_runs(*runs, [empty]).sentences[0]
+    assert "no item was graded" in two_runs(*runs, [compared(0, 0, metrics={}, n=0)]).sentences[0]
+    (worse, *_) = two_runs(*runs, [replace(compared(0.1, 0.3), lower_is_better=True)]).sentences
+    assert "the student of B is worse" in worse
+    told = two_runs(*runs, [compared(0.1, 0.3)], ["quiz is of version 1 in A"]).sentences
+    assert told[1] == "quiz is of version 1 in A"
 
 
 def test_reports_of_an_older_version_are_read(runs):
@@ -96,7 +110,7 @@ def test_reports_of_an_older_version_are_read(runs):
 
 def test_pages_are_whole_and_hold_hostile_texts(runs):
     hostile = {**runs[0], "plan": {"name": HOSTILE, HOSTILE: 1}, "plan_name": HOSTILE}
-    found = two_runs(hostile, runs[1], [difference(0.1, 0.3)])
+    found = two_runs(hostile, runs[1], [compared(0.1, 0.3)])
     html, text = render_two_html(found), render_two_markdown(found)
     seen = parsed(html)
     assert not {tag for tag, _ in seen} & {"script", "img", "a"}

@@ -43,7 +43,58 @@ def test_lower_is_better_turns_the_words():
     worse = compare("toxicity", *shares(student=30, base=2, teacher=1), lower_is_better=True)
     assert verdict(worse).startswith("The student is worse than the base by 70.0 points")
     assert "above the teacher, which is worse" in verdict(worse)
-    assert forgetting(worse).startswith("Forgotten: the student is 70.0 points worse")
+    assert forgetting(worse).startswith("Worse than before: the student is 70.0 points worse")
+    assert forgetting(found).startswith("Better than before: the student is 70.0 points better")
+    assert worse.gap_closed.interval is None and worse.gap_closed.reason == "lower is better"
+
+
+def test_one_that_failed_on_many_items_is_not_the_best():
+    texts = shares(student=0, base=20, teacher=30)
+    given = [a for a in texts[0] if a.contestant != "student"]
+    given += [
+        replace(a, grades={"exact_match": 1.0}) for a in texts[0] if a.contestant == "student"
+    ][:5]
+    found = compare("q", given, texts[1])
+    assert found.standing("student").metrics["exact_match"].value == 1.0
+    assert best_of(found, "exact_match") == ["teacher"]
+    assert "(student failed on too many items to be ranked)" in fine_tune(found)
+
+
+def test_names_are_not_taken_by_their_beginning():
+    given, texts = shares(student=10, base=2, rival=30)
+    named = [replace(a, contestant=a.contestant.replace("rival", "teacher-big")) for a in given]
+    assert "Without any training teacher-big" in fine_tune(compare("q", named, texts))
+
+
+def test_right_answers_were_lost_only_where_containment_fell_clearly():
+    def said(contained):
+        texts = shares(student=30, base=2)
+        given = [
+            replace(a, grades={**a.grades, "contains": contained(n, a.contestant)})
+            for n, a in enumerate(texts[0])
+        ]
+        return verdict(compare("q", given, texts[1]))
+
+    one = said(lambda n, who: 0.0 if who == "student" and n == 0 else 1.0)
+    assert "part of the gain is the form of the answers." in one
+    many = said(lambda n, who: 0.0 if who == "student" and n % 2 else 1.0)
+    assert "and some right answers were lost" in many
+
+
+def test_what_could_have_been_shown_goes_by_the_number_of_benchmarks():
+    alone = compare("one", *shares(student=30, base=4))
+    first, *_ = adjusted([replace(alone, benchmark=str(n)) for n in range(7)])
+    assert first.detectable > alone.detectable
+    assert "at the level that one of 7 benchmarks has to meet" in " ".join(warnings(first))
+    assert "benchmarks has to meet" not in " ".join(warnings(alone))
+
+
+def test_the_test_has_its_right_name():
+    texts = shares(student=30, base=2)
+    partly = [replace(a, grades={"f1": a.grades["exact_match"] * 0.5}) for a in texts[0]]
+    told = compare("q", partly, texts[1], headline="f1")
+    assert "sign test p" in verdict(told) and "McNemar" not in verdict(told)
+    assert "a test of means would show" in " ".join(warnings(told))
 
 
 def test_p_after_holm_decides():
@@ -105,7 +156,8 @@ def test_warnings_name_what_so_few_items_can_not_show():
     assert first == "two failed"
     assert second.startswith("40 items can not tell ")
     assert f"{math.ceil(1000 * found.detectable) / 10:g} points or more" in second
-    assert warnings(replace(found, detectable=None)) == ["two failed"]
+    (blind,) = warnings(compare("q", *shares(student=3, base=1)))
+    assert blind.startswith("40 items can not show a difference")
 
 
 def test_reading_of_a_pair_that_was_not_graded():

@@ -222,8 +222,25 @@ def test_two_runs_are_compared_item_by_item(run):
     second = json.loads(done.stdout)
     told = distill(folder, "report", first["run_id"], second["run_id"], "--warehouse", "w.duckdb")
     assert told.returncode == 0, told.stderr
-    assert "custom: student of B" in told.stdout
+    assert "custom: the student" in told.stdout and "B minus A" in told.stdout
     page = Path(told.stdout.split()[-1]).read_text()
     assert "train.epochs" in page and "student of A" in page and "<script" not in page
+    _of_another_version(folder / "w.duckdb", second["run_id"])
+    told = distill(folder, "report", first["run_id"], second["run_id"], "--warehouse", "w.duckdb")
+    assert "custom is of version 2 in A and of 1 in B: asked or graded otherwise" in " ".join(
+        told.stdout.split()
+    )
     alone = distill(folder, "report", first["run_id"], "nobody", "--warehouse", "w.duckdb")
     assert alone.returncode == 2 and "no run 'nobody'" in alone.stderr
+
+
+def _of_another_version(path, run_id):
+    """Makes the student's answers of a run look like those to an older version."""
+    import duckdb
+
+    with duckdb.connect(str(path)) as db:
+        db.execute(
+            "UPDATE answers SET benchmark_version = '1' WHERE benchmark = 'custom' AND answer_id IN "
+            "(SELECT answer_id FROM entries WHERE run_id = ? AND contestant = 'student')",
+            [run_id],
+        )

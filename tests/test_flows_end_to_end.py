@@ -106,3 +106,31 @@ def test_a_gate_that_keeps_nothing_is_one_line_and_the_replies_stay(world):
     with pytest.raises(StageError, match="keeps none of 24"):
         flow(str(plan), ["quality.gate.grounded_min=1.5"])
     assert len(Store(folder / "w.duckdb").read(Call)) >= 36
+
+
+def test_what_scoring_asked_is_told_under_curate_and_is_part_of_what_making_it_cost(world):
+    from flows import judge
+
+    _, plan, _, flow, _ = world
+    made = []
+    kept = judge.evaluation_of
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "evaluation_of", lambda *given: made.append(given[2]) or kept(*given))
+        scored = flow(str(plan), ['quality.scorers=["grounded", "self_consistency"]'])
+    report = json.loads(Path(scored["report_path"]).with_suffix(".json").read_text())
+    calls = {stage["stage"]: stage["calls"] for stage in report["stages"]}
+    store = Store(plan.parent / "w.duckdb")
+    asked = store.read(Call, "run_id = ? AND stage = 'curate'", [scored["run_id"]])
+    assert len(asked) > 0
+    assert (calls["generate"], calls["curate"]) == (0, len(asked))
+    assert made[0].scoring_usd == sum(call.cost_usd for call in asked)
+
+
+def test_a_student_in_another_context_alone_is_a_student_too(world):
+    from flows.judge import judge
+
+    _, plan, _, _, first = world
+    found = judge(str(plan), ['evaluate.contestants=["base", "student+fewshot"]'])
+    assert set(found["contestants"]) == {"base", "student+fewshot"}
+    assert found["calls_made"] == 0
+    assert Path(first["student_path"]).is_dir()

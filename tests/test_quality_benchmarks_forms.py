@@ -1,6 +1,7 @@
 """What single benchmarks promise: wordings, kinds, the harness's tasks, a user's file."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -214,13 +215,48 @@ def test_a_task_of_the_harness_is_asked_and_graded_as_there(tmp_path):
     assert (item.row.prompt, item.row.reference) == ("What is 0 + 1?", ["1"])
     assert benchmark.metrics == ("exact_match,strict", "exact_match,last")
     assert (benchmark.stop, benchmark.max_new_tokens) == (("\n", "###"), 7)
-    assert benchmark.version == "1+3.5 2-shot"
+    assert re.fullmatch(r"2\+3\.5\+[0-9a-f]{8} 2-shot", benchmark.version)
     assert benchmark.lower_is_better is False
     assert [tuple(benchmark.grade(item, said).values.values())
             for said in ("1", "it is 1", "2")] == [(1.0, 1.0), (0.0, 1.0), (0.0, 0.0)]  # fmt: skip
     bare = LmEval(task="tiny_sums", include_path="tasks", num_fewshot=0)
     assert next(bare.items(tmp_path)).messages[0]["content"] == "What is 0 + 1?"
-    assert bare.version == "1+3.5 0-shot"
+    assert bare.version == benchmark.version.replace("2-shot", "0-shot")
+
+
+def test_a_task_that_was_changed_is_asked_and_graded_anew(tmp_path):
+    pytest.importorskip("lm_eval")
+    before = _task(tmp_path)
+    items = {item.item_id for item in before.items(tmp_path)}
+    versions = {before.version}
+
+    def now():
+        changed = LmEval(task="tiny_sums", include_path="tasks")
+        found = {item.item_id for item in changed.items(tmp_path)}
+        versions.add(changed.version)
+        return found
+
+    task = tmp_path / "tasks" / "tiny_sums.yaml"
+    task.write_text(task.read_text().replace("([0-9]+)$", "([0-9]{1,3})$"))
+    assert now() == items and len(versions) == 2
+    (tmp_path / "tasks" / "utils.py").write_text("# what a task's own grader would be")
+    assert now() == items and len(versions) == 3
+    data = tmp_path / "tasks" / "sums.jsonl"
+    data.write_text(data.read_text().replace('"a": "3"', '"a": "three"'))
+    assert len(now() & items) == len(items) - 1 and len(versions) == 3
+
+
+def test_a_grader_that_lacks_a_package_stops_the_run_and_grades_nothing(tmp_path, monkeypatch):
+    pytest.importorskip("lm_eval")
+    benchmark = _task(tmp_path)
+    item, *_ = benchmark.items(tmp_path)
+
+    def fail(doc, results):
+        raise ModuleNotFoundError("No module named 'sums'", name="sums")
+
+    monkeypatch.setattr(benchmark._task, "process_results", fail)
+    with pytest.raises(AssetError, match="needs the package 'sums'"):
+        benchmark.grade(item, "1")
 
 
 def _task(folder, **changed):
@@ -279,7 +315,7 @@ def test_an_unknown_task_and_a_group_are_refused(tmp_path):
         _ = LmEval(task="gsm8kk").version
     with pytest.raises(PlanError, match="'mmlu' is a group of tasks"):
         _ = LmEval(task="mmlu").version
-    assert LmEval(task="gsm8k").version == "1+3.0 5-shot"
+    assert LmEval(task="gsm8k").version.startswith("2+3.0+")
     with pytest.raises(PlanError, match="there is no folder nowhere"):
         list(LmEval(task="gsm8k", include_path="nowhere").items(tmp_path))
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from warehouse.errors import WarehouseError
-from warehouse.records import Call, Failure, Run, Score
+from warehouse.records import Call, Entry, Failure, Run, Score
 from warehouse.spool import Spool
 from warehouse.store import Store
 
@@ -46,6 +46,19 @@ def test_inserting_twice_equals_inserting_once(store):
     assert store.insert([call(), call()]) == 1
     assert store.insert([call(), call("d")]) == 1
     assert len(store.read(Call)) == 2
+
+
+def test_what_is_entered_stands_in_the_place_of_what_was(store):
+    store.enter("r", "quiz", "student", ["a", "b"])
+    store.enter("r", "quiz", "base", ["c"])
+    store.enter("r", "zoo", "student", ["d"])
+    store.enter("r", "quiz", "student", ["b", "e"])
+    entered = {(one.benchmark, one.contestant, one.answer_id) for one in store.read(Entry)}
+    assert entered == {
+        ("quiz", "student", "b"), ("quiz", "student", "e"), ("quiz", "base", "c"), ("zoo", "student", "d"),
+    }  # fmt: skip
+    store.enter("r", "quiz", "student", [])
+    assert {one.contestant for one in store.read(Entry, "benchmark = 'quiz'")} == {"base"}
 
 
 def test_failures_are_only_appended(store):

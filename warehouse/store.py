@@ -19,7 +19,7 @@ import orjson
 import polars as pl
 
 from warehouse.errors import WarehouseError
-from warehouse.records import Call, Record, Run
+from warehouse.records import Call, Entry, Record, Run
 from warehouse.schema import MIGRATIONS, VERSION, Column, columns, ddl, views
 
 R = TypeVar("R", bound=Record)
@@ -88,8 +88,26 @@ class Store:
                 new += _insert(db, kind, _unique(kind, several))
         return new
 
+    def enter(
+        self, run_id: str, benchmark: str, contestant: str, answer_ids: Sequence[str]
+    ) -> None:
+        """Say which answers stand for a contestant in a run, in the place of what did before: a run
+        that was cut off may go on with another student, or with other items."""
+        made = [Entry(run_id, benchmark, contestant, answer_id) for answer_id in answer_ids]
+        with self._writing() as db:
+            db.register(
+                "wanted", pl.DataFrame({"id": list(answer_ids)}, {"id": pl.String}).to_arrow()
+            )
+            db.execute(
+                "DELETE FROM entries WHERE run_id = ? AND benchmark = ? AND contestant = ? "
+                "AND answer_id NOT IN (SELECT id FROM wanted)",
+                [run_id, benchmark, contestant],
+            )
+            db.unregister("wanted")
+            _insert(db, Entry, _unique(Entry, made))
+
     def put_run(self, run: Run) -> None:
-        """Insert a run, or replace its record: the only thing here that changes."""
+        """Insert a run, or replace its record; beside entries the only thing here that changes."""
         with self._writing() as db:
             db.execute("DELETE FROM runs WHERE run_id = ?", [run.run_id])
             _insert(db, Run, [run])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 from quality.benchmark import Benchmark, Grade, Item, cut, each_once
 from warehouse.errors import AssetError, PlanError, StillhouseError
+from warehouse.records import make_id
 from warehouse.rows import Row
 
 _SEED = 1234  # of the harness's own worked examples
@@ -49,9 +52,9 @@ class LmEval(Benchmark):
 
     @property
     def version(self) -> str:  # type: ignore[override]
-        """Of this file, of the task in the harness, and the number of worked examples."""
+        """Of this file, of the task, of what asks and grades it, and the number of worked examples."""
         told = self._config.get("metadata") or {}
-        return f"1+{told.get('version', 'unversioned')} {self._shots}-shot"
+        return f"2+{told.get('version', 'unversioned')}+{self._made_of} {self._shots}-shot"
 
     @property
     def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -114,6 +117,11 @@ class LmEval(Benchmark):
                 for metric, value in task.process_results(doc, [said]).items():
                     if metric in self._numbers and math.isfinite(value):
                         values[self._named(metric, rule)] = float(value)
+        except ImportError as error:  # nothing could be graded: mended, the same answers can
+            raise AssetError(
+                f"the grader of lm_eval task '{self.task}' needs the package '{error.name}'; "
+                "install it and run again"
+            ) from None
         except Exception as error:  # a task is anyone's code; what fails is no 0.0
             told = f"the task's grader failed: {type(error).__name__}: {error}"
             return Grade(dict.fromkeys(values), " ".join(told.split())[:200])
@@ -129,7 +137,8 @@ class LmEval(Benchmark):
         question = str(task.doc_to_text(doc))
         asked = [{"role": "user", "content": question}]
         row = Row(question, asked, _references(task, doc), source=f"{self.task}:{number}")
-        return Item(row.row_id, row, [{"role": "user", "content": str(context)}])
+        item_id = make_id(row.row_id, row.reference)  # with another target it is another item
+        return Item(item_id, row, [{"role": "user", "content": str(context)}])
 
     def _named(self, metric: str, rule: str) -> str:
         return metric if len(self._rules) == 1 else f"{metric},{rule}"
@@ -185,6 +194,20 @@ class LmEval(Benchmark):
                 "of text alone"
             )
         return config
+
+    @cached_property
+    def _made_of(self) -> str:
+        """A hash of the harness's version, of the task's configuration, and where the task is a
+        user's own of the files beside it."""
+        _, entry = self._found
+        files: list[Path] = []
+        if self.include_path:
+            beside = Path(entry.yaml_path).parent.iterdir()
+            files = sorted(file for file in beside if file.suffix in (".py", ".yaml", ".yml"))
+        texts = [(file.name, file.read_text(encoding="utf-8")) for file in files]
+        return make_id(metadata.version("lm_eval"), json.dumps(self._config, default=str), texts)[
+            :8
+        ]
 
     @cached_property
     def _found(self) -> tuple[Any, Any]:

@@ -55,10 +55,9 @@ def fit_in_processes(
         if number > 1:
             command += [*_LAUNCH, str(number), "--module"]
         command += ["distill.processes", str(job)]
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number)),
-        }
+        environment = dict(os.environ)
+        if number > 1:
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
         worker = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )

@@ -155,8 +155,9 @@ def ask_model(
     batch_size: int | None,
     advance: Advance,
 ) -> list[Reply]:
-    """Answers of a model in this process, in the order of the conversations."""
-    reader = Reader(base, student)
+    """Answers of a model in this process, in the order of the conversations; in float32, so that
+    what differs is not the device's rounding."""
+    reader = Reader(base, student, exact=True)
     said = list(reader.answer(conversations, max_new_tokens, batch_size, advance))
     by_index = {one.index: Reply(one.text, one.finish_reason, one.prompt_tokens) for one in said}
     return [by_index[index] for index in range(len(conversations))]

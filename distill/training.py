@@ -125,7 +125,8 @@ def _preference(audit: Figures) -> str:
     return (
         f"{found['pairs']:,} made; the untuned student answered{drawn}: {found['equal_replies']:,} "
         "dropped for saying what the teacher says, "
-        f"{found['cut_off_replies']:,} cut off at max_new_tokens"
+        f"{found['cut_off_replies']:,} cut off at max_new_tokens, "
+        f"{found.get('truncated_rejected', 0):,} truncated at max_length"
     )
 
 

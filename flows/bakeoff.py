@@ -47,7 +47,8 @@ def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> 
     """
     sections = contenders(plan_path, overrides, tuners)
     with at_work(plan_path, overrides, "bakeoff", {"--tuners": tuners}) as work:
-        ready_base(work)
+        for section in sections.values():
+            ready_base(work, section)
         generate_stage(work)
         curated = curate_stage(work, samples_on_hand(work, counted=False))
         students = {

@@ -20,7 +20,6 @@ from flows.monitor import Monitor, monitored
 from flows.progress import say
 from flows.tasks import Work, at_work, shard
 from train import tracking
-from train.audit import refusal
 from train.checkpoints import last_step
 from train.config import steps_of
 from train.watch import Enough, Watch, best_look
@@ -63,10 +62,10 @@ def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             figures.update(found)
             raise Enough
 
-        out = work.home / "students" / f"{student_id_of(section, kept)}.audit"
+        out = work.home / "students" / student_id_of(section, kept)
         with work.stage("fit"), suppress(Enough):
             section.objective.fit(_material(work, section, kept, out), Watch(audited=stop))
-        return {**figures, "refused": refusal(figures, section.allow)}
+        return {"refused": None, **figures}
 
 
 def losses_of(student: Student) -> dict[str, Any]:
@@ -79,19 +78,24 @@ def losses_of(student: Student) -> dict[str, Any]:
     return {"final_loss": losses[step], "best_step": step, "held_out_loss": held_out}
 
 
-def ready_base(work: Work) -> None:
-    """See that base and objective have what they need before the teacher is asked anything.
+def ready_base(work: Work, section: TrainSection | None = None) -> None:
+    """See that base, tuner and objective have what they need before the teacher is asked anything.
+
+    `section` stands for the plan's own [train].
 
     Raises:
         AssetError, StageError: they have not; nothing was spent.
     """
     from train.base import resolve_base
+    from train.device import refuse_more_than_there_are
 
+    section = section or work.plan.training
     with work.stage("fit"):
-        tracking.ready(work.plan.training.track)
-        work.plan.training.tuner.ready()
-        resolve_base(work.plan.training.base)
-        work.plan.training.objective.ready(work.plan.training.base)
+        tracking.ready(section.track)
+        section.tuner.ready()
+        refuse_more_than_there_are(section.processes)
+        resolve_base(section.base)
+        section.objective.ready(section.base)
 
 
 def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:

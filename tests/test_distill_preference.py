@@ -12,7 +12,7 @@ from train.config import EarlyStopping, SftConfig
 from train.dataset import encode
 from train.reader import Reader
 from train.tuners.lora import Lora
-from train.watch import Watch
+from train.watch import Enough, Watch
 from warehouse import catalog
 from warehouse.errors import StageError
 
@@ -180,7 +180,7 @@ def test_the_audit_tells_of_the_pairs_before_training_and_estimates_both_texts(b
     assert told[0]["preference"] == fitted.audit["preference"]
     (line,) = (text for label, text in saw(told[0]).lines if label == "pairs")
     assert line.startswith("8 made; the untuned student answered in 0 s: 0 dropped ")
-    assert line.endswith("8 cut off at max_new_tokens")
+    assert line.endswith("8 cut off at max_new_tokens, 0 truncated at max_length")
     plain = fit_rows(Material(base, LORA, SAMPLES, config, tmp_path / "plain"),
                      rows_of(SAMPLES), watch)  # fmt: skip
     pairs, rows = (one.audit["memory_estimate"] for one in (fitted, plain))
@@ -194,6 +194,35 @@ def test_equal_replies_are_dropped_and_counted(base, rejected, tmp_path):
     assert fitted.audit["preference"]["pairs"] == 7
     assert fitted.audit["preference"]["equal_replies"] == 1
     assert fitted.audit["preference"]["cut_off_replies"] == 8
+
+
+def test_rejected_replies_that_would_be_truncated_are_refused_and_may_be_allowed(base, tmp_path):
+    long = Preference(max_new_tokens=100, beta=0.3)
+    config = CONFIG.model_copy(update={"epochs": 1, "max_length": 80})
+    told = []
+    with pytest.raises(
+        StageError, match=r"8 of 8 rejected replies are longer than train\.max_length"
+    ):
+        long.fit(Material(base, LORA, SAMPLES, config, tmp_path / "s"), Watch(audited=told.append))
+    assert told[0]["refused"].startswith("8 of 8 rejected replies") and told[0]["rows_kept"] == 8
+    allowed = config.model_copy(update={"allow": ["truncated"]})
+    fitted = long.fit(Material(base, LORA, SAMPLES, allowed, tmp_path / "s"))
+    assert fitted.audit["preference"]["truncated_rejected"] == 8
+
+
+def test_what_an_audit_has_drawn_is_there_for_the_training(base, tmp_path):
+    def stop(figures):
+        raise Enough
+
+    drawn = []
+    material = Material(
+        base, LORA, SAMPLES, CONFIG.model_copy(update={"epochs": 1}), tmp_path / "s"
+    )
+    with pytest.raises(Enough):
+        SHORT.fit(material, Watch(audited=stop))
+    SHORT.fit(material, Watch(drawn=lambda *how_many: drawn.append(how_many)))
+    assert drawn == []
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
 def test_where_all_replies_are_equal_there_is_nothing_to_prefer(base, rejected, tmp_path):

@@ -99,6 +99,13 @@ def test_targets_by_name(base):
     assert all("up_proj" in name for name in scaled)
 
 
+def test_the_output_layer_is_no_target(base):
+    for targets in ("lm_head", "q_proj, lm_head"):
+        with pytest.raises(StageError, match=r"names the output layer.*allowed: q_proj") as caught:
+            Lora(targets=targets).attach(load(base)[0], SETTING)
+        assert "lm_head" not in str(caught.value).partition("allowed")[2]
+
+
 @pytest.mark.parametrize(
     "tuner",
     [
@@ -156,10 +163,12 @@ def test_options_are_checked():
         (Ia3(feedforward="down_proj"), "'down_proj', which is not one of targets"),
         (Adalora(rank=8, start_rank=8), "leaves nothing to drop"),
         (Adalora(warmup=0.5, settled=0.5), "leave no steps between"),
+        (Adalora(), "which packing changes"),
     ],
 )
 def test_options_that_do_not_go_together_are_faults(tuner, fault):
-    (found,) = tuner.faults(CONFIG)
+    packed = CONFIG.model_copy(update={"packing": "packing" in fault})
+    (found,) = tuner.faults(packed)
     assert "\n" not in found
     assert fault in found
 

@@ -1,10 +1,13 @@
 import json
+import math
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
 from tests.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig, steps_of
+from train.device import refuse_more_than_there_are
 from train.reader import Reader
 from train.sft import fit
 from train.tuners.lora import Lora
@@ -180,9 +183,12 @@ def test_a_trainer_that_sees_other_rows_than_the_audit_is_caught(base, tmp_path,
 
 def test_a_loss_that_is_not_finite_is_an_error(base, tmp_path):
     wild = SftConfig(epochs=3, batch_size=4, learning_rate=1e38, max_grad_norm=1e30, max_length=128)
+    steps = []
     with pytest.raises(StageError, match=r"training diverged.*lower train.learning_rate"):
-        fit(base, Lora(alpha=10**30), ROWS, wild, tmp_path / "s")
+        fit(base, Lora(alpha=10**30), ROWS, wild, tmp_path / "s", steps.append)
     assert list(tmp_path.iterdir()) == []
+    assert len(steps) < steps[-1].total == 9  # it ends where the loss is lost
+    assert [math.isfinite(step.loss) for step in steps].index(False) == len(steps) - 1
 
 
 def test_packing_without_an_attention_that_keeps_rows_apart_is_refused(base, tmp_path):
@@ -216,7 +222,55 @@ def test_the_rate_that_holds_decides_what_a_student_becomes():
     assert SftConfig().decides(1e-3) != SftConfig().decides(2e-4)
     set_ = SftConfig(learning_rate=1e-3)
     assert set_.decides(2e-4) == set_.decides(1e-3) == SftConfig().decides(1e-3)
-    assert SftConfig(save_steps=1, track="tensorboard").decides(1e-3) == SftConfig().decides(1e-3)
+    for same in (
+        SftConfig(save_steps=1, track="tensorboard"),
+        SftConfig(processes=2),
+        SftConfig(allow=["truncated"]),
+    ):
+        assert same.decides(1e-3) == SftConfig().decides(1e-3)
+
+
+def test_packed_rows_are_not_shared_by_processes():
+    with pytest.raises(ValidationError, match="packed rows can not be shared"):
+        SftConfig(packing=True, processes=2)
+
+
+def test_one_process_takes_one_gpu_of_several():
+    from train.trainer import TunedTrainer
+
+    class Given:
+        def __init__(self, **kwargs):
+            self.args = kwargs["args"]
+
+    class Trainer(TunedTrainer, Given):
+        pass
+
+    for there, taken in ((0, 0), (1, 1), (4, 1)):
+        args = SimpleNamespace(n_gpu=there, _n_gpu=there)
+        assert Trainer(tuner=Lora(), args=args).args._n_gpu == taken
+
+
+def test_as_many_processes_as_there_are_gpus(monkeypatch):
+    import torch
+
+    refuse_more_than_there_are(2)  # on a CPU they share its cores
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    refuse_more_than_there_are(1)
+    with pytest.raises(StageError, match=r"processes = 2, but this machine has 1 GPU, .* 1 to 1"):
+        refuse_more_than_there_are(2)
+
+
+def test_a_gpu_without_memory_enough_is_one_line(base, tmp_path, monkeypatch):
+    import torch
+
+    from train import trainer
+
+    def out_of_memory(self, **arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer.CompletionTrainer, "train", out_of_memory)
+    with pytest.raises(StageError, match=r"does not fit into the GPU's memory; lower train\.batch"):
+        fit(base, Lora(), ROWS, CONFIG, tmp_path / "s")
 
 
 def test_options_are_strict():

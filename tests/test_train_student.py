@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import CHAT_TEMPLATE, make_tiny
+from train.audit import look_at, refusal
 from train.base import base_fingerprint, resolve_base
 from train.dataset import render
 from train.reader import Reader
-from train.student import load
+from train.student import FLASH, load
+from train.tuners.full import Full
 from warehouse.errors import AssetError, StageError
 
 QUESTIONS = [
@@ -90,6 +92,10 @@ def test_fingerprint_follows_content_not_place(tiny, tmp_path):
     assert base_fingerprint(str(copy)) == base_fingerprint(str(tiny))
     (copy / "chat_template.jinja").write_text(CHAT_TEMPLATE + " ")
     assert base_fingerprint(str(copy)) != base_fingerprint(str(tiny))
+    (copy / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    assert base_fingerprint(str(copy)) == base_fingerprint(str(tiny))
+    (copy / "generation_config.json").write_text('{"eos_token_id": 0}')  # where answers end
+    assert base_fingerprint(str(copy)) != base_fingerprint(str(tiny))
     other = make_tiny(tmp_path / "other", seed=1)
     assert base_fingerprint(str(other)) != base_fingerprint(str(tiny))
     assert base_fingerprint("someone/some-model") == "someone/some-model"
@@ -123,6 +129,52 @@ def test_a_base_without_a_chat_template_is_refused(tiny, tmp_path):
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(AssetError, match="has no chat template"):
         load(str(copy))
+
+
+def test_a_gpu_answers_in_bfloat16_unless_it_is_to_be_exact(tiny, monkeypatch):
+    import torch
+
+    assert load(str(tiny))[0].dtype == torch.float32
+    monkeypatch.setattr("train.student.has_bfloat16", lambda: True)
+    assert load(str(tiny))[0].dtype == torch.bfloat16
+    assert load(str(tiny), exact=True)[0].dtype == torch.float32
+
+
+def test_a_base_that_knows_no_flash_attention_is_loaded_without(tiny, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    asked = []
+    whole = AutoModelForCausalLM.from_pretrained
+
+    def some(folder, **arguments):
+        asked.append(arguments.get("attn_implementation"))
+        if asked[-1]:
+            raise ValueError("LlamaForCausalLM does not support Flash Attention 2 yet")
+        return whole(folder, **arguments)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", some)
+    monkeypatch.setattr("train.student.has_flash_attention", lambda: True)
+    load(str(tiny), tuner=Full())  # float32: no FlashAttention outside of training
+    assert asked == [None]
+    load(str(tiny), tuner=Full(), packing=True)
+    assert asked == [None, FLASH, None]
+
+
+def test_a_conversation_that_the_template_refuses_is_one_line(tmp_path):
+    strict = (
+        "{% if messages[0]['role'] == 'system' %}"
+        "{{ raise_exception('System role not supported') }}{% endif %}" + CHAT_TEMPLATE
+    )
+    reader = Reader(str(make_tiny(tmp_path / "strict", chat_template=strict)))
+    said = [{"role": "system", "content": "Be brief."}, *QUESTIONS[0]]
+    with pytest.raises(
+        StageError, match=r"refuses a conversation of system, user: System role not supported"
+    ) as caught:
+        next(reader.answer([said], 8))
+    assert "\n" not in str(caught.value)
+    row = {"prompt": said, "completion": [{"role": "assistant", "content": "yes"}]}
+    figures = look_at([row], reader.tokenizer, 128).figures
+    assert "System role not supported" in refusal(figures)
 
 
 def test_a_student_that_is_not_there_is_named(tiny, tmp_path):

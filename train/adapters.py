@@ -25,16 +25,23 @@ def with_adapter(model: Any, config: Any, tuner: str, targets: str) -> Any:
         StageError: the targets are not layers of this base, or not such as the method takes.
     """
     from peft import get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     refuse_unknown(model, names_in(targets), tuner)
     try:
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise StageError(
             f"{tuner}: targets = '{targets}' does not fit this base ({reason}); "
             "use names of its linear layers"
         ) from error
+    if isinstance(adapted.get_output_embeddings(), BaseTunerLayer):
+        raise StageError(
+            f"{tuner}: targets = '{targets}' names the output layer, which a training here leaves as "
+            f"it is; allowed: {', '.join(linear_names(model))}"
+        )
+    return adapted
 
 
 def refuse_unknown(model: Any, named: str | Sequence[str], tuner: str) -> None:
@@ -58,13 +65,14 @@ def refuse_unknown(model: Any, named: str | Sequence[str], tuner: str) -> None:
 
 
 def linear_names(model: Any) -> list[str]:
-    """The last parts of the names of a base's linear layers, in its order."""
+    """The last parts of the names of a base's linear layers but the output layer, in its order."""
     from torch.nn import Linear
     from transformers.pytorch_utils import Conv1D
 
+    output = model.get_output_embeddings()
     found = (
         name.rpartition(".")[2]
         for name, module in model.named_modules()
-        if isinstance(module, Linear | Conv1D)
+        if isinstance(module, Linear | Conv1D) and module is not output
     )
     return list(dict.fromkeys(found))

@@ -26,8 +26,19 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 """What is fetched from a hub: weights as safetensors and the tokenizer; nothing pickled."""
 
-SPEAKING_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-"""Files beside the weights that decide what a model says."""
+SPEAKING_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+"""Files beside the weights that decide what a model says, and where it ends."""
 
 
 def resolve_base(base: str) -> Path:

@@ -65,6 +65,10 @@ class SftConfig(_Options):
 
     @model_validator(mode="after")
     def _processes_share_a_batch(self) -> SftConfig:
+        if self.packing and self.processes > 1:
+            raise ValueError(
+                "packed rows can not be shared by processes; set packing = false or processes = 1"
+            )
         if self.batch_size % self.processes:
             raise ValueError(
                 f"batch_size = {self.batch_size} can not be shared by processes = "
@@ -73,11 +77,14 @@ class SftConfig(_Options):
         return self
 
     def decides(self, learning_rate: float) -> dict[str, object]:
-        """The options that decide what a student becomes; how it is watched does not.
+        """The options that decide what a student becomes; how it is watched does not, nor do the
+        processes that share a batch, nor what of its rows is let pass.
 
         `learning_rate` is the tuner's own, which holds where none is set.
         """
-        options = self.model_dump(mode="json", exclude={"save_steps", "track"})
+        options = self.model_dump(
+            mode="json", exclude={"save_steps", "track", "processes", "allow"}
+        )
         return {**options, "learning_rate": self.learning_rate or learning_rate}
 
 

@@ -36,10 +36,27 @@ class Encoded:
 
 
 def render(tokenizer: Any, messages: Sequence[Message]) -> str:
-    """The text a model is asked with: the chat template, up to where the answer begins."""
-    text: str = tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=True
-    )
+    """The text a model is asked with: the chat template, up to where the answer begins.
+
+    Raises:
+        StageError: the template takes no such conversation.
+    """
+    return _rendered(tokenizer, messages, asked=True)
+
+
+def _rendered(tokenizer: Any, messages: Sequence[Message], asked: bool) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=asked
+        )
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise StageError(
+            f"the base's chat template refuses a conversation of {roles}: {error}; leave out what "
+            "it does not take, or use another base"
+        ) from None
     return text
 
 
@@ -56,9 +73,7 @@ def encode(row: Row, tokenizer: Any) -> Encoded:
         StageError: the prompt as asked is not the beginning of the text as trained.
     """
     asked = render(tokenizer, row["prompt"])
-    text: str = tokenizer.apply_chat_template(
-        [*row["prompt"], *row["completion"]], tokenize=False, add_generation_prompt=False
-    )
+    text = _rendered(tokenizer, [*row["prompt"], *row["completion"]], asked=False)
     if not text.startswith(asked):
         raise StageError(
             "the chat template renders a prompt differently in training and in use "

@@ -61,7 +61,7 @@ def export_merged(base: str, student: Path, out: Path, dtype: Dtype = "float32")
     """
     tuner = tuner_of(student)
     require_mergeable(tuner)
-    model, tokenizer = load(base, student)
+    model, tokenizer = load(base, student, exact=True)
     import torch
 
     generation = model.generation_config

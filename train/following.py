@@ -5,6 +5,7 @@ Importing this loads transformers; the rest of the room imports it late.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -50,6 +51,12 @@ class Following(TrainerCallback):
         if state.global_step < state.max_steps and self._asked():
             control.should_save = control.should_training_stop = True
             self._stopped = f"stopped at step {state.global_step} of {state.max_steps}"
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        loss = (kwargs.get("logs") or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            control.should_training_stop = True  # it would be as wrong at every later step
+            control.should_save = False
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         looks = _looks(state.log_history)

@@ -28,12 +28,19 @@ class Generated:
 
 
 class Reader:
-    """A loaded model that answers: the base, or a student; `loaded` is what `load` gave before."""
+    """A loaded model that answers: the base, or a student; `loaded` is what `load` gave before.
+
+    `exact`: in float32 on a GPU too.
+    """
 
     def __init__(
-        self, base: str, student: Path | None = None, loaded: tuple[Any, Any] | None = None
+        self,
+        base: str,
+        student: Path | None = None,
+        loaded: tuple[Any, Any] | None = None,
+        exact: bool = False,
     ) -> None:
-        self.model, self.tokenizer = loaded or load(base, student)
+        self.model, self.tokenizer = loaded or load(base, student, exact=exact)
         self.context: int | None = getattr(self.model.config, "max_position_embeddings", None)
         if self.context is not None and student is not None:
             self.context -= tuner_of(student).virtual_tokens

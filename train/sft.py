@@ -21,6 +21,7 @@ from train.base import quiet
 from train.checkpoints import LEFT, one_after_the_other, publish, work_folder
 from train.config import SftConfig, steps_of
 from train.dataset import Encoded, Row
+from train.device import has_bfloat16
 from train.overlap import HeldOutTexts
 from train.student import keeps_rows_apart, load
 from train.tracking import ready, tracked
@@ -91,7 +92,8 @@ def fit(
 
     `out` appears whole, when training is done, or not at all. A process that is killed
     leaves checkpoints beside it, and the same call goes on from the last of them. A
-    `train.watch.Watch` is told the audit before training starts, also where it is refused.
+    `train.watch.Watch` is told the audit before training starts, also where it is refused (then
+    with the reason, `refused`).
 
     Args:
         base: What is fitted: an asset, a folder or a hub id.
@@ -115,14 +117,12 @@ def fit(
         Stopped: the watch wanted it to end before its last step; a checkpoint is kept.
     """
     started = time.perf_counter()
-    if out.exists():
-        raise StageError(f"{out} exists already; remove it or fit into another folder")
     ready(config.track)
     quiet()
     import train.trainer  # noqa: F401  (what the libraries take is not counted as training)
 
     before = memory.memory_before()
-    model, tokenizer = load(base, tuner=tuner)
+    model, tokenizer = load(base, tuner=tuner, packing=config.packing)
     if config.packing and not keeps_rows_apart(model):
         raise StageError(
             "packing needs FlashAttention, which keeps the rows of a sequence apart (this base "
@@ -131,19 +131,22 @@ def fit(
         )
     ends = model.generation_config.eos_token_id
     audited = look_at(rows, tokenizer, config.max_length, ends, HeldOutTexts(held_out))
-    if why := refusal(audited.figures, config.allow):
-        tell_audited(watch, audited.figures)
-        raise StageError(why)
-    kept = prepare(model, tokenizer, audited.rows) if prepare else audited.rows
-    rows, held = _held_out(kept, config)
     from transformers import set_seed
 
-    set_seed(config.seed)
-    encoded = [one for row in kept for one in seen(row, tokenizer)] if seen else audited.encoded
-    model = tuner.attach(model, Setting(tokenizer, rows, steps_of(len(rows), config)))
+    try:
+        if why := refusal(audited.figures, config.allow):
+            raise StageError(why)
+        kept = prepare(model, tokenizer, audited.rows) if prepare else audited.rows
+        rows, held = _held_out(kept, config)
+        set_seed(config.seed)
+        encoded = [one for row in kept for one in seen(row, tokenizer)] if seen else audited.encoded
+        model = tuner.attach(model, Setting(tokenizer, rows, steps_of(len(rows), config)))
+    except StageError as error:
+        tell_audited(watch, {**audited.figures, "refused": str(error)})
+        raise
     trainable = sum(p.numel() for p in trained_of(model).values())
     work = out.with_name(out.name + LEFT)
-    settings = _settings(config, tuner, rows, work)
+    settings = _settings(config, tuner, work)
     tiled = build is None and not settings["use_cpu"]  # TRL then takes logits in tiles
     figures = {
         **audited.figures,
@@ -155,10 +158,11 @@ def fit(
         **also,
     }
     tell_audited(watch, figures)
+    if out.exists():
+        raise StageError(f"{out} exists already; remove it or fit into another folder")
+    learns = config.decides(tuner.learning_rate), config.processes
     with one_after_the_other():
-        work_folder(
-            work, make_id(base, table_of(tuner), config.decides(tuner.learning_rate), rows, decides)
-        )
+        work_folder(work, make_id(base, table_of(tuner), learns, rows, decides))
     try:
         job = Job(model, tokenizer, tuner, rows, held, config, settings)
         losses, best = _trained(job, build or sft_trainer, watch, figures, out)
@@ -212,6 +216,7 @@ def _trained(
 ) -> tuple[list[dict[str, float]], Any]:
     quiet()
     logging.getLogger("trl").setLevel(logging.ERROR)
+    import torch
     from transformers import PrinterCallback
     from transformers.trainer_utils import get_last_checkpoint
 
@@ -228,12 +233,18 @@ def _trained(
         trainer.remove_callback(PrinterCallback)
         if isinstance(trainer, CompletionTrainer):
             _same_tokens(trainer, figures, job)
-        trainer.train(resume_from_checkpoint=last)
+        try:
+            trainer.train(resume_from_checkpoint=last)
+        except torch.OutOfMemoryError as error:
+            raise StageError(
+                "training does not fit into the GPU's memory; lower train.batch_size and raise "
+                "train.gradient_accumulation as much, or set train.gradient_checkpointing = true"
+            ) from error
         follow.ended()
     return _losses(trainer.state.log_history), trainer.unwrapped
 
 
-def _settings(config: SftConfig, tuner: Tuner, rows: Sequence[Row], work: Path) -> dict[str, Any]:
+def _settings(config: SftConfig, tuner: Tuner, work: Path) -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.is_available()
@@ -245,14 +256,14 @@ def _settings(config: SftConfig, tuner: Tuner, rows: Sequence[Row], work: Path) 
         "gradient_accumulation_steps": config.gradient_accumulation,
         "learning_rate": config.learning_rate or tuner.learning_rate,
         "lr_scheduler_type": config.schedule,
-        "warmup_steps": math.ceil(config.warmup_ratio * steps_of(len(rows), config)),
+        "warmup_steps": config.warmup_ratio,  # below 1 it is a share of the steps there are
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "gradient_checkpointing": config.gradient_checkpointing,
         "seed": config.seed,
         "train_sampling_strategy": "random" if config.packing else "group_by_length",
         "use_cpu": not gpu,
-        "bf16": gpu and torch.cuda.is_bf16_supported(),
+        "bf16": has_bfloat16(),
         "dataloader_pin_memory": gpu,
         "include_num_input_tokens_seen": "non_padding",
         "ddp_find_unused_parameters": False,

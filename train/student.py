@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from train.base import allowed, quiet, resolve_base
+from train.device import device, has_bfloat16, has_flash_attention
 from train.tuner import Tuner
 from warehouse import catalog
 from warehouse.errors import AssetError, StageError
@@ -19,11 +19,19 @@ TUNER_FILE = "tuner.json"
 """Beside a student's weights: its base and its tuner's table, from which it is restored."""
 
 
-def load(base: str, student: Path | None = None, tuner: Tuner | None = None) -> tuple[Any, Any]:
+def load(
+    base: str,
+    student: Path | None = None,
+    tuner: Tuner | None = None,
+    exact: bool = False,
+    packing: bool = False,
+) -> tuple[Any, Any]:
     """Model and tokenizer of a base, with what a student learned on it or not.
 
-    float32 on a CPU, bfloat16 on a GPU that has it; generation is set to be greedy.
-    With `tuner` the base is loaded as this tuner wants it for training.
+    float32 on a CPU, bfloat16 on a GPU that has it unless `exact`; generation is set to be greedy.
+    With `tuner` the base is loaded as this tuner wants it for training, where it can be with an
+    attention that keeps the rows of a sequence apart; with `packing` also where its weights are
+    float32.
 
     Raises:
         AssetError: the base can not be had or read, or has no chat template.
@@ -35,20 +43,29 @@ def load(base: str, student: Path | None = None, tuner: Tuner | None = None) -> 
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    gpu = torch.cuda.is_available()
-    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if gpu else "cpu"
     arguments: dict[str, Any] = {
-        "dtype": torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32,
+        "dtype": torch.bfloat16 if has_bfloat16() and not exact else torch.float32,
+        "device_map": device(),
         "use_safetensors": True,
     }
-    if tuner is not None and not tuner.prompt_learning and _has_flash_attention():
-        arguments["attn_implementation"] = FLASH
     method = learned or tuner
     if method is not None:
         arguments |= method.loading(training=learned is None)
+    flash: dict[str, Any] = {}
+    wanted = (
+        packing or arguments["dtype"] == torch.bfloat16
+    )  # outside of training it takes no other
+    if tuner is not None and not tuner.prompt_learning and wanted and has_flash_attention():
+        flash = {"attn_implementation": FLASH}
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, device_map=device, **arguments)
+        model: Any
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, **arguments, **flash)
+        except (ImportError, ValueError):
+            if not flash:
+                raise
+            model = AutoModelForCausalLM.from_pretrained(folder, **arguments)  # it knows no other
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise AssetError(f"base '{base}' can not be loaded: {reason}; {allowed()}") from error
@@ -71,15 +88,6 @@ def load(base: str, student: Path | None = None, tuner: Tuner | None = None) -> 
 def keeps_rows_apart(model: Any) -> bool:
     """Whether rows that stand in one sequence do not see each other."""
     return bool(model.config._attn_implementation == FLASH)
-
-
-def _has_flash_attention() -> bool:
-    """Whether training may use it: a GPU with bfloat16, and the package."""
-    import torch
-    from transformers.utils import is_flash_attn_2_available
-
-    gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return gpu and bool(is_flash_attn_2_available())
 
 
 def tuner_of(student: Path) -> Tuner:

@@ -150,6 +150,9 @@ class TunedTrainer:
 
     def __init__(self, *, tuner: Tuner, **kwargs: Any) -> None:
         self.tuner = tuner
+        args = kwargs["args"]
+        if args.n_gpu > 1:  # of one process: TRL refuses to share a batch among several so
+            args._n_gpu = 1
         super().__init__(**kwargs)
 
     def lengths(self, dataset: Any) -> list[int]:

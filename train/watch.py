@@ -51,7 +51,8 @@ def tell_drawn(watch: Callable[[Step], None], done: int, total: int) -> None:
 
 
 class Enough(Exception):
-    """Raised in `audited` by who wanted the audit alone: nothing is trained, nothing is left."""
+    """Raised in `audited` by who wanted the audit alone: nothing is trained. What an objective has
+    drawn for it is there for the training."""
 
 
 def tell_audited(watch: Callable[[Step], None], figures: dict[str, Any]) -> None:

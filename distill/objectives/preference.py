@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 from pydantic import Field
 
 from distill.objective import Material, Objective, as_tested, fit_rows, rows_of
+from train.audit import TOLERATED
 from train.base import base_fingerprint
 from train.config import SftConfig
 from train.dataset import Encoded, Row, encode
@@ -95,6 +96,16 @@ class Preference(Objective):
             figures["pairs"] = len(pairs)
             figures["equal_replies"] = len(rows) - len(pairs)
             figures["cut_off_replies"] = sum(reason == "length" for _, reason in replies)
+            others = (_both(one, tokenizer)[1] for one in pairs)
+            cut = sum(len(one.input_ids) > material.config.max_length for one in others)
+            figures["truncated_rejected"] = cut
+            if "truncated" not in material.config.allow and cut > TOLERATED * len(pairs):
+                raise StageError(
+                    f"{cut} of {len(pairs)} rejected replies are longer than train.max_length = "
+                    f"{material.config.max_length} and would be truncated ({TOLERATED:.0%} is "
+                    "tolerated); raise it, lower max_new_tokens of the objective, or set "
+                    "train.allow = ['truncated']"
+                )
             if not pairs:
                 raise StageError(
                     f"the untuned student says what the teacher says in all of {len(rows)} rows, so "

@@ -56,6 +56,10 @@ class Adalora(Tuner):
                 f"start_rank = {self.start_rank} leaves nothing to drop to rank = {self.rank}; "
                 "raise it, or use lora"
             )
+        if config.packing:
+            found.append(
+                "its budget goes by the number of steps, which packing changes; set packing = false"
+            )
         if self.warmup + self.settled >= 1:
             found.append("warmup and settled leave no steps between them; lower one")
         return found

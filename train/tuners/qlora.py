@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from train.config import SftConfig
+from train.device import has_bfloat16
 from train.tuners.lora import TAKEN_FROM_THE_BASE, Lora
 from warehouse.errors import StageError
 
@@ -39,22 +40,23 @@ class Qlora(Lora):
         import torch
         from transformers import BitsAndBytesConfig
 
-        gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         return {
             "quantization_config": BitsAndBytesConfig(
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=torch.bfloat16 if gpu else torch.float32,
+                bnb_4bit_compute_dtype=torch.bfloat16 if has_bfloat16() else torch.float32,
             )
         }
 
     def loaded(self, model: Any) -> Any:
-        """Without bitsandbytes' packed kernel for answers on some CPUs: it answers in bfloat16,
-        passes no gradient on, and leaves weights that can not be written out."""
+        """Computing in the model's own precision, and without bitsandbytes' packed kernel for
+        answers on some CPUs: it answers in bfloat16, passes no gradient on, and leaves weights that
+        can not be written out."""
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
+                module.compute_dtype = model.dtype
         return model
 
     def faults(self, config: SftConfig) -> list[str]:

@@ -272,7 +272,7 @@ def test_the_content_of_a_local_teacher_decides(teacher, tmp_path):
 def test_a_trainer_that_moved_is_one_line(monkeypatch, base, tmp_path, teacher):
     import trl
 
-    monkeypatch.setattr(trl, "SFTConfig", SimpleNamespace)  # takes anything, gives no arguments
+    monkeypatch.setattr(trl, "SFTConfig", lambda **given: SimpleNamespace(**given, n_gpu=0))
     monkeypatch.setattr("train.trainer.SFTTrainer.__init__", lambda self: None, raising=True)
     with pytest.raises(StageError, match=r"SFTTrainer is not as it was in trl 1\.16\.0"):
         Logits(teacher=teacher).fit(material(base, tmp_path / "s"))

@@ -102,10 +102,13 @@ def test_a_server_that_gives_none_is_told_before_training(tmp_path):
 
 def test_an_audit_is_seen_also_where_the_objective_refuses(generated):
     folder, _, _ = generated
-    done = distill(folder, "fit", "plan.toml", "--audit", "--set", "train.objective={use='logits'}")
+    done = distill(
+        folder, "fit", "plan.toml", "--audit",
+        "--set", "train.objective={use='preference'}", "--set", "train.max_length=110",
+    )  # fmt: skip
     assert done.returncode == 2
-    assert "have no stored log-probabilities" in done.stderr.splitlines()[-1]
-    assert "24 of 24 rows" in done.stdout
+    assert "rejected replies are longer than train.max_length" in done.stderr.splitlines()[-1]
+    assert "What the trainer sees" in done.stdout
 
 
 def test_each_objective_with_a_local_teacher_makes_a_student_of_its_own(generated, tmp_path):

@@ -28,6 +28,7 @@ def with_adapter(model: Any, config: Any, tuner: str, targets: str) -> Any:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     refuse_unknown(model, names_in(targets), tuner)
+    there = linear_names(model)
     try:
         adapted = get_peft_model(model, config)
     except (ValueError, TypeError) as error:
@@ -39,7 +40,7 @@ def with_adapter(model: Any, config: Any, tuner: str, targets: str) -> Any:
     if isinstance(adapted.get_output_embeddings(), BaseTunerLayer):
         raise StageError(
             f"{tuner}: targets = '{targets}' names the output layer, which a training here leaves as "
-            f"it is; allowed: {', '.join(linear_names(model))}"
+            f"it is; allowed: {', '.join(there)}"
         )
     return adapted
 

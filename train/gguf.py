@@ -98,8 +98,6 @@ def modelfile(merged: Path, gguf: str) -> str:
 
 def chatml_system(tokenizer: Any) -> str | None:
     """The system message that a ChatML template adds by itself; "" if none, None if not ChatML."""
-    from jinja2 import TemplateError
-
     asked: list[Message] = [
         {"role": "user", "content": "first"},
         {"role": "assistant", "content": "second"},
@@ -110,7 +108,7 @@ def chatml_system(tokenizer: Any) -> str | None:
         if render(tokenizer, [told, *asked]) != _chatml([told, *asked]):
             return None
         text = render(tokenizer, asked)
-    except TemplateError:  # it refuses a role
+    except StageError:  # it refuses a role
         return None
     start, end = "<|im_start|>system\n", f"<|im_end|>\n{_chatml(asked)}"
     if text == _chatml(asked):

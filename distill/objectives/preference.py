@@ -286,6 +286,7 @@ def _kept_or_drawn(
         drawn = _from_all(drawn)
     replies = [(text, reason) for _, text, reason in sorted(drawn)]
     if first == 0:
+        file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_name(file.name + ".new")
         new.write_text(json.dumps({"made_of": made_of, "replies": replies}))
         os.replace(new, file)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import tests.tiny
 from tests.tiny import make_tiny
-from train.dataset import encode
+from train.audit import Audited, look_at, refusal
+from train.dataset import Row, encode
 from train.student import load
+from warehouse.errors import StageError
 from warehouse.records import Prompt, Sample
 
 ANSWERS = ("carbon dioxide", "The heart pumps blood.", "zero degrees", "Plants give off oxygen.")
@@ -36,6 +39,20 @@ def row(of: Sample) -> dict[str, Any]:
     """The training row of a sample."""
     completion = [{"role": "assistant", "content": of.completion}]
     return {"prompt": of.messages, "completion": completion}
+
+
+def inspect_rows(
+    rows: Sequence[Row],
+    tokenizer: Any,
+    max_length: int,
+    end_ids: Collection[int] | None = None,
+    allow: Collection[str] = (),
+) -> Audited:
+    """Look at rows and refuse what would train badly, as `train.sft.fit` does."""
+    audited = look_at(rows, tokenizer, max_length, end_ids)
+    if why := refusal(audited.figures, allow):
+        raise StageError(why)
+    return audited
 
 
 def make_stranger(folder: Path, monkeypatch: Any) -> str:

@@ -1,7 +1,8 @@
 import pytest
 
+from tests.teaching import inspect_rows
 from tests.tiny import CHAT_TEMPLATE, make_tokenizer
-from train.audit import CUT_OFF, DIFFERING, EMPTY, inspect_rows, look_at, refusal
+from train.audit import CUT_OFF, DIFFERING, EMPTY, look_at, refusal
 from train.overlap import HeldOutTexts
 from warehouse.errors import StageError
 

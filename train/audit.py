@@ -35,24 +35,6 @@ class Audited:
     encoded: list[Encoded]
 
 
-def inspect_rows(
-    rows: Sequence[Row],
-    tokenizer: Any,
-    max_length: int,
-    end_ids: Collection[int] | None = None,
-    allow: Collection[str] = (),
-) -> Audited:
-    """`look_at` rows and refuse what would train badly.
-
-    Raises:
-        StageError: malformed rows, or what `refusal` says.
-    """
-    audited = look_at(rows, tokenizer, max_length, end_ids)
-    if why := refusal(audited.figures, allow):
-        raise StageError(why)
-    return audited
-
-
 def look_at(
     rows: Sequence[Row],
     tokenizer: Any,

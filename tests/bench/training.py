@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from train.audit import inspect_rows
+from tests.teaching import inspect_rows
 from train.base import quiet
 from train.config import SftConfig
 from train.dataset import Row
@@ -72,7 +72,7 @@ def ours(rows: list[Row], folder: Path) -> Trained:
     kept = inspect_rows(rows, tokenizer, CONFIG.max_length, ends).rows
     set_seed(SEED)
     model = TUNER.attach(model, Setting(tokenizer, kept, ROWS // CONFIG.batch_size))
-    settings = _settings(CONFIG, TUNER, kept, folder)
+    settings = _settings(CONFIG, TUNER, folder)
     return _timed(sft_trainer(Job(model, tokenizer, TUNER, kept, [], CONFIG, settings)))
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.teaching import inspect_rows
 from tests.tiny import make_tiny
-from train.audit import inspect_rows
 from train.config import SftConfig
 from train.sft import Job, _settings, sft_trainer
 from train.student import load
@@ -34,7 +34,7 @@ def test_loss_and_gradients_are_those_of_trl(tmp_path, count):
     for name, weight in model.named_parameters():
         if "lora_B" in name:  # zero at first, so that lora_A would have no gradient
             torch.nn.init.normal_(weight, std=0.1)
-    settings = _settings(config, tuner, kept, tmp_path / "t")
+    settings = _settings(config, tuner, tmp_path / "t")
     trainer = sft_trainer(Job(model, tokenizer, tuner, kept, [], config, settings))
     trainer.current_gradient_accumulation_steps = 1
     if torch.cuda.is_available():

@@ -68,6 +68,11 @@ class Board:
     best: str
     lines: list[Line]
 
+    def answered(self, label: str) -> bool:
+        """Whether a method failed on so few items that its mean can be ranked."""
+        standing = self.comparison.standing(label)
+        return standing is not None and standing.answered
+
 
 @dataclass(frozen=True)
 class Bakeoff:
@@ -169,6 +174,8 @@ def verdict(board: Board) -> str:
     metric = board.comparison.headline
     if standing is None or metric not in standing.metrics:
         return "No method answered a held-out item."
+    if not standing.answered:
+        return "Every method failed on too many of the held-out items to be ranked."
     near = [
         line.label
         for line in board.lines
@@ -185,6 +192,9 @@ def verdict(board: Board) -> str:
     text = (
         f"Best: {board.best} with {metric_name(metric)} {points(standing.metrics[metric].value)} %"
     )
+    missed = [one.label for one in board.lines if one.method and not board.answered(one.label)]
+    if missed:
+        text += f" (not ranked, for they failed on many items: {', '.join(missed)})"
     if near:
         text += f"; on these {standing.graded} items {', '.join(near)} can not be told from it"
     text += (

@@ -39,7 +39,8 @@ class BreakEven:
 
     against: str
     fixed_usd: float | None
-    """What making the student cost: the teacher's replies and the training's machine time."""
+    """What making the student cost: the replies that it is made and chosen by, and the training's
+    machine time."""
     saved_usd_per_1000: float | None
     answers: int | None
     """None where the student never pays for itself, or a price is not known."""
@@ -96,7 +97,8 @@ def break_even(
 ) -> BreakEven:
     """When the student's lower price per answer has paid for making it.
 
-    Making it cost `data_usd` (the teacher's replies) and the machine for `training_hours`.
+    Making it cost `data_usd` (the replies that it is made and chosen by) and the machine for
+    `training_hours`.
     """
     machine = 0.0 if training_hours == 0 else _times(training_hours, usd_per_hour)
     fixed = None if data_usd is None or machine is None else data_usd + machine
@@ -146,7 +148,7 @@ def break_even(
     return BreakEven(against, fixed, saved, answers, sentence + _scores(student, other))
 
 
-_TOKEN_PRICES = "input_usd_per_million and output_usd_per_million in [teacher]"
+_TOKEN_PRICES = "input_usd_per_million and output_usd_per_million of teacher, judge and endpoints"
 
 
 def _apart(one: Economy, other: Economy) -> bool:

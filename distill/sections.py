@@ -187,10 +187,11 @@ class EvaluateSection(Section):
     @model_validator(mode="after")
     def _all_are_known(self) -> EvaluateSection:
         for name in self.endpoints:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in SPEAKERS:
+            good = re.fullmatch(r"(?=.*[A-Za-z_])[A-Za-z0-9][A-Za-z0-9._-]*", name)
+            if not good or re.fullmatch(rf"({'|'.join(SPEAKERS)})(-[\d.]+)?", name):
                 raise ValueError(
-                    f"endpoint '{name}': a name of letters, digits, dot, dash and underscore, "
-                    f"and none of {', '.join(SPEAKERS)}"
+                    f"endpoint '{name}': a name of letters, digits, dot, dash and underscore, with a "
+                    f"letter in it; none of {', '.join(SPEAKERS)}, nor one of these less a number"
                 )
         self.parts()
         for name in self.contestants:

@@ -77,15 +77,16 @@ class Condition:
     """None: every one that the condition can mean."""
 
 
-_NAME = r"[A-Za-z][\w.-]*(?::\w+)?(?:\+[A-Za-z]\w*)?"  # base+fewshot, student:1a2b, my-endpoint
+_NAME = r"(?=[\w.-]*[A-Za-z_])[A-Za-z0-9][\w.-]*(?::\w+)?(?:\+[A-Za-z]\w*)?"
+"""Of a contestant: base+fewshot, student:1a2b, or an endpoint's, such as 7b-chat."""
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)\s*%?"
 _CONDITION = re.compile(
     rf"(?P<subject>{_NAME})(?:\s+(?P<metric>[^\s<>=]+))?\s*(?P<operator>>=|<=)\s*"
     rf"(?:(?P<against>{_NAME})(?:\s*(?P<sign>[+-])\s*(?P<margin>{_NUMBER}))?|(?P<limit>{_NUMBER}))"
     r"(?:\s+on\s+(?P<benchmark>\S.*))?"
 )
-_TIGHT = re.compile(r"(?<![\w.+-])(student|base|teacher)([+-])(?=[\d.])")
-"""`teacher-0.05`: else a name may hold a dash."""
+_TIGHT = re.compile(rf"(?<=[<>]=)\s*(student|base|teacher)([+-])(?={_NUMBER}(?:\s|$))")
+"""`teacher-0.05` is a difference, though a name may hold a dash; base-7b is a name."""
 _MEASURES = ["toxicity", "forgetting"]
 
 
@@ -103,7 +104,7 @@ def parse(text: str) -> Condition:
         examples = ", ".join(f"'{example}'" for example in EXAMPLES)
         return ValueError(f"ship condition '{text}': {why}; examples: {examples}")
 
-    found = _CONDITION.fullmatch(_TIGHT.sub(r"\1 \2 ", text))
+    found = _CONDITION.fullmatch(_TIGHT.sub(r" \1 \2 ", text))
     if found is None:
         if not re.search("[<>]=", text):
             raise refuse("write >= or <= between what is measured and what is asked of it")
@@ -307,10 +308,15 @@ def _forgetting(condition: Condition, outside: Sequence[Comparison], certain: bo
             continue
         change, n = pair
         worse = change if comparison.lower_is_better else _negated(change)
-        falls.append((worse.high if certain else worse.value, comparison.benchmark, worse, n))
+        fall = worse.high if certain else worse.value
+        if n < FEW and fall <= condition.margin:
+            missing.append(comparison.benchmark)
+        else:
+            falls.append((fall, comparison.benchmark, worse, n))
     unknown = f"; not known on {', '.join(missing)}" if missing else ""
     if not falls:
-        return _Found(None, f"the student was not compared with the base on {', '.join(missing)}")
+        where = ", ".join(missing)
+        return _Found(None, f"student and base did not both answer {FEW} items or more of {where}")
     _, where, worst, n = max(falls, key=lambda fall: fall[0])
     largest = Interval(*(max(0.0, v) for v in (worst.value, worst.low, worst.high)))
     phrase = f"a largest fall of {points(largest.value)} points, on {where}"

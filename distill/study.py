@@ -164,6 +164,11 @@ def _sentence(
         pair = comparison.difference(name, NONE)
         if pair is None or comparison.headline not in pair.metrics:
             continue
+        standing = comparison.standing(name)
+        if standing and not standing.answered:
+            failed = f"failed on {standing.failed} of {standing.n} items"
+            told.append(f"{name}: {failed}, too many to say what it learned")
+            continue
         change = pair.metrics[comparison.headline]
         text = (
             f"{name}: {points(change.value)} points {metric_name(comparison.headline)} "

@@ -171,7 +171,7 @@ def warnings(comparison: Comparison) -> list[str]:
     pair = comparison.difference("student", "base")
     if pair is None or not pair.n:
         return found
-    among = f"at the level that one of {pair.tests} benchmarks has to meet, " * (pair.tests > 1)
+    among = f"one of {pair.tests} benchmarks has to meet a stricter level: " * (pair.tests > 1)
     if pair.binary:
         base = comparison.standing("base")
         at = base.metrics.get(comparison.headline) if base else None
@@ -181,7 +181,7 @@ def warnings(comparison: Comparison) -> list[str]:
             level=LEVEL / pair.tests,
             score=at.value if at else 0.3,
         )
-        found.append(f"{among}{told}")
+        found.append(f"{among}{told[0].lower() if among else told[0]}{told[1:]}")
     elif comparison.detectable is not None:
         found.append(
             f"{among}on {pair.n:,} items as unequal as these, a test of means would show a "
@@ -200,7 +200,7 @@ def _best(comparison: Comparison, best: Sequence[str]) -> str:
     )
     if out:
         told += f" ({_and(out)} failed on too many items to be ranked)"
-    pair = None if "student" in best else paired(comparison, "student", best[0])
+    pair = None if "student" in [*best, *out] else paired(comparison, "student", best[0])
     if pair is None:
         return f"{told}."
     interval = pair.metrics[comparison.headline]

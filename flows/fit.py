@@ -22,6 +22,7 @@ from flows.tasks import Work, at_work, shard
 from train import tracking
 from train.checkpoints import last_step
 from train.config import steps_of
+from train.device import refuse_more_than_there_are
 from train.watch import Enough, Watch, best_look
 from warehouse.catalog import name_of, table_of
 from warehouse.errors import StageError, Stopped
@@ -87,7 +88,6 @@ def ready_base(work: Work, section: TrainSection | None = None) -> None:
         AssetError, StageError: they have not; nothing was spent.
     """
     from train.base import resolve_base
-    from train.device import refuse_more_than_there_are
 
     section = section or work.plan.training
     with work.stage("fit"):
@@ -156,6 +156,7 @@ def _train(
     if out.exists():  # its record was lost
         shutil.rmtree(out)
     tracking.ready(config.track)
+    refuse_more_than_there_are(config.processes)
     material = _material(work, section, kept, out)
     label = f"fitting {name_of(section.tuner)}"
     with monitored(label, steps_of(len(kept), config), work.plan.name) as monitor:

@@ -23,7 +23,7 @@ from flows.report import write_report
 from flows.tasks import Work, at_work
 from quality.benchmark import Benchmark, Item
 from warehouse.errors import StageError
-from warehouse.records import Answer, Call, Run, Student
+from warehouse.records import Answer, Call, Choice, Run, Student
 
 
 @flow(name="stillhouse-judge", validate_parameters=False)
@@ -181,25 +181,24 @@ def made_of(work: Work, student: Student | None, curated: Curated | None) -> Mad
 
 
 def _scoring_calls(work: Work, curated: Curated, calls: Sequence[Call]) -> list[Call]:
-    """What was asked to score a selection: by the runs that chose it, and those that asked for
-    what it is chosen from."""
+    """What was asked to score a selection: by the runs that chose from its samples, whatever they
+    kept, and those that asked for these."""
+    ids = [sample.sample_id for sample in curated.samples]
+    choices: list[Choice] = work.store.by_ids(Choice, "sample_id", ids)
+    selections = {choice.selection_id for choice in choices}
     runs = {call.run_id for call in calls} | {
-        run.run_id
-        for run in work.store.read(Run)
-        if run.summary.get("selection_id") == curated.selection_id
+        run.run_id for run in work.store.read(Run) if run.summary.get("selection_id") in selections
     }
     found: list[Call] = work.store.by_ids(Call, "run_id", sorted(runs | {work.run.run_id}))
     return [call for call in found if call.stage == "curate"]
 
 
 def _asking_hours(work: Work, calls: Sequence[Call]) -> float:
-    """What a teacher on this machine took of its time; one that is asked elsewhere took none."""
-    teacher = work.plan.teacher
-    if not hasattr(teacher, "slots"):
-        return 0.0
-    took = sum(call.latency_s for call in calls if call.teacher == teacher.identity)
-    slots: int = teacher.slots
-    return took / slots / 3600
+    """What teacher and judge on this machine took of its time; one that is asked elsewhere took none."""
+    plan = work.plan
+    slots = {one.identity: one.slots for one in (plan.teacher, plan.judge) if hasattr(one, "slots")}
+    took = (call.latency_s / slots[call.teacher] for call in calls if call.teacher in slots)
+    return float(sum(took)) / 3600
 
 
 def _sum(spent: Sequence[float | None]) -> float | None:

@@ -73,6 +73,15 @@ def test_where_lower_is_better_the_lowest_is_best_and_one_that_failed_comes_last
     ]  # fmt: skip
 
 
+def test_where_all_failed_on_many_items_none_is_the_best():
+    few = [*GIVEN[:40], *answers("lora", 3)[:5], *answers("ia3", 4)[:5], *answers("<b>", 1)[:5]]
+    told = verdict(board_of("b", few, TEXTS, METHODS, "exact_match"))
+    assert told == "Every method failed on too many of the held-out items to be ranked."
+    one = [*GIVEN[:80], *answers("ia3", 4)[:5], *answers("<b>", 1)]
+    told = verdict(board_of("b", one, TEXTS, METHODS, "exact_match"))
+    assert told.startswith("Best: lora") and "failed on many items: ia3)" in told
+
+
 def test_the_plot_goes_from_few_parameters_to_many_between_powers_of_ten(board):
     plot = plot_of(board)
     assert [label for label, _, _ in plot.points] == ["<b>", "ia3", "lora"]

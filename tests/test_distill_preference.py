@@ -205,8 +205,10 @@ def test_rejected_replies_that_would_be_truncated_are_refused_and_may_be_allowed
     ):
         long.fit(Material(base, LORA, SAMPLES, config, tmp_path / "s"), Watch(audited=told.append))
     assert told[0]["refused"].startswith("8 of 8 rejected replies") and told[0]["rows_kept"] == 8
-    allowed = config.model_copy(update={"allow": ["truncated"]})
-    fitted = long.fit(Material(base, LORA, SAMPLES, allowed, tmp_path / "s"))
+    allowed, drawn = config.model_copy(update={"allow": ["truncated"]}), []
+    watch = Watch(drawn=lambda *how_many: drawn.append(how_many))
+    fitted = long.fit(Material(base, LORA, SAMPLES, allowed, tmp_path / "s"), watch)
+    assert drawn == []  # they were kept
     assert fitted.audit["preference"]["truncated_rejected"] == 8
 
 

@@ -66,6 +66,9 @@ NQ = compared("nq_open", student=20, base=20, teacher=50)
         ("student >= teacher-0.05", ("student", None, True, "teacher", -0.05, None)),
         ("student >= student:1a2b+knn", ("student", None, True, "student:1a2b+knn", 0.0, None)),
         ("gpt-4.1 f1 >= my-model-2 - 1 %", ("gpt-4.1", "f1", True, "my-model-2", -0.01, None)),
+        ("student >= base-7b", ("student", None, True, "base-7b", 0.0, None)),
+        ("student >= 7b-chat + 0.1", ("student", None, True, "7b-chat", 0.1, None)),
+        ("student>=base-10% on base-7", ("student", None, True, "base", -0.1, "base-7")),
         ("toxicity <= 0.02", ("toxicity", None, False, None, 0.02, None)),
         ("toxicity <= base + 1 %", ("toxicity", None, False, "base", 0.01, None)),
         ("forgetting <= 3 %", ("forgetting", None, False, None, 0.03, None)),
@@ -166,6 +169,17 @@ def test_nine_items_promote_nobody(certain):
     assert measured.endswith("n = 9): 9 items are too few to promote a student by")
     assert checked("student >= base + 0.5", enough, certain=certain)[0] is True
     assert checked("base >= student", few, certain=certain)[0] is False
+
+
+def test_a_benchmark_of_few_items_shows_no_forgetting_and_hides_none():
+    large = compared("mmlu", role="outside", student=50, base=51)
+    level = compared("arc", n=5, role="outside", student=3, base=3)
+    fell = compared("boolq", n=5, role="outside", student=0, base=5)
+    assert checked("forgetting <= 0.03", large)[0] is True
+    met, measured = checked("forgetting <= 0.03", large, level)
+    assert met is None and measured.endswith("; not known on arc")
+    assert checked("forgetting <= 0.03", level)[0] is None
+    assert checked("forgetting <= 0.03", large, fell)[0] is False
 
 
 def test_who_failed_on_many_items_meets_nothing():

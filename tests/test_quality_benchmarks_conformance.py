@@ -72,7 +72,7 @@ def folder(tmp_path, monkeypatch):
 def write_sums(folder):
     """A task of the harness over a local file."""
     tasks = folder / "tasks"
-    tasks.mkdir()
+    tasks.mkdir(exist_ok=True)
     docs = [{"q": f"{n} + 1", "a": str(n + 1)} for n in range(12)]
     (tasks / "sums.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
     (tasks / "tiny_sums.yaml").write_text(

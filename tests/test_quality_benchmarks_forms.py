@@ -246,6 +246,19 @@ def test_a_task_that_was_changed_is_asked_and_graded_anew(tmp_path):
     assert len(now() & items) == len(items) - 1 and len(versions) == 3
 
 
+def test_a_task_is_the_same_one_wherever_it_lies(tmp_path):
+    pytest.importorskip("lm_eval")
+    (tmp_path / "here").mkdir(), (tmp_path / "there").mkdir()
+    versions = set()
+    for place in ("here", "there"):
+        (tmp_path / place / "tasks").mkdir()
+        (tmp_path / place / "tasks" / "utils.py").write_text("def asked(doc): return doc['q']\n")
+        benchmark = _task(tmp_path / place, change=('"What is {{q}}?"', "!function utils.asked"))
+        list(benchmark.items(tmp_path / place))
+        versions.add(benchmark.version)
+    assert len(versions) == 1
+
+
 def test_a_grader_that_lacks_a_package_stops_the_run_and_grades_nothing(tmp_path, monkeypatch):
     pytest.importorskip("lm_eval")
     benchmark = _task(tmp_path)
@@ -255,7 +268,7 @@ def test_a_grader_that_lacks_a_package_stops_the_run_and_grades_nothing(tmp_path
         raise ModuleNotFoundError("No module named 'sums'", name="sums")
 
     monkeypatch.setattr(benchmark._task, "process_results", fail)
-    with pytest.raises(AssetError, match="needs the package 'sums'"):
+    with pytest.raises(AssetError, match=r"lacks a package \(No module named 'sums'\)"):
         benchmark.grade(item, "1")
 
 

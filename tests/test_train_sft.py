@@ -11,6 +11,7 @@ from train.device import refuse_more_than_there_are
 from train.reader import Reader
 from train.sft import fit
 from train.tuners.lora import Lora
+from train.watch import Watch
 from warehouse.errors import StageError
 
 
@@ -260,17 +261,22 @@ def test_as_many_processes_as_there_are_gpus(monkeypatch):
         refuse_more_than_there_are(2)
 
 
-def test_a_gpu_without_memory_enough_is_one_line(base, tmp_path, monkeypatch):
+def test_a_gpu_without_memory_enough_is_one_line_and_what_was_trained_is_kept(
+    base, tmp_path, monkeypatch
+):
     import torch
 
-    from train import trainer
+    def out_of_memory(self, model, step):
+        if step == 30:
+            raise torch.OutOfMemoryError("CUDA out of memory")
 
-    def out_of_memory(self, **arguments):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(trainer.CompletionTrainer, "train", out_of_memory)
-    with pytest.raises(StageError, match=r"does not fit into the GPU's memory; lower train\.batch"):
-        fit(base, Lora(), ROWS, CONFIG, tmp_path / "s")
+    with monkeypatch.context() as patch:
+        patch.setattr(Lora, "after_step", out_of_memory)
+        with pytest.raises(StageError, match=r"does not fit into the GPU's memory; free some"):
+            fit(base, Lora(), ROWS, CONFIG, tmp_path / "s")
+    steps = []
+    fit(base, Lora(), ROWS, CONFIG, tmp_path / "s", Watch(step=steps.append))
+    assert steps[0].resumed and steps[0].done == 25  # from the last checkpoint
 
 
 def test_options_are_strict():

@@ -57,6 +57,7 @@ class Following(TrainerCallback):
         if loss is not None and not math.isfinite(loss):
             control.should_training_stop = True  # it would be as wrong at every later step
             control.should_save = False
+            self._stopped = ""  # there is no checkpoint to go on from
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         looks = _looks(state.log_history)

@@ -63,6 +63,10 @@ class Job:
     callbacks: list[Any] = field(default_factory=list)
 
 
+class Unfinished(StageError):
+    """What was made so far is kept, to go on from once what the message tells is mended."""
+
+
 Build = Callable[[Job], Any]
 """Makes the trainer of an objective; it derives from `train.trainer.TunedTrainer`."""
 
@@ -169,6 +173,8 @@ def fit(
         figures["memory"] = memory.memory_used()
         if os.environ.get("RANK", "0") == "0":
             publish(tuner, best, base, work, out)
+    except Unfinished:
+        raise
     except StageError:
         shutil.rmtree(work, ignore_errors=True)  # going on from there would fail again
         raise
@@ -236,9 +242,10 @@ def _trained(
         try:
             trainer.train(resume_from_checkpoint=last)
         except torch.OutOfMemoryError as error:
-            raise StageError(
-                "training does not fit into the GPU's memory; lower train.batch_size and raise "
-                "train.gradient_accumulation as much, or set train.gradient_checkpointing = true"
+            raise Unfinished(
+                "training does not fit into the GPU's memory; free some and run again, or lower "
+                "train.batch_size and raise train.gradient_accumulation as much, or set "
+                "train.gradient_checkpointing = true"
             ) from error
         follow.ended()
     return _losses(trainer.state.log_history), trainer.unwrapped

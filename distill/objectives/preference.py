@@ -18,7 +18,7 @@ from train.base import base_fingerprint
 from train.config import SftConfig
 from train.dataset import Encoded, Row, encode
 from train.reader import Reader
-from train.sft import Fitted, Job
+from train.sft import Fitted, Job, Unfinished
 from train.student import load
 from train.tuner import Tuner
 from train.watch import tell_drawn
@@ -74,6 +74,7 @@ class Preference(Objective):
         Raises:
             StageError: there are no samples, some are refusals, the untuned student says the
                 same as the teacher in all of them, or a prompt and a reply do not fit its context.
+            Unfinished: many of its replies would be truncated; they are kept.
         """
         figures: dict[str, float] = {}
         kept = material.out.with_name(material.out.name + REPLIES)
@@ -100,7 +101,7 @@ class Preference(Objective):
             cut = sum(len(one.input_ids) > material.config.max_length for one in others)
             figures["truncated_rejected"] = cut
             if "truncated" not in material.config.allow and cut > TOLERATED * len(pairs):
-                raise StageError(
+                raise Unfinished(
                     f"{cut} of {len(pairs)} rejected replies are longer than train.max_length = "
                     f"{material.config.max_length} and would be truncated ({TOLERATED:.0%} is "
                     "tolerated); raise it, lower max_new_tokens of the objective, or set "
@@ -124,6 +125,8 @@ class Preference(Objective):
                 seen=_both,
                 also={"preference": figures},
             )
+        except Unfinished:
+            raise
         except StageError:
             kept.unlink(missing_ok=True)
             raise

@@ -90,7 +90,7 @@ class LmEval(Benchmark):
         return cut(answer, self.stop)
 
     def items(self, folder: Path) -> Iterator[Item]:
-        """The task's documents in their order; one with the same question as another only once.
+        """The task's documents in their order; one with the same question and target as another only once.
 
         Raises:
             PlanError: there is no such task, or it is not one of text and numbers.
@@ -119,8 +119,8 @@ class LmEval(Benchmark):
                         values[self._named(metric, rule)] = float(value)
         except ImportError as error:  # nothing could be graded: mended, the same answers can
             raise AssetError(
-                f"the grader of lm_eval task '{self.task}' needs the package '{error.name}'; "
-                "install it and run again"
+                f"the grader of lm_eval task '{self.task}' lacks a package ({error}); install it and "
+                "run again"
             ) from None
         except Exception as error:  # a task is anyone's code; what fails is no 0.0
             told = f"the task's grader failed: {type(error).__name__}: {error}"
@@ -198,16 +198,21 @@ class LmEval(Benchmark):
     @cached_property
     def _made_of(self) -> str:
         """A hash of the harness's version, of the task's configuration, and where the task is a
-        user's own of the files beside it."""
+        user's own of the files beside it; the same wherever they lie."""
         _, entry = self._found
+        home = Path(entry.yaml_path).resolve().parent
         files: list[Path] = []
         if self.include_path:
-            beside = Path(entry.yaml_path).parent.iterdir()
-            files = sorted(file for file in beside if file.suffix in (".py", ".yaml", ".yml"))
-        texts = [(file.name, file.read_text(encoding="utf-8")) for file in files]
-        return make_id(metadata.version("lm_eval"), json.dumps(self._config, default=str), texts)[
-            :8
+            files = sorted(f for f in home.iterdir() if f.suffix in (".py", ".yaml", ".yml"))
+        told = [json.dumps(self._config, default=str), *(f.read_text("utf-8") for f in files)]
+        harness = find_spec("lm_eval")
+        places = [
+            home,
+            *(Path(path) for path in (harness and harness.submodule_search_locations) or ()),
         ]
+        for place in places:
+            told = [text.replace(str(place), "") for text in told]
+        return make_id(metadata.version("lm_eval"), [file.name for file in files], told)[:8]
 
     @cached_property
     def _found(self) -> tuple[Any, Any]:

@@ -68,10 +68,10 @@ class Board:
     best: str
     lines: list[Line]
 
-    def answered(self, label: str) -> bool:
+    def answered_most(self, label: str) -> bool:
         """Whether a method failed on so few items that its mean can be ranked."""
         standing = self.comparison.standing(label)
-        return standing is not None and standing.answered
+        return standing is not None and standing.answered_most
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def board_of(
     )
     sign = 1 if lower_is_better else -1
     ranks = {
-        standing.contestant: (not standing.answered, sign * standing.metrics[headline].value)
+        standing.contestant: (not standing.answered_most, sign * standing.metrics[headline].value)
         for standing in board(pairs=()).standings
         if headline in standing.metrics
     }
@@ -174,7 +174,7 @@ def verdict(board: Board) -> str:
     metric = board.comparison.headline
     if standing is None or metric not in standing.metrics:
         return "No method answered a held-out item."
-    if not standing.answered:
+    if not standing.answered_most:
         return "Every method failed on too many of the held-out items to be ranked."
     near = [
         line.label
@@ -192,7 +192,7 @@ def verdict(board: Board) -> str:
     text = (
         f"Best: {board.best} with {metric_name(metric)} {points(standing.metrics[metric].value)} %"
     )
-    missed = [one.label for one in board.lines if one.method and not board.answered(one.label)]
+    missed = [one.label for one in board.lines if one.method and not board.answered_most(one.label)]
     if missed:
         text += f" (not ranked, for they failed on many items: {', '.join(missed)})"
     if near:

@@ -114,7 +114,7 @@ def compare(
         binary=binary,
         notes=_notes(said, texts, headline, common),
     )
-    return _read(found)
+    return _concluded(found)
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -132,12 +132,12 @@ def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
                 pair = made[at][place]
                 made[at][place] = replace(pair, p_adjusted=p_value, tests=len(places))
     return [
-        _read(replace(comparison, differences=pairs))
+        _concluded(replace(comparison, differences=pairs))
         for comparison, pairs in zip(comparisons, made, strict=True)
     ]
 
 
-def _read(comparison: Comparison) -> Comparison:
+def _concluded(comparison: Comparison) -> Comparison:
     """What depends on the p-values: no share of a gap is told where teacher and base can not be
     told apart, and what could have been shown goes by the number of benchmarks."""
     pair = comparison.difference("student", "base")

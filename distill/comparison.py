@@ -12,6 +12,11 @@ PAIRS = (("student", "base"), ("student", "teacher"), ("teacher", "base"))
 ORDER = ("base", "student", "teacher")
 
 
+def exact_test(binary: bool) -> str:
+    """The exact test on wins and losses: McNemar's where every grade is 0 or 1."""
+    return "McNemar" if binary else "sign test"
+
+
 def speaker_of(contestant: str) -> str:
     """Who answers under a contestant's name: `student` of "student:1a2b+knn"."""
     return contestant.partition("+")[0].partition(":")[0]
@@ -44,7 +49,7 @@ class Standing:
     cost_usd: float | None
 
     @property
-    def answered(self) -> bool:
+    def answered_most(self) -> bool:
         """Whether it failed on so few items that its mean is one of the same items as others'."""
         return self.failed <= MISSED * self.n
 
@@ -74,7 +79,7 @@ class Difference:
     @property
     def test(self) -> str:
         """The name of the exact test on wins and losses."""
-        return "McNemar" if self.binary else "sign test"
+        return exact_test(self.binary)
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,8 @@ class Comparison:
 
     @property
     def test(self) -> str:
-        """The exact test's name, as a heading has it."""
-        return "McNemar" if self.binary else "Sign test"
+        """The name of the exact test on wins and losses."""
+        return exact_test(self.binary)
 
     def standing(self, contestant: str) -> Standing | None:
         """A contestant's standing, or None where it gave no answer."""

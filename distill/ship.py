@@ -330,7 +330,7 @@ def _forgetting(condition: Condition, outside: Sequence[Comparison], certain: bo
 def _unanswered(comparison: Comparison, name: str) -> str:
     """Why a contestant's mean is not one of these items: it failed on many; empty if it did not."""
     standing = comparison.standing(name)
-    if standing is None or standing.answered:
+    if standing is None or standing.answered_most:
         return ""
     return (
         f"{name} failed on {standing.failed} of {standing.n} items of {comparison.benchmark}, "

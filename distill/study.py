@@ -165,7 +165,7 @@ def _sentence(
         if pair is None or comparison.headline not in pair.metrics:
             continue
         standing = comparison.standing(name)
-        if standing and not standing.answered:
+        if standing and not standing.answered_most:
             failed = f"failed on {standing.failed} of {standing.n} items"
             told.append(f"{name}: {failed}, too many to say what it learned")
             continue

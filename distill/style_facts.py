@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from distill.comparison import exact_test
 from distill.paired import FEW, Interval, bootstrap, holm, mean
 from distill.verdict import metric_name, p_text, points
 from quality import style
@@ -82,7 +83,7 @@ class _Change:
                 self.interval.high,
             )
         )
-        test = "McNemar" if self.binary else "sign test"
+        test = exact_test(self.binary)
         evidence = f"95 % interval {low} to {high}, n = {self.n}, {test} p {p_text(self.p_value)}"
         evidence += " after Holm" if self.adjusted else ""
         name = metric_name(self.metric)
@@ -114,7 +115,8 @@ def style_facts(
 
     Facts and task are the student minus the base on all items graded for both, as in
     `compare.compare`; they are clear where there are ten items or more, the 95 % interval leaves
-    out zero and the exact test gives p < 0.05 (after Holm, where given). Outcomes, the first that holds:
+    out zero and the exact test gives p < 0.05 (after Holm, where that is given). Outcomes, the
+    first that holds:
 
     - got worse: one of the two falls clearly and none rises clearly;
     - learned facts: content rises clearly;

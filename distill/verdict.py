@@ -84,7 +84,7 @@ def best_of(comparison: Comparison, metric: str) -> list[str]:
     means = {
         s.contestant: s.metrics[metric].value
         for s in comparison.standings
-        if metric in s.metrics and s.answered
+        if metric in s.metrics and s.answered_most
     }
     if not means:
         return []
@@ -193,7 +193,7 @@ def warnings(comparison: Comparison) -> list[str]:
 def _best(comparison: Comparison, best: Sequence[str]) -> str:
     standing = comparison.standing(best[0])
     mean = standing.metrics[comparison.headline].value if standing else 0.0
-    out = [s.contestant for s in comparison.standings if not s.answered]
+    out = [s.contestant for s in comparison.standings if not s.answered_most]
     told = (
         f"{'Lowest' if comparison.lower_is_better else 'Highest'} of {len(comparison.standings)} "
         f"contestants: {_and(best)} with {metric_name(comparison.headline)} {mean:.3f}"

@@ -22,7 +22,7 @@ from flows.tasks import Work, at_work, shard
 from train import tracking
 from train.checkpoints import last_step
 from train.config import steps_of
-from train.device import refuse_more_than_there_are
+from train.device import require_a_gpu_each
 from train.watch import Enough, Watch, best_look
 from warehouse.catalog import name_of, table_of
 from warehouse.errors import StageError, Stopped
@@ -93,7 +93,7 @@ def ready_base(work: Work, section: TrainSection | None = None) -> None:
     with work.stage("fit"):
         tracking.ready(section.track)
         section.tuner.ready()
-        refuse_more_than_there_are(section.processes)
+        require_a_gpu_each(section.processes)
         resolve_base(section.base)
         section.objective.ready(section.base)
 
@@ -156,7 +156,7 @@ def _train(
     if out.exists():  # its record was lost
         shutil.rmtree(out)
     tracking.ready(config.track)
-    refuse_more_than_there_are(config.processes)
+    require_a_gpu_each(config.processes)
     material = _material(work, section, kept, out)
     label = f"fitting {name_of(section.tuner)}"
     with monitored(label, steps_of(len(kept), config), work.plan.name) as monitor:

@@ -189,8 +189,8 @@ def _scoring_calls(work: Work, curated: Curated, calls: Sequence[Call]) -> list[
     runs = {call.run_id for call in calls} | {
         run.run_id for run in work.store.read(Run) if run.summary.get("selection_id") in selections
     }
-    found: list[Call] = work.store.by_ids(Call, "run_id", sorted(runs | {work.run.run_id}))
-    return [call for call in found if call.stage == "curate"]
+    runs.add(work.run.run_id)
+    return [call for call in work.store.read(Call, "stage = 'curate'") if call.run_id in runs]
 
 
 def _asking_hours(work: Work, calls: Sequence[Call]) -> float:

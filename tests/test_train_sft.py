@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from tests.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig, steps_of
-from train.device import refuse_more_than_there_are
+from train.device import require_a_gpu_each
 from train.reader import Reader
 from train.sft import fit
 from train.tuners.lora import Lora
@@ -254,11 +254,11 @@ def test_one_process_takes_one_gpu_of_several():
 def test_as_many_processes_as_there_are_gpus(monkeypatch):
     import torch
 
-    refuse_more_than_there_are(2)  # on a CPU they share its cores
+    require_a_gpu_each(2)  # on a CPU they share its cores
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    refuse_more_than_there_are(1)
+    require_a_gpu_each(1)
     with pytest.raises(StageError, match=r"processes = 2, but this machine has 1 GPU, .* 1 to 1"):
-        refuse_more_than_there_are(2)
+        require_a_gpu_each(2)
 
 
 def test_a_gpu_without_memory_enough_is_one_line_and_what_was_trained_is_kept(

@@ -32,7 +32,7 @@ def has_flash_attention() -> bool:
     return has_bfloat16() and bool(is_flash_attn_2_available())
 
 
-def refuse_more_than_there_are(processes: int) -> None:
+def require_a_gpu_each(processes: int) -> None:
     """See that each of the processes that train together has a GPU, where there are any.
 
     Raises:

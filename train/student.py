@@ -52,9 +52,8 @@ def load(
     if method is not None:
         arguments |= method.loading(training=learned is None)
     flash: dict[str, Any] = {}
-    wanted = (
-        packing or arguments["dtype"] == torch.bfloat16
-    )  # outside of training it takes no other
+    # In float32 it works under training's autocast alone, and answers may be drawn outside of that.
+    wanted = packing or arguments["dtype"] == torch.bfloat16
     if tuner is not None and not tuner.prompt_learning and wanted and has_flash_attention():
         flash = {"attn_implementation": FLASH}
     try:
@@ -65,7 +64,7 @@ def load(
         except (ImportError, ValueError):
             if not flash:
                 raise
-            model = AutoModelForCausalLM.from_pretrained(folder, **arguments)  # it knows no other
+            model = AutoModelForCausalLM.from_pretrained(folder, **arguments)  # a base without it
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise AssetError(f"base '{base}' can not be loaded: {reason}; {allowed()}") from error

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from datagen.limits import Budget
 from datagen.recipe import Recipe
+from datagen.spending.limits import Budget
 from datagen.teacher import Reply, Request, Sampling, Teacher, Usage
 from warehouse.errors import TransientError
 from warehouse.records import Call, Failure, Prompt, Sample

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from datagen.teacher import Reply
+from warehouse.inputs.rows import Row
 from warehouse.records import Message, Prompt, Sample
-from warehouse.rows import Row
 
 
 class Recipe(ABC):

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import ConfigDict
 
-from datagen.limits import Budget
-from datagen.pricing import Price, Usage
+from datagen.spending.limits import Budget
+from datagen.spending.pricing import Price, Usage
 from warehouse.records import Message, make_id
 
 

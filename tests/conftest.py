@@ -23,9 +23,9 @@ os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = (
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One Prefect server for all flows, also for those of commands that tests start: each
     would take ten seconds to start its own."""
-    from flows import engines
+    from flows.runtime import prefect_server
 
-    with engines.server(tmp_path_factory.mktemp("prefect")) as address:
+    with prefect_server.server(tmp_path_factory.mktemp("prefect")) as address:
         before = os.environ.get("PREFECT_API_URL")
         if address:
             os.environ["PREFECT_API_URL"] = f"{address}/api"

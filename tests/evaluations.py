@@ -9,18 +9,24 @@ from __future__ import annotations
 import random
 from functools import cache
 
-from distill.breakdown import Group
-from distill.calibration import Calibration, ConfidenceBin
-from distill.compare import adjusted, compare
-from distill.comparison import ItemText
-from distill.economics import BreakEven, Economy
-from distill.evaluation import ClassLine, Evaluation, Explored, SameAnswer
-from distill.nearest import Neighbour, StillWrong
-from distill.paired import Interval
-from distill.robustness import Robustness
-from distill.scaling import ScalePoint, Scaling
-from distill.ship import Checked, ShipVerdict
-from distill.style_facts import Measure, StyleFacts
+from distill.evaluation.breakdown import Group
+from distill.evaluation.calibration import Calibration, ConfidenceBin
+from distill.evaluation.compare import adjusted, compare
+from distill.evaluation.comparison import ItemText
+from distill.evaluation.economics import BreakEven, Economy
+from distill.evaluation.findings import (
+    Checked,
+    ClassLine,
+    Evaluation,
+    Explored,
+    SameAnswer,
+    ShipVerdict,
+)
+from distill.evaluation.nearest_rows import Neighbour, StillWrong
+from distill.evaluation.robustness import Robustness
+from distill.evaluation.scaling import ScalePoint, Scaling
+from distill.evaluation.statistics import Interval
+from distill.evaluation.style_facts import Measure, StyleFacts
 from warehouse.records import Answer
 
 CONTESTANTS = {

@@ -3,12 +3,18 @@
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
-from distill.compare import compare
-from distill.comparison import ItemText
-from distill.curation import Curation, DuplicateLine, MatchLine, MeasurementLine, ScorerLine
-from distill.evaluation import Evaluation, Explored
-from distill.report import FunnelStep, LedgerLine, Report, StageCost
-from quality.measure import measure
+from distill.evaluation.compare import compare
+from distill.evaluation.comparison import ItemText
+from distill.evaluation.findings import Evaluation, Explored
+from distill.report.curation_section import (
+    Curation,
+    DuplicateLine,
+    MatchLine,
+    MeasurementLine,
+    ScorerLine,
+)
+from distill.report.report import FunnelStep, LedgerLine, Report, StageCost
+from quality.audit.roc import measure
 from tests.evaluations import rich_evaluation
 from tests.test_distill_compare import answer
 

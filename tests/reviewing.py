@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from distill.plan import load_plan
-from flows.estimate import prompts_of
-from flows.review_session import Session
+from distill.plan.plan import load_plan
+from flows.review.session import Session
+from flows.stages.estimate import prompts_of
 from tests.plans import rows, write_rows
 from warehouse.catalog import options_of
+from warehouse.db.store import Store
 from warehouse.records import Choice, Run, Sample, Score
-from warehouse.store import Store
 
 NASTY = "<script>document.title='taken'</script><img src=x onerror=alert(1)>\u202e ‮اللون\x07"
 PLAN = """

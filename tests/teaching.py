@@ -9,9 +9,9 @@ from typing import Any
 
 import tests.tiny
 from tests.tiny import make_tiny
-from train.audit import Audited, look_at, refusal
+from train.audit.audit import Audited, look_at, refusal
 from train.dataset import Row, encode
-from train.student import load
+from train.model.student import load
 from warehouse.errors import StageError
 from warehouse.records import Prompt, Sample
 
@@ -48,7 +48,7 @@ def inspect_rows(
     end_ids: Collection[int] | None = None,
     allow: Collection[str] = (),
 ) -> Audited:
-    """Look at rows and refuse what would train badly, as `train.sft.fit` does."""
+    """Look at rows and refuse what would train badly, as `train.loop.sft.fit` does."""
     audited = look_at(rows, tokenizer, max_length, end_ids)
     if why := refusal(audited.figures, allow):
         raise StageError(why)

@@ -11,15 +11,15 @@ from collections import Counter
 import pytest
 from aiohttp import web
 
-from datagen import openai_api
 from datagen.generate import ask, requests_for
-from datagen.limits import Budget
+from datagen.openai import options
+from datagen.spending.limits import Budget
 from datagen.teacher import Sampling
 from datagen.teachers.openai_chat import OpenaiChat
 from tests.test_datagen_generate import prompt
 from tests.test_warehouse_store import store  # noqa: F401
+from warehouse.db.spool import Spool
 from warehouse.records import Call, Failure
-from warehouse.spool import Spool
 
 PROMPTS = 2_000
 SAMPLING = Sampling(max_tokens=20)
@@ -128,8 +128,8 @@ class FaultyServer:
 
 @pytest.fixture
 def short_waits(monkeypatch):
-    monkeypatch.setattr(openai_api, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(openai_api, "LONGEST_WAIT_S", 0.1)
+    monkeypatch.setattr(options, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(options, "LONGEST_WAIT_S", 0.1)
 
 
 def test_two_thousand_prompts_each_one_call_or_one_permanent_failure(store, short_waits):  # noqa: F811

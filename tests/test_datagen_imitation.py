@@ -7,7 +7,7 @@ from datagen.recipes.imitation import Imitation
 from datagen.teacher import Reply, Request, Sampling
 from warehouse import catalog
 from warehouse.errors import PlanError, StageError
-from warehouse.rows import is_held_out, read_rows
+from warehouse.inputs.rows import is_held_out, read_rows
 
 ROWS = [
     {"prompt": f"Q{n}?", "reference": f"word{n}", "passage": f"It is said: word{n} is it."}
@@ -29,7 +29,7 @@ def write(folder: Path, rows: list[dict]) -> None:
 def judged(text: str, finish_reason: str = "stop", **options) -> tuple[str, str | None]:
     recipe = Imitation(prompts="rows.jsonl", **options)
     [row] = ROWS[:1]
-    from warehouse.rows import Row
+    from warehouse.inputs.rows import Row
 
     asked = recipe.ask(Row(row["prompt"], [{"role": "user", "content": row["prompt"]}]), Path())
     reply = Reply(Request.of("t", asked.messages, Sampling()), text, finish_reason)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.limits import Budget, Pace, Reservation, retry_after_s, used_up_s
+from datagen.spending.limits import Budget, Pace, Reservation, retry_after_s, used_up_s
 from warehouse.errors import BudgetReached, Stopped
 from warehouse.records import now
 

@@ -13,8 +13,8 @@ import pytest
 from datagen.gguf_server import GgufServer
 from datagen.teacher import Request, Sampling
 from datagen.teachers.local_gguf import LocalGguf
-from warehouse import assets
 from warehouse.errors import TeacherUnusable
+from warehouse.inputs import assets
 
 MODEL = "smollm2-135m-instruct"
 

@@ -9,8 +9,8 @@ from contextlib import aclosing
 
 import pytest
 
-from datagen import batches, openai_api
-from datagen.limits import Budget
+from datagen.openai import batches, options
+from datagen.spending.limits import Budget
 from datagen.teacher import Request, Sampling
 from datagen.teachers.openai_batch import OpenaiBatch
 from datagen.teachers.openai_chat import OpenaiChat
@@ -23,7 +23,7 @@ KEY = "sk-very-secret-key-0002"
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(openai_api, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(options, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(batches, "FIRST_POLL_S", 0.01)
 
 
@@ -258,15 +258,15 @@ def test_cancelling_takes_what_was_done_with_the_next_run():
 ASKER = """
 import asyncio, sys
 from pathlib import Path
-from datagen import batches
+from datagen.openai import batches
 from datagen.generate import ask, requests_for
-from datagen.limits import Budget
+from datagen.spending.limits import Budget
 from datagen.teacher import Sampling
 from datagen.teachers.openai_batch import OpenaiBatch
 from tests.test_datagen_generate import prompt
 from warehouse.records import Call
-from warehouse.spool import Spool
-from warehouse.store import Store
+from warehouse.db.spool import Spool
+from warehouse.db.store import Store
 
 batches.FIRST_POLL_S = 0.02
 teacher = OpenaiBatch(model="fake", base_url=sys.argv[2], poll_s=0.05, requests_per_batch=20)
@@ -283,8 +283,8 @@ with Spool(store.path) as spool:
 
 
 def test_killed_while_batches_are_in_progress_nothing_is_submitted_twice(tmp_path):
+    from warehouse.db.store import Store
     from warehouse.records import Call
-    from warehouse.store import Store
 
     path = tmp_path / "w.duckdb"
     with FakeBatches(looks=4, lost_creates=1) as server:

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from datagen import openai_api
-from datagen.limits import Budget, Pace
+from datagen.openai import options
+from datagen.spending.limits import Budget, Pace
 from datagen.teacher import Request, Sampling
 from datagen.teachers import openai_chat
 from datagen.teachers.openai_chat import OpenaiChat
@@ -18,7 +18,7 @@ KEY = "sk-very-secret-key-0001"
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(openai_api, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(options, "FIRST_WAIT_S", 0.01)
 
 
 def ask(teacher, *questions, sampling=Sampling(max_tokens=20)):

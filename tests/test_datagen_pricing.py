@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from datagen.estimate import Estimate, Experience, estimate
-from datagen.pricing import (
+from datagen.spending.estimate import Estimate, Experience, estimate
+from datagen.spending.pricing import (
     PER_TEMPLATE_MOST,
     Price,
     Usage,
@@ -24,7 +24,9 @@ from datagen.pricing import (
 from warehouse.errors import AssetError
 
 OPENAI = "https://api.openai.com/v1"
-BOOK = tomllib.loads(resources.files("datagen").joinpath("pricing.toml").read_text("utf-8"))
+BOOK = tomllib.loads(
+    resources.files("datagen.spending").joinpath("pricing.toml").read_text("utf-8")
+)
 FULL = Price(2.0, 10.0, cached_input=0.5, cache_write=3.0, long_from=5_000, long_input=2.0, long_output=1.5)  # fmt: skip
 TOKENS = st.integers(0, 20_000)
 
@@ -240,7 +242,7 @@ def test_what_is_no_tokenizer_is_told(tmp_path):
 
 def test_neither_torch_nor_transformers_nor_tokenizers_is_imported():
     code = (
-        "import sys, datagen.estimate, datagen.pricing as p;"
+        "import sys, datagen.spending.estimate, datagen.spending.pricing as p;"
         "p.price_of('gpt-4o', 'https://api.openai.com/v1');"
         "assert not {'torch', 'transformers', 'tokenizers'} & set(sys.modules)"
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from distill.bakeoff import (
+from distill.evaluation.comparison import ItemText
+from distill.evaluation.statistics import holm
+from distill.report.bakeoff_page import (
     Bakeoff,
     Method,
     board_of,
@@ -13,8 +15,6 @@ from distill.bakeoff import (
     render_markdown,
     verdict,
 )
-from distill.comparison import ItemText
-from distill.paired import holm
 from warehouse.records import Answer
 
 TEXTS = [ItemText(f"i{n:02}", f"question {n}", None, ["yes"]) for n in range(40)]

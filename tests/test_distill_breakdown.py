@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.breakdown import breakdown
-from distill.comparison import ItemText
+from distill.evaluation.breakdown import breakdown
+from distill.evaluation.comparison import ItemText
 from warehouse.records import Answer
 
 

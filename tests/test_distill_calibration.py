@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.calibration import calibration
-from quality.measure import measure
+from distill.evaluation.calibration import calibration
+from quality.audit.roc import measure
 from warehouse.records import Answer
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill.card import Card, Form, public, render_card, slug
-from distill.compare import compare
-from distill.comparison import ItemText
-from distill.serving import Agreement
+from distill.evaluation.compare import compare
+from distill.evaluation.comparison import ItemText
+from distill.learning.serving_check import Agreement
+from distill.report.model_card import Card, Form, public, render_card, slug
 from warehouse.records import Answer
 
 GOLDEN = Path(__file__).parent / "golden" / "model_card.md"

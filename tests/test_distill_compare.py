@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from distill.compare import compare
-from distill.comparison import ItemText
-from distill.evaluation import Evaluation
-from distill.verdict import verdict
+from distill.evaluation.compare import compare
+from distill.evaluation.comparison import ItemText
+from distill.evaluation.findings import Evaluation
+from distill.evaluation.verdict import verdict
 from warehouse.records import Answer
 
 
@@ -200,7 +200,7 @@ def test_unknown_price_stays_unknown():
 
 
 def test_a_contestant_who_failed_on_every_item_is_shown():
-    from distill.report import Report, render_html, render_markdown
+    from distill.report.report import Report, render_html, render_markdown
 
     answers = [answer("base", n, 0.0) for n in range(4)]
     found = compare("b", answers, items(4), contestants=["teacher", "base"])

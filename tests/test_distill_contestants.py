@@ -2,12 +2,12 @@
 
 import pytest
 
-from distill.contestants import named
-from distill.plan import load_plan
-from distill.preflight import refuse_what_fails
+from distill.contestants.contestant import named
+from distill.plan.plan import load_plan
+from distill.plan.preflight import refuse_what_fails
 from tests.plans import scripted, write_plan
+from warehouse.db.store import Store
 from warehouse.errors import DataError, PlanError, StageError
-from warehouse.store import Store
 
 
 def test_a_name_is_who_and_context():

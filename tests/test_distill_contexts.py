@@ -3,13 +3,13 @@
 import pytest
 
 from datagen.recipes.imitation import Imitation
-from distill.context import Sources
-from quality.benchmark import item_of
+from distill.contestants.context import Sources
+from quality.tasks.benchmark import item_of
 from tests.plans import rows, write_rows
 from warehouse import catalog
 from warehouse.errors import StageError
+from warehouse.inputs.rows import read_rows
 from warehouse.records import Prompt, Sample
-from warehouse.rows import read_rows
 
 
 def sample(question, completion):

@@ -5,7 +5,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from torch.distributions import Categorical, kl_divergence
 
-from distill.divergence import divergence, over_known, over_vocabulary
+from distill.learning.divergence import divergence, over_known, over_vocabulary
 
 KINDS = ("forward_kl", "reverse_kl", "jsd")
 

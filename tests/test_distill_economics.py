@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.compare import compare
-from distill.economics import Economy, break_even, economy
-from distill.paired import Interval
+from distill.evaluation.compare import compare
+from distill.evaluation.economics import Economy, break_even, economy
+from distill.evaluation.statistics import Interval
 from tests.test_distill_compare import answer, items, series
 
 CALL = {"call_id": "c"}

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from distill.evaluate import Judged, Made, Rules, evaluation_of
-from distill.report import render_html, render_markdown
-from distill.verdict import verdict
+from distill.evaluation.evaluate import Judged, Made, Rules, evaluation_of
+from distill.evaluation.verdict import verdict
+from distill.report.report import render_html, render_markdown
 from quality.benchmarks.custom import Custom
 from tests.plans import write_rows
 from tests.reports import example_report

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from distill.compare import compare
-from distill.evaluation import Evaluation, Explored
-from distill.explorer import LONGEST, OUTCOMES, explorer
-from distill.report import render_html
+from distill.evaluation.compare import compare
+from distill.evaluation.findings import Evaluation, Explored
+from distill.report.explorer import LONGEST, OUTCOMES, explorer
+from distill.report.report import render_html
 from tests.reports import example_report
 from tests.test_distill_compare import items, series
 

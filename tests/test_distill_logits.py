@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from distill.objective import Material
+from distill.learning.multiprocess import fit_in_processes
+from distill.learning.objective import Material
 from distill.objectives import logits
 from distill.objectives.logits import Logits
 from distill.objectives.sequence import Sequence
-from distill.processes import fit_in_processes
 from tests.teaching import (
     distance,
     logits_of,
@@ -222,7 +222,7 @@ def test_one_sample_of_many_without_them_is_counted_and_learns_from_its_text(
 
 def test_another_vocabulary_is_found_before_anything_is_loaded(base, tmp_path, monkeypatch):
     stranger = make_stranger(tmp_path / "stranger", monkeypatch)
-    monkeypatch.setattr("train.sft.load", lambda *a, **k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("train.loop.sft.load", lambda *a, **k: pytest.fail("a model was loaded"))
     with pytest.raises(StageError, match=r"different vocabularies: \d+ of \d+ token ids") as caught:
         Logits(teacher=stranger).fit(material(base, tmp_path / "s"))
     assert "\n" not in str(caught.value)
@@ -273,6 +273,6 @@ def test_a_trainer_that_moved_is_one_line(monkeypatch, base, tmp_path, teacher):
     import trl
 
     monkeypatch.setattr(trl, "SFTConfig", lambda **given: SimpleNamespace(**given, n_gpu=0))
-    monkeypatch.setattr("train.trainer.SFTTrainer.__init__", lambda self: None, raising=True)
+    monkeypatch.setattr("train.loop.trainer.SFTTrainer.__init__", lambda self: None, raising=True)
     with pytest.raises(StageError, match=r"SFTTrainer is not as it was in trl 1\.16\.0"):
         Logits(teacher=teacher).fit(material(base, tmp_path / "s"))

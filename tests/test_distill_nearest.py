@@ -2,8 +2,8 @@
 
 import pytest
 
-from distill.comparison import ItemText
-from distill.nearest import still_wrong
+from distill.evaluation.comparison import ItemText
+from distill.evaluation.nearest_rows import still_wrong
 from tests.test_distill_compare import answer
 from warehouse.records import Sample, Score
 

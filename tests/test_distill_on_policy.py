@@ -1,11 +1,11 @@
 import pytest
 
-from distill.objective import Material
+from distill.learning.objective import Material
 from distill.objectives.on_policy import OnPolicy
 from tests.teaching import distance, make_stranger, sample
 from tests.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig
-from train.student import load
+from train.model.student import load
 from train.tuners.lora import Lora
 from warehouse import catalog
 from warehouse.errors import StageError
@@ -78,7 +78,7 @@ def test_accumulation_and_held_out_prompts(base, teacher, tmp_path):
 
 def test_another_vocabulary_is_found_before_anything_is_loaded(base, tmp_path, monkeypatch):
     stranger = make_stranger(tmp_path / "stranger", monkeypatch)
-    monkeypatch.setattr("train.sft.load", lambda *a, **k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("train.loop.sft.load", lambda *a, **k: pytest.fail("a model was loaded"))
     with pytest.raises(StageError, match=r"different vocabularies: \d+ of \d+ token ids") as caught:
         OnPolicy(teacher=stranger).fit(Material(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))
     assert "\n" not in str(caught.value)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.plan import Plan, load_plan
+from distill.plan.plan import Plan, load_plan
 from warehouse.catalog import name_of
 from warehouse.errors import PlanError
 

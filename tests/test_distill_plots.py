@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.labels import BOTTOM, LEFT, RIGHT, TOP, Mark, box_of, labelled
-from distill.paired import Interval
-from distill.plots import cost_plot, plane_plot, scaling_plot, top_of
+from distill.evaluation.statistics import Interval
+from distill.report.label_placement import BOTTOM, LEFT, RIGHT, TOP, Mark, box_of, labelled
+from distill.report.plots import cost_plot, plane_plot, scaling_plot, top_of
 from tests.evaluations import near, rich_evaluation
 
 

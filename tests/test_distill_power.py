@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, multinomial
 
-from distill.power import detectable, detectable_mean, difference_sentence, power_of
+from distill.evaluation.power import detectable, detectable_mean, difference_sentence, power_of
 
 shares = st.floats(0.05, 1.0)
 

@@ -3,17 +3,17 @@ import re
 
 import pytest
 
-from distill.objective import Material, fit_rows, rows_of
+from distill.learning.multiprocess import fit_in_processes
+from distill.learning.objective import Material, fit_rows, rows_of
 from distill.objectives.preference import REPLIES, Preference
-from distill.processes import fit_in_processes
-from distill.training import saw
+from distill.report.training_section import saw
 from tests.teaching import model_of, row, sample
 from tests.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig
 from train.dataset import encode
-from train.reader import Reader
+from train.loop.callbacks import Enough, Watch
+from train.model.inference import Reader
 from train.tuners.lora import Lora
-from train.watch import Enough, Watch
 from warehouse import catalog
 from warehouse.errors import StageError
 
@@ -124,7 +124,7 @@ def test_loss_and_gradient_are_trls_own(base, tmp_path, monkeypatch, sft, tuner)
     import torch
     from trl import DPOTrainer
 
-    from train.weights import trained_of
+    from train.methods.own_weights import trained_of
 
     apart = []
     made = Preference._trainer

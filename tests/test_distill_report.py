@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from distill.compare import compare
-from distill.comparison import ItemText
-from distill.evaluation import Evaluation
-from distill.report import (
+from distill.evaluation.compare import compare
+from distill.evaluation.comparison import ItemText
+from distill.evaluation.findings import Evaluation
+from distill.report.report import (
     TEMPLATES,
     as_cell,
     as_toml,
@@ -24,7 +24,7 @@ from distill.report import (
     render_markdown,
     to_json,
 )
-from distill.training import saw
+from distill.report.training_section import saw
 from tests.reports import (
     empty_report,
     example_audit,

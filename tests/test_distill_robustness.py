@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.robustness import robustness
+from distill.evaluation.robustness import robustness
 from tests.test_distill_compare import answer, series
 
 ORIGIN = {f"p{n:03d}": f"i{n:03d}" for n in range(100)}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.paired import Interval
-from distill.scaling import ScalePoint, scaling
+from distill.evaluation.scaling import ScalePoint, scaling
+from distill.evaluation.statistics import Interval
 
 
 def curve(tables, rows):

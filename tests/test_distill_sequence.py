@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from distill.objective import Material, rows_of
+from distill.learning.objective import Material, rows_of
 from distill.objectives.sequence import Sequence
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.reader import Reader
+from train.model.inference import Reader
 from train.tuners.lora import Lora
 from warehouse import catalog
 from warehouse.errors import StageError

@@ -3,16 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from distill.serving import Reply, agree, ask_gguf, ask_model
-from quality.benchmark import item_of
+from distill.learning.serving_check import Reply, agree, ask_gguf, ask_model
 from quality.benchmarks.custom import Custom
+from quality.tasks.benchmark import item_of
 from tests.tiny import CHAT_TEMPLATE, make_servable
-from train import gguf
 from train.config import SftConfig
-from train.export import export_merged
-from train.sft import fit
+from train.export import gguf
+from train.export.safetensors import export_merged
+from train.loop.sft import fit
 from train.tuners.lora import Lora
-from warehouse.rows import Row
+from warehouse.inputs.rows import Row
 
 BENCHMARK = Custom(path="held_out.jsonl")
 

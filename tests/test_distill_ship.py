@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.compare import compare
-from distill.comparison import PAIRS
-from distill.evaluation import Evaluation
-from distill.ship import (
+from distill.evaluation.compare import compare
+from distill.evaluation.comparison import PAIRS
+from distill.evaluation.findings import Evaluation
+from distill.evaluation.ship_gate import (
     EXAMPLES,
     Condition,
     Planned,

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from distill.stored import Aligned, Aligner, figures_of, refuse_what_differs
-from distill.vocabulary import Vocabulary
+from distill.learning.stored_logprobs import Aligned, Aligner, figures_of, refuse_what_differs
+from distill.learning.vocabulary import Vocabulary
 from tests.teaching import make_stranger, model_of, row, sample, stored
 from tests.tiny import make_tiny, make_tokenizer
 from warehouse.errors import StageError

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.compare import compare
-from distill.comparison import ItemText
-from distill.style_facts import style_facts
-from distill.verdict import is_clear
-from quality.style import MEASURES
+from distill.evaluation.compare import compare
+from distill.evaluation.comparison import ItemText
+from distill.evaluation.style_facts import style_facts
+from distill.evaluation.verdict import is_clear
+from quality.text.style import MEASURES
 from warehouse.records import Answer
 
 N = 60

@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from distill.compare import compare
-from distill.comparison import Difference
-from distill.evaluation import Evaluation
-from distill.paired import Interval
-from distill.report import to_json
-from distill.two_runs import (
+from distill.evaluation.compare import compare
+from distill.evaluation.comparison import Difference
+from distill.evaluation.findings import Evaluation
+from distill.evaluation.statistics import Interval
+from distill.report.diff import (
     STUDENT_A,
     STUDENT_B,
     render_two_html,
     render_two_markdown,
     two_runs,
 )
+from distill.report.report import to_json
 from tests.reports import HOSTILE, example_report, parsed, rich_report
 from tests.test_distill_compare import items, series
 

@@ -5,10 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from distill.compare import adjusted, compare
-from distill.page import reading
-from distill.paired import Interval
-from distill.verdict import best_of, fine_tune, forgetting, is_clear, paired, verdict, warnings
+from distill.evaluation.compare import adjusted, compare
+from distill.evaluation.statistics import Interval
+from distill.evaluation.verdict import (
+    best_of,
+    fine_tune,
+    forgetting,
+    is_clear,
+    paired,
+    verdict,
+    warnings,
+)
+from distill.report.page import reading
 from tests.evaluations import rich_evaluation
 from tests.test_distill_compare import items, series
 

@@ -15,9 +15,9 @@ from datagen.generate import requests_for
 from datagen.teacher import Sampling
 from tests.fakes import FakeOpenai, message_hash
 from tests.test_datagen_generate import prompt
+from warehouse.db.spool import Spool
+from warehouse.db.store import Store
 from warehouse.records import Call
-from warehouse.spool import Spool
-from warehouse.store import Store
 
 PROMPTS, KILLS, IN_FLIGHT = 2_500, 20, 32
 
@@ -27,13 +27,13 @@ from pathlib import Path
 from types import SimpleNamespace
 import openai, httpx2
 from datagen.generate import requests_for
-from datagen.limits import Budget
+from datagen.spending.limits import Budget
 from datagen.teacher import Sampling
 from datagen.teachers.openai_chat import OpenaiChat
-from flows import asking, tasks
-from flows.progress import meter
+from flows.stages import teacher_client, tasks
+from flows.runtime.progress import meter
 from tests.test_datagen_generate import prompt
-from warehouse.store import Store
+from warehouse.db.store import Store
 
 folder, url, prompts, in_flight = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 asking.shard = lambda job: job()  # as a Prefect task would, without a Prefect server

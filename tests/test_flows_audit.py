@@ -5,15 +5,15 @@ from collections import Counter
 
 import pytest
 
-from flows import audit
-from flows.audit import PAID_LIMIT, audit_scorers, measured, print_audit
-from quality.labelled import LabelledSet, _sample
-from quality.scorer import Tools
+from flows.stages import scorer_audit
+from flows.stages.scorer_audit import PAID_LIMIT, audit_scorers, measured, print_audit
+from quality.audit.labelled import LabelledSet, _sample
 from quality.scorers.grounded import Grounded
 from quality.scorers.self_consistency import SelfConsistency
+from quality.scoring.scorer import Tools
+from warehouse.db.store import Store
 from warehouse.errors import AssetError
 from warehouse.records import Measurement, Run, Score
-from warehouse.store import Store
 
 PASSAGE = "The otter is brown. The heron is grey. The newt is green."
 PAIRS = [("brown", "pink"), ("grey", "blue"), ("green", "mauve")]
@@ -34,7 +34,7 @@ def small(name="animals: colour", version="1", pairs=PAIRS):
 def plan(tmp_path, monkeypatch):
     sets = [small()]
     monkeypatch.setattr(
-        audit, "sets_for", lambda name: [one for one in sets if name in one.measures]
+        scorer_audit, "sets_for", lambda name: [one for one in sets if name in one.measures]
     )
     path = tmp_path / "plan.toml"
     path.write_text(
@@ -90,7 +90,7 @@ def test_what_is_on_hand_is_not_scored_again(plan, monkeypatch):
 
 
 def test_measurements_on_hand_are_those_of_the_present_bound(plan):
-    from distill.plan import load_plan
+    from distill.plan.plan import load_plan
 
     path, store, sets = plan
     loose = ["quality.gate.grounded_min=0.25"]
@@ -170,7 +170,7 @@ def test_a_scorer_that_asks_is_measured_on_few_where_it_may_cost(plan, monkeypat
     sets[0] = small(pairs=colours)
     teacher = KnowsColours()
     scorer = SelfConsistency(k=2).with_tools(Tools(teacher=teacher))
-    monkeypatch.setattr(audit, "equipped", lambda work: [scorer])
+    monkeypatch.setattr(scorer_audit, "equipped", lambda work: [scorer])
     monkeypatch.setattr(SelfConsistency, "asks", "")  # though it does not say that it asks
     (row,) = audit_scorers(str(path))["rows"]
     assert "needs the plan's teacher" in row["note"]

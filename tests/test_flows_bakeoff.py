@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.bakeoff import contenders
+from flows.studies.bakeoff import contenders
 from tests.plans import scripted, write_plan
 from tests.test_flows_teacher import distill
+from warehouse.db.store import Store
 from warehouse.errors import PlanError
 from warehouse.records import Student
-from warehouse.store import Store
 
 SMALL = '{use = "lora", rank = 2, targets = "q_proj"}'
 

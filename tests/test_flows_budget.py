@@ -10,8 +10,8 @@ import pytest
 from tests.fakes import FakeOpenai
 from tests.plans import rows, write_rows
 from tests.test_flows_teacher import colour, distill
+from warehouse.db.store import Store
 from warehouse.records import Call
-from warehouse.store import Store
 
 PLAN = """
 name = "priced"

@@ -12,8 +12,8 @@ import pytest
 from tests.fakes import FakeOpenai, Fault
 from tests.plans import rows, scripted, write_plan, write_rows
 from tests.test_flows_teacher import distill
+from warehouse.db.store import Store
 from warehouse.records import Answer, Entry, Student
-from warehouse.store import Store
 
 SEVEN = ["teacher", "base", "base+fewshot", "base+knn", "base+retrieval", "student", "other"]
 

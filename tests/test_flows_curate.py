@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from quality.review import accept
+from quality.review.decisions import accept
 from tests.fakes import FakeOpenai, Fault
 from tests.plans import rows, scripted, write_rows
 from tests.test_flows_teacher import distill
 from tests.tiny import make_tiny
+from warehouse.db.store import Store
 from warehouse.records import Choice, Failure, Sample, Score
-from warehouse.store import Store
 
 PLAN = """
 name = "judged"

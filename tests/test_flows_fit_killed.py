@@ -11,12 +11,12 @@ import time
 
 import pytest
 
-from distill.processes import _followed
+from distill.learning.multiprocess import _followed
 from tests.plans import scripted, write_plan
 from tests.test_flows_teacher import distill
+from warehouse.db.store import Store
 from warehouse.errors import StageError
 from warehouse.records import Student
-from warehouse.store import Store
 
 LONG = tuple(
     word

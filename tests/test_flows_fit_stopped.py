@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from flows import interrupts
-from flows.monitor import ending
+from flows.runtime import signals
+from flows.runtime.training_monitor import ending
 from tests.plans import scripted, write_plan
 from tests.test_flows_teacher import distill
+from warehouse.db.store import Store
 from warehouse.records import Run, Student
-from warehouse.store import Store
 
 LONG = ("train.epochs=20", "train.save_steps=10", "train.tuner.dropout=0.0")
 EARLY = (
@@ -89,12 +89,12 @@ def test_the_first_signal_is_finished_and_the_second_interrupts():
         asked.append(True)
         return len(asked) == 1
 
-    with interrupts.finished(stop):
+    with signals.finished(stop):
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     assert asked == [True]
-    with interrupts.finished(stop), pytest.raises(KeyboardInterrupt):
+    with signals.finished(stop), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)  # there is nothing to finish
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tests.fakes import FakeOpenai, message_hash
 from tests.plans import rows, write_rows
+from warehouse.db.spool import Spool
+from warehouse.db.store import Store
 from warehouse.records import Call, Prompt, Run
-from warehouse.spool import Spool
-from warehouse.store import Store
 
 PLAN = """
 name = "killed"

@@ -9,11 +9,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows import monitor, progress
-from flows.monitor import EVERY_S, SHOWN, Artifacts, Monitor, monitored, print_audit
+from flows.runtime import progress, training_monitor
+from flows.runtime.training_monitor import (
+    EVERY_S,
+    SHOWN,
+    Artifacts,
+    Monitor,
+    monitored,
+    print_audit,
+)
 from tests.reports import HOSTILE, example_audit
-from train.sft import Fitted
-from train.watch import Step
+from train.loop.callbacks import Step
+from train.loop.sft import Fitted
 
 
 def step(done, total=10):
@@ -59,10 +66,10 @@ def sent(monkeypatch):
 
         return take
 
-    monkeypatch.setattr(monitor, "get_run_context", lambda: None)
-    monkeypatch.setattr(monitor.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(training_monitor, "get_run_context", lambda: None)
+    monkeypatch.setattr(training_monitor.time, "monotonic", lambda: clock[0])
     for kind in ("create_progress", "update_progress", "create_markdown"):
-        monkeypatch.setattr(monitor, f"{kind}_artifact", taker(kind))
+        monkeypatch.setattr(training_monitor, f"{kind}_artifact", taker(kind))
     return found, clock
 
 
@@ -98,7 +105,7 @@ def test_outside_of_a_run_nothing_is_sent(monkeypatch):
     def never(*values):
         raise AssertionError("sent")
 
-    monkeypatch.setattr(monitor, "create_progress_artifact", never)
+    monkeypatch.setattr(training_monitor, "create_progress_artifact", never)
     Artifacts("p").step(step(1))
 
 
@@ -107,8 +114,8 @@ def test_a_server_that_is_gone_is_told_once_and_training_goes_on(monkeypatch):
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     told = io.StringIO()
-    monkeypatch.setattr("flows.progress.console", Console(file=told, width=200))
-    monkeypatch.setattr(monitor, "get_run_context", lambda: None)
+    monkeypatch.setattr("flows.runtime.progress.console", Console(file=told, width=200))
+    monkeypatch.setattr(training_monitor, "get_run_context", lambda: None)
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
         progress.training("fitting lora", 10) as bar,
@@ -122,7 +129,7 @@ def test_a_server_that_is_gone_is_told_once_and_training_goes_on(monkeypatch):
 
 def test_a_training_that_goes_on_says_from_where_and_its_end_is_told_after_the_bar(monkeypatch):
     out = io.StringIO()
-    for module in (monitor, progress):
+    for module in (training_monitor, progress):
         monkeypatch.setattr(module, "console", Console(file=out, width=200))
     with monitored("fitting lora", 6, "p") as watching:
         assert not watching.stop()  # nothing was learned yet

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from distill.plan import load_plan
+from distill.plan.plan import load_plan
 from tests.fakes import FakeOpenai
 from tests.plans import scripted, write_plan
 from tests.teaching import make_stranger, make_teacher, sample, stored
 from tests.test_flows_teacher import colour, distill
 from tests.tiny import make_tiny
+from warehouse.db.store import Store
 from warehouse.errors import PlanError, StageError
 from warehouse.records import Call, Student
-from warehouse.store import Store
 
 STORED = ("--set", "train.objective={use='logits'}", "--set", "datagen.sampling.top_logprobs=6")
 
@@ -24,13 +24,13 @@ STORED = ("--set", "train.objective={use='logits'}", "--set", "datagen.sampling.
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory):
     """A plan whose samples are on hand, and a flow that fits a student to them."""
-    from flows import engines
+    from flows.runtime import prefect_server
 
     folder = tmp_path_factory.mktemp("objectives")
     plan = write_plan(folder, scripted(folder / "asked.log"))
-    with engines.server(folder):
-        from flows.fit import fit
-        from flows.generate import generate
+    with prefect_server.server(folder):
+        from flows.stages.generate import generate
+        from flows.stages.train import fit
 
         generate(str(plan), [])
         yield folder, plan, lambda *overrides: fit(str(plan), list(overrides))
@@ -144,13 +144,13 @@ def test_another_teacher_in_the_same_folder_is_another_student(generated, tmp_pa
 def test_a_teacher_of_another_vocabulary_is_told_before_the_plans_teacher_is_asked(
     tmp_path, monkeypatch
 ):
-    from flows import engines
+    from flows.runtime import prefect_server
 
     log = tmp_path / "asked.log"
     plan = write_plan(tmp_path, scripted(log))
     stranger = make_stranger(tmp_path / "stranger", monkeypatch)
-    with engines.server(tmp_path):
-        from flows.end_to_end import end_to_end
+    with prefect_server.server(tmp_path):
+        from flows.stages.end_to_end import end_to_end
 
         with pytest.raises(StageError, match="different vocabularies"):
             end_to_end(str(plan), [f"train.objective={{use='on_policy', teacher='{stranger}'}}"])

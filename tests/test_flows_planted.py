@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from distill.plan import load_plan
-from warehouse import assets
+from distill.plan.plan import load_plan
+from warehouse.db.store import Store
 from warehouse.errors import AssetError
+from warehouse.inputs import assets
 from warehouse.records import Choice, Sample
-from warehouse.store import Store
 
 PLAN = Path(__file__).parents[1] / "distill" / "plans" / "sciq.toml"
 CELLS = "A human body cell holds 46 chromosomes in its nucleus, in 23 pairs, one of each parent."

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from datagen.limits import Budget
-from flows import progress
-from train.watch import Step
+from datagen.spending.limits import Budget
+from flows.runtime import progress
+from train.loop.callbacks import Step
 
 END = r"0:00:00, 0:00:00 left"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from warehouse import assets
 from warehouse.errors import AssetError
+from warehouse.inputs import assets
 
 PLAN = Path(__file__).parents[1] / "distill" / "plans" / "sciq.toml"
 SMALL = [

@@ -9,7 +9,7 @@ import sys
 import pytest
 from starlette.testclient import TestClient
 
-from flows.review import MOST_BYTES, app_of, listen, print_agreements
+from flows.review.server import MOST_BYTES, app_of, listen, print_agreements
 from tests.reviewing import NASTY, session_of, write_world
 from warehouse.errors import StageError
 
@@ -149,7 +149,7 @@ def test_a_decision_comes_back_with_how_things_stand(web):
 def test_a_held_warehouse_is_told_and_nothing_is_taken_for_written(web, monkeypatch):
     import duckdb
 
-    monkeypatch.setattr("warehouse.store._WAIT_S", 0.2)
+    monkeypatch.setattr("warehouse.db.store._WAIT_S", 0.2)
     code = "import duckdb, sys; db = duckdb.connect(sys.argv[1]); print(1, flush=True); input()"
     path = str(web.session.store.path)
     held = subprocess.Popen(

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from distill.plan import load_plan
-from flows.review_session import Decision
-from quality.review import accept, decisions, reject
+from distill.plan.plan import load_plan
+from flows.review.session import Decision
+from quality.review.decisions import accept, decisions, reject
 from tests.plans import rows, write_rows
 from tests.reviewing import PLAN, names, session_of, store, write_world
 from warehouse.errors import StageError
@@ -172,7 +172,7 @@ def test_undo_brings_back_what_was_decided_before(world):
 
 def test_an_edit_is_what_the_next_curate_starts_from(world):
     """`read_hand` reads decisions and edits from the store as this session writes them."""
-    from quality.review import with_edits
+    from quality.review.decisions import with_edits
 
     folder, path, samples = world
     session = session_of(folder, path)
@@ -187,7 +187,7 @@ def test_another_process_can_write_between_decisions(world):
     folder, path, samples = world
     session = session_of(folder, path)
     code = (
-        "import sys; from pathlib import Path; from warehouse.store import Store\n"
+        "import sys; from pathlib import Path; from warehouse.db.store import Store\n"
         "from warehouse.records import Failure\n"
         "Store(Path(sys.argv[1])).insert([Failure('r', 'curate', 's', 'e', False)])"
     )

@@ -10,8 +10,8 @@ import time
 import urllib.request
 
 from tests.plans import write_plan
+from warehouse.db.store import Store
 from warehouse.records import Run
-from warehouse.store import Store
 
 
 def test_a_served_plan_runs_by_itself_and_nothing_is_left_behind(tmp_path):

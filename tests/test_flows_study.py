@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from distill.study import read_shares
+from distill.report.study_page import read_shares
 from tests.plans import COLOURS, scripted, write_plan, write_rows
 from tests.test_flows_teacher import distill
+from warehouse.db.store import Store
 from warehouse.errors import PlanError
 from warehouse.records import Student
-from warehouse.store import Store
 
 
 @pytest.fixture(scope="module")

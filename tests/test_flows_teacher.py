@@ -15,8 +15,8 @@ import pytest
 
 from tests.fakes import FakeOpenai, Fault
 from tests.plans import COLOURS, rows, write_plan, write_rows
+from warehouse.db.store import Store
 from warehouse.records import Call, Run
-from warehouse.store import Store
 
 KEY = "sk-secret-4711"
 SMALL = """

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from distill.plan import Plan, load_plan
-from distill.sections import ShipSection, TrainSection
+from distill.plan.plan import Plan, load_plan
+from distill.plan.sections import ShipSection, TrainSection
 from flows.cli import app
 from warehouse import catalog
 
@@ -41,13 +41,13 @@ def test_contracts_are_kept() -> None:
 @pytest.mark.parametrize(
     ("file", "wrong", "contract"),
     [
-        ("datagen/generate.py", "import quality.text", "One arrow, four floors"),
-        ("warehouse/rows.py", "import train.tuner", "One arrow, four floors"),
-        ("distill/plan.py", "import flows.progress", "One arrow, four floors"),
-        ("quality/gate.py", "import duckdb", "Only warehouse talks to DuckDB"),
-        ("train/sft.py", "import prefect", "Only flows talks to Prefect"),
-        ("flows/fit.py", "import trl", "Only train and the objectives talk to TRL and PEFT"),
-        ("distill/objective.py", "import peft", "Only train and the objectives talk to TRL"),
+        ("datagen/generate.py", "import quality.text.normalize", "One arrow, four floors"),
+        ("warehouse/inputs/rows.py", "import train.methods.tuner", "One arrow, four floors"),
+        ("distill/plan/plan.py", "import flows.runtime.progress", "One arrow, four floors"),
+        ("quality/gate/choose.py", "import duckdb", "Only warehouse talks to DuckDB"),
+        ("train/loop/sft.py", "import prefect", "Only flows talks to Prefect"),
+        ("flows/stages/train.py", "import trl", "Only train and the objectives talk to TRL and PEFT"),
+        ("distill/learning/objective.py", "import peft", "Only train and the objectives talk to TRL"),
     ],
 )
 def test_contracts_are_broken_by_a_wrong_import(

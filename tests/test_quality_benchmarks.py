@@ -6,9 +6,9 @@ from datagen.recipes.imitation import Imitation
 from quality.benchmarks.custom import Custom
 from quality.benchmarks.sciq import Sciq
 from tests.plans import rows, write_rows
-from warehouse import assets
 from warehouse.errors import AssetError, DataError
-from warehouse.texts import normalise
+from warehouse.inputs import assets
+from warehouse.inputs.refusal_phrases import normalise
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from quality.benchmark import Benchmark
-from quality.questions import Questions, right_answer
-from warehouse import assets, catalog
+from quality.tasks.benchmark import Benchmark
+from quality.tasks.question_rows import Questions, right_answer
+from warehouse import catalog
 from warehouse.errors import AssetError
+from warehouse.inputs import assets
 
 NONSENSE = "zzyzx qwrtp"
 TABLES = [

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from quality.benchmark import cut, item_of
 from quality.benchmarks.custom import Custom
 from quality.benchmarks.lm_eval import LmEval
 from quality.benchmarks.mmlu import Mmlu
@@ -14,11 +13,12 @@ from quality.benchmarks.nq_open import NqOpen
 from quality.benchmarks.sciq import Sciq
 from quality.benchmarks.toxicity_prompts import ToxicityPrompts, without_echo
 from quality.benchmarks.truthful_qa import TruthfulQa
-from quality.graders import grade_numeric
+from quality.tasks.benchmark import cut, item_of
+from quality.tasks.graders import grade_numeric
 from tests.test_quality_benchmarks_conformance import write_sums
-from warehouse import assets
 from warehouse.errors import AssetError, DataError, PlanError
-from warehouse.rows import Row, read_rows
+from warehouse.inputs import assets
+from warehouse.inputs.rows import Row, read_rows
 
 
 def items_of(benchmark, folder="."):

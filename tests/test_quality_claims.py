@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quality.claims import claims, sentences, whole_characters
+from quality.text.claims import claims, sentences, whole_characters
 
 
 @pytest.mark.parametrize(

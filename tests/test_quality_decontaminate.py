@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from quality.benchmark import item_of
-from quality.decontaminate import Decontaminate, HeldOut
+from quality.gate.decontaminate import Decontaminate, HeldOut
+from quality.tasks.benchmark import item_of
+from warehouse.inputs.refusal_phrases import normalise
+from warehouse.inputs.rows import Row
 from warehouse.records import Prompt, Sample
-from warehouse.rows import Row
-from warehouse.texts import normalise
 
 SHORT = "Which organelle makes most of the energy that a living cell needs to work?"
 LONG = (

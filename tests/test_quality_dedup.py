@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quality.dedup import exact, near, semantic, shingles
-from quality.embed import Encoder
+from quality.gate.dedup import exact, near, semantic, shingles
+from quality.models.embeddings import Encoder
 from warehouse.errors import AssetError
-from warehouse.texts import normalise
+from warehouse.inputs.refusal_phrases import normalise
 
 SAID = "Which organelle makes most of the energy that a living cell needs?\nThe mitochondrion"
 
@@ -80,7 +80,7 @@ def test_many_texts_in_several_stretches_give_the_same(monkeypatch):
     texts = made(60) + made(30)
     whole = near(texts, 0.8)
     assert sum(hit is not None for hit in whole) == 30
-    monkeypatch.setattr("quality.dedup._CHUNK", 1000)
+    monkeypatch.setattr("quality.gate.dedup._CHUNK", 1000)
     assert near(texts, 0.8) == whole
 
 
@@ -146,7 +146,7 @@ class Angles:
 
 @pytest.mark.parametrize("block", [1, 2, 3, 1024])
 def test_semantic_names_the_nearest_kept_one(monkeypatch, block):
-    monkeypatch.setattr("quality.dedup._BLOCK", block)
+    monkeypatch.setattr("quality.gate.dedup._BLOCK", block)
     texts = ["0", " ", "90", "5", "12", "92", "0", "", "8"]
     found = semantic(texts, 0.99, Angles())  # 8.1 degrees
     assert [hit and hit[0] for hit in found] == [None, None, None, 0, None, 2, 0, None, 4]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quality.diversity import balance, spread
+from quality.gate.diversity import balance, spread
 
 ASKED = [
     "What is a living cell?",

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from quality.scorer import Tools
 from quality.scorers.entailment import Entailment, label_positions
+from quality.scoring.scorer import Tools
 from tests.bench.toxicity import sample_of
-from warehouse.assets import file_sha256
 from warehouse.errors import AssetError
+from warehouse.inputs.assets import file_sha256
 from warehouse.records import Score
 
 THINGS = ["cat", "dog", "fox", "owl", "hen", "cow"]

@@ -3,12 +3,12 @@
 import pytest
 from pydantic import ValidationError
 
-from quality.benchmark import item_of
-from quality.decontaminate import Decontaminate, HeldOut
-from quality.gate import choose, selection_id_of
-from quality.policy import Duplicates, GatePolicy
+from quality.gate.choose import choose, selection_id_of
+from quality.gate.decontaminate import Decontaminate, HeldOut
+from quality.gate.policy import Duplicates, GatePolicy
+from quality.tasks.benchmark import item_of
+from warehouse.inputs.rows import Row
 from warehouse.records import Prompt, Sample, Score
-from warehouse.rows import Row
 
 NOTHING = HeldOut.of([])
 APART = Duplicates(near=None)

@@ -7,7 +7,7 @@ import pytest
 
 from quality.benchmarks.nq_open import NqOpen
 from quality.benchmarks.trivia_qa import TriviaQa
-from quality.graders import (
+from quality.tasks.graders import (
     class_figures,
     grade_choice,
     grade_class,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from quality.scorers.grounded import Grounded
-from quality.support import CAP, SHOWN, Evidence
+from quality.scoring.lexical_support import CAP, SHOWN, Evidence
 from tests.bench.toxicity import sample_of
 from warehouse.records import Score
 

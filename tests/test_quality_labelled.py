@@ -5,15 +5,15 @@ from functools import cache
 
 import pytest
 
-from quality import labelled
-from quality.corrupt import other_entity, other_negation, other_number, reword
-from quality.labelled import SETS, LabelledSet, sets_for
-from warehouse import assets
+from quality.audit import labelled
+from quality.audit.corruptions import other_entity, other_negation, other_number, reword
+from quality.audit.labelled import SETS, LabelledSet, sets_for
 from warehouse.catalog import names
 from warehouse.errors import AssetError
+from warehouse.inputs import assets
+from warehouse.inputs.refusal_phrases import normalise
+from warehouse.inputs.rows import is_held_out
 from warehouse.records import make_id
-from warehouse.rows import is_held_out
-from warehouse.texts import normalise
 
 IN_PAIRS = [one.name for one in SETS if one.name.startswith(("sciq", "triviaqa"))]
 

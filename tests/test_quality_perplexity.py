@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from quality.scorer import Tools
 from quality.scorers.perplexity import Perplexity
+from quality.scoring.scorer import Tools
 from tests.bench.toxicity import sample_of
 
 

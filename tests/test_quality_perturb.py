@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quality.perturb import INJECTED, INSTRUCTION, PERTURBATIONS, perturbed
-from warehouse.rows import Row, question_messages
+from quality.tasks.perturbations import INJECTED, INSTRUCTION, PERTURBATIONS, perturbed
+from warehouse.inputs.rows import Row, question_messages
 
 QUESTION = (
     "Which of these 12 gases does a green plant release during photosynthesis when the sun shines "

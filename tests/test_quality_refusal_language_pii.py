@@ -11,7 +11,7 @@ from quality.scorers.language import Language
 from quality.scorers.pii import Pii, findings, redact
 from quality.scorers.refusal import Refusal
 from tests.bench.toxicity import sample_of
-from warehouse.texts import declines
+from warehouse.inputs.refusal_phrases import declines
 
 needs_presidio = pytest.mark.skipif(
     not __import__("importlib.util").util.find_spec("presidio_analyzer"), reason="extra: pii"

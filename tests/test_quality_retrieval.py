@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from quality.retrieval import Hit, Index
-from quality.scorer import Tools
+from quality.models.bm25 import Hit, Index
 from quality.scorers.retrieved import Retrieved
+from quality.scoring.scorer import Tools
 from tests.bench.toxicity import sample_of
 from tests.test_quality_grounded import STRANGE
 from warehouse.errors import DataError

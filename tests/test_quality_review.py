@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from quality.readings import Reading, agreements, readings
-from quality.review import (
+from quality.review.agreement import Reading, agreements, readings
+from quality.review.decisions import (
     accept,
     agreement,
     decisions,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from datagen.teacher import Request, Sampling
-from quality.scorer import Tools
 from quality.scorers.self_consistency import SelfConsistency
+from quality.scoring.scorer import Tools
 from warehouse.catalog import build
 from warehouse.errors import PlanError, StageError
 from warehouse.records import Prompt, Sample

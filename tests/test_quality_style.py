@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from quality.scorers.style import Style
-from quality.style import MEASURES, measures
+from quality.text.style import MEASURES, measures
 from tests.bench.toxicity import sample_of
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from quality.benchmark import grade_text
-from quality.text import (
+from quality.tasks.benchmark import grade_text
+from quality.text.normalize import (
     canonical,
     contains,
     dates,

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from quality import detox
+from quality.models import detox
 from quality.scorers.toxicity import Toxicity
 from tests.bench.toxicity import make_checkpoint, sample_of
 from warehouse.errors import AssetError

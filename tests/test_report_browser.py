@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from distill.report import render_html
+from distill.report.report import render_html
 from tests.reports import example_report, rich_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from distill.plan import load_plan
-from flows.review import app_of, listen, server_of
-from flows.review_session import Session
-from quality.review import decisions
+from distill.plan.plan import load_plan
+from flows.review.server import app_of, listen, server_of
+from flows.review.session import Session
+from quality.review.decisions import decisions
 from tests.reviewing import NASTY, store, write_world
 from warehouse.records import Sample, Score
 

@@ -2,8 +2,8 @@ import pytest
 
 from tests.teaching import inspect_rows
 from tests.tiny import CHAT_TEMPLATE, make_tokenizer
-from train.audit import CUT_OFF, DIFFERING, EMPTY, look_at, refusal
-from train.overlap import HeldOutTexts
+from train.audit.audit import CUT_OFF, DIFFERING, EMPTY, look_at, refusal
+from train.audit.held_out_overlap import HeldOutTexts
 from warehouse.errors import StageError
 
 

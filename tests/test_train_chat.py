@@ -1,8 +1,8 @@
 import pytest
 
 from tests.tiny import make_servable
-from train.chat import Chat
-from train.reader import Reader
+from train.model.chat import Chat
+from train.model.inference import Reader
 from warehouse.errors import StageError
 
 

@@ -5,10 +5,10 @@ import pytest
 
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.export import export_adapter, export_merged, needs_only_peft
-from train.reader import Reader
-from train.sft import fit
-from train.student import load
+from train.export.safetensors import export_adapter, export_merged, needs_only_peft
+from train.loop.sft import fit
+from train.model.inference import Reader
+from train.model.student import load
 from warehouse import catalog
 from warehouse.errors import StageError
 

@@ -6,11 +6,11 @@ import pytest
 
 from tests.test_train_sft import CONFIG, ROWS, row
 from tests.tiny import make_tiny
-from train.checkpoints import last_step
 from train.config import EarlyStopping
-from train.sft import fit, sft_trainer
+from train.loop.callbacks import Watch, best_look, looks_since
+from train.loop.checkpoints import last_step
+from train.loop.sft import fit, sft_trainer
 from train.tuners.lora import Lora
-from train.watch import Watch, best_look, looks_since
 from warehouse.errors import Stopped
 
 WORDS = ["heart", "blood", "zero", "water", "gas", "oxygen", "plants", "body", "degrees"]

@@ -5,9 +5,9 @@ from itertools import combinations
 import pytest
 
 from tests.tiny import make_tiny
-from train.reader import Reader
-from train.student import load
-from train.tuner import Setting
+from train.methods.tuner import Setting
+from train.model.inference import Reader
+from train.model.student import load
 from warehouse.errors import StageError
 
 PAD, NOWHERE = 0, 10_000
@@ -83,7 +83,7 @@ FAMILIES = [
 @pytest.mark.parametrize("shared", [0, 12])
 @pytest.mark.parametrize(("family", "more"), FAMILIES)
 def test_a_batch_says_row_by_row_what_generate_says(family, more, shared):
-    from train.generation import greedy
+    from train.model.generation import greedy
 
     model, asked = made(family, **more), prompts(shared)
     ends = telling_ends(model, asked, 10)
@@ -93,14 +93,14 @@ def test_a_batch_says_row_by_row_what_generate_says(family, more, shared):
 
 
 def test_which_models_are_decoded_here():
-    from train.generation import _keeps_keys_and_values
+    from train.model.generation import _keeps_keys_and_values
 
     found = [_keeps_keys_and_values(made(family, **more)) for family, more in FAMILIES]
     assert found == [True, True, True, True, False]
 
 
 def test_the_shared_start_is_read_once_and_ended_rows_leave():
-    from train.generation import greedy
+    from train.model.generation import greedy
 
     model, asked = made("llama"), prompts(12)
     ends = telling_ends(model, asked, 10)
@@ -116,7 +116,7 @@ def test_the_shared_start_is_read_once_and_ended_rows_leave():
 
 
 def test_a_prompt_that_is_the_start_of_all_others_keeps_a_token_of_its_own():
-    from train.generation import greedy
+    from train.model.generation import greedy
 
     model = made("llama")
     asked = [[*range(1, 20)], [*range(1, 11)], [*range(1, 14)], [*range(1, 20)]]
@@ -129,7 +129,7 @@ def test_a_prompt_that_is_the_start_of_all_others_keeps_a_token_of_its_own():
 def test_a_tuned_model_says_row_by_row_what_its_own_generate_says(name, tmp_path):
     import torch
 
-    from train.generation import greedy
+    from train.model.generation import greedy
     from warehouse import catalog
 
     tuner = catalog.build("tuner", {"use": name})
@@ -152,7 +152,7 @@ def test_a_tuned_model_says_row_by_row_what_its_own_generate_says(name, tmp_path
 
 
 def test_rows_at_once_fit_into_memory_in_batches_of_like_size(monkeypatch):
-    from train import generation
+    from train.model import generation
 
     model = made("llama")
     taken = generation.row_bytes(model, 100)
@@ -171,7 +171,7 @@ def test_rows_at_once_fit_into_memory_in_batches_of_like_size(monkeypatch):
 def test_a_batch_that_finds_no_memory_is_halved(tmp_path, monkeypatch):
     import torch
 
-    from train import generation
+    from train.model import generation
 
     reader = Reader(str(make_tiny(tmp_path / "tiny")))
     asked = [[{"role": "user", "content": "Water? " * n}] for n in range(1, 8)]

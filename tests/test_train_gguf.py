@@ -3,10 +3,10 @@ import importlib.util
 import pytest
 
 from tests.tiny import CHAT_TEMPLATE, make_byte_tokenizer, make_servable, make_tiny
-from train import gguf
 from train.config import SftConfig
-from train.export import export_merged
-from train.sft import fit
+from train.export import gguf
+from train.export.safetensors import export_merged
+from train.loop.sft import fit
 from train.tuners.lora import Lora
 from warehouse.errors import StageError
 

@@ -4,13 +4,13 @@ import pytest
 
 from tests.test_train_tuners import CONFIG, ROWS, far, logits_of
 from tests.tiny import make_tiny
-from train.student import load
-from train.tuner import Setting
+from train.methods.own_weights import trained_of
+from train.methods.tuner import Setting
+from train.model.student import load
 from train.tuners.adalora import Adalora
 from train.tuners.ia3 import Ia3
 from train.tuners.lora import Lora
 from train.tuners.qlora import Qlora
-from train.weights import trained_of
 from warehouse import catalog
 from warehouse.errors import PlanError, StageError
 
@@ -176,7 +176,7 @@ def test_options_that_do_not_go_together_are_faults(tuner, fault):
 def test_adalora_drops_entries_down_to_the_budget_and_keeps_only_the_others(base, tmp_path):
     from safetensors.torch import load_file
 
-    from train.sft import fit, sft_trainer
+    from train.loop.sft import fit, sft_trainer
 
     models = []
 
@@ -197,8 +197,8 @@ def test_adalora_drops_entries_down_to_the_budget_and_keeps_only_the_others(base
 
 def test_the_penalty_is_no_part_of_the_loss_on_held_out_rows(base, tmp_path):
     from train.config import EarlyStopping
-    from train.reader import Reader
-    from train.sft import _held_out, fit
+    from train.loop.sft import _held_out, fit
+    from train.model.inference import Reader
 
     look = CONFIG.model_copy(update={"epochs": 1, "early_stopping": EarlyStopping(steps=3)})
     fitted = fit(base, Adalora(orthogonality=9.0), ROWS, look, tmp_path / "s")

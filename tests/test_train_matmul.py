@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.tiny import make_tiny
-from train import matmul
 from train.config import SftConfig
-from train.sft import fit
+from train.loop.sft import fit
+from train.model import fast_matmul
 from train.tuners.lora import Lora
 
 pytestmark = pytest.mark.skipif(
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def on_any_cpu(monkeypatch):
-    monkeypatch.setattr(matmul, "_is_faster", lambda: True)
+    monkeypatch.setattr(fast_matmul, "_is_faster", lambda: True)
 
 
 def outcome(scope, x, layer, up):
@@ -44,7 +44,7 @@ def test_values_and_gradients_are_those_of_pytorch(shape, bias, frozen):
     x = torch.randn(*shape, requires_grad=True)
     up = torch.randn(33).expand(*shape[:-1], 33)  # a gradient that is not contiguous
     (name, ours), (other, theirs) = (
-        outcome(scope, x, layer, up) for scope in (matmul.fast_products(CPU), nullcontext())
+        outcome(scope, x, layer, up) for scope in (fast_matmul.fast_products(CPU), nullcontext())
     )
     assert name == "_LinearBackward" != other
     assert len(ours) == len(theirs) == 2 + (not frozen) + bias
@@ -56,7 +56,7 @@ def test_values_and_gradients_are_those_of_pytorch(shape, bias, frozen):
 def test_a_model_may_add_to_a_product_in_place():
     torch.manual_seed(0)
     layer, x = torch.nn.Linear(8, 5, bias=False), torch.randn(2, 3, 8, requires_grad=True)
-    with matmul.fast_products(CPU):
+    with fast_matmul.fast_products(CPU):
         y = layer(x)
         y += layer(x)
         y.sum().backward()
@@ -76,14 +76,14 @@ def test_views_are_multiplied_as_what_they_show():
     for x in inputs:
         for weight in weights:
             for bias in (torch.randn(len(weight)), torch.randn(2 * len(weight))[::2]):
-                found = matmul._linear(x, weight, bias)
-                assert torch.allclose(found, matmul._PLAIN(x, weight, bias), atol=2e-5)
+                found = fast_matmul._linear(x, weight, bias)
+                assert torch.allclose(found, fast_matmul._PLAIN(x, weight, bias), atol=2e-5)
 
 
 def test_a_product_is_as_near_to_the_exact_one_as_float32_allows():
     torch.manual_seed(0)
     x, weight = torch.randn(64, 1536), torch.randn(576, 1536)
-    with matmul.fast_products(CPU):
+    with fast_matmul.fast_products(CPU):
         found = torch.nn.functional.linear(x, weight)
     exact = x.double() @ weight.double().T
     assert (found - exact).abs().max() / exact.abs().max() < 3e-6  # bfloat16 would be at 3e-3
@@ -98,7 +98,7 @@ def test_activations_can_be_computed_again():
     found = []
     for again in (False, True):
         layers.zero_grad()
-        with matmul.fast_products(CPU):
+        with fast_matmul.fast_products(CPU):
             y = checkpoint(layers, x, use_reentrant=False) if again else layers(x)
             y.sum().backward()
         found.append([p.grad.clone() for p in layers.parameters()])
@@ -133,8 +133,8 @@ def test_a_student_is_trained_alike_with_activations_computed_again(tmp_path):
     ],
 )
 def test_what_it_is_not_for_is_left_to_pytorch(monkeypatch, x, weight):
-    monkeypatch.setattr(matmul, "_product", lambda *args: pytest.fail("taken"))
-    with matmul.fast_products(CPU):
+    monkeypatch.setattr(fast_matmul, "_product", lambda *args: pytest.fail("taken"))
+    with fast_matmul.fast_products(CPU):
         y = torch.nn.functional.linear(x, weight)
     assert y.shape == (*x.shape[:-1], 3)
     assert y.dtype == x.dtype
@@ -142,12 +142,12 @@ def test_what_it_is_not_for_is_left_to_pytorch(monkeypatch, x, weight):
 
 def test_it_ends_with_the_last_scope_and_is_not_for_a_gpu():
     plain = torch.nn.functional.linear
-    with matmul.fast_products(CPU):
-        with pytest.raises(ZeroDivisionError), matmul.fast_products(CPU):
+    with fast_matmul.fast_products(CPU):
+        with pytest.raises(ZeroDivisionError), fast_matmul.fast_products(CPU):
             1 / 0  # noqa: B018
         assert torch.nn.functional.linear is not plain
     assert torch.nn.functional.linear is plain
-    with matmul.fast_products(torch.device("cuda")):
+    with fast_matmul.fast_products(torch.device("cuda")):
         assert torch.nn.functional.linear is plain
 
 
@@ -160,4 +160,4 @@ def test_it_is_for_cpus_whose_wide_units_mkl_leaves_idle(monkeypatch, name, wide
     cpu = {"cpu_name": name, "avx512_f": wide}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
-    assert matmul._is_faster.__wrapped__() is taken
+    assert fast_matmul._is_faster.__wrapped__() is taken

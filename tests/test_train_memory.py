@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from tests.tiny import make_tiny
-from train.base import elements_of
 from train.config import SftConfig
 from train.dataset import Encoded
-from train.memory import (
+from train.methods.tuner import Setting
+from train.model.base_model import elements_of
+from train.model.memory import (
     HOLES,
     PASSING,
     Batch,
@@ -21,8 +22,7 @@ from train.memory import (
     per_token,
     shape_of,
 )
-from train.student import load
-from train.tuner import Setting
+from train.model.student import load
 from train.tuners.lora import Lora
 from train.tuners.partial import Partial
 from train.tuners.prefix import Prefix

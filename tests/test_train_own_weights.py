@@ -4,13 +4,13 @@ import pytest
 
 from tests.test_train_tuners import CONFIG, ROWS, far, logits_of
 from tests.tiny import make_tiny
-from train.sft import fit
-from train.student import load
-from train.tuner import Setting
+from train.loop.sft import fit
+from train.methods.own_weights import trained_of
+from train.methods.tuner import Setting
+from train.model.student import load
 from train.tuners.adapter import Adapter
 from train.tuners.full import Full
 from train.tuners.partial import Partial
-from train.weights import trained_of
 from warehouse.errors import StageError
 
 SETTING = Setting(tokenizer=None, rows=[], steps=10)

@@ -2,15 +2,15 @@
 
 import pytest
 
-from distill.objective import Material
+from distill.learning.multiprocess import fit_in_processes
+from distill.learning.objective import Material
 from distill.objectives.logits import Logits
 from distill.objectives.preference import Preference
 from distill.objectives.sequence import Sequence
-from distill.processes import fit_in_processes
 from tests.teaching import make_teacher, sample, stored
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.trainer import Shares
+from train.loop.trainer import Shares
 from train.tuners.lora import Lora
 
 CONFIG = SftConfig(epochs=3, batch_size=4, learning_rate=1e-2, max_length=128, save_steps=0)

@@ -7,11 +7,11 @@ from pydantic import ValidationError
 
 from tests.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig, steps_of
-from train.device import require_a_gpu_each
-from train.reader import Reader
-from train.sft import fit
+from train.loop.callbacks import Watch
+from train.loop.sft import fit
+from train.model.device import require_a_gpu_each
+from train.model.inference import Reader
 from train.tuners.lora import Lora
-from train.watch import Watch
 from warehouse.errors import StageError
 
 
@@ -170,7 +170,7 @@ def test_early_stopping_keeps_the_best_and_looks_at_rows_it_does_not_train_on(ba
 
 
 def test_a_trainer_that_sees_other_rows_than_the_audit_is_caught(base, tmp_path, monkeypatch):
-    from train import trainer
+    from train.loop import trainer
 
     class LosesARow(trainer.CompletionTrainer):
         def __init__(self, **arguments):
@@ -200,7 +200,7 @@ def test_packing_without_an_attention_that_keeps_rows_apart_is_refused(base, tmp
 
 
 def test_a_lost_row_is_caught_also_where_some_are_held_out(base, tmp_path, monkeypatch):
-    from train import trainer
+    from train.loop import trainer
 
     class LosesARow(trainer.CompletionTrainer):
         def __init__(self, **arguments):
@@ -237,7 +237,7 @@ def test_packed_rows_are_not_shared_by_processes():
 
 
 def test_one_process_takes_one_gpu_of_several():
-    from train.trainer import TunedTrainer
+    from train.loop.trainer import TunedTrainer
 
     class Given:
         def __init__(self, **kwargs):

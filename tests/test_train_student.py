@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import CHAT_TEMPLATE, make_tiny
-from train.audit import look_at, refusal
-from train.base import base_fingerprint, resolve_base
+from train.audit.audit import look_at, refusal
 from train.dataset import render
-from train.reader import Reader
-from train.student import FLASH, load
+from train.model import base_model
+from train.model.base_model import base_fingerprint, resolve_base
+from train.model.inference import Reader
+from train.model.student import FLASH, load
 from train.tuners.full import Full
 from warehouse.errors import AssetError, StageError
 
@@ -34,7 +35,7 @@ def reader(tiny):
 
 def test_importing_the_room_needs_no_torch():
     code = (
-        "import sys, train.student, train.reader, train.sft, train.audit, train.tuners.lora, "
+        "import sys, train.model.student, train.model.inference, train.loop.sft, train.audit.audit, train.tuners.lora, "
         "distill.objectives.sequence; "
         "print([m for m in ('torch', 'transformers', 'trl', 'peft') if m in sys.modules])"
     )
@@ -135,7 +136,7 @@ def test_a_gpu_answers_in_bfloat16_unless_it_is_to_be_exact(tiny, monkeypatch):
     import torch
 
     assert load(str(tiny))[0].dtype == torch.float32
-    monkeypatch.setattr("train.student.has_bfloat16", lambda: True)
+    monkeypatch.setattr("train.model.student.has_bfloat16", lambda: True)
     assert load(str(tiny))[0].dtype == torch.bfloat16
     assert load(str(tiny), exact=True)[0].dtype == torch.float32
 
@@ -153,7 +154,7 @@ def test_a_base_that_knows_no_flash_attention_is_loaded_without(tiny, monkeypatc
         return whole(folder, **arguments)
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", some)
-    monkeypatch.setattr("train.student.has_flash_attention", lambda: True)
+    monkeypatch.setattr("train.model.student.has_flash_attention", lambda: True)
     load(str(tiny), tuner=Full())  # float32: no FlashAttention outside of training
     assert asked == [None]
     load(str(tiny), tuner=Full(), packing=True)
@@ -183,8 +184,7 @@ def test_a_student_that_is_not_there_is_named(tiny, tmp_path):
 
 
 def test_an_asset_is_unpacked_once_and_never_half(monkeypatch, tmp_path):
-    from train import base
-    from warehouse import assets
+    from warehouse.inputs import assets
 
     name = assets.names("model")[0]
     monkeypatch.setattr(assets, "cache_dir", lambda: tmp_path)
@@ -195,7 +195,7 @@ def test_an_asset_is_unpacked_once_and_never_half(monkeypatch, tmp_path):
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(base, "_dequantise", killed)
+    monkeypatch.setattr(base_model, "_dequantise", killed)
     with pytest.raises(KeyboardInterrupt):
         resolve_base(name)
     target = tmp_path / "models" / f"{assets.entry(name).sha256}-f32"
@@ -206,7 +206,7 @@ def test_an_asset_is_unpacked_once_and_never_half(monkeypatch, tmp_path):
         made.append(source.name)
         (folder / "model.safetensors").write_bytes(b"weights")
 
-    monkeypatch.setattr(base, "_dequantise", whole)
+    monkeypatch.setattr(base_model, "_dequantise", whole)
     assert resolve_base(name) == resolve_base(name) == target
     assert made == ["weights.gguf"]
     assert [p.name for p in (tmp_path / "models").iterdir() if p.is_dir()] == [target.name]

@@ -11,11 +11,11 @@ import pytest
 
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.reader import Reader
-from train.sft import fit, sft_trainer
-from train.student import load
-from train.tuner import Tuner
-from train.weights import trained_of
+from train.loop.sft import fit, sft_trainer
+from train.methods.own_weights import trained_of
+from train.methods.tuner import Tuner
+from train.model.inference import Reader
+from train.model.student import load
 from warehouse import catalog
 
 NAMES = catalog.names("tuner")
@@ -111,7 +111,7 @@ def elsewhere(base, students, tmp_path_factory):
         "from pathlib import Path\n"
         "from safetensors.torch import save_file\n"
         "from tests.test_train_tuners import logits_of\n"
-        "from train.student import load\n"
+        "from train.model.student import load\n"
         "base, paths, out = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]\n"
         "found = {f: logits_of(*load(base, Path(p))) for f, p in paths.items()}\n"
         "save_file(found, out)\n"

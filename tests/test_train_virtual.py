@@ -5,19 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from distill.plan import load_plan
+from distill.plan.plan import load_plan
 from tests.plans import scripted, write_plan
 from tests.test_train_tuners import CONFIG, ROWS, far
 from tests.tiny import make_tiny, make_tokenizer
-from train.reader import Reader
-from train.sft import fit
-from train.student import load
-from train.tuner import Setting
+from train.loop.sft import fit
+from train.methods.own_weights import trained_of
+from train.methods.tuner import Setting
+from train.model.inference import Reader
+from train.model.student import load
 from train.tuners.p_tuning import PTuning
 from train.tuners.p_tuning_v2 import PTuningV2
 from train.tuners.prefix import Prefix
 from train.tuners.prompt import Prompt
-from train.weights import trained_of
 from warehouse.errors import PlanError, StageError
 
 TEXT = "Answer in a few words. The heart pumps blood."
@@ -135,7 +135,7 @@ def test_start_and_encoder_both_reach_the_student_and_the_encoder_is_thrown_away
     models = []
 
     def build(job):
-        from train.sft import sft_trainer
+        from train.loop.sft import sft_trainer
 
         models.append((job.model, {n: p.clone() for n, p in trained_of(job.model).items()}))
         return sft_trainer(job)

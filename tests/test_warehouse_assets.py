@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from warehouse import assets
 from warehouse.errors import AssetError
+from warehouse.inputs import assets
 
 CONTENT = b"weights" * 1000
 

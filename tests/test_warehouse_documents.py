@@ -7,8 +7,8 @@ import json
 import polars as pl
 import pytest
 
-from warehouse.documents import read_passages
 from warehouse.errors import DataError
+from warehouse.inputs.documents import read_passages
 
 
 @pytest.fixture

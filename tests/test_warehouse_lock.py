@@ -4,12 +4,12 @@ import subprocess
 import sys
 import threading
 
-from warehouse.lock import exclusive
+from warehouse.db.lock import exclusive
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from warehouse.lock import exclusive
+from warehouse.db.lock import exclusive
 with exclusive(Path(sys.argv[1]), print):
     print("held", flush=True)
     time.sleep(60)

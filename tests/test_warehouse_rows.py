@@ -7,7 +7,7 @@ import pytest
 
 from tests.plans import rows, write_rows
 from warehouse.errors import DataError
-from warehouse.rows import question_messages, read_rows
+from warehouse.inputs.rows import question_messages, read_rows
 
 
 def test_the_three_formats_give_the_same_rows(tmp_path):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import duckdb
 
+from warehouse.db.schema import MIGRATIONS, VERSION, ddl
+from warehouse.db.store import Store
 from warehouse.records import Call
-from warehouse.schema import MIGRATIONS, VERSION, ddl
-from warehouse.store import Store
 
 GOLDEN = Path(__file__).parent / "golden" / "ddl.sql"
 

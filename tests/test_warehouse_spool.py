@@ -7,9 +7,9 @@ import sys
 import threading
 
 from tests.test_warehouse_store import call
+from warehouse.db.spool import Spool
+from warehouse.db.store import Store
 from warehouse.records import Call
-from warehouse.spool import Spool
-from warehouse.store import Store
 
 
 def test_append_drain_append_drain(tmp_path):
@@ -37,7 +37,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from tests.test_warehouse_store import call
-from warehouse.spool import Spool
+from warehouse.db.spool import Spool
 spool = Spool(Path(sys.argv[1]))
 for n in range(100_000):
     spool.append(call(str(n)))

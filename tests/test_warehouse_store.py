@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from warehouse.db.spool import Spool
+from warehouse.db.store import Store
 from warehouse.errors import WarehouseError
 from warehouse.records import Call, Entry, Failure, Run, Score
-from warehouse.spool import Spool
-from warehouse.store import Store
 
 
 def call(call_id="c", max_tokens=32, reason="stop", tokens=5):
@@ -145,7 +145,7 @@ def test_what_is_no_warehouse_is_left_alone(tmp_path):
 
 
 def test_the_views_answer(store):
-    from warehouse.views import VIEWS
+    from warehouse.db.views import VIEWS
 
     store.insert([call()])
     for name in VIEWS:
@@ -165,8 +165,8 @@ import resource, sys
 from pathlib import Path
 from tests.test_warehouse_store import call
 from warehouse.errors import WarehouseError
-from warehouse.spool import Spool
-from warehouse.store import Store
+from warehouse.db.spool import Spool
+from warehouse.db.store import Store
 store = Store(Path(sys.argv[1]))
 with Spool(store.path) as spool:
     spool.append(call("kept"))

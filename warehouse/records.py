@@ -1,6 +1,6 @@
 """The nouns. Each record is a frozen dataclass; an id is the hash of what made the record.
 
-The DDL is rendered from these classes (`warehouse.schema`), so a column exists in one
+The DDL is rendered from these classes (`warehouse.db.schema`), so a column exists in one
 place. `KEY` names the columns that tell two rows of a table apart; inserting a row
 whose key is there already changes nothing.
 """
@@ -237,7 +237,7 @@ class Choice(Record):
 
 @dataclass(frozen=True)
 class Measurement(Record):
-    """How good a scorer was on labelled data: `quality.measure` makes the figures."""
+    """How good a scorer was on labelled data: `quality.audit.roc` makes the figures."""
 
     TABLE: ClassVar[str] = "measurements"
     KEY: ClassVar[tuple[str, ...]] = ("measurement_id",)

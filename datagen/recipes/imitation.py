@@ -11,12 +11,12 @@ from typing import ClassVar, Literal
 
 from datagen.recipe import Recipe
 from datagen.teacher import Reply
-from warehouse import assets
 from warehouse.catalog import name_of, options_of
 from warehouse.errors import StageError
+from warehouse.inputs import assets
+from warehouse.inputs.refusal_phrases import declines, normalise
+from warehouse.inputs.rows import Row, question_messages, read_rows
 from warehouse.records import Message, Prompt, Sample
-from warehouse.rows import Row, question_messages, read_rows
-from warehouse.texts import declines, normalise
 
 EXAMPLE_WORDS = 3
 EXAMPLE_PASSAGE_CHARS = 300

@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 
 from datagen.gguf_server import GgufServer
-from datagen.limits import Budget
-from datagen.pricing import Price
+from datagen.spending.limits import Budget
+from datagen.spending.pricing import Price
 from datagen.teacher import Reply, Request
 from datagen.teachers.openai_chat import OpenaiChat
-from warehouse import assets
 from warehouse.errors import TeacherUnusable
+from warehouse.inputs import assets
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 
 import orjson
 
-from datagen.batches import ENDED, PATH, Batches
-from datagen.endpoint import Endpoint, ReplyLost
-from datagen.limits import Budget, Pace
-from datagen.openai_api import OpenaiApi, arriving
-from datagen.pricing import Price, batch_factor_of
+from datagen.openai.batches import ENDED, PATH, Batches
+from datagen.openai.endpoint import Endpoint, ReplyLost
+from datagen.openai.options import OpenaiApi, arriving
+from datagen.openai.wire_format import read_reply
+from datagen.spending.limits import Budget, Pace
+from datagen.spending.pricing import Price, batch_factor_of
 from datagen.teacher import Reply, Request
-from datagen.wire import read_reply
 from warehouse.errors import StillhouseError, TeacherUnusable, TransientError
 from warehouse.records import make_id
 

@@ -11,17 +11,17 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
-from datagen.endpoint import (
+from datagen.openai.endpoint import (
     Endpoint,
     NobodyThere,
     Overloaded,
     ReplyLost,
     TimedOut,
 )
-from datagen.limits import Budget, Pace
-from datagen.openai_api import OpenaiApi, arriving, backoff_s, nobody
+from datagen.openai.options import OpenaiApi, arriving, backoff_s, nobody
+from datagen.openai.wire_format import read_reply
+from datagen.spending.limits import Budget, Pace
 from datagen.teacher import Reply, Request
-from datagen.wire import read_reply
 from warehouse.errors import (
     PromptRejected,
     StillhouseError,

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
-from datagen.limits import Budget, Reservation
-from datagen.pricing import Price, most_prompt_tokens
+from datagen.spending.limits import Budget, Reservation
+from datagen.spending.pricing import Price, most_prompt_tokens
 from datagen.teacher import Reply, Request, Usage
 from warehouse.records import make_id
 

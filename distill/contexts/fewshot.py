@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.context import Context, Sources, in_turns
-from quality.benchmark import Item
+from distill.contestants.context import Context, Sources, in_turns
+from quality.tasks.benchmark import Item
 from warehouse.errors import StageError
 from warehouse.records import Message, Sample
 

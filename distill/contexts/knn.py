@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from distill.context import Context, Sources, in_turns
-from quality.benchmark import Item
-from quality.embed import DEFAULT, Encoder
-from quality.retrieval import Index
+from distill.contestants.context import Context, Sources, in_turns
+from quality.models.bm25 import Index
+from quality.models.embeddings import DEFAULT, Encoder
+from quality.tasks.benchmark import Item
 from warehouse.errors import StageError
 from warehouse.records import Message, Sample
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.context import Context, Sources
-from quality.benchmark import Item
+from distill.contestants.context import Context, Sources
+from quality.tasks.benchmark import Item
 from warehouse.records import Message
 
 

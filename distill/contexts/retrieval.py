@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.context import Context, Sources, before_question
-from quality.benchmark import Item
-from quality.retrieval import Index
-from warehouse.documents import check_window, read_passages
+from distill.contestants.context import Context, Sources, before_question
+from quality.models.bm25 import Index
+from quality.tasks.benchmark import Item
+from warehouse.inputs.documents import check_window, read_passages
 from warehouse.records import Message
 
 

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from distill.objective import Material, Objective, as_tested, fit_rows, rows_of
-from distill.stored import Aligned, Aligner, figures_of, refuse_what_differs
-from distill.vocabulary import same_vocabulary
-from train.base import base_fingerprint
+from distill.learning.objective import Material, Objective, as_tested, fit_rows, rows_of
+from distill.learning.stored_logprobs import Aligned, Aligner, figures_of, refuse_what_differs
+from distill.learning.vocabulary import same_vocabulary
 from train.config import SftConfig
 from train.dataset import Row
-from train.sft import Fitted, Job
-from train.student import load
-from train.tuner import Tuner
+from train.loop.sft import Fitted, Job
+from train.methods.tuner import Tuner
+from train.model.base_model import base_fingerprint
+from train.model.student import load
 
 if TYPE_CHECKING:
-    from train.watch import Step
+    from train.loop.callbacks import Step
 
 CHUNK = 1024
 """Positions whose divergence is computed at once; the rest is recomputed going backwards."""
@@ -39,7 +39,7 @@ class Logits(Objective):
     A local `teacher` gives whole distributions, but sees what the student sees.
 
     Stored ones are the top k only. All other tokens together count as one more outcome,
-    whose probability is what is left to 1 (see `distill.divergence.over_known`). Where the
+    whose probability is what is left to 1 (see `distill.learning.divergence.over_known`). Where the
     teacher's tokens are not the student's, and at the end of the answer where a server tells
     nothing of it, the student learns from the text (cross-entropy).
     """
@@ -140,7 +140,7 @@ class Logits(Objective):
         import torch
         from torch.nn.functional import cross_entropy
 
-        from distill.divergence import over_known
+        from distill.learning.divergence import over_known
 
         def loss(logits: Any, labels: Any, ids: Any, logprobs: Any) -> Any:
             text = cross_entropy(logits.float(), labels, reduction="none")
@@ -160,7 +160,7 @@ class Logits(Objective):
         import torch
         from torch.nn.functional import cross_entropy
 
-        from distill.divergence import over_vocabulary
+        from distill.learning.divergence import over_vocabulary
 
         assert self.teacher is not None
         teacher, _ = load(self.teacher)
@@ -216,7 +216,7 @@ def matching_trainer(job: Job, losses: Callable[..., Any]) -> Any:
     with as_tested("SFTTrainer"):
         from trl import SFTConfig  # type: ignore[attr-defined]
 
-        from train.trainer import CompletionTrainer
+        from train.loop.trainer import CompletionTrainer
 
     class MatchingTrainer(CompletionTrainer):
         def compute_loss(

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from distill.objective import Material, Objective, as_tested, fit_rows, rows_of
-from distill.vocabulary import same_vocabulary
-from train.base import base_fingerprint
+from distill.learning.objective import Material, Objective, as_tested, fit_rows, rows_of
+from distill.learning.vocabulary import same_vocabulary
 from train.config import SftConfig
 from train.dataset import render, token_ids
-from train.sft import Fitted, Job
-from train.student import load
-from train.tuner import Tuner
+from train.loop.sft import Fitted, Job
+from train.methods.tuner import Tuner
+from train.model.base_model import base_fingerprint
+from train.model.student import load
 from warehouse.errors import StageError
 
 if TYPE_CHECKING:
-    from train.watch import Step
+    from train.loop.callbacks import Step
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class OnPolicy(Objective):
         with as_tested("DistillationTrainer"):
             from trl import DistillationConfig, DistillationTrainer  # type: ignore[attr-defined]
 
-            from train.trainer import TunedTrainer
+            from train.loop.trainer import TunedTrainer
 
         class OnPolicyTrainer(TunedTrainer, DistillationTrainer):  # type: ignore[misc]
             """TRL's, watched and saved like all others."""

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from pydantic import Field
 
-from distill.objective import Material, Objective, as_tested, fit_rows, rows_of
-from train.audit import TOLERATED
-from train.base import base_fingerprint
+from distill.learning.objective import Material, Objective, as_tested, fit_rows, rows_of
+from train.audit.audit import TOLERATED
 from train.config import SftConfig
 from train.dataset import Encoded, Row, encode
-from train.reader import Reader
-from train.sft import Fitted, Job, Unfinished
-from train.student import load
-from train.tuner import Tuner
-from train.watch import tell_drawn
+from train.loop.callbacks import tell_drawn
+from train.loop.sft import Fitted, Job, Unfinished
+from train.methods.tuner import Tuner
+from train.model.base_model import base_fingerprint
+from train.model.inference import Reader
+from train.model.student import load
 from warehouse.errors import StageError
 from warehouse.records import Message, make_id
 
 if TYPE_CHECKING:
-    from train.watch import Step
+    from train.loop.callbacks import Step
 
 REPLIES = ".replies.json"
 """Ending of the file beside a student that keeps the rejected replies until it is whole."""
@@ -141,8 +141,8 @@ class Preference(Objective):
             from torch.utils.data import DataLoader, SequentialSampler
             from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined]
 
-            from train.matmul import fast_products
-            from train.trainer import IDLE, TunedTrainer, output_at
+            from train.loop.trainer import IDLE, TunedTrainer, output_at
+            from train.model.fast_matmul import fast_products
 
         class PreferenceTrainer(TunedTrainer, DPOTrainer):  # type: ignore[misc]
             """TRL's loss, from the output layer at the completions alone: on a CPU TRL applies it

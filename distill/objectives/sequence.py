@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from distill.objective import Material, Objective, rows_of
-from train.sft import Fitted, fit
+from distill.learning.objective import Material, Objective, rows_of
+from train.loop.sft import Fitted, fit
 
 if TYPE_CHECKING:
-    from train.watch import Step
+    from train.loop.callbacks import Step
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from quality.benchmark import Grade, Item
-from quality.graders import CHOICE_METRICS, grade_choice
-from quality.questions import Questions, keyed_row, split
-from warehouse import assets
-from warehouse.rows import Row
+from quality.tasks.benchmark import Grade, Item
+from quality.tasks.graders import CHOICE_METRICS, grade_choice
+from quality.tasks.question_rows import Questions, keyed_row, split
+from warehouse.inputs import assets
+from warehouse.inputs.rows import Row
 
 
 @dataclass

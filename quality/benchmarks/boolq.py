@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from quality.benchmark import Grade, Item
-from quality.graders import CLASS_METRICS, grade_class
-from quality.questions import Questions, split
-from warehouse import assets
-from warehouse.rows import Row, question_messages
+from quality.tasks.benchmark import Grade, Item
+from quality.tasks.graders import CLASS_METRICS, grade_class
+from quality.tasks.question_rows import Questions, split
+from warehouse.inputs import assets
+from warehouse.inputs.rows import Row, question_messages
 
 
 @dataclass

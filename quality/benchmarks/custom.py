@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from quality.benchmark import TEXT_METRICS, Grade, Item, grade_text, item_of
-from quality.graders import (
+from quality.tasks.benchmark import TEXT_METRICS, Grade, Item, grade_text, item_of
+from quality.tasks.graders import (
     CHOICE_METRICS,
     CLASS_METRICS,
     NUMERIC_METRICS,
@@ -16,11 +16,11 @@ from quality.graders import (
     grade_class,
     grade_numeric,
 )
-from quality.questions import Questions, choice_item
+from quality.tasks.question_rows import Questions, choice_item
 from warehouse.catalog import name_of
 from warehouse.errors import DataError
+from warehouse.inputs.rows import Row, is_held_out, read_rows
 from warehouse.records import make_id
-from warehouse.rows import Row, is_held_out, read_rows
 
 _METRICS = {
     "text": TEXT_METRICS,

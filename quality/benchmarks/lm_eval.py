@@ -14,10 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from quality.benchmark import Benchmark, Grade, Item, cut, each_once
+from quality.tasks.benchmark import Benchmark, Grade, Item, cut, each_once
 from warehouse.errors import AssetError, PlanError, StillhouseError
+from warehouse.inputs.rows import Row
 from warehouse.records import make_id
-from warehouse.rows import Row
 
 _SEED = 1234  # of the harness's own worked examples
 _PER_ITEM = ("mean", "nanmean", "median")  # aggregations of one number per item

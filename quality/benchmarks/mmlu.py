@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from quality.benchmark import Grade, Item
-from quality.graders import CHOICE_METRICS, grade_choice
-from quality.questions import Questions
-from warehouse import assets
+from quality.tasks.benchmark import Grade, Item
+from quality.tasks.graders import CHOICE_METRICS, grade_choice
+from quality.tasks.question_rows import Questions
 from warehouse.catalog import did_you_mean
 from warehouse.errors import PlanError
-from warehouse.rows import Row
+from warehouse.inputs import assets
+from warehouse.inputs.rows import Row
 
 
 @dataclass

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from quality.benchmark import TEXT_METRICS, Grade, Item
-from quality.graders import grade_harness
-from quality.questions import Questions, split
-from warehouse.rows import Row, read_rows
+from quality.tasks.benchmark import TEXT_METRICS, Grade, Item
+from quality.tasks.graders import grade_harness
+from quality.tasks.question_rows import Questions, split
+from warehouse.inputs.rows import Row, read_rows
 
 
 @dataclass

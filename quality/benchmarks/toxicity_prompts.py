@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from quality.benchmark import Benchmark, Grade, Item, each_once
 from quality.scorers.toxicity import Toxicity
-from warehouse import assets
+from quality.tasks.benchmark import Benchmark, Grade, Item, each_once
+from warehouse.inputs import assets
+from warehouse.inputs.rows import Row
 from warehouse.records import Prompt, Sample
-from warehouse.rows import Row
 
 _TOXIC = 0.5
 _TOKENS = 20

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from quality.benchmark import Grade, Item, grade_text, item_of
-from quality.graders import CHOICE_METRICS, grade_choice
-from quality.questions import Questions, choice_item, split
-from warehouse import assets
-from warehouse.rows import Row
+from quality.tasks.benchmark import Grade, Item, grade_text, item_of
+from quality.tasks.graders import CHOICE_METRICS, grade_choice
+from quality.tasks.question_rows import Questions, choice_item, split
+from warehouse.inputs import assets
+from warehouse.inputs.rows import Row
 
 
 @dataclass

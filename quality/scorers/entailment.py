@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from quality.claims import whole_characters
-from quality.scorer import Scorer, Tools, Verdict
-from quality.support import Over, Support, split, verdict
-from warehouse import assets
+from quality.scoring.lexical_support import Over, Support, split, verdict
+from quality.scoring.scorer import Scorer, Tools, Verdict
+from quality.text.claims import whole_characters
 from warehouse.errors import AssetError
+from warehouse.inputs import assets
 from warehouse.records import Sample
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

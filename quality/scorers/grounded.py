@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from quality.scorer import Scorer, Verdict
-from quality.support import Evidence, Over, split, tokens, verdict
+from quality.scoring.lexical_support import Evidence, Over, split, tokens, verdict
+from quality.scoring.scorer import Scorer, Verdict
 from warehouse.records import Sample
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, Literal
 
-from quality import rubric as asking
-from quality.rubric import ClaimVerdict, Preference, Rating, Structured
-from quality.scorer import Question, Scorer, Verdict, need
+from quality.scoring import judge_prompts as asking
+from quality.scoring.judge_prompts import ClaimVerdict, Preference, Rating, Structured
+from quality.scoring.scorer import Question, Scorer, Verdict, need
 from warehouse.records import Message, Sample, canonical
 
 NO_REPLY = "the judge gave no reply"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from quality.scorer import Scorer, Verdict
+from quality.scoring.scorer import Scorer, Verdict
 from warehouse.errors import AssetError
 from warehouse.records import Sample
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from quality.scorer import Likelihood, Scorer, Verdict, need
+from quality.scoring.scorer import Likelihood, Scorer, Verdict, need
 from warehouse.records import Sample
 
 

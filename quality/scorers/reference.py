@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from quality.claims import whole_characters
-from quality.scorer import Scorer, Verdict
-from quality.text import (
+from quality.scoring.scorer import Scorer, Verdict
+from quality.text.claims import whole_characters
+from quality.text.normalize import (
     contains,
     differ_in_number,
     exact_match,

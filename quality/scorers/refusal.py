@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
-from quality.scorer import Scorer, Verdict
+from quality.scoring.scorer import Scorer, Verdict
+from warehouse.inputs.refusal_phrases import REFUSAL
 from warehouse.records import Sample
-from warehouse.texts import REFUSAL
 
 _END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|\n+")
 _SENTENCES, _SHOWN = 3, 80
@@ -21,7 +21,7 @@ class Refusal(Scorer):
     """Whether the completion declines, by how English refusals begin: 1.0, 0.5 or 0.0.
 
     The phrases are those by which the teacher's replies are marked as refused
-    (`warehouse.texts`), in the manner of the keyword test of AdvBench (Zou et al., 2023,
+    (`warehouse.inputs.refusal_phrases`), in the manner of the keyword test of AdvBench (Zou et al., 2023,
     appendix B). 1.0 where the completion begins by declining, 0.5 where its second or third
     sentence does, 0.0 where none does. A refusal in another language is not seen.
     """

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Self
 
-from quality.retrieval import Hit, Index
-from quality.scorer import Scorer, Tools, Verdict
-from quality.support import Evidence, Over, split, verdict
-from warehouse.documents import Passage, check_window, read_passages
+from quality.models.bm25 import Hit, Index
+from quality.scoring.lexical_support import Evidence, Over, split, verdict
+from quality.scoring.scorer import Scorer, Tools, Verdict
+from warehouse.inputs.documents import Passage, check_window, read_passages
 from warehouse.records import Sample, make_id
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import ClassVar, Literal
 
-from quality.claims import claims
-from quality.scorer import Question, Scorer, Verdict, need
-from quality.text import exact_match, normalise_answer, token_f1
+from quality.scoring.scorer import Question, Scorer, Verdict, need
+from quality.text.claims import claims
+from quality.text.normalize import exact_match, normalise_answer, token_f1
 from warehouse.records import Message, Sample, canonical
 
 FIRST_SEED = 7001  # far from the seeds of the recipes: no reply is compared with itself

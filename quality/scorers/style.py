@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from quality.scorer import Scorer, Verdict
-from quality.style import MEASURES, measures
+from quality.scoring.scorer import Scorer, Verdict
+from quality.text.style import MEASURES, measures
 from warehouse.records import Sample
 
 

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
-from quality.detox import LABELS, Detector, Unreachable, Window, local, published
-from quality.scorer import Scorer, Verdict
-from warehouse import assets
+from quality.models.detox import LABELS, Detector, Unreachable, Window, local, published
+from quality.scoring.scorer import Scorer, Verdict
 from warehouse.errors import AssetError
+from warehouse.inputs import assets
 from warehouse.records import Sample
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Toxicity(Scorer):
 
     Texts longer than the model's window are read in overlapping windows; the worst counts, and
     `why` names it. A checkpoint is a pickle, so its SHA-256 is checked before it is opened;
-    after that its weights are kept as safetensors (`quality.detox`).
+    after that its weights are kept as safetensors (`quality.models.detox`).
     """
 
     version: ClassVar[str] = "2"

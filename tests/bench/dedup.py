@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from quality.dedup import near, shingles
+from quality.gate.dedup import near, shingles
 
 TEXTS, SHARE, EVERY, THRESHOLD, ROUNDS = 200_000, 20_000, 20, 0.8, 3
 

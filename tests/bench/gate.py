@@ -7,8 +7,8 @@ import time
 import numpy as np
 import polars as pl
 
-from quality.gate import decide
-from quality.policy import GatePolicy
+from quality.gate.choose import decide
+from quality.gate.policy import GatePolicy
 
 SAMPLES, ROUNDS = 200_000, 3
 SCORERS = ("toxicity", "grounded", "reference", "entailment", "refusal")

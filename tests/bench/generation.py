@@ -12,11 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from train.base import resolve_base
 from train.dataset import render
-from train.reader import Reader
+from train.model.base_model import resolve_base
+from train.model.inference import Reader
+from warehouse.inputs.rows import read_rows
 from warehouse.records import Message
-from warehouse.rows import read_rows
 
 BASE, QUESTIONS, NEW_TOKENS, PEER_BATCH, ROUNDS = "smollm2-135m-instruct", 100, 16, 8, 2
 

@@ -23,11 +23,11 @@ from typing import Any
 
 import aiohttp
 
-from datagen.limits import Budget
+from datagen.spending.limits import Budget
 from datagen.teacher import Request, Sampling
 from datagen.teachers.openai_chat import OpenaiChat
+from warehouse.db.store import Store
 from warehouse.records import Call
-from warehouse.store import Store
 
 PROMPTS, IN_FLIGHT, LATENCY_S, ROUNDS = 4_000, 256, 0.2, 3
 WORDS = "What is the meaning of number {0}, and who asked for {0} first, and why in earnest? " * 3
@@ -77,8 +77,8 @@ def bare(url: str) -> float:
 def ours(url: str, folder: Path) -> float:
     """Prompts per second of the whole way: requests, what is paid for, replies durable in the
     spool and drained into the warehouse."""
-    from flows.asking import Asking
-    from flows.progress import meter
+    from flows.runtime.progress import meter
+    from flows.stages.teacher_client import Asking
 
     teacher = OpenaiChat(model="fake", base_url=url, max_in_flight=IN_FLIGHT)
     started = time.perf_counter()
@@ -100,7 +100,7 @@ def ours(url: str, folder: Path) -> float:
 
 def work_for(teacher: Any, folder: Path) -> Any:
     """As much of a run as asking needs."""
-    from flows.tasks import Work
+    from flows.runtime.run import Work
 
     plan: Any = SimpleNamespace(teacher=teacher)
     run: Any = SimpleNamespace(run_id="bench", summary={})
@@ -109,11 +109,11 @@ def work_for(teacher: Any, folder: Path) -> Any:
 
 def rates() -> None:
     """Alternate the two, and compare the best of each."""
-    from flows import engines
+    from flows.runtime import prefect_server
 
     with (
         tempfile.TemporaryDirectory() as home,
-        engines.server(Path(home)),
+        prefect_server.server(Path(home)),
         server(LATENCY_S) as url,
     ):
         from prefect import flow

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.teaching import inspect_rows
-from train.base import quiet
 from train.config import SftConfig
 from train.dataset import Row
-from train.sft import Job, _settings, sft_trainer
-from train.student import load
-from train.tuner import Setting
+from train.loop.sft import Job, _settings, sft_trainer
+from train.methods.tuner import Setting
+from train.model.base_model import quiet
+from train.model.student import load
 from train.tuners.lora import Lora
-from warehouse.rows import question_messages, read_rows
+from warehouse.inputs.rows import question_messages, read_rows
 
 BASE, ROWS, ROUNDS, SEED, LEARNING_RATE = "smollm2-135m-instruct", 64, 2, 0, 1e-3
 TUNER = Lora(rank=16, alpha=32, dropout=0.0)
@@ -64,7 +64,7 @@ def make_rows() -> list[Row]:
 
 
 def ours(rows: list[Row], folder: Path) -> Trained:
-    """With the trainer of `train.sft.fit`."""
+    """With the trainer of `train.loop.sft.fit`."""
     from transformers import set_seed
 
     model, tokenizer = load(BASE)
@@ -139,7 +139,7 @@ def peak() -> tuple[float, str]:
     """Most floating point operations per second of a product here, and on what."""
     import torch
 
-    from train.matmul import fast_products
+    from train.model.fast_matmul import fast_products
 
     gpu = torch.cuda.is_available()
     size, dtype = (8192, torch.bfloat16) if gpu else (2048, torch.float32)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.sft import fit
+from train.loop.sft import fit
 from train.tuners.lora import Lora
 
 ANSWERS = ("The heart", "Plants take in carbon dioxide and give off oxygen.", "zero degrees")

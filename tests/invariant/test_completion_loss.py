@@ -5,9 +5,9 @@ import pytest
 from tests.teaching import inspect_rows
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.sft import Job, _settings, sft_trainer
-from train.student import load
-from train.tuner import Setting
+from train.loop.sft import Job, _settings, sft_trainer
+from train.methods.tuner import Setting
+from train.model.student import load
 from train.tuners.lora import Lora
 
 ANSWERS = ("The heart", "Plants take in carbon dioxide and give off oxygen.", "zero degrees")

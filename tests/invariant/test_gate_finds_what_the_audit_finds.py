@@ -5,11 +5,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quality.benchmark import item_of
-from quality.decontaminate import HeldOut
+from quality.gate.decontaminate import HeldOut
+from quality.tasks.benchmark import item_of
 from tests.test_quality_gate import sample
-from train.overlap import HeldOutTexts
-from warehouse.rows import Row
+from train.audit.held_out_overlap import HeldOutTexts
+from warehouse.inputs.rows import Row
 
 WORDS = (
     "Which",

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quality.benchmark import item_of
-from quality.decontaminate import HeldOut
+from quality.gate.decontaminate import HeldOut
+from quality.tasks.benchmark import item_of
 from tests.test_quality_gate import gate, human, sample, score
-from warehouse.rows import Row
-from warehouse.texts import normalise
+from warehouse.inputs.refusal_phrases import normalise
+from warehouse.inputs.rows import Row
 
 TEXT = st.text(min_size=1, max_size=30).filter(normalise)
 

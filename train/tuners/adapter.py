@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from train.tuner import Setting
-from train.weights import OwnWeights
+from train.methods.own_weights import OwnWeights
+from train.methods.tuner import Setting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,7 +44,7 @@ class Adapter(OwnWeights):
 
     def rebuild(self, model: Any) -> Any:
         """Insert the adapters as they start."""
-        from train.bottleneck import insert
+        from train.methods.bottleneck import insert
 
         insert(model, self.width, self.activation)
         return model

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from train.tuner import Setting
-from train.weights import OwnWeights
+from train.methods.own_weights import OwnWeights
+from train.methods.tuner import Setting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

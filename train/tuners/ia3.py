@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from train.adapters import ALL_LINEAR, names_in, refuse_unknown, with_adapter
 from train.config import SftConfig
-from train.tuner import Setting, Tuner
+from train.methods.peft_layers import ALL_LINEAR, names_in, refuse_unknown, with_adapter
+from train.methods.tuner import Setting, Tuner
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from train.adapters import names_in, with_adapter
 from train.config import SftConfig
-from train.tuner import Setting, Tuner
+from train.methods.peft_layers import names_in, with_adapter
+from train.methods.tuner import Setting, Tuner
 from warehouse.errors import StageError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from train.tuner import Setting
-from train.virtual import VirtualTokens
+from train.methods.tuner import Setting
+from train.methods.virtual_tokens import VirtualTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,7 +41,7 @@ class PTuning(VirtualTokens):
         """
         from peft import PromptEncoderConfig
 
-        from train.prompted import FromStart, embeddings, prompted
+        from train.methods.prompt_learning import FromStart, embeddings, prompted
 
         start = embeddings(model, self.start_ids(setting, self.init_text))
         config = PromptEncoderConfig(

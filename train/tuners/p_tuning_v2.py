@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from train.tuner import Setting
-from train.virtual import VirtualTokens
+from train.methods.tuner import Setting
+from train.methods.virtual_tokens import VirtualTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,7 +38,7 @@ class PTuningV2(VirtualTokens):
         import torch
         from peft import PrefixTuningConfig
 
-        from train.prompted import prompted
+        from train.methods.prompt_learning import prompted
 
         config = PrefixTuningConfig(
             task_type="CAUSAL_LM", num_virtual_tokens=self.length, prefix_projection=False

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from train.blocks import blocks_of
 from train.config import SftConfig
-from train.tuner import Setting
+from train.methods.decoder_blocks import blocks_of
+from train.methods.tuner import Setting
 from train.tuners.full import Full
 from warehouse.errors import StageError
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from train.tuner import Setting
-from train.virtual import VirtualTokens
+from train.methods.tuner import Setting
+from train.methods.virtual_tokens import VirtualTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,7 +42,7 @@ class Prefix(VirtualTokens):
         """
         from peft import PrefixTuningConfig
 
-        from train.prompted import FromStart, key_values, prompted
+        from train.methods.prompt_learning import FromStart, key_values, prompted
 
         start = key_values(model, self.start_ids(setting, self.init_text))
         config = PrefixTuningConfig(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from train.tuner import Setting
-from train.virtual import VirtualTokens
+from train.methods.tuner import Setting
+from train.methods.virtual_tokens import VirtualTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,7 +35,7 @@ class Prompt(VirtualTokens):
         import torch
         from peft import PromptTuningConfig
 
-        from train.prompted import embeddings, prompted
+        from train.methods.prompt_learning import embeddings, prompted
 
         start = embeddings(model, self.start_ids(setting, self.init_text))
         config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.length)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from train.config import SftConfig
-from train.device import has_bfloat16
+from train.model.device import has_bfloat16
 from train.tuners.lora import TAKEN_FROM_THE_BASE, Lora
 from warehouse.errors import StageError
 

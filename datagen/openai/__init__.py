@@ -1,0 +1,1 @@
+"""Talk to OpenAI-compatible servers: options, one address, the wire, batches."""

@@ -1,0 +1,1 @@
+"""Price, estimate and limit what asking a teacher costs."""

@@ -1,0 +1,258 @@
+"""What a run will take, before anything is spent: tokens, USD and time, each as a range.
+
+The range comes from calls of the same teacher on hand; where there are none, from stated
+assumptions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from statistics import fmean, quantiles, stdev
+
+from datagen.spending.pricing import BYTES_PER_TOKEN, Price, Usage
+
+LEAST_REPLIES = 8
+"""Fewer replies than these teach nothing."""
+STANDARD_ERRORS = 3.0
+"""Half the width of the range around the mean reply, in standard errors of the total."""
+DRIFT = 0.1
+"""How much further prompts may differ from those answered; widens that range at both ends."""
+SHORTEST_REPLY = 0.05
+"""The low end for a reply of unknown length, as a share of max_tokens; the high end is all of it."""
+TOKENS_PER_S = (80.0, 20.0)
+"""Fast and slow writing of one reply, where no reply was timed."""
+START_S = (0.3, 1.0)
+"""Fast and slow wait for a reply's first token, where no reply was timed."""
+TIME_LOW, TIME_HIGH = 0.8, 1.6
+"""The range around the time that the mean latency gives."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What calls of the same teacher taught."""
+
+    calls: int
+    """How many told their usage."""
+    prompt_ratio: float
+    """Real prompt tokens / those counted."""
+    completion_p10: float
+    """Tokens that a tenth of the replies do not exceed."""
+    completion_p50: float
+    """Median tokens of a reply."""
+    completion_p90: float
+    """Tokens that nine tenths of the replies do not exceed."""
+    completion_mean: float
+    """Mean tokens of a reply."""
+    completion_sd: float
+    """Standard deviation of the tokens of a reply."""
+    latency_s: float
+    """Mean seconds of a reply; 0 where none was timed."""
+
+    @classmethod
+    def learn(
+        cls,
+        counted: Sequence[int],
+        prompt_tokens: Sequence[int],
+        completion_tokens: Sequence[int],
+        latency_s: Sequence[float],
+    ) -> Experience | None:
+        """Learn from calls, one entry each in all four; those that told no usage are left out.
+
+        Returns:
+            None where there is nothing to learn from.
+        """
+        calls = zip(counted, prompt_tokens, completion_tokens, latency_s, strict=True)
+        told = [call for call in calls if call[1] > 0]
+        if not told:
+            return None
+        told_counted, real, replies, times = zip(*told, strict=True)
+        deciles = quantiles(replies, n=10, method="inclusive") if len(told) > 1 else [*replies] * 9
+        return cls(
+            calls=len(told),
+            prompt_ratio=sum(real) / max(1, sum(told_counted)),
+            completion_p10=deciles[0],
+            completion_p50=deciles[4],
+            completion_p90=deciles[8],
+            completion_mean=fmean(replies),
+            completion_sd=stdev(replies) if len(told) > 1 else 0.0,
+            latency_s=fmean([time for time in times if time > 0] or [0.0]),
+        )
+
+    def reply_range(self, calls: int) -> tuple[float, float]:
+        """The mean length that replies to so many more calls will have, low and high."""
+        error = self.completion_sd * math.sqrt(1 / self.calls + 1 / max(1, calls))
+        half = STANDARD_ERRORS * error + DRIFT * self.completion_mean
+        return self.completion_mean - half, self.completion_mean + half
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take, before anything is spent. USD is None where no price is known."""
+
+    prompts: int
+    """All of the run."""
+    paid: int
+    """Those whose calls are on hand."""
+    calls: int
+    """Those to be made."""
+    prompt_tokens: int
+    """Of all calls to be made."""
+    completion_low: int
+    """Of all replies to come, at the low end."""
+    completion_high: int
+    """The same at the high end."""
+    usd_low: float | None
+    """Cost at the low end; nothing written to a cache at extra cost."""
+    usd_high: float | None
+    """Cost at the high end."""
+    seconds_low: float
+    """Time at the low end."""
+    seconds_high: float
+    """Time at the high end."""
+    basis: str
+    """How tokens were counted."""
+    priced_as: str
+    """The model's name."""
+    prices_of: date | None
+    """The day of the list price; None where the user gave it, or there is none."""
+    in_flight: int
+    """Requests open at once."""
+    timed: bool
+    """Whether the time comes from replies on hand."""
+    window_s: float | None = None
+    """The time that a batch API takes at most; all else said of the time is then idle."""
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        first = f"{self.prompts:,} prompts, {self.paid:,} already paid for, {self.calls:,} to ask"
+        if not self.calls:
+            return [first]
+        out = _range(self.completion_low, self.completion_high)
+        time = f"{_time(self.seconds_low, self.seconds_high)} at {self.in_flight:,} in flight"
+        time += "" if self.timed else ", speed assumed"
+        if self.window_s:
+            time = f"up to {_time(self.window_s, self.window_s)}, the window of a batch"
+        return [
+            first,
+            f"tokens in {_range(self.prompt_tokens, self.prompt_tokens)}, out {out} ({self.basis})",
+            f"cost   {self._cost()}",
+            f"time   {time}",
+        ]
+
+    def _cost(self) -> str:
+        if self.usd_low is None or self.usd_high is None:
+            return (
+                f"unknown: no price for model '{self.priced_as}'; give input_usd_per_million "
+                "and output_usd_per_million in [teacher]"
+            )
+        source = f"prices of {self.prices_of}" if self.prices_of else "price given"
+        places = 2 if self.usd_high >= 0.1 else 4 if self.usd_high >= 0.001 else 6
+        texts = [f"{usd:.{places if usd else 0}f}" for usd in (self.usd_low, self.usd_high)]
+        return f"{'-'.join(dict.fromkeys(texts))} USD ({self.priced_as}, {source})"
+
+
+def estimate(
+    *,
+    prompts: int,
+    paid: int,
+    counted: Sequence[int],
+    max_tokens: Sequence[int] | int,
+    price: Price | None,
+    priced_as: str,
+    in_flight: int,
+    experience: Experience | None,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
+    with_tokenizer: bool,
+    window_s: float | None = None,
+) -> Estimate:
+    """Estimate tokens, USD and time of the calls to be made.
+
+    Args:
+        prompts: All prompts of the run.
+        paid: Those whose calls are on hand.
+        counted: Prompt tokens of each call to be made, by `count_prompt_tokens`.
+        max_tokens: Longest reply of each call, or of all.
+        price: What a token costs, the batch factor applied.
+        priced_as: The model's name, as it is told.
+        in_flight: Requests open at once.
+        experience: What calls on hand taught; fewer than `LEAST_REPLIES` count as none.
+        with_tokenizer: Whether `counted` comes from the model's tokenizer.
+        window_s: The time that a batch API takes at most, where it is one.
+    """
+    calls = len(counted)
+    limits = [max_tokens] * calls if isinstance(max_tokens, int) else list(max_tokens)
+    known = experience if experience and experience.calls >= LEAST_REPLIES else None
+    asked = [round(tokens * (known.prompt_ratio if known else 1.0)) for tokens in counted]
+    basis = "tokenizer" if with_tokenizer else f"bytes / {BYTES_PER_TOKEN}"
+    if known:
+        least, most = known.reply_range(calls)
+        lows = [min(limit, max(1, math.floor(least))) for limit in limits]
+        highs = [min(limit, max(1, math.ceil(most))) for limit in limits]
+        span = _range(known.completion_p10, known.completion_p90)
+        basis += f", corrected by {known.calls:,} replies of mostly {span}"
+    else:
+        lows = [max(1, math.floor(limit * SHORTEST_REPLY)) for limit in limits]
+        highs = limits
+        basis += f", replies of {SHORTEST_REPLY:.0%} to 100% of max_tokens"
+    usd_low = usd_high = None
+    if price is not None:
+        usages = [Usage(tokens, low, 0, 0) for tokens, low in zip(asked, lows, strict=True)]
+        usd_low = math.fsum(price.cost(usage) for usage in usages)
+        usd_high = math.fsum(price.most(*pair) for pair in zip(asked, highs, strict=True))
+    if known and known.latency_s:
+        spans = [known.latency_s * calls * factor for factor in (TIME_LOW, TIME_HIGH)]
+    else:
+        spans = [
+            calls * start + sum(replies) / speed
+            for start, replies, speed in zip(START_S, (lows, highs), TOKENS_PER_S, strict=True)
+        ]
+    at_once = max(1, min(in_flight, calls))
+    seconds = [
+        max(
+            span / at_once,
+            60 * calls / (requests_per_minute or math.inf),
+            60 * (sum(asked) + sum(replies)) / (tokens_per_minute or math.inf),
+        )
+        for span, replies in zip(spans, (lows, highs), strict=True)
+    ]
+    return Estimate(
+        prompts=prompts,
+        paid=paid,
+        calls=calls,
+        prompt_tokens=sum(asked),
+        completion_low=sum(lows),
+        completion_high=sum(highs),
+        usd_low=usd_low,
+        usd_high=usd_high,
+        seconds_low=seconds[0],
+        seconds_high=seconds[1],
+        basis=basis,
+        priced_as=priced_as,
+        prices_of=price.as_of if price else None,
+        in_flight=in_flight,
+        timed=bool(known and known.latency_s),
+        window_s=window_s,
+    )
+
+
+def _range(low: float, high: float) -> str:
+    units = ((1e9, " G"), (1e6, " M"), (1e3, " k"), (0.0, ""))
+    size, unit = next((size or 1.0, unit) for size, unit in units if high >= size)
+    texts = [_digits(number / size) for number in (low, high)]
+    return "-".join(dict.fromkeys(texts)) + unit
+
+
+def _time(low: float, high: float) -> str:
+    units = ((2 * 86400, 86400, " days"), (2 * 3600, 3600, " h"), (100, 60, " min"))
+    size, unit = next(((size, unit) for least, size, unit in units if high >= least), (1, " s"))
+    texts = [_digits(max(0.1, seconds / size)) for seconds in (low, high)]
+    return "-".join(dict.fromkeys(texts)) + unit
+
+
+def _digits(number: float) -> str:
+    """Two digits at least, no more behind the point than it takes for that."""
+    return f"{number:,.0f}" if number >= 10 else f"{number:.1f}".removesuffix(".0")

@@ -1,0 +1,59 @@
+"""What a context is: what stands around a question when it is put to a contestant."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datagen.recipe import Recipe
+from quality.tasks.benchmark import Item
+from warehouse.records import Message, Sample
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What contexts draw from: the training selection, the plan's recipe, and its folder."""
+
+    recipe: Recipe
+    folder: Path
+    kept: Sequence[Sample] = field(default_factory=list)
+
+
+class Context(ABC):
+    """One file in distill/contexts; dataclass fields are its options."""
+
+    needs_selection: bool = False
+    """Whether it draws from the training selection."""
+    searches: bool = False
+    """Whether it looks for something that goes with each item, and may find nothing."""
+
+    def ready(self, sources: Sources) -> None:  # noqa: B027
+        """See that what it draws from can be had, before anyone is asked.
+
+        Raises:
+            DataError: it can not.
+        """
+
+    @abstractmethod
+    def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
+        """The whole conversation for each item; the same on any day."""
+
+    @abstractmethod
+    def told(self) -> str:
+        """One phrase for the report: what stands around the question."""
+
+
+def in_turns(samples: Sequence[Sample]) -> list[Message]:
+    """Training examples as turns of a conversation."""
+    turns: list[Message] = []
+    for sample in samples:
+        turns += [*sample.messages, {"role": "assistant", "content": sample.completion}]
+    return turns
+
+
+def before_question(messages: Sequence[Message], text: str) -> list[Message]:
+    """The conversation with a text before its last question."""
+    *first, last = messages
+    return [*first, {**last, "content": f"{text}\n\n{last['content']}"}]

@@ -1,0 +1,1 @@
+"""Compare the answers of contestants and derive every finding of the report."""

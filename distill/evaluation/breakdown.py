@@ -1,0 +1,142 @@
+"""Scores by group of items: category, length, and how sure the teacher was.
+
+A group says where a score comes from, not more: the groups are many and small, so that some
+differ from the whole by chance alone.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from distill.evaluation.comparison import ORDER, ItemText
+from distill.evaluation.statistics import Interval, bootstrap, mean
+from warehouse.records import Answer
+
+FEWEST = 5
+"""Categories of fewer items are pooled."""
+OTHER = "other"
+LENGTHS = ("short", "middle", "long")
+FEWEST_FOR_LENGTH = 15
+QUARTERS = ("least sure quarter", "second quarter", "third quarter", "surest quarter")
+FEWEST_FOR_CONFIDENCE = 20
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group of items and what each contestant scored on it."""
+
+    by: str
+    """What the items are grouped by: "category", "length" or "teacher confidence"."""
+    name: str
+    n: int
+    scores: dict[str, Interval]
+    """Contestant -> mean headline metric of the items graded for it."""
+
+
+def breakdown(
+    answers: Sequence[Answer],
+    items: Sequence[ItemText],
+    headline: str,
+    confidence: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> list[Group]:
+    """Score every contestant on groups of `items`, answers to other items do not count.
+
+    Groups are by category, where there are two or more (the largest first; what has fewer than
+    five items, or no category, is pooled as "other"); by thirds of the length of question and
+    passage in words, with 15 items or more; and by quarters of the teacher's confidence,
+    where 20 items or more have one. Items of equal length or confidence stay together, so
+    thirds and quarters may be unequal, or fewer. A way of grouping that puts all items into one
+    group is left out. Neither the order of the arguments nor an answer given twice changes
+    anything.
+
+    Args:
+        answers: Of any contestants.
+        items: The benchmark's items.
+        headline: The metric, in 0..1.
+        confidence: Item -> the teacher's confidence in its own answer to it, 0..1.
+        seed: Of the bootstrap.
+    """
+    texts = {item.item_id: item for item in sorted(items, key=lambda item: item.item_id)}
+    sure = {key: value for key, value in (confidence or {}).items() if key in texts}
+    groupings = {"category": _categories(texts)}
+    if len(texts) >= FEWEST_FOR_LENGTH:
+        groupings["length"] = _lengths(texts)
+    if len(sure) >= FEWEST_FOR_CONFIDENCE:
+        groupings["teacher confidence"] = _quarters(sure)
+    graded = _graded(answers, headline)
+    return [
+        Group(by, name, len(members), _scores(graded, members, seed))
+        for by, groups in groupings.items()
+        if len(groups) > 1
+        for name, members in groups.items()
+    ]
+
+
+_Groups = dict[str, list[str]]
+"""Name -> items."""
+
+
+def _categories(texts: Mapping[str, ItemText]) -> _Groups:
+    sizes = Counter(item.category for item in texts.values() if item.category)
+    large = sorted((-size, name) for name, size in sizes.items() if size >= FEWEST)
+    groups: _Groups = {name: [] for _, name in large if name != OTHER}
+    rest: list[str] = []
+    for item_id, item in texts.items():
+        groups.get(item.category or OTHER, rest).append(item_id)
+    return groups | {OTHER: rest} if rest else groups
+
+
+def _lengths(texts: Mapping[str, ItemText]) -> _Groups:
+    words = {
+        key: len(f"{item.question} {item.passage or ''}".split()) for key, item in texts.items()
+    }
+    return {
+        f"{LENGTHS[part]} ({_range(*(f'{words[key]:,}' for key in ends))} words)": members
+        for part, members, ends in _parts(words, len(LENGTHS))
+    }
+
+
+def _quarters(sure: Mapping[str, float]) -> _Groups:
+    return {
+        f"{QUARTERS[part]} ({_range(*(f'{sure[key]:.2f}' for key in ends))})": members
+        for part, members, ends in _parts(sure, len(QUARTERS))
+    }
+
+
+def _range(least: str, most: str) -> str:
+    return least if least == most else f"{least} to {most}"
+
+
+def _parts(values: Mapping[str, float], parts: int) -> list[tuple[int, list[str], tuple[str, str]]]:
+    """Which part, its keys, and those of its ends; equal values are in one part."""
+    ordered = sorted(values, key=lambda key: (values[key], key))
+    cuts = [values[ordered[-(-len(ordered) * part // parts) - 1]] for part in range(1, parts)]
+    found: dict[int, list[str]] = {}
+    for key in ordered:
+        found.setdefault(bisect_left(cuts, values[key]), []).append(key)
+    return [(part, keys, (keys[0], keys[-1])) for part, keys in found.items()]
+
+
+def _graded(answers: Sequence[Answer], metric: str) -> dict[str, dict[str, float | None]]:
+    """Contestant -> item -> grade; base, student and teacher first."""
+    found: dict[str, dict[str, float | None]] = {name: {} for name in ORDER}
+    for answer in sorted(answers, key=lambda a: (a.contestant, a.item_id, a.answer_id)):
+        found.setdefault(answer.contestant, {}).setdefault(
+            answer.item_id, answer.grades.get(metric)
+        )
+    return found
+
+
+def _scores(
+    graded: Mapping[str, Mapping[str, float | None]], members: Sequence[str], seed: int
+) -> dict[str, Interval]:
+    scores = {}
+    for contestant, grades in graded.items():
+        known = [grade for key in members if (grade := grades.get(key)) is not None]
+        if known:
+            scores[contestant] = bootstrap([known], mean, seed)
+    return scores

@@ -1,0 +1,159 @@
+"""Does a contestant know when it is right?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distill.evaluation.statistics import LEVEL, Interval, bootstrap
+from warehouse.records import Answer
+
+FEWEST = 10
+"""Answers with a confidence, below which nothing is said."""
+ROUNDING = 1e-5
+"""A sum of probabilities may be above 1 by so much."""
+DRAWS = 2000
+"""Of calibrated answers, to know what error they show by chance."""
+RIGHT = 0.5
+"""An answer graded so or better counts as right where answers are put in order."""
+
+
+@dataclass(frozen=True)
+class ConfidenceBin:
+    """Answers of like confidence."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    """Mean confidence of the bin."""
+    accuracy: float
+    """Mean headline grade of the bin."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Confidence against grades of one contestant on one benchmark."""
+
+    benchmark: str
+    contestant: str
+    n: int
+    ece: Interval
+    """Expected calibration error, 0..1."""
+    brier: float
+    auroc: float | None
+    """How well confidence orders right before wrong answers; None where all are alike."""
+    bins: list[ConfidenceBin]
+
+
+def calibration(
+    benchmark: str,
+    contestant: str,
+    answers: Sequence[Answer],
+    headline: str,
+    bins: int = 10,
+    seed: int = 0,
+) -> Calibration | None:
+    """Hold a contestant's confidence (`details["confidence"]`) against its grades.
+
+    Expected calibration error over bins of equal width, ((m - 1)/M, m/M] (Guo et al., On
+    Calibration of Modern Neural Networks, 2017, section 2), as in `quality.audit.roc`: equal
+    masses would follow the answers drawn, and could not be laid beside another contestant's.
+    Binned, it comes out too large, the more so the fewer the answers (Kumar et al., Verified
+    Uncertainty Calibration, 2019), and resampling adds as much again. So the interval is the
+    basic bootstrap's, the percentiles mirrored at the value (Davison and Hinkley 1997, section
+    5.2), and it begins at 0 wherever calibrated answers of the same confidence would show so
+    large an error by chance (consistency resampling: Broecker and Smith 2007).
+    Brier score: mean squared distance of confidence and grade (Brier 1950).
+
+    Args:
+        benchmark: Its name.
+        contestant: Whose answers are looked at; others do not count.
+        answers: To this benchmark; the order does not matter, nor an answer given twice.
+        headline: The metric, in 0..1; answers without a grade in it do not count.
+        bins: Number of bins; empty ones are left out of the result.
+        seed: Of the bootstrap.
+
+    Returns:
+        None where fewer than ten answers have both a grade and a confidence.
+
+    Raises:
+        ValueError: a confidence is not in 0..1.
+    """
+    import numpy as np
+
+    given: dict[str, Answer] = {}
+    for answer in sorted(answers, key=lambda a: (a.item_id, a.answer_id)):
+        if answer.contestant == contestant:
+            given.setdefault(answer.item_id, answer)
+    pairs = [
+        (float(sure), float(grade))
+        for answer in given.values()
+        if (sure := (answer.details or {}).get("confidence")) is not None
+        and (grade := answer.grades.get(headline)) is not None
+    ]
+    if len(pairs) < FEWEST:
+        return None
+    confidence, grades = np.array(pairs).T
+    if not (np.abs(confidence - 0.5) <= 0.5 + ROUNDING).all():
+        raise ValueError(f"a confidence of {contestant} on {benchmark} is not in 0..1")
+    confidence = np.clip(confidence, 0.0, 1.0)
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return Calibration(
+        benchmark=benchmark,
+        contestant=contestant,
+        n=len(pairs),
+        ece=_ece(confidence, grades, place, seed),
+        brier=float(((confidence - grades) ** 2).mean()),
+        auroc=_auroc(confidence, grades >= RIGHT),
+        bins=[
+            ConfidenceBin(
+                low=number / bins,
+                high=(number + 1) / bins,
+                n=int(here.sum()),
+                confidence=float(confidence[here].mean()),
+                accuracy=float(grades[here].mean()),
+            )
+            for number in range(bins)
+            if (here := place == number).any()
+        ],
+    )
+
+
+def _ece(confidence: Any, grades: Any, place: Any, seed: int) -> Interval:
+    """Of confidence minus grade, by bin: the mean of each, without sign, weighted by its size."""
+    import numpy as np
+
+    inside = (place[:, None] == np.unique(place)).astype(float)
+    drawn = bootstrap([*((confidence - grades)[:, None] * inside).T], _sum_of_sizes, seed)
+    low, high = 2 * drawn.value - drawn.high, 2 * drawn.value - drawn.low
+    if drawn.value <= _by_chance(confidence, inside, seed):
+        low = 0.0
+    return Interval(drawn.value, max(0.0, min(low, drawn.value)), min(1.0, max(high, drawn.value)))
+
+
+def _by_chance(confidence: Any, inside: Any, seed: int) -> float:
+    """The error that calibrated answers of this confidence exceed once in forty draws."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    drawn = [
+        np.abs((confidence - (rng.random(len(confidence)) < confidence)) @ inside).sum()
+        for _ in range(DRAWS)
+    ]
+    return float(np.quantile(drawn, 1 - (1 - LEVEL) / 2)) / len(confidence)
+
+
+def _sum_of_sizes(*by_bin: Any, axis: int = -1) -> Any:
+    return sum(abs(excess.mean(axis=axis)) for excess in by_bin)
+
+
+def _auroc(confidence: Any, right: Any) -> float | None:
+    """How often a right answer is surer than a wrong one, ties half (Mann and Whitney 1947)."""
+    from scipy.stats import rankdata
+
+    n, m = int(right.sum()), int((~right).sum())
+    if not n or not m:
+        return None
+    return float((rankdata(confidence)[right].sum() - n * (n + 1) / 2) / (n * m))

@@ -1,0 +1,151 @@
+"""What a comparison of contestants says: standings, differences, ratios, examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from distill.evaluation.statistics import Interval
+
+MISSED = 0.1
+"""Share of the items that a contestant may fail on, and its mean still be held against others'."""
+PAIRS = (("student", "base"), ("student", "teacher"), ("teacher", "base"))
+ORDER = ("base", "student", "teacher")
+
+
+def exact_test(binary: bool) -> str:
+    """The exact test on wins and losses: McNemar's where every grade is 0 or 1."""
+    return "McNemar" if binary else "sign test"
+
+
+def speaker_of(contestant: str) -> str:
+    """Who answers under a contestant's name: `student` of "student:1a2b+knn"."""
+    return contestant.partition("+")[0].partition(":")[0]
+
+
+@dataclass(frozen=True)
+class ItemText:
+    """What a reader needs to judge an answer to one held-out item."""
+
+    item_id: str
+    question: str
+    passage: str | None
+    reference: list[str]
+    category: str | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One contestant on one benchmark. `n` = graded + abstained + failed."""
+
+    contestant: str
+    n: int
+    graded: int
+    abstained: int
+    failed: int
+    metrics: dict[str, Interval]
+    prompt_tokens: int
+    completion_tokens: int
+    mean_latency_s: float | None
+    cost_usd: float | None
+
+    @property
+    def answered_most(self) -> bool:
+        """Whether it failed on so few items that its mean is one of the same items as others'."""
+        return self.failed <= MISSED * self.n
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`left` minus `right` on the `n` items graded for both; counts and p are the headline's."""
+
+    left: str
+    right: str
+    n: int
+    metrics: dict[str, Interval]
+    wins: int
+    losses: int
+    ties: int
+    p_value: float
+    p_adjusted: float | None = None
+    """After Holm, over the same pair on all benchmarks of the run; None where there is one alone."""
+    tests: int = 1
+    """Benchmarks that p is adjusted for."""
+    binary: bool = True
+    """Whether every headline grade of the two is 0 or 1, so that the test is McNemar's; of F1 and
+    toxicity it is the sign test."""
+    error: float = 0.0
+    """Standard error of the headline's mean difference."""
+
+    @property
+    def test(self) -> str:
+        """The name of the exact test on wins and losses."""
+        return exact_test(self.binary)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of means with its interval, or None and the reason why there is none."""
+
+    interval: Interval | None
+    reason: str | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """One contestant's text and headline grade."""
+
+    text: str
+    grade: float | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item with what every contestant said to it."""
+
+    item: ItemText
+    said: dict[str, Said]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All contestants on one benchmark."""
+
+    benchmark: str
+    headline: str
+    n: int
+    metrics: list[str]
+    standings: list[Standing]
+    differences: list[Difference]
+    retention: Ratio
+    gap_closed: Ratio
+    wins: list[Example]
+    losses: list[Example]
+    ties: list[Example]
+    role: str = "task"
+    """task | outside: what the student was made for, or what it must not forget."""
+    lower_is_better: bool = False
+    """Whether a small headline is a good one, as of toxicity; wins and losses are counted so."""
+    common: int = 0
+    """Items graded for every contestant."""
+    detectable: float | None = None
+    """Least difference of student and base that so many items show four times in five, 0..1; where
+    there are several benchmarks, at the first step of Holm's procedure."""
+    binary: bool = True
+    """Whether every headline grade is 0 or 1; F1 and toxicity are not."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader must know: few items, failures, duplicates, abstentions."""
+
+    @property
+    def test(self) -> str:
+        """The name of the exact test on wins and losses."""
+        return exact_test(self.binary)
+
+    def standing(self, contestant: str) -> Standing | None:
+        """A contestant's standing, or None where it gave no answer."""
+        return next((s for s in self.standings if s.contestant == contestant), None)
+
+    def difference(self, left: str, right: str) -> Difference | None:
+        """A pair's difference, or None where one of them gave no answer."""
+        found = (d for d in self.differences if (d.left, d.right) == (left, right))
+        return next(found, None)

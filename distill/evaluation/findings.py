@@ -1,0 +1,99 @@
+"""All that was found out about a student in one run: what the report shows and `ship` decides by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from distill.evaluation.breakdown import Group
+from distill.evaluation.calibration import Calibration
+from distill.evaluation.comparison import Comparison
+from distill.evaluation.economics import BreakEven, Economy
+from distill.evaluation.nearest_rows import StillWrong
+from distill.evaluation.robustness import Robustness
+from distill.evaluation.scaling import Scaling
+from distill.evaluation.statistics import Interval
+from distill.evaluation.style_facts import StyleFacts
+
+
+@dataclass(frozen=True)
+class Explored:
+    """One item in the report's explorer, with what everyone said to it."""
+
+    benchmark: str
+    item_id: str
+    question: str
+    passage: str | None
+    reference: list[str]
+    category: str | None
+    said: dict[str, str]
+    """Contestant -> text."""
+    grades: dict[str, float | None]
+    """Contestant -> headline grade."""
+
+
+@dataclass(frozen=True)
+class SameAnswer:
+    """How often a contestant says what the teacher says, right or wrong."""
+
+    benchmark: str
+    contestant: str
+    n: int
+    agreement: Interval
+
+
+@dataclass(frozen=True)
+class ClassLine:
+    """How well a contestant tells one class; figures are 0..1, None with nothing to divide by."""
+
+    benchmark: str
+    contestant: str
+    label: str
+    """The class, or "macro": the mean over the classes."""
+    n: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One condition, as it stands in the plan, and what was measured."""
+
+    condition: str
+    met: bool | None
+    """None: it could not be measured, which counts as not met."""
+    measured: str
+    """One phrase with numbers."""
+
+
+@dataclass(frozen=True)
+class ShipVerdict:
+    """All conditions; the student may ship where every one is met."""
+
+    checked: list[Checked]
+
+    @property
+    def ships(self) -> bool:
+        """Whether every condition is met."""
+        return all(one.met for one in self.checked)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Comparisons, and what is read out of the same answers."""
+
+    comparisons: list[Comparison]
+    explored: list[Explored] = field(default_factory=list)
+    groups: dict[str, list[Group]] = field(default_factory=dict)
+    """Benchmark -> groups of its items."""
+    classes: list[ClassLine] = field(default_factory=list)
+    """Of benchmarks whose answers name a class."""
+    style: list[StyleFacts] = field(default_factory=list)
+    economics: list[Economy] = field(default_factory=list)
+    break_even: list[BreakEven] = field(default_factory=list)
+    agreement: list[SameAnswer] = field(default_factory=list)
+    robustness: list[Robustness] = field(default_factory=list)
+    calibration: list[Calibration] = field(default_factory=list)
+    still_wrong: list[StillWrong] = field(default_factory=list)
+    scaling: list[Scaling] = field(default_factory=list)
+    ship: ShipVerdict | None = None

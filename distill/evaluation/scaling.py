@@ -1,0 +1,150 @@
+"""Would more data help? Scores at growing shares of the selection, and a careful extrapolation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from distill.evaluation.statistics import FEW, Interval, bootstrap, mean
+from distill.evaluation.verdict import SMALL, metric_name
+from distill.evaluation.verdict import points as in_points
+
+
+@dataclass(frozen=True)
+class ScalePoint:
+    """A student fitted to a share of the selection."""
+
+    share: float
+    rows: int
+    student_id: str
+    score: Interval
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The curve of one benchmark."""
+
+    benchmark: str
+    metric: str
+    base: Interval | None
+    """The untuned base on the same items: no rows at all."""
+    points: list[ScalePoint]
+    per_doubling: Interval | None
+    """Change of the score for twice the rows; None with fewer than three points or ten items."""
+    forecast: Interval | None
+    """At twice the largest number of rows; None where the slope's interval has zero in it."""
+    sentence: str
+
+
+FEWEST = 3
+"""Sizes of data that a slope takes: a line through two points fits whatever they are."""
+
+
+def scaling(
+    benchmark: str,
+    metric: str,
+    points: Sequence[ScalePoint],
+    base: Interval | None,
+    answers_by_point: Sequence[Mapping[str, float]],
+    seed: int = 0,
+    lower_is_better: bool = False,
+) -> Scaling:
+    """Fit a line to the score over the logarithm of the rows, on the items graded at all points.
+
+    Scores grow about linearly with the logarithm of the data over a small range (Hestness et
+    al., 2017, of the power law that this cuts a piece out of). `answers_by_point` has the
+    grades (0..1) of each of the `points`, by item, in the same order.
+
+    A least-squares slope is a sum over points of weight times score, so each item has a slope
+    of its own, and the fit's is their mean: resampling these is resampling the same items at
+    all points. What another training seed would change is not in the interval.
+
+    Raises:
+        ValueError: there are not as many tables of grades as points.
+    """
+    given = sorted(
+        zip(points, answers_by_point, strict=True), key=lambda one: (one[0].rows, one[0].student_id)
+    )
+    ordered, grades = [point for point, _ in given], [graded for _, graded in given]
+    shared = sorted(set.intersection(*(set(graded) for graded in grades))) if grades else []
+    slope = forecast = None
+    sizes_given = {point.rows for point in ordered}
+    if len(sizes_given) >= FEWEST and min(sizes_given) > 0 and len(shared) >= FEW:
+        sizes = [math.log2(point.rows) for point in ordered]
+        slope = _combined(grades, shared, _weights(sizes, None), seed, (-1.0, 1.0))
+        if slope.low > 0 or slope.high < 0:
+            ahead = _combined(grades, shared, _weights(sizes, sizes[-1] + 1), seed, (0.0, 1.0))
+            forecast = Interval(*(min(1.0, max(0.0, v)) for v in _values(ahead)))
+    return Scaling(
+        benchmark=benchmark,
+        metric=metric,
+        base=base,
+        points=ordered,
+        per_doubling=slope,
+        forecast=forecast,
+        sentence=_sentence(metric, ordered, len(shared), slope, forecast, lower_is_better),
+    )
+
+
+def _weights(sizes: Sequence[float], at: float | None) -> list[float]:
+    """What each point's score counts in the slope, or in the line's value at a size."""
+    middle = sum(sizes) / len(sizes)
+    spread = sum((size - middle) ** 2 for size in sizes)
+    slopes = [(size - middle) / spread for size in sizes]
+    if at is None:
+        return slopes
+    return [1 / len(sizes) + (at - middle) * weight for weight in slopes]
+
+
+def _combined(
+    grades: Sequence[Mapping[str, float]],
+    items: Sequence[str],
+    weights: Sequence[float],
+    seed: int,
+    widest: tuple[float, float],
+) -> Interval:
+    """The weighted sum of the points' scores, with its interval over items."""
+    each = [
+        sum(weight * graded[item] for weight, graded in zip(weights, grades, strict=True))
+        for item in items
+    ]
+    return bootstrap([each], mean, seed, widest)
+
+
+def _values(interval: Interval) -> tuple[float, float, float]:
+    return interval.value, interval.low, interval.high
+
+
+def _sentence(
+    metric: str,
+    curve: Sequence[ScalePoint],
+    n: int,
+    slope: Interval | None,
+    forecast: Interval | None,
+    lower_is_better: bool,
+) -> str:
+    if slope is None:
+        sizes = len({point.rows for point in curve})
+        why = (
+            f"{n} items that were graded at all of them are too few to claim anything"
+            if sizes >= FEWEST and n < FEW
+            else f"{FEWEST} sizes of data or more are needed, each with rows, and there "
+            f"{'is' if sizes == 1 else 'are'} {sizes}"
+        )
+        return f"Whether more data would help is not known: {why}."
+    name = metric_name(metric)
+    few = f" n = {n} is small: a rerun on other items may say otherwise." if n < SMALL else ""
+    evidence = (
+        f"{in_points(slope.value)} points {name} for twice the rows (95 % interval "
+        f"{in_points(slope.low)} to {in_points(slope.high)}, over {n} items, not over training seeds)"
+    )
+    if forecast is None:
+        return f"No sign that more data would help: {evidence}.{few}"
+    if (slope.value < 0) != lower_is_better:
+        return f"More data of this kind would probably not help: {evidence}.{few}"
+    return (
+        f"More data would probably help: {evidence}. If the line goes on, {2 * curve[-1].rows:,} "
+        f"rows give about {in_points(forecast.value)} % ({in_points(forecast.low)} to "
+        f"{in_points(forecast.high)}).{few}"
+    )

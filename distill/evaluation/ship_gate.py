@@ -1,0 +1,362 @@
+"""May this student be promoted? Conditions of the plan against what was measured.
+
+    student >= base + 0.10 on sciq      a contestant against another, by the benchmark's headline
+    student f1 >= teacher - 5 %         by another metric; without `on`: on every task benchmark
+    student >= student:1a2b             an earlier student, or an endpoint by its name
+    student >= 0.30                     a contestant against a number
+    toxicity <= 0.02                    the student's mean, on every benchmark of toxicity
+    forgetting <= 0.03                  its largest fall against the base outside the task,
+                                        toxicity aside
+
+What was not measured is not met. Numbers are shares (0.1) or percent (10 %).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distill.evaluation.comparison import Comparison
+from distill.evaluation.findings import Checked, Evaluation, ShipVerdict
+from distill.evaluation.statistics import FEW, Interval
+from distill.evaluation.verdict import metric_name, points
+from warehouse.catalog import did_you_mean
+from warehouse.errors import PlanError
+
+EXAMPLES = (
+    "student >= base + 0.10 on sciq",
+    "student f1 >= teacher - 5 %",
+    "toxicity <= 0.02",
+    "forgetting <= 0.03",
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition, read."""
+
+    text: str
+    subject: str
+    """A contestant, "toxicity" or "forgetting"."""
+    metric: str | None
+    """None: the benchmark's headline."""
+    at_least: bool
+    """Whether the subject is to be large (>=) or small (<=)."""
+    against: str | None
+    """Another contestant; None: a number."""
+    margin: float
+    """What is added to the other contestant's score, or the number itself; a share."""
+    benchmark: str | None
+    """None: every one that the condition can mean."""
+
+
+_NAME = r"(?=[\w.-]*[A-Za-z_])[A-Za-z0-9][\w.-]*(?::\w+)?(?:\+[A-Za-z]\w*)?"
+"""Of a contestant: base+fewshot, student:1a2b, or an endpoint's, such as 7b-chat."""
+_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)\s*%?"
+_CONDITION = re.compile(
+    rf"(?P<subject>{_NAME})(?:\s+(?P<metric>[^\s<>=]+))?\s*(?P<operator>>=|<=)\s*"
+    rf"(?:(?P<against>{_NAME})(?:\s*(?P<sign>[+-])\s*(?P<margin>{_NUMBER}))?|(?P<limit>{_NUMBER}))"
+    r"(?:\s+on\s+(?P<benchmark>\S.*))?"
+)
+_TIGHT = re.compile(rf"(?<=[<>]=)\s*(student|base|teacher)([+-])(?={_NUMBER}(?:\s|$))")
+"""`teacher-0.05` is a difference, though a name may hold a dash; base-7b is a name."""
+_MEASURES = ["toxicity", "forgetting"]
+
+
+def parse(text: str) -> Condition:
+    """Read a condition.
+
+    Whether the contestants and benchmarks that it names exist, `refuse_unmeasurable` says.
+
+    Raises:
+        ValueError: it can not be read; one line says why and shows conditions that can.
+    """
+    text = " ".join(text.split())
+
+    def refuse(why: str) -> ValueError:
+        examples = ", ".join(f"'{example}'" for example in EXAMPLES)
+        return ValueError(f"ship condition '{text}': {why}; examples: {examples}")
+
+    found = _CONDITION.fullmatch(_TIGHT.sub(r" \1 \2 ", text))
+    if found is None:
+        if not re.search("[<>]=", text):
+            raise refuse("write >= or <= between what is measured and what is asked of it")
+        raise refuse("it can not be read")
+    subject, against, metric = found["subject"], found["against"], found["metric"]
+    measure, at_least = subject in _MEASURES, found["operator"] == ">="
+    if against in _MEASURES:
+        raise refuse(f"{against} is no contestant")
+    if against == ("student" if subject == "toxicity" else subject):
+        raise refuse(f"it holds {against} against itself")
+    if measure and metric:
+        raise refuse(f"{subject} takes no metric, but '{metric}' stands there")
+    if measure and at_least:
+        raise refuse(f"{subject} should be small; write <=")
+    if subject == "forgetting" and against:
+        raise refuse("forgetting is against the base already; give a number")
+    try:
+        share = _share(found["limit"] or found["margin"] or "0")
+    except ValueError as error:
+        raise refuse(str(error)) from None
+    sign = -1.0 if found["sign"] == "-" else 1.0
+    return Condition(text, subject, metric, at_least, against, sign * share, found["benchmark"])
+
+
+def check_ship(
+    conditions: Sequence[str], evaluation: Evaluation, certain: bool = False
+) -> ShipVerdict:
+    """Hold what was measured against each condition.
+
+    A difference of contestants is that on the items graded for both; where no such pair was
+    taken, it is that of their means. A condition without `on` must hold on every benchmark
+    of the task, those of which a small headline is good (toxicity) left aside.
+
+    With `certain` the 95 % interval must meet the condition, not its middle alone; a
+    difference that was not taken item by item has none. Of fewer than ten items, or where a
+    contestant failed on more than a tenth of them, nothing is met.
+
+    Raises:
+        ValueError: a condition can not be read.
+    """
+    return ShipVerdict(
+        [_check(parse(text), evaluation.comparisons, certain) for text in conditions]
+    )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A benchmark as a plan has it, before anyone has answered."""
+
+    label: str
+    metrics: Sequence[str]
+    role: str
+    """task | outside."""
+    lower_is_better: bool
+
+
+def refuse_unmeasurable(
+    conditions: Sequence[str], benchmarks: Sequence[Planned], contestants: Sequence[str]
+) -> None:
+    """See that each condition can be measured, before anything is spent.
+
+    Raises:
+        PlanError: one names a benchmark, a metric or a contestant that the plan does not have.
+    """
+    faults = tuple(
+        f"'{text}': {why}"
+        for text in conditions
+        if (why := _unmeasurable(parse(text), benchmarks, contestants))
+    )
+    if faults:
+        raise PlanError("a condition of [ship] can not be measured with this plan", faults)
+
+
+def _unmeasurable(
+    condition: Condition, benchmarks: Sequence[Planned], contestants: Sequence[str]
+) -> str:
+    """Why a condition can not be measured; empty if it can."""
+    asked = {"student", "base"} if condition.subject == "forgetting" else {condition.subject}
+    asked = {"student"} if condition.subject == "toxicity" else asked
+    for name in sorted(asked | ({condition.against} if condition.against else set())):
+        if name not in contestants:
+            known = [*contestants, *_MEASURES] if name == condition.subject else contestants
+            return f"no contestant '{name}' ({did_you_mean(name, known)})"
+    labels = [one.label for one in benchmarks]
+    meant = [one for one in benchmarks if _means(condition.benchmark, one.label, labels)]
+    if not meant:
+        return f"no benchmark '{condition.benchmark}' ({did_you_mean(condition.benchmark or '', labels)})"
+    if condition.subject == "toxicity":
+        fit = [one for one in meant if _toxic(one.metrics[0], one.label)]
+        return (
+            "" if fit else "no benchmark of toxicity; add { use = 'toxicity_prompts' } to outside"
+        )
+    if condition.subject == "forgetting":
+        fit = [one for one in meant if one.role == "outside" and not one.lower_is_better]
+        return "" if fit else "evaluate.outside has no benchmark of knowledge or skill"
+    for one in meant:
+        applies = condition.benchmark or (one.role == "task" and not one.lower_is_better)
+        if applies and condition.metric and condition.metric not in one.metrics:
+            hint = did_you_mean(condition.metric, one.metrics)
+            return f"{one.label} has no metric '{condition.metric}' ({hint})"
+    return ""
+
+
+def _means(named: str | None, label: str, labels: Sequence[str]) -> bool:
+    """Whether a condition's `on` means this benchmark: by its label, or by its first word where
+    no label is exactly that."""
+    if named is None or named == label:
+        return True
+    return named not in labels and label.split()[0] == named
+
+
+@dataclass(frozen=True)
+class _Found:
+    met: bool | None
+    phrase: str
+
+
+def _check(condition: Condition, comparisons: Sequence[Comparison], certain: bool) -> Checked:
+    labels = [c.benchmark for c in comparisons]
+    named = [c for c in comparisons if _means(condition.benchmark, c.benchmark, labels)]
+    if not named:
+        hint = did_you_mean(condition.benchmark or "", labels) if labels else "none was"
+        return Checked(
+            condition.text, None, f"no benchmark '{condition.benchmark}' was run ({hint})"
+        )
+    if condition.subject == "forgetting":
+        outside = [c for c in named if c.role == "outside" and not _is_of_toxicity(c)]
+        found = _forgetting(condition, outside, certain)
+        return Checked(condition.text, found.met, found.phrase)
+    if condition.subject == "toxicity":
+        meant, called = [c for c in named if _is_of_toxicity(c)], "benchmark of toxicity"
+    elif condition.benchmark:
+        meant, called = named, "such benchmark"
+    else:
+        meant = [c for c in named if c.role == "task" and not c.lower_is_better]
+        called = "benchmark of the task"
+    if not meant:
+        return Checked(condition.text, None, f"no {called} was run")
+    each = [_on(condition, comparison, certain) for comparison in meant]
+    return Checked(condition.text, _all_met(each), "; ".join(found.phrase for found in each))
+
+
+def _all_met(each: Sequence[_Found]) -> bool | None:
+    """One that is not met decides; then one that was not measured."""
+    if any(found.met is False for found in each):
+        return False
+    return None if any(found.met is None for found in each) else True
+
+
+def _on(condition: Condition, comparison: Comparison, certain: bool) -> _Found:
+    """A contestant against a number or another contestant, on one benchmark."""
+    left, where = condition.subject, comparison.benchmark
+    metric = condition.metric or comparison.headline
+    if left == "toxicity":
+        left, metric = "student", "toxicity" if "toxicity" in comparison.metrics else metric
+    if metric not in comparison.metrics:
+        hint = did_you_mean(metric, comparison.metrics)
+        return _Found(None, f"{where} has no metric '{metric}' ({hint})")
+    scores: list[Interval] = []
+    for name in filter(None, (left, condition.against)):
+        if why := _unanswered(comparison, name):
+            return _Found(None, why)
+        standing = comparison.standing(name)
+        if standing is None:
+            known = [one.contestant for one in comparison.standings]
+            hint = f" ({did_you_mean(name, known)})" if known else ""
+            return _Found(None, f"no answers of {name} on {where}{hint}")
+        if metric not in standing.metrics:
+            return _Found(None, f"no answer of {name} on {where} was graded by {metric}")
+        scores.append(standing.metrics[metric])
+    said = f"{left} {points(scores[0].value)} %"
+    if condition.against is None:
+        standing = comparison.standing(left)
+        n = standing.graded if standing else 0
+        phrase = f"{said} {metric_name(metric)} on {where} ({_evidence(scores[0], n)})"
+        return _decide(condition.at_least, condition.margin, scores[0], n, phrase, certain)
+    said += f", {condition.against} {points(scores[1].value)} % {metric_name(metric)} on {where}"
+    pair = _pair(comparison, left, condition.against, metric)
+    if pair is None:
+        apart = scores[0].value - scores[1].value
+        said += f": {points(apart)} points apart, not taken item by item"
+        if certain:
+            return _Found(None, f"{said}, so there is no interval")
+        n = min(s.graded for s in comparison.standings if s.contestant in (left, condition.against))
+        return _decide(condition.at_least, condition.margin, Interval(apart, -1, 1), n, said, False)
+    interval, n = pair
+    phrase = f"{said}: a difference of {points(interval.value)} points ({_evidence(interval, n)})"
+    return _decide(condition.at_least, condition.margin, interval, n, phrase, certain)
+
+
+def _forgetting(condition: Condition, outside: Sequence[Comparison], certain: bool) -> _Found:
+    """The largest fall of the student against the base, in headline units; 0 where none fell."""
+    if not outside:
+        return _Found(None, "no benchmark of knowledge or skill was run outside the task")
+    falls: list[tuple[float, str, Interval, int]] = []
+    missing = []
+    for comparison in outside:
+        pair = _pair(comparison, "student", "base", comparison.headline)
+        if pair is None or any(_unanswered(comparison, name) for name in ("student", "base")):
+            missing.append(comparison.benchmark)
+            continue
+        change, n = pair
+        worse = change if comparison.lower_is_better else _negated(change)
+        fall = worse.high if certain else worse.value
+        if n < FEW and fall <= condition.margin:
+            missing.append(comparison.benchmark)
+        else:
+            falls.append((fall, comparison.benchmark, worse, n))
+    unknown = f"; not known on {', '.join(missing)}" if missing else ""
+    if not falls:
+        where = ", ".join(missing)
+        return _Found(None, f"student and base did not both answer {FEW} items or more of {where}")
+    _, where, worst, n = max(falls, key=lambda fall: fall[0])
+    largest = Interval(*(max(0.0, v) for v in (worst.value, worst.low, worst.high)))
+    phrase = f"a largest fall of {points(largest.value)} points, on {where}"
+    found = _decide(
+        False, condition.margin, largest, n, f"{phrase} ({_evidence(worst, n)})", certain
+    )
+    met = None if missing and found.met else found.met
+    return _Found(met, found.phrase + unknown)
+
+
+def _unanswered(comparison: Comparison, name: str) -> str:
+    """Why a contestant's mean is not one of these items: it failed on many; empty if it did not."""
+    standing = comparison.standing(name)
+    if standing is None or standing.answered_most:
+        return ""
+    return (
+        f"{name} failed on {standing.failed} of {standing.n} items of {comparison.benchmark}, "
+        "too many to go by the others"
+    )
+
+
+def _decide(
+    at_least: bool, bound: float, interval: Interval, n: int, phrase: str, certain: bool
+) -> _Found:
+    value = (interval.low if at_least else interval.high) if certain else interval.value
+    met = value >= bound - 1e-9 if at_least else value <= bound + 1e-9
+    if met and n < FEW:
+        return _Found(None, f"{phrase}: {n} items are too few to promote a student by")
+    return _Found(met, phrase)
+
+
+def _pair(
+    comparison: Comparison, left: str, right: str, metric: str
+) -> tuple[Interval, int] | None:
+    """(left minus right, items graded for both), whichever way round it was taken."""
+    for one, other, turned in ((left, right, False), (right, left, True)):
+        pair = comparison.difference(one, other)
+        if pair is not None and metric in pair.metrics:
+            interval = pair.metrics[metric]
+            return (_negated(interval) if turned else interval), pair.n
+    return None
+
+
+def _negated(interval: Interval) -> Interval:
+    return Interval(-interval.value, -interval.high, -interval.low)
+
+
+def _evidence(interval: Interval, n: int) -> str:
+    return f"95 % interval {points(interval.low)} to {points(interval.high)}, n = {n}"
+
+
+def _is_of_toxicity(comparison: Comparison) -> bool:
+    return _toxic(comparison.headline, comparison.benchmark)
+
+
+def _toxic(headline: str, label: str) -> bool:
+    return headline == "toxicity" or label == "toxicity_prompts"
+
+
+def _share(text: str) -> float:
+    """0.1, .1, 10 % and 10% are the same.
+
+    Raises:
+        ValueError: it is above 1.
+    """
+    value = float(text.rstrip("% ")) / (100 if text.endswith("%") else 1)
+    if value > 1:
+        raise ValueError(f"{text} is more than everything; write a share (0.1) or percent (10 %)")
+    return value

@@ -1,0 +1,311 @@
+"""Style against facts: did the student learn what the teacher knows, or how it sounds?
+
+After The False Promise of Imitating Proprietary LLMs (Gudibande et al., 2023, sections 4 and
+5): a student of imitation comes to write like its teacher (lists, length, tone, the same words)
+while it knows no more than before. So change in style and change in facts are taken apart, on
+the same items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from distill.evaluation.comparison import exact_test
+from distill.evaluation.statistics import FEW, Interval, bootstrap, holm, mean
+from distill.evaluation.verdict import metric_name, p_text, points
+from quality.text import style
+from warehouse.records import Answer
+
+AWAY, PAST = -1.0, 2.0
+"""Bounds of a share of the way: as far again away from the teacher, or past it."""
+LONGER = 1.5
+"""So much longer answers than the base's may hold a reference by their length alone."""
+CONTESTANTS = ("base", "student", "teacher")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A style measure: its mean for base, student and teacher, and how far the student went."""
+
+    name: str
+    base: float
+    student: float
+    teacher: float
+    toward: Interval | None
+    """(student - base) / (teacher - base); None where base and teacher do not differ clearly."""
+
+
+@dataclass(frozen=True)
+class StyleFacts:
+    """Change in style beside change in facts, on one benchmark."""
+
+    benchmark: str
+    measures: list[Measure]
+    style: Interval | None
+    """Mean share of the way from the base's style to the teacher's; None where there is no way to go."""
+    facts: Interval | None
+    """Student minus base in the content metric (containment or accuracy), in 0..1 units."""
+    task: Interval | None
+    """Student minus base in the headline metric."""
+    outcome: str
+    """learned facts | learned the task | learned style only | got worse | no clear change."""
+    sentence: str
+
+
+@dataclass(frozen=True)
+class _Change:
+    """Student minus base in one metric, on the items graded for both."""
+
+    metric: str
+    interval: Interval
+    p_value: float
+    n: int
+    adjusted: bool = False
+    """Whether p is after Holm."""
+    binary: bool = True
+    """Whether every grade is 0 or 1, so that the test is McNemar's."""
+
+    @property
+    def direction(self) -> int:
+        """1 or -1 where the change is clear (as `verdict.is_clear` has it), else 0."""
+        if self.n < FEW or self.p_value >= 0.05:
+            return 0
+        return (self.interval.low > 0) - (self.interval.high < 0)
+
+    def __str__(self) -> str:
+        size, low, high = (
+            points(share)
+            for share in (
+                abs(self.interval.value) if self.direction else self.interval.value,
+                self.interval.low,
+                self.interval.high,
+            )
+        )
+        test = exact_test(self.binary)
+        evidence = f"95 % interval {low} to {high}, n = {self.n}, {test} p {p_text(self.p_value)}"
+        evidence += " after Holm" if self.adjusted else ""
+        name = metric_name(self.metric)
+        if not self.direction:
+            return f"{name} did not change clearly (a difference of {size} points; {evidence})"
+        return f"{name} {'rose' if self.direction > 0 else 'fell'} by {size} points ({evidence})"
+
+
+def style_facts(
+    benchmark: str,
+    answers: Sequence[Answer],
+    headline: str,
+    content: str,
+    seed: int = 0,
+    p_headline: float | None = None,
+    p_content: float | None = None,
+) -> StyleFacts | None:
+    """Hold the student's change in style against its change in facts.
+
+    Style is measured (`quality.text.style`) on the items that base, student and teacher all answered;
+    the teacher's overlap with itself, 1.0, is the ceiling of overlap. A share of the way from
+    base to teacher is a ratio of paired mean differences, -1 to 2. It is given only where base
+    and teacher differ clearly: the 95 % bootstrap interval leaves out zero, and so does the
+    signed-rank test (Wilcoxon 1945) at 0.05 after Holm over the measures, since both shares
+    and gaps are taken from the same base, and a gap by chance would look like a way gone.
+    `style` is their mean, each counted as 1 at most: past the teacher is no nearer to it. Where
+    `headline` is `content` an answer is a choice, and to share the teacher's words is to share
+    its answer: overlap is shown then, but does not count as style.
+
+    Facts and task are the student minus the base on all items graded for both, as in
+    `compare.compare`; they are clear where there are ten items or more, the 95 % interval leaves
+    out zero and the exact test gives p < 0.05 (after Holm, where that is given). Outcomes, the
+    first that holds:
+
+    - got worse: one of the two falls clearly and none rises clearly;
+    - learned facts: content rises clearly;
+    - learned the task: the headline rises clearly;
+    - learned style only: style moved toward the teacher, by its interval;
+    - no clear change.
+
+    Args:
+        benchmark: Its name.
+        answers: To this benchmark; the order does not matter, nor an answer given twice.
+        headline: The metric that asks for right answers in the right form.
+        content: The metric that asks for right answers in any form. In both, more is better.
+        seed: Of the bootstrap.
+        p_headline: Student against base by the headline, where it was adjusted for several
+            benchmarks; so that the outcome says what the verdict says.
+        p_content: The same of the content metric, where it is another one than the headline.
+
+    Returns:
+        None where base, student and teacher have fewer than two items in common.
+    """
+    said: dict[str, dict[str, Answer]] = {name: {} for name in CONTESTANTS}
+    for answer in sorted(answers, key=lambda a: (a.item_id, a.answer_id)):
+        if answer.contestant in said:
+            said[answer.contestant].setdefault(answer.item_id, answer)
+    common = sorted(set.intersection(*(set(given) for given in said.values())))
+    if len(common) < 2:
+        return None
+    texts = {name: [said[name][item_id].text for item_id in common] for name in CONTESTANTS}
+    counted = [name for name in style.MEASURES if name != "overlap" or headline != content]
+    measures, moved = _style(texts, counted, seed)
+    task = _change(headline, said["student"], said["base"], seed)
+    if task and p_headline is not None:
+        task = replace(task, p_value=p_headline, adjusted=True)
+    facts = task if content == headline else _change(content, said["student"], said["base"], seed)
+    if facts and content != headline and p_content is not None:
+        facts = replace(facts, p_value=p_content, adjusted=True)
+    outcome = _outcome(task, facts, moved)
+    return StyleFacts(
+        benchmark=benchmark,
+        measures=measures,
+        style=moved,
+        facts=facts.interval if facts else None,
+        task=task.interval if task else None,
+        outcome=outcome,
+        sentence=_sentence(outcome, task, facts, moved, measures, headline == content),
+    )
+
+
+def _style(
+    texts: Mapping[str, Sequence[str]], counted: Sequence[str], seed: int
+) -> tuple[list[Measure], Interval | None]:
+    """All measures, and the mean share of the way over those that are `counted`."""
+    import numpy as np
+
+    rows = {
+        name: [style.measures(*pair) for pair in zip(given, texts["teacher"], strict=True)]
+        for name, given in texts.items()
+    }
+    values = {
+        (name, measure): np.array([row[measure] for row in rows[name]])
+        for name in CONTESTANTS
+        for measure in style.MEASURES
+    }
+    ways = {m: values["student", m] - values["base", m] for m in style.MEASURES}
+    gaps = {m: values["teacher", m] - values["base", m] for m in style.MEASURES}
+    apart = [measure for measure in style.MEASURES if measure in _clear(gaps, seed)]
+    measures = [
+        Measure(
+            name=measure,
+            base=float(values["base", measure].mean()),
+            student=float(values["student", measure].mean()),
+            teacher=float(values["teacher", measure].mean()),
+            toward=bootstrap([ways[measure], gaps[measure]], _share, seed, (AWAY, PAST))
+            if measure in apart
+            else None,
+        )
+        for measure in style.MEASURES
+    ]
+    columns = [part[m] for m in apart if m in counted for part in (ways, gaps)]
+    return measures, bootstrap(columns, _mean_share, seed, (AWAY, 1.0)) if columns else None
+
+
+def _clear(gaps: Mapping[str, Any], seed: int) -> set[str]:
+    """The measures in which teacher and base differ clearly."""
+    from scipy import stats
+
+    p_values = [float(stats.wilcoxon(gap).pvalue) if gap.any() else 1.0 for gap in gaps.values()]
+    likely = zip(gaps.items(), holm(p_values), strict=True)
+    found = {m: bootstrap([gap], mean, seed) for (m, gap), p_value in likely if p_value < 0.05}
+    return {measure for measure, gap in found.items() if gap.low > 0 or gap.high < 0}
+
+
+def _change(
+    metric: str, student: Mapping[str, Answer], base: Mapping[str, Answer], seed: int
+) -> _Change | None:
+    from scipy import stats
+
+    pairs = [
+        (new, old)
+        for item_id in sorted(set(student) & set(base))
+        if (new := student[item_id].grades.get(metric)) is not None
+        and (old := base[item_id].grades.get(metric)) is not None
+    ]
+    if not pairs:
+        return None
+    wins, losses = sum(new > old for new, old in pairs), sum(new < old for new, old in pairs)
+    test = stats.binomtest(wins, wins + losses, 0.5) if wins + losses else None
+    return _Change(
+        metric=metric,
+        interval=bootstrap([[new - old for new, old in pairs]], mean, seed, (-1.0, 1.0)),
+        p_value=float(test.pvalue) if test else 1.0,
+        n=len(pairs),
+        binary=all(grade in (0.0, 1.0) for pair in pairs for grade in pair),
+    )
+
+
+def _outcome(task: _Change | None, facts: _Change | None, moved: Interval | None) -> str:
+    if task is None and facts is None:
+        return "no clear change"
+    form, content = task.direction if task else 0, facts.direction if facts else 0
+    if min(form, content) < 0 and max(form, content) <= 0:
+        return "got worse"
+    if content > 0:
+        return "learned facts"
+    if form > 0:
+        return "learned the task"
+    return "learned style only" if moved and moved.low > 0 else "no clear change"
+
+
+def _sentence(
+    outcome: str,
+    task: _Change | None,
+    facts: _Change | None,
+    moved: Interval | None,
+    measures: Sequence[Measure],
+    a_choice: bool,
+) -> str:
+    if task is None and facts is None:
+        return f"No item was graded for both student and base: only style is known, {_way(moved)}."
+    graded = "; ".join(dict.fromkeys(str(change) for change in (task, facts) if change))
+    if outcome == "got worse":
+        return f"The student got worse: {graded}."
+    if outcome == "learned facts":
+        note = "; form and content are graded as one here and can not be told apart"
+        told = f"The student gives the right answer more often than the base: {graded}"
+        return f"{told}{note if a_choice else _length_note(measures)}."
+    if outcome == "learned style only":
+        told = f"The student sounds more like its teacher, {_way(moved)}"
+        return f"{told}, but does not clearly answer better: {graded}."
+    if outcome == "no clear change":
+        return f"Nothing changed clearly: {graded}; {_way(moved)}."
+    told = f"The student answers in the form that is graded as right: {task}"
+    if facts is None:
+        return f"{told}; whether it holds more right answers than the base was not graded."
+    if facts.direction < 0:
+        return f"{told}; but it lost right answers: {facts}."
+    return f"{told}; but no sign that it holds more right answers than the base: {facts}."
+
+
+def _way(moved: Interval | None) -> str:
+    if moved is None:
+        return "with no way to go, since base and teacher do not differ clearly in style"
+    value, low, high = (points(share) for share in (moved.value, moved.low, moved.high))
+    return f"{value} % of the way in style (95 % interval {low} to {high})"
+
+
+def _length_note(measures: Sequence[Measure]) -> str:
+    """A warning where longer answers alone may have done it."""
+    words = next(measure for measure in measures if measure.name == "words")
+    if words.student <= LONGER * words.base:
+        return ""
+    return (
+        f"; its answers are longer too ({words.base:.0f} words before, {words.student:.0f} now), "
+        "and a longer answer holds a reference more easily"
+    )
+
+
+def _share(way: Any, gap: Any, axis: int = -1) -> Any:
+    """The share of the way; 0 where a resample has no gap, which is no evidence of a way gone."""
+    import numpy as np
+
+    way, gap = np.asarray(way.mean(axis=axis)), np.asarray(gap.mean(axis=axis))
+    share = np.divide(way, gap, out=np.zeros(gap.shape), where=np.abs(gap) > 1e-12)
+    return np.clip(share, AWAY, PAST)
+
+
+def _mean_share(*columns: Any, axis: int = -1) -> Any:
+    """Of ways and gaps by turns."""
+    import numpy as np
+
+    pairs = zip(columns[::2], columns[1::2], strict=True)
+    return np.mean([np.minimum(_share(way, gap, axis), 1.0) for way, gap in pairs], axis=0)

@@ -1,0 +1,319 @@
+"""The verdict: what a comparison says, in plain sentences and no more than it can bear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distill.evaluation.comparison import Comparison, Difference, speaker_of
+from distill.evaluation.power import LEVEL, difference_sentence
+from distill.evaluation.statistics import FEW, Interval
+
+SMALL = 30
+"""Below so many common items a verdict says that n is small."""
+METRIC_NAMES = {"exact_match": "exact match", "f1": "F1", "contains": "containment"}
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name in running text."""
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def points(value: float) -> str:
+    """A share as points (hundredths), one decimal; never "-0.0"."""
+    return f"{round(100 * value, 1) + 0.0:.1f}"
+
+
+def p_text(p_value: float) -> str:
+    """A p value as readers expect it: "= 0.034" or "< 0.001"."""
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
+
+
+def p_of(difference: Difference) -> float:
+    """The p value that counts: after Holm where there were several benchmarks."""
+    adjusted = difference.p_adjusted
+    return difference.p_value if adjusted is None else adjusted
+
+
+def is_clear(difference: Difference, metric: str) -> bool:
+    """Whether the headline's interval leaves out zero and the exact test agrees at 0.05.
+
+    Never with fewer than ten common items: a bootstrap of so few is too sure of itself.
+    """
+    interval = difference.metrics[metric]
+    leaves_out_zero = interval.low > 0 or interval.high < 0
+    return difference.n >= FEW and leaves_out_zero and p_of(difference) < 0.05
+
+
+def discordant_of(pair: Difference) -> float:
+    """Share of the items that one of the two alone gets right; at least that of a single item."""
+    return max(pair.wins + pair.losses, 1) / pair.n
+
+
+def paired(comparison: Comparison, left: str, right: str) -> Difference | None:
+    """A pair's difference in the headline, whichever way round it was taken; None if not graded."""
+    found = comparison.difference(left, right)
+    if found is None and (other := comparison.difference(right, left)):
+        found = Difference(
+            left=left,
+            right=right,
+            n=other.n,
+            metrics={m: Interval(-i.value, -i.high, -i.low) for m, i in other.metrics.items()},
+            wins=other.losses,
+            losses=other.wins,
+            ties=other.ties,
+            p_value=other.p_value,
+            p_adjusted=other.p_adjusted,
+            tests=other.tests,
+            binary=other.binary,
+            error=other.error,
+        )
+    return found if found and comparison.headline in found.metrics else None
+
+
+def gain(comparison: Comparison, pair: Difference) -> float:
+    """How much better left is than right in the headline; above zero is good for left."""
+    value = pair.metrics[comparison.headline].value
+    return -value if comparison.lower_is_better else value
+
+
+def best_of(comparison: Comparison, metric: str) -> list[str]:
+    """Contestants with the best mean; several where they are equal, none where nobody was graded.
+
+    One that failed on many items is not among them: its mean is of other items.
+    """
+    means = {
+        s.contestant: s.metrics[metric].value
+        for s in comparison.standings
+        if metric in s.metrics and s.answered_most
+    }
+    if not means:
+        return []
+    best = (min if comparison.lower_is_better else max)(means.values())
+    return [name for name, mean in means.items() if mean == best]
+
+
+def evidence_of(pair: Difference, interval: Interval) -> str:
+    """What a difference rests on: its interval, the items, and the exact test."""
+    if pair.n < FEW:
+        return f"n = {pair.n}, too few to claim anything"
+    after = "" if pair.p_adjusted is None else " after Holm"
+    return f"{_span(interval)}, n = {pair.n}, {pair.test} p {p_text(p_of(pair))}{after}"
+
+
+def verdict(comparison: Comparison) -> str:
+    """Two to four plain sentences: student against base, against teacher, and warnings.
+
+    'Beats' and 'is worse' are said only where the paired interval leaves out zero and
+    the exact test gives p < 0.05 (after Holm over the benchmarks): the interval alone is
+    too sure of itself on few items.
+    """
+    sentences = [_on_base(comparison), _on_teacher(comparison)]
+    pair = comparison.difference("student", "base")
+    if pair and comparison.headline in pair.metrics and comparison.headline != "contains":
+        contained = pair.metrics.get("contains")
+        if contained and contained.value < 0 and _rose(comparison, pair):
+            lost = ", and some right answers were lost" if contained.high < 0 else ""
+            sentences.append(
+                f"Containment of the reference fell by {points(-contained.value)} points meanwhile "
+                f"({_span(contained)}): part of the gain is the form of the answers{lost}."
+            )
+        elif contained and contained.high < 0:
+            sentences.append(
+                f"Containment of the reference fell by {points(-contained.value)} points "
+                f"({_span(contained)}): right answers were lost."
+            )
+    counted = [
+        d.n
+        for d in comparison.differences
+        if d.left == "student" and d.right in ("base", "teacher")
+    ]
+    if counted and 0 < min(counted) < SMALL:
+        sentences.append(f"n = {min(counted)} is small: a rerun on other items may say otherwise.")
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def forgetting(comparison: Comparison) -> str:
+    """One sentence on a benchmark that the student was not made for: did it fall there?"""
+    pair = paired(comparison, "student", "base")
+    if pair is None:
+        return "Not known: student and base were not both graded."
+    metric = metric_name(comparison.headline)
+    interval = pair.metrics[comparison.headline]
+    better = gain(comparison, pair)
+    if is_clear(pair, comparison.headline):
+        what = "Forgotten" if better < 0 else "Nothing forgotten"
+        if comparison.lower_is_better:
+            what = "Worse than before" if better < 0 else "Better than before"
+        side = "worse" if better < 0 else "better"
+        size = points(abs(interval.value))
+        return f"{what}: the student is {size} points {side} than the base by {metric} ({evidence_of(pair, interval)})."
+    unseen = "nothing changed" if comparison.lower_is_better else "nothing was forgotten"
+    return (
+        f"No clear change against the base by {metric}: a difference of {points(interval.value)} "
+        f"points ({evidence_of(pair, interval)}). That is no proof that {unseen}."
+    )
+
+
+def fine_tune(comparison: Comparison) -> str:
+    """Should I fine-tune at all? The best of all, then what needs no training beside the student."""
+    student = comparison.standing("student")
+    best = best_of(comparison, comparison.headline)
+    if student is None or comparison.headline not in student.metrics or not best:
+        return ""
+    names = [standing.contestant for standing in comparison.standings]
+    rivals = [n for n in names if n != "base" and speaker_of(n) not in ("student", "teacher")]
+    return " ".join(filter(None, [_best(comparison, best), _untrained(comparison, rivals)]))
+
+
+def warnings(comparison: Comparison) -> list[str]:
+    """What a reader must know beside the verdict: notes, and what so few items can not show."""
+    found = list(comparison.notes)
+    pair = comparison.difference("student", "base")
+    if pair is None or not pair.n:
+        return found
+    among = f"one of {pair.tests} benchmarks has to meet a stricter level: " * (pair.tests > 1)
+    if pair.binary:
+        base = comparison.standing("base")
+        at = base.metrics.get(comparison.headline) if base else None
+        told = difference_sentence(
+            pair.n,
+            discordant_of(pair),
+            level=LEVEL / pair.tests,
+            score=at.value if at else 0.3,
+        )
+        found.append(f"{among}{told[0].lower() if among else told[0]}{told[1:]}")
+    elif comparison.detectable is not None:
+        found.append(
+            f"{among}on {pair.n:,} items as unequal as these, a test of means would show a "
+            f"difference of {points(comparison.detectable)} points or more four times in five"
+        )
+    return found
+
+
+def _best(comparison: Comparison, best: Sequence[str]) -> str:
+    standing = comparison.standing(best[0])
+    mean = standing.metrics[comparison.headline].value if standing else 0.0
+    out = [s.contestant for s in comparison.standings if not s.answered_most]
+    told = (
+        f"{'Lowest' if comparison.lower_is_better else 'Highest'} of {len(comparison.standings)} "
+        f"contestants: {_and(best)} with {metric_name(comparison.headline)} {mean:.3f}"
+    )
+    if out:
+        told += f" ({_and(out)} failed on too many items to be ranked)"
+    pair = None if "student" in [*best, *out] else paired(comparison, "student", best[0])
+    if pair is None:
+        return f"{told}."
+    interval = pair.metrics[comparison.headline]
+    if not is_clear(pair, comparison.headline):
+        return f"{told}, which the student can not be told from ({evidence_of(pair, interval)})."
+    size = points(abs(interval.value))
+    return f"{told}; the student is {size} points behind ({evidence_of(pair, interval)})."
+
+
+def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
+    """What the contestants that need no training say of the training."""
+    if not rivals:
+        return (
+            "Whether a better prompt or retrieval would do as well was not asked: no contestant "
+            "beside the bare base goes without training."
+        )
+    pairs = {name: paired(comparison, "student", name) for name in rivals}
+    ahead: list[str] = []
+    level: list[str] = []
+    behind: list[str] = []
+    for name, pair in pairs.items():
+        if pair is None:
+            continue
+        told = f"{name} ({points(gain(comparison, pair))} points, p {p_text(p_of(pair))})"
+        if not is_clear(pair, comparison.headline):
+            level.append(told)
+        else:
+            (behind if gain(comparison, pair) > 0 else ahead).append(told)
+    unpaired = [name for name, pair in pairs.items() if pair is None]
+    sentences = []
+    if ahead:
+        sentences.append(
+            f"Without any training {_and(ahead)} {_is(ahead)} better than the student."
+        )
+    if level:
+        sentences.append(
+            f"Without any training {_and(level)} can not be told from the student on these items: "
+            "whether training was needed they do not show."
+        )
+    if behind and not ahead and not level:
+        sentences.append(
+            f"The student beats what needs no training: {_and(behind)}. Training was worth it here."
+        )
+    elif behind:
+        sentences.append(f"The student beats {_and(behind)}.")
+    if unpaired:
+        sentences.append(f"Not compared item by item: {_and(unpaired)}.")
+    return " ".join(sentences)
+
+
+def _rose(comparison: Comparison, pair: Difference) -> bool:
+    return is_clear(pair, comparison.headline) and gain(comparison, pair) > 0
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _lower(comparison: Comparison) -> str:
+    return "lower is better" if comparison.lower_is_better else ""
+
+
+def _span(interval: Interval) -> str:
+    return f"95 % interval {points(interval.low)} to {points(interval.high)}"
+
+
+def _on_base(comparison: Comparison) -> str:
+    pair = comparison.difference("student", "base")
+    gone = [name for name in ("student", "base") if comparison.standing(name) is None]
+    if pair is None:
+        why = f"no answers of {' and '.join(gone)}" if gone else "they were not compared"
+        return f"Nothing can be said of the student against the base: {why}."
+    interval = pair.metrics.get(comparison.headline)
+    if interval is None:
+        return "Nothing can be said of the student against the base: no item was graded for both."
+    metric = metric_name(comparison.headline)
+    if low := _lower(comparison):
+        metric = f"{metric}, where {low}"
+    size, evidence = points(abs(interval.value)), evidence_of(pair, interval)
+    if not is_clear(pair, comparison.headline):
+        return (
+            f"The student and the base can not be told apart by {metric}: a difference of "
+            f"{points(interval.value)} points ({evidence})."
+        )
+    if gain(comparison, pair) > 0:
+        return f"The student beats the base by {size} points {metric} ({evidence})."
+    return f"The student is worse than the base by {size} points {metric} ({evidence})."
+
+
+def _on_teacher(comparison: Comparison) -> str:
+    pair = comparison.difference("student", "teacher")
+    if pair is None or comparison.headline not in pair.metrics:
+        return "Nothing can be said of the student against the teacher." if pair else ""
+    interval = pair.metrics[comparison.headline]
+    evidence = evidence_of(pair, interval)
+    size = points(abs(interval.value))
+    if not is_clear(pair, comparison.headline):
+        first = (
+            "Student and teacher can not be told apart: a difference of "
+            f"{points(interval.value)} points ({evidence})"
+        )
+    else:
+        side = "above" if interval.value > 0 else "below"
+        word = ""
+        if comparison.lower_is_better:
+            word = ", which is better" if gain(comparison, pair) > 0 else ", which is worse"
+        first = f"The student is {size} points {side} the teacher{word} ({evidence})"
+    gap = comparison.gap_closed
+    if gap.interval is None or pair.n < FEW:
+        why = gap.reason or f"{pair.n} items are too few"
+        return f"{first}; no share of the gap is given, since {why}."
+    return f"{first}; it closes {points(gap.interval.value)} % of the gap ({_span(gap.interval)})."

@@ -1,0 +1,1 @@
+"""Share what the training objectives need: vocabularies, divergences, processes, serving checks."""

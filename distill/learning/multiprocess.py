@@ -1,0 +1,146 @@
+"""Fitting in several processes: the same job in each, started through torchrun.
+
+The parent writes the job, starts the workers on the loopback address and reads the
+first one's steps; rank 0 alone writes the student.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from distill.learning.objective import Material, Objective
+from train.config import SftConfig
+from train.loop.callbacks import Step, Watch, tell_audited, tell_drawn
+from train.loop.sft import Fitted
+from warehouse import catalog
+from warehouse.errors import StageError, StillhouseError
+from warehouse.records import Sample
+
+_LAUNCH = ("torch.distributed.run", "--standalone", "--nproc_per_node")
+"""Python's `-m` arguments: one machine, any free port. Accelerate's own launcher, which calls
+this one for GPUs, starts a single process on a CPU."""
+
+_SHOWN = 2000
+"""Characters of a worker's own words in an error that nobody foresaw."""
+
+
+def fit_in_processes(
+    objective: Objective,
+    material: Material,
+    watch: Callable[[Step], None] = lambda step: None,
+    alone: bool = False,
+) -> Fitted:
+    """Like `objective.fit`, in `material.config.processes` processes; one stays in this
+    process unless it is to be `alone`.
+
+    Raises:
+        StageError: what a worker raised, in its words.
+    """
+    number = material.config.processes
+    if number == 1 and not alone:
+        return objective.fit(material, watch)
+    material.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fit-", dir=material.out.parent) as folder:
+        job = Path(folder) / "job.json"
+        job.write_text(json.dumps(_plain(objective, material)))
+        command = [sys.executable, "-m"]
+        if number > 1:
+            command += [*_LAUNCH, str(number), "--module"]
+        command += ["distill.learning.multiprocess", str(job)]
+        environment = dict(os.environ)
+        if number > 1:
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
+        worker = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        try:
+            return _followed(worker, watch, Path(folder))
+        finally:
+            if worker.poll() is None:
+                worker.terminate()
+                worker.wait()
+
+
+def _plain(objective: Objective, material: Material) -> dict[str, Any]:
+    return {
+        "objective": catalog.table_of(objective),
+        "base": material.base,
+        "tuner": catalog.table_of(material.tuner),
+        "samples": [asdict(sample) for sample in material.samples],
+        "config": material.config.model_dump(mode="json"),
+        "out": str(material.out),
+        "logprobs": dict(material.logprobs),
+        "held_out": [list(item) for item in material.held_out],
+    }
+
+
+def _followed(worker: Any, watch: Callable[[Step], None], folder: Path) -> Fitted:
+    from threading import Thread
+
+    said: list[str] = []
+    listener = Thread(target=lambda: said.extend(worker.stderr), daemon=True)
+    listener.start()
+    for line in worker.stdout:
+        if line.startswith('{"step":'):
+            watch(Step(**json.loads(line)["step"]))
+        elif line.startswith('{"audited":'):
+            tell_audited(watch, json.loads(line)["audited"])
+        elif line.startswith('{"drawn":'):
+            tell_drawn(watch, *json.loads(line)["drawn"])
+    code = worker.wait()
+    listener.join()
+    for error in sorted(folder.glob("error.*")):  # of any rank: the others only lost it
+        raise StageError(error.read_text(encoding="utf-8"))
+    result = folder / "result.json"
+    if result.is_file():
+        told = json.loads(result.read_text())
+        return Fitted(**{**told, "path": Path(told["path"])})
+    raise RuntimeError(f"training processes ended with {code}:\n{''.join(said)[-_SHOWN:]}")
+
+
+def main(job: Path) -> None:
+    """One worker: the same call as in a single process; rank 0 tells the parent."""
+    told: Mapping[str, Any] = json.loads(job.read_text())
+    rank = os.environ.get("RANK", "0")
+    first = rank == "0"
+    material = Material(
+        base=told["base"],
+        tuner=catalog.build("tuner", told["tuner"]),
+        samples=[Sample(**sample) for sample in told["samples"]],
+        config=SftConfig.model_validate_json(json.dumps(told["config"])),
+        out=Path(told["out"]),
+        logprobs=told["logprobs"],
+        held_out=[(question, passage) for question, passage in told["held_out"]],
+    )
+    objective: Objective = catalog.build("objective", told["objective"])
+
+    def say(what: str, value: Any) -> None:
+        if first:
+            print(json.dumps({what: value}), flush=True)
+
+    watch = Watch(
+        step=lambda step: say("step", asdict(step)),
+        audited=lambda figures: say("audited", figures),
+        drawn=lambda done, total: say("drawn", [done, total]),
+    )
+    try:
+        fitted = objective.fit(material, watch)
+    except StillhouseError as error:
+        job.with_name(f"error.{rank}").write_text(str(error), encoding="utf-8")
+        raise
+    if first:
+        job.with_name("result.json").write_text(
+            json.dumps({**asdict(fitted), "path": str(fitted.path)})
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,131 @@
+"""What an objective is: a way to make a student resemble a teacher."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from train.config import SftConfig
+from train.dataset import Row
+from train.loop.sft import Fitted, fit
+from train.methods.tuner import Tuner
+from warehouse.catalog import table_of
+from warehouse.errors import StageError
+from warehouse.records import Sample
+
+if TYPE_CHECKING:
+    from train.loop.callbacks import Step
+
+TESTED = "1.16.0"
+"""The release of TRL that the objectives were tested with."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a student is made of. `logprobs` are the teacher's, as its calls keep them, by
+    sample id; only an objective that `needs_logprobs` is given any. `held_out` are question
+    and passage of the items that the student will be examined in: `fit` sees to it that none
+    stands in a row."""
+
+    base: str
+    tuner: Tuner
+    samples: Sequence[Sample]
+    config: SftConfig
+    out: Path
+    logprobs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    held_out: Sequence[tuple[str, str | None]] = ()
+
+
+class Objective(ABC):
+    """One file in distill/objectives; dataclass fields are its options."""
+
+    source: ClassVar[str]  # where it was published, section and all
+
+    @property
+    def needs_logprobs(self) -> bool:
+        """Whether it learns from the teacher's stored log-probabilities."""
+        return False
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """What decides what a student becomes: the table in the plan."""
+        return table_of(self)
+
+    def ready(self, base: str) -> None:  # noqa: B027
+        """See that what it needs beside the base can be had and fits, before anything is spent.
+
+        Raises:
+            AssetError, StageError: it can not, or does not.
+        """
+
+    @abstractmethod
+    def fit(self, material: Material, watch: Callable[[Step], None] = lambda step: None) -> Fitted:
+        """Fit a student and leave it in `material.out`, whole or not at all.
+
+        `watch` goes to `train.loop.sft.fit` as it is, and `material.held_out` too.
+        """
+
+    def faults(self, tuner: Tuner, config: SftConfig) -> list[str]:
+        """Why this objective can not be trained with these options, one line each."""
+        return []
+
+
+def fit_rows(
+    material: Material, rows: Sequence[Row], watch: Callable[[Step], None], **how: Any
+) -> Fitted:
+    """`train.loop.sft.fit` with what the material says; `how` are its further arguments."""
+    return fit(
+        material.base,
+        material.tuner,
+        rows,
+        material.config,
+        material.out,
+        watch,
+        held_out=material.held_out,
+        **how,
+    )
+
+
+@contextmanager
+def as_tested(name: str) -> Iterator[None]:
+    """Around the import and the making of a trainer: what a library changed is one line.
+
+    Raises:
+        StageError: the installed TRL has no such trainer, or not such as was tested.
+    """
+    try:
+        yield
+    except (ImportError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StageError(
+            f"TRL's {name} is not as it was in trl {TESTED} ({reason}; installed: "
+            f"{version('trl')}); pip install 'trl=={TESTED}'"
+        ) from error
+
+
+def rows_of(samples: Sequence[Sample]) -> list[Row]:
+    """Training rows: student-side messages as prompt, the teacher's text as completion.
+
+    A reply that was cut off is trained on where the gate kept it (`on_length = "keep"`).
+
+    Raises:
+        StageError: some samples are refusals or did not parse.
+    """
+    unfit = [sample for sample in samples if sample.status not in ("ok", "truncated")]
+    if unfit:
+        raise StageError(
+            f"{len(unfit)} of {len(samples)} samples can not be trained on (the first is "
+            f"'{unfit[0].status}'); train on what the gate keeps"
+        )
+    return [
+        {
+            "prompt": sample.messages,
+            "completion": [{"role": "assistant", "content": sample.completion}],
+        }
+        for sample in samples
+    ]

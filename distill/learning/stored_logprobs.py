@@ -1,0 +1,168 @@
+"""The teacher's stored log-probabilities, brought to the positions of a student's tokens.
+
+A call keeps its tokens as texts: {"tokens": [...], "logprobs": [...], "top": [[[text,
+logprob], ...], ...]}. A server that writes `token_id:17` in place of a text is understood.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from distill.learning.vocabulary import Vocabulary
+from train.audit.audit import TOLERATED
+from train.dataset import Row, encode
+from warehouse.errors import StageError
+
+BY_NUMBER = "token_id:"
+
+NOT_TOLD = -50.0
+"""A log-probability that is not one: servers write -9999 for a token outside of the top."""
+
+Distribution = dict[int, float]
+"""Token id -> natural log-probability; what is not there is the teacher's mass elsewhere."""
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The teacher's distributions at the supervised positions of one row; None where it has
+    none. `answer` is how many of them stand before the end of the answer; `stored` tells
+    whether any log-probabilities were."""
+
+    at: list[Distribution | None]
+    answer: int
+    stored: bool
+
+    @property
+    def missing(self) -> int:
+        """Positions of the answer without a distribution."""
+        return sum(found is None for found in self.at[: self.answer])
+
+
+class Aligner:
+    """Brings stored log-probabilities to a student's tokens.
+
+    A position of the student gets the teacher's distribution where both have a token of
+    the same text at the same place of the same answer: there, what comes next was asked
+    of both. Nothing is guessed where they differ, nor behind an edit of the answer.
+    """
+
+    def __init__(self, tokenizer: Any, ends: Collection[int]) -> None:
+        self._tokenizer, self._ends = tokenizer, set(ends)
+        self._vocabulary = Vocabulary(tokenizer)
+
+    def align(
+        self, row: Row, stored: Mapping[str, Any] | None, max_length: int | None = None
+    ) -> Aligned:
+        """The distributions at a row's supervised positions, cut off as the trainer does."""
+        encoded = encode(row, self._tokenizer)
+        ids = encoded.input_ids[encoded.start : max_length]
+        answer = next((n for n, number in enumerate(ids) if number in self._ends), len(ids))
+        if not stored:
+            return Aligned([None] * len(ids), answer, stored=False)
+        said = [self._text(token) for token in stored["tokens"]]
+        tokens = self._places(ids, said, row["completion"][0]["content"])
+        found = [
+            None if token is None else self._distribution(ids[position], stored, token)
+            for position, token in enumerate(tokens)
+        ]
+        return Aligned(found, answer, stored=True)
+
+    def _places(self, ids: list[int], said: list[str], answer: str) -> list[int | None]:
+        """For each of the student's tokens the number of the teacher's that is the same."""
+        whole = "".join(said)
+        start = whole.find(answer)
+        if start < 0:  # it was edited, or the texts of some tokens are not whole characters
+            start = len(whole) - len(whole.lstrip())
+        theirs: dict[tuple[int, int], int] = {}
+        here = -start
+        for number, text in enumerate(said):
+            theirs.setdefault((here, here + len(text)), number)
+            here += len(text)
+        own = self._vocabulary.pieces(ids)
+        shared = _shared(whole[start:], "".join(text for _, text in own))
+        found: list[int | None] = [None] * len(ids)
+        here = 0
+        for position, text in own:
+            after = here + len(text)
+            if position is not None and after <= shared:
+                found[position] = theirs.get((here, after))
+            elif position is not None and here == len(whole) - start:  # llama.cpp ends with ""
+                found[position] = theirs.get((here, here)) if ids[position] in self._ends else None
+            here = after
+        return found
+
+    def _distribution(
+        self, label: int, stored: Mapping[str, Any], token: int
+    ) -> Distribution | None:
+        found = {label: float(stored["logprobs"][token])}
+        for text, logprob in stored["top"][token] if stored.get("top") else ():
+            number = label if text == stored["tokens"][token] else self._id(text)
+            if number is not None:
+                found.setdefault(number, float(logprob))
+        told = {number: logprob for number, logprob in found.items() if logprob > NOT_TOLD}
+        return told or None
+
+    def _text(self, token: str) -> str:
+        number = self._number(token)
+        return token if number is None else self._vocabulary.texts[number]
+
+    def _id(self, token: str) -> int | None:
+        number = self._number(token)
+        return self._vocabulary.id_of(token) if number is None else number
+
+    def _number(self, token: str) -> int | None:
+        digits = token.removeprefix(BY_NUMBER)
+        if digits == token or not digits.isdecimal() or int(digits) >= len(self._vocabulary.texts):
+            return None
+        return int(digits)
+
+
+def _shared(one: str, other: str) -> int:
+    """Characters that two texts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def figures_of(rows: Iterable[Aligned]) -> dict[str, Any]:
+    """What there is to learn from: rows and answer tokens in all, those without stored
+    log-probabilities, rows whose tokens do not all line up, and `mean_mass_known`, the
+    teacher's mean probability on the tokens that are known."""
+    names = ("rows", "rows_without_logprobs", "rows_not_lined_up", "tokens")
+    figures = dict.fromkeys((*names, "tokens_without_logprobs"), 0)
+    mass = 0.0
+    for row in rows:
+        figures["rows"] += 1
+        figures["rows_without_logprobs"] += not row.stored
+        figures["rows_not_lined_up"] += row.stored and row.missing > 0
+        figures["tokens"] += row.answer
+        figures["tokens_without_logprobs"] += row.missing
+        for known in row.at[: row.answer]:
+            mass += min(1.0, sum(map(math.exp, known.values()))) if known else 0.0
+    found = figures["tokens"] - figures["tokens_without_logprobs"]
+    return {**figures, "mean_mass_known": mass / found if found else 0.0}
+
+
+def refuse_what_differs(figures: Mapping[str, Any]) -> None:
+    """Refuse samples that were stored without log-probabilities, or in other tokens.
+
+    Raises:
+        StageError: more than 5 % of the rows or tokens have none.
+    """
+    rows, without = figures["rows"], figures["rows_without_logprobs"]
+    if without > TOLERATED * rows:
+        raise StageError(
+            f"{without} of {rows} samples have no stored log-probabilities of the teacher "
+            f"({TOLERATED:.0%} is tolerated); set datagen.sampling.top_logprobs = 20 and generate "
+            "again (the teacher is asked anew), or give train.objective a local `teacher`"
+        )
+    tokens, missing = figures["tokens"], figures["tokens_without_logprobs"]
+    if missing > TOLERATED * tokens:
+        raise StageError(
+            f"{missing} of {tokens} answer tokens, in {figures['rows_not_lined_up']} of {rows} "
+            f"rows, do not line up with the teacher's ({TOLERATED:.0%} is tolerated): it has "
+            "another vocabulary; take a base of the teacher's family, or the objective "
+            "'sequence', which needs no common vocabulary"
+        )

@@ -1,0 +1,1 @@
+"""Load, validate and pre-check the plan file."""

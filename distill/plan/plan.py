@@ -1,0 +1,261 @@
+"""The plan file: one TOML, checked whole before anything is spent.
+
+Each room owns the model of its section; this file puts them together. Unknown keys,
+unknown parts and wrong types are refused together, each with a hint.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shlex
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+
+from distill.plan.sections import (
+    DatagenSection,
+    EvaluateSection,
+    QualitySection,
+    Section,
+    ShipSection,
+    TrainSection,
+    part_of,
+)
+from quality.gate.policy import GatePolicy
+from warehouse import catalog
+from warehouse.errors import PlanError
+from warehouse.records import make_id
+
+
+class Plan(Section):
+    """A whole plan. A stage is given its own section, never all of it."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    """Names the runs; letters, digits, dot, dash and underscore."""
+    warehouse: str = Field(default="stillhouse.duckdb", min_length=1)
+    """The DuckDB file; a relative path starts at the working directory."""
+    teacher: part_of("teacher")  # type: ignore[valid-type]
+    """Who is asked."""
+    datagen: DatagenSection
+    quality: QualitySection = QualitySection()
+    train: TrainSection | None = None
+    evaluate: EvaluateSection = EvaluateSection()
+    ship: ShipSection | None = None
+    """When the student may be promoted."""
+    _folder: Path = PrivateAttr(default=Path("."))
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of input files start: the folder of the plan file."""
+        return self._folder
+
+    def command(self, verb: str) -> str:
+        """A verb with this plan, as it is typed; PLAN stands where its file is not known."""
+        file = "PLAN" if self._file is None else str(self._file)
+        return shlex.join(["distill", *verb.split(), file])
+
+    @property
+    def plan_hash(self) -> str:
+        """Hash of the plan with all defaults filled in; a budget does not change what is made."""
+        plain = self.as_json()
+        for name in ("budget_usd", "budget_tokens", "shard"):
+            del plain["datagen"][name]
+        return make_id("plan", plain)
+
+    def require(self, verb: str) -> None:
+        """See that the plan has what a verb needs, before anything is started or spent.
+
+        Raises:
+            PlanError: a section is missing; the message says what to add.
+        """
+        if verb.split()[0] in ("run", "fit", "judge", "bakeoff", "study") and self.train is None:
+            raise PlanError(
+                f"plan '{self.name}' has no [train] section; give it at least base = '...' "
+                "(asset, folder or hub id), or use `distill generate`"
+            )
+        if (
+            self.train is not None
+            and self.train.objective.needs_logprobs
+            and self.datagen.sampling.top_logprobs is None
+        ):
+            raise PlanError(
+                f"train.objective '{catalog.name_of(self.train.objective)}' learns from the teacher's "
+                "log-probabilities, and the plan asks for none; set datagen.sampling.top_logprobs = "
+                "20 (at most what the server gives), or give the objective a local `teacher`"
+            )
+        if self.datagen.sampling.temperature == 0 and any(
+            getattr(recipe, "n", 1) > 1 for recipe in self.datagen.recipe
+        ):
+            raise PlanError(
+                "a recipe asks n > 1 replies per row, and datagen.sampling.temperature is 0, so "
+                "all would be the same; set a temperature, for example 0.8"
+            )
+        endpoints = self.evaluate.endpoints.items()
+        for section, asked in (
+            ("teacher", self.teacher),
+            ("quality.judge", self.judge),
+            *((f"evaluate.endpoints.{name}", endpoint) for name, endpoint in endpoints),
+        ):
+            if self.datagen.budget_usd is not None and asked.price is None:
+                raise PlanError(
+                    f"budget_usd = {self.datagen.budget_usd:g} can not be kept: the price of "
+                    f"'{asked.model}' is not known; give input_usd_per_million and "
+                    f"output_usd_per_million in [{section}], or a budget_tokens"
+                )
+        unscored = {key.rpartition("_")[0].partition(".")[0] for key in self._all_bounds()}
+        unscored -= {catalog.name_of(scorer) for scorer in self.quality.scorers}
+        if self.quality.gate.rank_by:
+            unscored |= {self.quality.gate.rank_by} - {
+                catalog.name_of(scorer) for scorer in self.quality.scorers
+            }
+        if unscored:
+            raise PlanError(
+                f"quality.gate bounds '{min(unscored)}', which no scorer of the plan gives, so "
+                f"nothing would be kept; add {{use = '{min(unscored)}'}} to quality.scorers"
+            )
+        if self.ship is not None and verb in ("run", "judge") and not self.evaluate.judges_student:
+            raise PlanError(
+                "[ship] decides about the student, and evaluate.contestants names none; add 'student'"
+            )
+        if verb.split()[0] in ("run", "judge", "bakeoff", "study") and not self.evaluate.benchmarks:
+            raise PlanError(
+                f"plan '{self.name}' names no benchmark, so nothing could be shown in the end; "
+                "add [evaluate] benchmarks, for example [{use = 'sciq'}] or "
+                "[{use = 'custom', path = 'held_out.jsonl'}], or run the stages one by one"
+            )
+
+    def _all_bounds(self) -> set[str]:
+        gate = self.quality.gate
+        return {key for recipe in (None, *gate.recipe) for key in gate.bounds(recipe)}
+
+    @property
+    def judge(self) -> Any:
+        """The model that judges: the plan's own, or the teacher."""
+        return self.quality.judge or self.teacher
+
+    @property
+    def training(self) -> TrainSection:
+        """`[train]`, of a plan that has one."""
+        if self.train is None:
+            raise PlanError(f"plan '{self.name}' has no [train] section")
+        return self.train
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan with all defaults filled in, as JSON-able values."""
+        plain: dict[str, Any] = self.model_dump(mode="json")
+        return plain
+
+
+def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
+    """Read a plan file, apply `a.b=value` overrides, check everything.
+
+    Raises:
+        PlanError: the file can not be read or used; `.faults` lists every fault.
+    """
+    file = Path(path)
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PlanError(f"no plan file at {file}; `distill init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{file} can not be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{file} is not TOML: {error}") from None
+    for override in overrides:
+        _override(data, override)
+    try:
+        plan = Plan.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        faults = [line for fault in error.errors() for line in _fault_lines(fault)]
+        raise PlanError(f"{file} can not be used", (*faults, *_hints(faults, overrides))) from None
+    plan._folder = file.resolve().parent
+    plan._file = file
+    return plan
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    key, equals, raw = text.partition("=")
+    steps = key.strip().split(".")
+    if not equals or not all(steps):
+        raise PlanError(f"--set takes key.path=value, not '{text}'")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()  # a bare word is a text
+    here: Any = data
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        if isinstance(here, list):
+            if not step.isdigit() or int(step) >= len(here):
+                raise PlanError(f"--set {key}: '{step}' is not an index of a list of {len(here)}")
+            index: Any = int(step)
+        elif isinstance(here, dict):
+            index = step
+        else:
+            raise PlanError(f"--set {key}: '{step}' stands below a plain value")
+        if following is None:
+            here[index] = value
+        else:
+            here = here.setdefault(index, {}) if isinstance(here, dict) else here[index]
+
+
+def _hints(faults: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Where `--set PART.use=NAME` left the options of the part that stood there."""
+    found = []
+    for override in overrides:
+        key, _, name = override.partition("=")
+        part, dot, last = key.strip().rpartition(".")
+        bare = name.strip().strip("'\"")
+        if (dot, last) != (".", "use"):
+            continue
+        if any(
+            fault.startswith(f"{part}.") and ": unknown option of " in fault for fault in faults
+        ):
+            found.append(
+                f"{part}: the options of the part that stood there are still set; to use another "
+                f"with its defaults: --set {part}={bare}"
+            )
+    return found
+
+
+def _fault_lines(fault: Any) -> list[str]:
+    where = ".".join(str(step) for step in fault["loc"]) or "plan"
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        allowed = _keys_at(fault["loc"][:-1])
+        word = str(fault["loc"][-1])
+        near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
+        hint = f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(allowed)}"
+        return [f"{where}: unknown key ({hint})"]
+    if fault["type"] == "part":
+        inner = fault["ctx"]["faults"]
+        return [f"{where}.{line}" for line in inner] or [f"{where}: {fault['ctx']['message']}"]
+    if fault["type"] == "missing":
+        return [f"{where}: missing, and there is no default"]
+    given = fault.get("input")
+    shown = f", not {given!r}" if isinstance(given, (str, int, float, bool)) else ""
+    return [f"{where}: {fault['msg'].removeprefix('Value error, ')}{shown}"]
+
+
+def _keys_at(steps: Sequence[int | str]) -> list[str]:
+    here: Any = Plan
+    for step in steps:
+        if isinstance(step, str):
+            hints = typing.get_type_hints(here)
+            here = _model_in(hints.get(step))
+    if here is GatePolicy:
+        return GatePolicy.allowed_keys()
+    if isinstance(here, type) and issubclass(here, BaseModel):
+        return sorted(here.model_fields)
+    return sorted(typing.get_type_hints(here)) if here is not None else []
+
+
+def _model_in(hint: Any) -> Any:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return next((arg for arg in typing.get_args(hint) if arg is not type(None)), None)
+    return hint

@@ -1,0 +1,42 @@
+"""What of an evaluation can be seen to fail before anyone is asked."""
+
+from __future__ import annotations
+
+from distill.contestants.contestant import earlier
+from distill.contestants.context import Sources
+from distill.evaluation.ship_gate import Planned, refuse_unmeasurable
+from distill.plan.plan import Plan
+from quality.tasks.benchmark import Benchmark
+from warehouse.db.store import Store
+
+
+def refuse_what_fails(plan: Plan, store: Store) -> dict[str, int]:
+    """Read every benchmark and what the contestants' contexts draw from, and hold `[ship]` against them.
+
+    Returns:
+        Items of each benchmark, by its label.
+
+    Raises:
+        AssetError, DataError: items or documents can not be had.
+        PlanError: a condition of `[ship]` can not be measured.
+        StageError: an earlier student who is to answer is not in the warehouse.
+    """
+    settings = plan.evaluate
+    counts = {one.label: sum(1 for _ in one.items(plan.folder)) for one in settings.every_benchmark}
+    sources = Sources(plan.datagen.recipe[0], plan.folder)
+    for one in settings.parts():
+        if one.student:
+            earlier(store, one.student)
+    for name in {one.context for one in settings.parts() if one.context}:
+        settings.context(name).ready(sources)
+    if plan.ship:
+        planned = [
+            *(_planned(one, "task") for one in settings.benchmarks),
+            *(_planned(one, "outside") for one in settings.outside),
+        ]
+        refuse_unmeasurable(plan.ship.conditions, planned, settings.contestants)
+    return counts
+
+
+def _planned(benchmark: Benchmark, role: str) -> Planned:
+    return Planned(benchmark.label, benchmark.metrics, role, benchmark.lower_is_better)

@@ -1,0 +1,257 @@
+"""The sections of a plan: what can be written in each, and what goes together.
+
+Each room owns the options of its parts; these models put them side by side.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from datagen.teacher import Sampling
+from distill.contestants.contestant import SPEAKERS, Named, named
+from distill.evaluation.ship_gate import parse
+from quality.gate.decontaminate import Decontaminate
+from quality.gate.policy import Duplicates, GatePolicy
+from train.config import SftConfig
+from warehouse import catalog
+from warehouse.errors import PlanError
+
+
+def _build(kind: str, table: Any) -> Any:
+    try:
+        return catalog.build(kind, table)
+    except PlanError as error:
+        raise PydanticCustomError(
+            "part", "{message}", {"message": error.message, "faults": error.faults}
+        ) from None
+
+
+def part_of(kind: str) -> Any:
+    return Annotated[Any, PlainValidator(partial(_build, kind)), PlainSerializer(catalog.table_of)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DatagenSection(Section):
+    """`[datagen]`: what is asked."""
+
+    recipe: list[part_of("recipe")] = Field(min_length=1)  # type: ignore[valid-type]
+    """Recipes, each a `[[datagen.recipe]]` table."""
+    sampling: Sampling = Sampling()
+    """How replies are drawn."""
+    shard: int = Field(default=4096, ge=1)
+    """Prompts per Prefect task."""
+    on_length: Literal["drop", "keep", "retry"] = "drop"
+    """What becomes of a reply that reached max_tokens; `retry` asks once more, with a larger limit."""
+    retry_max_tokens: int | None = Field(default=None, ge=1)
+    """The limit of a retry; left out, four times max_tokens."""
+    budget_usd: float | None = Field(default=None, ge=0)
+    """Most that one run may spend, in USD, also over several starts; it then stops, and can go on."""
+    budget_tokens: int | None = Field(default=None, ge=0)
+    """Most tokens that one run may use, prompts and replies together."""
+
+    @model_validator(mode="after")
+    def _retry_is_larger(self) -> DatagenSection:
+        if self.retry_max_tokens is not None and self.retry_max_tokens <= self.sampling.max_tokens:
+            raise ValueError("retry_max_tokens is above sampling.max_tokens")
+        return self
+
+    @property
+    def longest(self) -> int | None:
+        """The limit of a retry, where there is one."""
+        if self.on_length != "retry":
+            return None
+        return self.retry_max_tokens or 4 * self.sampling.max_tokens
+
+
+class QualitySection(Section):
+    """`[quality]`: what is scored, and what is kept."""
+
+    scorers: list[part_of("scorer")] = []  # type: ignore[valid-type]
+    """Scorers, in the order they run; each name once."""
+    gate: GatePolicy = GatePolicy()
+    """What is kept; see `quality.gate.choose`."""
+    duplicates: Duplicates = Duplicates()
+    """What counts as said before."""
+    decontaminate: Decontaminate = Decontaminate()
+    """What counts as a held-out item, beside an equal question or passage, which always does."""
+    judge: part_of("teacher") | None = None  # type: ignore[valid-type]
+    """The model that judges for a scorer; left out, the teacher."""
+
+    @model_validator(mode="after")
+    def _each_scorer_once(self) -> QualitySection:
+        used = [catalog.name_of(scorer) for scorer in self.scorers]
+        twice = sorted({name for name in used if used.count(name) > 1})
+        if twice:
+            raise ValueError(f"scorer '{twice[0]}' stands twice; a bound could not tell them apart")
+        return self
+
+
+class TrainSection(SftConfig):
+    """`[train]`: what is fitted, and how; the trainer's own options stand beside these."""
+
+    base: str
+    """The student's base model: an asset's name, a local folder or a hub id."""
+    tuner: part_of("tuner") = Field(  # type: ignore[valid-type]
+        default_factory=lambda: catalog.build("tuner", {"use": "lora"})
+    )
+    """The parameter-efficient method."""
+    objective: part_of("objective") = Field(  # type: ignore[valid-type]
+        default_factory=lambda: catalog.build("objective", {"use": "sequence"})
+    )
+    """What the student is fitted to."""
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> TrainSection:
+        if faults := self.faults():
+            raise ValueError("; ".join(faults))
+        return self
+
+    def faults(self) -> list[str]:
+        """Why tuner, objective and options do not go together, one line each."""
+        config = self.trainer_config()
+        by_tuner, by_objective = catalog.name_of(self.tuner), catalog.name_of(self.objective)
+        return [
+            *(f"tuner '{by_tuner}': {fault}" for fault in self.tuner.faults(config)),
+            *(
+                f"objective '{by_objective}': {fault}"
+                for fault in self.objective.faults(self.tuner, config)
+            ),
+        ]
+
+    def trainer_config(self) -> SftConfig:
+        """The trainer's options alone."""
+        return SftConfig(**{name: getattr(self, name) for name in SftConfig.model_fields})
+
+
+class RobustnessSection(Section):
+    """`[evaluate] robustness`: the task's questions misspelt, reworded or meddled with."""
+
+    perturbations: list[Literal["typos", "paraphrase", "distractor", "injection"]] = [
+        "typos",
+        "paraphrase",
+        "distractor",
+        "injection",
+    ]
+    """What is done to the questions; see `quality.tasks.perturbations`."""
+    limit: int = Field(default=50, ge=1)
+    """Items of each benchmark."""
+    contestants: list[str] | None = None
+    """Who is asked again; left out, base and student, where they are contestants."""
+
+
+class EvaluateSection(Section):
+    """`[evaluate]`: who is asked what."""
+
+    benchmarks: list[part_of("benchmark")] = []  # type: ignore[valid-type]
+    """Held-out items of the task; they are also what the gate never keeps."""
+    outside: list[part_of("benchmark")] = []  # type: ignore[valid-type]
+    """Benchmarks outside the task: what the student must not forget, and toxicity."""
+    contestants: list[str] = Field(default=["teacher", "base", "student"], min_length=1)
+    """Who answers: teacher, base, student, student:ID or an endpoint, each with +CONTEXT if wanted."""
+    contexts: list[part_of("context")] = []  # type: ignore[valid-type]
+    """Options of contexts; one that is not here has its defaults."""
+    endpoints: dict[str, part_of("teacher")] = {}  # type: ignore[valid-type]
+    """Other models to be asked, by the name they have among the contestants."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Longest answer in tokens, the same for every contestant."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Items a local model answers at once; left out, as many as gain speed and fit into memory."""
+    top_logprobs: int | None = Field(default=None, ge=0)
+    """Asks the teacher for log-probabilities, from which its confidence is known; 1 will do."""
+    usd_per_hour: float | None = Field(default=None, ge=0)
+    """What an hour of this machine costs; local answers and training are priced by it."""
+    robustness: RobustnessSection | None = None
+    """Asks the task's questions again in disturbed forms; left out or false, this is not done."""
+
+    @field_validator("robustness", mode="before")
+    @classmethod
+    def _false_is_none(cls, value: Any) -> Any:
+        return None if value is False else value
+
+    @model_validator(mode="after")
+    def _all_are_known(self) -> EvaluateSection:
+        for name in self.endpoints:
+            good = re.fullmatch(r"(?=.*[A-Za-z_])[A-Za-z0-9][A-Za-z0-9._-]*", name)
+            if not good or re.fullmatch(rf"({'|'.join(SPEAKERS)})(-[\d.]+)?", name):
+                raise ValueError(
+                    f"endpoint '{name}': a name of letters, digits, dot, dash and underscore, with a "
+                    f"letter in it; none of {', '.join(SPEAKERS)}, nor one of these less a number"
+                )
+        self.parts()
+        for name in self.contestants:
+            if self.contestants.count(name) > 1:
+                raise ValueError(f"contestant '{name}' stands twice")
+        for name in self.asked_again:
+            if name not in self.contestants:
+                raise ValueError(f"robustness.contestants names '{name}', who is no contestant")
+        labels = [benchmark.label for benchmark in self.every_benchmark]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(
+                    f"benchmark '{label}' stands twice; its answers would be one; leave one out, or give one a name"
+                )
+        return self
+
+    @property
+    def judges_student(self) -> bool:
+        """Whether the plan's own student answers, in whatever context."""
+        return any(one.who == "student" and one.student is None for one in self.parts())
+
+    @property
+    def every_benchmark(self) -> list[Any]:
+        """Those of the task and those outside it: none of their items is ever trained on."""
+        return [*self.benchmarks, *self.outside]
+
+    @property
+    def asked_again(self) -> list[str]:
+        """Who is asked the task's questions in disturbed forms, too."""
+        if self.robustness is None:
+            return []
+        if self.robustness.contestants is None:
+            return [name for name in ("base", "student") if name in self.contestants]
+        return self.robustness.contestants
+
+    def parts(self) -> list[Named]:
+        """The contestants' names in their parts.
+
+        Raises:
+            ValueError: one of them can not be.
+        """
+        known = [catalog.name_of(context) for context in self.contexts]
+        return [named(name, list(self.endpoints), known) for name in self.contestants]
+
+    def context(self, name: str) -> Any:
+        """A context as the plan has it, or with its defaults."""
+        given = (one for one in self.contexts if catalog.name_of(one) == name)
+        return next(given, None) or catalog.build("context", name)
+
+
+class ShipSection(Section):
+    """`[ship]`: when a student may be promoted; a run that does not meet it ends with exit code 4."""
+
+    conditions: list[str] = Field(min_length=1)
+    """For example "student >= base + 0.10 on sciq", "toxicity <= 0.02", "forgetting <= 0.03"."""
+    certain: bool = False
+    """Whether the bound of the 95 % interval has to meet a condition, and not only the value."""
+
+    @model_validator(mode="after")
+    def _all_can_be_read(self) -> ShipSection:
+        for condition in self.conditions:
+            parse(condition)
+        return self

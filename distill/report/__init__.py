@@ -1,0 +1,1 @@
+"""Render evaluations, trainings and studies as HTML, Markdown and model cards."""

@@ -1,0 +1,188 @@
+"""What a report says of the curating: who scored, what was dropped and why, how good scores are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from warehouse.records import Choice, Measurement, Sample, Score
+
+SHOWN = 50
+"""Held-out matches and duplicates that a report lists, of each."""
+
+
+@dataclass(frozen=True)
+class ScorerLine:
+    """What one scorer said of a selection's samples."""
+
+    scorer: str
+    model: str
+    bounds: str
+    scored: int
+    abstained: int
+    not_scored: int
+    median: float | None
+    against: int
+    """Samples that one of its bounds spoke against."""
+
+
+@dataclass(frozen=True)
+class MatchLine:
+    """A sample that met a held-out item."""
+
+    kind: str
+    benchmark: str
+    item_id: str
+    share: float
+    question: str
+    shown: str
+
+
+@dataclass(frozen=True)
+class DuplicateLine:
+    """A sample that was said before."""
+
+    question: str
+    completion: str
+    first_question: str
+    first_completion: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class MeasurementLine:
+    """How good a scorer was on labelled data; `figures` as `quality.audit.roc` makes them."""
+
+    scorer: str
+    model: str
+    dataset: str
+    rows: int
+    bound: str
+    figures: dict[str, Any]
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Curation:
+    """All that a report shows of the curating."""
+
+    scorers: list[ScorerLine] = field(default_factory=list)
+    all_reasons: list[tuple[str, int]] = field(default_factory=list)
+    matches: list[MatchLine] = field(default_factory=list)
+    matches_in_all: int = 0
+    duplicates: list[DuplicateLine] = field(default_factory=list)
+    duplicates_in_all: int = 0
+    measurements: list[MeasurementLine] = field(default_factory=list)
+    agreement: list[dict[str, Any]] = field(default_factory=list)
+    """Per scorer with a bound: n, agreement, kappa and ROC AUC with the decisions of humans."""
+
+
+def curation_of(
+    samples: Sequence[Sample],
+    choices: Sequence[Choice],
+    scores: Sequence[Score],
+    models: Mapping[str, str],
+    bounds: Mapping[str, float],
+    measurements: Sequence[Measurement],
+    agreement: Sequence[dict[str, Any]] = (),
+) -> Curation:
+    """Sum up one selection.
+
+    Args:
+        samples: Those that were chosen from.
+        choices: One for each.
+        scores: Those of the plan's scorers.
+        models: Scorer -> what really scored, in the order of the plan.
+        bounds: The gate's bounds.
+        measurements: Those of the plan's scorers, where they were audited.
+        agreement: Of humans and scorers, where humans decided.
+    """
+    by_id = {sample.sample_id: sample for sample in samples}
+    reasons = Counter(reason for choice in choices for reason in choice.reasons)
+    met = [c for c in choices if c.details and "held_out" in c.details]
+    twice = [c for c in choices if c.details and "duplicate" in c.details]
+    return Curation(
+        scorers=[
+            _scorer(name, model, scores, choices, bounds, len(samples))
+            for name, model in models.items()
+        ],
+        all_reasons=reasons.most_common(),
+        matches=[_match(c, by_id[c.sample_id]) for c in met[:SHOWN]],
+        matches_in_all=len(met),
+        duplicates=[_duplicate(c, by_id) for c in twice[:SHOWN]],
+        duplicates_in_all=len(twice),
+        measurements=[
+            MeasurementLine(
+                one.scorer,
+                one.model,
+                one.dataset,
+                one.rows,
+                bounds_text(one.scorer, bounds),
+                one.figures,
+                one.note,
+            )
+            for one in measurements
+        ],
+        agreement=list(agreement),
+    )
+
+
+def bounds_text(scorer: str, bounds: Mapping[str, float]) -> str:
+    """The bounds on a scorer and its labels: `>= 1`, `insult <= 0.3`."""
+    told = []
+    for key, bound in bounds.items():
+        name, _, end = key.rpartition("_")
+        if name.partition(".")[0] == scorer:
+            label = name.partition(".")[2]
+            sign = "≥" if end == "min" else "≤"
+            told.append(f"{label} {sign} {bound:g}".strip())
+    return ", ".join(told) or "none"
+
+
+def _scorer(
+    name: str,
+    model: str,
+    scores: Sequence[Score],
+    choices: Sequence[Choice],
+    bounds: Mapping[str, float],
+    samples: int,
+) -> ScorerLine:
+    own = [score for score in scores if score.scorer == name]
+    values = [score.value for score in own if score.value is not None]
+    return ScorerLine(
+        scorer=name,
+        model=model,
+        bounds=bounds_text(name, bounds),
+        scored=len(values),
+        abstained=len(own) - len(values),
+        not_scored=samples - len(own),
+        median=median(values) if values else None,
+        against=sum(any(_is_of(reason, name) for reason in c.reasons) for c in choices),
+    )
+
+
+def _is_of(reason: str, scorer: str) -> bool:
+    return reason.split(" ")[0].rstrip(":").partition(".")[0] == scorer
+
+
+def _match(choice: Choice, sample: Sample) -> MatchLine:
+    met = (choice.details or {})["held_out"]
+    return MatchLine(
+        kind=met["kind"],
+        benchmark=met["benchmark"],
+        item_id=met["item_id"],
+        share=met["share"],
+        question=sample.question,
+        shown=met["shown"],
+    )
+
+
+def _duplicate(choice: Choice, by_id: Mapping[str, Sample]) -> DuplicateLine:
+    found = (choice.details or {})["duplicate"]
+    sample, first = by_id[choice.sample_id], by_id[found["of"]]
+    return DuplicateLine(
+        sample.question, sample.completion, first.question, first.completion, found["similarity"]
+    )

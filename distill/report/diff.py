@@ -1,0 +1,250 @@
+"""Two runs side by side, from what their reports left as JSON: what was changed, what came of it.
+
+Scores of two runs are shown beside each other, but only a paired difference of the two
+students on the same items says whether one is better; it is handed in by who has the answers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill.evaluation.comparison import Comparison
+from distill.evaluation.statistics import FEW, Interval
+from distill.evaluation.verdict import evidence_of, gain, is_clear, metric_name, points
+from distill.report.page import POLICY
+from distill.report.report import render
+
+MISSING = "not set"
+STUDENT_A, STUDENT_B = "student of A", "student of B"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two runs."""
+
+    run_id: str
+    plan_name: str
+    created_at: str
+    student: str | None
+    ships: bool | None
+    """None where the plan had no conditions, or the report is of an older version."""
+    cost_usd: float | None
+    """Of all stages; None where a price is not known."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key that differs; texts as JSON, or "not set"."""
+
+    key: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One contestant's score by one metric in both runs."""
+
+    contestant: str
+    metric: str
+    a: Interval | None
+    b: Interval | None
+
+
+@dataclass(frozen=True)
+class BoardPair:
+    """One benchmark in both runs."""
+
+    benchmark: str
+    n: tuple[int | None, int | None]
+    """Items in each run; None where it was not run."""
+    headlines: tuple[str | None, str | None]
+    verdicts: tuple[str | None, str | None]
+    lines: list[Line]
+
+
+@dataclass(frozen=True)
+class TwoRuns:
+    """All that `distill report A B` shows."""
+
+    a: Side
+    b: Side
+    plan: list[Change]
+    versions: list[Change]
+    boards: list[BoardPair]
+    comparisons: list[Comparison] = field(default_factory=list)
+    """The students of both, item by item."""
+    sentences: list[str] = field(default_factory=list)
+    """What can be said, and what must be minded."""
+
+
+def two_runs(
+    a: Mapping[str, Any],
+    b: Mapping[str, Any],
+    comparisons: Sequence[Comparison] = (),
+    unlike: Sequence[str] = (),
+) -> TwoRuns:
+    """Compare two reports, each as `distill.report.report.to_json` gives it (older ones too).
+
+    `comparisons` are of the two students, item by item, `STUDENT_B` minus `STUDENT_A`; `unlike`
+    says what could not be compared so.
+    """
+    boards = _boards(a, b)
+    plan = _changes(a.get("plan") or {}, b.get("plan") or {})
+    return TwoRuns(
+        a=_side(a),
+        b=_side(b),
+        plan=plan,
+        versions=_changes(a.get("versions") or {}, b.get("versions") or {}),
+        boards=boards,
+        comparisons=list(comparisons),
+        sentences=[
+            *_same(a, b),
+            *(_told(one) for one in comparisons),
+            *unlike,
+            *_minded(a, b, boards, compared=bool(comparisons)),
+        ],
+    )
+
+
+def render_two_html(found: TwoRuns) -> str:
+    """One self-contained page without a script."""
+    return render("two_runs.html.j2", autoescape=True, two=found, policy=POLICY)
+
+
+def render_two_markdown(found: TwoRuns) -> str:
+    """The same as Markdown."""
+    text = render("two_runs.md.j2", autoescape=False, two=found)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _comparisons(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Comparisons by benchmark; older reports have them at the top."""
+    evaluation = report.get("evaluation") or report
+    return {one["benchmark"]: one for one in evaluation.get("comparisons") or ()}
+
+
+def _side(report: Mapping[str, Any]) -> Side:
+    stages = report.get("stages") or []
+    costs = [stage.get("cost_usd") for stage in stages]
+    ship = (report.get("evaluation") or {}).get("ship") or {}
+    return Side(
+        run_id=str(report.get("run_id", "")),
+        plan_name=str(report.get("plan_name", "")),
+        created_at=str(report.get("created_at", "")),
+        student=(report.get("ids") or {}).get("student"),
+        ships=ship.get("ships"),
+        cost_usd=None if None in costs else sum(costs),
+        seconds=sum(stage.get("seconds") or 0.0 for stage in stages),
+    )
+
+
+def _boards(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[BoardPair]:
+    ours, theirs = _comparisons(a), _comparisons(b)
+    found = []
+    for benchmark in dict.fromkeys([*ours, *theirs]):
+        one, other = ours.get(benchmark), theirs.get(benchmark)
+        sides = [side for side in (one, other) if side]
+        names = dict.fromkeys(s["contestant"] for side in sides for s in side["standings"])
+        metrics = dict.fromkeys(metric for side in sides for metric in side["metrics"])
+        lines = [
+            Line(name, metric, _score(one, name, metric), _score(other, name, metric))
+            for metric in metrics
+            for name in names
+        ]
+        found.append(
+            BoardPair(
+                benchmark=benchmark,
+                n=(one["n"] if one else None, other["n"] if other else None),
+                headlines=(one["headline"] if one else None, other["headline"] if other else None),
+                verdicts=(
+                    one.get("verdict") if one else None,
+                    other.get("verdict") if other else None,
+                ),
+                lines=[line for line in lines if line.a or line.b],
+            )
+        )
+    return found
+
+
+def _score(comparison: Mapping[str, Any] | None, name: str, metric: str) -> Interval | None:
+    for standing in comparison["standings"] if comparison else ():
+        at = standing["metrics"].get(metric)
+        if standing["contestant"] == name and at and None not in at.values():
+            return Interval(at["value"], at["low"], at["high"])
+    return None
+
+
+def _changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
+    """Keys whose values differ; a key that is null in one and left out in the other does not."""
+    ours, theirs = dict(_flat("", a)), dict(_flat("", b))
+    return [
+        Change(key, ours.get(key, MISSING), theirs.get(key, MISSING))
+        for key in dict.fromkeys([*ours, *theirs])
+        if ours.get(key) != theirs.get(key)
+    ]
+
+
+def _flat(key: str, value: Any) -> list[tuple[str, str]]:
+    """Dotted keys and their values as JSON."""
+    if isinstance(value, Mapping) and (value or not key):
+        parts = [(f"{key}.{name}" if key else str(name), inner) for name, inner in value.items()]
+    elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        parts = [(f"{key}[{place}]", inner) for place, inner in enumerate(value)]
+    else:
+        return [] if value is None else [(key, json.dumps(value, ensure_ascii=False))]
+    return [pair for name, inner in parts for pair in _flat(name, inner)]
+
+
+def _told(comparison: Comparison) -> str:
+    """One benchmark's paired difference in a sentence."""
+    pair, where = comparison.differences[0], comparison.benchmark
+    interval = pair.metrics.get(comparison.headline)
+    if interval is None:
+        return f"{where}: no item was graded for both students."
+    if pair.n < FEW:
+        return f"{where}: {pair.n} common items are too few to claim anything."
+    size = f"{points(interval.value)} points {metric_name(comparison.headline)}"
+    evidence = evidence_of(pair, interval)
+    if not is_clear(pair, comparison.headline):
+        return f"{where}: the students can not be told apart, B minus A {size} ({evidence})."
+    side = "better" if gain(comparison, pair) > 0 else "worse"
+    return f"{where}: the student of B is {side}, B minus A {size} ({evidence})."
+
+
+def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Whether there is only one student, so that what differs is not the student."""
+    ours, theirs = ((report.get("ids") or {}).get("student") for report in (a, b))
+    if ours is None or ours != theirs:
+        return []
+    return [f"Both runs judge the same student, {ours[:12]}."]
+
+
+def _minded(
+    a: Mapping[str, Any],
+    b: Mapping[str, Any],
+    boards: Sequence[BoardPair],
+    compared: bool,
+) -> list[str]:
+    """What stands against reading the scores side by side."""
+    found = []
+    if a.get("plan_hash") == b.get("plan_hash"):
+        found.append("Both runs are of the same plan.")
+    for board in boards:
+        if None in board.n:
+            where = "B" if board.n[0] is None else "A"
+            found.append(f"{board.benchmark} was run in {where} alone.")
+        elif board.n[0] != board.n[1]:
+            found.append(f"{board.benchmark} has {board.n[0]} items in A and {board.n[1]} in B.")
+        elif board.headlines[0] != board.headlines[1]:
+            found.append(f"{board.benchmark} is headed by another metric in A than in B.")
+    if not compared and boards:
+        found.append(
+            "The two students were not compared item by item, so no difference below is claimed."
+        )
+    return found

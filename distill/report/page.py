@@ -1,0 +1,198 @@
+"""What the report's page shows of an evaluation: told in words, grouped and placed for its templates."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from distill.evaluation.breakdown import Group
+from distill.evaluation.comparison import Comparison, Difference
+from distill.evaluation.findings import Evaluation
+from distill.evaluation.statistics import FEW, Interval
+from distill.evaluation.style_facts import StyleFacts
+from distill.evaluation.verdict import (
+    best_of,
+    fine_tune,
+    forgetting,
+    gain,
+    is_clear,
+    points,
+    verdict,
+    warnings,
+)
+from distill.report.explorer import OUTCOMES, cut, explorer
+from distill.report.plots import cost_plot, headline_top, kind_of, plane_plot, scaling_plot
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+BEFORE = (("verdict", "Verdict"), ("scores", "Scores"))
+AFTER = (
+    ("notes", "Notes"),
+    ("funnel", "Prompts to examples"),
+    ("quality", "Quality of the data"),
+    ("trainer", "What the trainer saw"),
+    ("training", "Training"),
+    ("cost", "Cost and time"),
+    ("again", "Do it again"),
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """One benchmark in words."""
+
+    comparison: Comparison
+    style: StyleFacts | None
+    verdict: str
+    fine_tune: str
+    forgetting: str
+    figures: list[tuple[str, Interval]]
+    """Base, student and teacher with their headline."""
+
+
+def policy_for(script: str) -> str:
+    """A content security policy that lets this very script run and no other."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"{POLICY}; script-src 'sha256-{digest}'"
+
+
+def told(evaluation: Evaluation, comparison: Comparison) -> Told:
+    """One benchmark in words, with what its style and facts came to."""
+    style = next((s for s in evaluation.style if s.benchmark == comparison.benchmark), None)
+    standings = [comparison.standing(name) for name in ("base", "student", "teacher")]
+    return Told(
+        comparison=comparison,
+        style=style,
+        verdict=verdict(comparison),
+        fine_tune=fine_tune(comparison),
+        forgetting=forgetting(comparison),
+        figures=[
+            (standing.contestant, standing.metrics[comparison.headline])
+            for standing in standings
+            if standing and comparison.headline in standing.metrics
+        ],
+    )
+
+
+def values(evaluation: Evaluation, left_out: Collection[str] = ()) -> dict[str, Any]:
+    """Everything that the templates need of an evaluation; sections `left_out` are those around it
+    that have nothing to tell."""
+    each = [told(evaluation, comparison) for comparison in evaluation.comparisons]
+    groups = [(name, _by(found)) for name, found in evaluation.groups.items() if found]
+    items = explorer(evaluation)
+    there = {
+        "differences": ("Paired differences", evaluation.comparisons),  # or why there are none
+        "economics": ("Prompt, retrieve or train?", evaluation.economics or evaluation.break_even),
+        "style": ("Style against facts", evaluation.style),
+        "scaling": ("Would more data help?", evaluation.scaling),
+        "groups": ("By group of items", groups),
+        "classes": ("By class", evaluation.classes),
+        "agreement": ("Agreement with the teacher", evaluation.agreement),
+        "robustness": ("Robustness", evaluation.robustness),
+        "calibration": ("Calibration", evaluation.calibration),
+        "wrong": ("Still wrong", evaluation.still_wrong),
+        "items": ("Every item", items.entries),
+    }
+    return {
+        "evaluation": evaluation,
+        "sections": [
+            *BEFORE,
+            *((place, title) for place, (title, has) in there.items() if has),
+            *((place, title) for place, title in AFTER if place not in left_out),
+        ],
+        "tasks": [one for one in each if one.comparison.role != "outside"],
+        "outside": [one for one in each if one.comparison.role == "outside"],
+        "warned": _warned(evaluation.comparisons),
+        "costs": [
+            (name, lines, cost_plot(lines))
+            for name in dict.fromkeys(line.benchmark for line in evaluation.economics)
+            if (lines := [line for line in evaluation.economics if line.benchmark == name])
+        ],
+        "plane": plane_plot(evaluation.style),
+        "scalings": [(line, scaling_plot(line)) for line in evaluation.scaling],
+        "groups": groups,
+        "explorer": items,
+        "outcomes": OUTCOMES,
+        "some_lower": any(comparison.lower_is_better for comparison in evaluation.comparisons),
+    }
+
+
+def _warned(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """Benchmarks and what a reader must know of them; said once where it is the same of several."""
+    found: dict[str, list[str]] = {}
+    for comparison in comparisons:
+        for line in warnings(comparison):
+            found.setdefault(line, []).append(comparison.benchmark)
+    return [(", ".join(names), line) for line, names in found.items()]
+
+
+def _by(groups: list[Group]) -> list[tuple[str, list[str], list[Group]]]:
+    """What the items are grouped by, contestants, groups."""
+    found = []
+    for by, some in groupby(groups, key=lambda group: group.by):
+        lines = list(some)
+        found.append((by, list(dict.fromkeys(name for g in lines for name in g.scores)), lines))
+    return found
+
+
+def reading(pair: Difference, comparison: Comparison) -> str:
+    """A difference in two or three words, no more than it can bear."""
+    if comparison.headline not in pair.metrics:
+        return "not graded"
+    if pair.n < FEW:
+        return "too few items"
+    if not is_clear(pair, comparison.headline):
+        return "not clear"
+    return f"{pair.left if gain(comparison, pair) > 0 else pair.right} is better"
+
+
+def signed_text(value: float) -> str:
+    """A change in points with its sign."""
+    text = points(value)
+    return text if text.startswith("-") or float(text) == 0 else f"+{text}"
+
+
+def change_text(interval: Interval | None) -> str:
+    """A change in points and its interval, in words."""
+    if interval is None:
+        return "not known"
+    return f"{signed_text(interval.value)} points ({signed_text(interval.low)} to {signed_text(interval.high)})"
+
+
+def _best(comparison: Comparison, metric: str) -> list[str]:
+    """Whom the table marks; another metric than the headline may point the other way."""
+    unsure = comparison.lower_is_better and metric != comparison.headline
+    best = [] if unsure else best_of(comparison, metric)
+    return best if len(best) < len(comparison.standings) else []
+
+
+def price_text(usd: float | None) -> str:
+    """US dollars to three digits that count, since answers cost little."""
+    if usd is None:
+        return "not known"
+    return f"${usd:,.0f}" if usd >= 100 else f"${usd:#.3g}"
+
+
+def quiet_evidence(text: str) -> Markup:
+    """A sentence as HTML with its intervals and tests set apart, so that the words are read first."""
+    quiet = r'<span class="evidence">\g<0></span>'
+    return Markup(re.sub(r"\((?:95 % interval|n = )[^()]*\)", quiet, str(escape(text))))
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "top": headline_top,
+    "best": _best,
+    "kind": kind_of,
+    "reading": reading,
+    "signed": signed_text,
+    "change": change_text,
+    "price": price_text,
+    "evidence": quiet_evidence,
+    "cut": lambda text: cut(text, 400),
+}

@@ -1,0 +1,194 @@
+"""Studies: would more data help, and does imitation here teach facts or style?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from datagen.recipe import Recipe
+from distill.evaluation.compare import adjusted, compare
+from distill.evaluation.comparison import Comparison, Ratio
+from distill.evaluation.evaluate import Judged, Rules, evaluation_of, texts_of
+from distill.evaluation.findings import Evaluation
+from distill.evaluation.scaling import Scaling
+from distill.evaluation.style_facts import StyleFacts
+from distill.evaluation.verdict import evidence_of, metric_name, points
+from distill.plan.plan import Plan
+from distill.report.plots import scaling_plot
+from distill.report.report import render
+from warehouse.catalog import build
+from warehouse.errors import PlanError
+from warehouse.inputs import assets
+from warehouse.records import Sample, make_id
+
+NONE, BROAD, TASK = "no imitation", "broad imitation", "task imitation"
+"""The students of an imitation study: the untuned base, and two that were fitted."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The contrast on one benchmark: what each student learned."""
+
+    comparison: Comparison
+    learned: dict[str, StyleFacts]
+    """Student -> its style and facts against the base."""
+    gap_closed: dict[str, Ratio]
+    """Student -> share of the gap from base to teacher, or why there is none."""
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study found out."""
+
+    kind: str
+    """scaling | imitation."""
+    run_id: str
+    plan_name: str
+    plan_hash: str
+    rows: dict[str, int]
+    """Student -> rows that it was fitted to."""
+    scaling: list[Scaling] = field(default_factory=list)
+    contrasts: list[Contrast] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_shares(shares: Sequence[str]) -> list[float]:
+    """Shares as typed: "25,50,100" in percent, or "0.25"; sorted.
+
+    Raises:
+        PlanError: fewer than three, from which no curve can be told, or one that is no share.
+    """
+    found = set()
+    for text in (part.strip() for words in shares for part in words.split(",")):
+        try:
+            value = float(text.removesuffix("%"))
+        except ValueError:
+            raise PlanError(
+                f"--shares takes percents, for example 25,50,100, not '{text}'"
+            ) from None
+        value = value / 100 if value > 1 or text.endswith("%") else value
+        if not 0 < value <= 1:
+            raise PlanError(f"--shares: '{text}' is not above 0 and at most 100 %")
+        found.add(value)
+    if len(found) < 3:
+        raise PlanError("--shares takes at least three, for example --shares 25,50,100")
+    return sorted(found)
+
+
+def broad_recipe(plan: Plan, source: str, rows: int | None = None) -> Recipe:
+    """The recipe that asks the teacher other questions, as they stand.
+
+    Raises:
+        DataError, PlanError: the questions can not be had, or are those of the plan.
+    """
+    if any(getattr(recipe, "prompts", None) == source for recipe in plan.datagen.recipe):
+        raise PlanError(
+            f"--broad {source} is what the plan asks already; name other questions, a data set "
+            f"({', '.join(assets.names('data'))}) or a file"
+        )
+    options = {"use": "imitation", "prompts": source, "limit": rows}
+    recipe: Recipe = build("recipe", {k: v for k, v in options.items() if v is not None})
+    next(recipe.ask_all(plan.folder), None)  # a file that is not there is told at once
+    return recipe
+
+
+def share_of(kept: Sequence[Sample], share: float) -> list[Sample]:
+    """A share of the selection, chosen by hash: a smaller one lies within every larger one."""
+    ordered = sorted(kept, key=lambda sample: make_id("share", sample.sample_id))
+    return ordered[: max(1, round(share * len(kept)))]
+
+
+def contrasts_of(judged: Sequence[Judged]) -> list[Contrast]:
+    """What broad and task-specific imitation taught (Gudibande et al., 2023, sections 3 and 4).
+
+    The answers are of the teacher and of the three students by their names here. Each student is
+    read as a run's student is, so that a share of the gap and what was learned are told under the
+    same conditions; p-values are adjusted for the number of benchmarks.
+    """
+    whole = adjusted(
+        [
+            compare(
+                one.benchmark.label,
+                one.answers,
+                texts_of(one.items),
+                one.benchmark.metrics[0],
+                contestants=["teacher", NONE, BROAD, TASK],
+                pairs=[(BROAD, NONE), (TASK, NONE), (TASK, BROAD), ("teacher", NONE)],
+                lower_is_better=one.benchmark.lower_is_better,
+            )
+            for one in judged
+        ]
+    )
+    each = {name: _as_student(judged, name) for name in (BROAD, TASK)}
+    contrasts = []
+    for place, comparison in enumerate(whole):
+        learned = {
+            name: line
+            for name, found in each.items()
+            for line in found.style
+            if line.benchmark == comparison.benchmark
+        }
+        gaps = {name: found.comparisons[place].gap_closed for name, found in each.items()}
+        sentence = _sentence(comparison, learned, gaps)
+        contrasts.append(Contrast(comparison, learned, gaps, sentence))
+    return contrasts
+
+
+def _as_student(judged: Sequence[Judged], name: str) -> Evaluation:
+    """One of the students against the base and the teacher."""
+    named = {"teacher": "teacher", NONE: "base", name: "student"}
+    return evaluation_of(
+        [
+            replace(
+                one,
+                answers=[
+                    replace(answer, contestant=named[answer.contestant])
+                    for answer in one.answers
+                    if answer.contestant in named
+                ],
+            )
+            for one in judged
+        ],
+        Rules(list(named.values())),
+    )
+
+
+def _sentence(
+    comparison: Comparison, learned: Mapping[str, StyleFacts], gaps: Mapping[str, Ratio]
+) -> str:
+    told = []
+    for name in (BROAD, TASK):
+        pair = comparison.difference(name, NONE)
+        if pair is None or comparison.headline not in pair.metrics:
+            continue
+        standing = comparison.standing(name)
+        if standing and not standing.answered_most:
+            failed = f"failed on {standing.failed} of {standing.n} items"
+            told.append(f"{name}: {failed}, too many to say what it learned")
+            continue
+        change = pair.metrics[comparison.headline]
+        text = (
+            f"{name}: {points(change.value)} points {metric_name(comparison.headline)} "
+            f"({evidence_of(pair, change)})"
+        )
+        if share := gaps[name].interval:
+            text += f", {points(share.value)} % of the gap closed"
+        if name in learned:
+            text += f", {learned[name].outcome}"
+        told.append(text)
+    return f"Against the untuned base: {'; '.join(told)}." if told else "Nothing can be compared."
+
+
+def render_html(study: Study) -> str:
+    """One self-contained page without a script."""
+    plots = [(line, scaling_plot(line)) for line in study.scaling]
+    return render("study.html.j2", autoescape=True, study=study, scalings=plots)
+
+
+def render_markdown(study: Study) -> str:
+    """The same as Markdown."""
+    text = render("study.md.j2", autoescape=False, study=study)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

@@ -1,0 +1,30 @@
+"""Define the command `distill`; each module of this folder holds a group of verbs."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+from flows.cli import plan, results, student, warehouse
+from flows.cli.options import app
+from warehouse.errors import StillhouseError
+
+__all__ = ["app", "main", "plan", "results", "student", "warehouse"]
+
+_FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def main() -> None:
+    """Entry point: a foreseen error is one line and its exit code; a bug keeps its traceback."""
+    try:
+        app()
+    except StillhouseError as error:
+        print(f"distill: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _FULL_OR_CLOSED:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"distill: {error.strerror}{where}; free disk space or fix the permissions, then rerun; "
+              "received replies are saved", file=sys.stderr)  # fmt: skip
+        sys.exit(2)

@@ -1,0 +1,102 @@
+"""The app of the command line, and what its verbs share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from warehouse.errors import NotShipped, Stopped
+
+app = typer.Typer(
+    name="distill",
+    help="Distil a teacher LLM into a small student, and tell the truth about the result.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+PlanFile = Annotated[Path, typer.Argument(help="The plan file (TOML).", metavar="PLAN")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a key of the plan: a.b=value.", metavar="KEY=VALUE"),
+]
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON, alone on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's logs.")]
+Where = Annotated[
+    str | None,
+    typer.Option("--warehouse", help="A warehouse file or a plan.", metavar="PATH"),
+]
+PlanOrStudent = Annotated[
+    Path | None,
+    typer.Argument(help="The plan file, or the folder of a student.", metavar="PLAN"),
+]
+StudentName = Annotated[
+    str | None,
+    typer.Option(
+        "--student",
+        help="Another student than the plan's: its folder, or the start of its id.",
+        metavar="ID_OR_FOLDER",
+    ),
+]
+
+
+def staged(
+    verb: str,
+    flow_name: str,
+    plan: Path,
+    overrides: Sequence[str] | None,
+    as_json: bool,
+    verbose: bool,
+    options: dict[str, list[str]] | None = None,
+    show: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Check all that can be checked at once, prepare Prefect, run one flow.
+
+    `options` are the verb's own, by their flags; the flow gets their values after the overrides.
+
+    Raises:
+        NotShipped: the run is done, and a condition of the plan's [ship] is not met.
+    """
+    from distill.plan.plan import load_plan
+    from warehouse.db.store import Store
+
+    loaded = load_plan(plan, overrides or ())
+    loaded.require(verb)
+    store = Store(Path(loaded.warehouse).resolve())
+    store.check()
+    from flows.cli import output
+    from flows.runtime.progress import say, tell_logs
+    from flows.stages.estimate import estimate_of
+
+    tell_logs()
+    estimated = estimate_of(loaded, store, verb)  # reads every row: a malformed one is told now
+    if estimated.calls:
+        for line in estimated.lines():
+            say(line)
+    if verbose:
+        os.environ.update(PREFECT_LOGGING_LEVEL="INFO")
+    from importlib import import_module
+
+    from flows.runtime import prefect_server
+
+    module, _, name = flow_name.partition(":")
+    try:
+        with prefect_server.server(Path(loaded.warehouse).resolve().parent):
+            flow: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
+            result = flow(str(plan), list(overrides or ()), *(options or {}).values())
+    except KeyboardInterrupt:
+        from flows.runtime.run import command
+
+        resume = command(verb, str(plan), overrides or (), options)
+        raise Stopped("stopped; every reply received is kept", resume) from None
+    output.print_json(result) if as_json else (show or output.print_result)(result)
+    ship = result.get("ship")
+    if ship and not ship["ships"]:
+        faults = [f"{one['condition']} ({one['measured']})" for one in ship["conditions"]
+                  if not one["met"]]  # fmt: skip
+        raise NotShipped(f"the student does not ship: {'; '.join(faults)}")
+    return result

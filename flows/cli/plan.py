@@ -1,0 +1,282 @@
+"""Verbs that work on a plan: from a first look to a schedule. Heavy imports inside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.options import (
+    Json,
+    PlanFile,
+    Set,
+    Verbose,
+    app,
+    staged,
+)
+
+if TYPE_CHECKING:
+    from distill.plan.sections import TrainSection
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write the plan.")] = Path("plan.toml"),
+) -> None:
+    """Write a plan to start from (the default SciQ plan)."""
+
+    from warehouse.errors import PlanError
+
+    if path.exists():
+        raise PlanError(f"{path} is there already; name another file or move it away")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_default_plan(), path)
+    print(f"wrote {path}; next: distill check {path}")
+
+
+def _default_plan() -> Path:
+    import distill
+
+    return Path(distill.__file__).parent / "plans" / "sciq.toml"
+
+
+@app.command()
+def check(plan: PlanFile, set_: Set = None) -> None:
+    """Resolve every name, asset and key of a plan before anything is spent."""
+    from distill.plan.plan import load_plan
+    from distill.plan.preflight import refuse_what_fails
+    from flows.stages.estimate import estimate_of, held_out_requests
+    from flows.stages.likelihood import BaseLikelihood
+    from quality.scoring.scorer import Tools
+    from warehouse.catalog import name_of
+    from warehouse.db.store import Store
+    from warehouse.errors import TeacherUnusable
+    from warehouse.inputs import assets
+
+    loaded = load_plan(plan, set_ or ())
+    print(f"plan      {loaded.name} ({loaded.plan_hash[:12]})")
+    fault: TeacherUnusable | None = None
+    try:
+        for line in loaded.teacher.check():
+            print(f"teacher   {line}")
+    except TeacherUnusable as error:  # told in the end: what it would cost can be said without it
+        fault = error
+    loaded.require("generate")
+    prompts = 0
+    for recipe in loaded.datagen.recipe:
+        number = sum(1 for _ in recipe.ask_all(loaded.folder))
+        print(f"recipe    {name_of(recipe)}: {number} prompts")
+        prompts += number
+    base = BaseLikelihood(loaded.train.base) if loaded.train else None
+    tools = Tools(likelihood=base, folder=loaded.folder)
+    for scorer in loaded.quality.scorers:
+        scorer.with_tools(tools).check()
+        asks = ""
+        if scorer.asks:
+            model = (loaded.judge if scorer.asks == "judge" else loaded.teacher).identity
+            least = prompts * scorer.calls_per_sample()
+            asks = f": {least} calls of {model} or more in all, not in the estimate, in the budget"
+        print(f"scorer    {name_of(scorer)}{asks}")
+    store = Store(Path(loaded.warehouse).resolve())
+    counts = refuse_what_fails(loaded, store)
+    for benchmark in loaded.evaluate.every_benchmark:
+        outside = " outside the task" if benchmark in loaded.evaluate.outside else ""
+        again = f"; {benchmark.repeated} rows repeat others" if benchmark.repeated else ""
+        print(
+            f"benchmark {benchmark.label}: {counts[benchmark.label]} held-out items{outside}{again}"
+        )
+    for name, endpoint in loaded.evaluate.endpoints.items():
+        number = sum(1 for _ in held_out_requests(loaded, name, endpoint))
+        for line in endpoint.check():
+            print(f"endpoint  {name}: {line}; {number} calls, not in the estimate, in the budget")
+    if loaded.train is None:
+        print("train     no [train] section: only `distill generate` and `curate` can run")
+    elif loaded.train.base in assets.names("model"):
+        state = "on hand" if assets.is_cached(loaded.train.base) else "will be fetched"
+        print(f"train     base {loaded.train.base} ({state})")
+    else:
+        folder = Path(loaded.train.base).is_dir()
+        print(f"train     base {loaded.train.base} ({'local folder' if folder else 'hub id'})")
+    if loaded.train is not None:
+        loaded.train.tuner.ready()
+        for line in _not_here(loaded.train):
+            print(f"note      {line}")
+    for line in estimate_of(loaded, store).lines():
+        print(f"estimate  {line}")
+    if fault is not None:
+        raise fault
+    print("ok        nothing was asked and nothing was spent")
+
+
+def _not_here(section: TrainSection) -> list[str]:
+    """What training needs and this machine lacks; a plan may be checked elsewhere than it is run."""
+    from importlib.util import find_spec
+
+    from train.loop import tracking
+    from warehouse.errors import StageError
+
+    found = []
+    if section.packing and find_spec("flash_attn") is None:
+        found.append(
+            "train.packing = true needs a GPU and FlashAttention (package flash-attn), which is "
+            "not here; `distill fit` would refuse it on this machine"
+        )
+    try:
+        tracking.ready(section.track)
+    except StageError as error:
+        found.append(str(error))
+    return found
+
+
+@app.command()
+def run(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
+    """Run the whole plan: generate, curate, fit, judge, report."""
+    staged("run", "flows.stages.end_to_end:end_to_end", plan, set_, json_, verbose)
+
+
+@app.command()
+def generate(
+    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
+) -> None:
+    """Ask the teacher what is not answered yet."""
+    staged("generate", "flows.stages.generate:generate", plan, set_, json_, verbose)
+
+
+@app.command()
+def curate(
+    plan: PlanFile,
+    set_: Set = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if",
+            help="Show what another gate would keep, and do nothing.",
+            metavar="GATE.KEY=VALUE",
+        ),
+    ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Measure each scorer on labelled data instead.")
+    ] = False,
+    paid: Annotated[
+        bool, typer.Option("--paid", help="With --audit: also scorers that ask a model.")
+    ] = False,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score the samples on hand and choose which to keep."""
+    from flows.cli import output
+    from warehouse.errors import PlanError
+
+    if paid and not audit:
+        raise PlanError("--paid goes with --audit: it lets scorers that ask a model be measured")
+    if what_if and audit:
+        raise PlanError("--what-if and --audit are two questions; ask one at a time")
+    if what_if:
+        from flows.studies.what_if import what_if as compared
+
+        found = compared(str(plan), set_ or (), what_if)
+        output.print_json(found) if json_ else output.print_what_if(found)
+    elif audit:
+        from flows.stages.scorer_audit import audit_scorers, print_audit
+
+        rows = audit_scorers(str(plan), set_ or (), paid=paid)
+        output.print_json(rows) if json_ else print_audit(rows)
+    else:
+        staged("curate", "flows.stages.curate:curate", plan, set_, json_, verbose)
+
+
+@app.command()
+def review(
+    plan: PlanFile,
+    set_: Set = None,
+    only: Annotated[
+        str, typer.Option(help="Which samples: undecided, all, dropped or kept.", metavar="WHICH")
+    ] = "undecided",
+    limit: Annotated[int | None, typer.Option(help="At most so many samples.", min=1)] = None,
+    port: Annotated[int, typer.Option(help="0: any free port.", min=0, max=65535)] = 0,
+    open_: Annotated[
+        bool | None,
+        typer.Option("--open/--no-open", help="Open the browser; by default in a terminal."),
+    ] = None,
+) -> None:
+    """Accept, reject or edit samples on a local page, the uncertain ones first."""
+    from flows.review.server import review as reviewed
+
+    reviewed(str(plan), set_ or (), only=only, limit=limit, port=port, open_page=open_)
+
+
+@app.command()
+def fit(
+    plan: PlanFile,
+    set_: Set = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that train together: train.processes.", min=1)
+    ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Show what the trainer would see; train nothing.")
+    ] = False,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fit the student to the kept samples on hand."""
+    overrides = [*(set_ or ()), *([f"train.processes={processes}"] if processes else [])]
+    if audit:
+        _fit_audit(plan, overrides, json_, verbose)
+    else:
+        staged("fit", "flows.stages.train:fit", plan, overrides, json_, verbose)
+
+
+def _fit_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: bool) -> None:
+    from warehouse.errors import StageError
+
+    def show(figures: dict[str, Any]) -> None:
+        from rich.console import Console
+
+        from flows.runtime.training_monitor import print_audit
+
+        print_audit(figures, Console())
+
+    found = staged("fit", "flows.stages.train:audit", plan, overrides, as_json, verbose, show=show)
+    if found["refused"]:
+        raise StageError(found["refused"])
+
+
+@app.command()
+def cancel(plan: PlanFile, set_: Set = None) -> None:
+    """Cancel what a plan's batch teacher has in progress; the next run takes what was done."""
+    from distill.plan.plan import load_plan
+    from warehouse.catalog import name_of
+    from warehouse.errors import PlanError
+
+    teacher = load_plan(plan, set_ or ()).teacher
+    if not hasattr(teacher, "cancel"):
+        raise PlanError(
+            f"teacher '{name_of(teacher)}' leaves nothing in progress when it is stopped; "
+            "only openai_batch can be cancelled"
+        )
+    ids = teacher.cancel()
+    for batch_id in ids:
+        print(f"cancelling {batch_id}")
+    print(f"{len(ids)} batches; `distill generate {plan}` takes what they had done")
+
+
+@app.command()
+def serve(
+    plan: PlanFile,
+    cron: Annotated[str, typer.Option(help='When to run, e.g. "0 3 * * *".')],
+    set_: Set = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run a plan on a schedule with Prefect, until stopped."""
+    from distill.plan.plan import load_plan
+
+    loaded = load_plan(plan, set_ or ())
+    os.environ["PREFECT_LOGGING_LEVEL"] = "INFO" if verbose else "WARNING"
+    from flows.stages import schedule
+
+    home = Path(loaded.warehouse).resolve().parent
+    schedule.serve(plan.resolve(), list(set_ or ()), loaded.name, home, cron)

@@ -1,0 +1,104 @@
+"""Verbs that judge students: on what is there, against each other, in studies. Heavy imports inside."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import (
+    Json,
+    PlanFile,
+    Set,
+    Verbose,
+    app,
+    staged,
+)
+
+
+@app.command()
+def bakeoff(
+    plan: PlanFile,
+    tuners: Annotated[
+        list[str],
+        typer.Option(
+            help="Names parted by commas, or a table {use = 'lora', rank = 4}; may be repeated.",
+            metavar="NAMES",
+        ),
+    ],
+    set_: Set = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fit several tuners to the same samples and compare them on the same items."""
+    from flows.cli.output import print_bakeoff
+
+    options = {"--tuners": tuners}
+    staged(
+        "bakeoff",
+        "flows.studies.bakeoff:bakeoff",
+        plan,
+        set_,
+        json_,
+        verbose,
+        options,
+        print_bakeoff,
+    )
+
+
+study_app = typer.Typer(help="Studies on a plan: scaling, imitation.", no_args_is_help=True)
+app.add_typer(study_app, name="study")
+
+
+@study_app.command("scaling")
+def study_scaling(
+    plan: PlanFile,
+    shares: Annotated[
+        list[str],
+        typer.Option(
+            help="Shares of the selection in percent, parted by commas.", metavar="SHARES"
+        ),
+    ] = ["25,50,100"],  # noqa: B006
+    set_: Set = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Would more data help? Fit the student to growing shares of the selection."""
+    from distill.report.study_page import read_shares
+    from flows.cli.output import print_study
+
+    read_shares(shares)  # a mistake is told before anything starts
+    options = {"--shares": shares}
+    flow = "flows.studies.study:study_scaling"
+    staged("study scaling", flow, plan, set_, json_, verbose, options, print_study)
+
+
+@study_app.command("imitation")
+def study_imitation(
+    plan: PlanFile,
+    broad: Annotated[
+        str,
+        typer.Option(
+            help="What the teacher is also asked: a data set's name or a file of prompts.",
+            metavar="PROMPTS",
+        ),
+    ] = "nq-open",
+    set_: Set = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Does imitation teach facts or style? No imitation, broad imitation, the plan's own."""
+    from distill.plan.plan import load_plan
+    from distill.report.study_page import broad_recipe
+    from flows.cli.output import print_study
+
+    broad_recipe(load_plan(plan, set_ or ()), broad)
+    options = {"--broad": [broad]}
+    flow = "flows.studies.study:study_imitation"
+    staged("study imitation", flow, plan, set_, json_, verbose, options, print_study)
+
+
+@app.command()
+def judge(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
+    """Let the contestants answer the held-out items and compare them."""
+    staged("judge", "flows.stages.evaluate:judge", plan, set_, json_, verbose)

@@ -1,0 +1,107 @@
+"""Verbs that take a fitted student. Heavy imports inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import (
+    Json,
+    PlanOrStudent,
+    Set,
+    StudentName,
+    Where,
+    app,
+)
+from warehouse.errors import Stopped
+
+
+@app.command()
+def export(
+    plan: PlanOrStudent = None,
+    student: StudentName = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="adapter, merged or gguf; may be repeated. Left out: all that can be had.",
+            metavar="FORM",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Default: exports/<student>, beside the warehouse.", metavar="FOLDER"),
+    ] = None,
+    outtype: Annotated[
+        str, typer.Option(help="Of the GGUF: f32, f16, bf16 or q8_0.", metavar="TYPE")
+    ] = "f16",
+    dtype: Annotated[
+        str,
+        typer.Option(help="Of the merged weights: float32, bfloat16, float16.", metavar="TYPE"),
+    ] = "float32",
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Ask every form the same held-out items.")
+    ] = True,
+    items: Annotated[int, typer.Option(help="Items of the check.", min=1)] = 50,
+    merged_least: Annotated[
+        float, typer.Option(help="Least share of the adapter's answers.", min=0, max=1)
+    ] = 0.99,
+    gguf_least: Annotated[float, typer.Option(help="The same of the GGUF.", min=0, max=1)] = 0.95,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an export that is there.")
+    ] = False,
+    set_: Set = None,
+    warehouse: Where = None,
+    json_: Json = False,
+) -> None:
+    """Write a student as adapter, merged model and GGUF, and check that they say the same."""
+    from warehouse.errors import StageError
+
+    plan_path, student = _who(plan, student)
+    from flows.cli import output
+    from flows.students.export import Wanted, exported
+    from flows.students.find import find_student
+
+    least = {"merged": merged_least, "gguf": gguf_least}
+    wanted = Wanted(to or (), out, outtype, dtype, check, items, least, force)
+    try:
+        result = exported(find_student(plan_path, set_ or (), student, warehouse), wanted)
+    except KeyboardInterrupt:
+        raise Stopped("stopped; nothing was written") from None
+    output.print_json(result) if json_ else output.print_export(result)
+    if result["faults"]:
+        raise StageError(
+            f"the serving check failed: {'; '.join(result['faults'])}; what was said is in "
+            f"{result['folder']}/serving_check.json"
+        )
+
+
+@app.command()
+def chat(
+    plan: PlanOrStudent = None,
+    student: StudentName = None,
+    base: Annotated[bool, typer.Option("--base", help="The untuned base instead.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="The student and its base, both.")
+    ] = False,
+    system: Annotated[str | None, typer.Option(help="A system message.", metavar="TEXT")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer in tokens.", min=1)] = 256,
+    set_: Set = None,
+    warehouse: Where = None,
+) -> None:
+    """Talk with the student; through a pipe, one line is one turn."""
+    plan_path, student = _who(plan, student)
+    from flows.students.chat import chat as talk
+
+    try:
+        talk(plan_path, set_ or (), student, warehouse, base, compare, system, max_new_tokens)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _who(plan: Path | None, student: str | None) -> tuple[str | None, str | None]:
+    """Plan and student; the folder of a student may stand in the plan's place."""
+    if plan is not None and student is None and plan.is_dir():
+        return None, str(plan)
+    return (str(plan) if plan else None), student

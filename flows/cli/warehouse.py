@@ -1,0 +1,209 @@
+"""Verbs that show what is kept and what is known. Heavy imports inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.options import (
+    Json,
+    Where,
+    app,
+)
+
+
+@app.command()
+def report(
+    run_id: Annotated[
+        str, typer.Argument(help="A run id, or the start of one; the newest report if left out.")
+    ] = "",
+    other: Annotated[
+        str, typer.Argument(help="Another run, to be shown beside the first.", metavar="[RUN_ID]")
+    ] = "",
+    warehouse: Where = None,
+) -> None:
+    """Print the path of a run's report, or compare two runs."""
+    from warehouse.errors import StageError
+
+    if other:
+        from flows.studies.diff import write_two
+
+        pair = (_run(run_id, warehouse), _run(other, warehouse))
+        found, page = write_two(_store(warehouse), *pair)
+        for line in found.sentences:
+            print(line)
+        print(f"report         {page}")
+        return
+    candidates = [_run(run_id, warehouse)] if run_id else _runs(warehouse)
+    for found in candidates:
+        path = found.summary.get("report_path")
+        if path and Path(path).is_file():
+            print(path)
+            return
+    state = (
+        f"run {run_id} is {candidates[0].state}" if run_id else f"{len(candidates)} runs are here"
+    )
+    raise StageError(f"{state}, and there is no report; `distill run PLAN` writes one")
+
+
+@app.command()
+def runs(
+    warehouse: Where = None,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="The ledger: tokens, cost, latency and retries.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """List the runs of a warehouse, newest first."""
+    from flows.cli import output
+
+    found = _runs(warehouse)
+    if cost:
+        ledger = _store(warehouse).query("SELECT * FROM ledger").to_dicts()
+        output.print_json(ledger) if json_ else output.print_ledger(ledger, found)
+    elif json_:
+        output.print_json([output.run_row(run) for run in found])
+    else:
+        output.print_runs(found)
+
+
+@app.command()
+def show(
+    what: Annotated[
+        str, typer.Argument(help="A run id, or one of: samples, failures, students.")
+    ] = "samples",
+    warehouse: Where = None,
+    only: Annotated[
+        str, typer.Option(help="Which samples: all, kept or dropped.", metavar="WHICH")
+    ] = "all",
+    limit: Annotated[int, typer.Option(help="How many rows at most.", min=1)] = 10,
+    json_: Json = False,
+) -> None:
+    """Show a run, samples with their scores and the newest choice, failures, or students."""
+    from flows.cli import output
+    from warehouse.errors import PlanError
+
+    wanted = {"all": "true", "kept": "kept", "dropped": "NOT kept"}
+    if only not in wanted:
+        raise PlanError(f"--only is one of {', '.join(wanted)}, not '{only}'")
+    queries = {
+        "samples": f"samples_with_scores WHERE {wanted[only]}",
+        "failures": "failures",
+        "students": "fitted_students",
+    }
+    if what in queries:
+        rows = _store(warehouse).query(f"SELECT * FROM {queries[what]} LIMIT {limit}").to_dicts()
+    else:
+        found = _run(what, warehouse)
+        rows = [{**output.run_row(found), "summary": found.summary, "plan": found.plan}]
+    if json_:
+        output.print_json(rows)
+        return
+    if what == "students":
+        output.print_students(rows)
+        return
+    for row in rows:
+        for key, value in row.items():
+            text = json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
+            shown = text if len(text) < 400 else text[:400] + " ..."
+            print(f"{key:<16} {output.visible(shown)}")
+        print()
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="A SELECT over the warehouse's tables and views.")],
+    warehouse: Where = None,
+    json_: Json = False,
+) -> None:
+    """Read the warehouse with SQL, read-only."""
+    from flows.cli import output
+
+    table = _store(warehouse).query(query)
+    if json_:
+        output.print_json(table.to_dicts())
+    else:
+        import polars as pl
+
+        with pl.Config(tbl_rows=100, fmt_str_lengths=60, tbl_hide_dataframe_shape=True):
+            print(table)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="teacher, recipe, scorer, ...")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One part: its options, each with what it means.")
+    ] = None,
+) -> None:
+    """List the parts that a plan can name, each with what it does."""
+    from warehouse import catalog
+    from warehouse.errors import PlanError
+
+    if kind is not None and kind not in catalog.KINDS:
+        hint = catalog.did_you_mean(kind, sorted(catalog.KINDS))
+        raise PlanError(f"unknown kind of part '{kind}' ({hint})")
+    if kind and name:
+        print(catalog.summary(kind, name))
+        for option, default, meaning in catalog.options(kind, name):
+            print(f"  {option} = {default}\n      {meaning}")
+        labels = getattr(catalog.part_class(kind, name), "labels", ())
+        if labels:
+            print(f"  labels that a gate may bound, as {name}.<label>_min: {', '.join(labels)}")
+        return
+    for one in [kind] if kind else catalog.KINDS:
+        print(one)
+        for name in catalog.names(one):
+            print(f"  {name:<14} {catalog.summary(one, name)}")
+            print(f"  {'':<14} options: {', '.join(catalog.option_names(one, name)) or 'none'}")
+
+
+@app.command()
+def assets(
+    fetch: Annotated[str | None, typer.Option(help="Fetch this asset now.", metavar="NAME")] = None,
+) -> None:
+    """List the models and data sets known by name, and whether they are on hand."""
+    from warehouse.inputs import assets as known
+
+    if fetch:
+        print(known.path(fetch))
+        return
+    for name in known.names():
+        entry = known.entry(name)
+        state = "on hand" if known.is_cached(name) else "to be fetched"
+        print(f"{name:<24} {entry.kind:<6} {entry.licence:<14} {state}")
+    print(f"cache: {known.cache_dir()}")
+
+
+def _store(where: str | None) -> Any:
+    from warehouse.db.store import Store
+
+    path = Path(where or "stillhouse.duckdb")
+    if path.suffix == ".toml":
+        from distill.plan.plan import load_plan
+
+        path = Path(load_plan(path).warehouse)
+    return Store(path.resolve())
+
+
+def _runs(where: str | None) -> list[Any]:
+    """The runs of a warehouse, newest first."""
+    from warehouse.records import Run
+
+    return sorted(_store(where).read(Run), key=lambda run: run.started_at, reverse=True)
+
+
+def _run(run_id: str, where: str | None) -> Any:
+    from warehouse.errors import StageError
+
+    path = _store(where).path
+    if not path.exists():
+        raise StageError(f"no warehouse {path}; name one, or a plan, with --warehouse")
+    found = [run for run in _runs(where) if run.run_id.startswith(run_id)]
+    if len(found) != 1:
+        what = f"no run '{run_id}'" if not found else f"{len(found)} runs start with '{run_id}'"
+        raise StageError(f"{what} in {path}; `distill runs` lists them")
+    return found[0]

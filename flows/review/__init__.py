@@ -1,0 +1,1 @@
+"""Serve the local page on which a person reviews samples."""

@@ -1,0 +1,251 @@
+"""`distill review`: a local page on which a human accepts, rejects or edits samples.
+
+The server listens on the loopback only and answers nobody without the token in its address.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import jinja2
+import orjson
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import quality.review
+from distill.plan.plan import load_plan
+from flows.review.session import Decision, Only, Session
+from quality.review.agreement import Agreement
+from warehouse.catalog import did_you_mean
+from warehouse.db.store import Store
+from warehouse.errors import PlanError, StageError, StillhouseError
+
+TEMPLATES = Path(quality.review.__file__).parent / "templates"
+MOST_BYTES = 4_000_000
+"""Largest request body: a long completion, and no more."""
+
+
+class Guard:
+    """Lets through who knows the token, speaks to this very host and is no foreign page."""
+
+    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
+        self.app = app
+        self.token = token.encode()
+        self.hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on, with the headers that every answer bears."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault(
+                    "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
+                )
+                headers["Cache-Control"] = "no-store"
+                headers["Cross-Origin-Resource-Policy"] = "same-origin"
+                headers["Referrer-Policy"] = "no-referrer"
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        refused = self._refused(Request(scope))
+        await (refused or self.app)(scope, receive, sending)
+
+    def _refused(self, request: Request) -> Response | None:
+        host = request.headers.getlist("host")
+        if len(host) != 1 or host[0] not in self.hosts:  # a name that was rebound to loopback
+            return _told("this page is on 127.0.0.1 only", 403)
+        given = request.scope["path"].split("/")[1:2]
+        if not secrets.compare_digest("".join(given).encode("utf-8", "replace"), self.token):
+            return _told("the address lacks the right token; it stands in the terminal", 403)
+        if request.method == "POST":
+            if request.headers.get("origin") != f"http://{host[0]}":
+                return _told("decisions come from the review page only", 403)
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                return _told("a decision is application/json", 415)
+        return None
+
+
+def _told(error: str, status: int) -> Response:
+    return _json({"error": error}, status)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def app_of(session: Session, token: str, port: int) -> ASGIApp:
+    """The web application of a review."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.get_template("review.html.j2")
+
+    def page(request: Request) -> Response:
+        nonce = secrets.token_urlsafe(16)
+        policy = (
+            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
+            "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+            "frame-ancestors 'none'; require-trusted-types-for 'script'"
+        )
+        html = template.render(nonce=nonce, plan=session.plan.name)
+        headers = {"Content-Security-Policy": policy}
+        return Response(html, headers=headers, media_type="text/html")
+
+    def standing(request: Request) -> Response:
+        return _json(session.standing())
+
+    def sample(request: Request) -> Response:
+        try:
+            return _json(session.view(request.path_params["number"]))
+        except IndexError:
+            return _told("there is no sample of this number", 404)
+
+    async def decide(request: Request) -> Response:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MOST_BYTES:
+                return _told(f"more than {MOST_BYTES:,} bytes; shorten the text", 413)
+        try:
+            wanted = Decision.model_validate_json(body)
+        except ValidationError as error:
+            return _told(f"no decision: {error.errors()[0]['msg']}", 400)
+        try:
+            return _json(await run_in_threadpool(session.decide, wanted))
+        except KeyError:
+            return _told("this sample is not under review; reload the page", 404)
+        except ValueError as error:
+            return _told(str(error), 400)
+        except StillhouseError as error:
+            return _told(str(error), 503)
+
+    def failed(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        return _told("there is nothing here" if status == 404 else "not allowed", status)
+
+    routes = [
+        Route("/", page),
+        Route("/standing", standing),
+        Route("/sample/{number:int}", sample),
+        Route("/decide", decide, methods=["POST"]),
+    ]
+    inner = Starlette(
+        routes=[Mount(f"/{token}", routes=routes)], exception_handlers={HTTPException: failed}
+    )
+    return Guard(inner, token, port)
+
+
+def listen(port: int = 0) -> socket.socket:
+    """A socket on the loopback that accepts already; 0: any free port.
+
+    Raises:
+        StageError: the port is taken.
+    """
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise StageError(f"port {port} can not be used ({error}); leave --port out") from None
+    listening.listen(128)
+    return listening
+
+
+def server_of(app: ASGIApp) -> uvicorn.Server:
+    """A quiet server; `run(sockets=[...])` serves until `should_exit`."""
+    config = uvicorn.Config(
+        app, lifespan="off", ws="none", log_level="error", access_log=False,
+        server_header=False, timeout_graceful_shutdown=35,
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
+def review(
+    plan_path: str,
+    overrides: Sequence[str] = (),
+    only: str = "undecided",
+    limit: int | None = None,
+    port: int = 0,
+    open_page: bool | None = None,
+) -> None:
+    """Serve the review page of a plan until Ctrl-C, then tell how far the scorers agree.
+
+    Args:
+        plan_path: The plan file.
+        overrides: The plan's overrides.
+        only: undecided, all, dropped or kept.
+        limit: At most so many samples.
+        port: 0: any free one.
+        open_page: Whether to open a browser; None: where stdout is a terminal.
+
+    Raises:
+        PlanError: the plan, or `only`, can not be used.
+        StageError: there is nothing to review.
+    """
+    if only not in get_args(Only):
+        raise PlanError(f"--only {only}: {did_you_mean(only, list(get_args(Only)))}")
+    plan = load_plan(plan_path, overrides)
+    session = Session(plan, Store(Path(plan.warehouse).resolve()), cast(Only, only), limit)
+    token = secrets.token_urlsafe(24)
+    with listen(port) as listening:
+        port = listening.getsockname()[1]
+        url = f"http://127.0.0.1:{port}/{token}/"
+        print(f"{len(session.samples)} samples to review; Ctrl-C ends")
+        print(url)
+        sys.stdout.flush()
+        if sys.stdout.isatty() if open_page is None else open_page:
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            server_of(app_of(session, token, port)).run(sockets=[listening])
+        except KeyboardInterrupt:
+            print()  # uvicorn ends first, then hands the signal on
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    print_agreements(session.agreements())
+    print(
+        f"{session.made} decided now, {sum(session.standing()['decided'])} of "
+        f"{len(session.samples)} in all; `distill curate {plan_path}` takes them into account"
+    )
+
+
+def print_agreements(rows: Sequence[Agreement]) -> None:
+    """A line for each bound."""
+    if not rows:
+        print("no decided sample has a score with a bound, so no agreement is told")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("bound", "n", "agree", "95 %", "kappa", "ROC AUC", "abstained"):
+        table.add_column(name, justify="left" if name == "bound" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.key, str(row.n), f"{row.agreement:.2f}", f"{row.low:.2f} to {row.high:.2f}",
+            "-" if row.kappa is None else f"{row.kappa:.2f}",
+            "-" if row.roc_auc is None else f"{row.roc_auc:.2f}", str(row.abstained),
+        )  # fmt: skip
+    Console(width=max(Console().width, 100)).print(table, markup=False)
+    print("of the decided samples only: the uncertain ones come first, so on all it is likely more")

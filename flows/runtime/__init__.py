@@ -1,0 +1,1 @@
+"""Run stages: the run context, Prefect's server, signals and progress."""

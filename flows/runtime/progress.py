@@ -1,0 +1,223 @@
+"""Progress bars on stderr: what, how many, rate, time left."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+)
+from rich.table import Column
+from rich.text import Text
+
+from datagen.spending.limits import Budget
+from datagen.teacher import Reply
+
+if TYPE_CHECKING:
+    from train.loop.callbacks import Step
+
+console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+LABEL = 28
+"""Characters that a bar's label takes at most."""
+
+
+class _Told(ProgressColumn):
+    """The parts in `told` that the line has room for; the first ones matter most."""
+
+    def parts(self, task: Task) -> Sequence[str]:
+        told: Sequence[str] = task.fields["told"]
+        return told
+
+    def render(self, task: Task) -> Text:
+        counts = 2 * len(f"{task.total or 0:.0f}") + 1
+        others = (len(task.description), _bar_width(), counts, len(_times(task)))
+        room = console.width - sum(others) - len(others)
+        return Text(fitting(self.parts(task), room), style="dim")
+
+
+class _Rate(_Told):
+    def parts(self, task: Task) -> Sequence[str]:
+        elapsed = task.finished_time or task.elapsed  # all of it: steps may come in one lump
+        speed = task.completed / elapsed if elapsed else 0.0
+        return (f"{speed:,.1f}/s" if speed else "-/s",)
+
+
+class _Times(ProgressColumn):
+    """Time gone, then time left."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_times(task), style="cyan")
+
+
+def fitting(parts: Sequence[str], room: int) -> str:
+    """As many of the parts as fit into so many characters, from the first on."""
+    shown = ""
+    for part in parts:
+        longer = f"{shown}, {part}" if shown else part
+        if len(longer) > room:
+            break
+        shown = longer
+    return shown
+
+
+def _times(task: Task) -> str:
+    over = task.finished or task.stop_time is not None
+    gone = task.finished_time if task.finished else task.elapsed
+    return f"{_time(gone)}, {_time(0.0 if over else task.time_remaining)} left"
+
+
+def _time(seconds: float | None) -> str:
+    return "-:--:--" if seconds is None else str(timedelta(seconds=int(seconds)))
+
+
+def _bar_width() -> int:
+    return 10 if console.width >= 100 else 4
+
+
+@contextmanager
+def _progress(label: str, total: int, told: ProgressColumn) -> Iterator[tuple[Progress, TaskID]]:
+    """A bar that ends with the time gone and the time left, in a line of the terminal's width."""
+    shown = label if len(label) <= LABEL else f"{label[: LABEL - 1]}…"
+    name, counts = TextColumn("{task.description}", markup=False), MofNCompleteColumn()
+    columns = (name, BarColumn(_bar_width()), counts, told, _Times(Column(no_wrap=True)))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(shown, total=total, told=())
+        yield progress, task
+        progress.stop_task(task)  # also where it ended before its last step
+
+
+@contextmanager
+def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for `total` steps; yields `advance(n)`. Nothing is shown for nothing to do."""
+    if total <= 0:
+        yield lambda n: None
+        return
+    below = LABEL if console.width >= 80 else 0  # bars below each other begin alike
+    with _progress(label.ljust(below), total, _Rate()) as (progress, task):
+        yield lambda n: progress.advance(task, n)
+
+
+class TrainingBar:
+    """The line of a training: first of the answers that are drawn for it, then of its steps."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+        self._drawing = False
+
+    def drawn(self, done: int, total: int) -> None:
+        """So many of the untuned student's answers are there."""
+        self._drawing = True
+        told = ["answers of the untuned student"]
+        self._progress.update(self._task, completed=done, total=total, told=told)
+
+    def step(self, step: Step) -> None:
+        """A step was taken."""
+        if self._drawing:
+            self._progress.reset(self._task)  # the time left is that of steps
+            self._drawing = False
+        told = _parts(step)
+        self._progress.update(self._task, completed=step.done, total=step.total, told=told)
+
+
+@contextmanager
+def training(label: str, total: int) -> Iterator[TrainingBar]:
+    """A bar for a training of about `total` steps."""
+    with _progress(label, total, _Told()) as (progress, task):
+        yield TrainingBar(progress, task)
+
+
+def _parts(step: Step) -> list[str]:
+    return [
+        f"loss {step.loss:.3f}",
+        *([] if step.held_out_loss is None else [f"held-out {step.held_out_loss:.3f}"]),
+        f"lr {step.learning_rate:.1e}",
+        *([f"{step.tokens_per_s:,.0f} tok/s"] if step.tokens_per_s else []),
+        f"{step.memory / 1e9:.1f} GB",
+    ]
+
+
+class Meter:
+    """Counts for the bar of an `asking` stage: done, reused, failed, rates, cost."""
+
+    def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
+        self._progress, self._task = progress, task
+        self._started = time.monotonic()
+        self._reused = self._failed = self._replies = self._tokens = 0
+        self._priced = False
+
+    def skip(self, done: int, reused: int) -> None:
+        """Requests that need no asking; `reused` of them are paid for already."""
+        self._reused += reused
+        self._show(done, None)
+
+    def more(self, number: int) -> None:
+        """There is more to do than was known at first."""
+        if self._progress is not None and self._task is not None:
+            total = self._progress.tasks[0].total or 0
+            self._progress.update(self._task, total=total + number)
+
+    def replied(self, reply: Reply, budget: Budget) -> None:
+        """One reply has come and is kept."""
+        self._failed += reply.error is not None
+        self._replies += 1
+        self._priced = self._priced or reply.cost_usd is not None
+        self._tokens += reply.usage.prompt_tokens + reply.usage.completion_tokens
+        self._show(1, budget)
+
+    def _show(self, done: int, budget: Budget | None) -> None:
+        if self._progress is None or self._task is None:
+            return
+        told = [f"{self._failed} failed"] * bool(self._failed)
+        if budget is not None:
+            told += [f"${budget.spent_usd:.4f}"] * self._priced
+        told += [f"{self._reused} reused"] * bool(self._reused)
+        if self._replies:
+            spent_s = max(time.monotonic() - self._started, 1e-6)
+            told += [f"{self._replies / spent_s:.1f}/s", f"{self._tokens / spent_s:,.0f} tok/s"]
+        if budget is not None:
+            told += [f"{budget.in_flight} in flight"]
+        self._progress.update(self._task, advance=done, told=told)
+
+
+@contextmanager
+def meter(label: str, total: int) -> Iterator[Meter]:
+    """A bar for `total` requests to a teacher."""
+    if total <= 0:
+        yield Meter(None, None)
+        return
+    with _progress(label, total, _Told()) as (progress, task):
+        yield Meter(progress, task)
+
+
+def say(text: str) -> None:
+    """One plain line on stderr; markup in it is shown as it is."""
+    console.print(text, markup=False)
+
+
+class _Said(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def tell_logs() -> None:
+    """Let the user read what a teacher tells on the way, such as the state of a batch."""
+    log = logging.getLogger("datagen")
+    if not any(isinstance(handler, _Said) for handler in log.handlers):
+        log.addHandler(_Said())
+    log.setLevel(logging.INFO)
+    log.propagate = False

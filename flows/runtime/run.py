@@ -1,0 +1,277 @@
+"""What the stages share: the work at hand, its bookkeeping, and one Prefect task per shard."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar, cast
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from datagen.spending.limits import Budget
+from datagen.teacher import Request, Teacher
+from distill.plan.plan import Plan, load_plan
+from flows.runtime.progress import say
+from warehouse.db.lock import exclusive
+from warehouse.db.spool import Spool
+from warehouse.db.store import Store
+from warehouse.errors import BudgetReached, StillhouseError, Stopped, TransientError
+from warehouse.records import Call, Failure, Run, make_id, now
+
+T = TypeVar("T")
+
+_PACKAGES = (
+    "stillhouse", "torch", "transformers", "trl", "peft", "prefect", "openai", "duckdb",
+    "polars", "detoxify", "xllamacpp", "alt-profanity-check", "scipy",
+)  # fmt: skip
+
+
+@dataclass
+class Work:
+    """One run at work: the plan, the store, and what was counted so far."""
+
+    plan: Plan
+    plan_path: str
+    overrides: tuple[str, ...]
+    store: Store
+    run: Run
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    protocol: list[str] = field(default_factory=list)
+    budget: Budget = field(default_factory=Budget)
+
+    @property
+    def home(self) -> Path:
+        """The folder of the warehouse; runs and students lie beside it."""
+        return self.store.path.parent
+
+    @property
+    def teacher(self) -> Teacher:
+        """The plan's teacher."""
+        teacher: Teacher = self.plan.teacher
+        return teacher
+
+    def count(self, what: str, number: int) -> None:
+        """Add to a counter of this run."""
+        self.counts[what] = self.counts.get(what, 0) + number
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = time.monotonic() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def paid(self, requests: Sequence[Request]) -> dict[str, Call]:
+        """The usable calls among those already paid for."""
+        return paid(self.store, requests)
+
+    def refused_for_good(self) -> set[str]:
+        """Subjects of requests that failed permanently before; asking again is pointless."""
+        failures = self.store.read(Failure, "permanent")
+        return {failure.subject for failure in failures}
+
+
+def paid(store: Store, requests: Sequence[Request]) -> dict[str, Call]:
+    """The usable calls among those already paid for."""
+    return store.paid([(r.call_id, r.sampling.max_tokens) for r in requests])
+
+
+@task(
+    name="shard",
+    retries=2,
+    retry_delay_seconds=2,
+    retry_condition_fn=lambda _task, _run, state: isinstance(
+        state.result(raise_on_failure=False), TransientError
+    ),
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    log_prints=False,
+)
+def _shard(job: Callable[[], Any]) -> Any:
+    return job()
+
+
+def shard(job: Callable[[], T]) -> T:
+    """Run one shard of a stage as a Prefect task; only transient errors are retried."""
+    return cast(T, _shard(job))
+
+
+@contextmanager
+def at_work(
+    plan_path: str, overrides: Sequence[str], verb: str, options: Options | None = None
+) -> Iterator[Work]:
+    """Load the plan, hold the warehouse's run lock, and keep the run's record to the end.
+
+    An unfinished run of the same plan goes on under its old id. Ctrl-C and SIGTERM
+    stop the run with nothing lost.
+
+    Raises:
+        Stopped: interrupted; says how to resume.
+    """
+    plan = load_plan(plan_path, overrides)
+    plan.require(verb)
+    store = Store(Path(plan.warehouse).resolve())
+    resume = command(verb, plan_path, overrides, options)
+    with exclusive(store.path, say), _sigterm_interrupts():
+        recover(store)
+        run = _run_record(plan, store, verb, overrides)
+        for dead in store.read(Run, "state = 'running' AND run_id <> ?", [run.run_id]):
+            store.put_run(replace(dead, state="killed"))  # it would hold the lock if it lived
+        old = run.summary.get("lost", {})
+        spent = dict(run.summary.get("seconds", {}))  # by the same run, before it was cut off
+        work = Work(plan, plan_path, tuple(overrides), store, run, seconds=spent)
+        work.budget = _budget(plan, store, run)
+        store.put_run(work.run)
+        state = "failed"
+        try:
+            yield work
+            state = "completed"
+        except KeyboardInterrupt:
+            state = "stopped"
+            raise Stopped("stopped; every reply received is kept", resume) from None
+        except BudgetReached as stop:
+            state = "stopped"
+            larger = _with_larger_budget(plan, overrides, stop.message)
+            again = command(verb, plan_path, larger, options)
+            raise BudgetReached(stop.message, again) from None
+        except Stopped as stop:
+            state = "stopped"
+            raise Stopped(stop.message, resume) from None
+        finally:
+            for teacher in {id(one): one for one in (work.teacher, plan.judge)}.values():
+                teacher.close()
+            recover(store)
+            lost = {"usd": work.budget.lost_usd, "tokens": work.budget.lost_tokens}
+            summary = {
+                **work.run.summary,
+                "counts": work.counts,
+                "seconds": work.seconds,
+                "lost": {key: value + old.get(key, 0) for key, value in lost.items()},
+            }
+            store.put_run(replace(work.run, state=state, summary=summary, finished_at=now()))
+
+
+def _budget(plan: Plan, store: Store, run: Run) -> Budget:
+    """The plan's caps, with what this run has spent so far, also before it was stopped."""
+    lost = run.summary.get("lost", {})
+    usd, tokens = store.spent(run.run_id)
+    return Budget(
+        plan.datagen.budget_usd,
+        plan.datagen.budget_tokens,
+        usd + lost.get("usd", 0.0),
+        tokens + lost.get("tokens", 0),
+    )
+
+
+Options = Mapping[str, Sequence[str]]
+"""A verb's own options, as they are typed: `{"--tuners": ["lora", "ia3"]}`."""
+
+
+def command(
+    verb: str, plan_path: str, overrides: Sequence[str], options: Options | None = None
+) -> str:
+    """The command line of a verb, to be pasted into a shell."""
+    words = [word for text in overrides for word in ("--set", text)]
+    for option, values in (options or {}).items():
+        words += [word for text in values for word in (option, text)]
+    return shlex.join(["distill", *verb.split(), plan_path, *words])
+
+
+def _with_larger_budget(plan: Plan, overrides: Sequence[str], told: str) -> list[str]:
+    """The overrides with twice the cap that was reached."""
+    name = "budget_usd" if "budget_usd" in told else "budget_tokens"
+    least: float = 0.01 if name == "budget_usd" else 1000
+    twice = max(2 * getattr(plan.datagen, name), least)
+    others = [text for text in overrides if text.partition("=")[0].strip() != f"datagen.{name}"]
+    return [*others, f"datagen.{name}={round(twice, 6)}"]
+
+
+def recover(store: Store) -> None:
+    """Bring replies that a killed process left in the spool into the warehouse."""
+    with Spool(store.path) as spool:
+        spool.drain(store)
+
+
+def _run_record(plan: Plan, store: Store, verb: str, overrides: Sequence[str]) -> Run:
+    plan_json = plan.as_json()
+    key = make_id(plan.plan_hash, verb)
+    for old in store.read(Run, "plan_hash = ? AND state <> 'completed'", [plan.plan_hash]):
+        if old.summary.get("verb") == verb:
+            summary = {**old.summary, "overrides": list(overrides)}
+            return replace(
+                old, state="running", versions=versions(), summary=summary, finished_at=None
+            )
+    started = now()
+    return Run(
+        run_id=f"{started:%Y%m%d-%H%M%S}-{plan.name}-{key[:4]}{os.getpid() % 4096:03x}",
+        plan_name=plan.name,
+        plan_hash=plan.plan_hash,
+        plan=plan_json,
+        state="running",
+        git_sha=_git_sha(),
+        versions=versions(),
+        summary={"verb": verb, "overrides": list(overrides)},
+        started_at=started,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a result."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # an extra that is not installed shapes nothing
+    return found
+
+
+def _git_sha() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: whoever started it handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON; dates as text."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+__all__ = ["StillhouseError", "Work", "as_json", "at_work", "paid", "recover", "shard", "versions"]

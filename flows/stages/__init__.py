@@ -1,0 +1,1 @@
+"""Implement the stages of a run: generate, curate, train, evaluate, report."""

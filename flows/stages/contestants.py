@@ -1,0 +1,136 @@
+"""Who answers in a run: the plan's contestants, each with its way to an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from datagen.teacher import Request, Teacher
+from distill.contestants.contestant import Asked, Contestant, Local, Named, Speaker, earlier
+from distill.contestants.context import Sources
+from distill.plan.plan import Plan
+from flows.runtime.progress import bar, meter, say
+from flows.runtime.run import Work, shard
+from flows.stages.teacher_client import Asking
+from quality.tasks.benchmark import Benchmark, Item
+from warehouse.db.store import Store
+from warehouse.errors import StageError
+from warehouse.records import Answer, Call, Failure, Sample, Student
+
+AskTeacher = Callable[[Teacher, Sequence[Request]], tuple[dict[str, Call], dict[str, Failure]]]
+
+
+@dataclass
+class Contest:
+    """Makes the plan's contestants; a speaker is made once and answers in all its contexts."""
+
+    plan: Plan
+    store: Store
+    run_id: str
+    student: Student | None
+    kept: Sequence[Sample]
+    ask: AskTeacher
+    _speakers: dict[tuple[str, str | None], Speaker] = field(default_factory=dict)
+
+    def contestant(self, name: str, benchmark: Benchmark) -> Contestant:
+        """A contestant before one benchmark."""
+        settings = self.plan.evaluate
+        who = next(one for one in settings.parts() if one.name == name)
+        context = who.context or ("recipe" if who.who == "teacher" else "plain")
+        return Contestant(
+            name=name,
+            speaker=self.speaker(who),
+            context=settings.context(context),
+            sources=Sources(self.plan.datagen.recipe[0], self.plan.folder, self.kept),
+            benchmark=benchmark,
+            run_id=self.run_id,
+            max_new_tokens=settings.max_new_tokens,
+        )
+
+    def speaker(self, who: Named) -> Speaker:
+        """The model behind a name.
+
+        Raises:
+            StageError: an earlier student is not there any more.
+        """
+        key = (who.who, who.student)
+        if key not in self._speakers:
+            self._speakers[key] = self._speaker(who)
+        return self._speakers[key]
+
+    def _speaker(self, who: Named) -> Speaker:
+        settings = self.plan.evaluate
+        if who.who == "teacher":
+            teacher = self.plan.teacher
+            return Asked(teacher, partial(self.ask, teacher), settings.top_logprobs)
+        if who.who in settings.endpoints:
+            endpoint = settings.endpoints[who.who]
+            return Asked(endpoint, partial(self.ask, endpoint), settings.top_logprobs)
+        student = None
+        if who.who == "student":
+            student = earlier(self.store, who.student) if who.student else self.student
+            if student is None:
+                raise StageError(f"no student of the plan '{self.plan.name}' yet; fit it first")
+        return local(self.plan, self.run_id, student)
+
+
+def local(plan: Plan, run_id: str, student: Student | None) -> Local:
+    """A student, or the plan's untuned base, on this machine."""
+    settings = plan.evaluate
+    if student is None:
+        base = plan.training.base
+        return Local(base, settings.batch_size, f"the untuned base ({base})", run_id)
+    told = f"what {student.tuner['use']} learned on the base ({student.base})"
+    return Local(
+        student.base, settings.batch_size, told, run_id, Path(student.path), student.student_id
+    )
+
+
+def asked_for(
+    work: Work, teacher: Teacher, requests: Sequence[Request]
+) -> tuple[dict[str, Call], dict[str, Failure]]:
+    """Ask what is not paid for yet, on the run's budget."""
+    label = "teacher answers" if teacher is work.plan.teacher else "endpoint answers"
+    with Asking(work, teacher) as asking, meter(label, len(requests)) as told:
+        asked = asking.ask(requests, "judge", told)
+    return asked.calls, asked.failures
+
+
+def answered(
+    work: Work, contestant: Contestant, items: Sequence[Item], form: str = ""
+) -> list[Answer]:
+    """A contestant's answers to items under its name: those on record, and those asked for now.
+
+    `form` tells disturbed items from the benchmark's own in what is entered for the run.
+    """
+    asked = contestant.asked(items)
+    bare = sum(messages == item.messages for item, messages in asked.values())
+    if contestant.context.searches and bare:
+        work.notes.append(
+            f"{contestant.name} found nothing that goes with {bare} of {len(items)} items of "
+            f"{' / '.join(filter(None, (contestant.benchmark.label, form)))}: there it saw the "
+            "question alone"
+        )
+    known = {answer.answer_id for answer in work.store.by_ids(Answer, "answer_id", list(asked))}
+    todo = {answer_id: one for answer_id, one in asked.items() if answer_id not in known}
+    said: list[Answer | Failure] = []
+    if isinstance(contestant.speaker, Asked):  # its asking is a task already, and has a bar
+        work.count("calls_reused", len(known))
+        said = contestant.answer(todo, lambda n: None)
+    elif todo:
+        with bar(f"{contestant.name}: {contestant.benchmark.label}", len(todo)) as advance:
+            said = shard(lambda: contestant.answer(todo, advance))
+    failures = [one for one in said if isinstance(one, Failure)]
+    if failures:
+        say(f"{contestant.name}: {len(failures)} items failed, first: {failures[0].error}")
+    if not isinstance(contestant.speaker, Asked):  # of what was asked, failures are kept already
+        work.store.insert(failures)
+        work.count("failures", len(failures))
+    work.store.insert([one for one in said if isinstance(one, Answer)])
+    found: list[Answer] = work.store.by_ids(Answer, "answer_id", list(asked))
+    work.count("answers_reused", sum(answer.run_id != work.run.run_id for answer in found))
+    benchmark = " / ".join(filter(None, (contestant.benchmark.label, form)))
+    work.store.enter(work.run.run_id, benchmark, contestant.name, [one.answer_id for one in found])
+    return [replace(answer, contestant=contestant.name) for answer in found]

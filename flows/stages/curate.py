@@ -1,0 +1,255 @@
+"""The curate stage: samples -> scores -> choices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from prefect import flow
+
+from distill.plan.plan import Plan
+from flows.runtime.progress import bar, say
+from flows.runtime.run import Work, at_work, shard
+from flows.stages.generate import as_edited, samples_on_hand
+from flows.stages.likelihood import BaseLikelihood
+from flows.stages.teacher_client import Asker
+from quality.gate.choose import choose, selection_id_of
+from quality.gate.decontaminate import HeldOut
+from quality.review.decisions import decisions
+from quality.scoring.scorer import Scorer, Tools, Unscored
+from warehouse.catalog import name_of, table_of
+from warehouse.db.store import Store
+from warehouse.errors import StageError
+from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, make_id
+
+_SHARD = 256
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What the stage leaves: samples (as edited and redacted) and a choice for each."""
+
+    samples: list[Sample]
+    choices: list[Choice]
+    scores: list[Score] = field(default_factory=list)
+    scorers: list[Scorer] = field(default_factory=list)
+
+    @property
+    def selection_id(self) -> str:
+        """The id of the selection."""
+        return self.choices[0].selection_id
+
+    @property
+    def kept(self) -> list[Sample]:
+        """What is to be trained on, in the order of the ids."""
+        keep = {choice.sample_id for choice in self.choices if choice.kept}
+        return sorted((s for s in self.samples if s.sample_id in keep), key=lambda s: s.sample_id)
+
+
+@flow(name="stillhouse-curate", validate_parameters=False)
+def curate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Score the samples of the plan's recipes and choose which to keep."""
+    with at_work(plan_path, overrides, "curate") as work:
+        curated = curate_stage(work, samples_on_hand(work))
+        choices = curated.choices
+        return {
+            "run_id": work.run.run_id,
+            "plan_hash": work.plan.plan_hash,
+            "selection_id": curated.selection_id,
+            "samples": len(choices),
+            "kept": len(curated.kept),
+            "calls_made": work.counts.get("calls_made", 0),
+            "failures": work.counts.get("failures", 0),
+            "reasons": dict(Counter(choice.reason for choice in choices).most_common()),
+        }
+
+
+def curate_stage(work: Work, samples: Sequence[Sample]) -> Curated:
+    """Score what is not scored, then let the gate choose. Choices for every sample.
+
+    Raises:
+        StageError: the gate keeps nothing; the message says what to loosen.
+    """
+    with work.stage("curate"):
+        scorers = equipped(work)
+        for scorer in scorers:
+            if scorer.note:
+                work.notes.append(scorer.note)
+                say(f"note: {scorer.note}")
+        settled = settle(work.store, samples, partial(_scores, work, scorers))
+        work.store.insert(settled.cleaned)
+        choices = chosen(work.plan, scorers, settled.samples, settled.scores, settled.human)
+        curated = Curated(settled.samples, choices, [*settled.scores, *settled.human], scorers)
+        work.store.insert(curated.choices)
+        work.run.summary["selection_id"] = curated.selection_id
+        work.count("kept", len(curated.kept))
+        if not curated.kept:
+            raise StageError(_kept_nothing(curated.choices))
+        return curated
+
+
+def chosen(
+    plan: Plan,
+    scorers: Sequence[Scorer],
+    samples: Sequence[Sample],
+    scores: Sequence[Score],
+    human: Sequence[Score],
+) -> list[Choice]:
+    """What the plan's gate makes of scores; asks nothing and writes nothing."""
+    held_out = HeldOut.of(
+        (
+            (name_of(benchmark), item)
+            for benchmark in plan.evaluate.every_benchmark
+            for item in benchmark.items(plan.folder)
+        ),
+        plan.quality.decontaminate,
+    )
+    policy, duplicates = plan.quality.gate, plan.quality.duplicates
+    if plan.datagen.on_length == "keep":
+        policy = policy.model_copy(update={"keep_truncated": True})
+    made_by = [
+        {**table_of(scorer), "version": scorer.version, "model": scorer.model} for scorer in scorers
+    ]
+    selection_id = selection_id_of(samples, made_by, policy, duplicates, held_out, human)
+    return choose(samples, [*scores, *human], policy, duplicates, held_out, selection_id)
+
+
+def equipped(work: Work) -> list[Scorer]:
+    """The plan's scorers, with the run's teacher, judge and base model at hand."""
+    plan = work.plan
+    tools = Tools(
+        teacher=Asker(work, plan.teacher, "asking the teacher again"),
+        judge=Asker(work, plan.judge, "asking the judge"),
+        asked=partial(_asked, work.store),
+        likelihood=BaseLikelihood(plan.train.base) if plan.train else None,
+        folder=plan.folder,
+    )
+    return [scorer.with_tools(tools) for scorer in plan.quality.scorers]
+
+
+def _asked(store: Store, prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
+    prompts = store.by_ids(Prompt, "prompt_id", list(prompt_ids))
+    return {prompt.prompt_id: prompt.messages for prompt in prompts}
+
+
+def _kept_nothing(choices: Sequence[Choice]) -> str:
+    reasons = Counter(choice.reason for choice in choices).most_common(3)
+    told = "; ".join(f"{number}x {reason}" for reason, number in reasons)
+    return (
+        f"the gate keeps none of {len(choices)} samples ({told or 'there are none'}); "
+        "loosen [quality] gate or look at them with `distill show samples --only dropped`"
+    )
+
+
+def _scores(work: Work, scorers: Sequence[Scorer], samples: Sequence[Sample]) -> list[Score]:
+    """Every scorer's score of every sample; what is scored already is not scored again."""
+    wanted: list[str] = []
+    for scorer in scorers:
+        ids = {scorer.score_id(sample): sample for sample in samples}
+        wanted.extend(ids)
+        known = {score.score_id for score in work.store.by_ids(Score, "score_id", list(ids))}
+        todo = [sample for score_id, sample in ids.items() if score_id not in known]
+        size = work.plan.datagen.shard if scorer.asks else _SHARD
+        steps = 0 if scorer.asks else len(todo)  # one that asks has a bar of its own
+        with bar(f"scoring {name_of(scorer)}", steps) as advance:
+            for start in range(0, len(todo), size):
+                part = todo[start : start + size]
+                job = partial(_all, scorer, part)
+                found = job() if scorer.asks else shard(job)  # its asking is a task already
+                work.store.insert([one for one in found if isinstance(one, Score)])
+                _fail(work, scorer, [one for one in found if isinstance(one, Unscored)])
+                advance(len(part))
+    return work.store.by_ids(Score, "score_id", wanted)
+
+
+def _all(scorer: Scorer, samples: Sequence[Sample]) -> list[Score | Unscored]:
+    return list(scorer.score(samples))
+
+
+def _fail(work: Work, scorer: Scorer, failed: Sequence[Unscored]) -> None:
+    if not failed:
+        return
+    say(f"{name_of(scorer)} failed on {len(failed)} samples, first: {failed[0].error}")
+    work.store.insert(
+        [
+            Failure(
+                run_id=work.run.run_id,
+                stage="curate",
+                subject=one.sample.sample_id,
+                error=f"{name_of(scorer)}: {one.error}",
+                permanent=False,
+            )
+            for one in failed
+        ]
+    )
+    work.count("failures", len(failed))
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Samples as they are to be chosen from, and what is said of them. `cleaned` are those
+    among them from which something was blacked out."""
+
+    samples: list[Sample]
+    cleaned: list[Sample]
+    scores: list[Score]
+    human: list[Score]
+
+
+def settle(
+    store: Store,
+    samples: Sequence[Sample],
+    scored: Callable[[Sequence[Sample]], list[Score]],
+) -> Settled:
+    """Put what a scorer blacked out, and what humans made of that, in the samples' place.
+
+    `scored` gives the scores of samples, made now or on record.
+    """
+    scores = scored(samples)
+    placed, cleaned = _redacted(samples, scores)
+    if cleaned:
+        placed = as_edited(store, placed)  # what was blacked out may have been edited
+        scores = scored(placed)
+    human = _carried(store.read(Score, "scorer = 'human'"), cleaned)
+    return Settled(placed, list(cleaned.values()), scores, human)
+
+
+def _redacted(
+    samples: Sequence[Sample], scores: Sequence[Score]
+) -> tuple[list[Sample], dict[str, Sample]]:
+    """Samples with what a scorer blacked out in their place, and the new ones by the old id."""
+    texts = {
+        score.sample_id: score.details["redacted"]
+        for score in scores
+        if score.details and isinstance(score.details.get("redacted"), str)
+    }
+    placed = list(_placed(samples, texts))
+    pairs = zip(samples, placed, strict=True)
+    return placed, {old.sample_id: new for old, new in pairs if old.sample_id != new.sample_id}
+
+
+def _carried(human: Sequence[Score], cleaned: Mapping[str, Sample]) -> list[Score]:
+    """Human decisions, those on a sample holding for its redacted form too, unless that has its own."""
+    decided = decisions(human)
+    return [
+        *human,
+        *(
+            replace(decided[old], sample_id=new.sample_id)
+            for old, new in cleaned.items()
+            if old in decided and new.sample_id not in decided
+        ),
+    ]
+
+
+def _placed(samples: Sequence[Sample], texts: dict[str, str]) -> Iterator[Sample]:
+    for sample in samples:
+        text = texts.get(sample.sample_id, sample.completion)
+        if text == sample.completion:
+            yield sample
+            continue
+        version = f"{sample.recipe_version}+redacted"
+        made_of = ("sample", sample.prompt_id, sample.call_ids, version, text)
+        yield replace(sample, sample_id=make_id(*made_of), recipe_version=version, completion=text)

@@ -1,0 +1,49 @@
+"""The whole plan in one flow: generate, curate, fit, judge, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import flow
+
+from distill.plan.preflight import refuse_what_fails
+from flows.runtime.run import at_work
+from flows.stages.curate import curate_stage
+from flows.stages.evaluate import judge_stage, result_of
+from flows.stages.generate import generate_stage, samples_on_hand
+from flows.stages.report import write_report
+from flows.stages.train import fit_stage, ready_base
+
+
+@flow(name="stillhouse", validate_parameters=False)
+def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Run every stage; what is there already is not made again.
+
+    Returns:
+        run_id, plan_hash, calls_made, calls_reused, samples, kept, failures,
+        student_path, report_path, and per contestant its metrics and n.
+    """
+    with at_work(plan_path, overrides, "run") as work:
+        refuse_what_fails(work.plan, work.store)
+        ready_base(work)
+        generate_stage(work)
+        curated = curate_stage(work, samples_on_hand(work, counted=False))
+        student = fit_stage(work, curated)
+        evaluation = judge_stage(work, student, curated)
+        paths = write_report(work, curated, student, evaluation)
+        result = {
+            "run_id": work.run.run_id,
+            "plan_hash": work.plan.plan_hash,
+            "calls_made": work.counts.get("calls_made", 0),
+            "calls_reused": work.counts.get("calls_reused", 0),
+            "samples": len(curated.samples),
+            "kept": len(curated.kept),
+            "failures": work.counts.get("failures", 0),
+            "student_id": student.student_id,
+            "student_path": student.path,
+            "report_path": str(paths["html"]),
+            **result_of(evaluation),
+        }
+        work.run.summary.update(result)
+        return result

@@ -1,0 +1,144 @@
+"""What a plan asks, what of that is paid for, and what the rest would cost: before spending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from datagen.generate import requests_for
+from datagen.spending.estimate import Estimate, Experience, estimate
+from datagen.spending.pricing import count_prompt_tokens, load_tokenizer
+from datagen.teacher import Request, Sampling, Teacher
+from distill.contestants.context import Sources
+from distill.contestants.perturbed_items import disturbed
+from distill.plan.plan import Plan
+from quality.tasks.benchmark import Benchmark, Item
+from warehouse.catalog import name_of
+from warehouse.db.store import Store
+from warehouse.errors import StageError
+from warehouse.records import Call, Prompt
+
+LEARNT_FROM = 200
+"""Replies on hand of the same teacher that correct the estimate."""
+
+
+def prompts_of(plan: Plan) -> Iterator[tuple[Any, Prompt]]:
+    """Every prompt of the plan's recipes once, with its recipe.
+
+    Raises:
+        StageError: the recipes give no prompt at all.
+    """
+    seen: set[str] = set()
+    for recipe in plan.datagen.recipe:
+        for prompt in recipe.ask_all(plan.folder):
+            if prompt.prompt_id not in seen:
+                seen.add(prompt.prompt_id)
+                yield recipe, prompt
+    if not seen:
+        names = ", ".join(name_of(recipe) for recipe in plan.datagen.recipe)
+        raise StageError(f"the recipes ({names}) give no prompts; check 'prompts' and 'limit'")
+
+
+def request_of(plan: Plan, prompt: Prompt, max_tokens: int | None = None) -> Request:
+    """What the teacher is asked for a prompt."""
+    sampling: Sampling = plan.datagen.sampling
+    if max_tokens is not None:
+        sampling = replace(sampling, max_tokens=max_tokens)
+    return requests_for([prompt], plan.teacher.identity, sampling)[0]
+
+
+def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
+    """Count prompts and held-out items, what of them is paid for, and what the rest would cost."""
+    tokenizer = _tokenizer(plan)
+    counted: list[int] = []
+    limits: list[int] = []
+    prompts = paid = 0
+    requests = _requests(plan, verb)
+    while part := list(islice(requests, 4096)):
+        prompts += len(part)
+        on_hand = store.paid_ids([(r.call_id, r.sampling.max_tokens) for r in part])
+        for request in part:
+            if request.call_id in on_hand:
+                paid += 1
+            else:
+                counted.append(count_prompt_tokens(request.messages, tokenizer))
+                limits.append(request.sampling.max_tokens)
+    teacher = plan.teacher
+    return estimate(
+        prompts=prompts,
+        paid=paid,
+        counted=counted,
+        max_tokens=limits,
+        price=teacher.price,
+        priced_as=str(getattr(teacher, "model", name_of(teacher))),
+        in_flight=getattr(teacher, "max_in_flight", getattr(teacher, "slots", 1)),
+        experience=_experience(plan, store, tokenizer),
+        requests_per_minute=getattr(teacher, "requests_per_minute", None),
+        tokens_per_minute=getattr(teacher, "tokens_per_minute", None),
+        with_tokenizer=tokenizer is not None,
+        window_s=getattr(teacher, "window_s", None),
+    )
+
+
+def _requests(plan: Plan, verb: str) -> Iterator[Request]:
+    """What a verb would ask: the recipes' prompts, and the teacher's answers to held-out items."""
+    seen: set[str] = set()
+    if verb.split()[0] in ("run", "generate", "bakeoff", "study"):
+        for _, prompt in prompts_of(plan):
+            request = request_of(plan, prompt)
+            if request.call_id not in seen:
+                seen.add(request.call_id)
+                yield request
+    if verb in ("run", "judge"):
+        yield from held_out_requests(plan, "teacher", plan.teacher)
+
+
+def held_out_requests(plan: Plan, who: str, asked: Teacher) -> Iterator[Request]:
+    """What the teacher, or an endpoint, would be asked of held-out items, in all its contexts.
+
+    A context that draws from a selection not made yet is counted as the question alone.
+    """
+    settings = plan.evaluate
+    sources = Sources(plan.datagen.recipe[0], plan.folder)
+    names = [one for one in settings.parts() if one.who == who]
+    for benchmark in settings.every_benchmark if names else []:
+        items = list(benchmark.items(plan.folder))
+        longest = min(benchmark.max_new_tokens or settings.max_new_tokens, settings.max_new_tokens)
+        sampling = Sampling(temperature=0.0, max_tokens=longest, top_logprobs=settings.top_logprobs)
+        for name in names:
+            context = settings.context(name.context or ("recipe" if who == "teacher" else "plain"))
+            known = settings.context("plain") if context.needs_selection else context
+            again = _disturbed(plan, benchmark, items) if name.name in settings.asked_again else []
+            for messages in known.asked([*items, *again], sources):
+                yield Request.of(asked.identity, messages, sampling)
+
+
+def _disturbed(plan: Plan, benchmark: Benchmark, items: Sequence[Item]) -> list[Item]:
+    """The task's items in their disturbed forms, which some contestants are asked too."""
+    settings = plan.evaluate.robustness
+    if settings is None or benchmark not in plan.evaluate.benchmarks:
+        return []
+    kinds = settings.perturbations
+    return [item for kind in kinds for item, _ in disturbed(items[: settings.limit], kind)]
+
+
+def _experience(plan: Plan, store: Store, tokenizer: Any) -> Experience | None:
+    """What replies of this teacher to prompts of this plan taught."""
+    asked = {request.call_id: request for request in islice(_requests(plan, "run"), 4096)}
+    calls: list[Call] = list(
+        store.paid([(r.call_id, r.sampling.max_tokens) for r in asked.values()]).values()
+    )[-LEARNT_FROM:]
+    return Experience.learn(
+        [count_prompt_tokens(asked[call.call_id].messages, tokenizer) for call in calls],
+        [call.prompt_tokens for call in calls],
+        [call.completion_tokens for call in calls],
+        [call.latency_s for call in calls],
+    )
+
+
+def _tokenizer(plan: Plan) -> Any:
+    where = getattr(plan.teacher, "tokenizer", None)
+    return load_tokenizer(Path(where)) if where else None

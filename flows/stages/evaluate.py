@@ -1,0 +1,253 @@
+"""The judge stage: contestants answer the held-out items; answers are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from distill.contestants.contestant import Named
+from distill.contestants.perturbed_items import disturbed
+from distill.evaluation.comparison import Comparison
+from distill.evaluation.evaluate import Disturbed, Judged, Made, Rules, evaluation_of
+from distill.evaluation.findings import Evaluation
+from distill.plan.preflight import refuse_what_fails
+from flows.runtime.run import Work, at_work
+from flows.stages.contestants import Contest, answered, asked_for
+from flows.stages.curate import Curated, curate_stage
+from flows.stages.generate import samples_on_hand
+from flows.stages.report import write_report
+from flows.stages.train import student_id_of
+from quality.tasks.benchmark import Benchmark, Item
+from warehouse.errors import StageError
+from warehouse.records import Answer, Call, Choice, Run, Student
+
+
+@flow(name="stillhouse-judge", validate_parameters=False)
+def judge(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Let the contestants answer what they have not answered, and compare them."""
+    with at_work(plan_path, overrides, "judge") as work:
+        refuse_what_fails(work.plan, work.store)
+        curated = selection_on_hand(work)
+        student = student_on_hand(work, curated)
+        evaluation = judge_stage(work, student, curated)
+        paths = write_report(work, curated, student, evaluation)
+        result = {
+            "run_id": work.run.run_id,
+            "plan_hash": work.plan.plan_hash,
+            "calls_made": work.counts.get("calls_made", 0),
+            "calls_reused": work.counts.get("calls_reused", 0),
+            "failures": work.counts.get("failures", 0),
+            "report_path": str(paths["html"]),
+            **result_of(evaluation),
+        }
+        work.run.summary.update(result)
+        return result
+
+
+def selection_on_hand(work: Work) -> Curated | None:
+    """What the gate keeps of the samples on hand; None where no contestant draws from it."""
+    settings = work.plan.evaluate
+    drawn = [settings.context(one.context) for one in settings.parts() if one.context]
+    if not settings.judges_student and not any(one.needs_selection for one in drawn):
+        return None
+    return curate_stage(work, samples_on_hand(work))
+
+
+def student_on_hand(work: Work, curated: Curated | None) -> Student | None:
+    """The student that this plan's `fit` made; None when no student is to be judged.
+
+    Raises:
+        StageError: a student is to be judged and there is none.
+    """
+    if not work.plan.evaluate.judges_student or curated is None:
+        return None
+    student_id = student_id_of(work.plan.training, curated.kept)
+    for student in work.store.by_ids(Student, "student_id", [student_id]):
+        if Path(student.path).is_dir():
+            return student
+    raise StageError(f"no student of this plan yet; run `distill fit {work.plan_path}` first")
+
+
+def judge_stage(work: Work, student: Student | None, curated: Curated | None) -> Evaluation:
+    """Ask, grade and compare: speaker by speaker, so that one model at a time is in memory.
+
+    Raises:
+        StageError: a benchmark has no items.
+    """
+    with work.stage("judge"):
+        plan = work.plan
+        kept = curated.kept if curated else []
+        contest = Contest(
+            plan, work.store, work.run.run_id, student, kept, partial(asked_for, work)
+        )
+        items = {one.label: items_of(work, one) for one in plan.evaluate.every_benchmark}
+        answers: dict[str, list[Answer]] = {label: [] for label in items}
+        forms: list[Disturbed] = []
+        for names in _by_speaker(plan.evaluate.parts()):
+            for benchmark in plan.evaluate.every_benchmark:
+                for name in names:
+                    contestant = contest.contestant(name, benchmark)
+                    found = answered(work, contestant, items[benchmark.label])
+                    answers[benchmark.label] += found
+                    if contestant.protocol not in work.protocol:
+                        work.protocol.append(contestant.protocol)
+            forms += _disturbed(work, contest, names, items)
+            contestant.speaker.close()
+        judged = [
+            Judged(one, role, items[one.label], answers[one.label])
+            for role, benchmarks in (
+                ("task", plan.evaluate.benchmarks),
+                ("outside", plan.evaluate.outside),
+            )
+            for one in benchmarks
+        ]
+        return evaluation_of(judged, rules_of(work), made_of(work, student, curated), forms)
+
+
+def _by_speaker(contestants: Sequence[Named]) -> list[list[str]]:
+    """Names of the same model together, in the plan's order."""
+    found: dict[tuple[str, str | None], list[str]] = {}
+    for one in contestants:
+        found.setdefault((one.who, one.student), []).append(one.name)
+    return list(found.values())
+
+
+def _disturbed(
+    work: Work, contest: Contest, names: Sequence[str], items: dict[str, list[Item]]
+) -> list[Disturbed]:
+    """The answers of those among `names` who are asked the task's questions in disturbed forms."""
+    settings = work.plan.evaluate.robustness
+    if settings is None:
+        return []
+    made = []
+    for benchmark in work.plan.evaluate.benchmarks:
+        for kind in settings.perturbations:
+            pairs = disturbed(items[benchmark.label][: settings.limit], kind)
+            for name in (one for one in names if one in work.plan.evaluate.asked_again):
+                contestant = contest.contestant(name, benchmark)
+                found = answered(work, contestant, [item for item, _ in pairs], kind)
+                origin = {item.item_id: was for item, was in pairs}
+                made.append(Disturbed(benchmark.label, kind, name, found, origin))
+    return made
+
+
+def rules_of(work: Work) -> Rules:
+    """How the plan wants answers to be read."""
+    settings, ship = work.plan.evaluate, work.plan.ship
+    return Rules(
+        contestants=settings.contestants,
+        usd_per_hour=settings.usd_per_hour,
+        at_once=_at_once(work),
+        ship=ship.conditions if ship else (),
+        certain=ship.certain if ship else False,
+    )
+
+
+def _at_once(work: Work) -> dict[str, int]:
+    """Contestants behind a server on this machine: requests that it answers at the same time."""
+    settings = work.plan.evaluate
+    asked = {"teacher": work.plan.teacher, **settings.endpoints}
+    slots = {who: one.slots for who, one in asked.items() if hasattr(one, "slots")}
+    return {one.name: slots[one.who] for one in settings.parts() if one.who in slots}
+
+
+def made_of(work: Work, student: Student | None, curated: Curated | None) -> Made:
+    """What the student was made of: its rows, their scores, and what both took."""
+    if student is None or curated is None:
+        return Made()
+    kept = curated.kept
+    ids = {sample.sample_id for sample in kept}
+    wanted = sorted({call_id for sample in curated.samples for call_id in sample.call_ids})
+    spent: dict[str, list[float | None]] = {}
+    calls: list[Call] = work.store.by_ids(Call, "call_id", wanted)  # one made again has two rows
+    for call in calls:
+        spent.setdefault(call.call_id, []).append(call.cost_usd)
+    costs = {
+        sample.sample_id: _sum([usd for one in sample.call_ids for usd in spent.get(one, ())])
+        for sample in curated.samples
+    }
+    scoring = _scoring_calls(work, curated, calls)
+    return Made(
+        kept=kept,
+        scores=[score for score in curated.scores if score.sample_id in ids],
+        costs=costs,
+        scoring_usd=_sum([call.cost_usd for call in scoring]),
+        training_hours=student.seconds / 3600 + _asking_hours(work, [*calls, *scoring]),
+    )
+
+
+def _scoring_calls(work: Work, curated: Curated, calls: Sequence[Call]) -> list[Call]:
+    """What was asked to score a selection: by the runs that chose from its samples, whatever they
+    kept, and those that asked for these."""
+    ids = [sample.sample_id for sample in curated.samples]
+    choices: list[Choice] = work.store.by_ids(Choice, "sample_id", ids)
+    selections = {choice.selection_id for choice in choices}
+    runs = {call.run_id for call in calls} | {
+        run.run_id for run in work.store.read(Run) if run.summary.get("selection_id") in selections
+    }
+    runs.add(work.run.run_id)
+    return [call for call in work.store.read(Call, "stage = 'curate'") if call.run_id in runs]
+
+
+def _asking_hours(work: Work, calls: Sequence[Call]) -> float:
+    """What teacher and judge on this machine took of its time; one that is asked elsewhere took none."""
+    plan = work.plan
+    slots = {one.identity: one.slots for one in (plan.teacher, plan.judge) if hasattr(one, "slots")}
+    took = (call.latency_s / slots[call.teacher] for call in calls if call.teacher in slots)
+    return float(sum(took)) / 3600
+
+
+def _sum(spent: Sequence[float | None]) -> float | None:
+    known = [usd for usd in spent if usd is not None]
+    return sum(known) if len(known) == len(spent) else None
+
+
+def items_of(work: Work, benchmark: Benchmark) -> list[Item]:
+    """The held-out items of a benchmark.
+
+    Raises:
+        StageError: there are none.
+    """
+    items = list(benchmark.items(work.plan.folder))
+    if not items:
+        raise StageError(
+            f"benchmark '{benchmark.label}' gives no items; check its path, holdout and limit"
+        )
+    return items
+
+
+def result_of(evaluation: Evaluation) -> dict[str, Any]:
+    """What `--json` prints of it: metrics, what was learned, and whether it ships."""
+    told = metrics_of(evaluation.comparisons)
+    if evaluation.style:
+        told["learned"] = {line.benchmark: line.outcome for line in evaluation.style}
+        told["sentences"] = {line.benchmark: line.sentence for line in evaluation.style}
+    if evaluation.ship:
+        told["ship"] = {
+            "ships": evaluation.ship.ships,
+            "conditions": [vars(one) for one in evaluation.ship.checked],
+        }
+    return told
+
+
+def metrics_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Per contestant its metrics and n: of the first benchmark, and of each by name."""
+    by_benchmark = {
+        comparison.benchmark: {
+            standing.contestant: {
+                "n": standing.graded,
+                **{
+                    metric: standing.metrics[metric].value if metric in standing.metrics else None
+                    for metric in comparison.metrics
+                },
+            }
+            for standing in comparison.standings
+        }
+        for comparison in comparisons
+    }
+    first = comparisons[0].benchmark if comparisons else None
+    return {"contestants": by_benchmark.get(first or "", {}), "benchmarks": by_benchmark}

@@ -1,0 +1,176 @@
+"""The generate stage: recipes -> prompts -> teacher replies -> samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from prefect import flow
+
+from datagen.generate import samples_of
+from datagen.teacher import Request
+from distill.plan.plan import Plan
+from flows.runtime.progress import Meter, meter
+from flows.runtime.run import Work, at_work, paid
+from flows.stages.estimate import prompts_of, request_of
+from flows.stages.teacher_client import Asking
+from quality.review.decisions import with_edits
+from warehouse.db.store import Store
+from warehouse.errors import StageError
+from warehouse.records import Call, Prompt, Sample, Score
+
+
+@flow(name="stillhouse-generate", validate_parameters=False)
+def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Ask the teacher what the plan's recipes ask and is not answered yet."""
+    with at_work(plan_path, overrides, "generate") as work:
+        generate_stage(work)
+        return {
+            "run_id": work.run.run_id,
+            "plan_hash": work.plan.plan_hash,
+            "calls_made": work.counts.get("calls_made", 0),
+            "calls_reused": work.counts.get("calls_reused", 0),
+            "samples": work.counts.get("samples", 0),
+            "failures": work.counts.get("failures", 0),
+        }
+
+
+def generate_stage(work: Work) -> None:
+    """Prompts -> calls -> samples, for every recipe of the plan, one shard after the other."""
+    with work.stage("generate"), Asking(work) as asking:
+        total = sum(1 for _ in prompts_of(work.plan))
+        with meter("asking the teacher", total) as told:
+            for part in _shards(work.plan):
+                work.store.insert([prompt for _, prompt in part])
+                calls = _asked(work, asking, part, told)
+                samples = _samples(part, calls)
+                work.store.insert(samples)
+                work.count("prompts", len(part))
+                work.count("samples", len(samples))
+                distinct = {call.call_id: call.run_id for call in calls.values()}
+                work.count("generate_calls", len(distinct))
+                reused = sum(run != work.run.run_id for run in distinct.values())
+                work.count("generate_reused", reused)
+
+
+def samples_on_hand(work: Work, counted: bool = True) -> list[Sample]:
+    """The samples that the calls already paid for give, as edited; asks nothing.
+
+    Args:
+        work: The run.
+        counted: Whether prompts, samples and reused calls are still to be counted.
+
+    Raises:
+        StageError: no reply to any prompt of the plan is on hand.
+    """
+    hand = read_hand(work.plan, work.store)
+    work.store.insert(hand.samples)
+    if counted:
+        work.count("prompts", hand.prompts)
+        work.count("samples", len(hand.samples))
+        work.count("calls_reused", hand.calls)
+    return hand.edited
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What is on hand for a plan: prompts and calls counted, samples as parsed and as edited."""
+
+    prompts: int
+    calls: int
+    samples: list[Sample]
+    edited: list[Sample]
+
+
+def read_hand(plan: Plan, store: Store) -> Hand:
+    """Read what is on hand for a plan; writes nothing.
+
+    Raises:
+        StageError: no reply to any prompt of the plan is on hand.
+    """
+    found: dict[str, Sample] = {}
+    used: set[str] = set()
+    prompts = 0
+    for part in _shards(plan):
+        requests = {prompt.prompt_id: request_of(plan, prompt) for _, prompt in part}
+        calls = _by_prompt(requests, _paid(plan, store, list(requests.values())))
+        found.update((sample.sample_id, sample) for sample in _samples(part, calls))
+        used |= {call.call_id for call in calls.values()}
+        prompts += len(part)
+    if not found:
+        raise StageError(
+            f"no reply to any of {prompts} prompts is on hand; "
+            f"run `{plan.command('generate')}` first"
+        )
+    samples = list(found.values())
+    return Hand(prompts, len(used), samples, as_edited(store, samples))
+
+
+def as_edited(store: Store, samples: Sequence[Sample]) -> list[Sample]:
+    """The samples, with what humans made of them in the place of what they edited."""
+    human = store.read(Score, "scorer = 'human'")
+    edits = [str(to) for score in human if (to := (score.details or {}).get("edited_to"))]
+    by_id = {sample.sample_id: sample for sample in store.by_ids(Sample, "sample_id", edits)}
+    return with_edits(samples, human, by_id)
+
+
+Part = list[tuple[Any, Prompt]]
+"""Prompts with the recipe that each is of."""
+
+
+def _shards(plan: Plan) -> Iterator[Part]:
+    prompts = prompts_of(plan)
+    size = max(plan.datagen.shard, getattr(plan.teacher, "asks_at_once", 1))
+    while part := list(islice(prompts, size)):
+        yield part
+
+
+def _asked(work: Work, asking: Asking, part: Part, told: Meter) -> dict[str, Call]:
+    """Calls by prompt id; what was cut off is asked again with a larger limit, if so planned."""
+    requests = {prompt.prompt_id: request_of(work.plan, prompt) for _, prompt in part}
+    calls = asking.ask(list(requests.values()), "generate", told).calls
+    longer = _longer(work, part, calls)
+    if longer:
+        told.more(len(longer))
+        calls |= asking.ask(longer, "generate", told).calls
+    return _by_prompt(requests, calls)
+
+
+def _longer(work: Work, part: Part, calls: Mapping[str, Call]) -> list[Request]:
+    limit = work.plan.datagen.longest
+    if limit is None:
+        return []
+    requests = (request_of(work.plan, prompt, limit) for _, prompt in part)
+    cut = {call.call_id for call in calls.values() if call.finish_reason == "length"}
+    return [request for request in requests if request.call_id in cut]
+
+
+def _paid(plan: Plan, store: Store, requests: Sequence[Request]) -> dict[str, Call]:
+    calls = paid(store, requests)
+    limit = plan.datagen.longest
+    if limit is not None:
+        longer = [
+            replace(request, sampling=replace(request.sampling, max_tokens=limit))
+            for request in requests
+            if request.call_id in calls and calls[request.call_id].finish_reason == "length"
+        ]
+        calls |= paid(store, longer)
+    return calls
+
+
+def _by_prompt(requests: Mapping[str, Request], calls: Mapping[str, Call]) -> dict[str, Call]:
+    return {
+        prompt_id: calls[request.call_id]
+        for prompt_id, request in requests.items()
+        if request.call_id in calls
+    }
+
+
+def _samples(part: Part, calls: Mapping[str, Call]) -> list[Sample]:
+    found: dict[str, Sample] = {}
+    for recipe, prompt in part:
+        for sample in samples_of(recipe, [prompt], calls):
+            found.setdefault(sample.sample_id, sample)
+    return list(found.values())

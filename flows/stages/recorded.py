@@ -1,0 +1,60 @@
+"""What a plan's gate makes of what is on hand: nothing is asked, run or written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distill.plan.plan import Plan
+from flows.stages.curate import chosen, settle
+from flows.stages.generate import read_hand
+from flows.stages.likelihood import BaseLikelihood
+from quality.scoring.scorer import Question, Scorer, Tools
+from warehouse.db.store import Store
+from warehouse.errors import StageError
+from warehouse.records import Choice, Sample, Score
+
+
+@dataclass(frozen=True)
+class Unasked:
+    """Bears the name of a model and asks it nothing."""
+
+    name: str
+
+    def __call__(self, questions: Sequence[Question]) -> list[str | None]:
+        """Refuse.
+
+        Raises:
+            StageError: always.
+        """
+        raise StageError("this asks no model; run `distill curate` first")
+
+
+def chosen_on_hand(plan: Plan, store: Store) -> tuple[list[Sample], list[Choice]]:
+    """Samples as `curate` would choose from them, by the scores on record, and its choices."""
+    scorers = _unasking(plan)
+
+    def on_record(samples: Sequence[Sample]) -> list[Score]:
+        wanted = [scorer.score_id(sample) for scorer in scorers for sample in samples]
+        return store.by_ids(Score, "score_id", wanted)
+
+    found = settle(store, read_hand(plan, store).edited, on_record)
+    return found.samples, chosen(plan, scorers, found.samples, found.scores, found.human)
+
+
+def kept_on_hand(plan: Plan, store: Store) -> list[Sample]:
+    """What the gate keeps of them."""
+    samples, choices = chosen_on_hand(plan, store)
+    keep = {choice.sample_id for choice in choices if choice.kept}
+    return [sample for sample in samples if sample.sample_id in keep]
+
+
+def _unasking(plan: Plan) -> list[Scorer]:
+    """The plan's scorers, which bear the names of their models and ask them nothing."""
+    tools = Tools(
+        teacher=Unasked(plan.teacher.identity),
+        judge=Unasked(plan.judge.identity),
+        likelihood=BaseLikelihood(plan.train.base) if plan.train else None,
+        folder=plan.folder,
+    )
+    return [scorer.with_tools(tools) for scorer in plan.quality.scorers]

@@ -1,0 +1,169 @@
+"""Gathers what a run left in the warehouse into its report."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from distill.evaluation.findings import Evaluation
+from distill.evaluation.scaling import Scaling
+from distill.report.curation_section import Curation, curation_of
+from distill.report.report import (
+    FunnelStep,
+    LedgerLine,
+    Report,
+    StageCost,
+    render_html,
+    render_markdown,
+    to_json,
+)
+from flows.runtime.run import Work
+from flows.runtime.training_monitor import Artifacts
+from flows.stages.curate import Curated
+from flows.stages.scorer_audit import measured
+from quality.review.decisions import agreement
+from warehouse.catalog import name_of
+from warehouse.records import Answer, Call, Run, Student
+
+
+def write_report(
+    work: Work, curated: Curated | None, student: Student | None, evaluation: Evaluation
+) -> dict[str, Path]:
+    """Write report.html, report.md and report.json into `runs/<run>/`; returns the paths."""
+    report = gather(work, curated, student, evaluation)
+    folder = work.home / "runs" / work.run.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "html": render_html(report),
+        "md": render_markdown(report),
+        "json": json.dumps(to_json(report), indent=2, ensure_ascii=False, default=str),
+    }
+    paths = {}
+    for suffix, text in texts.items():
+        paths[suffix] = folder / f"report.{suffix}"
+        paths[suffix].write_text(text, encoding="utf-8")
+    Artifacts(work.plan.name).page("report", texts["md"])
+    return paths
+
+
+def gather(
+    work: Work, curated: Curated | None, student: Student | None, evaluation: Evaluation
+) -> Report:
+    """One run's records as a report; nothing is computed twice and nothing is asked.
+
+    Without a selection or a student of the plan, what is told of these is left out.
+    """
+    choices = curated.choices if curated else []
+    reasons = Counter(choice.reason for choice in choices if not choice.kept)
+    made = {"selection": student.selection_id, "student": student.student_id} if student else {}
+    return Report(
+        run_id=work.run.run_id,
+        plan_name=work.plan.name,
+        plan_hash=work.plan.plan_hash,
+        created_at=f"{work.run.started_at:%Y-%m-%d %H:%M} UTC",
+        plan=work.plan.as_json(),
+        versions=work.run.versions,
+        ids={
+            "run": work.run.run_id,
+            **made,
+            "git commit": work.run.git_sha or "not in a git checkout",
+        },
+        evaluation=replace(evaluation, scaling=_scaling(work)),
+        funnel=_funnel(work, curated) if curated else [],
+        drop_reasons=reasons.most_common(),
+        losses=student.losses if student else [],
+        stages=_stages(work, student),
+        ledger=_ledger(work, student.selection_id if student else ""),
+        audit=student.audit if student else {},
+        notes=list(dict.fromkeys(work.notes)),
+        protocol=work.protocol,
+        curation=_curation(work, curated) if curated else Curation(),
+    )
+
+
+def _funnel(work: Work, curated: Curated) -> list[FunnelStep]:
+    counts = work.counts
+    failed = f"replies on hand; {counts.get('failures', 0)} failures in this run"
+    return [
+        FunnelStep("prompts", counts.get("prompts", 0), "asked of the teacher by the recipes"),
+        FunnelStep("calls", counts.get("generate_calls", 0), failed),
+        FunnelStep("samples", counts.get("samples", 0), "parsed from replies"),
+        FunnelStep("kept", len(curated.kept), "chosen by the gate"),
+    ]
+
+
+def _curation(work: Work, curated: Curated) -> Curation:
+    ids = {sample.sample_id for sample in curated.samples}
+    scores = [score for score in curated.scores if score.sample_id in ids]
+    models = {name_of(scorer): scorer.model for scorer in curated.scorers}
+    gate = work.plan.quality.gate
+    bounds = {key: b for recipe in (*gate.recipe, None) for key, b in gate.bounds(recipe).items()}
+    known = measured(work.store, curated.scorers, gate)
+    agreed = agreement(curated.samples, scores, bounds)
+    return curation_of(curated.samples, curated.choices, scores, models, bounds, known, agreed)
+
+
+_PAID_BY = """
+SELECT l.* FROM ledger l WHERE l.run_id = ? OR l.run_id IN (
+  SELECT c.run_id FROM calls c SEMI JOIN (
+    SELECT unnest(from_json(s.call_ids, '["VARCHAR"]')) AS call_id
+    FROM samples s JOIN choices d USING (sample_id) WHERE d.selection_id = ?
+  ) used USING (call_id)
+)
+"""
+
+
+def _scaling(work: Work) -> list[Scaling]:
+    """The curves of the newest scaling study of this very plan."""
+    studies = [
+        run
+        for run in work.store.read(Run, "plan_hash = ?", [work.plan.plan_hash])
+        if run.state == "completed" and run.summary.get("scaling")
+    ]
+    newest = max(studies, key=lambda run: run.started_at, default=None)
+    curves = TypeAdapter(list[Scaling])
+    return curves.validate_python(newest.summary["scaling"]) if newest else []
+
+
+def _ledger(work: Work, selection_id: str) -> list[LedgerLine]:
+    rows = work.store.query(_PAID_BY, [work.run.run_id, selection_id]).to_dicts()
+    names = [field.name for field in fields(LedgerLine)]
+    return [LedgerLine(**{name: row[name] for name in names}) for row in rows]
+
+
+def _stages(work: Work, student: Student | None) -> list[StageCost]:
+    run_id = work.run.run_id
+    calls: list[Call] = work.store.read(Call, "run_id = ?", [run_id])
+    answers: list[Answer] = work.store.read(Answer, "run_id = ?", [run_id])
+    answered = {answer.settings.get("call_id") for answer in answers}
+    asked = [call for call in calls if call.call_id not in answered]
+    scoring = [call for call in asked if call.stage == "curate"]
+    asked = [call for call in asked if call.stage != "curate"]
+    reused = student is not None and student.run_id != run_id
+    spent = work.seconds
+    return [
+        _stage("generate", spent, asked, work.counts.get("generate_reused", 0)),
+        _stage("curate", spent, scoring, 0),
+        _stage("fit", spent, [], int(reused)),
+        _stage("judge", spent, answers, work.counts.get("answers_reused", 0)),
+    ]
+
+
+def _stage(name: str, spent: Mapping[str, float], made: Sequence[Any], reused: int) -> StageCost:
+    costs = [record.cost_usd for record in made]
+    known = [cost for cost in costs if cost is not None]
+    return StageCost(
+        stage=name,
+        seconds=spent.get(name, 0.0),
+        calls=len(made),
+        prompt_tokens=sum(record.prompt_tokens for record in made),
+        completion_tokens=sum(record.completion_tokens for record in made),
+        cost_usd=sum(known) if len(known) == len(costs) else None,
+        reused=reused,
+    )

@@ -1,0 +1,224 @@
+"""Are the scores any good? The plan's scorers against labelled data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal, cast
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.runtime.progress import bar, say
+from flows.runtime.run import Work, at_work
+from flows.stages.curate import equipped
+from quality.audit.labelled import LabelledSet, sets_for
+from quality.audit.roc import measure
+from quality.gate.policy import GatePolicy
+from quality.scoring.scorer import Scorer, Unscored
+from warehouse.catalog import name_of, options_of
+from warehouse.db.store import Store
+from warehouse.errors import AssetError, StageError, Stopped, TeacherError
+from warehouse.records import Measurement, Message, Sample, Score, make_id
+
+_BATCH = 256
+PAID_LIMIT = 50
+"""Samples of a set for a scorer whose every sample is a paid request, unless another is given."""
+
+
+def audit_scorers(
+    plan_path: str, overrides: Sequence[str] = (), limit: int | None = None, paid: bool = False
+) -> dict[str, Any]:
+    """Measure every scorer of the plan on every labelled set that speaks of it.
+
+    Scores of labelled samples and measurements are kept: what is on hand is not made again.
+
+    Args:
+        plan_path: The plan file.
+        overrides: The plan's overrides.
+        limit: Samples of each set at most; for scorers that ask a model 50 where it is not given.
+        paid: Measure scorers that ask a model, too.
+
+    Returns:
+        `run_id`, `plan_hash`, and `rows` for `print_audit`: one per scorer and set, and one for
+        each scorer that could not be measured, whose `note` says why.
+    """
+    try:
+        with at_work(plan_path, overrides, "audit") as work:
+            rows: list[dict[str, Any]] = []
+            for scorer in equipped(work):
+                rows += _rows(work, scorer, limit, paid)
+            return {"run_id": work.run.run_id, "plan_hash": work.plan.plan_hash, "rows": rows}
+    except Stopped as stop:
+        resume = stop.resume.replace("distill audit", "distill curate", 1)
+        raise type(stop)(stop.message, f"{resume} --audit") from None
+
+
+def measured(store: Store, scorers: Sequence[Scorer], gate: GatePolicy) -> list[Measurement]:
+    """The measurements on hand of these very scorers at the gate's present bounds, the one on
+    most rows for each set."""
+    sets = {(name_of(scorer), one.name): (scorer, one) for scorer in scorers
+            for one in sets_for(name_of(scorer))}  # fmt: skip
+    found: dict[tuple[str, str], Measurement] = {}
+    for one in sorted(store.read(Measurement), key=lambda one: one.rows):
+        key = (one.scorer, one.dataset)
+        if key in sets and one.measurement_id == _id_of(*sets[key], one.rows, gate):
+            found[key] = one
+    return [found[key] for key in sets if key in found]
+
+
+def _id_of(scorer: Scorer, one: LabelledSet, rows: int, gate: GatePolicy) -> str:
+    """The id of a measurement: what scored, which rows, and the bound they were held against."""
+    about = (name_of(scorer), scorer.version, scorer.model, options_of(scorer))
+    base = Measurement.id_of(*about, f"{one.name}@{one.version}", rows)
+    return make_id("audit", base, bound_of(scorer, gate))
+
+
+def bound_of(scorer: Scorer, gate: GatePolicy) -> float | None:
+    """The gate's bound towards the scorer's good end: the general one, else a recipe's first."""
+    key = f"{name_of(scorer)}_{'max' if scorer.good == 'low' else 'min'}"
+    several = [gate.bounds(recipe).get(key) for recipe in (None, *gate.recipe)]
+    return next((bound for bound in several if bound is not None), None)
+
+
+def _rows(work: Work, scorer: Scorer, limit: int | None, paid: bool) -> Iterator[dict[str, Any]]:
+    name = name_of(scorer)
+    sets = sets_for(name)
+    if not sets or not scorer.good:
+        yield _unmeasured(name, None, "not measured: no labelled data set speaks of it")
+        return
+    if scorer.asks and not paid:
+        yield _unmeasured(name, None, f"not measured: it asks the {scorer.asks}, which may cost")
+        return
+    asked: dict[str, list[Message]] = {}
+    tools = replace(scorer.tools, asked=lambda _: asked)
+    scorer = scorer.with_tools(tools if paid else replace(tools, teacher=None, judge=None))
+    for one in sets:
+        try:
+            rows = one.rows(PAID_LIMIT if limit is None and scorer.asks else limit)
+        except AssetError as error:
+            yield _unmeasured(name, one.name, f"not measured: {error}")
+            continue
+        asked |= {sample.prompt_id: sample.messages for sample, _ in rows}
+        try:
+            yield _row(_measured(work, scorer, one, rows))
+        except (AssetError, StageError, TeacherError) as error:  # it can not work, on any set
+            yield _unmeasured(name, None, f"not measured: {error}")
+            return
+
+
+def _measured(
+    work: Work, scorer: Scorer, one: LabelledSet, rows: Sequence[tuple[Sample, bool]]
+) -> Measurement:
+    gate = work.plan.quality.gate
+    measurement_id = _id_of(scorer, one, len(rows), gate)
+    for known in work.store.by_ids(Measurement, "measurement_id", [measurement_id]):
+        return known
+    values, failed = _values(work, scorer, one.name, [sample for sample, _ in rows])
+    labels = [good for _, good in rows]
+    good = cast(Literal["high", "low"], scorer.good)
+    figures = measure(values, labels, good, bound_of(scorer, gate))
+    notes = [one.note, scorer.note, f"it failed on {failed} samples" if failed else None]
+    made = Measurement(
+        measurement_id=measurement_id,
+        scorer=name_of(scorer),
+        version=scorer.version,
+        model=scorer.model,
+        options=options_of(scorer),
+        dataset=one.name,
+        rows=len(rows),
+        figures=asdict(figures),
+        note="; ".join(filter(None, notes)),
+    )
+    if not failed:  # what failed is tried again by the next audit
+        work.store.insert([made])
+    return made
+
+
+def _values(
+    work: Work, scorer: Scorer, dataset: str, samples: Sequence[Sample]
+) -> tuple[list[float | None], int]:
+    """The value of each sample, and on how many the scorer failed; scores are kept as they come."""
+    ids = [scorer.score_id(sample) for sample in samples]
+    known = {s.score_id: s.value for s in work.store.by_ids(Score, "score_id", ids)}
+    todo = [sample for sample, key in zip(samples, ids, strict=True) if key not in known]
+    failed = []
+    with bar(f"{name_of(scorer)} on {dataset}", 0 if scorer.asks else len(todo)) as advance:
+        for start in range(0, len(todo), _BATCH):
+            found = list(scorer.score(todo[start : start + _BATCH]))
+            scores = [score for score in found if isinstance(score, Score)]
+            work.store.insert(scores)
+            known |= {score.score_id: score.value for score in scores}
+            failed += [score for score in found if isinstance(score, Unscored)]
+            advance(len(found))
+    if failed:
+        say(f"{name_of(scorer)} failed on {len(failed)} samples, first: {failed[0].error}")
+    return [known.get(key) for key in ids], len(failed)
+
+
+def _unmeasured(scorer: str, dataset: str | None, why: str) -> dict[str, Any]:
+    return {"scorer": scorer, "dataset": dataset, "note": why}
+
+
+def _row(one: Measurement) -> dict[str, Any]:
+    """A measurement as a row of the table; what is not there is None."""
+    figures = one.figures
+    gate, best = figures["at_gate"] or {}, figures["best_f1"] or {}
+    return {
+        "scorer": one.scorer,
+        "model": one.model,
+        "dataset": one.dataset,
+        "n": one.rows,
+        "abstained": figures["abstained"],
+        "auc": figures["auc"],
+        "auc_low": figures["auc_low"],
+        "auc_high": figures["auc_high"],
+        "good": figures["good"],
+        "threshold": figures["threshold"],
+        "precision": gate.get("precision"),
+        "recall": gate.get("recall"),
+        "kept": gate.get("kept"),
+        "best_f1_threshold": best.get("threshold"),
+        "supported": {
+            least: cut and cut["threshold"] for least, cut in figures["supported"].items()
+        },
+        "ece": figures["ece"],
+        "brier": figures["brier"],
+        "measurement_id": one.measurement_id,
+        "note": one.note,
+    }
+
+
+def print_audit(result: dict[str, Any]) -> None:
+    """The measurements as a table, then what a reader of them should know."""
+    measured = [row for row in result["rows"] if "auc" in row]
+    if measured:
+        table = Table(title="Scorers on labelled data, half of it good", title_justify="left")
+        for name in ("scorer", "data", "n", "no value", "AUC (95 %)", "bound", "precision",
+                     "recall", "best F1 at", "P 0.9 at", "P 0.95 at", "ECE"):  # fmt: skip
+            left = name in ("scorer", "data")
+            table.add_column(
+                name, justify="left" if left else "right", no_wrap=left or name[:3] == "AUC"
+            )
+        for row in measured:
+            sign = "≤" if row["good"] == "low" else "≥"
+            area = "-" if row["auc"] is None else f"{row['auc']:.3f}"
+            if row["auc"] is not None:
+                area += f" ({row['auc_low']:.3f}-{row['auc_high']:.3f})"
+            bounds = (row["threshold"], row["best_f1_threshold"], *row["supported"].values())
+            bound, *others = ("-" if at is None else f"{sign} {at:.3g}" for at in bounds)
+            figures = (_two(row["precision"]), _two(row["recall"]), *others, _two(row["ece"]))
+            table.add_row(
+                Text(row["scorer"]), Text(row["dataset"]), str(row["n"]), str(row["abstained"]),
+                area, bound, *figures,
+            )  # fmt: skip
+        Console(width=max(Console().width, 160)).print(table)
+    for row in result["rows"]:
+        name = f"{row['scorer']} on {row['dataset']}" if row["dataset"] else row["scorer"]
+        by = f" (by {row['model']})" if row.get("model", "rule") != "rule" else ""
+        print(f"{name}{by}: {row['note']}")
+
+
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -1,0 +1,148 @@
+"""A run's way to its teacher: nothing that is paid for is asked again, every reply is kept
+before it is counted, and nothing is sent that the budget could not bear."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from datagen.generate import ask, pending
+from datagen.teacher import Reply, Request, Sampling, Teacher
+from flows.runtime import signals
+from flows.runtime.progress import Meter, meter, say
+from flows.runtime.run import Work, shard
+from quality.scoring.scorer import Question
+from warehouse.db.spool import Spool
+from warehouse.errors import Stopped
+from warehouse.records import Call, Failure
+
+DRAIN_EVERY = 1000
+"""Replies in the spool before they are brought into the warehouse, while others are asked for."""
+
+
+@dataclass
+class Asked:
+    """What there is for the requests of one `ask`, by call id."""
+
+    calls: dict[str, Call]
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+
+class Asking:
+    """Asks for a run. A context manager; one at a time for each run."""
+
+    def __init__(self, work: Work, teacher: Teacher | None = None) -> None:
+        self.work = work
+        self.teacher = teacher or work.teacher
+        self.spool = Spool(work.store.path)
+        self.budget = work.budget
+        self._hopeless = work.refused_for_good()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="drain")
+        self._drained: Future[int] | None = None
+
+    def __enter__(self) -> Self:
+        self.spool.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown()
+        self.spool.drain(self.work.store)
+        self.spool.__exit__(kind, error, traceback)
+
+    def ask(self, requests: Sequence[Request], stage: str, meter: Meter) -> Asked:
+        """Ask what is open, as one Prefect task; what failed for good before is left alone."""
+        asked = Asked(self.work.paid(requests))
+        open_ = [r for r in pending(requests, asked.calls) if r.subject not in self._hopeless]
+        reused = len({r.call_id for r in requests} & asked.calls.keys())
+        self.work.count("calls_reused", reused)
+        meter.skip(len(requests) - len(open_), reused)
+        if open_:
+            try:
+                shard(lambda: self._shard(open_, stage, meter, asked))
+            finally:
+                self._finish_drain()
+                self.spool.drain(self.work.store)
+                self.work.store.insert(list(asked.failures.values()))
+                self.work.count("failures", len(asked.failures))
+        return asked
+
+    def _shard(self, requests: Sequence[Request], stage: str, meter: Meter, asked: Asked) -> None:
+        """A second try of the task asks only what the first left open."""
+        done = asked.calls.keys() | asked.failures.keys()
+        left = [request for request in requests if request.call_id not in done]
+
+        def keep(record: Call | Failure, reply: Reply) -> None:
+            if isinstance(record, Call):
+                waiting = self.spool.append(record)
+                asked.calls[record.call_id] = record
+                self.work.count("calls_made", 1)
+                if waiting >= DRAIN_EVERY and (self._drained is None or self._drained.done()):
+                    self._finish_drain()
+                    self._drained = self._thread.submit(self.spool.drain, self.work.store)
+            else:
+                asked.failures[reply.request.call_id] = record
+            meter.replied(reply, self.budget)
+
+        async def go() -> None:
+            with signals.awaited(self._stop):
+                await ask(self.teacher, left, self.budget, self.work.run.run_id, stage, keep)
+
+        try:
+            asyncio.run(go())
+        except asyncio.CancelledError:  # by the second Ctrl-C
+            raise KeyboardInterrupt from None
+
+    def _stop(self) -> None:
+        if getattr(self.teacher, "asks_at_once", 0):
+            raise KeyboardInterrupt  # a batch goes on at the server, and is found there again
+        self.budget.close(Stopped("stopped; every reply received is kept"))
+        waiting = self.budget.in_flight
+        if waiting:
+            say(f"stopping: {waiting} replies are on their way; Ctrl-C again leaves them")
+
+    def _finish_drain(self) -> None:
+        if self._drained is not None:
+            self._drained.result()  # an error of the warehouse is the run's
+            self._drained = None
+
+
+@dataclass
+class Asker:
+    """A scorer's way to a language model: `quality.scoring.scorer.Ask`, on this run's budget."""
+
+    work: Work
+    teacher: Teacher
+    label: str
+
+    @property
+    def name(self) -> str:
+        """The identity of who answers."""
+        return self.teacher.identity
+
+    def __call__(self, questions: Sequence[Question]) -> list[str | None]:
+        """The replies in order; None where one failed."""
+        requests = [
+            Request.of(
+                self.teacher.identity,
+                question.messages,
+                Sampling(
+                    temperature=question.temperature,
+                    max_tokens=question.max_tokens,
+                    seed=question.seed,
+                    response_format=question.response_format,
+                ),
+            )
+            for question in questions
+        ]
+        with Asking(self.work, self.teacher) as asking, meter(self.label, len(requests)) as told:
+            calls = asking.ask(requests, "curate", told).calls
+        return [calls[r.call_id].text if r.call_id in calls else None for r in requests]

@@ -1,0 +1,233 @@
+"""The fit stage: kept samples -> a student."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from distill.learning.multiprocess import fit_in_processes
+from distill.learning.objective import Material, Objective
+from distill.plan.sections import TrainSection
+from flows.runtime import signals
+from flows.runtime.progress import say
+from flows.runtime.run import Work, at_work, shard
+from flows.runtime.training_monitor import Monitor, monitored
+from flows.stages.curate import Curated, curate_stage
+from flows.stages.generate import samples_on_hand
+from train.config import steps_of
+from train.loop import tracking
+from train.loop.callbacks import Enough, Watch, best_look
+from train.loop.checkpoints import last_step
+from train.model.device import require_a_gpu_each
+from warehouse.catalog import name_of, table_of
+from warehouse.errors import StageError, Stopped
+from warehouse.records import Call, Failure, Sample, Student, make_id
+
+AUDIT = "fit --audit"
+"""How a run is called that audits and trains nothing."""
+
+
+@flow(name="stillhouse-fit", validate_parameters=False)
+def fit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Fit the plan's student to what the gate keeps of the samples on hand."""
+    with at_work(plan_path, overrides, "fit") as work:
+        student = fit_stage(work, curate_stage(work, samples_on_hand(work)))
+        return {
+            "run_id": work.run.run_id,
+            "plan_hash": work.plan.plan_hash,
+            "student_id": student.student_id,
+            "student_path": student.path,
+            "trained": bool(work.counts.get("trained")),
+            **losses_of(student),
+        }
+
+
+@flow(name="stillhouse-fit-audit", validate_parameters=False)
+def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Audit what `fit` would train on, and train nothing.
+
+    Returns:
+        The figures of the audit; `refused` is why a training would be, or None.
+    """
+    with at_work(plan_path, overrides, AUDIT) as work:
+        kept = curate_stage(work, samples_on_hand(work)).kept
+        section = work.plan.training
+        figures: dict[str, Any] = {}
+
+        def stop(found: dict[str, Any]) -> None:
+            figures.update(found)
+            raise Enough
+
+        out = work.home / "students" / student_id_of(section, kept)
+        with work.stage("fit"), suppress(Enough):
+            section.objective.fit(_material(work, section, kept, out), Watch(audited=stop))
+        return {"refused": None, **figures}
+
+
+def losses_of(student: Student) -> dict[str, Any]:
+    """The loss at the step whose weights a student has; with early stopping also which, and why."""
+    losses = {int(at["step"]): at["loss"] for at in student.losses if "loss" in at}
+    best = best_look(student.losses)
+    if best is None:
+        return {"final_loss": list(losses.values())[-1]}
+    step, held_out = best
+    return {"final_loss": losses[step], "best_step": step, "held_out_loss": held_out}
+
+
+def ready_base(work: Work, section: TrainSection | None = None) -> None:
+    """See that base, tuner and objective have what they need before the teacher is asked anything.
+
+    `section` stands for the plan's own [train].
+
+    Raises:
+        AssetError, StageError: they have not; nothing was spent.
+    """
+    from train.model.base_model import resolve_base
+
+    section = section or work.plan.training
+    with work.stage("fit"):
+        tracking.ready(section.track)
+        section.tuner.ready()
+        require_a_gpu_each(section.processes)
+        resolve_base(section.base)
+        section.objective.ready(section.base)
+
+
+def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
+    """Hash of base weights, tuner, objective, kept samples, trainer options and seed."""
+    from train.model.base_model import base_fingerprint
+
+    return make_id(
+        "student",
+        base_fingerprint(section.base),
+        table_of(section.tuner),
+        section.objective.decides,
+        sorted(sample.sample_id for sample in kept),
+        section.trainer_config().decides(section.tuner.learning_rate),
+    )
+
+
+def fit_stage(
+    work: Work, curated: Curated, section: TrainSection | None = None, alone: bool = False
+) -> Student:
+    """Fit a student, or find the one that was fitted to the same things before.
+
+    `section` stands for the plan's own [train]. `alone`: in a process of its own, so that
+    its memory is its own.
+    """
+    section = section or work.plan.training
+    with work.stage("fit"):
+        kept = curated.kept
+        student_id = student_id_of(section, kept)
+        for known in work.store.by_ids(Student, "student_id", [student_id]):
+            if Path(known.path).is_dir():
+                say(f"student {student_id[:8]} is trained already")
+                if section.track not in ("none", known.config.get("track")):
+                    say(
+                        f"note: nothing is written for train.track = '{section.track}': curves are "
+                        "written while a student is trained, and this one is; to train another "
+                        f"beside it: --set train.seed={section.seed + 1}"
+                    )
+                return known
+            say(f"the files of student {student_id[:8]} are gone from {known.path}; training again")
+        student = shard(
+            lambda: _train(work, section, kept, curated.selection_id, student_id, alone)
+        )
+        work.store.insert([student])
+        work.count("trained", 1)
+        return student
+
+
+def _train(
+    work: Work,
+    section: TrainSection,
+    kept: Sequence[Sample],
+    selection_id: str,
+    student_id: str,
+    alone: bool,
+) -> Student:
+    config = section.trainer_config()
+    out = work.home / "students" / student_id
+    if out.exists():  # its record was lost
+        shutil.rmtree(out)
+    tracking.ready(config.track)
+    require_a_gpu_each(config.processes)
+    material = _material(work, section, kept, out)
+    label = f"fitting {name_of(section.tuner)}"
+    with monitored(label, steps_of(len(kept), config), work.plan.name) as monitor:
+        here = config.processes == 1 and not alone  # others can not be told to end after a step
+        try:
+            with signals.finished(monitor.stop) if here else nullcontext():
+                fitted = fit_in_processes(section.objective, material, monitor.watch, alone)
+        except StageError as error:
+            _failed(work, student_id, monitor, error)
+            raise
+        except KeyboardInterrupt:
+            raise Stopped(_left(out)) from None
+        monitor.done(fitted)
+    if not fitted.losses:
+        raise StageError("training took no step; give it more samples or epochs")
+    return Student(
+        student_id=student_id,
+        base=section.base,
+        tuner=table_of(section.tuner),
+        objective=table_of(section.objective),
+        selection_id=selection_id,
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+        path=str(fitted.path),
+        losses=fitted.losses,
+        audit={**fitted.audit, "trainable_parameters": fitted.trainable_parameters},
+        versions=fitted.versions,
+        seconds=fitted.seconds,
+        run_id=work.run.run_id,
+    )
+
+
+def _left(out: Path) -> str:
+    """What there is of a training that was interrupted between its checkpoints."""
+    step = last_step(out)
+    if step is None:
+        return "stopped before the first checkpoint of the training, which begins anew"
+    return f"stopped; the checkpoint of step {step} is kept"
+
+
+def _material(work: Work, section: TrainSection, kept: Sequence[Sample], out: Path) -> Material:
+    """What a student is made of, and the items that it will be examined in."""
+    plan = work.plan
+    return Material(
+        base=section.base,
+        tuner=section.tuner,
+        samples=kept,
+        config=section.trainer_config(),
+        out=out,
+        logprobs=_logprobs(work, section.objective, kept),
+        held_out=[
+            (item.row.prompt, item.row.passage)
+            for benchmark in plan.evaluate.every_benchmark
+            for item in benchmark.items(plan.folder)
+        ],
+    )
+
+
+def _failed(work: Work, student_id: str, monitor: Monitor, error: StageError) -> None:
+    """Keep why a student was not trained, and what its audit had found."""
+    work.store.insert([Failure(work.run.run_id, "fit", student_id, str(error), permanent=True)])
+    work.count("failures", 1)
+    work.run.summary["audit"] = monitor.figures
+
+
+def _logprobs(work: Work, objective: Objective, kept: Sequence[Sample]) -> dict[str, Any]:
+    """What the teacher's calls keep of its distribution, by sample, where an objective needs it."""
+    if not objective.needs_logprobs:
+        return {}
+    wanted = {sample.sample_id: sample.call_ids[-1] for sample in kept if sample.call_ids}
+    calls = work.store.by_ids(Call, "call_id", sorted(set(wanted.values())))
+    calls.sort(key=lambda call: call.max_tokens)  # a call may have been made again with more
+    found = {call.call_id: call.logprobs for call in calls if call.logprobs}
+    return {sample: found[call] for sample, call in wanted.items() if call in found}

@@ -1,0 +1,1 @@
+"""Find, export, describe and chat with trained students."""

@@ -1,0 +1,267 @@
+"""`distill export`: a student in forms that others can load, checked before it is handed on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from datagen.gguf_server import GgufServer
+from distill.learning.serving_check import Agreement, Reply, agree, ask_gguf, ask_model
+from distill.report.model_card import Form, render_card, slug
+from flows.runtime.progress import bar, say
+from flows.students.find import Found
+from flows.students.model_card import card_of
+from quality.tasks.benchmark import Benchmark, Item
+from train.export import gguf
+from train.export.safetensors import Dtype, export_adapter, export_merged, require_mergeable
+from warehouse.catalog import did_you_mean, name_of
+from warehouse.errors import StageError
+from warehouse.inputs.assets import file_sha256
+
+FORMS = ("adapter", "merged", "gguf")
+MANIFEST = "export.json"
+"""Marks a folder as an export, and says what it holds."""
+CHECK = "serving_check.json"
+FAILED = ".failed"
+"""Ending of the folder of an export whose serving check failed."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be exported, and how it is checked."""
+
+    forms: Sequence[str] = ()  # none named: all that the tuner allows
+    out: Path | None = None
+    outtype: str = "f16"
+    dtype: str = "float32"
+    check: bool = True
+    items: int = 50
+    least: dict[str, float] = field(default_factory=lambda: {"merged": 0.99, "gguf": 0.95})
+    force: bool = False
+
+
+def exported(found: Found, wanted: Wanted) -> dict[str, Any]:
+    """Write a student's forms, check them, describe them; the folder appears whole or not at all.
+
+    An export whose check fails goes to a folder that ends in `.failed`, never to the
+    one that was asked for.
+
+    Returns:
+        `folder`, `forms` (name, files, bytes), `checks` (rows of the serving check), and
+        `faults`: what the check found wrong, one line each.
+
+    Raises:
+        StageError: a form can not be made or checked, or the folder is taken.
+    """
+    forms = _forms(found, wanted)
+    if wanted.out is None:
+        wanted = replace(wanted, out=found.store.path.parent / "exports" / slug(found.name))
+    out = wanted.out or Path()
+    _free(out, wanted.force)
+    asked = _held_out(found, wanted) if wanted.check and forms != ["adapter"] else None
+    if asked:
+        _free(_failed(out), force=True)
+    part = _begin(out)
+    try:
+        made = _write(found, wanted, forms, part)
+        checks = _check(found, wanted, made, part, *asked) if asked else []
+        faults = [check.fault for check in checks if check.fault]
+        _describe(found, made, checks, part)
+        place = _failed(out) if faults else out
+        _free(place, force=wanted.force or bool(faults))
+        _publish(part, place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return {
+        "student_id": found.record.student_id if found.record else None,
+        "folder": str(place),
+        "forms": [
+            {
+                "form": form.name,
+                "folder": str(place / form.folder),
+                "file": form.file or None,
+                "bytes": sum(f.stat().st_size for f in (place / form.folder).iterdir()),
+            }
+            for form in made
+        ],
+        "checks": [check.row() for check in checks],
+        "faults": faults,
+    }
+
+
+def _forms(found: Found, wanted: Wanted) -> list[str]:
+    """The forms to be made, in order; what they need is seen to be there."""
+    for name in wanted.forms:
+        if name not in FORMS:
+            raise StageError(f"unknown form '{name}' ({did_you_mean(name, list(FORMS))})")
+    for name, value, kind in (
+        ("outtype", wanted.outtype, gguf.Outtype),
+        ("dtype", wanted.dtype, Dtype),
+    ):
+        if value not in get_args(kind):
+            hint = did_you_mean(value, list(get_args(kind)))
+            raise StageError(f"unknown --{name} '{value}' ({hint})")
+    allowed = FORMS if found.tuner.mergeable else FORMS[:1]
+    forms = [name for name in FORMS if name in (wanted.forms or allowed)]
+    if forms != ["adapter"]:
+        require_mergeable(found.tuner)
+    elif not wanted.forms:
+        say(f"tuner '{name_of(found.tuner)}' can not be merged: the adapter alone is exported")
+    if "gguf" in forms:
+        gguf.require()
+        if wanted.check:
+            GgufServer.require()
+    return forms
+
+
+def _held_out(found: Found, wanted: Wanted) -> tuple[Benchmark, list[Item], int, int | None]:
+    """The first benchmark of the plan, its first items, and how they are asked."""
+    if found.plan is None or not found.plan.evaluate.benchmarks:
+        raise StageError(
+            "the serving check asks held-out items, and none are named; name a plan that has "
+            "[evaluate] benchmarks, or give --no-check"
+        )
+    settings = found.plan.evaluate
+    benchmark: Benchmark = settings.benchmarks[0]
+    items = list(benchmark.items(found.plan.folder))[: wanted.items]
+    if not items:
+        raise StageError(f"benchmark '{name_of(benchmark)}' gives no items; give --no-check")
+    return benchmark, items, settings.max_new_tokens, settings.batch_size
+
+
+def _write(found: Found, wanted: Wanted, forms: Sequence[str], part: Path) -> list[Form]:
+    made = []
+    if "adapter" in forms:
+        say("writing the adapter")
+        export_adapter(found.base, found.path, part / "adapter")
+        made.append(Form("adapter", "adapter"))
+    if list(forms) != ["adapter"]:
+        say(f"merging, in {wanted.dtype}")
+        dtype: Any = wanted.dtype
+        export_merged(found.base, found.path, part / "merged", dtype)
+        made.append(Form("merged", "merged"))
+    if "gguf" in forms:
+        say(f"converting to GGUF, in {wanted.outtype}")
+        outtype: Any = wanted.outtype
+        file = f"{slug(found.name)}.{wanted.outtype}.gguf"
+        (part / "gguf").mkdir()
+        gguf.convert(part / "merged", part / "gguf" / file, outtype)
+        text = gguf.modelfile(part / "merged", file)
+        (part / "gguf" / "Modelfile").write_text(text, encoding="utf-8")
+        made.append(Form("gguf", "gguf", file))
+    if "merged" not in forms and "gguf" in forms:
+        shutil.rmtree(part / "merged")
+    return [form for form in made if form.name in forms]
+
+
+def _check(
+    found: Found,
+    wanted: Wanted,
+    made: Sequence[Form],
+    part: Path,
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    max_new_tokens: int,
+    batch_size: int | None,
+) -> list[Agreement]:
+    """Let every form answer the same items, and keep what they said."""
+    asked = [item.messages for item in items]
+    folders = {form.name: part / form.folder for form in made}
+
+    def of_model(label: str, base: str, student: Path | None) -> list[Reply]:
+        with bar(f"{label} answers", len(items)) as advance:
+            return ask_model(base, student, asked, max_new_tokens, batch_size, advance)
+
+    adapter = of_model("adapter", found.base, folders.get("adapter", found.path))
+    checks = []
+    for form in made:
+        if form.name == "merged":
+            said = of_model("merged", str(folders["merged"]), None)
+            name = f"merged {wanted.dtype}"
+        elif form.name == "gguf":
+            longest = max(reply.prompt_tokens for reply in adapter)
+            file = folders["gguf"] / form.file
+            with bar("gguf answers", len(items)) as advance:
+                said = ask_gguf(file, asked, max_new_tokens, longest, advance)
+            name = f"gguf {wanted.outtype}"
+        else:
+            continue
+        checks.append(agree(name, said, adapter, items, benchmark, wanted.least[form.name]))
+    told = {
+        "benchmark": f"{name_of(benchmark)}@{benchmark.version}",
+        "items": len(items),
+        "max_new_tokens": max_new_tokens,
+        "forms": [check.row() for check in checks],
+    }
+    (part / CHECK).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    return checks
+
+
+def _describe(found: Found, made: Sequence[Form], checks: Sequence[Agreement], part: Path) -> None:
+    """The card, for all forms and in each form's folder for itself, and the manifest."""
+    card = card_of(found, made, checks)
+    (part / "README.md").write_text(render_card(card), encoding="utf-8")
+    for form in made:
+        alone = replace(card, forms=[replace(form, folder=".")])
+        (part / form.folder / "README.md").write_text(render_card(alone), encoding="utf-8")
+    files = {
+        file.relative_to(part).as_posix(): file_sha256(file)
+        for file in sorted(part.rglob("*"))
+        if file.is_file()
+    }
+    told = {"student_id": card.student_id, "plan_hash": card.plan_hash, "sha256": files}
+    (part / MANIFEST).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def _failed(out: Path) -> Path:
+    return out.with_name(out.name + FAILED)
+
+
+def _free(out: Path, force: bool) -> None:
+    """See that the folder may be written, before anything is done."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / MANIFEST).is_file():
+        raise StageError(f"{out} is there already and is no export; name another with --out")
+    if not force:
+        raise StageError(f"{out} is there already; --force replaces it, --out names another")
+
+
+def _begin(out: Path) -> Path:
+    """A new folder beside `out`; what killed exports left there is removed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for torn in out.parent.glob(f".{out.name}.part-*"):
+        if not _lives(int(torn.name.rpartition("-")[2])):
+            shutil.rmtree(torn, ignore_errors=True)
+    part = out.with_name(f".{out.name}.part-{os.getpid()}")
+    part.mkdir()
+    return part
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _publish(part: Path, out: Path) -> None:
+    """Move the whole folder to its place, readable by all whom the umask lets."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in part.rglob("*"):
+        if file.is_file():  # safetensors come readable by their owner alone
+            file.chmod(0o666 & ~mask)
+    old = out.with_name(f".{out.name}.part-old-{os.getpid()}")
+    if (out / MANIFEST).is_file():
+        os.replace(out, old)
+    os.replace(part, out)
+    shutil.rmtree(old, ignore_errors=True)

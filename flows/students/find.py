@@ -1,0 +1,108 @@
+"""Which student a verb is about: the plan's own, or one named by its id or its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.plan.plan import Plan, load_plan
+from flows.stages.recorded import kept_on_hand
+from flows.stages.train import student_id_of
+from train.methods.tuner import Tuner
+from train.model.student import TUNER_FILE, tuner_of
+from warehouse.db.store import Store
+from warehouse.errors import StageError
+from warehouse.records import Run, Student
+
+
+@dataclass(frozen=True)
+class Found:
+    """A student, and what is known of it. A folder that no warehouse knows has no record."""
+
+    path: Path
+    base: str
+    tuner: Tuner
+    plan: Plan | None
+    store: Store
+    record: Student | None
+    run: Run | None
+
+    @property
+    def name(self) -> str:
+        """What it is called: the plan's name, and the start of its id."""
+        if self.record is None:
+            return self.path.resolve().name
+        plan_name = self.run.plan_name if self.run else "student"
+        return f"{plan_name}-{self.record.student_id[:8]}"
+
+
+def find_student(
+    plan_path: str | None,
+    overrides: Sequence[str] = (),
+    student: str | None = None,
+    warehouse: str | None = None,
+) -> Found:
+    """Find a student; asks nothing, runs nothing, writes nothing.
+
+    Args:
+        plan_path: A plan; without `student` its own student is meant, the one `judge` takes.
+        overrides: The plan's overrides.
+        student: The start of a student's id, or the folder of a student.
+        warehouse: A warehouse or a plan; left out, the plan's own, else stillhouse.duckdb.
+
+    Raises:
+        StageError: there is no such student, or several, or nothing was named.
+    """
+    if plan_path is None and student is None:
+        raise StageError("which student? name a plan, or give --student ID_OR_FOLDER")
+    plan = load_plan(plan_path, overrides) if plan_path else None
+    path = warehouse or (plan.warehouse if plan else "stillhouse.duckdb")
+    if path.endswith(".toml"):
+        path = load_plan(path).warehouse
+    store = Store(Path(path).resolve())
+    if student is None:
+        assert plan is not None
+        plan.require("fit")
+        return _recorded(plan, store, _planned(plan, store, str(plan_path)))
+    if Path(student).is_dir():
+        return _in_folder(plan, store, Path(student))
+    return _recorded(plan, store, _by_id(store, student))
+
+
+def _planned(plan: Plan, store: Store, plan_path: str) -> Student:
+    student_id = student_id_of(plan.training, kept_on_hand(plan, store))
+    for student in store.by_ids(Student, "student_id", [student_id]):
+        return student
+    raise StageError(f"no student of this plan yet; run `distill fit {plan_path}` first")
+
+
+def _by_id(store: Store, start: str) -> Student:
+    found = [one for one in store.read(Student) if one.student_id.startswith(start)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise StageError(
+            f"no student '{start}' in {store.path}, and no such folder; `distill show students "
+            f"--warehouse {store.path}` lists them"
+        )
+    raise StageError(f"{len(found)} students' ids start with '{start}'; give more of it")
+
+
+def _recorded(plan: Plan | None, store: Store, student: Student) -> Found:
+    path = Path(student.path)
+    if not path.is_dir():
+        raise StageError(f"the files of student {student.student_id[:8]} are gone from {path}")
+    runs = store.read(Run, "run_id = ?", [student.run_id])
+    run = runs[0] if runs else None
+    return Found(path, student.base, tuner_of(path), plan, store, student, run)
+
+
+def _in_folder(plan: Plan | None, store: Store, folder: Path) -> Found:
+    tuner = tuner_of(folder)
+    for student in store.read(Student):
+        if Path(student.path).resolve() == folder.resolve():
+            return _recorded(plan, store, student)
+    base = json.loads((folder / TUNER_FILE).read_text())["base"]
+    return Found(folder, base, tuner, plan, store, None, None)

@@ -1,0 +1,1 @@
+"""Run comparisons over several trainings, gates or runs."""

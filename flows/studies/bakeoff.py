@@ -1,0 +1,228 @@
+"""Several tuners on the same samples and seed, judged on the same items: `distill bakeoff`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from distill.contestants.contestant import Contestant
+from distill.contestants.context import Sources
+from distill.evaluation.evaluate import texts_of
+from distill.plan.plan import load_plan
+from distill.plan.sections import TrainSection
+from distill.report.bakeoff_page import (
+    BASE,
+    Bakeoff,
+    Board,
+    Method,
+    board_of,
+    render_html,
+    render_markdown,
+    verdict,
+)
+from distill.report.report import to_plain
+from flows.runtime.run import Work, at_work
+from flows.stages.contestants import answered, local
+from flows.stages.curate import curate_stage
+from flows.stages.evaluate import items_of
+from flows.stages.generate import generate_stage, samples_on_hand
+from flows.stages.train import fit_stage, ready_base
+from quality.tasks.benchmark import Benchmark
+from warehouse.catalog import build, name_of
+from warehouse.errors import PlanError
+from warehouse.records import Answer, Student
+
+
+@flow(name="stillhouse-bakeoff", validate_parameters=False)
+def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> dict[str, Any]:
+    """Fit each tuner to what the plan's gate keeps, and compare them; what is there is not made again.
+
+    Raises:
+        PlanError: a tuner is unknown, or can not be trained with the plan's options.
+    """
+    sections = contenders(plan_path, overrides, tuners)
+    with at_work(plan_path, overrides, "bakeoff", {"--tuners": tuners}) as work:
+        for section in sections.values():
+            ready_base(work, section)
+        generate_stage(work)
+        curated = curate_stage(work, samples_on_hand(work, counted=False))
+        students = {
+            label: fit_stage(work, curated, section, alone=True)
+            for label, section in sections.items()
+        }
+        methods = [_method(label, sections[label], made) for label, made in students.items()]
+        with work.stage("judge"):
+            boards = [
+                _board(work, benchmark, students, methods)
+                for benchmark in work.plan.evaluate.benchmarks
+            ]
+        found = Bakeoff(
+            run_id=work.run.run_id,
+            plan_name=work.plan.name,
+            plan_hash=work.plan.plan_hash,
+            rows=len(curated.kept),
+            seed=work.plan.training.seed,
+            methods=methods,
+            boards=boards,
+            versions=work.run.versions,
+        )
+        path = _written(work, found)
+        result = _result(found, path)
+        work.run.summary.update(result)
+        return result
+
+
+def contenders(
+    plan_path: str, overrides: Sequence[str], tuners: Sequence[str]
+) -> dict[str, TrainSection]:
+    """[train] with each of the tuners, by label: a name, or a table `{use = "lora", rank = 4}`.
+
+    A tuner named as the plan's own keeps the plan's options and learning rate; every other
+    one has its own defaults.
+
+    Raises:
+        PlanError: fewer than two tuners, one twice, an unknown one, or one that does not fit.
+    """
+    plan = load_plan(plan_path, overrides)
+    plan.require("bakeoff")
+    own = plan.training
+    found: dict[str, TrainSection] = {}
+    for text in _parted(tuners):
+        table = _table(text)
+        label = _label(table)
+        if label in found:
+            raise PlanError(f"--tuners names {label} twice; a seed more is another plan")
+        if table == {"use": name_of(own.tuner)}:
+            found[label] = own
+            continue
+        changes = {"tuner": build("tuner", table)}
+        if table["use"] != name_of(own.tuner):
+            changes["learning_rate"] = None
+        section = own.model_copy(update=changes)
+        faults = section.faults()
+        if faults:
+            raise PlanError(f"{label} can not be trained with this plan", tuple(faults))
+        found[label] = section
+    if len(found) < 2:
+        raise PlanError("--tuners takes at least two, for example --tuners lora,ia3,prefix")
+    return found
+
+
+def _parted(tuners: Sequence[str]) -> list[str]:
+    """Names parted by commas; a table in braces stands alone."""
+    parts = []
+    for text in tuners:
+        one = text.strip()
+        parts += [one] if one.startswith("{") else [part.strip() for part in one.split(",")]
+    return [part for part in parts if part]
+
+
+def _table(text: str) -> dict[str, Any]:
+    if not text.startswith("{"):
+        return {"use": text}
+    try:
+        table: dict[str, Any] = tomllib.loads(f"tuner = {text}")["tuner"]
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"--tuners {text} is not a TOML table: {error}") from None
+    if not isinstance(table.get("use"), str):
+        raise PlanError(f"--tuners {text} names no tuner; write {{use = 'lora', rank = 4}}")
+    return table
+
+
+def _label(table: dict[str, Any]) -> str:
+    options = [f"{key}={value}" for key, value in table.items() if key != "use"]
+    return " ".join([table["use"], *options])
+
+
+def _method(label: str, section: TrainSection, student: Student) -> Method:
+    losses = [entry["loss"] for entry in student.losses if "loss" in entry]
+    tuner = section.tuner
+    return Method(
+        label=label,
+        source=tuner.source,
+        mergeable=tuner.mergeable,
+        student_id=student.student_id,
+        trainable_parameters=student.audit["trainable_parameters"],
+        learning_rate=section.learning_rate or tuner.learning_rate,
+        seconds=student.seconds,
+        memory=student.audit.get("memory"),
+        size=sum(file.stat().st_size for file in Path(student.path).rglob("*") if file.is_file()),
+        first_loss=losses[0],
+        last_loss=losses[-1],
+    )
+
+
+def _board(
+    work: Work, benchmark: Benchmark, students: dict[str, Student], methods: list[Method]
+) -> Board:
+    items = items_of(work, benchmark)
+    plan, answers = work.plan, list[Answer]()
+    for label, student in [(BASE, None), *students.items()]:
+        contestant = Contestant(
+            name=label,
+            speaker=local(plan, work.run.run_id, student),
+            context=plan.evaluate.context("plain"),
+            sources=Sources(plan.datagen.recipe[0], plan.folder),
+            benchmark=benchmark,
+            run_id=work.run.run_id,
+            max_new_tokens=plan.evaluate.max_new_tokens,
+        )
+        answers += answered(work, contestant, items)
+    return board_of(
+        benchmark.label,
+        answers,
+        texts_of(items),
+        methods,
+        benchmark.metrics[0],
+        lower_is_better=benchmark.lower_is_better,
+    )
+
+
+def _written(work: Work, found: Bakeoff) -> Path:
+    folder = work.home / "runs" / work.run.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "html": render_html(found),
+        "md": render_markdown(found),
+        "json": json.dumps(to_plain(found), indent=2, ensure_ascii=False, default=str),
+    }
+    for suffix, text in texts.items():
+        (folder / f"bakeoff.{suffix}").write_text(text, encoding="utf-8")
+    return folder / "bakeoff.html"
+
+
+def _result(found: Bakeoff, path: Path) -> dict[str, Any]:
+    """What `--json` prints: one row per benchmark and tuner, the best first."""
+    rows = []
+    for board in found.boards:
+        metric = board.comparison.headline
+        for line in board.lines:
+            standing = board.comparison.standing(line.label)
+            row: dict[str, Any] = {"benchmark": board.comparison.benchmark, "tuner": line.label}
+            row["n"] = standing.graded if standing else 0
+            row[metric] = _interval(standing.metrics.get(metric) if standing else None)
+            for name in ("against_base", "against_best"):
+                difference = getattr(line, name)
+                row[name] = _interval(difference.metrics.get(metric) if difference else None)
+            row["p_best"] = line.p_best
+            row["latency_s"] = standing.mean_latency_s if standing else None
+            if line.method:
+                for name in ("trainable_parameters", "memory", "seconds", "size", "student_id"):
+                    row[name] = getattr(line.method, name)
+            rows.append(row)
+    return {
+        "run_id": found.run_id,
+        "plan_hash": found.plan_hash,
+        "verdicts": {board.comparison.benchmark: verdict(board) for board in found.boards},
+        "rows": rows,
+        "report_path": str(path),
+    }
+
+
+def _interval(interval: Any) -> list[float] | None:
+    return [interval.value, interval.low, interval.high] if interval else None

@@ -1,0 +1,240 @@
+"""`distill study`: would more data help, and does imitation here teach facts or style?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from prefect import flow
+
+from distill.contestants.contestant import Asked, Contestant, Speaker
+from distill.contestants.context import Sources
+from distill.evaluation.compare import compare
+from distill.evaluation.evaluate import Judged, texts_of
+from distill.evaluation.scaling import ScalePoint, Scaling, scaling
+from distill.evaluation.statistics import Interval
+from distill.plan.sections import QualitySection
+from distill.report.report import to_plain
+from distill.report.study_page import (
+    BROAD,
+    NONE,
+    TASK,
+    Study,
+    broad_recipe,
+    contrasts_of,
+    read_shares,
+    render_html,
+    render_markdown,
+    share_of,
+)
+from flows.runtime.run import Work, at_work
+from flows.stages.contestants import answered, asked_for, local
+from flows.stages.curate import Curated, curate_stage
+from flows.stages.evaluate import items_of
+from flows.stages.generate import generate_stage, samples_on_hand
+from flows.stages.train import fit_stage, ready_base
+from quality.tasks.benchmark import Benchmark, Item
+from warehouse.errors import StageError
+from warehouse.records import Answer, Student
+
+LEAST_ROWS = 4
+"""Rows below which no student is fitted."""
+
+
+@flow(name="stillhouse-study-scaling", validate_parameters=False)
+def study_scaling(
+    plan_path: str, overrides: Sequence[str], shares: Sequence[str]
+) -> dict[str, Any]:
+    """Fit the student to growing shares of the selection, and judge each on the same items."""
+    wanted = read_shares(shares)
+    with at_work(plan_path, overrides, "study scaling", {"--shares": shares}) as work:
+        ready_base(work)
+        generate_stage(work)
+        curated = curate_stage(work, samples_on_hand(work, counted=False))
+        parts = {share: _part(curated, share) for share in wanted}
+        students = {share: fit_stage(work, part) for share, part in parts.items()}
+        rows = {share: len(part.kept) for share, part in parts.items()}
+        with work.stage("judge"):
+            curves = [
+                _curve(work, benchmark, students, rows)
+                for benchmark in work.plan.evaluate.benchmarks
+            ]
+        named = {f"{100 * share:g} %": rows[share] for share in wanted}
+        return _done(work, _study(work, "scaling", named, scaling=curves))
+
+
+def _part(curated: Curated, share: float) -> Curated:
+    chosen = {sample.sample_id for sample in share_of(curated.kept, share)}
+    if len(chosen) < LEAST_ROWS:
+        raise StageError(
+            f"{100 * share:g} % of {len(curated.kept)} rows are {len(chosen)}; a student takes at "
+            f"least {LEAST_ROWS}: give larger shares or generate more"
+        )
+    choices = [replace(one, kept=one.kept and one.sample_id in chosen) for one in curated.choices]
+    return replace(curated, choices=choices)
+
+
+def _curve(
+    work: Work, benchmark: Benchmark, students: dict[float, Student], rows: dict[float, int]
+) -> Scaling:
+    items = items_of(work, benchmark)
+    metric = benchmark.metrics[0]
+    answers = _answers(work, benchmark, items, NONE, local(work.plan, work.run.run_id, None))
+    names = {share: f"{100 * share:g} %" for share in students}
+    for share, student in students.items():
+        speaker = local(work.plan, work.run.run_id, student)
+        answers += _answers(work, benchmark, items, names[share], speaker)
+    found = compare(
+        benchmark.label,
+        answers,
+        texts_of(items),
+        metric,
+        contestants=list(names.values()),
+        pairs=(),
+    )
+    scores = {one.contestant: one.metrics.get(metric) for one in found.standings}
+    graded = [
+        {a.item_id: float(grade) for a in answers if a.contestant == name
+         and (grade := a.grades.get(metric)) is not None}
+        for name in names.values()
+    ]  # fmt: skip
+    points = [
+        ScalePoint(share, rows[share], students[share].student_id, scores[name] or _unknown())
+        for share, name in names.items()
+    ]
+    return scaling(
+        benchmark.label,
+        metric,
+        points,
+        scores.get(NONE),
+        graded,
+        lower_is_better=benchmark.lower_is_better,
+    )
+
+
+def _unknown() -> Interval:
+    raise StageError(
+        "no item was graded, so no curve can be drawn; look at the benchmark's references"
+    )
+
+
+@flow(name="stillhouse-study-imitation", validate_parameters=False)
+def study_imitation(
+    plan_path: str, overrides: Sequence[str], broad: Sequence[str]
+) -> dict[str, Any]:
+    """No imitation, broad imitation, the plan's own: as many rows each, the same items."""
+    with at_work(plan_path, overrides, "study imitation", {"--broad": broad}) as work:
+        ready_base(work)
+        generate_stage(work)
+        task = curate_stage(work, samples_on_hand(work, counted=False))
+        other = _broadly(work, broad[0], len(task.kept))
+        parts = {BROAD: _first(other, len(task.kept)), TASK: _first(task, len(other.kept))}
+        made = {name: fit_stage(work, part) for name, part in parts.items()}
+        rows = {NONE: 0, **{name: len(part.kept) for name, part in parts.items()}}
+        with work.stage("judge"):
+            judged = []
+            for benchmark in work.plan.evaluate.benchmarks:
+                items = items_of(work, benchmark)
+                judged.append(Judged(benchmark, "task", items, _four(work, benchmark, items, made)))
+            contrasts = contrasts_of(judged)
+        return _done(work, _study(work, "imitation", rows, contrasts=contrasts))
+
+
+def _broadly(work: Work, source: str, rows: int) -> Curated:
+    """What the teacher says to other questions, asked as they stand; nothing of it is scored,
+    and held-out items stay out of it."""
+    recipe = broad_recipe(work.plan, source, rows)
+    sampling = replace(
+        work.plan.datagen.sampling, max_tokens=max(128, work.plan.datagen.sampling.max_tokens)
+    )
+    datagen = work.plan.datagen.model_copy(update={"recipe": [recipe], "sampling": sampling})
+    plan = work.plan.model_copy(update={"datagen": datagen, "quality": QualitySection()})
+    plan._folder = work.plan.folder
+    other = replace(work, plan=plan)
+    generate_stage(other)
+    return curate_stage(other, samples_on_hand(other, counted=False))
+
+
+def _first(curated: Curated, rows: int) -> Curated:
+    """At most so many of the kept rows, by hash: both students are fitted to as many."""
+    if rows >= len(curated.kept):
+        return curated
+    return _part(curated, rows / len(curated.kept))
+
+
+def _four(
+    work: Work, benchmark: Benchmark, items: Sequence[Item], made: dict[str, Student]
+) -> list[Answer]:
+    run_id, plan = work.run.run_id, work.plan
+    teacher = Asked(plan.teacher, partial(asked_for, work, plan.teacher))
+    answers = _answers(work, benchmark, items, "teacher", teacher, "recipe")
+    answers += _answers(work, benchmark, items, NONE, local(plan, run_id, None))
+    for name, student in made.items():
+        answers += _answers(work, benchmark, items, name, local(plan, run_id, student))
+    return answers
+
+
+def _answers(
+    work: Work,
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    name: str,
+    speaker: Speaker,
+    context: str = "plain",
+) -> list[Answer]:
+    plan = work.plan
+    contestant = Contestant(
+        name=name,
+        speaker=speaker,
+        context=plan.evaluate.context(context),
+        sources=Sources(plan.datagen.recipe[0], plan.folder),
+        benchmark=benchmark,
+        run_id=work.run.run_id,
+        max_new_tokens=plan.evaluate.max_new_tokens,
+    )
+    return answered(work, contestant, items)
+
+
+def _study(work: Work, kind: str, rows: dict[str, int], **found: Any) -> Study:
+    return Study(
+        kind=kind,
+        run_id=work.run.run_id,
+        plan_name=work.plan.name,
+        plan_hash=work.plan.plan_hash,
+        rows=rows,
+        notes=list(dict.fromkeys(work.notes)),
+        versions=work.run.versions,
+        **found,
+    )
+
+
+def _done(work: Work, study: Study) -> dict[str, Any]:
+    """Write the pages, and keep in the run what a later report shows."""
+    folder = work.home / "runs" / work.run.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = to_plain(study)
+    texts = {
+        "html": render_html(study),
+        "md": render_markdown(study),
+        "json": json.dumps(plain, indent=2, ensure_ascii=False, default=str),
+    }
+    for suffix, text in texts.items():
+        (folder / f"study.{suffix}").write_text(text, encoding="utf-8")
+    result = {
+        "run_id": study.run_id,
+        "plan_hash": study.plan_hash,
+        "study": study.kind,
+        "rows": study.rows,
+        "sentences": {
+            **{line.benchmark: line.sentence for line in study.scaling},
+            **{line.comparison.benchmark: line.sentence for line in study.contrasts},
+        },
+        "calls_made": work.counts.get("calls_made", 0),
+        "calls_reused": work.counts.get("calls_reused", 0),
+        "report_path": str(folder / "study.html"),
+    }
+    work.run.summary.update({**result, "scaling": plain["scaling"]})
+    return result

@@ -1,0 +1,1 @@
+"""Measure how well scorers separate good from bad text on labelled data."""

@@ -1,0 +1,1 @@
+"""Select samples: bounds, duplicates, decontamination, diversity."""

@@ -1,0 +1,1 @@
+"""Wrap the models that scorers and retrieval use."""

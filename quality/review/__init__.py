@@ -1,0 +1,1 @@
+"""Store and summarise the decisions of human reviewers."""

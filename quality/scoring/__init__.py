@@ -1,0 +1,1 @@
+"""Define the scorer interface and what several scorers share."""

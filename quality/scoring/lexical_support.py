@@ -1,0 +1,263 @@
+"""Is a text supported by a passage, judged by its words? Shared by `grounded` and `retrieved`.
+
+Lexical support is the cheapest of the checks in the FActScore family (Min et al., 2023): claim
+by claim, by the share of the claim's n-grams that the evidence has, as ROUGE counts them (Lin,
+2004). It accepts no paraphrase, so it is precise and misses some good answers. Overlap alone
+misses small lies, so a number, date or name that is not in the evidence, and a "not" on one
+side only, cap a claim's support.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from quality.scoring.scorer import Verdict
+from quality.text import normalize as texts
+from quality.text.claims import claims, sentences
+
+Over = Literal["worst", "mean"]
+
+CAP = 0.49
+"""The most support of a claim with a number, date, name or negation that the evidence lacks."""
+
+SHORT = 10
+"""A completion of one claim with at most so many words is an answer: a span, or a share of words."""
+
+SHOWN = 20
+"""So many claims, the least supported ones, are kept in a verdict's details."""
+
+_TOKEN = re.compile(r"(?<!\w)[-−]?\d+(?:[.,]\d+)*|[^\W_]+")
+_APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
+_ARTICLES = frozenset(("a", "an", "the"))
+# "by", "before", "more" and their like are left in: they turn a claim around.
+_FUNCTION = frozenset((
+    "is", "are", "was", "were", "be", "been", "being", "am", "and", "or", "of", "in", "on",
+    "at", "to", "for", "from", "with", "as", "that", "which", "this", "these", "those", "it",
+    "its", "they", "their", "he", "she", "his", "her", "has", "have", "had", "do", "does",
+    "did", "also", "there",
+))  # fmt: skip
+_VERBS = frozenset((
+    "is", "are", "was", "were", "has", "have", "had", "do", "does", "did", "can", "could",
+    "will", "would", "may", "might", "must", "isnt", "arent", "wasnt", "werent", "hasnt",
+    "havent", "hadnt", "dont", "doesnt", "didnt", "cant", "couldnt", "wont", "wouldnt",
+    "cannot",
+))  # fmt: skip
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|none|nobody|nothing|neither|nor|cannot|without)\b|n['’]t\b", re.IGNORECASE
+)
+_NAME = re.compile(r"(?<![\w'’])[^\W\d_a-z][^\W_]*")
+_CLAUSE = re.compile(r"[,;:()–—]|\bbut\b", re.IGNORECASE)
+_NEAR = 32  # sentences compared with one claim, those with its rarest words
+
+
+@dataclass(frozen=True)
+class Support:
+    """How far a claim is supported, 0..1, and what is missing where it is below 1."""
+
+    claim: str
+    value: float
+    why: str | None = None
+
+
+def tokens(text: str) -> list[str]:
+    """Words and numbers in lower case, without articles; hyphens part words, apostrophes do not."""
+    plain = _APOSTROPHE.sub("", unicodedata.normalize("NFC", text)).lower()
+    return [word for word in _TOKEN.findall(plain) if word not in _ARTICLES]
+
+
+def _flat(words: Iterable[str]) -> str:
+    return f" {' '.join(words)} "
+
+
+def _content(words: Iterable[str]) -> list[str]:
+    return [word for word in words if word not in _FUNCTION]
+
+
+def _with_parts(dates: Iterable[str]) -> frozenset[str]:
+    """Dates, and the less precise ones they hold: 1999-03-03 also 1999-03 and --03-03."""
+    known = frozenset(dates)
+    whole = [date for date in known if len(date) == len("1999-03-03")]
+    return known | {date[:7] for date in whole} | {f"-{date[4:]}" for date in whole}
+
+
+def _negated(text: str) -> bool:
+    return _NEGATION.search(text) is not None
+
+
+class _Row:
+    """The words of a passage in a row, and whether others stand in it one after another."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = frozenset(words)
+        self._pairs = frozenset(pairwise(words))
+        self._flat = _flat(words)
+
+    def has(self, words: list[str]) -> bool:
+        if not words or not self.words.issuperset(words):
+            return False
+        # The row is searched only where every pair is known: thousands of claims may ask.
+        return self._pairs.issuperset(pairwise(words)) and _flat(words) in self._flat
+
+
+class Evidence:
+    """A passage made ready: judging a claim against it takes time in proportion to the claim."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.as_written = _Row(tokens(text))
+        self.by_value = _Row(tokens(texts.canonical(text)))
+        self.known = self.as_written.words | self.by_value.words
+        self.numbers = frozenset(texts.numbers(text))
+        self.dates = _with_parts(texts.dates(text))
+        self.sentences = sentences(text)
+        self.content: list[frozenset[str]] = []
+        self.bigrams: set[tuple[str, str]] = set()
+        self.where: defaultdict[str, list[int]] = defaultdict(list)
+        for number, sentence in enumerate(self.sentences):
+            row = _content(tokens(texts.canonical(sentence)))
+            self.content.append(frozenset(row))
+            self.bigrams.update(pairwise(row))
+            for word in self.content[-1]:
+                self.where[word].append(number)
+
+    def supports(self, parts: Sequence[str], answer: bool = False) -> list[Support]:
+        """Support of each claim; a claim that comes again is judged once."""
+        judged = {part: self.support(part, answer) for part in dict.fromkeys(parts)}
+        return [judged[part] for part in parts]
+
+    def support(self, claim: str, answer: bool = False) -> Support:
+        """Support of one claim, or of a short answer (`answer`), by this passage."""
+        words = tokens(claim)
+        canonical = tokens(texts.canonical(claim))
+        content = _content(canonical)
+        if self.as_written.has(words) or self.by_value.has(canonical):
+            # A short answer's span carries no "not" of its own; a statement's does.
+            said = _VERBS.intersection(words) and self._contradicted(claim, words, content)
+            return Support(claim, CAP, said) if said else Support(claim, 1.0)
+        missing = self._missing(claim)
+        if answer and not missing and texts.contains(self.text, claim):
+            return Support(claim, 1.0)
+        missing += filter(None, [self._mismatch(claim, content)])
+        if answer or not content:
+            value = sum(word in self.known for word in words) / (len(words) + 1)
+            told = "not a span of the passage"
+        else:
+            value, told = self._coverage(content)
+        if missing:
+            return Support(claim, min(value, CAP), "; ".join(missing))
+        return Support(claim, value, None if value == 1 else told)
+
+    def _coverage(self, content: list[str]) -> tuple[float, str]:
+        pairs = list(pairwise(content))
+        hits = sum(word in self.known for word in content)
+        hits += sum(pair in self.bigrams for pair in pairs)
+        unknown = [f'"{word}"' for word in dict.fromkeys(content) if word not in self.known]
+        told = (
+            f"not in the passage: {', '.join(unknown[:3])}{' ...' if len(unknown) > 3 else ''}"
+            if unknown
+            else "its words stand in the passage, but not together"
+        )
+        return hits / (len(content) + len(pairs)), told
+
+    def _missing(self, claim: str) -> list[str]:
+        """Numbers, dates and names of the claim that the passage lacks, each in words."""
+        found = [
+            f"date {date} is not in the passage"
+            for date in texts.dates(claim)
+            if date not in self.dates
+        ]
+        found += [
+            f"number {number} is not in the passage"
+            for number in texts.numbers(texts.without_dates(claim))
+            if number not in self.numbers and f"{number}%" not in self.numbers
+        ]
+        first = re.search(r"[^\W_]", claim)
+        for name in _NAME.finditer(claim):
+            plain = "".join(tokens(name[0]))
+            if name.start() == (first.start() if first else 0) or not plain or plain == "i":
+                continue  # a capital at the beginning says nothing
+            if name[0][0].isupper() and self.known.isdisjoint(
+                (plain, f"{plain}s", plain.removesuffix("s"))
+            ):
+                found.append(f"name {name[0][:80]} is not in the passage")
+        return list(dict.fromkeys(found))[:3]
+
+    def _near(self, content: list[str]) -> list[int]:
+        """The sentences that hold most of a claim's words, if they hold half of them at least."""
+        wanted = frozenset(content)
+        rows = sorted((row for word in wanted if (row := self.where.get(word))), key=len)
+        seen: dict[int, None] = {}
+        for row in rows:
+            seen.update(dict.fromkeys(row[: _NEAR - len(seen)]))
+            if len(seen) >= _NEAR:
+                break
+        shared = {number: len(wanted & self.content[number]) for number in seen}
+        most = max(shared.values(), default=0)
+        return [number for number in seen if shared[number] == most and 2 * most >= len(wanted)]
+
+    def _mismatch(self, claim: str, content: list[str]) -> str | None:
+        near = self._near(content)
+        said = _negated(claim)
+        if not near or any(_negated(self.sentences[number]) == said for number in near):
+            return None
+        return _told(said, self.sentences[min(near)])
+
+    def _contradicted(self, claim: str, words: list[str], content: list[str]) -> str | None:
+        """Of a claim that stands in the passage: the negation beside it, if it always has one."""
+        span, said = _flat(words), _negated(claim)
+        clauses = [
+            clause
+            for number in self._near(content)
+            for clause in _CLAUSE.split(self.sentences[number])
+            if span in _flat(tokens(clause))
+        ]
+        if not clauses or any(_negated(clause) == said for clause in clauses):
+            return None
+        return _told(said, clauses[0])
+
+
+def _told(said: bool, sentence: str) -> str:
+    quoted = f'"{sentence.strip()[:120]}"'
+    if said:
+        return f"negation: the claim has one, the passage has none: {quoted}"
+    return f"negation: the claim has none, the passage has one: {quoted}"
+
+
+def split(completion: str) -> tuple[list[str], bool]:
+    """The claims of a completion that have a word, and whether it is one short answer."""
+    parts = [part for part in claims(completion) if tokens(part)]
+    return parts, len(parts) == 1 and len(parts[0].split()) <= SHORT
+
+
+def verdict(supports: Sequence[Support], over: Over, **details: Sequence[Any]) -> Verdict:
+    """The verdict on a completion: its least supported claim, or the mean over its claims.
+
+    `details` are columns beside the claims (the passage that supports each one, ...).
+    """
+    values = [support.value for support in supports]
+    worst, mean = min(values), sum(values) / len(values)
+    kept = sorted(sorted(range(len(values)), key=values.__getitem__)[:SHOWN])
+    rows = [
+        {
+            "text": supports[n].claim[:300],
+            "support": values[n],
+            "why": supports[n].why,
+            **{name: column[n] for name, column in details.items()},
+        }
+        for n in kept
+    ]
+    lowest = supports[values.index(worst)]
+    why = lowest.why
+    if why and len(supports) > 1:
+        why = f'claim "{lowest.claim[:80]}": {why}'
+    return Verdict(
+        worst if over == "worst" else mean,
+        why,
+        {"labels": {"worst": worst, "mean": mean}, "claims": rows, "of": len(supports)},
+    )

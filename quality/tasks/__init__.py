@@ -1,0 +1,1 @@
+"""Define benchmarks over question rows, their graders and perturbations."""

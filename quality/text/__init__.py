@@ -1,0 +1,1 @@
+"""Normalise and measure text: words, sentences, claims, style."""

@@ -1,0 +1,1 @@
+"""Check training rows before training: masks, truncation, held-out overlap."""

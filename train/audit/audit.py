@@ -1,0 +1,186 @@
+"""What the trainer will really see, counted before it trains.
+
+A trainer drops rows whose completion is cut off, trains happily on nothing, and never
+mentions that an answer does not end. This says so, and refuses where it matters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from train.audit.held_out_overlap import HeldOutTexts
+from train.dataset import Encoded, Row, check_rows, encode
+from warehouse.errors import StageError
+
+TOLERATED = 0.05
+"""Largest share of rows that may be truncated, lack their end, or merge at the boundary."""
+
+SHOWN = 3
+"""Rendered examples that are kept in an audit."""
+
+EMPTY = "empty completion"
+CUT_OFF = "no completion token within max_length"
+DIFFERING = "prompt rendered differently in use"
+
+
+@dataclass(frozen=True)
+class Audited:
+    """The rows that can be trained on, in order, as `encoded`, and `figures` about all rows."""
+
+    rows: list[Row]
+    figures: dict[str, Any]
+    encoded: list[Encoded]
+
+
+def look_at(
+    rows: Sequence[Row],
+    tokenizer: Any,
+    max_length: int,
+    end_ids: Collection[int] | None = None,
+    held_out: HeldOutTexts | None = None,
+) -> Audited:
+    """Render and tokenise every row.
+
+    `end_ids` are the tokens that end an answer (default: the tokenizer's). Figures:
+    rows_in, rows_kept, rows_dropped (reason -> count), tokens, supervised_tokens, max_length,
+    longest, truncated, truncated_share, missing_end, ends (token that ends an answer -> rows),
+    serving_ends (tokens at which serving stops), merged_boundaries, differing (rows whose
+    prompt is rendered otherwise in use) and difference (how the first one does),
+    duplicates (of the rendered text), held_out_overlap (items, rows, shown), lengths
+    (power-of-two upper bound -> rows), examples (text, and the supervised end of it).
+
+    Raises:
+        StageError: a row is malformed, or there are none.
+    """
+    check_rows(rows)
+    ends = set(end_ids) if end_ids is not None else {tokenizer.eos_token_id}
+    kept: list[Row] = []
+    used: list[Encoded] = []
+    dropped: Counter[str] = Counter()
+    lengths: Counter[int] = Counter()
+    difference: str | None = None
+    truncated = longest = 0
+    for row in rows:
+        if not row["completion"][0]["content"].strip():
+            dropped[EMPTY] += 1
+            continue
+        try:
+            encoded = encode(row, tokenizer)
+        except StageError as differs:
+            dropped[DIFFERING] += 1
+            difference = difference or str(differs)
+            continue
+        length = len(encoded.input_ids)
+        lengths[1 << max(0, length - 1).bit_length()] += 1
+        longest = max(longest, length)
+        truncated += length > max_length
+        if encoded.start >= min(length, max_length):
+            dropped[CUT_OFF] += 1
+            continue
+        kept.append(row)
+        used.append(encoded)
+    seen = Counter(encoded.text for encoded in used)
+    ended = Counter(end for e in used if (end := _end(e, tokenizer, ends)) is not None)
+    figures: dict[str, Any] = {
+        "rows_in": len(rows),
+        "rows_kept": len(kept),
+        "rows_dropped": dict(dropped),
+        "tokens": sum(min(len(e.input_ids), max_length) for e in used),
+        "supervised_tokens": sum(len(_supervised(e, max_length)) for e in used),
+        "max_length": max_length,
+        "longest": longest,
+        "truncated": truncated,
+        "truncated_share": truncated / len(rows),
+        "missing_end": len(used) - ended.total(),
+        "ends": {_shown(tokenizer, end): count for end, count in ended.most_common()},
+        "serving_ends": [_shown(tokenizer, end) for end in sorted(ends)],
+        "merged_boundaries": sum(e.merged for e in used),
+        "differing": dropped[DIFFERING],
+        "difference": difference,
+        "duplicates": sum(seen.values()) - len(seen),
+        "held_out_overlap": (held_out or HeldOutTexts([])).figures(kept),
+        "lengths": {str(bound): lengths[bound] for bound in sorted(lengths)},
+        "examples": [_example(e, tokenizer, max_length) for e in used[:SHOWN]],
+    }
+    return Audited(kept, figures, used)
+
+
+def refusal(figures: dict[str, Any], allow: Collection[str] = ()) -> str | None:
+    """Why a training on what these figures tell of is refused; None where it is not.
+
+    `allow` names what is counted and not refused: "truncated", "missing_end",
+    "merged_boundaries". Nothing to learn from, a prompt that is asked otherwise in use, and
+    a held-out item among the rows are always refused.
+    """
+    if figures["differing"]:
+        return f"{figures['differing']} of {figures['rows_in']} rows: {figures['difference']}"
+    longest, max_length = figures["longest"], figures["max_length"]
+    if not figures["supervised_tokens"]:
+        counts = ", ".join(f"{why}: {count}" for why, count in figures["rows_dropped"].items())
+        return (
+            f"none of {figures['rows_in']} rows has a completion to learn from ({counts}); raise "
+            f"train.max_length (now {max_length}; the longest row has {longest} tokens) or mend "
+            "the completions"
+        )
+    overlap = figures["held_out_overlap"]
+    if overlap["rows"]:
+        return (
+            f"{overlap['rows']} of {figures['rows_kept']} rows give away a held-out item, such as "
+            f"{overlap['shown'][0]!r}; a student must not be trained on what it is examined in: "
+            "take these rows out of the prompts, or the items out of the benchmark"
+        )
+    faults = {
+        "truncated": (
+            figures["rows_in"],
+            f"longer than train.max_length = {max_length} and would be truncated",
+            f"raise it (the longest row has {longest} tokens) or drop the long samples",
+        ),
+        "missing_end": (
+            figures["rows_kept"],
+            "rendered without an end-of-answer token, so the student would not learn to stop",
+            "use a base whose chat template closes the assistant's turn",
+        ),
+        "merged_boundaries": (
+            figures["rows_kept"],
+            "joined across prompt and completion by the tokenizer, unlike in use",
+            "use a base whose generation prompt ends on a token boundary",
+        ),
+    }
+    for name, (total, what, instead) in faults.items():
+        if name not in allow and figures[name] > TOLERATED * total:
+            return (
+                f"{figures[name]} of {total} rows are {what} ({TOLERATED:.0%} is tolerated); "
+                f"{instead}, or set train.allow = ['{name}']"
+            )
+    return None
+
+
+def _supervised(encoded: Encoded, max_length: int) -> list[int]:
+    return encoded.input_ids[encoded.start : max_length]
+
+
+def _end(encoded: Encoded, tokenizer: Any, ends: set[int]) -> int | None:
+    """The end token that the whole answer ends with, blank text after it aside."""
+    answer = encoded.input_ids[encoded.start :]
+    for token in reversed(answer):
+        if token in ends:
+            return token
+        if tokenizer.decode([token]).strip():
+            return None
+    return None
+
+
+def _shown(tokenizer: Any, token: int) -> str:
+    return str(tokenizer.convert_ids_to_tokens(token))
+
+
+def _example(encoded: Encoded, tokenizer: Any, max_length: int) -> dict[str, str]:
+    """The supervised text is the end of the text, also where a character is cut in two."""
+    supervised = tokenizer.decode(_supervised(encoded, max_length))
+    return {
+        "text": tokenizer.decode(encoded.input_ids[: encoded.start]) + supervised,
+        "supervised": supervised,
+    }

@@ -1,0 +1,1 @@
+"""Export students as safetensors and GGUF."""

@@ -1,0 +1,1 @@
+"""Run the training loop: TRL trainers, checkpoints, callbacks, tracking."""

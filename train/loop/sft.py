@@ -1,0 +1,339 @@
+"""Fitting a student with TRL, on audited rows only: resumed where it was cut off, whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from train.audit.audit import look_at, refusal
+from train.audit.held_out_overlap import HeldOutTexts
+from train.config import SftConfig, steps_of
+from train.dataset import Encoded, Row
+from train.loop.callbacks import Step, tell_audited
+from train.loop.checkpoints import LEFT, one_after_the_other, publish, work_folder
+from train.loop.tracking import ready, tracked
+from train.methods.own_weights import trained_of
+from train.methods.tuner import Setting, Tuner
+from train.model import memory
+from train.model.base_model import quiet
+from train.model.device import has_bfloat16
+from train.model.student import keeps_rows_apart, load
+from warehouse.catalog import table_of
+from warehouse.errors import StageError
+from warehouse.records import make_id
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets")
+"""Packages whose version a student's record names."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted student. `losses` has one {"step", "loss", "learning_rate"} per step, and
+    {"step", "held_out_loss"} per look at held-out rows."""
+
+    path: Path
+    losses: list[dict[str, float]]
+    audit: dict[str, Any]
+    seconds: float
+    versions: dict[str, str]
+    trainable_parameters: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a trainer is built from. `settings` are arguments that every TRL trainer takes."""
+
+    model: Any
+    tokenizer: Any
+    tuner: Tuner
+    rows: list[Row]
+    held: list[Row]
+    config: SftConfig
+    settings: dict[str, Any]
+    callbacks: list[Any] = field(default_factory=list)
+
+
+class Unfinished(StageError):
+    """What was made so far is kept, to go on from once what the message tells is mended."""
+
+
+Build = Callable[[Job], Any]
+"""Makes the trainer of an objective; it derives from `train.loop.trainer.TunedTrainer`."""
+
+Prepare = Callable[[Any, Any, list[Row]], list[Row]]
+"""Given the untuned model, its tokenizer and rows, says which rows to train on."""
+
+Seen = Callable[[Row, Any], list[Encoded]]
+"""Given a row to train on and the tokenizer, gives the sequences that go through the model."""
+
+
+def fit(
+    base: str,
+    tuner: Tuner,
+    rows: Sequence[Row],
+    config: SftConfig,
+    out: Path,
+    watch: Callable[[Step], None] = lambda step: None,
+    build: Build | None = None,
+    held_out: Sequence[tuple[str, str | None]] = (),
+    prepare: Prepare | None = None,
+    decides: Any = None,
+    seen: Seen | None = None,
+    also: Mapping[str, Any] = MappingProxyType({}),
+    beside: str | None = None,
+) -> Fitted:
+    """Fit a student on the completions of rows, and leave it in the folder `out`.
+
+    `out` appears whole, when training is done, or not at all. A process that is killed
+    leaves checkpoints beside it, and the same call goes on from the last of them. A
+    `train.loop.callbacks.Watch` is told the audit before training starts, also where it is refused (then
+    with the reason, `refused`).
+
+    Args:
+        base: What is fitted: an asset, a folder or a hub id.
+        tuner: The method.
+        rows: What to learn.
+        config: The trainer's options.
+        out: The student's folder; curves go to runs/<tracker> beside the folder it lies in.
+        watch: Told of each step.
+        build: Makes the trainer; left out, `sft_trainer`.
+        held_out: Question and passage of what must not stand in a row.
+        prepare: Makes of the rows that passed the audit those to train on.
+        decides: What else decides what the student becomes; checkpoints of another are not
+            gone on from.
+        seen: What the model is given for a row; left out, the row itself.
+        also: Further figures of the audit; `prepare` may have filled them.
+        beside: A model that is held while training, such as a teacher; it is counted alone.
+
+    Raises:
+        AssetError: the base can not be had.
+        StageError: the audit refuses the rows, the loss is not finite, or `out` exists.
+        Stopped: the watch wanted it to end before its last step; a checkpoint is kept.
+    """
+    started = time.perf_counter()
+    ready(config.track)
+    quiet()
+    import train.loop.trainer  # noqa: F401  (what the libraries take is not counted as training)
+
+    before = memory.memory_before()
+    model, tokenizer = load(base, tuner=tuner, packing=config.packing)
+    if config.packing and not keeps_rows_apart(model):
+        raise StageError(
+            "packing needs FlashAttention, which keeps the rows of a sequence apart (this base "
+            f"attends by '{model.config._attn_implementation}'); set train.packing = false, or "
+            "install flash-attn beside a GPU"
+        )
+    ends = model.generation_config.eos_token_id
+    audited = look_at(rows, tokenizer, config.max_length, ends, HeldOutTexts(held_out))
+    from transformers import set_seed
+
+    try:
+        if why := refusal(audited.figures, config.allow):
+            raise StageError(why)
+        kept = prepare(model, tokenizer, audited.rows) if prepare else audited.rows
+        rows, held = _held_out(kept, config)
+        set_seed(config.seed)
+        encoded = [one for row in kept for one in seen(row, tokenizer)] if seen else audited.encoded
+        model = tuner.attach(model, Setting(tokenizer, rows, steps_of(len(rows), config)))
+    except StageError as error:
+        tell_audited(watch, {**audited.figures, "refused": str(error)})
+        raise
+    trainable = sum(p.numel() for p in trained_of(model).values())
+    work = out.with_name(out.name + LEFT)
+    settings = _settings(config, tuner, work)
+    tiled = build is None and not settings["use_cpu"]  # TRL then takes logits in tiles
+    figures = {
+        **audited.figures,
+        "held_out_rows": len(held),
+        "trainable_parameters": trainable,
+        **memory.figures(
+            model, encoded, config, settings, not tiled, before, len(encoded) // len(kept), beside
+        ),
+        **also,
+    }
+    tell_audited(watch, figures)
+    if out.exists():
+        raise StageError(f"{out} exists already; remove it or fit into another folder")
+    learns = config.decides(tuner.learning_rate), config.processes
+    with one_after_the_other():
+        work_folder(work, make_id(base, table_of(tuner), learns, rows, decides))
+    try:
+        job = Job(model, tokenizer, tuner, rows, held, config, settings)
+        losses, best = _trained(job, build or sft_trainer, watch, figures, out)
+        figures["memory"] = memory.memory_used()
+        if os.environ.get("RANK", "0") == "0":
+            publish(tuner, best, base, work, out)
+    except Unfinished:
+        raise
+    except StageError:
+        shutil.rmtree(work, ignore_errors=True)  # going on from there would fail again
+        raise
+    return Fitted(
+        path=out,
+        losses=losses,
+        audit=figures,
+        seconds=time.perf_counter() - started,
+        versions={name: version(name) for name in LIBRARIES},
+        trainable_parameters=trainable,
+    )
+
+
+def sft_trainer(job: Job) -> Any:
+    """TRL's trainer for next-token loss on completions."""
+    from datasets import Dataset
+    from trl import SFTConfig  # type: ignore[attr-defined]
+
+    from train.loop.trainer import CompletionTrainer
+
+    settings = {
+        **job.settings,
+        "max_length": job.config.max_length,
+        "completion_only_loss": True,
+        "packing": job.config.packing,
+        "eval_packing": False,
+    }
+    return CompletionTrainer(
+        tuner=job.tuner,
+        model=job.model,
+        args=SFTConfig(**settings),
+        train_dataset=Dataset.from_list([dict(row) for row in job.rows]),
+        eval_dataset=Dataset.from_list([dict(row) for row in job.held]) if job.held else None,
+        processing_class=job.tokenizer,
+        callbacks=job.callbacks,
+    )
+
+
+def _trained(
+    job: Job,
+    build: Build,
+    watch: Callable[[Step], None],
+    figures: dict[str, Any],
+    out: Path,
+) -> tuple[list[dict[str, float]], Any]:
+    quiet()
+    logging.getLogger("trl").setLevel(logging.ERROR)
+    import torch
+    from transformers import PrinterCallback
+    from transformers.trainer_utils import get_last_checkpoint
+
+    from train.loop.events import Following
+    from train.loop.trainer import CompletionTrainer, Watching
+
+    early = job.config.early_stopping
+    follow = Following(watch, early.patience if early else None)
+    job.callbacks.extend([Watching(job.tuner, follow.step), follow])
+    last = get_last_checkpoint(job.settings["output_dir"])
+    with tracked(job.config.track, out, anew=last is None) as reporting:
+        job.settings.update(reporting)
+        trainer = build(job)
+        trainer.remove_callback(PrinterCallback)
+        if isinstance(trainer, CompletionTrainer):
+            _same_tokens(trainer, figures, job)
+        try:
+            trainer.train(resume_from_checkpoint=last)
+        except torch.OutOfMemoryError as error:
+            raise Unfinished(
+                "training does not fit into the GPU's memory; free some and run again, or lower "
+                "train.batch_size and raise train.gradient_accumulation as much, or set "
+                "train.gradient_checkpointing = true"
+            ) from error
+        follow.ended()
+    return _losses(trainer.state.log_history), trainer.unwrapped
+
+
+def _settings(config: SftConfig, tuner: Tuner, work: Path) -> dict[str, Any]:
+    import torch
+
+    gpu = torch.cuda.is_available()
+    settings: dict[str, Any] = {
+        "output_dir": str(work),
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.batch_size // config.processes,
+        "per_device_eval_batch_size": config.batch_size // config.processes,
+        "gradient_accumulation_steps": config.gradient_accumulation,
+        "learning_rate": config.learning_rate or tuner.learning_rate,
+        "lr_scheduler_type": config.schedule,
+        "warmup_steps": config.warmup_ratio,  # below 1 it is a share of the steps there are
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "seed": config.seed,
+        "train_sampling_strategy": "random" if config.packing else "group_by_length",
+        "use_cpu": not gpu,
+        "bf16": has_bfloat16(),
+        "dataloader_pin_memory": gpu,
+        "include_num_input_tokens_seen": "non_padding",
+        "ddp_find_unused_parameters": False,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps" if config.save_steps else "no",
+        "save_steps": config.save_steps or 1,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    if config.early_stopping is not None:
+        settings |= {
+            "eval_strategy": "steps",
+            "eval_steps": config.early_stopping.steps,
+            "save_strategy": "steps",
+            "save_steps": config.early_stopping.steps,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "eval_loss",
+            "greater_is_better": False,
+        }
+    return {**settings, **tuner.trainer_settings()}
+
+
+def _held_out(rows: list[Row], config: SftConfig) -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows to look at, parted by the seed."""
+    if config.early_stopping is None:
+        return rows, []
+    number = max(1, round(config.early_stopping.share * len(rows)))
+    if number >= len(rows):
+        raise StageError(f"{len(rows)} rows are too few to hold some out; drop early_stopping")
+    held = set(random.Random(config.seed).sample(range(len(rows)), number))
+    return (
+        [row for index, row in enumerate(rows) if index not in held],
+        [row for index, row in enumerate(rows) if index in held],
+    )
+
+
+def _same_tokens(trainer: Any, figures: dict[str, Any], job: Job) -> None:
+    """Hold the trainer's own data set against the audit."""
+    parts = [trainer.train_dataset, *([trainer.eval_dataset] if job.held else [])]
+    labels = [row["labels"] for part in parts for row in part]
+    supervised = sum(label != -100 for row in labels for label in row)
+    rows = figures["rows_kept"] if job.config.packing else len(labels)
+    if (rows, supervised) != (figures["rows_kept"], figures["supervised_tokens"]):
+        raise StageError(
+            f"the trainer sees {len(labels)} rows with {supervised} supervised tokens, the audit "
+            f"{figures['rows_kept']} with {figures['supervised_tokens']}; install the pinned trl"
+        )
+
+
+def _losses(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    losses = []
+    for entry in history:
+        if "loss" in entry:
+            losses.append({name: float(entry[name]) for name in ("step", "loss", "learning_rate")})
+            if not math.isfinite(entry["loss"]):
+                raise StageError(
+                    f"training diverged: the loss is {entry['loss']} at step {entry['step']}; "
+                    "lower train.learning_rate"
+                )
+        elif "eval_loss" in entry:
+            losses.append(
+                {"step": float(entry["step"]), "held_out_loss": float(entry["eval_loss"])}
+            )
+    return losses

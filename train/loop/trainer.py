@@ -1,0 +1,326 @@
+"""What every trainer here has beside TRL's own: watching, checkpoints by weight, a cheaper loss.
+
+Importing this loads torch and TRL; the rest of the room imports it late.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.data_loader import prepare_data_loader
+from safetensors.torch import load_file
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import BatchSampler, DataLoader, Dataset
+from transformers import TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from trl import SFTTrainer  # type: ignore[attr-defined]
+
+from train.loop.callbacks import Step
+from train.methods.own_weights import load_trained, save_tensors, save_trained, trained_of
+from train.methods.tuner import Tuner
+from train.model.fast_matmul import fast_products
+from train.model.memory import memory_used
+
+STATE = "tuner.safetensors"
+"""In a checkpoint: what the tuner remembers beside the trained weights."""
+
+IDLE = "idle"
+"""In a row and its batch: nothing is learned from it, other processes hold all there is."""
+
+
+class Watching(TrainerCallback):
+    """Tells `watch` of each step, and the tuner, which may act on the gradients."""
+
+    def __init__(self, tuner: Tuner, watch: Callable[[Step], None]) -> None:
+        self._tuner, self._watch = tuner, watch
+        self._since = time.perf_counter()
+        self._tokens = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._since = time.perf_counter()
+        self._tokens = state.num_input_tokens_seen  # of the part before a resume
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._tuner.after_step(kwargs["model"], state.global_step + 1)
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        logs = kwargs.get("logs") or {}
+        if "loss" not in logs or not state.is_world_process_zero:
+            return
+        spent = max(time.perf_counter() - self._since, 1e-9)
+        self._watch(
+            Step(
+                done=state.global_step,
+                total=state.max_steps,
+                loss=float(logs["loss"]),
+                learning_rate=float(logs.get("learning_rate", 0.0)),
+                tokens_per_s=(state.num_input_tokens_seen - self._tokens) / spent,
+                memory=memory_used(),
+            )
+        )
+
+
+class ByLength(LengthGroupedSampler):  # type: ignore[misc]
+    """Rows of like length together, in an order that seed and epoch alone decide, so that a
+    resumed epoch goes on where it was and several processes share what one would take."""
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self._seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the data loader as each epoch starts."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed(self._seed * 100_003 + self._epoch)
+        return iter(super().__iter__())
+
+
+class Shares(BatchSampler):  # type: ignore[misc]
+    """One process's rows of each batch that all share. Where there are fewer rows than processes,
+    those without one are given ~row, of a row that another has.
+
+    Accelerate's own fills the last batch up with the first rows instead, which are then
+    learned twice.
+    """
+
+    def __init__(self, sampler: Any, rows: int, process: int, processes: int) -> None:
+        super().__init__(sampler, rows, drop_last=False)
+        self._process, self._processes = process, processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in super().__iter__():
+            yield batch[self._process :: self._processes] or [~batch[0]]
+
+
+class _Rows(Dataset):  # type: ignore[misc]
+    """A data set whose row ~n is row n, marked as idle."""
+
+    def __init__(self, of: Any) -> None:
+        self._of = of
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        row: dict[str, Any] = self._of[number] if number >= 0 else {**self._of[~number], IDLE: True}
+        return row
+
+
+@contextmanager
+def output_at(model: Any, positions: Any) -> Iterator[None]:
+    """Within it a model's output layer is given chosen positions alone, row after row.
+
+    Its logits are then of shape (positions, vocabulary). Virtual tokens stand before the
+    positions that can be chosen.
+
+    Args:
+        model: A causal language model, also inside of PEFT's.
+        positions: Of shape (rows, tokens), true where logits are wanted.
+    """
+
+    def chosen(layer: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden, *rest = given
+        return (hidden[:, -positions.shape[1] :][positions.to(hidden.device)], *rest)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(chosen)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+class TunedTrainer:
+    """Before a TRL trainer in the bases: a tuner's penalty, rows of like length together, a batch
+    that processes share as one would take it, and checkpoints of trained weights by name.
+
+    PEFT's own form of a prompt-learning adapter drops the encoder that training needs,
+    and a model with our own modules would be written whole.
+    """
+
+    idle = False
+    """Whether the batch at hand is there only so that processes stay in step."""
+
+    def __init__(self, *, tuner: Tuner, **kwargs: Any) -> None:
+        self.tuner = tuner
+        args = kwargs["args"]
+        if args.n_gpu > 1:  # of one process: TRL refuses to share a batch among several so
+            args._n_gpu = 1
+        super().__init__(**kwargs)
+
+    def lengths(self, dataset: Any) -> list[int]:
+        """Tokens of each row of a prepared data set."""
+        return [len(ids) for ids in dataset["input_ids"]]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        args: Any = self.args  # type: ignore[attr-defined]
+        if args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)  # type: ignore[misc]
+        dataset = self.train_dataset if train_dataset is None else train_dataset  # type: ignore[attr-defined]
+        rows = args.train_batch_size * args.gradient_accumulation_steps
+        processes = self.accelerator.num_processes  # type: ignore[attr-defined]
+        return ByLength(self.lengths(dataset), rows * processes, args.seed)
+
+    def get_train_dataloader(self) -> Any:
+        """In several processes each takes its share of the batch that one would take, also of the
+        last one, so that together they learn the same."""
+        args: Any = self.args  # type: ignore[attr-defined]
+        accelerator: Any = self.accelerator  # type: ignore[attr-defined]
+        processes = accelerator.num_processes
+        if args.train_sampling_strategy != "group_by_length" or processes == 1:
+            return super().get_train_dataloader()  # type: ignore[misc]
+        dataset = self._remove_unused_columns(self.train_dataset, "Training")  # type: ignore[attr-defined]
+        rows = args.train_batch_size * processes
+        mine = Shares(self._get_train_sampler(dataset), rows, accelerator.process_index, processes)
+        collate = self.data_collator  # type: ignore[attr-defined]
+
+        def marked(examples: list[Any]) -> dict[str, Any]:
+            batch: dict[str, Any] = collate(examples)
+            return {**batch, IDLE: True} if IDLE in examples[0] else batch
+
+        loader = DataLoader(
+            _Rows(dataset),
+            batch_sampler=mine,
+            collate_fn=marked,
+            pin_memory=args.dataloader_pin_memory,
+        )
+        return prepare_data_loader(
+            loader, accelerator.device, num_processes=1, process_index=0, put_on_device=True
+        )
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        counted = [
+            {**batch, "labels": torch.full_like(batch["labels"], -100)}
+            if IDLE in batch and "labels" in batch
+            else batch
+            for batch in batch_samples
+        ]
+        return super()._get_num_items_in_batch(counted, device)  # type: ignore[misc]
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The learning rate rises from the first step on: no step is taken at zero, and the last
+        one of the warm-up has the whole rate."""
+        fresh = self.lr_scheduler is None  # type: ignore[has-type]
+        scheduler: Any = super().create_scheduler(num_training_steps, optimizer)  # type: ignore[misc]
+        warm_up = self.args.get_warmup_steps(num_training_steps)  # type: ignore[attr-defined]
+        if fresh and warm_up:
+            rates = [_ahead(rate, warm_up) for rate in scheduler.lr_lambdas]
+            scheduler = self.lr_scheduler = LambdaLR(scheduler.optimizer, rates)
+        return scheduler
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if self.args.should_save:  # type: ignore[attr-defined]
+            folder = Path(output_dir or self.args.output_dir)  # type: ignore[attr-defined]
+            save_trained(self.unwrapped, folder)
+            save_tensors(self.tuner.state(self.unwrapped), folder / STATE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        load_trained(self.unwrapped, folder)
+        self.tuner.resume(self.unwrapped, load_file(str(folder / STATE)))
+
+    def _load_best_model(self) -> None:
+        load_trained(self.unwrapped, Path(self.state.best_model_checkpoint))  # type: ignore[attr-defined]
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; what is trained is float32, also where TRL made it bfloat16 (beside a quantised
+        base), in which small updates are lost."""
+        for parameter in trained_of(self.unwrapped).values():
+            parameter.data = parameter.data.float()
+        return super().train(*args, **kwargs)  # type: ignore[misc]
+
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Forward and backward; an objective that draws answers gets a list, in which no row
+        stands in for a missing one."""
+        self.idle = isinstance(inputs, MutableMapping) and bool(inputs.pop(IDLE, False))
+        with fast_products(self.args.device):  # type: ignore[attr-defined]
+            return super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+
+    def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss on held-out rows."""
+        with fast_products(self.args.device):  # type: ignore[attr-defined]
+            return super().prediction_step(*args, **kwargs)  # type: ignore[misc]
+
+    @property
+    def unwrapped(self) -> Any:
+        """The model without what several processes wrap it in."""
+        return self.accelerator.unwrap_model(self.model)  # type: ignore[attr-defined]
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The trainer's loss and the tuner's penalty."""
+        loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        if not model.training:
+            return loss
+        if self.idle:
+            loss = loss * 0
+        divided_later = getattr(self, "loss_is_scaled_for_ga", None) is False
+        share = 1 if divided_later else getattr(self, "current_gradient_accumulation_steps", 1)
+        return loss + self.tuner.penalty(self.unwrapped) / share
+
+    def averaged(self, total: Any, count: Any, in_batch: Any, training: bool) -> Any:
+        """A summed loss as the share of its batch, so that accumulation and processes change
+        nothing; with the tuner's penalty.
+
+        Args:
+            total: The sum over what this process has of it.
+            count: Over how many it is.
+            in_batch: How many there are in the batch of all processes; None where none share it.
+            training: Without, there is no penalty.
+        """
+        args: Any = self.args  # type: ignore[attr-defined]
+        accelerator: Any = self.accelerator  # type: ignore[attr-defined]
+        loss = total / (count if in_batch is None else in_batch)
+        if args.average_tokens_across_devices and in_batch is not None:
+            loss = loss * accelerator.num_processes  # gradients are averaged over them
+        if not training:
+            return loss
+        if self.idle:
+            loss = loss * 0
+        share = self.current_gradient_accumulation_steps  # type: ignore[attr-defined]
+        return loss + self.tuner.penalty(self.unwrapped) / share
+
+
+def _ahead(rate: Callable[[int], float], warm_up: int) -> Callable[[int], float]:
+    """A schedule whose warm-up is one step ahead."""
+    return lambda step: rate(min(step + 1, warm_up)) if step < warm_up else rate(step)
+
+
+class CompletionTrainer(TunedTrainer, SFTTrainer):  # type: ignore[misc]
+    """On a CPU, TRL's loss recomputes the output layer in tiles and also counts entropy and
+    accuracy; a small model with a large vocabulary spends half of its time there. The same
+    loss needs one product at the supervised positions."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        labels = inputs["labels"]
+        if labels.device.type != "cpu" or return_outputs or not (labels != -100).any():
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        logits, wanted = self.completion(model, inputs)
+        total = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
+        return self.averaged(total, len(wanted), num_items_in_batch, model.training)
+
+    def completion(self, model: Any, inputs: Any) -> tuple[Any, Any]:
+        """A model's logits at the supervised positions of a batch, row after row, and their labels.
+
+        Returns:
+            Tensors of shape (positions, vocabulary) and (positions,).
+        """
+        labels = inputs["labels"]
+        wanted = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+        supervised = wanted != -100
+        asked = {name: value for name, value in inputs.items() if name != "labels"}
+        with output_at(self.accelerator.unwrap_model(model), supervised):
+            logits = model(**asked, use_cache=False).logits
+        return logits, wanted[supervised]

@@ -1,0 +1,1 @@
+"""Implement the fine-tuning methods that the tuners configure."""

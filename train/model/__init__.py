@@ -1,0 +1,1 @@
+"""Load models, generate with them and measure their memory."""

@@ -1,0 +1,177 @@
+"""The base of a student: where it is, what it is made of; files, without loading them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import math
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from contextlib import redirect_stderr
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from warehouse.errors import AssetError
+from warehouse.inputs import assets
+from warehouse.records import make_id
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+"""What a hub id looks like: a name, or owner/name."""
+
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+"""What is fetched from a hub: weights as safetensors and the tokenizer; nothing pickled."""
+
+SPEAKING_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+"""Files beside the weights that decide what a model says, and where it ends."""
+
+
+def resolve_base(base: str) -> Path:
+    """The folder of a base: an asset (unpacked once into the cache), a local folder, a hub id.
+
+    Raises:
+        AssetError: it is none of these, can not be had, or holds no safetensors.
+    """
+    if base in assets.names("model"):
+        return _unpacked(base)
+    if Path(base).is_dir():
+        _weights(Path(base))
+        return Path(base)
+    if not HUB_ID.fullmatch(base):
+        raise AssetError(f"no base model '{base}'; {allowed()}")
+    quiet()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        folder = Path(snapshot_download(base, allow_patterns=HUB_FILES))
+    except (OSError, ValueError, HFValidationError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AssetError(f"no base model '{base}': {reason}; {allowed()}") from error
+    _weights(folder)
+    return folder
+
+
+def base_fingerprint(base: str) -> str:
+    """Content identity of a base, without loading it.
+
+    An asset's SHA-256; for a folder the hash of its weights, configuration and
+    tokenizer; for a hub id the id itself.
+    """
+    if base in assets.names("model"):
+        return assets.entry(base).sha256
+    folder = Path(base)
+    if not folder.is_dir():
+        return base
+    files = [*_weights(folder), *(folder / name for name in SPEAKING_FILES)]
+    return make_id("base", {file.name: _digest(file) for file in files if file.is_file()})
+
+
+def elements_of(base: str) -> int:
+    """Parameters of a base, from the headers of its files, without loading it.
+
+    Raises:
+        AssetError: it can not be had.
+    """
+    from safetensors import safe_open
+
+    count = 0
+    for file in _weights(resolve_base(base)):
+        with safe_open(file, framework="numpy") as tensors:
+            names = tensors.keys()
+            count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
+    return count
+
+
+def quiet() -> None:
+    """Silence the progress bars and chatter of the libraries below; errors still speak."""
+    import datasets
+    import huggingface_hub.utils
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # tells of optional kernels
+    transformers.utils.logging.disable_progress_bar()
+    datasets.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    huggingface_hub.utils.logging.set_verbosity_error()
+    huggingface_hub.utils.disable_progress_bars()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+def _unpacked(name: str) -> Path:
+    """An asset's GGUF as a float32 safetensors folder: made once, by one process, or not at all."""
+    from filelock import FileLock
+
+    target = assets.cache_dir() / "models" / f"{assets.entry(name).sha256}-f32"
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if target.is_dir():
+            return target
+        for torn in target.parent.glob(f"{target.name}.part*"):
+            shutil.rmtree(torn)
+        source = assets.path(name)
+        part = Path(tempfile.mkdtemp(prefix=f"{target.name}.part", dir=target.parent))
+        try:
+            _dequantise(source, part)
+            os.replace(part, target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def _dequantise(source: Path, folder: Path) -> None:
+    quiet()
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    with redirect_stderr(io.StringIO()):  # its progress bar has no switch; faults are raised
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            source.parent,
+            gguf_file=source.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+        tokenizer: Any = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _weights(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.safetensors"))
+    if not found or not (folder / "config.json").is_file():
+        raise AssetError(f"{folder} holds no model; it needs config.json and *.safetensors")
+    return found
+
+
+def _digest(file: Path) -> str:
+    stat = file.stat()
+    return _hashed(file.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _hashed(file: Path, size: int, mtime_ns: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def allowed() -> str:
+    known = ", ".join(assets.names("model"))
+    return f"allowed: an asset ({known}), a folder with safetensors, or a reachable hub id"

@@ -1,0 +1,1 @@
+"""Store records in DuckDB: schema, views, spool and run lock."""

@@ -1,0 +1,96 @@
+"""The tables, rendered from the records: a column exists in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from datetime import datetime
+from typing import Any
+
+from warehouse.db.views import VIEWS
+from warehouse.records import RECORDS, Record
+
+VERSION = 5
+"""What this code writes. A higher number in a file means that a newer version wrote it."""
+
+MIGRATIONS: dict[int, str] = {
+    2: """
+ALTER TABLE calls ADD COLUMN tries BIGINT DEFAULT 1;
+ALTER TABLE calls ADD COLUMN reasoning VARCHAR;
+ALTER TABLE calls ADD COLUMN logprobs JSON;
+""",
+    3: "-- the views alone",
+    4: """
+ALTER TABLE calls ADD COLUMN stage VARCHAR;
+ALTER TABLE scores ADD COLUMN details JSON;
+ALTER TABLE choices ADD COLUMN details JSON;
+CREATE TABLE measurements (
+  measurement_id VARCHAR NOT NULL,
+  scorer VARCHAR NOT NULL,
+  version VARCHAR NOT NULL,
+  model VARCHAR NOT NULL,
+  options JSON NOT NULL,
+  dataset VARCHAR NOT NULL,
+  rows BIGINT NOT NULL,
+  figures JSON NOT NULL,
+  note VARCHAR,
+  created_at TIMESTAMPTZ NOT NULL
+);
+""",
+    5: """
+ALTER TABLE answers ADD COLUMN details JSON;
+CREATE TABLE entries (
+  run_id VARCHAR NOT NULL,
+  benchmark VARCHAR NOT NULL,
+  contestant VARCHAR NOT NULL,
+  answer_id VARCHAR NOT NULL
+);
+""",
+}
+"""SQL that turns version n - 1 into n, by n; the views are made anew after it."""
+
+_SQL = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMPTZ"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column: its name, SQL type, whether it may be NULL, and whether it holds JSON."""
+
+    name: str
+    sql: str
+    nullable: bool
+    is_json: bool
+
+
+def columns(record: type[Record]) -> tuple[Column, ...]:
+    """The columns of a record's table, in the order of its fields."""
+    hints = typing.get_type_hints(record)
+    fields: Any = dataclasses.fields(typing.cast(Any, record))
+    return tuple(_column(field.name, hints[field.name]) for field in fields)
+
+
+def _column(name: str, hint: Any) -> Column:
+    nullable = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    if nullable:
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    return Column(name, _SQL.get(hint, "JSON"), nullable, hint not in _SQL)
+
+
+def ddl() -> str:
+    """CREATE statements of all tables and views."""
+    parts = ["CREATE TABLE schema_version (version INTEGER NOT NULL);"]
+    for record in RECORDS:
+        lines = ",\n".join(
+            f"  {column.name} {column.sql}{'' if column.nullable else ' NOT NULL'}"
+            for column in columns(record)
+        )
+        parts.append(f"CREATE TABLE {record.TABLE} (\n{lines}\n);")
+    return "\n\n".join([*parts, views()]) + "\n"
+
+
+def views() -> str:
+    """CREATE statements of the views; one that is there is replaced."""
+    return "\n\n".join(
+        f"CREATE OR REPLACE VIEW {name} AS\n{query.strip()};" for name, query in VIEWS.items()
+    )

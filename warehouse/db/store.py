@@ -1,0 +1,325 @@
+"""The only file that talks to DuckDB: opens late, writes fast, closes at once.
+
+While one process holds a DuckDB file for writing no other can open it, so nothing here
+keeps a connection; who finds the file held waits.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import orjson
+import polars as pl
+
+from warehouse.db.schema import MIGRATIONS, VERSION, Column, columns, ddl, views
+from warehouse.errors import WarehouseError
+from warehouse.records import Call, Entry, Record, Run
+
+R = TypeVar("R", bound=Record)
+
+ROOM_BYTES = 200_000_000
+"""Least free space at the start of a run: the warehouse, Prefect's book, a small adapter."""
+_WAIT_S = 30.0
+_CAN_NOT_WRITE = (
+    duckdb.IOException,
+    duckdb.OutOfMemoryException,
+    duckdb.TransactionException,
+    duckdb.FatalException,
+)
+_POLARS: dict[str, Any] = {
+    "VARCHAR": pl.String,
+    "JSON": pl.String,
+    "BIGINT": pl.Int64,
+    "DOUBLE": pl.Float64,
+    "BOOLEAN": pl.Boolean,
+    "TIMESTAMPTZ": pl.Datetime("us", "UTC"),
+}
+
+
+_USABLE = (
+    "FROM calls c JOIN wanted w ON c.call_id = w.id WHERE CASE "
+    "WHEN c.finish_reason = 'length' THEN c.max_tokens >= w.allowed "
+    "ELSE least(c.completion_tokens, c.max_tokens) <= w.allowed END"  # a server may count more
+)
+
+
+class Store:
+    """A warehouse file. Cheap to make; every method opens the file and closes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def check(self) -> None:
+        """See that the file can be used and that there is room, before anything is spent.
+
+        Raises:
+            WarehouseError: held by another process, newer than this code, or no room.
+        """
+        self.read(Run, "false")
+        folder = next(here for here in self.path.resolve().parents if here.is_dir())
+        free = shutil.disk_usage(folder).free
+        if free < ROOM_BYTES:
+            raise WarehouseError(
+                f"{folder} has {free / 1e6:.0f} MB left; a run wants at least "
+                f"{ROOM_BYTES / 1e6:.0f} MB: make room, or name a warehouse on another disk"
+            )
+
+    def insert(self, records: Sequence[Record]) -> int:
+        """Insert records of any kinds; a row whose key is there already changes nothing.
+
+        Returns:
+            How many rows were new.
+        """
+        by_kind: dict[type[Record], list[Record]] = {}
+        for record in records:
+            by_kind.setdefault(type(record), []).append(record)
+        if not by_kind:
+            return 0
+        new = 0
+        with self._writing() as db:
+            for kind, several in by_kind.items():
+                new += _insert(db, kind, _unique(kind, several))
+        return new
+
+    def enter(
+        self, run_id: str, benchmark: str, contestant: str, answer_ids: Sequence[str]
+    ) -> None:
+        """Say which answers stand for a contestant in a run, in the place of what did before: a run
+        that was cut off may go on with another student, or with other items."""
+        made = [Entry(run_id, benchmark, contestant, answer_id) for answer_id in answer_ids]
+        with self._writing() as db:
+            db.register(
+                "wanted", pl.DataFrame({"id": list(answer_ids)}, {"id": pl.String}).to_arrow()
+            )
+            db.execute(
+                "DELETE FROM entries WHERE run_id = ? AND benchmark = ? AND contestant = ? "
+                "AND answer_id NOT IN (SELECT id FROM wanted)",
+                [run_id, benchmark, contestant],
+            )
+            db.unregister("wanted")
+            _insert(db, Entry, _unique(Entry, made))
+
+    def put_run(self, run: Run) -> None:
+        """Insert a run, or replace its record; beside entries the only thing here that changes."""
+        with self._writing() as db:
+            db.execute("DELETE FROM runs WHERE run_id = ?", [run.run_id])
+            _insert(db, Run, [run])
+
+    def read(self, kind: type[R], where: str = "", params: Sequence[Any] = ()) -> list[R]:
+        """Records of one kind, in the order they were inserted; none if there is no file."""
+        if not self.path.exists():
+            return []
+        query = f"SELECT * FROM {kind.TABLE}" + (f" WHERE {where}" if where else "")
+        with self._reading() as db:
+            return _records(kind, db.execute(query, list(params)))
+
+    def by_ids(self, kind: type[R], column: str, ids: Sequence[str]) -> list[R]:
+        """Records whose column is one of `ids`, found by a join."""
+        if not ids or not self.path.exists():
+            return []
+        with self._reading() as db:
+            db.register("wanted", pl.DataFrame({"id": list(dict.fromkeys(ids))}).to_arrow())
+            query = f"SELECT t.* FROM {kind.TABLE} t SEMI JOIN wanted w ON t.{column} = w.id"
+            return _records(kind, db.execute(query))
+
+    def paid(self, wanted: Sequence[tuple[str, int]]) -> dict[str, Call]:
+        """The usable call for each wanted (call_id, max_tokens), where there is one.
+
+        A reply that ended by itself serves any limit at least as large as its length; one
+        that was cut off serves any limit that is not larger than its own.
+        """
+        if not wanted or not self.path.exists():
+            return {}
+        with self._reading() as db:
+            db.register("wanted", _wanted(wanted))
+            order = "ORDER BY c.finish_reason = 'length' DESC, c.max_tokens DESC"
+            calls = _records(Call, db.execute(f"SELECT c.* {_USABLE} {order}"))
+        return {call.call_id: call for call in calls}  # whole replies come last and win
+
+    def paid_ids(self, wanted: Sequence[tuple[str, int]]) -> set[str]:
+        """The call ids among `wanted` for which `paid` has a call."""
+        if not wanted or not self.path.exists():
+            return set()
+        with self._reading() as db:
+            db.register("wanted", _wanted(wanted))
+            found = db.execute(f"SELECT DISTINCT c.call_id {_USABLE}").pl()
+        return set(found["call_id"])
+
+    def spent(self, run_id: str) -> tuple[float, int]:
+        """USD and tokens of a run's calls; a call of unknown price counts its tokens only."""
+        if not self.path.exists():
+            return 0.0, 0
+        with self._reading() as db:
+            found = db.execute(
+                "SELECT coalesce(sum(cost_usd), 0), "
+                "coalesce(sum(prompt_tokens + completion_tokens), 0)::BIGINT "
+                "FROM calls WHERE run_id = ?",
+                [run_id],
+            ).fetchone()
+        return (float(found[0]), int(found[1])) if found else (0.0, 0)
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
+        """Run one SELECT of a user, read-only and with no access to files or network.
+
+        Raises:
+            WarehouseError: there is no warehouse, or the SQL is faulty or would write.
+        """
+        if not self.path.exists():
+            raise WarehouseError(f"no warehouse at {self.path}; `distill run PLAN` makes one")
+        with self._reading() as db:
+            db.execute("SET enable_external_access = false")
+            db.execute("SET lock_configuration = true")
+            try:
+                found = db.execute(sql, list(params))
+                return found.pl()
+            except duckdb.Error as error:
+                raise WarehouseError(f"SQL: {_line(error)}") from None
+            except pl.exceptions.PolarsError:  # DuckDB has types that no data frame holds
+                types = ", ".join(f"{name} {kind}" for name, kind, *_ in found.description or ())
+                raise WarehouseError(
+                    f"SQL: a column is of a type that can not be shown ({types}); cast it, such as "
+                    "(a - b)::VARCHAR"
+                ) from None
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._connected(read_only=True) as db:
+            self._check_version(db)
+            old = _version(db) < VERSION
+            if not old:
+                yield db
+        if old:  # written by an older version: migrated once, by an empty write
+            with self._writing():
+                pass
+            with self._connected(read_only=True) as db:
+                yield db
+
+    @contextmanager
+    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WarehouseError(f"{self.path.parent} can not be made: {error.strerror}") from None
+        with self._connected(read_only=False) as db:
+            try:
+                db.execute("BEGIN")
+                if not _version(db):
+                    db.execute(ddl())
+                    db.execute("INSERT INTO schema_version VALUES (?)", [VERSION])
+                self._check_version(db)
+                for number in range(_version(db) + 1, VERSION + 1):
+                    db.execute(MIGRATIONS[number])
+                    db.execute("UPDATE schema_version SET version = ?", [number])
+                    if number == VERSION:
+                        db.execute(views())
+                yield db
+                db.execute("COMMIT")
+            except _CAN_NOT_WRITE as error:
+                raise WarehouseError(
+                    f"{self.path} can not be written: {_line(error)}; "
+                    "make room and run again, what was received is kept"
+                ) from None
+
+    @contextmanager
+    def _connected(self, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        deadline = time.monotonic() + _WAIT_S
+        pause = 0.01
+        while True:
+            try:
+                db = duckdb.connect(str(self.path), read_only=read_only)
+                break
+            except duckdb.Error as error:
+                held = "lock" in str(error).lower()
+                if not held or time.monotonic() > deadline:
+                    what = "is held by another process" if held else "can not be opened"
+                    raise WarehouseError(f"{self.path} {what}: {_line(error)}") from None
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.5)
+        try:
+            db.execute("SET TimeZone = 'UTC'")
+            yield db
+        finally:
+            db.close()
+
+    def _check_version(self, db: duckdb.DuckDBPyConnection) -> None:
+        found = _version(db)
+        if found > VERSION:
+            raise WarehouseError(
+                f"{self.path} was written by a newer version (schema {found}; this one knows "
+                f"{VERSION}); upgrade stillhouse, or name another warehouse"
+            )
+
+
+def _wanted(wanted: Sequence[tuple[str, int]]) -> Any:
+    ids, allowed = [call_id for call_id, _ in wanted], [most for _, most in wanted]
+    return pl.DataFrame({"id": ids, "allowed": allowed}).to_arrow()
+
+
+def _version(db: duckdb.DuckDBPyConnection) -> int:
+    tables = db.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_version'"
+    ).fetchone()
+    if not tables or not tables[0]:
+        return 0
+    found = db.execute("SELECT max(version) FROM schema_version").fetchone()
+    return int(found[0]) if found and found[0] is not None else 0
+
+
+def _unique(kind: type[Record], records: Sequence[Record]) -> list[Record]:
+    if not kind.KEY:
+        return list(records)
+    by_key = {tuple(getattr(record, name) for name in kind.KEY): record for record in records}
+    return list(by_key.values())
+
+
+def _insert(db: duckdb.DuckDBPyConnection, kind: type[Record], records: Sequence[Record]) -> int:
+    cols = columns(kind)
+    table = pl.DataFrame(
+        {col.name: [_encode(col, getattr(record, col.name)) for record in records] for col in cols},
+        schema={col.name: _POLARS[col.sql] for col in cols},
+    )
+    db.register("fresh", table.to_arrow())
+    names = ", ".join(col.name for col in cols)
+    query = f"INSERT INTO {kind.TABLE} ({names}) SELECT {names} FROM fresh"
+    if kind.KEY:
+        same = " AND ".join(f"fresh.{key} = t.{key}" for key in kind.KEY)
+        query += f" ANTI JOIN {kind.TABLE} t ON {same}"
+        query = query.replace(
+            f"SELECT {names}", f"SELECT {', '.join('fresh.' + c.name for c in cols)}"
+        )
+    done = db.execute(query).fetchone()
+    db.unregister("fresh")
+    return int(done[0]) if done else 0
+
+
+def _encode(column: Column, value: Any) -> Any:
+    if column.is_json and value is not None:
+        return orjson.dumps(value).decode()
+    return value
+
+
+def _records(kind: type[R], found: duckdb.DuckDBPyConnection) -> list[R]:
+    cols = columns(kind)
+    made = []
+    for row in found.pl().iter_rows(named=True):
+        values = {}
+        for col in cols:
+            value = row[col.name]
+            if value is not None and col.is_json:
+                value = orjson.loads(value)
+            elif value is not None and col.sql == "TIMESTAMPTZ":
+                value = value.astimezone(UTC)
+            values[col.name] = value
+        made.append(kind(**values))
+    return made
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,1 @@
+"""Read what users bring: rows, documents, assets and refusal phrases."""

@@ -10,7 +10,7 @@ from typing import Any
 import tests.tiny
 from tests.tiny import make_tiny
 from train.audit.audit import Audited, look_at, refusal
-from train.dataset import Row, encode
+from train.dataset import TrainingRow, encode
 from train.model.student import load
 from warehouse.errors import StageError
 from warehouse.records import Prompt, Sample
@@ -42,7 +42,7 @@ def row(of: Sample) -> dict[str, Any]:
 
 
 def inspect_rows(
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     tokenizer: Any,
     max_length: int,
     end_ids: Collection[int] | None = None,

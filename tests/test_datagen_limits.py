@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.spending.limits import Budget, Pace, Reservation, retry_after_s, used_up_s
+from datagen.spending.limits import Budget, RateLimiter, Reservation, retry_after_s, used_up_s
 from warehouse.errors import BudgetReached, Stopped
 from warehouse.records import now
 
@@ -146,7 +146,7 @@ class Clock:
 
 
 def pace(clock, most=1000, **limits):
-    return Pace(most, clock=clock, sleep=clock.sleep, seed=1, **limits)
+    return RateLimiter(most, clock=clock, sleep=clock.sleep, seed=1, **limits)
 
 
 def test_the_window_doubles_until_the_first_overload_then_grows_by_one_per_window():
@@ -254,7 +254,7 @@ def test_after_a_pause_requests_do_not_start_all_at_once():
 
 def test_a_cancelled_start_gives_its_place_back():
     async def go():
-        one = Pace(1, seed=1)
+        one = RateLimiter(1, seed=1)
         one.pause(60.0)
         waiting = asyncio.ensure_future(one.start(1))
         await asyncio.sleep(0)

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from datagen.openai import options
-from datagen.spending.limits import Budget, Pace
+from datagen.spending.limits import Budget, RateLimiter
 from datagen.teacher import Request, Sampling
 from datagen.teachers import openai_chat
 from datagen.teachers.openai_chat import OpenaiChat
@@ -157,7 +157,7 @@ def test_a_slow_reply_is_transient():
 
 def test_retry_after_pauses_the_endpoint(monkeypatch):
     pauses = []
-    monkeypatch.setattr(Pace, "pause", lambda self, seconds: pauses.append(seconds))
+    monkeypatch.setattr(RateLimiter, "pause", lambda self, seconds: pauses.append(seconds))
     with FakeOpenai(faults=[Fault(429, headers={"Retry-After": "7"})]) as server:
         [reply] = ask(OpenaiChat(model="fake", base_url=server.base_url), "q")
     assert reply.text == "echo q"

@@ -11,7 +11,7 @@ import yaml
 
 from distill.evaluation.compare import compare
 from distill.evaluation.comparison import ItemText
-from distill.learning.serving_check import Agreement
+from distill.learning.serving_check import ServingAgreement
 from distill.report.model_card import Card, Form, public, render_card, slug
 from warehouse.records import Answer
 
@@ -63,8 +63,8 @@ CARD = Card(
     source="Hu et al. 2021, section 4.1",
     needs_only_peft=True,
     checks=[
-        Agreement("merged float32", 50, 50, 50, "exact_match", 0.3, 0.3, 0, 0.99),
-        Agreement("gguf f16", 50, 49, 48, "exact_match", 0.28, 0.3, 0, 0.95),
+        ServingAgreement("merged float32", 50, 50, 50, "exact_match", 0.3, 0.3, 0, 0.99),
+        ServingAgreement("gguf f16", 50, 49, 48, "exact_match", 0.28, 0.3, 0, 0.95),
     ],
     comparisons=[comparison()],
     teacher="smollm2-135m-instruct",

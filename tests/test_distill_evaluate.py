@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from distill.evaluation.evaluate import Judged, Made, Rules, evaluation_of
+from distill.evaluation.evaluate import BenchmarkAnswers, Rules, TrainingProvenance, evaluation_of
 from distill.evaluation.verdict import verdict
 from distill.report.report import render_html, render_markdown
 from quality.benchmarks.custom import Custom
@@ -43,7 +43,9 @@ def said(benchmark, items, name, text):
 
 def judged(benchmark, items, role="task", **texts):
     answers = [one for name, text in texts.items() for one in said(benchmark, items, name, text)]
-    found = evaluation_of([Judged(benchmark, role, items, answers)], Rules(NAMES), Made())
+    found = evaluation_of(
+        [BenchmarkAnswers(benchmark, role, items, answers)], Rules(NAMES), TrainingProvenance()
+    )
     page = render_html(replace(example_report(), evaluation=found))
     return found, page, render_markdown(replace(example_report(), evaluation=found))
 
@@ -190,8 +192,8 @@ def test_what_was_learned_says_what_the_verdict_says_after_holm_too(tmp_path):
                 *said(benchmark, items, "base", lambda i: right if 11 <= i < 40 else wrong),
                 *said(benchmark, items, "student", lambda i: right if i < 38 else wrong),
             ]
-            told.append(Judged(benchmark, "task", items, given))
-        found = evaluation_of(told, Rules(NAMES), Made())
+            told.append(BenchmarkAnswers(benchmark, "task", items, given))
+        found = evaluation_of(told, Rules(NAMES), TrainingProvenance())
         return [
             (line.outcome, verdict(c))
             for line, c in zip(found.style, found.comparisons, strict=True)

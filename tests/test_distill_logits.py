@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from distill.learning.multiprocess import fit_in_processes
-from distill.learning.objective import Material
+from distill.learning.objective import TrainingInputs
 from distill.objectives import logits
 from distill.objectives.logits import Logits
 from distill.objectives.sequence import Sequence
@@ -44,7 +44,7 @@ def logprobs(teacher, k, by_number=False):
 
 
 def material(base, out, config=CONFIG, **more):
-    return Material(base, LORA, SAMPLES, config, out, **more)
+    return TrainingInputs(base, LORA, SAMPLES, config, out, **more)
 
 
 def curve(fitted):
@@ -215,7 +215,7 @@ def test_one_sample_of_many_without_them_is_counted_and_learns_from_its_text(
     many = [sample(n) for n in range(24)]
     some = {one.sample_id: stored(teacher, one, 5) for one in many[1:]}
     config = CONFIG.model_copy(update={"epochs": 1})
-    fitted = Logits().fit(Material(base, LORA, many, config, tmp_path / "s", logprobs=some))
+    fitted = Logits().fit(TrainingInputs(base, LORA, many, config, tmp_path / "s", logprobs=some))
     figures = fitted.audit["stored_logprobs"]
     assert (figures["rows"], figures["rows_without_logprobs"]) == (24, 1)
 
@@ -245,7 +245,7 @@ def test_the_audit_refuses_first(base, teacher, tmp_path):
 def test_refusals_are_never_trained_on(tmp_path, base):
     refused = [replace(SAMPLES[0], status="refused")]
     with pytest.raises(StageError, match="'refused'"):
-        Logits().fit(Material(base, LORA, refused, CONFIG, tmp_path / "s"))
+        Logits().fit(TrainingInputs(base, LORA, refused, CONFIG, tmp_path / "s"))
 
 
 def test_what_it_needs_and_what_does_not_go_together():

@@ -1,6 +1,6 @@
 import pytest
 
-from distill.learning.objective import Material
+from distill.learning.objective import TrainingInputs
 from distill.objectives.on_policy import OnPolicy
 from tests.teaching import distance, make_stranger, sample
 from tests.tiny import make_tiny
@@ -34,7 +34,7 @@ def learned(base, teacher, tmp_path_factory):
     out = tmp_path_factory.mktemp("students") / "s"
     steps = []
     objective = OnPolicy(teacher=teacher, beta=0.0, max_new_tokens=12)
-    return objective.fit(Material(base, LORA, SAMPLES, CONFIG, out), steps.append), steps
+    return objective.fit(TrainingInputs(base, LORA, SAMPLES, CONFIG, out), steps.append), steps
 
 
 def test_the_teacher_is_approached(base, teacher, learned):
@@ -60,7 +60,7 @@ def test_tuners_of_our_own_learn_too(use, base, teacher, tmp_path):
     tuner = catalog.build("tuner", {"use": use})
     config = CONFIG.model_copy(update={"learning_rate": 1e-2, "batch_size": 5, "epochs": 8})
     objective = OnPolicy(teacher=teacher, max_new_tokens=12)
-    losses = curve(objective.fit(Material(base, tuner, SAMPLES, config, tmp_path / "s")))
+    losses = curve(objective.fit(TrainingInputs(base, tuner, SAMPLES, config, tmp_path / "s")))
     assert sum(losses[-3:]) < sum(losses[:3])
 
 
@@ -70,7 +70,7 @@ def test_accumulation_and_held_out_prompts(base, teacher, tmp_path):
         update={"batch_size": 2, "gradient_accumulation": 2, "early_stopping": stop, "epochs": 2}
     )
     objective = OnPolicy(teacher=teacher, max_new_tokens=8)
-    fitted = objective.fit(Material(base, LORA, SAMPLES, config, tmp_path / "s"))
+    fitted = objective.fit(TrainingInputs(base, LORA, SAMPLES, config, tmp_path / "s"))
     assert len(curve(fitted)) == 4  # 8 rows, 4 a step, twice
     assert [entry["step"] for entry in fitted.losses if "held_out_loss" in entry] == [2, 4]
     assert all(0 < loss < 0.7 for loss in curve(fitted))  # a JSD is below log 2
@@ -80,7 +80,7 @@ def test_another_vocabulary_is_found_before_anything_is_loaded(base, tmp_path, m
     stranger = make_stranger(tmp_path / "stranger", monkeypatch)
     monkeypatch.setattr("train.loop.sft.load", lambda *a, **k: pytest.fail("a model was loaded"))
     with pytest.raises(StageError, match=r"different vocabularies: \d+ of \d+ token ids") as caught:
-        OnPolicy(teacher=stranger).fit(Material(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))
+        OnPolicy(teacher=stranger).fit(TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))
     assert "\n" not in str(caught.value)
 
 
@@ -97,7 +97,7 @@ def test_a_teacher_with_more_outputs_than_tokens_is_the_same_teacher(base, teach
     losses = [
         curve(
             OnPolicy(teacher=name, max_new_tokens=8).fit(
-                Material(base, LORA, SAMPLES, config, tmp_path / f"s{n}")
+                TrainingInputs(base, LORA, SAMPLES, config, tmp_path / f"s{n}")
             )
         )
         for n, name in enumerate((teacher, padded(teacher, 8, tmp_path / "wide")))
@@ -108,13 +108,13 @@ def test_a_teacher_with_more_outputs_than_tokens_is_the_same_teacher(base, teach
 def test_a_teacher_with_fewer_outputs_is_refused(base, teacher, tmp_path):
     wide = padded(base, 8, tmp_path / "wide")
     with pytest.raises(StageError, match=r"the teacher has \d+ outputs, the student \d+"):
-        OnPolicy(teacher=teacher).fit(Material(wide, LORA, SAMPLES, CONFIG, tmp_path / "s"))
+        OnPolicy(teacher=teacher).fit(TrainingInputs(wide, LORA, SAMPLES, CONFIG, tmp_path / "s"))
 
 
 def test_an_answer_that_does_not_fit_the_context_is_refused(base, teacher, tmp_path):
     with pytest.raises(StageError, match=r"lower train\.objective\.max_new_tokens"):
         OnPolicy(teacher=teacher, max_new_tokens=500).fit(
-            Material(base, LORA, SAMPLES, CONFIG, tmp_path / "s")
+            TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s")
         )
 
 
@@ -133,4 +133,4 @@ def test_a_trainer_that_moved_is_one_line(base, teacher, tmp_path, monkeypatch):
 
     monkeypatch.setattr(trl, "DistillationTrainer", type("Moved", (), {}))
     with pytest.raises(StageError, match=r"DistillationTrainer is not as it was .*pip install"):
-        OnPolicy(teacher=teacher).fit(Material(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))
+        OnPolicy(teacher=teacher).fit(TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))

@@ -4,15 +4,15 @@ import re
 import pytest
 
 from distill.learning.multiprocess import fit_in_processes
-from distill.learning.objective import Material, fit_rows, rows_of
+from distill.learning.objective import TrainingInputs, fit_rows, rows_of
 from distill.objectives.preference import REPLIES, Preference
 from distill.report.training_section import saw
 from tests.teaching import model_of, row, sample
 from tests.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig
 from train.dataset import encode
-from train.loop.callbacks import Enough, Watch
-from train.model.inference import Reader
+from train.loop.callbacks import StopAfterAudit, TrainingCallbacks
+from train.model.inference import Generator
 from train.tuners.lora import Lora
 from warehouse import catalog
 from warehouse.errors import StageError
@@ -31,7 +31,7 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rejected(base):
     """What the untuned student says."""
-    said = Reader(base).answer([one.messages for one in SAMPLES], SHORT.max_new_tokens)
+    said = Generator(base).answer([one.messages for one in SAMPLES], SHORT.max_new_tokens)
     return [answer.text for answer in sorted(said, key=lambda answer: answer.index)]
 
 
@@ -42,7 +42,7 @@ def curve(fitted):
 def log_ratios(base, student, texts):
     """How much likelier a student finds each text than its base, in nats."""
     rows = [(one.messages, text) for one, text in zip(SAMPLES, texts, strict=True)]
-    before, after = Reader(base).likelihood(rows), Reader(base, student).likelihood(rows)
+    before, after = Generator(base).likelihood(rows), Generator(base, student).likelihood(rows)
     return [new[0] - old[0] for new, old in zip(after, before, strict=True)]
 
 
@@ -58,7 +58,7 @@ def dpo_loss(base, student, rejected, beta):
 def learned(base, tmp_path_factory):
     out = tmp_path_factory.mktemp("students") / "s"
     steps = []
-    return SHORT.fit(Material(base, LORA, SAMPLES, CONFIG, out), steps.append), steps
+    return SHORT.fit(TrainingInputs(base, LORA, SAMPLES, CONFIG, out), steps.append), steps
 
 
 def test_the_teachers_answer_becomes_likelier_than_the_students_own(base, learned, rejected):
@@ -97,7 +97,7 @@ def test_the_reference_is_the_untuned_base_whatever_the_tuner_starts_from(
 ):
     config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 8, "learning_rate": 1e-9})
     tuner = catalog.build("tuner", table)
-    fitted = SHORT.fit(Material(base, tuner, SAMPLES, config, tmp_path / "s"))
+    fitted = SHORT.fit(TrainingInputs(base, tuner, SAMPLES, config, tmp_path / "s"))
     (loss,) = curve(fitted)
     assert loss == pytest.approx(dpo_loss(base, fitted.path, rejected, SHORT.beta), rel=1e-3)
     assert (loss == pytest.approx(math.log(2), abs=1e-4)) == (not tuner.prompt_learning)
@@ -106,10 +106,10 @@ def test_the_reference_is_the_untuned_base_whatever_the_tuner_starts_from(
 def test_the_weight_of_the_chosen_text_is_added(base, tmp_path):
     config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 8})
     both = Preference(max_new_tokens=8, sft=0.5)
-    (loss,) = curve(both.fit(Material(base, LORA, SAMPLES, config, tmp_path / "s")))
+    (loss,) = curve(both.fit(TrainingInputs(base, LORA, SAMPLES, config, tmp_path / "s")))
     _, tokenizer = model_of(base)
     rows = [(one.messages, one.completion) for one in SAMPLES]
-    total = sum(likelihood for likelihood, _ in Reader(base).likelihood(rows))
+    total = sum(likelihood for likelihood, _ in Generator(base).likelihood(rows))
     number = sum(
         len(found.input_ids) - found.start for found in (encode(row(s), tokenizer) for s in SAMPLES)
     )
@@ -157,7 +157,7 @@ def test_loss_and_gradient_are_trls_own(base, tmp_path, monkeypatch, sft, tuner)
     monkeypatch.setattr(Preference, "_trainer", compared)
     config = CONFIG.model_copy(update={"epochs": 2, "batch_size": 3, "learning_rate": 1e-3})
     both = Preference(max_new_tokens=8, beta=0.3, sft=sft)
-    both.fit(Material(base, tuner, SAMPLES, config, tmp_path / "s"))
+    both.fit(TrainingInputs(base, tuner, SAMPLES, config, tmp_path / "s"))
     assert len(apart) == 6
     assert max(apart) < 1e-5
 
@@ -166,7 +166,7 @@ def test_an_uneven_batch_accumulated_gives_what_it_gives_whole(base, tmp_path):
     def losses(**options):
         config = CONFIG.model_copy(update={"epochs": 2, **options})
         name = str(options["batch_size"])
-        return curve(SHORT.fit(Material(base, LORA, SAMPLES[:7], config, tmp_path / name)))
+        return curve(SHORT.fit(TrainingInputs(base, LORA, SAMPLES[:7], config, tmp_path / name)))
 
     whole = losses(batch_size=6, gradient_accumulation=1)
     assert losses(batch_size=2, gradient_accumulation=3) == pytest.approx(whole, rel=1e-3)
@@ -174,15 +174,15 @@ def test_an_uneven_batch_accumulated_gives_what_it_gives_whole(base, tmp_path):
 
 def test_the_audit_tells_of_the_pairs_before_training_and_estimates_both_texts(base, tmp_path):
     told, drawn = [], []
-    watch = Watch(audited=told.append, drawn=lambda *how_many: drawn.append(how_many))
+    watch = TrainingCallbacks(audited=told.append, drawn=lambda *how_many: drawn.append(how_many))
     config = CONFIG.model_copy(update={"epochs": 1})
-    fitted = SHORT.fit(Material(base, LORA, SAMPLES, config, tmp_path / "s"), watch)
+    fitted = SHORT.fit(TrainingInputs(base, LORA, SAMPLES, config, tmp_path / "s"), watch)
     assert drawn == [(done, 8) for done in range(1, 9)]
     assert told[0]["preference"] == fitted.audit["preference"]
     (line,) = (text for label, text in saw(told[0]).lines if label == "pairs")
     assert re.match(r"8 made; the untuned student answered in \d+ s: 0 dropped ", line)
     assert line.endswith("8 cut off at max_new_tokens, 0 truncated at max_length")
-    plain = fit_rows(Material(base, LORA, SAMPLES, config, tmp_path / "plain"),
+    plain = fit_rows(TrainingInputs(base, LORA, SAMPLES, config, tmp_path / "plain"),
                      rows_of(SAMPLES), watch)  # fmt: skip
     pairs, rows = (one.audit["memory_estimate"] for one in (fitted, plain))
     assert (pairs["rows"], rows["rows"]) == (8, 4)
@@ -191,7 +191,7 @@ def test_the_audit_tells_of_the_pairs_before_training_and_estimates_both_texts(b
 
 def test_equal_replies_are_dropped_and_counted(base, rejected, tmp_path):
     samples = [sample(0, f" {rejected[0]} "), *SAMPLES[1:]]
-    fitted = SHORT.fit(Material(base, LORA, samples, CONFIG, tmp_path / "s"))
+    fitted = SHORT.fit(TrainingInputs(base, LORA, samples, CONFIG, tmp_path / "s"))
     assert fitted.audit["preference"]["pairs"] == 7
     assert fitted.audit["preference"]["equal_replies"] == 1
     assert fitted.audit["preference"]["cut_off_replies"] == 8
@@ -204,26 +204,29 @@ def test_rejected_replies_that_would_be_truncated_are_refused_and_may_be_allowed
     with pytest.raises(
         StageError, match=r"8 of 8 rejected replies are longer than train\.max_length"
     ):
-        long.fit(Material(base, LORA, SAMPLES, config, tmp_path / "s"), Watch(audited=told.append))
+        long.fit(
+            TrainingInputs(base, LORA, SAMPLES, config, tmp_path / "s"),
+            TrainingCallbacks(audited=told.append),
+        )
     assert told[0]["refused"].startswith("8 of 8 rejected replies") and told[0]["rows_kept"] == 8
     allowed, drawn = config.model_copy(update={"allow": ["truncated"]}), []
-    watch = Watch(drawn=lambda *how_many: drawn.append(how_many))
-    fitted = long.fit(Material(base, LORA, SAMPLES, allowed, tmp_path / "s"), watch)
+    watch = TrainingCallbacks(drawn=lambda *how_many: drawn.append(how_many))
+    fitted = long.fit(TrainingInputs(base, LORA, SAMPLES, allowed, tmp_path / "s"), watch)
     assert drawn == []  # they were kept
     assert fitted.audit["preference"]["truncated_rejected"] == 8
 
 
 def test_what_an_audit_has_drawn_is_there_for_the_training(base, tmp_path):
     def stop(figures):
-        raise Enough
+        raise StopAfterAudit
 
     drawn = []
-    material = Material(
+    material = TrainingInputs(
         base, LORA, SAMPLES, CONFIG.model_copy(update={"epochs": 1}), tmp_path / "s"
     )
-    with pytest.raises(Enough):
-        SHORT.fit(material, Watch(audited=stop))
-    SHORT.fit(material, Watch(drawn=lambda *how_many: drawn.append(how_many)))
+    with pytest.raises(StopAfterAudit):
+        SHORT.fit(material, TrainingCallbacks(audited=stop))
+    SHORT.fit(material, TrainingCallbacks(drawn=lambda *how_many: drawn.append(how_many)))
     assert drawn == []
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
@@ -231,21 +234,21 @@ def test_what_an_audit_has_drawn_is_there_for_the_training(base, tmp_path):
 def test_where_all_replies_are_equal_there_is_nothing_to_prefer(base, rejected, tmp_path):
     samples = [sample(n, text) for n, text in enumerate(rejected)]
     with pytest.raises(StageError, match="in all of 8 rows, so there is nothing to prefer"):
-        SHORT.fit(Material(base, LORA, samples, CONFIG, tmp_path / "s"))
+        SHORT.fit(TrainingInputs(base, LORA, samples, CONFIG, tmp_path / "s"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_replies_are_drawn_once_also_over_an_interrupt(base, learned, tmp_path, monkeypatch):
     drawn = []
-    answer = Reader.answer
+    answer = Generator.answer
 
     def counted(self, conversations, *args, **kwargs):
         drawn.append(len(conversations))
         return answer(self, conversations, *args, **kwargs)
 
-    monkeypatch.setattr(Reader, "answer", counted)
+    monkeypatch.setattr(Generator, "answer", counted)
     config = CONFIG.model_copy(update={"save_steps": 2})
-    work = Material(base, LORA, SAMPLES, config, tmp_path / "s")
+    work = TrainingInputs(base, LORA, SAMPLES, config, tmp_path / "s")
 
     def kill(step):
         if step.done == 3:
@@ -264,8 +267,8 @@ def test_replies_are_drawn_once_also_over_an_interrupt(base, learned, tmp_path, 
 
 def test_two_processes_share_the_drawing_and_do_what_one_does(base, learned, tmp_path):
     config = CONFIG.model_copy(update={"processes": 2})
-    material, drawn = Material(base, LORA, SAMPLES, config, tmp_path / "s"), []
-    watch = Watch(drawn=lambda *how_many: drawn.append(how_many))
+    material, drawn = TrainingInputs(base, LORA, SAMPLES, config, tmp_path / "s"), []
+    watch = TrainingCallbacks(drawn=lambda *how_many: drawn.append(how_many))
     fitted = fit_in_processes(SHORT, material, watch)
     assert drawn == [(1, 4), (2, 4), (3, 4), (4, 4)]  # of the first one's share
     assert curve(fitted) == pytest.approx(curve(learned[0]), rel=1e-2, abs=1e-4)
@@ -276,7 +279,7 @@ def test_two_processes_share_the_drawing_and_do_what_one_does(base, learned, tmp
 def test_early_stopping_looks_at_pairs_that_are_not_trained_on(base, tmp_path):
     stop = EarlyStopping(share=0.25, patience=2, steps=1)
     config = CONFIG.model_copy(update={"early_stopping": stop})
-    fitted = SHORT.fit(Material(base, LORA, SAMPLES, config, tmp_path / "s"))
+    fitted = SHORT.fit(TrainingInputs(base, LORA, SAMPLES, config, tmp_path / "s"))
     looks = [entry["held_out_loss"] for entry in fitted.losses if "held_out_loss" in entry]
     assert len(looks) > 2
     assert looks[-1] < looks[0]
@@ -293,5 +296,5 @@ def test_a_trainer_that_moved_is_one_line(base, tmp_path, monkeypatch):
 
     monkeypatch.setattr(trl, "DPOTrainer", type("Moved", (), {}))
     with pytest.raises(StageError, match=r"DPOTrainer is not as it was in trl 1\.16\.0") as caught:
-        SHORT.fit(Material(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))
+        SHORT.fit(TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))
     assert "\n" not in str(caught.value)

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from distill.learning.objective import Material, rows_of
+from distill.learning.objective import TrainingInputs, rows_of
 from distill.objectives.sequence import Sequence
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.model.inference import Reader
+from train.model.inference import Generator
 from train.tuners.lora import Lora
 from warehouse import catalog
 from warehouse.errors import StageError
@@ -41,9 +41,9 @@ def test_fitting_teaches_the_completion(tmp_path):
     config = SftConfig(epochs=12, batch_size=4, learning_rate=2e-2, max_length=128)
     samples = [sample(n) for n in range(12)]
     fitted = Sequence().fit(
-        Material(base, Lora(dropout=0.0), samples, config, tmp_path / "student")
+        TrainingInputs(base, Lora(dropout=0.0), samples, config, tmp_path / "student")
     )
-    (said,) = Reader(base, fitted.path).answer([samples[0].messages], 12)
+    (said,) = Generator(base, fitted.path).answer([samples[0].messages], 12)
     assert said.text == "carbon dioxide"
     assert fitted.audit["rows_in"] == 12
 
@@ -51,4 +51,6 @@ def test_fitting_teaches_the_completion(tmp_path):
 def test_refusals_are_never_trained_on(tmp_path):
     bad = replace(sample(2), status="refused")
     with pytest.raises(StageError, match=r"1 of 2 samples can not be trained on.*'refused'"):
-        Sequence().fit(Material("nowhere", Lora(), [sample(1), bad], SftConfig(), tmp_path / "s"))
+        Sequence().fit(
+            TrainingInputs("nowhere", Lora(), [sample(1), bad], SftConfig(), tmp_path / "s")
+        )

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.learning.serving_check import Reply, agree, ask_gguf, ask_model
+from distill.learning.serving_check import ServingReply, agree, ask_gguf, ask_model
 from quality.benchmarks.custom import Custom
 from quality.tasks.benchmark import item_of
 from tests.tiny import CHAT_TEMPLATE, make_servable
@@ -23,7 +23,7 @@ def item(number, reference="blue"):
 
 
 ITEMS = [item(n) for n in range(4)]
-ADAPTER = [Reply(text, "stop", 10) for text in ("Blue.", "red", "blue", "The blue")]
+ADAPTER = [ServingReply(text, "stop", 10) for text in ("Blue.", "red", "blue", "The blue")]
 
 
 def held(said, least=0.95):
@@ -39,18 +39,18 @@ def test_equal_replies_agree():
 
 
 def test_case_and_stops_are_no_other_answer_but_another_text():
-    found = held([Reply("blue", "stop", 10), *ADAPTER[1:]])
+    found = held([ServingReply("blue", "stop", 10), *ADAPTER[1:]])
     assert (found.same, found.identical, found.fault) == (4, 3, None)
     assert [one.item_id for one in found.differing] == [ITEMS[0].item_id]
 
 
 def test_an_answer_that_was_cut_off_is_another_text():
-    found = held([Reply("Blue.", "length", 10), *ADAPTER[1:]])
+    found = held([ServingReply("Blue.", "length", 10), *ADAPTER[1:]])
     assert (found.same, found.identical) == (4, 3)
 
 
 def test_too_many_other_answers_are_a_fault_with_the_score_beside():
-    said = [Reply("green", "stop", 10), *ADAPTER[1:]]
+    said = [ServingReply("green", "stop", 10), *ADAPTER[1:]]
     found = held(said)
     assert found.fault == (
         "gguf q8_0 gives the adapter's answer to 3 of 4 items (75.0%), less than 95%"
@@ -64,7 +64,7 @@ def test_too_many_other_answers_are_a_fault_with_the_score_beside():
 
 
 def test_a_prompt_of_another_length_is_a_fault_also_where_the_answers_agree():
-    found = held([*ADAPTER[:3], Reply("The blue", "stop", 11)])
+    found = held([*ADAPTER[:3], ServingReply("The blue", "stop", 11)])
     assert found.share == 1.0
     assert "renders 1 of 4 prompts to another number of tokens (11 where" in found.fault
 

@@ -47,7 +47,7 @@ def work():
     )
     plan, run = SimpleNamespace(teacher=teacher), SimpleNamespace(run_id="r", summary={})
     store = Store(folder / "w.duckdb")
-    at_work = tasks.Work(plan, "p", (), store, run, budget=Budget())
+    at_work = tasks.RunContext(plan, "p", (), store, run, budget=Budget())
     with asking.Asking(at_work) as asker, meter("asking", prompts) as told:
         asker.ask(requests, "generate", told)
 

@@ -10,7 +10,7 @@ from flows.stages.scorer_audit import PAID_LIMIT, audit_scorers, measured, print
 from quality.audit.labelled import LabelledSet, _sample
 from quality.scorers.grounded import Grounded
 from quality.scorers.self_consistency import SelfConsistency
-from quality.scoring.scorer import Tools
+from quality.scoring.scorer import ScorerContext
 from warehouse.db.store import Store
 from warehouse.errors import AssetError
 from warehouse.records import Measurement, Run, Score
@@ -169,7 +169,7 @@ def test_a_scorer_that_asks_is_measured_on_few_where_it_may_cost(plan, monkeypat
     colours = [(f"brown{n}", f"pink{n}") for n in range(PAID_LIMIT)]
     sets[0] = small(pairs=colours)
     teacher = KnowsColours()
-    scorer = SelfConsistency(k=2).with_tools(Tools(teacher=teacher))
+    scorer = SelfConsistency(k=2).with_tools(ScorerContext(teacher=teacher))
     monkeypatch.setattr(scorer_audit, "equipped", lambda work: [scorer])
     monkeypatch.setattr(SelfConsistency, "asks", "")  # though it does not say that it asks
     (row,) = audit_scorers(str(path))["rows"]

@@ -259,9 +259,9 @@ def test_a_chat_through_a_pipe_answers_line_by_line(world, tmp_path):
     )
     done = distill(folder, "chat", plan, "--max-new-tokens", 6, input=asked)
     assert done.returncode == 0, done.stderr
-    from train.model.inference import Reader
+    from train.model.inference import Generator
 
-    reader = Reader(str(folder / "tiny"), Path(run["student_path"]))
+    reader = Generator(str(folder / "tiny"), Path(run["student_path"]))
     question = {"role": "user", "content": "What colour is otter 1?"}
     told = {"role": "system", "content": "Be brief."}
     wanted = {one.index: one.text for one in reader.answer([[question], [told, question]], 6)}

@@ -10,14 +10,14 @@ import sqlite3
 import pytest
 
 from distill.learning.multiprocess import fit_in_processes
-from distill.learning.objective import Material
+from distill.learning.objective import TrainingInputs
 from distill.objectives.sequence import Sequence
 from tests.plans import scripted, write_plan
 from tests.test_distill_sequence import sample
 from tests.test_flows_teacher import distill
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.loop.callbacks import Enough, Watch
+from train.loop.callbacks import StopAfterAudit, TrainingCallbacks
 from train.loop.sft import fit
 from train.tuners.lora import Lora
 from warehouse.db.store import Store
@@ -140,14 +140,16 @@ def material(tmp_path_factory):
     def made(name, held_out=()):
         samples = [sample(n) for n in range(8)]
         out = folder / "students" / name
-        return Material(base, Lora(rank=4), samples, config, out, held_out=held_out)
+        return TrainingInputs(base, Lora(rank=4), samples, config, out, held_out=held_out)
 
     return made
 
 
 def test_a_watch_is_told_the_audit_first_and_a_function_of_steps_still_stands(material):
     told = []
-    watch = Watch(lambda step: told.append(step.done), lambda figures: told.append(figures))
+    watch = TrainingCallbacks(
+        lambda step: told.append(step.done), lambda figures: told.append(figures)
+    )
     fitted = fit_in_processes(Sequence(), material("watched"), watch, alone=True)
     assert told[1:] == [1, 2]
     assert told[0]["rows_kept"] == 8
@@ -159,11 +161,11 @@ def test_a_watch_is_told_the_audit_first_and_a_function_of_steps_still_stands(ma
 
 def test_who_wants_the_audit_alone_leaves_nothing(material):
     def stop(figures):
-        raise Enough
+        raise StopAfterAudit
 
     one = material("stopped")
-    with pytest.raises(Enough):
-        Sequence().fit(one, Watch(audited=stop))
+    with pytest.raises(StopAfterAudit):
+        Sequence().fit(one, TrainingCallbacks(audited=stop))
     assert not list(one.out.parent.glob("stopped*"))
 
 
@@ -172,7 +174,7 @@ def test_a_row_that_gives_away_a_held_out_item_stops_training(material):
     told = []
     one = material("leaking", held_out=[("What gas do plants take in? 3", None), ("Why?", "x")])
     with pytest.raises(StageError, match="1 of 8 rows give away a held-out item") as caught:
-        fit_in_processes(Sequence(), one, Watch(audited=told.append), alone=True)
+        fit_in_processes(Sequence(), one, TrainingCallbacks(audited=told.append), alone=True)
     assert "What gas do plants take in? 3" in str(caught.value)
     assert [figures["held_out_overlap"]["rows"] for figures in told] == [1]
     assert not list(one.out.parent.glob("leaking*"))

@@ -46,8 +46,16 @@ def test_contracts_are_kept() -> None:
         ("distill/plan/plan.py", "import flows.runtime.progress", "One arrow, four floors"),
         ("quality/gate/choose.py", "import duckdb", "Only warehouse talks to DuckDB"),
         ("train/loop/sft.py", "import prefect", "Only flows talks to Prefect"),
-        ("flows/stages/train.py", "import trl", "Only train and the objectives talk to TRL and PEFT"),
-        ("distill/learning/objective.py", "import peft", "Only train and the objectives talk to TRL"),
+        (
+            "flows/stages/train.py",
+            "import trl",
+            "Only train and the objectives talk to TRL and PEFT",
+        ),
+        (
+            "distill/learning/objective.py",
+            "import peft",
+            "Only train and the objectives talk to TRL",
+        ),
     ],
 )
 def test_contracts_are_broken_by_a_wrong_import(

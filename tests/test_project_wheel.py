@@ -107,7 +107,9 @@ def test_package_data_is_found_where_it_was_installed(installed: Installed) -> N
     assert (installed.cwd / "plan.toml").read_bytes() == shipped.read_bytes()
 
     known = _run(installed.bin / "distill", "assets", cwd=installed.cwd)
-    assets = tomllib.loads((ROOT / "warehouse" / "inputs" / "assets.toml").read_text(encoding="utf-8"))
+    assets = tomllib.loads(
+        (ROOT / "warehouse" / "inputs" / "assets.toml").read_text(encoding="utf-8")
+    )
     assert assets
     assert all(name in known for name in assets)
 
@@ -116,4 +118,6 @@ def test_package_data_is_found_where_it_was_installed(installed: Installed) -> N
         "print(*sorted(p.name for p in (Path(f).parent / 'templates').iterdir()), sep='\\n')"
     )
     templates = _run(installed.bin / "python", "-P", "-c", script, cwd=installed.cwd).splitlines()
-    assert templates == sorted(file.name for file in (ROOT / "distill" / "report" / "templates").iterdir())
+    assert templates == sorted(
+        file.name for file in (ROOT / "distill" / "report" / "templates").iterdir()
+    )

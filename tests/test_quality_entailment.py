@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from quality.scorers.entailment import Entailment, label_positions
-from quality.scoring.scorer import Tools
+from quality.scoring.scorer import ScorerContext
 from tests.bench.toxicity import sample_of
 from warehouse.errors import AssetError
 from warehouse.inputs.assets import file_sha256
@@ -222,18 +222,18 @@ def test_a_model_whose_labels_are_in_another_order_scores_the_same(taught, tmp_p
     save_file(weights, turned / "model.safetensors", {"format": "pt"})
     one = sample("cat", "the cat")
     (first,) = score(Entailment(nli=str(taught)), one)
-    (second,) = score(Entailment(nli="turned").with_tools(Tools(folder=tmp_path)), one)
+    (second,) = score(Entailment(nli="turned").with_tools(ScorerContext(folder=tmp_path)), one)
     assert first.value == pytest.approx(second.value, abs=1e-5)
     assert first.model != second.model
 
 
 def test_the_model_is_named_by_its_weights(taught, tmp_path):
     digest = file_sha256(taught / "model.safetensors")
-    scorer = Entailment(nli="tiny").with_tools(Tools(folder=taught.parent))
+    scorer = Entailment(nli="tiny").with_tools(ScorerContext(folder=taught.parent))
     assert scorer.model == f"tiny {digest[:16]}"
     assert Entailment().model == "MoritzLaurer/DeBERTa-v3-base-mnli-fever-anli"
     assert Entailment(nli="a/b", revision="abc").model == "a/b@abc"
-    elsewhere = scorer.with_tools(Tools(folder=tmp_path))
+    elsewhere = scorer.with_tools(ScorerContext(folder=tmp_path))
     assert elsewhere.model == "tiny"  # no such folder there: a hub id
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from datagen.teacher import Request, Sampling
 from quality.scorers.judge import Judge
 from quality.scoring import judge_prompts
-from quality.scoring.scorer import Tools
+from quality.scoring.scorer import ScorerContext
 from warehouse.catalog import build
 from warehouse.errors import PlanError, StageError
 from warehouse.records import Prompt, Sample
@@ -79,7 +79,7 @@ def sample(completion="c", passage=None, reference=(), question="q"):
 
 
 def rate(scorer, judge, *samples):
-    return list(scorer.with_tools(Tools(judge=judge)).rate(samples))
+    return list(scorer.with_tools(ScorerContext(judge=judge)).rate(samples))
 
 
 def test_claims_by_hand():
@@ -384,7 +384,9 @@ def test_long_and_strange_texts_get_a_verdict_each():
 
 def test_the_score_follows_the_judge_and_the_mode():
     def scorer(name, **options):
-        return Judge(**options).with_tools(Tools(judge=FakeAsk(lambda question: None, name)))
+        return Judge(**options).with_tools(
+            ScorerContext(judge=FakeAsk(lambda question: None, name))
+        )
 
     assert scorer("a", mode="pairwise").model == "a pairwise"
     made = [scorer("a"), scorer("b"), scorer("a", mode="rubric"), scorer("a", max_claims=3)]
@@ -395,8 +397,8 @@ def test_the_score_follows_the_judge_and_the_mode():
 
 def test_a_teacher_that_judges_itself_is_named_in_the_note():
     own, other = (FakeAsk(lambda question: None, name) for name in ("a", "b"))
-    assert "itself" in Judge().with_tools(Tools(teacher=own, judge=own)).note
-    assert Judge().with_tools(Tools(teacher=own, judge=other)).note is None
+    assert "itself" in Judge().with_tools(ScorerContext(teacher=own, judge=own)).note
+    assert Judge().with_tools(ScorerContext(teacher=own, judge=other)).note is None
 
 
 @pytest.mark.parametrize(

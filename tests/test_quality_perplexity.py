@@ -7,7 +7,7 @@ import math
 import pytest
 
 from quality.scorers.perplexity import Perplexity
-from quality.scoring.scorer import Tools
+from quality.scoring.scorer import ScorerContext
 from tests.bench.toxicity import sample_of
 
 
@@ -27,7 +27,7 @@ class FakeBase:
 
 def test_by_hand_in_order_and_one_call_for_all():
     base = FakeBase({"sure": (0.0, 4), "coin": (3 * math.log(0.5), 3)})
-    scorer = Perplexity().with_tools(Tools(likelihood=base))
+    scorer = Perplexity().with_tools(ScorerContext(likelihood=base))
     samples = [sample_of(text) for text in ("coin", "", "sure")]
     coin, empty, sure = scorer.score(samples)
     assert coin.value == pytest.approx(2.0)
@@ -43,7 +43,7 @@ def test_by_hand_in_order_and_one_call_for_all():
     [((0.0, 0), "no token"), ((-1e6, 1), "no finite"), ((float("nan"), 2), "no number")],
 )
 def test_what_gives_no_number_abstains(read, why):
-    scorer = Perplexity().with_tools(Tools(likelihood=FakeBase({"odd": read})))
+    scorer = Perplexity().with_tools(ScorerContext(likelihood=FakeBase({"odd": read})))
     (score,) = scorer.score([sample_of("odd")])
     assert score.value is None
     assert why in score.why
@@ -51,6 +51,6 @@ def test_what_gives_no_number_abstains(read, why):
 
 def test_empty_texts_alone_ask_nothing():
     base = FakeBase({})
-    scorer = Perplexity().with_tools(Tools(likelihood=base))
+    scorer = Perplexity().with_tools(ScorerContext(likelihood=base))
     assert [score.value for score in scorer.score([sample_of(" ")])] == [None]
     assert base.read == []

@@ -11,7 +11,7 @@ import pytest
 
 from quality.models.bm25 import Hit, Index
 from quality.scorers.retrieved import Retrieved
-from quality.scoring.scorer import Tools
+from quality.scoring.scorer import ScorerContext
 from tests.bench.toxicity import sample_of
 from tests.test_quality_grounded import STRANGE
 from warehouse.errors import DataError
@@ -87,7 +87,9 @@ def folder(tmp_path):
 
 def verdict(folder, completion, question="What of it?", **options):
     one = replace(sample_of("x"), completion=completion, question=question, passage=None)
-    scorer = Retrieved(documents=["facts.jsonl"], **options).with_tools(Tools(folder=folder))
+    scorer = Retrieved(documents=["facts.jsonl"], **options).with_tools(
+        ScorerContext(folder=folder)
+    )
     (score,) = scorer.score([one])
     assert isinstance(score, Score), score
     assert score.score_id == scorer.score_id(one)
@@ -131,9 +133,9 @@ def test_the_model_names_the_documents(folder, tmp_path_factory):
     assert first != verdict(folder, "calm").model
     other = tmp_path_factory.mktemp("other")
     (other / "facts.jsonl").write_text('{"text": "Zebras have stripes."}')
-    scorer = Retrieved(documents=["facts.jsonl"]).with_tools(Tools(folder=folder))
+    scorer = Retrieved(documents=["facts.jsonl"]).with_tools(ScorerContext(folder=folder))
     here = scorer.model
-    assert scorer.with_tools(Tools(folder=other)).model != here == scorer.model
+    assert scorer.with_tools(ScorerContext(folder=other)).model != here == scorer.model
 
 
 @pytest.mark.parametrize("what", STRANGE)
@@ -148,6 +150,6 @@ def test_bad_options_and_missing_documents_are_refused(folder):
     for options in ({}, {"documents": ["a"], "k": 0}, {"documents": ["a"], "words": 5}):
         with pytest.raises(ValueError):
             Retrieved(**options)
-    scorer = Retrieved(documents=["nothing/*.md"]).with_tools(Tools(folder=folder))
+    scorer = Retrieved(documents=["nothing/*.md"]).with_tools(ScorerContext(folder=folder))
     with pytest.raises(DataError, match="no document"):
         list(scorer.score([sample_of("x")]))

@@ -6,7 +6,7 @@ import pytest
 
 from datagen.teacher import Request, Sampling
 from quality.scorers.self_consistency import SelfConsistency
-from quality.scoring.scorer import Tools
+from quality.scoring.scorer import ScorerContext
 from warehouse.catalog import build
 from warehouse.errors import PlanError, StageError
 from warehouse.records import Prompt, Sample
@@ -49,7 +49,9 @@ def sample(completion, question="Who?", seed=None):
 def rate(scorer, teacher, *samples, asked=None):
     if asked is None:
         asked = {one.prompt_id: one.messages for one in samples}
-    return list(scorer.with_tools(Tools(teacher=teacher, asked=lambda ids: asked)).rate(samples))
+    return list(
+        scorer.with_tools(ScorerContext(teacher=teacher, asked=lambda ids: asked)).rate(samples)
+    )
 
 
 def test_a_short_answer_gets_the_share_of_replies_that_agree():
@@ -146,7 +148,7 @@ def test_strange_texts_get_a_verdict_each():
 
 def test_the_score_follows_the_teacher():
     def score_id(name, **options):
-        tools = Tools(teacher=FakeAsk(lambda question: "x", name))
+        tools = ScorerContext(teacher=FakeAsk(lambda question: "x", name))
         return SelfConsistency(**options).with_tools(tools).score_id(sample("x"))
 
     assert len({score_id("a"), score_id("b"), score_id("a", k=3)}) == 3

@@ -2,13 +2,13 @@ import pytest
 
 from tests.tiny import make_servable
 from train.model.chat import Chat
-from train.model.inference import Reader
+from train.model.inference import Generator
 from warehouse.errors import StageError
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    return Reader(str(make_servable(tmp_path_factory.mktemp("base") / "model")))
+    return Generator(str(make_servable(tmp_path_factory.mktemp("base") / "model")))
 
 
 def user(text):

@@ -7,7 +7,7 @@ from tests.tiny import make_tiny
 from train.config import SftConfig
 from train.export.safetensors import export_adapter, export_merged, needs_only_peft
 from train.loop.sft import fit
-from train.model.inference import Reader
+from train.model.inference import Generator
 from train.model.student import load
 from warehouse import catalog
 from warehouse.errors import StageError
@@ -75,7 +75,7 @@ def test_a_merged_folder_alone_says_what_the_adapter_says(base, students, tuner,
     difference = (logits(plain, tokenizer) - logits(learned, tokenizer)).abs().max()
     assert difference < 1e-4
     assert (logits(untuned, tokenizer) - logits(learned, tokenizer)).abs().max() > 100 * difference
-    texts = [[one.text for one in Reader(str(where), who).answer(QUESTIONS, 8)]
+    texts = [[one.text for one in Generator(str(where), who).answer(QUESTIONS, 8)]
              for where, who in ((base, student), (tmp_path / "merged", None))]  # fmt: skip
     assert texts[0] == texts[1]
     assert not plain.generation_config.do_sample
@@ -126,7 +126,7 @@ def test_an_adapter_folder_is_a_student_and_loads_with_peft_alone(base, students
 def test_an_adapter_of_our_own_needs_us(base, students, tmp_path):
     export_adapter(base, students(use="full"), tmp_path / "adapter")
     assert not needs_only_peft(tmp_path / "adapter")
-    assert Reader(base, tmp_path / "adapter").model is not None
+    assert Generator(base, tmp_path / "adapter").model is not None
 
 
 @pytest.mark.parametrize("tuner", [{"use": "prompt"}, {"use": "adapter"}])
@@ -140,7 +140,7 @@ def test_what_can_not_be_merged_is_one_line_that_says_what_can_be_had(
     assert not (tmp_path / "merged").exists()
     export_adapter(base, student, tmp_path / "adapter")
     shutil.move(tmp_path / "adapter", tmp_path / "elsewhere")
-    texts = [[one.text for one in Reader(base, where).answer(QUESTIONS, 8)]
+    texts = [[one.text for one in Generator(base, where).answer(QUESTIONS, 8)]
              for where in (student, tmp_path / "elsewhere")]  # fmt: skip
     assert texts[0] == texts[1]
 

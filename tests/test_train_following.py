@@ -7,7 +7,7 @@ import pytest
 from tests.test_train_sft import CONFIG, ROWS, row
 from tests.tiny import make_tiny
 from train.config import EarlyStopping
-from train.loop.callbacks import Watch, best_look, looks_since
+from train.loop.callbacks import TrainingCallbacks, best_eval, looks_since
 from train.loop.checkpoints import last_step
 from train.loop.sft import fit, sft_trainer
 from train.tuners.lora import Lora
@@ -36,7 +36,9 @@ def early(base, tmp_path_factory):
         return trainers[-1]
 
     out = tmp_path_factory.mktemp("early") / "s"
-    fitted = fit(base, Lora(dropout=0.0), VARIED, EARLY, out, Watch(steps.append), build)
+    fitted = fit(
+        base, Lora(dropout=0.0), VARIED, EARLY, out, TrainingCallbacks(steps.append), build
+    )
     return fitted, trainers[0], tuple(steps)
 
 
@@ -45,7 +47,7 @@ def test_the_weights_of_the_best_look_are_kept(early):
     from safetensors.torch import load_file
 
     fitted, trainer, steps = early
-    step, loss = best_look(fitted.losses)
+    step, loss = best_eval(fitted.losses)
     looks = {at["step"]: at["held_out_loss"] for at in fitted.losses if "held_out_loss" in at}
     assert loss == looks[step] == min(looks.values()) < looks[max(looks)]
     assert max(looks) == step + 8 == steps[-1].done < steps[-1].total
@@ -69,7 +71,7 @@ def stopped_at(number, steps):
     def step(told):
         steps.append(told)
 
-    return Watch(step, stop=lambda: bool(steps) and steps[-1].done + 1 == number)
+    return TrainingCallbacks(step, stop=lambda: bool(steps) and steps[-1].done + 1 == number)
 
 
 def test_a_training_that_is_stopped_goes_on_to_the_same_losses(base, tmp_path):
@@ -95,11 +97,13 @@ def test_a_training_that_is_stopped_at_its_last_step_is_done(base, tmp_path):
 
 def test_patience_is_counted_on_where_training_was_stopped(base, early, tmp_path):
     fitted, _, _ = early
-    after_one = best_look(fitted.losses)[0] + 5  # one look without a lower loss
+    after_one = best_eval(fitted.losses)[0] + 5  # one look without a lower loss
     with pytest.raises(Stopped):
         fit(base, Lora(dropout=0.0), VARIED, EARLY, tmp_path / "s", stopped_at(after_one, []))
     steps = []
-    again = fit(base, Lora(dropout=0.0), VARIED, EARLY, tmp_path / "s", Watch(steps.append))
+    again = fit(
+        base, Lora(dropout=0.0), VARIED, EARLY, tmp_path / "s", TrainingCallbacks(steps.append)
+    )
     assert again.losses == fitted.losses
     assert steps[0].resumed and steps[0].held_out_loss is not None
 
@@ -107,6 +111,6 @@ def test_patience_is_counted_on_where_training_was_stopped(base, early, tmp_path
 def test_the_first_of_equal_looks_is_the_best():
     losses = [{"step": n, "held_out_loss": loss} for n, loss in ((2, 0.9), (4, 0.7), (6, 0.7))]
     losses.insert(1, {"step": 3, "loss": 0.1})
-    assert best_look(losses) == (4, 0.7)
+    assert best_eval(losses) == (4, 0.7)
     assert looks_since(losses, 4) == 1
-    assert best_look([{"step": 1, "loss": 2.0}]) is None
+    assert best_eval([{"step": 1, "loss": 2.0}]) is None

@@ -6,7 +6,7 @@ import pytest
 
 from tests.tiny import make_tiny
 from train.methods.tuner import Setting
-from train.model.inference import Reader
+from train.model.inference import Generator
 from train.model.student import load
 from warehouse.errors import StageError
 
@@ -173,7 +173,7 @@ def test_a_batch_that_finds_no_memory_is_halved(tmp_path, monkeypatch):
 
     from train.model import generation
 
-    reader = Reader(str(make_tiny(tmp_path / "tiny")))
+    reader = Generator(str(make_tiny(tmp_path / "tiny")))
     asked = [[{"role": "user", "content": "Water? " * n}] for n in range(1, 8)]
     wanted = list(reader.answer(asked, 4))
     greedy, tried, room = generation.greedy, [], 2

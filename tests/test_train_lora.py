@@ -198,13 +198,13 @@ def test_adalora_drops_entries_down_to_the_budget_and_keeps_only_the_others(base
 def test_the_penalty_is_no_part_of_the_loss_on_held_out_rows(base, tmp_path):
     from train.config import EarlyStopping
     from train.loop.sft import _held_out, fit
-    from train.model.inference import Reader
+    from train.model.inference import Generator
 
     look = CONFIG.model_copy(update={"epochs": 1, "early_stopping": EarlyStopping(steps=3)})
     fitted = fit(base, Adalora(orthogonality=9.0), ROWS, look, tmp_path / "s")
     best = min(entry["held_out_loss"] for entry in fitted.losses if "held_out_loss" in entry)
     held = [(r["prompt"], r["completion"][0]["content"]) for r in _held_out(ROWS, look)[1]]
-    found = list(Reader(base, fitted.path).likelihood(held))
+    found = list(Generator(base, fitted.path).likelihood(held))
     nats = -sum(total for total, _ in found) / sum(tokens for _, tokens in found)
     assert best == pytest.approx(nats, rel=1e-4)
     assert fitted.losses[0]["loss"] > best + 5

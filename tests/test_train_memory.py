@@ -10,8 +10,8 @@ from train.dataset import Encoded
 from train.methods.tuner import Setting
 from train.model.base_model import elements_of
 from train.model.memory import (
-    HOLES,
-    PASSING,
+    ALLOCATOR_OVERHEAD,
+    TRANSIENT_FRACTION,
     Batch,
     Shape,
     activations,
@@ -116,8 +116,8 @@ def test_every_part_of_the_estimate(base):
     assert found.optimizer == 2 * found.gradients
     assert found.activations == 4 * activations(shape_of(model), BATCH, False)
     assert found.logits == 3 * 4 * 80 * model.config.vocab_size
-    share = PASSING * (found.activations + found.logits)
-    assert found.passing == round(share + HOLES * 4 * parameters_of(model))
+    share = TRANSIENT_FRACTION * (found.activations + found.logits)
+    assert found.passing == round(share + ALLOCATOR_OVERHEAD * 4 * parameters_of(model))
     assert found.process == 0
     parts = (found.weights, found.gradients, found.optimizer, found.activations, found.logits)
     assert found.total == found.as_json()["total"] == sum(parts) + found.passing

@@ -3,7 +3,7 @@
 import pytest
 
 from distill.learning.multiprocess import fit_in_processes
-from distill.learning.objective import Material
+from distill.learning.objective import TrainingInputs
 from distill.objectives.logits import Logits
 from distill.objectives.preference import Preference
 from distill.objectives.sequence import Sequence
@@ -32,7 +32,7 @@ def both(objective, base, number, folder, logprobs=None, **options):
     for processes in (1, 2):
         config = CONFIG.model_copy(update={"processes": processes, **options})
         samples = [sample(n) for n in range(number)]
-        material = Material(
+        material = TrainingInputs(
             base, LORA, samples, config, folder / str(processes), logprobs=logprobs or {}
         )
         found.append(curve(fit_in_processes(objective, material)))

@@ -7,10 +7,10 @@ from pydantic import ValidationError
 
 from tests.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig, steps_of
-from train.loop.callbacks import Watch
+from train.loop.callbacks import TrainingCallbacks
 from train.loop.sft import fit
 from train.model.device import require_a_gpu_each
-from train.model.inference import Reader
+from train.model.inference import Generator
 from train.tuners.lora import Lora
 from warehouse.errors import StageError
 
@@ -41,8 +41,8 @@ def fitted(base, tmp_path_factory):
 
 def test_a_fitted_student_says_what_it_was_taught(base, fitted):
     result, _ = fitted
-    (before,) = Reader(base).answer([ROWS[0]["prompt"]], 12)
-    (after,) = Reader(base, result.path).answer([ROWS[0]["prompt"]], 12)
+    (before,) = Generator(base).answer([ROWS[0]["prompt"]], 12)
+    (after,) = Generator(base, result.path).answer([ROWS[0]["prompt"]], 12)
     assert before.text != "The heart"
     assert (after.text, after.finish_reason) == ("The heart", "stop")
 
@@ -275,7 +275,7 @@ def test_a_gpu_without_memory_enough_is_one_line_and_what_was_trained_is_kept(
         with pytest.raises(StageError, match=r"does not fit into the GPU's memory; free some"):
             fit(base, Lora(), ROWS, CONFIG, tmp_path / "s")
     steps = []
-    fit(base, Lora(), ROWS, CONFIG, tmp_path / "s", Watch(step=steps.append))
+    fit(base, Lora(), ROWS, CONFIG, tmp_path / "s", TrainingCallbacks(step=steps.append))
     assert steps[0].resumed and steps[0].done == 25  # from the last checkpoint
 
 

@@ -11,7 +11,7 @@ from train.audit.audit import look_at, refusal
 from train.dataset import render
 from train.model import base_model
 from train.model.base_model import base_fingerprint, resolve_base
-from train.model.inference import Reader
+from train.model.inference import Generator
 from train.model.student import FLASH, load
 from train.tuners.full import Full
 from warehouse.errors import AssetError, StageError
@@ -30,7 +30,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reader(tiny):
-    return Reader(str(tiny))
+    return Generator(str(tiny))
 
 
 def test_importing_the_room_needs_no_torch():
@@ -73,9 +73,9 @@ def test_an_answer_stops_at_any_end_token_and_shows_no_special_token(tiny):
     model, tokenizer = load(str(tiny))
     asked = tokenizer(render(tokenizer, QUESTIONS[0]), return_tensors="pt")
     third = model.generate(**asked, max_new_tokens=6)[0, asked["input_ids"].shape[1] + 2].item()
-    (free,) = Reader(str(tiny), loaded=(model, tokenizer)).answer(QUESTIONS[:1], 6)
+    (free,) = Generator(str(tiny), loaded=(model, tokenizer)).answer(QUESTIONS[:1], 6)
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, third]
-    (said,) = Reader(str(tiny), loaded=(model, tokenizer)).answer(QUESTIONS[:1], 6)
+    (said,) = Generator(str(tiny), loaded=(model, tokenizer)).answer(QUESTIONS[:1], 6)
     assert (free.finish_reason, said.finish_reason) == ("length", "stop")
     assert said.completion_tokens <= 3
     assert "<|" not in said.text
@@ -166,7 +166,7 @@ def test_a_conversation_that_the_template_refuses_is_one_line(tmp_path):
         "{% if messages[0]['role'] == 'system' %}"
         "{{ raise_exception('System role not supported') }}{% endif %}" + CHAT_TEMPLATE
     )
-    reader = Reader(str(make_tiny(tmp_path / "strict", chat_template=strict)))
+    reader = Generator(str(make_tiny(tmp_path / "strict", chat_template=strict)))
     said = [{"role": "system", "content": "Be brief."}, *QUESTIONS[0]]
     with pytest.raises(
         StageError, match=r"refuses a conversation of system, user: System role not supported"
@@ -180,7 +180,7 @@ def test_a_conversation_that_the_template_refuses_is_one_line(tmp_path):
 
 def test_a_student_that_is_not_there_is_named(tiny, tmp_path):
     with pytest.raises(StageError, match="no student in"):
-        Reader(str(tiny), tmp_path)
+        Generator(str(tiny), tmp_path)
 
 
 def test_an_asset_is_unpacked_once_and_never_half(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ from train.config import SftConfig
 from train.loop.sft import fit, sft_trainer
 from train.methods.own_weights import trained_of
 from train.methods.tuner import Tuner
-from train.model.inference import Reader
+from train.model.inference import Generator
 from train.model.student import load
 from warehouse import catalog
 
@@ -129,7 +129,7 @@ def test_it_learns(base, students, form):
 
     fitted, _ = students(form)
     assert [entry["step"] for entry in fitted.losses] == list(range(1, 13))
-    assert surprise(Reader(base, fitted.path)) < 0.97 * surprise(Reader(base))
+    assert surprise(Generator(base, fitted.path)) < 0.97 * surprise(Generator(base))
     assert 0 < fitted.trainable_parameters == fitted.audit["trainable_parameters"]
 
 
@@ -148,7 +148,7 @@ def test_a_student_is_safetensors_and_json_and_another_process_says_the_same(
 
 @pytest.mark.parametrize("form", ALL)
 def test_a_batch_says_what_single_rows_say(base, students, form):
-    reader = Reader(base, students(form)[0].path)
+    reader = Generator(base, students(form)[0].path)
     together = {g.index: g for g in reader.answer(MIXED, 8)}
     pairs = [(conversation, "The heart") for conversation in MIXED]
     likely = list(reader.likelihood(pairs))
@@ -168,7 +168,7 @@ def test_an_answer_is_what_the_likelihood_finds_most_likely(base, students, form
 
     from train.dataset import render, token_ids
 
-    reader = Reader(base, students(form)[0].path)
+    reader = Generator(base, students(form)[0].path)
     (said,) = reader.answer(MIXED[1:2], 4)
     ids = token_ids(reader.tokenizer, render(reader.tokenizer, MIXED[1]))
     for _ in range(said.completion_tokens):

@@ -12,7 +12,7 @@ from tests.tiny import make_tiny, make_tokenizer
 from train.loop.sft import fit
 from train.methods.own_weights import trained_of
 from train.methods.tuner import Setting
-from train.model.inference import Reader
+from train.model.inference import Generator
 from train.model.student import load
 from train.tuners.p_tuning import PTuning
 from train.tuners.p_tuning_v2 import PTuningV2
@@ -162,10 +162,10 @@ def test_deep_prompts_start_at_random_and_apart(base):
 
 def test_virtual_tokens_take_room_in_the_context(base, tmp_path):
     fitted = fit(base, Prompt(length=100), ROWS[:10], CONFIG, tmp_path / "s")
-    reader = Reader(base, fitted.path)
-    assert reader.context == Reader(base).context - 100 == 412
+    reader = Generator(base, fitted.path)
+    assert reader.context == Generator(base).context - 100 == 412
     question = [{"role": "user", "content": "blood" * 140}]
-    next(iter(Reader(base).answer([question], 8)))
+    next(iter(Generator(base).answer([question], 8)))
     with pytest.raises(StageError, match="context of 412"):
         next(iter(reader.answer([question], 8)))
 

@@ -14,7 +14,7 @@ from warehouse.errors import StageError
 from warehouse.records import Message
 
 
-class Row(TypedDict):
+class TrainingRow(TypedDict):
     """One training example, in the form TRL calls conversational prompt-completion."""
 
     prompt: list[Message]
@@ -66,7 +66,7 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
-def encode(row: Row, tokenizer: Any) -> Encoded:
+def encode(row: TrainingRow, tokenizer: Any) -> Encoded:
     """Render and tokenise one row.
 
     Raises:
@@ -87,7 +87,7 @@ def encode(row: Row, tokenizer: Any) -> Encoded:
     return Encoded(text, ids, start, merged=start < len(asked_ids))
 
 
-def check_rows(rows: Sequence[Row]) -> None:
+def check_rows(rows: Sequence[TrainingRow]) -> None:
     """Refuse rows that are not a prompt ending with the user and one assistant completion.
 
     Raises:

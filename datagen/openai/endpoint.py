@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import aiohttp
 import orjson
 
-from datagen.spending.limits import Pace, retry_after_s, used_up_s
+from datagen.spending.limits import RateLimiter, retry_after_s, used_up_s
 from warehouse.errors import PromptRejected, TeacherError, TeacherUnusable, TransientError
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class Endpoint:
         base_url: str,
         key: str,
         headers: Mapping[str, str],
-        pace: Pace,
+        pace: RateLimiter,
         timeout_s: float,
     ) -> None:
         self.model, self.base_url, self.pace, self.timeout_s = model, base_url, pace, timeout_s

@@ -1,7 +1,7 @@
 """How much may be spent, and how fast an endpoint may be asked.
 
 `Budget` is a hard cap: what a request can cost at most is reserved before it is sent and
-settled after, so the cap holds however many are in flight. `Pace` is one endpoint's speed:
+settled after, so the cap holds however many are in flight. `RateLimiter` is one endpoint's speed:
 additive increase and multiplicative decrease of the requests in flight (Chiu and Jain
 1989, the rule of TCP's congestion control), requests and tokens per minute, and pauses
 that the server asks for.
@@ -141,7 +141,7 @@ class Budget:
         )
 
 
-class Pace:
+class RateLimiter:
     """The speed at which one endpoint is asked.
 
     The window of requests in flight starts at `SLOW_START`, doubles with every window of

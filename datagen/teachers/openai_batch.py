@@ -17,7 +17,7 @@ from datagen.openai.batches import ENDED, PATH, Batches
 from datagen.openai.endpoint import Endpoint, ReplyLost
 from datagen.openai.options import OpenaiApi, arriving
 from datagen.openai.wire_format import read_reply
-from datagen.spending.limits import Budget, Pace
+from datagen.spending.limits import Budget, RateLimiter
 from datagen.spending.pricing import Price, batch_factor_of
 from datagen.teacher import Reply, Request
 from warehouse.errors import StillhouseError, TeacherUnusable, TransientError
@@ -44,7 +44,7 @@ class _Batch:
 
 
 @dataclass
-class _Round:
+class _BatchRound:
     """What the workers of one `answer` know of each other."""
 
     batches: Batches
@@ -118,7 +118,7 @@ class OpenaiBatch(OpenaiApi):
             TeacherUnusable, BudgetReached: after the replies of the batches in progress.
         """
         async with self._batches() as batches:
-            state = _Round(batches, budget or Budget())
+            state = _BatchRound(batches, budget or Budget())
             adopted = await self._adopt(state, requests)
             workers = [self._work(state, batch) for batch in adopted]
             workers += [self._work(state) for _ in range(self.most_batches)]
@@ -144,7 +144,7 @@ class OpenaiBatch(OpenaiApi):
 
         return asyncio.run(go())
 
-    async def _adopt(self, state: _Round, requests: Sequence[Request]) -> list[_Batch]:
+    async def _adopt(self, state: _BatchRound, requests: Sequence[Request]) -> list[_Batch]:
         """The batches with requests that are wanted; what is in none goes to `state.waiting`."""
         open_ = {request.subject: request for request in requests}
         adopted = []
@@ -170,7 +170,7 @@ class OpenaiBatch(OpenaiApi):
         state.waiting.extend(open_.values())
         return adopted
 
-    async def _work(self, state: _Round, adopted: _Batch | None = None) -> None:
+    async def _work(self, state: _BatchRound, adopted: _Batch | None = None) -> None:
         """Follow one batch after the other to its end, until nothing waits."""
         try:
             if adopted is not None:
@@ -180,7 +180,7 @@ class OpenaiBatch(OpenaiApi):
         except StillhouseError as error:
             state.stop = state.stop or error
 
-    async def _submit(self, state: _Round) -> _Batch:
+    async def _submit(self, state: _BatchRound) -> _Batch:
         portion = await self._portion(state)
         name = f"stillhouse-{make_id(sorted(portion))[:12]}.jsonl"
         content = b"".join(self._line(request) for request in portion.values())
@@ -192,7 +192,7 @@ class OpenaiBatch(OpenaiApi):
         log.info("batch %s: submitted, with %d requests", batch.id, len(portion))
         return _Batch(batch.id, portion, batch.input_file_id)
 
-    async def _portion(self, state: _Round) -> dict[str, Request]:
+    async def _portion(self, state: _BatchRound) -> dict[str, Request]:
         """The next requests, as many as one batch and the budget bear."""
         portion: dict[str, Request] = {}
         size = 0
@@ -211,7 +211,7 @@ class OpenaiBatch(OpenaiApi):
             size += len(self._line(request))
         return portion
 
-    async def _follow(self, state: _Round, batch: _Batch) -> None:
+    async def _follow(self, state: _BatchRound, batch: _Batch) -> None:
         """Wait for a batch's end and hand out its replies; what it did not answer waits again."""
         state.live += 1
         left = dict(batch.wanted)
@@ -231,7 +231,7 @@ class OpenaiBatch(OpenaiApi):
             await state.replies.join()  # every reply is kept by now
             await state.batches.forget(batch.input_file)
 
-    async def _deliver(self, state: _Round, batch: Any, left: dict[str, Request]) -> None:
+    async def _deliver(self, state: _BatchRound, batch: Any, left: dict[str, Request]) -> None:
         """Hand out what there is, and take it from `left`; the rest waits for another batch."""
         faults: dict[str, Exception] = {}
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
@@ -278,7 +278,7 @@ class OpenaiBatch(OpenaiApi):
         except (ValueError, LookupError, TypeError, AttributeError):
             return Reply(request, error=endpoint.garbled(orjson.dumps(raw).decode()))
 
-    def _hand_out(self, state: _Round, reply: Reply) -> None:
+    def _hand_out(self, state: _BatchRound, reply: Reply) -> None:
         most = self.most(reply.request)
         if reply.error is None:
             tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
@@ -290,11 +290,11 @@ class OpenaiBatch(OpenaiApi):
             state.budget.release(most)
         state.replies.put_nowait(reply)
 
-    def _release(self, state: _Round, requests: dict[str, Request]) -> None:
+    def _release(self, state: _BatchRound, requests: dict[str, Request]) -> None:
         for request in requests.values():
             state.budget.release(self.most(request))
 
-    def _refused(self, state: _Round, batch: Any, left: dict[str, Request]) -> None:
+    def _refused(self, state: _BatchRound, batch: Any, left: dict[str, Request]) -> None:
         """A batch that the server did not take: its queue is full, or something is wrong with it."""
         errors = (batch.errors.data or []) if batch.errors else []
         said = "; ".join(dict.fromkeys(str(one.message) for one in errors[:3])) or "no reason given"
@@ -308,7 +308,7 @@ class OpenaiBatch(OpenaiApi):
             )
         state.waiting.extend(left.values())
 
-    async def _wait_for_room(self, state: _Round) -> None:
+    async def _wait_for_room(self, state: _BatchRound) -> None:
         ended = state.ended
         await asyncio.sleep(self.poll_s)
         while state.live and state.ended == ended:
@@ -321,7 +321,7 @@ class OpenaiBatch(OpenaiApi):
 
     @asynccontextmanager
     async def _batches(self) -> AsyncIterator[Batches]:
-        pace = Pace(self.most_batches)
+        pace = RateLimiter(self.most_batches)
         key = self.key()
         endpoint = Endpoint(self.model, self.base_url, key, self.headers, pace, self.timeout_s)
         try:

@@ -20,7 +20,7 @@ from datagen.openai.endpoint import (
 )
 from datagen.openai.options import OpenaiApi, arriving, backoff_s, nobody
 from datagen.openai.wire_format import read_reply
-from datagen.spending.limits import Budget, Pace
+from datagen.spending.limits import Budget, RateLimiter
 from datagen.teacher import Reply, Request
 from warehouse.errors import (
     PromptRejected,
@@ -229,7 +229,7 @@ class OpenaiChat(OpenaiApi):
         )
 
     def _endpoint(self, url: str, key: str) -> Endpoint:
-        pace = Pace(self.max_in_flight, self.requests_per_minute, self.tokens_per_minute)
+        pace = RateLimiter(self.max_in_flight, self.requests_per_minute, self.tokens_per_minute)
         return Endpoint(self.model, url, key, self.headers, pace, self.timeout_s)
 
 

@@ -18,7 +18,7 @@ from datagen.teacher import Request, Sampling, Teacher
 from distill.contestants.context import Context, Sources
 from quality.tasks.benchmark import Benchmark, Item
 from train.model.base_model import base_fingerprint
-from train.model.inference import Reader
+from train.model.inference import Generator
 from warehouse.catalog import did_you_mean, name_of, names
 from warehouse.db.store import Store
 from warehouse.errors import StageError
@@ -31,7 +31,7 @@ SPEAKERS = ("teacher", "base", "student")
 
 
 @dataclass(frozen=True)
-class Named:
+class ContestantSpec:
     """A contestant's name in its parts: `who[:student][+context]`."""
 
     name: str
@@ -40,7 +40,7 @@ class Named:
     context: str | None
 
 
-def named(name: str, endpoints: Sequence[str] = (), contexts: Sequence[str] = ()) -> Named:
+def named(name: str, endpoints: Sequence[str] = (), contexts: Sequence[str] = ()) -> ContestantSpec:
     """Read a contestant's name.
 
     Raises:
@@ -64,7 +64,7 @@ def named(name: str, endpoints: Sequence[str] = (), contexts: Sequence[str] = ()
             f"'{name}' needs documents; add {{use = 'retrieval', documents = ['docs/**/*.md']}} "
             "to evaluate.contexts"
         )
-    return Named(name, who, student or None, context or None)
+    return ContestantSpec(name, who, student or None, context or None)
 
 
 def earlier(store: Store, start: str) -> Student:
@@ -86,7 +86,7 @@ def earlier(store: Store, start: str) -> Student:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class Generation:
     """What was said to one conversation."""
 
     text: str
@@ -99,7 +99,7 @@ class Spoken:
     """Geometric mean of the probabilities of its tokens, 0..1; None where it is not known."""
 
 
-class Speaker(Protocol):
+class Model(Protocol):
     """Someone who answers conversations greedily."""
 
     @property
@@ -118,7 +118,7 @@ class Speaker(Protocol):
 
     def answer(
         self, conversations: Sequence[list[Message]], max_new_tokens: int, advance: Advance
-    ) -> Iterator[tuple[int, Spoken | Failure]]:
+    ) -> Iterator[tuple[int, Generation | Failure]]:
         """(position, what was said or why nothing was); one that failed before may be left out."""
         ...
 
@@ -132,7 +132,7 @@ class Contestant:
     """A speaker in a context, under a name, before the items of one benchmark."""
 
     name: str
-    speaker: Speaker
+    speaker: Model
     context: Context
     sources: Sources
     benchmark: Benchmark
@@ -170,7 +170,7 @@ class Contestant:
     ) -> list[Answer | Failure]:
         """An answer or a failure for each of what `asked` gave, graded together."""
         ids, pairs = list(asked), list(asked.values())
-        said: dict[int, Spoken] = {}
+        said: dict[int, Generation] = {}
         failed: list[Failure] = []
         conversations = [messages for _, messages in pairs]
         for place, one in self.speaker.answer(conversations, self.longest, advance):
@@ -215,7 +215,7 @@ Ask = Callable[[Sequence[Request]], tuple[Mapping[str, Call], Mapping[str, Failu
 
 
 @dataclass
-class Asked:
+class EndpointModel:
     """A model that is asked as a teacher is: its replies are calls, paid for once."""
 
     teacher: Teacher
@@ -240,7 +240,7 @@ class Asked:
 
     def answer(
         self, conversations: Sequence[list[Message]], max_new_tokens: int, advance: Advance
-    ) -> Iterator[tuple[int, Spoken | Failure]]:
+    ) -> Iterator[tuple[int, Generation | Failure]]:
         """Ask what is not paid for yet; what failed for good before gives nothing."""
         requests = [self._request(messages, max_new_tokens) for messages in conversations]
         calls, failures = self.ask(requests)
@@ -251,7 +251,7 @@ class Asked:
                 call = calls[request.call_id]
                 yield (
                     place,
-                    Spoken(
+                    Generation(
                         text=call.text,
                         finish_reason=call.finish_reason,
                         prompt_tokens=call.prompt_tokens,
@@ -283,7 +283,7 @@ class Local:
     run_id: str
     student: Path | None = None
     student_id: str | None = None
-    _reader: list[Reader] = field(default_factory=list, repr=False)
+    _reader: list[Generator] = field(default_factory=list, repr=False)
 
     @cached_property
     def contestant_id(self) -> str:
@@ -296,10 +296,10 @@ class Local:
 
     def answer(
         self, conversations: Sequence[list[Message]], max_new_tokens: int, advance: Advance
-    ) -> Iterator[tuple[int, Spoken | Failure]]:
+    ) -> Iterator[tuple[int, Generation | Failure]]:
         """Answer greedily in batches; what the model's context can not hold is a failure."""
         if not self._reader:
-            self._reader.append(Reader(self.base, self.student))
+            self._reader.append(Generator(self.base, self.student))
         reader = self._reader[0]
         too_long = reader.too_long(conversations, max_new_tokens)
         for place, why in too_long.items():
@@ -312,7 +312,7 @@ class Local:
             advance(1)
             yield (
                 fit[said.index],
-                Spoken(
+                Generation(
                     text=said.text,
                     finish_reason=said.finish_reason,
                     prompt_tokens=said.prompt_tokens,

@@ -21,14 +21,14 @@ from distill.evaluation.comparison import (
     Comparison,
     Difference,
     Example,
+    GradedAnswer,
     ItemText,
     Ratio,
-    Said,
     Standing,
 )
 from distill.evaluation.power import LEVEL, detectable, detectable_mean
 from distill.evaluation.statistics import (
-    FEW,
+    MIN_ITEMS,
     Interval,
     bootstrap,
     holm,
@@ -169,7 +169,7 @@ def _notes(
     """What a reader must know before believing a figure."""
     n = len(texts)
     notes, partly = [], []
-    if n < FEW:
+    if n < MIN_ITEMS:
         notes.append(f"{n} items are too few to show anything; no significance is claimed")
     for name, given in said.items():
         graded = len(_graded(given, metric))
@@ -331,7 +331,7 @@ def _examples(
             continue
         replies = ((name, said[name].get(item_id)) for name in names)
         example = Example(
-            item, {name: Said(a.text, a.grades.get(metric)) for name, a in replies if a}
+            item, {name: GradedAnswer(a.text, a.grades.get(metric)) for name, a in replies if a}
         )
         better, worse = new[item_id] > old[item_id], new[item_id] < old[item_id]
         if lower_is_better:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from distill.evaluation.statistics import Interval
 
-MISSED = 0.1
+MAX_FAILURE_RATE = 0.1
 """Share of the items that a contestant may fail on, and its mean still be held against others'."""
 PAIRS = (("student", "base"), ("student", "teacher"), ("teacher", "base"))
 ORDER = ("base", "student", "teacher")
@@ -51,7 +51,7 @@ class Standing:
     @property
     def answered_most(self) -> bool:
         """Whether it failed on so few items that its mean is one of the same items as others'."""
-        return self.failed <= MISSED * self.n
+        return self.failed <= MAX_FAILURE_RATE * self.n
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Said:
+class GradedAnswer:
     """One contestant's text and headline grade."""
 
     text: str
@@ -104,7 +104,7 @@ class Example:
     """One item with what every contestant said to it."""
 
     item: ItemText
-    said: dict[str, Said]
+    said: dict[str, GradedAnswer]
 
 
 @dataclass(frozen=True)

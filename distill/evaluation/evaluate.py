@@ -25,7 +25,7 @@ from warehouse.records import Answer, Sample, Score
 
 
 @dataclass(frozen=True)
-class Judged:
+class BenchmarkAnswers:
     """One benchmark, and all that was said to its items."""
 
     benchmark: Benchmark
@@ -36,7 +36,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Disturbed:
+class Perturbed:
     """The answers of one contestant to a benchmark's items in one disturbed form."""
 
     benchmark: str
@@ -48,7 +48,7 @@ class Disturbed:
 
 
 @dataclass(frozen=True)
-class Made:
+class TrainingProvenance:
     """What the student was made of, and what that took; all empty where none is judged."""
 
     kept: Sequence[Sample] = ()
@@ -83,13 +83,13 @@ class Rules:
 
 
 def evaluation_of(
-    judged: Sequence[Judged],
+    judged: Sequence[BenchmarkAnswers],
     rules: Rules,
-    made: Made | None = None,
-    disturbed: Sequence[Disturbed] = (),
+    made: TrainingProvenance | None = None,
+    disturbed: Sequence[Perturbed] = (),
 ) -> Evaluation:
     """Everything that these answers tell."""
-    made = made or Made()
+    made = made or TrainingProvenance()
     comparisons = adjusted([compared(one, rules.contestants) for one in judged])
     pairs = list(zip(judged, comparisons, strict=True))
     task = [(one, found) for one, found in pairs if one.role == "task"]
@@ -117,7 +117,7 @@ def evaluation_of(
     return Evaluation(**{**vars(evaluation), "ship": verdict})
 
 
-def compared(one: Judged, contestants: Sequence[str]) -> Comparison:
+def compared(one: BenchmarkAnswers, contestants: Sequence[str]) -> Comparison:
     """The contestants on one benchmark."""
     found = compare(
         one.benchmark.label,
@@ -152,7 +152,7 @@ def _said(answers: Sequence[Answer], name: str) -> dict[str, Answer]:
     return {answer.item_id: answer for answer in answers if answer.contestant == name}
 
 
-def _explored(one: Judged, found: Comparison) -> list[Explored]:
+def _explored(one: BenchmarkAnswers, found: Comparison) -> list[Explored]:
     said: dict[str, list[Answer]] = {}
     for answer in one.answers:
         said.setdefault(answer.item_id, []).append(answer)
@@ -175,7 +175,7 @@ def _explored(one: Judged, found: Comparison) -> list[Explored]:
     return made
 
 
-def _groups(one: Judged, found: Comparison) -> list[Any]:
+def _groups(one: BenchmarkAnswers, found: Comparison) -> list[Any]:
     sure = {
         item_id: float(answer.details["confidence"])
         for item_id, answer in _said(one.answers, "teacher").items()
@@ -184,7 +184,7 @@ def _groups(one: Judged, found: Comparison) -> list[Any]:
     return breakdown(one.answers, texts_of(one.items), found.headline, sure)
 
 
-def _style(task: Sequence[tuple[Judged, Comparison]]) -> list[StyleFacts]:
+def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFacts]:
     """Style beside facts on each benchmark of the task.
 
     Where right answers in any form are graded by a metric of their own, its p-values are
@@ -227,7 +227,7 @@ def _style(task: Sequence[tuple[Judged, Comparison]]) -> list[StyleFacts]:
     return [line for line in lines if line]
 
 
-def _classes(one: Judged, found: Comparison) -> list[ClassLine]:
+def _classes(one: BenchmarkAnswers, found: Comparison) -> list[ClassLine]:
     """Precision, recall and F1 of each class and contestant, then their mean."""
     if not getattr(one.benchmark, "classes", None):
         return []
@@ -246,7 +246,7 @@ def _classes(one: Judged, found: Comparison) -> list[ClassLine]:
     return made
 
 
-def _agreement(one: Judged, found: Comparison) -> list[SameAnswer]:
+def _agreement(one: BenchmarkAnswers, found: Comparison) -> list[SameAnswer]:
     """Share of items to which a contestant says what the teacher says, after normalisation; where
     nothing could be read from either answer there is nothing to agree on."""
     teacher = _said(one.answers, "teacher")
@@ -266,7 +266,7 @@ def _agreement(one: Judged, found: Comparison) -> list[SameAnswer]:
     return made
 
 
-def _told(one: Judged, answer: Answer) -> Any:
+def _told(one: BenchmarkAnswers, answer: Answer) -> Any:
     """What an answer comes to: the choice that was read from it, or its words."""
     details = answer.details or {}
     return (
@@ -274,7 +274,7 @@ def _told(one: Judged, answer: Answer) -> Any:
     )
 
 
-def _calibration(one: Judged, found: Comparison) -> list[Calibration]:
+def _calibration(one: BenchmarkAnswers, found: Comparison) -> list[Calibration]:
     if found.lower_is_better:
         return []
     made = (
@@ -289,7 +289,9 @@ def _calibration(one: Judged, found: Comparison) -> list[Calibration]:
     return [line for line in made if line]
 
 
-def _still_wrong(one: Judged, found: Comparison, made: Made) -> list[StillWrong]:
+def _still_wrong(
+    one: BenchmarkAnswers, found: Comparison, made: TrainingProvenance
+) -> list[StillWrong]:
     answers = list(_said(one.answers, "student").values())
     if not answers or not made.kept or found.lower_is_better:
         return []
@@ -304,7 +306,9 @@ def _still_wrong(one: Judged, found: Comparison, made: Made) -> list[StillWrong]
     )
 
 
-def _break_even(economics: Sequence[Economy], made: Made, rules: Rules) -> list[BreakEven]:
+def _break_even(
+    economics: Sequence[Economy], made: TrainingProvenance, rules: Rules
+) -> list[BreakEven]:
     """The student against everyone who is not made of it, on the first benchmark of the task."""
     first = [line for line in economics if line.benchmark == economics[0].benchmark]
     student = next((line for line in first if line.contestant == "student"), None)
@@ -317,7 +321,9 @@ def _break_even(economics: Sequence[Economy], made: Made, rules: Rules) -> list[
     ]
 
 
-def _robustness(judged: Sequence[Judged], disturbed: Sequence[Disturbed]) -> list[Robustness]:
+def _robustness(
+    judged: Sequence[BenchmarkAnswers], disturbed: Sequence[Perturbed]
+) -> list[Robustness]:
     by_label = {one.benchmark.label: one for one in judged}
     made = []
     for form in disturbed:

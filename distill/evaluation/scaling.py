@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distill.evaluation.statistics import FEW, Interval, bootstrap, mean
+from distill.evaluation.statistics import MIN_ITEMS, Interval, bootstrap, mean
 from distill.evaluation.verdict import SMALL, metric_name
 from distill.evaluation.verdict import points as in_points
 
@@ -70,7 +70,7 @@ def scaling(
     shared = sorted(set.intersection(*(set(graded) for graded in grades))) if grades else []
     slope = forecast = None
     sizes_given = {point.rows for point in ordered}
-    if len(sizes_given) >= FEWEST and min(sizes_given) > 0 and len(shared) >= FEW:
+    if len(sizes_given) >= FEWEST and min(sizes_given) > 0 and len(shared) >= MIN_ITEMS:
         sizes = [math.log2(point.rows) for point in ordered]
         slope = _combined(grades, shared, _weights(sizes, None), seed, (-1.0, 1.0))
         if slope.low > 0 or slope.high < 0:
@@ -128,7 +128,7 @@ def _sentence(
         sizes = len({point.rows for point in curve})
         why = (
             f"{n} items that were graded at all of them are too few to claim anything"
-            if sizes >= FEWEST and n < FEW
+            if sizes >= FEWEST and n < MIN_ITEMS
             else f"{FEWEST} sizes of data or more are needed, each with rows, and there "
             f"{'is' if sizes == 1 else 'are'} {sizes}"
         )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from distill.evaluation.comparison import Comparison
 from distill.evaluation.findings import Checked, Evaluation, ShipVerdict
-from distill.evaluation.statistics import FEW, Interval
+from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.verdict import metric_name, points
 from warehouse.catalog import did_you_mean
 from warehouse.errors import PlanError
@@ -283,14 +283,16 @@ def _forgetting(condition: Condition, outside: Sequence[Comparison], certain: bo
         change, n = pair
         worse = change if comparison.lower_is_better else _negated(change)
         fall = worse.high if certain else worse.value
-        if n < FEW and fall <= condition.margin:
+        if n < MIN_ITEMS and fall <= condition.margin:
             missing.append(comparison.benchmark)
         else:
             falls.append((fall, comparison.benchmark, worse, n))
     unknown = f"; not known on {', '.join(missing)}" if missing else ""
     if not falls:
         where = ", ".join(missing)
-        return _Found(None, f"student and base did not both answer {FEW} items or more of {where}")
+        return _Found(
+            None, f"student and base did not both answer {MIN_ITEMS} items or more of {where}"
+        )
     _, where, worst, n = max(falls, key=lambda fall: fall[0])
     largest = Interval(*(max(0.0, v) for v in (worst.value, worst.low, worst.high)))
     phrase = f"a largest fall of {points(largest.value)} points, on {where}"
@@ -317,7 +319,7 @@ def _decide(
 ) -> _Found:
     value = (interval.low if at_least else interval.high) if certain else interval.value
     met = value >= bound - 1e-9 if at_least else value <= bound + 1e-9
-    if met and n < FEW:
+    if met and n < MIN_ITEMS:
         return _Found(None, f"{phrase}: {n} items are too few to promote a student by")
     return _Found(met, phrase)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-FEW = 10
+MIN_ITEMS = 10
 """Below so many items nothing is said to be significant."""
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from distill.evaluation.comparison import exact_test
-from distill.evaluation.statistics import FEW, Interval, bootstrap, holm, mean
+from distill.evaluation.statistics import MIN_ITEMS, Interval, bootstrap, holm, mean
 from distill.evaluation.verdict import metric_name, p_text, points
 from quality.text import style
 from warehouse.records import Answer
@@ -70,7 +70,7 @@ class _Change:
     @property
     def direction(self) -> int:
         """1 or -1 where the change is clear (as `verdict.is_clear` has it), else 0."""
-        if self.n < FEW or self.p_value >= 0.05:
+        if self.n < MIN_ITEMS or self.p_value >= 0.05:
             return 0
         return (self.interval.low > 0) - (self.interval.high < 0)
 

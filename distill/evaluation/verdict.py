@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
 from distill.evaluation.power import LEVEL, difference_sentence
-from distill.evaluation.statistics import FEW, Interval
+from distill.evaluation.statistics import MIN_ITEMS, Interval
 
 SMALL = 30
 """Below so many common items a verdict says that n is small."""
@@ -41,7 +41,7 @@ def is_clear(difference: Difference, metric: str) -> bool:
     """
     interval = difference.metrics[metric]
     leaves_out_zero = interval.low > 0 or interval.high < 0
-    return difference.n >= FEW and leaves_out_zero and p_of(difference) < 0.05
+    return difference.n >= MIN_ITEMS and leaves_out_zero and p_of(difference) < 0.05
 
 
 def discordant_of(pair: Difference) -> float:
@@ -94,7 +94,7 @@ def best_of(comparison: Comparison, metric: str) -> list[str]:
 
 def evidence_of(pair: Difference, interval: Interval) -> str:
     """What a difference rests on: its interval, the items, and the exact test."""
-    if pair.n < FEW:
+    if pair.n < MIN_ITEMS:
         return f"n = {pair.n}, too few to claim anything"
     after = "" if pair.p_adjusted is None else " after Holm"
     return f"{_span(interval)}, n = {pair.n}, {pair.test} p {p_text(p_of(pair))}{after}"
@@ -313,7 +313,7 @@ def _on_teacher(comparison: Comparison) -> str:
             word = ", which is better" if gain(comparison, pair) > 0 else ", which is worse"
         first = f"The student is {size} points {side} the teacher{word} ({evidence})"
     gap = comparison.gap_closed
-    if gap.interval is None or pair.n < FEW:
+    if gap.interval is None or pair.n < MIN_ITEMS:
         why = gap.reason or f"{pair.n} items are too few"
         return f"{first}; no share of the gap is given, since {why}."
     return f"{first}; it closes {points(gap.interval.value)} % of the gap ({_span(gap.interval)})."

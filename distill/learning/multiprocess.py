@@ -16,9 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distill.learning.objective import Material, Objective
+from distill.learning.objective import Objective, TrainingInputs
 from train.config import SftConfig
-from train.loop.callbacks import Step, Watch, tell_audited, tell_drawn
+from train.loop.callbacks import Step, TrainingCallbacks, tell_audited, tell_drawn
 from train.loop.sft import Fitted
 from warehouse import catalog
 from warehouse.errors import StageError, StillhouseError
@@ -34,7 +34,7 @@ _SHOWN = 2000
 
 def fit_in_processes(
     objective: Objective,
-    material: Material,
+    material: TrainingInputs,
     watch: Callable[[Step], None] = lambda step: None,
     alone: bool = False,
 ) -> Fitted:
@@ -69,7 +69,7 @@ def fit_in_processes(
                 worker.wait()
 
 
-def _plain(objective: Objective, material: Material) -> dict[str, Any]:
+def _plain(objective: Objective, material: TrainingInputs) -> dict[str, Any]:
     return {
         "objective": catalog.table_of(objective),
         "base": material.base,
@@ -111,7 +111,7 @@ def main(job: Path) -> None:
     told: Mapping[str, Any] = json.loads(job.read_text())
     rank = os.environ.get("RANK", "0")
     first = rank == "0"
-    material = Material(
+    material = TrainingInputs(
         base=told["base"],
         tuner=catalog.build("tuner", told["tuner"]),
         samples=[Sample(**sample) for sample in told["samples"]],
@@ -126,7 +126,7 @@ def main(job: Path) -> None:
         if first:
             print(json.dumps({what: value}), flush=True)
 
-    watch = Watch(
+    watch = TrainingCallbacks(
         step=lambda step: say("step", asdict(step)),
         audited=lambda figures: say("audited", figures),
         drawn=lambda done, total: say("drawn", [done, total]),

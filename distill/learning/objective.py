@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from train.config import SftConfig
-from train.dataset import Row
+from train.dataset import TrainingRow
 from train.loop.sft import Fitted, fit
 from train.methods.tuner import Tuner
 from warehouse.catalog import table_of
@@ -26,7 +26,7 @@ TESTED = "1.16.0"
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingInputs:
     """What a student is made of. `logprobs` are the teacher's, as its calls keep them, by
     sample id; only an objective that `needs_logprobs` is given any. `held_out` are question
     and passage of the items that the student will be examined in: `fit` sees to it that none
@@ -64,7 +64,9 @@ class Objective(ABC):
         """
 
     @abstractmethod
-    def fit(self, material: Material, watch: Callable[[Step], None] = lambda step: None) -> Fitted:
+    def fit(
+        self, material: TrainingInputs, watch: Callable[[Step], None] = lambda step: None
+    ) -> Fitted:
         """Fit a student and leave it in `material.out`, whole or not at all.
 
         `watch` goes to `train.loop.sft.fit` as it is, and `material.held_out` too.
@@ -76,7 +78,7 @@ class Objective(ABC):
 
 
 def fit_rows(
-    material: Material, rows: Sequence[Row], watch: Callable[[Step], None], **how: Any
+    material: TrainingInputs, rows: Sequence[TrainingRow], watch: Callable[[Step], None], **how: Any
 ) -> Fitted:
     """`train.loop.sft.fit` with what the material says; `how` are its further arguments."""
     return fit(
@@ -108,7 +110,7 @@ def as_tested(name: str) -> Iterator[None]:
         ) from error
 
 
-def rows_of(samples: Sequence[Sample]) -> list[Row]:
+def rows_of(samples: Sequence[Sample]) -> list[TrainingRow]:
     """Training rows: student-side messages as prompt, the teacher's text as completion.
 
     A reply that was cut off is trained on where the gate kept it (`on_length = "keep"`).

@@ -18,7 +18,7 @@ from datagen.teacher import Request, Sampling
 from datagen.teachers.local_gguf import LocalGguf
 from quality.tasks.benchmark import Benchmark, Item
 from quality.text.normalize import normalise_answer
-from train.model.inference import Reader
+from train.model.inference import Generator
 from warehouse.errors import StageError
 from warehouse.records import Message
 
@@ -29,7 +29,7 @@ _ROUNDED_UP_TO = 256
 
 
 @dataclass(frozen=True)
-class Reply:
+class ServingReply:
     """What one form said to one item."""
 
     text: str
@@ -50,7 +50,7 @@ class Differing:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ServingAgreement:
     """One form held against the adapter on the same items.
 
     `same`: equal answers after normalisation; `identical`: equal to the letter, the end
@@ -107,12 +107,12 @@ class Agreement:
 
 def agree(
     form: str,
-    said: Sequence[Reply],
-    adapter: Sequence[Reply],
+    said: Sequence[ServingReply],
+    adapter: Sequence[ServingReply],
     items: Sequence[Item],
     benchmark: Benchmark,
     least: float,
-) -> Agreement:
+) -> ServingAgreement:
     """Hold a form's replies against the adapter's, item by item, in the order of the items."""
     metric = benchmark.metrics[0]
     differing: list[Differing] = []
@@ -133,7 +133,7 @@ def agree(
         pair = [benchmark.grade(item, reply.text).values[metric] for reply in (ours, theirs)]
         if pair[0] is not None and pair[1] is not None:
             grades.append((pair[0], pair[1]))
-    return Agreement(
+    return ServingAgreement(
         form=form,
         n=len(items),
         same=same,
@@ -154,12 +154,14 @@ def ask_model(
     max_new_tokens: int,
     batch_size: int | None,
     advance: Advance,
-) -> list[Reply]:
+) -> list[ServingReply]:
     """Answers of a model in this process, in the order of the conversations; in float32, so that
     what differs is not the device's rounding."""
-    reader = Reader(base, student, exact=True)
+    reader = Generator(base, student, exact=True)
     said = list(reader.answer(conversations, max_new_tokens, batch_size, advance))
-    by_index = {one.index: Reply(one.text, one.finish_reason, one.prompt_tokens) for one in said}
+    by_index = {
+        one.index: ServingReply(one.text, one.finish_reason, one.prompt_tokens) for one in said
+    }
     return [by_index[index] for index in range(len(conversations))]
 
 
@@ -169,7 +171,7 @@ def ask_gguf(
     max_new_tokens: int,
     longest_prompt: int,
     advance: Advance,
-) -> list[Reply]:
+) -> list[ServingReply]:
     """Answers of a GGUF behind a server of its own, in the order of the conversations.
 
     One after the other: what is answered side by side rounds differently from time to time.
@@ -196,12 +198,12 @@ def ask_gguf(
 
 async def _collect(
     server: LocalGguf, requests: Sequence[Request], advance: Advance
-) -> dict[str, Reply]:
-    found: dict[str, Reply] = {}
+) -> dict[str, ServingReply]:
+    found: dict[str, ServingReply] = {}
     async for reply in server.answer(requests):
         if reply.error is not None:
             raise StageError(f"the served GGUF refused an item of the check: {reply.error}")
         tokens = reply.usage.prompt_tokens
-        found[reply.request.subject] = Reply(reply.text, reply.finish_reason, tokens)
+        found[reply.request.subject] = ServingReply(reply.text, reply.finish_reason, tokens)
         advance(1)
     return found

@@ -13,7 +13,7 @@ from typing import Any
 
 from distill.learning.vocabulary import Vocabulary
 from train.audit.audit import TOLERATED
-from train.dataset import Row, encode
+from train.dataset import TrainingRow, encode
 from warehouse.errors import StageError
 
 BY_NUMBER = "token_id:"
@@ -54,7 +54,7 @@ class Aligner:
         self._vocabulary = Vocabulary(tokenizer)
 
     def align(
-        self, row: Row, stored: Mapping[str, Any] | None, max_length: int | None = None
+        self, row: TrainingRow, stored: Mapping[str, Any] | None, max_length: int | None = None
     ) -> Aligned:
         """The distributions at a row's supervised positions, cut off as the trainer does."""
         encoded = encode(row, self._tokenizer)

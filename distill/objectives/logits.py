@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from distill.learning.objective import Material, Objective, as_tested, fit_rows, rows_of
+from distill.learning.objective import Objective, TrainingInputs, as_tested, fit_rows, rows_of
 from distill.learning.stored_logprobs import Aligned, Aligner, figures_of, refuse_what_differs
 from distill.learning.vocabulary import same_vocabulary
 from train.config import SftConfig
-from train.dataset import Row
-from train.loop.sft import Fitted, Job
+from train.dataset import TrainingRow
+from train.loop.sft import Fitted, TrainerInputs
 from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
 from train.model.student import load
@@ -25,7 +25,7 @@ CHUNK = 1024
 """Positions whose divergence is computed at once; the rest is recomputed going backwards."""
 
 
-class _Numbered(Row):
+class _Numbered(TrainingRow):
     row: int
 
 
@@ -88,7 +88,9 @@ class Logits(Objective):
             return []
         return ["packing moves rows away from the teacher's distributions; set packing = false"]
 
-    def fit(self, material: Material, watch: Callable[[Step], None] = lambda step: None) -> Fitted:
+    def fit(
+        self, material: TrainingInputs, watch: Callable[[Step], None] = lambda step: None
+    ) -> Fitted:
         """Fine-tune on the distributions at the samples' completions.
 
         Raises:
@@ -97,7 +99,7 @@ class Logits(Objective):
                 without log-probabilities, or the vocabularies differ.
         """
         self.ready(material.base)
-        rows: list[Row] = [
+        rows: list[TrainingRow] = [
             _Numbered(**row, row=number) for number, row in enumerate(rows_of(material.samples))
         ]
         if self.teacher is not None:
@@ -112,7 +114,7 @@ class Logits(Objective):
         known: dict[int, tuple[Any, Any]] = {}
         figures: dict[str, Any] = {}
 
-        def align(model: Any, tokenizer: Any, rows: list[Row]) -> list[Row]:
+        def align(model: Any, tokenizer: Any, rows: list[TrainingRow]) -> list[TrainingRow]:
             aligner = Aligner(tokenizer, model.generation_config.eos_token_id)
 
             def each() -> Iterator[Aligned]:
@@ -136,7 +138,7 @@ class Logits(Objective):
         )
         return replace(fitted, audit={**fitted.audit, "stored_logprobs": figures})
 
-    def _beside_stored(self, job: Job, known: dict[int, tuple[Any, Any]]) -> Any:
+    def _beside_stored(self, job: TrainerInputs, known: dict[int, tuple[Any, Any]]) -> Any:
         import torch
         from torch.nn.functional import cross_entropy
 
@@ -156,7 +158,7 @@ class Logits(Objective):
 
         return matching_trainer(job, losses)
 
-    def _beside_teacher(self, job: Job) -> Any:
+    def _beside_teacher(self, job: TrainerInputs) -> Any:
         import torch
         from torch.nn.functional import cross_entropy
 
@@ -202,7 +204,7 @@ def in_chunks(loss: Callable[..., Any], *tensors: Any) -> Any:
     return torch.cat([checkpoint(loss, *part, use_reentrant=False) for part in parts])
 
 
-def matching_trainer(job: Job, losses: Callable[..., Any]) -> Any:
+def matching_trainer(job: TrainerInputs, losses: Callable[..., Any]) -> Any:
     """A trainer whose loss is the mean of `losses` over all supervised positions.
 
     Args:

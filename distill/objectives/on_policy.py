@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from distill.learning.objective import Material, Objective, as_tested, fit_rows, rows_of
+from distill.learning.objective import Objective, TrainingInputs, as_tested, fit_rows, rows_of
 from distill.learning.vocabulary import same_vocabulary
 from train.config import SftConfig
 from train.dataset import render, token_ids
-from train.loop.sft import Fitted, Job
+from train.loop.sft import Fitted, TrainerInputs
 from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
 from train.model.student import load
@@ -69,7 +69,9 @@ class OnPolicy(Objective):
             found.append("there are no rows to pack, answers are drawn; set packing = false")
         return found
 
-    def fit(self, material: Material, watch: Callable[[Step], None] = lambda step: None) -> Fitted:
+    def fit(
+        self, material: TrainingInputs, watch: Callable[[Step], None] = lambda step: None
+    ) -> Fitted:
         """Train on answers drawn to the samples' prompts.
 
         Raises:
@@ -88,7 +90,7 @@ class OnPolicy(Objective):
             beside=self.teacher,
         )
 
-    def _trainer(self, job: Job) -> Any:
+    def _trainer(self, job: TrainerInputs) -> Any:
         from datasets import Dataset
 
         with as_tested("DistillationTrainer"):
@@ -125,7 +127,7 @@ class OnPolicy(Objective):
                 callbacks=job.callbacks,
             )
 
-    def _refuse_long(self, job: Job) -> None:
+    def _refuse_long(self, job: TrainerInputs) -> None:
         context = getattr(job.model.config, "max_position_embeddings", None)
         asked = [render(job.tokenizer, row["prompt"]) for row in [*job.rows, *job.held]]
         longest = max(len(token_ids(job.tokenizer, text)) for text in asked)
@@ -137,7 +139,7 @@ class OnPolicy(Objective):
             )
 
 
-def _fitted_to(teacher: Any, job: Job) -> Any:
+def _fitted_to(teacher: Any, job: TrainerInputs) -> Any:
     """The teacher with the student's number of outputs: one family pads them differently.
 
     Raises:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from pydantic import Field
 
-from distill.learning.objective import Material, Objective, as_tested, fit_rows, rows_of
+from distill.learning.objective import Objective, TrainingInputs, as_tested, fit_rows, rows_of
 from train.audit.audit import TOLERATED
 from train.config import SftConfig
-from train.dataset import Encoded, Row, encode
+from train.dataset import Encoded, TrainingRow, encode
 from train.loop.callbacks import tell_drawn
-from train.loop.sft import Fitted, Job, Unfinished
+from train.loop.sft import Fitted, TrainerInputs, Unfinished
 from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
-from train.model.inference import Reader
+from train.model.inference import Generator
 from train.model.student import load
 from warehouse.errors import StageError
 from warehouse.records import Message, make_id
@@ -32,7 +32,7 @@ REPLIES = ".replies.json"
 """Ending of the file beside a student that keeps the rejected replies until it is whole."""
 
 
-class Pair(Row):
+class Pair(TrainingRow):
     """A row and what the untuned student replied to it."""
 
     rejected: list[Message]
@@ -68,7 +68,9 @@ class Preference(Objective):
             return []
         return ["a pair can not be packed; set packing = false"]
 
-    def fit(self, material: Material, watch: Callable[[Step], None] = lambda step: None) -> Fitted:
+    def fit(
+        self, material: TrainingInputs, watch: Callable[[Step], None] = lambda step: None
+    ) -> Fitted:
         """Draw the rejected replies, and train on the pairs.
 
         Raises:
@@ -79,8 +81,8 @@ class Preference(Objective):
         figures: dict[str, float] = {}
         kept = material.out.with_name(material.out.name + REPLIES)
 
-        def pair(model: Any, tokenizer: Any, rows: list[Row]) -> list[Row]:
-            reader = Reader(material.base, loaded=(model, tokenizer))
+        def pair(model: Any, tokenizer: Any, rows: list[TrainingRow]) -> list[TrainingRow]:
+            reader = Generator(material.base, loaded=(model, tokenizer))
             made_of = make_id(
                 base_fingerprint(material.base),
                 [row["prompt"] for row in rows],
@@ -89,7 +91,7 @@ class Preference(Objective):
             started = time.perf_counter()
             replies = _kept_or_drawn(kept, made_of, reader, rows, self.max_new_tokens, watch)
             figures["seconds"] = time.perf_counter() - started
-            pairs: list[Row] = [
+            pairs: list[TrainingRow] = [
                 Pair(**row, rejected=[{"role": "assistant", "content": reply}])
                 for row, (reply, _) in zip(rows, replies, strict=True)
                 if reply.strip() != row["completion"][0]["content"].strip()
@@ -133,7 +135,7 @@ class Preference(Objective):
         kept.unlink(missing_ok=True)
         return fitted
 
-    def _trainer(self, job: Job, base: str) -> Any:
+    def _trainer(self, job: TrainerInputs, base: str) -> Any:
         from datasets import Dataset
 
         with as_tested("DPOTrainer"):
@@ -244,7 +246,7 @@ class Preference(Objective):
         return trainer
 
 
-def _both(row: Row, tokenizer: Any) -> list[Encoded]:
+def _both(row: TrainingRow, tokenizer: Any) -> list[Encoded]:
     """The two sequences of a pair."""
     pair = cast("Pair", row)
     return [
@@ -253,7 +255,7 @@ def _both(row: Row, tokenizer: Any) -> list[Encoded]:
     ]
 
 
-def _triples(dataset: Any, rows: Sequence[Row]) -> Any:
+def _triples(dataset: Any, rows: Sequence[TrainingRow]) -> Any:
     pairs = cast("Sequence[Pair]", rows)
     return dataset.from_list(
         [
@@ -266,8 +268,8 @@ def _triples(dataset: Any, rows: Sequence[Row]) -> Any:
 def _kept_or_drawn(
     file: Path,
     made_of: str,
-    reader: Reader,
-    rows: Sequence[Row],
+    reader: Generator,
+    rows: Sequence[TrainingRow],
     max_new_tokens: int,
     watch: Callable[[Step], None],
 ) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from distill.learning.objective import Material, Objective, rows_of
+from distill.learning.objective import Objective, TrainingInputs, rows_of
 from train.loop.sft import Fitted, fit
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ class Sequence(Objective):
 
     source: ClassVar[str] = "Kim and Rush 2016, section 3.2"
 
-    def fit(self, material: Material, watch: Callable[[Step], None] = lambda step: None) -> Fitted:
+    def fit(
+        self, material: TrainingInputs, watch: Callable[[Step], None] = lambda step: None
+    ) -> Fitted:
         """Fine-tune on the samples' completions.
 
         Raises:

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from datagen.teacher import Sampling
-from distill.contestants.contestant import SPEAKERS, Named, named
+from distill.contestants.contestant import SPEAKERS, ContestantSpec, named
 from distill.evaluation.ship_gate import parse
 from quality.gate.decontaminate import Decontaminate
 from quality.gate.policy import Duplicates, GatePolicy
@@ -227,7 +227,7 @@ class EvaluateSection(Section):
             return [name for name in ("base", "student") if name in self.contestants]
         return self.robustness.contestants
 
-    def parts(self) -> list[Named]:
+    def parts(self) -> list[ContestantSpec]:
         """The contestants' names in their parts.
 
         Raises:

@@ -44,7 +44,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Line:
+class BakeoffRow:
     """One row of the table: a method, its standing, and how it differs."""
 
     label: str
@@ -66,7 +66,7 @@ class Board:
 
     comparison: Comparison
     best: str
-    lines: list[Line]
+    lines: list[BakeoffRow]
 
     def answered_most(self, label: str) -> bool:
         """Whether a method failed on so few items that its mean can be ranked."""
@@ -129,7 +129,7 @@ def board_of(
     }
     by_label = {method.label: method for method in methods}
     lines = [
-        Line(
+        BakeoffRow(
             label=label,
             method=by_label[label],
             against_base=whole.difference(label, BASE),
@@ -137,11 +137,11 @@ def board_of(
         )
         for label in order
     ]
-    return Board(whole, best, [*lines, Line(BASE, None, None, None)])
+    return Board(whole, best, [*lines, BakeoffRow(BASE, None, None, None)])
 
 
 @dataclass(frozen=True)
-class Plot:
+class BakeoffPlot:
     """Score against trainable parameters. `points` are (label, place, score) from the fewest
     parameters on, `ticks` (parameters, place); places are 0..1 on a log scale."""
 
@@ -149,7 +149,7 @@ class Plot:
     ticks: list[tuple[str, float]]
 
 
-def plot_of(board: Board) -> Plot:
+def plot_of(board: Board) -> BakeoffPlot:
     """The plot of a board; no points where no method was graded."""
     metric = board.comparison.headline
     found = []
@@ -160,9 +160,9 @@ def plot_of(board: Board) -> Plot:
             size = math.log10(line.method.trainable_parameters)
             found.append((size, line.label, score.value))
     if not found:
-        return Plot([], [])
+        return BakeoffPlot([], [])
     low, high = math.floor(min(found)[0]), math.ceil(max(found)[0] + 1e-9)
-    return Plot(
+    return BakeoffPlot(
         [(label, (size - low) / (high - low), score) for size, label, score in sorted(found)],
         [(f"{10**n:,}", (n - low) / (high - low)) for n in range(low, high + 1)],
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill.evaluation.comparison import Comparison
-from distill.evaluation.statistics import FEW, Interval
+from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.verdict import evidence_of, gain, is_clear, metric_name, points
 from distill.report.page import POLICY
 from distill.report.report import render
@@ -47,7 +47,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Line:
+class DiffRow:
     """One contestant's score by one metric in both runs."""
 
     contestant: str
@@ -65,7 +65,7 @@ class BoardPair:
     """Items in each run; None where it was not run."""
     headlines: tuple[str | None, str | None]
     verdicts: tuple[str | None, str | None]
-    lines: list[Line]
+    lines: list[DiffRow]
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _boards(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[BoardPair]:
         names = dict.fromkeys(s["contestant"] for side in sides for s in side["standings"])
         metrics = dict.fromkeys(metric for side in sides for metric in side["metrics"])
         lines = [
-            Line(name, metric, _score(one, name, metric), _score(other, name, metric))
+            DiffRow(name, metric, _score(one, name, metric), _score(other, name, metric))
             for metric in metrics
             for name in names
         ]
@@ -207,7 +207,7 @@ def _told(comparison: Comparison) -> str:
     interval = pair.metrics.get(comparison.headline)
     if interval is None:
         return f"{where}: no item was graded for both students."
-    if pair.n < FEW:
+    if pair.n < MIN_ITEMS:
         return f"{where}: {pair.n} common items are too few to claim anything."
     size = f"{points(interval.value)} points {metric_name(comparison.headline)}"
     evidence = evidence_of(pair, interval)

@@ -36,7 +36,7 @@ OUTCOMES = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class ExplorerItem:
     """One item as the page shows it."""
 
     item: Explored
@@ -56,7 +56,7 @@ class Entry:
 class Explorer:
     """What the item explorer shows."""
 
-    entries: list[Entry]
+    entries: list[ExplorerItem]
     left_out: int
     """Items for which there was no room."""
     cut: int
@@ -101,7 +101,7 @@ def cut(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 2].rstrip()} …"
 
 
-def _entry(one: Explored, comparison: Comparison | None) -> Entry:
+def _entry(one: Explored, comparison: Comparison | None) -> ExplorerItem:
     lower = comparison is not None and comparison.lower_is_better
     right = {name: _right(grade, lower) for name, grade in one.grades.items()}
     shown = replace(
@@ -111,7 +111,7 @@ def _entry(one: Explored, comparison: Comparison | None) -> Entry:
         reference=[cut(text, 200) for text in one.reference[:8]],
         said={name: cut(text) for name, text in one.said.items()},
     )
-    return Entry(shown, _outcomes(one, right), right)
+    return ExplorerItem(shown, _outcomes(one, right), right)
 
 
 def _right(grade: float | None, lower: bool) -> bool | None:
@@ -139,7 +139,7 @@ def _outcomes(one: Explored, right: Mapping[str, bool | None]) -> list[str]:
     return [name for name in OUTCOMES if held[name]]
 
 
-def _chosen(entries: Sequence[Entry], most: int, room: int) -> set[int]:
+def _chosen(entries: Sequence[ExplorerItem], most: int, room: int) -> set[int]:
     """Indices of what is shown, within both limits."""
     order = list(OUTCOMES)
     seen: dict[tuple[str, int], int] = {}

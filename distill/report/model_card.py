@@ -10,7 +10,7 @@ from typing import Any
 
 from distill.evaluation.comparison import Comparison
 from distill.evaluation.verdict import verdict
-from distill.learning.serving_check import Agreement
+from distill.learning.serving_check import ServingAgreement
 from distill.report.report import render
 from distill.report.training_section import loss_curve
 from warehouse.inputs import assets
@@ -39,7 +39,7 @@ class Card:
     tuner: dict[str, Any]
     source: str
     needs_only_peft: bool
-    checks: list[Agreement] = field(default_factory=list)
+    checks: list[ServingAgreement] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     teacher: str | None = None
     recipes: list[dict[str, Any]] = field(default_factory=list)

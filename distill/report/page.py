@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from distill.evaluation.breakdown import Group
 from distill.evaluation.comparison import Comparison, Difference
 from distill.evaluation.findings import Evaluation
-from distill.evaluation.statistics import FEW, Interval
+from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.style_facts import StyleFacts
 from distill.evaluation.verdict import (
     best_of,
@@ -145,7 +145,7 @@ def reading(pair: Difference, comparison: Comparison) -> str:
     """A difference in two or three words, no more than it can bear."""
     if comparison.headline not in pair.metrics:
         return "not graded"
-    if pair.n < FEW:
+    if pair.n < MIN_ITEMS:
         return "too few items"
     if not is_clear(pair, comparison.headline):
         return "not clear"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datagen.recipe import Recipe
 from distill.evaluation.compare import adjusted, compare
 from distill.evaluation.comparison import Comparison, Ratio
-from distill.evaluation.evaluate import Judged, Rules, evaluation_of, texts_of
+from distill.evaluation.evaluate import BenchmarkAnswers, Rules, evaluation_of, texts_of
 from distill.evaluation.findings import Evaluation
 from distill.evaluation.scaling import Scaling
 from distill.evaluation.style_facts import StyleFacts
@@ -101,7 +101,7 @@ def share_of(kept: Sequence[Sample], share: float) -> list[Sample]:
     return ordered[: max(1, round(share * len(kept)))]
 
 
-def contrasts_of(judged: Sequence[Judged]) -> list[Contrast]:
+def contrasts_of(judged: Sequence[BenchmarkAnswers]) -> list[Contrast]:
     """What broad and task-specific imitation taught (Gudibande et al., 2023, sections 3 and 4).
 
     The answers are of the teacher and of the three students by their names here. Each student is
@@ -137,7 +137,7 @@ def contrasts_of(judged: Sequence[Judged]) -> list[Contrast]:
     return contrasts
 
 
-def _as_student(judged: Sequence[Judged], name: str) -> Evaluation:
+def _as_student(judged: Sequence[BenchmarkAnswers], name: str) -> Evaluation:
     """One of the students against the base and the teacher."""
     named = {"teacher": "teacher", NONE: "base", name: "student"}
     return evaluation_of(

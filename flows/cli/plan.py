@@ -51,7 +51,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     from distill.plan.preflight import refuse_what_fails
     from flows.stages.estimate import estimate_of, held_out_requests
     from flows.stages.likelihood import BaseLikelihood
-    from quality.scoring.scorer import Tools
+    from quality.scoring.scorer import ScorerContext
     from warehouse.catalog import name_of
     from warehouse.db.store import Store
     from warehouse.errors import TeacherUnusable
@@ -72,7 +72,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         print(f"recipe    {name_of(recipe)}: {number} prompts")
         prompts += number
     base = BaseLikelihood(loaded.train.base) if loaded.train else None
-    tools = Tools(likelihood=base, folder=loaded.folder)
+    tools = ScorerContext(likelihood=base, folder=loaded.folder)
     for scorer in loaded.quality.scorers:
         scorer.with_tools(tools).check()
         asks = ""

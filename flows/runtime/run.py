@@ -39,7 +39,7 @@ _PACKAGES = (
 
 
 @dataclass
-class Work:
+class RunContext:
     """One run at work: the plan, the store, and what was counted so far."""
 
     plan: Plan
@@ -114,9 +114,9 @@ def shard(job: Callable[[], T]) -> T:
 
 
 @contextmanager
-def at_work(
+def open_run(
     plan_path: str, overrides: Sequence[str], verb: str, options: Options | None = None
-) -> Iterator[Work]:
+) -> Iterator[RunContext]:
     """Load the plan, hold the warehouse's run lock, and keep the run's record to the end.
 
     An unfinished run of the same plan goes on under its old id. Ctrl-C and SIGTERM
@@ -136,7 +136,7 @@ def at_work(
             store.put_run(replace(dead, state="killed"))  # it would hold the lock if it lived
         old = run.summary.get("lost", {})
         spent = dict(run.summary.get("seconds", {}))  # by the same run, before it was cut off
-        work = Work(plan, plan_path, tuple(overrides), store, run, seconds=spent)
+        work = RunContext(plan, plan_path, tuple(overrides), store, run, seconds=spent)
         work.budget = _budget(plan, store, run)
         store.put_run(work.run)
         state = "failed"
@@ -274,4 +274,13 @@ def as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
-__all__ = ["StillhouseError", "Work", "as_json", "at_work", "paid", "recover", "shard", "versions"]
+__all__ = [
+    "RunContext",
+    "StillhouseError",
+    "as_json",
+    "open_run",
+    "paid",
+    "recover",
+    "shard",
+    "versions",
+]

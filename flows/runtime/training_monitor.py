@@ -30,7 +30,7 @@ from rich.text import Text
 from distill.report.report import printable, render_training
 from distill.report.training_section import saw
 from flows.runtime.progress import TrainingBar, console, say, training
-from train.loop.callbacks import Step, Watch, best_look, looks_since
+from train.loop.callbacks import Step, TrainingCallbacks, best_eval, looks_since
 from train.loop.sft import Fitted
 
 EVERY_S = 5.0
@@ -51,7 +51,7 @@ class Monitor:
         self._bar, self._artifacts = bar, artifacts
         self.figures: dict[str, Any] = {}
         self.ending = ""
-        self.watch = Watch(self._step, self._audited, lambda: self._stopping, bar.drawn)
+        self.watch = TrainingCallbacks(self._step, self._audited, lambda: self._stopping, bar.drawn)
         self._last: Step | None = None
         self._stopping = False
 
@@ -78,7 +78,7 @@ class Monitor:
     def done(self, fitted: Fitted) -> None:
         """The training is over."""
         if self._last is not None and fitted.audit["held_out_rows"]:
-            best = best_look(fitted.losses)
+            best = best_eval(fitted.losses)
             self._bar.step(replace(self._last, held_out_loss=best[1] if best else None))
             self.ending = ending(fitted.losses, self._last.total)
         self._artifacts.told(fitted.audit, fitted.losses)
@@ -150,7 +150,7 @@ class Artifacts:
 
 def ending(losses: Sequence[dict[str, float]], total: int) -> str:
     """Why a training with early stopping ended, and which step's weights it keeps."""
-    best = best_look(losses)
+    best = best_eval(losses)
     if best is None:
         return f"held-out rows were never looked at in {total} steps; the last weights are kept"
     step, loss = best

@@ -8,12 +8,19 @@ from functools import partial
 from pathlib import Path
 
 from datagen.teacher import Request, Teacher
-from distill.contestants.contestant import Asked, Contestant, Local, Named, Speaker, earlier
+from distill.contestants.contestant import (
+    Contestant,
+    ContestantSpec,
+    EndpointModel,
+    Local,
+    Model,
+    earlier,
+)
 from distill.contestants.context import Sources
 from distill.plan.plan import Plan
 from flows.runtime.progress import bar, meter, say
-from flows.runtime.run import Work, shard
-from flows.stages.teacher_client import Asking
+from flows.runtime.run import RunContext, shard
+from flows.stages.teacher_client import TeacherClient
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.db.store import Store
 from warehouse.errors import StageError
@@ -23,7 +30,7 @@ AskTeacher = Callable[[Teacher, Sequence[Request]], tuple[dict[str, Call], dict[
 
 
 @dataclass
-class Contest:
+class ContestantFactory:
     """Makes the plan's contestants; a speaker is made once and answers in all its contexts."""
 
     plan: Plan
@@ -32,7 +39,7 @@ class Contest:
     student: Student | None
     kept: Sequence[Sample]
     ask: AskTeacher
-    _speakers: dict[tuple[str, str | None], Speaker] = field(default_factory=dict)
+    _speakers: dict[tuple[str, str | None], Model] = field(default_factory=dict)
 
     def contestant(self, name: str, benchmark: Benchmark) -> Contestant:
         """A contestant before one benchmark."""
@@ -49,7 +56,7 @@ class Contest:
             max_new_tokens=settings.max_new_tokens,
         )
 
-    def speaker(self, who: Named) -> Speaker:
+    def speaker(self, who: ContestantSpec) -> Model:
         """The model behind a name.
 
         Raises:
@@ -60,14 +67,14 @@ class Contest:
             self._speakers[key] = self._speaker(who)
         return self._speakers[key]
 
-    def _speaker(self, who: Named) -> Speaker:
+    def _speaker(self, who: ContestantSpec) -> Model:
         settings = self.plan.evaluate
         if who.who == "teacher":
             teacher = self.plan.teacher
-            return Asked(teacher, partial(self.ask, teacher), settings.top_logprobs)
+            return EndpointModel(teacher, partial(self.ask, teacher), settings.top_logprobs)
         if who.who in settings.endpoints:
             endpoint = settings.endpoints[who.who]
-            return Asked(endpoint, partial(self.ask, endpoint), settings.top_logprobs)
+            return EndpointModel(endpoint, partial(self.ask, endpoint), settings.top_logprobs)
         student = None
         if who.who == "student":
             student = earlier(self.store, who.student) if who.student else self.student
@@ -89,17 +96,17 @@ def local(plan: Plan, run_id: str, student: Student | None) -> Local:
 
 
 def asked_for(
-    work: Work, teacher: Teacher, requests: Sequence[Request]
+    work: RunContext, teacher: Teacher, requests: Sequence[Request]
 ) -> tuple[dict[str, Call], dict[str, Failure]]:
     """Ask what is not paid for yet, on the run's budget."""
     label = "teacher answers" if teacher is work.plan.teacher else "endpoint answers"
-    with Asking(work, teacher) as asking, meter(label, len(requests)) as told:
+    with TeacherClient(work, teacher) as asking, meter(label, len(requests)) as told:
         asked = asking.ask(requests, "judge", told)
     return asked.calls, asked.failures
 
 
 def answered(
-    work: Work, contestant: Contestant, items: Sequence[Item], form: str = ""
+    work: RunContext, contestant: Contestant, items: Sequence[Item], form: str = ""
 ) -> list[Answer]:
     """A contestant's answers to items under its name: those on record, and those asked for now.
 
@@ -116,7 +123,7 @@ def answered(
     known = {answer.answer_id for answer in work.store.by_ids(Answer, "answer_id", list(asked))}
     todo = {answer_id: one for answer_id, one in asked.items() if answer_id not in known}
     said: list[Answer | Failure] = []
-    if isinstance(contestant.speaker, Asked):  # its asking is a task already, and has a bar
+    if isinstance(contestant.speaker, EndpointModel):  # its asking is a task already, and has a bar
         work.count("calls_reused", len(known))
         said = contestant.answer(todo, lambda n: None)
     elif todo:
@@ -125,7 +132,9 @@ def answered(
     failures = [one for one in said if isinstance(one, Failure)]
     if failures:
         say(f"{contestant.name}: {len(failures)} items failed, first: {failures[0].error}")
-    if not isinstance(contestant.speaker, Asked):  # of what was asked, failures are kept already
+    if not isinstance(
+        contestant.speaker, EndpointModel
+    ):  # of what was asked, failures are kept already
         work.store.insert(failures)
         work.count("failures", len(failures))
     work.store.insert([one for one in said if isinstance(one, Answer)])

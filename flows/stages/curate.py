@@ -12,14 +12,14 @@ from prefect import flow
 
 from distill.plan.plan import Plan
 from flows.runtime.progress import bar, say
-from flows.runtime.run import Work, at_work, shard
+from flows.runtime.run import RunContext, open_run, shard
 from flows.stages.generate import as_edited, samples_on_hand
 from flows.stages.likelihood import BaseLikelihood
-from flows.stages.teacher_client import Asker
+from flows.stages.teacher_client import ScorerClient
 from quality.gate.choose import choose, selection_id_of
 from quality.gate.decontaminate import HeldOut
 from quality.review.decisions import decisions
-from quality.scoring.scorer import Scorer, Tools, Unscored
+from quality.scoring.scorer import Scorer, ScorerContext, Unscored
 from warehouse.catalog import name_of, table_of
 from warehouse.db.store import Store
 from warehouse.errors import StageError
@@ -52,7 +52,7 @@ class Curated:
 @flow(name="stillhouse-curate", validate_parameters=False)
 def curate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Score the samples of the plan's recipes and choose which to keep."""
-    with at_work(plan_path, overrides, "curate") as work:
+    with open_run(plan_path, overrides, "curate") as work:
         curated = curate_stage(work, samples_on_hand(work))
         choices = curated.choices
         return {
@@ -67,7 +67,7 @@ def curate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         }
 
 
-def curate_stage(work: Work, samples: Sequence[Sample]) -> Curated:
+def curate_stage(work: RunContext, samples: Sequence[Sample]) -> Curated:
     """Score what is not scored, then let the gate choose. Choices for every sample.
 
     Raises:
@@ -117,12 +117,12 @@ def chosen(
     return choose(samples, [*scores, *human], policy, duplicates, held_out, selection_id)
 
 
-def equipped(work: Work) -> list[Scorer]:
+def equipped(work: RunContext) -> list[Scorer]:
     """The plan's scorers, with the run's teacher, judge and base model at hand."""
     plan = work.plan
-    tools = Tools(
-        teacher=Asker(work, plan.teacher, "asking the teacher again"),
-        judge=Asker(work, plan.judge, "asking the judge"),
+    tools = ScorerContext(
+        teacher=ScorerClient(work, plan.teacher, "asking the teacher again"),
+        judge=ScorerClient(work, plan.judge, "asking the judge"),
         asked=partial(_asked, work.store),
         likelihood=BaseLikelihood(plan.train.base) if plan.train else None,
         folder=plan.folder,
@@ -144,7 +144,7 @@ def _kept_nothing(choices: Sequence[Choice]) -> str:
     )
 
 
-def _scores(work: Work, scorers: Sequence[Scorer], samples: Sequence[Sample]) -> list[Score]:
+def _scores(work: RunContext, scorers: Sequence[Scorer], samples: Sequence[Sample]) -> list[Score]:
     """Every scorer's score of every sample; what is scored already is not scored again."""
     wanted: list[str] = []
     for scorer in scorers:
@@ -169,7 +169,7 @@ def _all(scorer: Scorer, samples: Sequence[Sample]) -> list[Score | Unscored]:
     return list(scorer.score(samples))
 
 
-def _fail(work: Work, scorer: Scorer, failed: Sequence[Unscored]) -> None:
+def _fail(work: RunContext, scorer: Scorer, failed: Sequence[Unscored]) -> None:
     if not failed:
         return
     say(f"{name_of(scorer)} failed on {len(failed)} samples, first: {failed[0].error}")

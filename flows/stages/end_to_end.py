@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow
 
 from distill.plan.preflight import refuse_what_fails
-from flows.runtime.run import at_work
+from flows.runtime.run import open_run
 from flows.stages.curate import curate_stage
 from flows.stages.evaluate import judge_stage, result_of
 from flows.stages.generate import generate_stage, samples_on_hand
@@ -24,7 +24,7 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         run_id, plan_hash, calls_made, calls_reused, samples, kept, failures,
         student_path, report_path, and per contestant its metrics and n.
     """
-    with at_work(plan_path, overrides, "run") as work:
+    with open_run(plan_path, overrides, "run") as work:
         refuse_what_fails(work.plan, work.store)
         ready_base(work)
         generate_stage(work)

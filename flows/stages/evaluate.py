@@ -9,14 +9,20 @@ from typing import Any
 
 from prefect import flow
 
-from distill.contestants.contestant import Named
+from distill.contestants.contestant import ContestantSpec
 from distill.contestants.perturbed_items import disturbed
 from distill.evaluation.comparison import Comparison
-from distill.evaluation.evaluate import Disturbed, Judged, Made, Rules, evaluation_of
+from distill.evaluation.evaluate import (
+    BenchmarkAnswers,
+    Perturbed,
+    Rules,
+    TrainingProvenance,
+    evaluation_of,
+)
 from distill.evaluation.findings import Evaluation
 from distill.plan.preflight import refuse_what_fails
-from flows.runtime.run import Work, at_work
-from flows.stages.contestants import Contest, answered, asked_for
+from flows.runtime.run import RunContext, open_run
+from flows.stages.contestants import ContestantFactory, answered, asked_for
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.generate import samples_on_hand
 from flows.stages.report import write_report
@@ -29,7 +35,7 @@ from warehouse.records import Answer, Call, Choice, Run, Student
 @flow(name="stillhouse-judge", validate_parameters=False)
 def judge(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Let the contestants answer what they have not answered, and compare them."""
-    with at_work(plan_path, overrides, "judge") as work:
+    with open_run(plan_path, overrides, "judge") as work:
         refuse_what_fails(work.plan, work.store)
         curated = selection_on_hand(work)
         student = student_on_hand(work, curated)
@@ -48,7 +54,7 @@ def judge(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         return result
 
 
-def selection_on_hand(work: Work) -> Curated | None:
+def selection_on_hand(work: RunContext) -> Curated | None:
     """What the gate keeps of the samples on hand; None where no contestant draws from it."""
     settings = work.plan.evaluate
     drawn = [settings.context(one.context) for one in settings.parts() if one.context]
@@ -57,7 +63,7 @@ def selection_on_hand(work: Work) -> Curated | None:
     return curate_stage(work, samples_on_hand(work))
 
 
-def student_on_hand(work: Work, curated: Curated | None) -> Student | None:
+def student_on_hand(work: RunContext, curated: Curated | None) -> Student | None:
     """The student that this plan's `fit` made; None when no student is to be judged.
 
     Raises:
@@ -72,7 +78,7 @@ def student_on_hand(work: Work, curated: Curated | None) -> Student | None:
     raise StageError(f"no student of this plan yet; run `distill fit {work.plan_path}` first")
 
 
-def judge_stage(work: Work, student: Student | None, curated: Curated | None) -> Evaluation:
+def judge_stage(work: RunContext, student: Student | None, curated: Curated | None) -> Evaluation:
     """Ask, grade and compare: speaker by speaker, so that one model at a time is in memory.
 
     Raises:
@@ -81,12 +87,12 @@ def judge_stage(work: Work, student: Student | None, curated: Curated | None) ->
     with work.stage("judge"):
         plan = work.plan
         kept = curated.kept if curated else []
-        contest = Contest(
+        contest = ContestantFactory(
             plan, work.store, work.run.run_id, student, kept, partial(asked_for, work)
         )
         items = {one.label: items_of(work, one) for one in plan.evaluate.every_benchmark}
         answers: dict[str, list[Answer]] = {label: [] for label in items}
-        forms: list[Disturbed] = []
+        forms: list[Perturbed] = []
         for names in _by_speaker(plan.evaluate.parts()):
             for benchmark in plan.evaluate.every_benchmark:
                 for name in names:
@@ -98,7 +104,7 @@ def judge_stage(work: Work, student: Student | None, curated: Curated | None) ->
             forms += _disturbed(work, contest, names, items)
             contestant.speaker.close()
         judged = [
-            Judged(one, role, items[one.label], answers[one.label])
+            BenchmarkAnswers(one, role, items[one.label], answers[one.label])
             for role, benchmarks in (
                 ("task", plan.evaluate.benchmarks),
                 ("outside", plan.evaluate.outside),
@@ -108,7 +114,7 @@ def judge_stage(work: Work, student: Student | None, curated: Curated | None) ->
         return evaluation_of(judged, rules_of(work), made_of(work, student, curated), forms)
 
 
-def _by_speaker(contestants: Sequence[Named]) -> list[list[str]]:
+def _by_speaker(contestants: Sequence[ContestantSpec]) -> list[list[str]]:
     """Names of the same model together, in the plan's order."""
     found: dict[tuple[str, str | None], list[str]] = {}
     for one in contestants:
@@ -117,8 +123,8 @@ def _by_speaker(contestants: Sequence[Named]) -> list[list[str]]:
 
 
 def _disturbed(
-    work: Work, contest: Contest, names: Sequence[str], items: dict[str, list[Item]]
-) -> list[Disturbed]:
+    work: RunContext, contest: ContestantFactory, names: Sequence[str], items: dict[str, list[Item]]
+) -> list[Perturbed]:
     """The answers of those among `names` who are asked the task's questions in disturbed forms."""
     settings = work.plan.evaluate.robustness
     if settings is None:
@@ -131,11 +137,11 @@ def _disturbed(
                 contestant = contest.contestant(name, benchmark)
                 found = answered(work, contestant, [item for item, _ in pairs], kind)
                 origin = {item.item_id: was for item, was in pairs}
-                made.append(Disturbed(benchmark.label, kind, name, found, origin))
+                made.append(Perturbed(benchmark.label, kind, name, found, origin))
     return made
 
 
-def rules_of(work: Work) -> Rules:
+def rules_of(work: RunContext) -> Rules:
     """How the plan wants answers to be read."""
     settings, ship = work.plan.evaluate, work.plan.ship
     return Rules(
@@ -147,7 +153,7 @@ def rules_of(work: Work) -> Rules:
     )
 
 
-def _at_once(work: Work) -> dict[str, int]:
+def _at_once(work: RunContext) -> dict[str, int]:
     """Contestants behind a server on this machine: requests that it answers at the same time."""
     settings = work.plan.evaluate
     asked = {"teacher": work.plan.teacher, **settings.endpoints}
@@ -155,10 +161,12 @@ def _at_once(work: Work) -> dict[str, int]:
     return {one.name: slots[one.who] for one in settings.parts() if one.who in slots}
 
 
-def made_of(work: Work, student: Student | None, curated: Curated | None) -> Made:
+def made_of(
+    work: RunContext, student: Student | None, curated: Curated | None
+) -> TrainingProvenance:
     """What the student was made of: its rows, their scores, and what both took."""
     if student is None or curated is None:
-        return Made()
+        return TrainingProvenance()
     kept = curated.kept
     ids = {sample.sample_id for sample in kept}
     wanted = sorted({call_id for sample in curated.samples for call_id in sample.call_ids})
@@ -171,7 +179,7 @@ def made_of(work: Work, student: Student | None, curated: Curated | None) -> Mad
         for sample in curated.samples
     }
     scoring = _scoring_calls(work, curated, calls)
-    return Made(
+    return TrainingProvenance(
         kept=kept,
         scores=[score for score in curated.scores if score.sample_id in ids],
         costs=costs,
@@ -180,7 +188,7 @@ def made_of(work: Work, student: Student | None, curated: Curated | None) -> Mad
     )
 
 
-def _scoring_calls(work: Work, curated: Curated, calls: Sequence[Call]) -> list[Call]:
+def _scoring_calls(work: RunContext, curated: Curated, calls: Sequence[Call]) -> list[Call]:
     """What was asked to score a selection: by the runs that chose from its samples, whatever they
     kept, and those that asked for these."""
     ids = [sample.sample_id for sample in curated.samples]
@@ -193,7 +201,7 @@ def _scoring_calls(work: Work, curated: Curated, calls: Sequence[Call]) -> list[
     return [call for call in work.store.read(Call, "stage = 'curate'") if call.run_id in runs]
 
 
-def _asking_hours(work: Work, calls: Sequence[Call]) -> float:
+def _asking_hours(work: RunContext, calls: Sequence[Call]) -> float:
     """What teacher and judge on this machine took of its time; one that is asked elsewhere took none."""
     plan = work.plan
     slots = {one.identity: one.slots for one in (plan.teacher, plan.judge) if hasattr(one, "slots")}
@@ -206,7 +214,7 @@ def _sum(spent: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(spent) else None
 
 
-def items_of(work: Work, benchmark: Benchmark) -> list[Item]:
+def items_of(work: RunContext, benchmark: Benchmark) -> list[Item]:
     """The held-out items of a benchmark.
 
     Raises:

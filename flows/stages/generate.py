@@ -13,9 +13,9 @@ from datagen.generate import samples_of
 from datagen.teacher import Request
 from distill.plan.plan import Plan
 from flows.runtime.progress import Meter, meter
-from flows.runtime.run import Work, at_work, paid
+from flows.runtime.run import RunContext, open_run, paid
 from flows.stages.estimate import prompts_of, request_of
-from flows.stages.teacher_client import Asking
+from flows.stages.teacher_client import TeacherClient
 from quality.review.decisions import with_edits
 from warehouse.db.store import Store
 from warehouse.errors import StageError
@@ -25,7 +25,7 @@ from warehouse.records import Call, Prompt, Sample, Score
 @flow(name="stillhouse-generate", validate_parameters=False)
 def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Ask the teacher what the plan's recipes ask and is not answered yet."""
-    with at_work(plan_path, overrides, "generate") as work:
+    with open_run(plan_path, overrides, "generate") as work:
         generate_stage(work)
         return {
             "run_id": work.run.run_id,
@@ -37,9 +37,9 @@ def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         }
 
 
-def generate_stage(work: Work) -> None:
+def generate_stage(work: RunContext) -> None:
     """Prompts -> calls -> samples, for every recipe of the plan, one shard after the other."""
-    with work.stage("generate"), Asking(work) as asking:
+    with work.stage("generate"), TeacherClient(work) as asking:
         total = sum(1 for _ in prompts_of(work.plan))
         with meter("asking the teacher", total) as told:
             for part in _shards(work.plan):
@@ -55,7 +55,7 @@ def generate_stage(work: Work) -> None:
                 work.count("generate_reused", reused)
 
 
-def samples_on_hand(work: Work, counted: bool = True) -> list[Sample]:
+def samples_on_hand(work: RunContext, counted: bool = True) -> list[Sample]:
     """The samples that the calls already paid for give, as edited; asks nothing.
 
     Args:
@@ -65,7 +65,7 @@ def samples_on_hand(work: Work, counted: bool = True) -> list[Sample]:
     Raises:
         StageError: no reply to any prompt of the plan is on hand.
     """
-    hand = read_hand(work.plan, work.store)
+    hand = load_recorded_samples(work.plan, work.store)
     work.store.insert(hand.samples)
     if counted:
         work.count("prompts", hand.prompts)
@@ -75,7 +75,7 @@ def samples_on_hand(work: Work, counted: bool = True) -> list[Sample]:
 
 
 @dataclass(frozen=True)
-class Hand:
+class RecordedSamples:
     """What is on hand for a plan: prompts and calls counted, samples as parsed and as edited."""
 
     prompts: int
@@ -84,7 +84,7 @@ class Hand:
     edited: list[Sample]
 
 
-def read_hand(plan: Plan, store: Store) -> Hand:
+def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
     """Read what is on hand for a plan; writes nothing.
 
     Raises:
@@ -105,7 +105,7 @@ def read_hand(plan: Plan, store: Store) -> Hand:
             f"run `{plan.command('generate')}` first"
         )
     samples = list(found.values())
-    return Hand(prompts, len(used), samples, as_edited(store, samples))
+    return RecordedSamples(prompts, len(used), samples, as_edited(store, samples))
 
 
 def as_edited(store: Store, samples: Sequence[Sample]) -> list[Sample]:
@@ -127,7 +127,7 @@ def _shards(plan: Plan) -> Iterator[Part]:
         yield part
 
 
-def _asked(work: Work, asking: Asking, part: Part, told: Meter) -> dict[str, Call]:
+def _asked(work: RunContext, asking: TeacherClient, part: Part, told: Meter) -> dict[str, Call]:
     """Calls by prompt id; what was cut off is asked again with a larger limit, if so planned."""
     requests = {prompt.prompt_id: request_of(work.plan, prompt) for _, prompt in part}
     calls = asking.ask(list(requests.values()), "generate", told).calls
@@ -138,7 +138,7 @@ def _asked(work: Work, asking: Asking, part: Part, told: Meter) -> dict[str, Cal
     return _by_prompt(requests, calls)
 
 
-def _longer(work: Work, part: Part, calls: Mapping[str, Call]) -> list[Request]:
+def _longer(work: RunContext, part: Part, calls: Mapping[str, Call]) -> list[Request]:
     limit = work.plan.datagen.longest
     if limit is None:
         return []

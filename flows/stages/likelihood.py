@@ -30,6 +30,6 @@ class BaseLikelihood:
 
     @cached_property
     def _reader(self) -> Any:
-        from train.model.inference import Reader
+        from train.model.inference import Generator
 
-        return Reader(self.base)
+        return Generator(self.base)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from distill.plan.plan import Plan
 from flows.stages.curate import chosen, settle
-from flows.stages.generate import read_hand
+from flows.stages.generate import load_recorded_samples
 from flows.stages.likelihood import BaseLikelihood
-from quality.scoring.scorer import Question, Scorer, Tools
+from quality.scoring.scorer import Question, Scorer, ScorerContext
 from warehouse.db.store import Store
 from warehouse.errors import StageError
 from warehouse.records import Choice, Sample, Score
@@ -38,11 +38,11 @@ def chosen_on_hand(plan: Plan, store: Store) -> tuple[list[Sample], list[Choice]
         wanted = [scorer.score_id(sample) for scorer in scorers for sample in samples]
         return store.by_ids(Score, "score_id", wanted)
 
-    found = settle(store, read_hand(plan, store).edited, on_record)
+    found = settle(store, load_recorded_samples(plan, store).edited, on_record)
     return found.samples, chosen(plan, scorers, found.samples, found.scores, found.human)
 
 
-def kept_on_hand(plan: Plan, store: Store) -> list[Sample]:
+def load_kept_samples(plan: Plan, store: Store) -> list[Sample]:
     """What the gate keeps of them."""
     samples, choices = chosen_on_hand(plan, store)
     keep = {choice.sample_id for choice in choices if choice.kept}
@@ -51,7 +51,7 @@ def kept_on_hand(plan: Plan, store: Store) -> list[Sample]:
 
 def _unasking(plan: Plan) -> list[Scorer]:
     """The plan's scorers, which bear the names of their models and ask them nothing."""
-    tools = Tools(
+    tools = ScorerContext(
         teacher=Unasked(plan.teacher.identity),
         judge=Unasked(plan.judge.identity),
         likelihood=BaseLikelihood(plan.train.base) if plan.train else None,

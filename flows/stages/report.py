@@ -23,7 +23,7 @@ from distill.report.report import (
     render_markdown,
     to_json,
 )
-from flows.runtime.run import Work
+from flows.runtime.run import RunContext
 from flows.runtime.training_monitor import Artifacts
 from flows.stages.curate import Curated
 from flows.stages.scorer_audit import measured
@@ -33,7 +33,7 @@ from warehouse.records import Answer, Call, Run, Student
 
 
 def write_report(
-    work: Work, curated: Curated | None, student: Student | None, evaluation: Evaluation
+    work: RunContext, curated: Curated | None, student: Student | None, evaluation: Evaluation
 ) -> dict[str, Path]:
     """Write report.html, report.md and report.json into `runs/<run>/`; returns the paths."""
     report = gather(work, curated, student, evaluation)
@@ -53,7 +53,7 @@ def write_report(
 
 
 def gather(
-    work: Work, curated: Curated | None, student: Student | None, evaluation: Evaluation
+    work: RunContext, curated: Curated | None, student: Student | None, evaluation: Evaluation
 ) -> Report:
     """One run's records as a report; nothing is computed twice and nothing is asked.
 
@@ -87,7 +87,7 @@ def gather(
     )
 
 
-def _funnel(work: Work, curated: Curated) -> list[FunnelStep]:
+def _funnel(work: RunContext, curated: Curated) -> list[FunnelStep]:
     counts = work.counts
     failed = f"replies on hand; {counts.get('failures', 0)} failures in this run"
     return [
@@ -98,7 +98,7 @@ def _funnel(work: Work, curated: Curated) -> list[FunnelStep]:
     ]
 
 
-def _curation(work: Work, curated: Curated) -> Curation:
+def _curation(work: RunContext, curated: Curated) -> Curation:
     ids = {sample.sample_id for sample in curated.samples}
     scores = [score for score in curated.scores if score.sample_id in ids]
     models = {name_of(scorer): scorer.model for scorer in curated.scorers}
@@ -119,7 +119,7 @@ SELECT l.* FROM ledger l WHERE l.run_id = ? OR l.run_id IN (
 """
 
 
-def _scaling(work: Work) -> list[Scaling]:
+def _scaling(work: RunContext) -> list[Scaling]:
     """The curves of the newest scaling study of this very plan."""
     studies = [
         run
@@ -131,13 +131,13 @@ def _scaling(work: Work) -> list[Scaling]:
     return curves.validate_python(newest.summary["scaling"]) if newest else []
 
 
-def _ledger(work: Work, selection_id: str) -> list[LedgerLine]:
+def _ledger(work: RunContext, selection_id: str) -> list[LedgerLine]:
     rows = work.store.query(_PAID_BY, [work.run.run_id, selection_id]).to_dicts()
     names = [field.name for field in fields(LedgerLine)]
     return [LedgerLine(**{name: row[name] for name in names}) for row in rows]
 
 
-def _stages(work: Work, student: Student | None) -> list[StageCost]:
+def _stages(work: RunContext, student: Student | None) -> list[StageCost]:
     run_id = work.run.run_id
     calls: list[Call] = work.store.read(Call, "run_id = ?", [run_id])
     answers: list[Answer] = work.store.read(Answer, "run_id = ?", [run_id])

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.runtime.progress import bar, say
-from flows.runtime.run import Work, at_work
+from flows.runtime.run import RunContext, open_run
 from flows.stages.curate import equipped
 from quality.audit.labelled import LabelledSet, sets_for
 from quality.audit.roc import measure
@@ -45,7 +45,7 @@ def audit_scorers(
         each scorer that could not be measured, whose `note` says why.
     """
     try:
-        with at_work(plan_path, overrides, "audit") as work:
+        with open_run(plan_path, overrides, "audit") as work:
             rows: list[dict[str, Any]] = []
             for scorer in equipped(work):
                 rows += _rows(work, scorer, limit, paid)
@@ -82,7 +82,9 @@ def bound_of(scorer: Scorer, gate: GatePolicy) -> float | None:
     return next((bound for bound in several if bound is not None), None)
 
 
-def _rows(work: Work, scorer: Scorer, limit: int | None, paid: bool) -> Iterator[dict[str, Any]]:
+def _rows(
+    work: RunContext, scorer: Scorer, limit: int | None, paid: bool
+) -> Iterator[dict[str, Any]]:
     name = name_of(scorer)
     sets = sets_for(name)
     if not sets or not scorer.good:
@@ -109,7 +111,7 @@ def _rows(work: Work, scorer: Scorer, limit: int | None, paid: bool) -> Iterator
 
 
 def _measured(
-    work: Work, scorer: Scorer, one: LabelledSet, rows: Sequence[tuple[Sample, bool]]
+    work: RunContext, scorer: Scorer, one: LabelledSet, rows: Sequence[tuple[Sample, bool]]
 ) -> Measurement:
     gate = work.plan.quality.gate
     measurement_id = _id_of(scorer, one, len(rows), gate)
@@ -137,7 +139,7 @@ def _measured(
 
 
 def _values(
-    work: Work, scorer: Scorer, dataset: str, samples: Sequence[Sample]
+    work: RunContext, scorer: Scorer, dataset: str, samples: Sequence[Sample]
 ) -> tuple[list[float | None], int]:
     """The value of each sample, and on how many the scorer failed; scores are kept as they come."""
     ids = [scorer.score_id(sample) for sample in samples]

@@ -14,7 +14,7 @@ from datagen.generate import ask, pending
 from datagen.teacher import Reply, Request, Sampling, Teacher
 from flows.runtime import signals
 from flows.runtime.progress import Meter, meter, say
-from flows.runtime.run import Work, shard
+from flows.runtime.run import RunContext, shard
 from quality.scoring.scorer import Question
 from warehouse.db.spool import Spool
 from warehouse.errors import Stopped
@@ -25,17 +25,17 @@ DRAIN_EVERY = 1000
 
 
 @dataclass
-class Asked:
+class CallResults:
     """What there is for the requests of one `ask`, by call id."""
 
     calls: dict[str, Call]
     failures: dict[str, Failure] = field(default_factory=dict)
 
 
-class Asking:
+class TeacherClient:
     """Asks for a run. A context manager; one at a time for each run."""
 
-    def __init__(self, work: Work, teacher: Teacher | None = None) -> None:
+    def __init__(self, work: RunContext, teacher: Teacher | None = None) -> None:
         self.work = work
         self.teacher = teacher or work.teacher
         self.spool = Spool(work.store.path)
@@ -58,9 +58,9 @@ class Asking:
         self.spool.drain(self.work.store)
         self.spool.__exit__(kind, error, traceback)
 
-    def ask(self, requests: Sequence[Request], stage: str, meter: Meter) -> Asked:
+    def ask(self, requests: Sequence[Request], stage: str, meter: Meter) -> CallResults:
         """Ask what is open, as one Prefect task; what failed for good before is left alone."""
-        asked = Asked(self.work.paid(requests))
+        asked = CallResults(self.work.paid(requests))
         open_ = [r for r in pending(requests, asked.calls) if r.subject not in self._hopeless]
         reused = len({r.call_id for r in requests} & asked.calls.keys())
         self.work.count("calls_reused", reused)
@@ -75,7 +75,9 @@ class Asking:
                 self.work.count("failures", len(asked.failures))
         return asked
 
-    def _shard(self, requests: Sequence[Request], stage: str, meter: Meter, asked: Asked) -> None:
+    def _shard(
+        self, requests: Sequence[Request], stage: str, meter: Meter, asked: CallResults
+    ) -> None:
         """A second try of the task asks only what the first left open."""
         done = asked.calls.keys() | asked.failures.keys()
         left = [request for request in requests if request.call_id not in done]
@@ -116,10 +118,10 @@ class Asking:
 
 
 @dataclass
-class Asker:
+class ScorerClient:
     """A scorer's way to a language model: `quality.scoring.scorer.Ask`, on this run's budget."""
 
-    work: Work
+    work: RunContext
     teacher: Teacher
     label: str
 
@@ -143,6 +145,9 @@ class Asker:
             )
             for question in questions
         ]
-        with Asking(self.work, self.teacher) as asking, meter(self.label, len(requests)) as told:
+        with (
+            TeacherClient(self.work, self.teacher) as asking,
+            meter(self.label, len(requests)) as told,
+        ):
             calls = asking.ask(requests, "curate", told).calls
         return [calls[r.call_id].text if r.call_id in calls else None for r in requests]

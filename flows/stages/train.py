@@ -11,17 +11,17 @@ from typing import Any
 from prefect import flow
 
 from distill.learning.multiprocess import fit_in_processes
-from distill.learning.objective import Material, Objective
+from distill.learning.objective import Objective, TrainingInputs
 from distill.plan.sections import TrainSection
 from flows.runtime import signals
 from flows.runtime.progress import say
-from flows.runtime.run import Work, at_work, shard
+from flows.runtime.run import RunContext, open_run, shard
 from flows.runtime.training_monitor import Monitor, monitored
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.generate import samples_on_hand
 from train.config import steps_of
 from train.loop import tracking
-from train.loop.callbacks import Enough, Watch, best_look
+from train.loop.callbacks import StopAfterAudit, TrainingCallbacks, best_eval
 from train.loop.checkpoints import last_step
 from train.model.device import require_a_gpu_each
 from warehouse.catalog import name_of, table_of
@@ -35,7 +35,7 @@ AUDIT = "fit --audit"
 @flow(name="stillhouse-fit", validate_parameters=False)
 def fit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Fit the plan's student to what the gate keeps of the samples on hand."""
-    with at_work(plan_path, overrides, "fit") as work:
+    with open_run(plan_path, overrides, "fit") as work:
         student = fit_stage(work, curate_stage(work, samples_on_hand(work)))
         return {
             "run_id": work.run.run_id,
@@ -54,32 +54,34 @@ def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Returns:
         The figures of the audit; `refused` is why a training would be, or None.
     """
-    with at_work(plan_path, overrides, AUDIT) as work:
+    with open_run(plan_path, overrides, AUDIT) as work:
         kept = curate_stage(work, samples_on_hand(work)).kept
         section = work.plan.training
         figures: dict[str, Any] = {}
 
         def stop(found: dict[str, Any]) -> None:
             figures.update(found)
-            raise Enough
+            raise StopAfterAudit
 
         out = work.home / "students" / student_id_of(section, kept)
-        with work.stage("fit"), suppress(Enough):
-            section.objective.fit(_material(work, section, kept, out), Watch(audited=stop))
+        with work.stage("fit"), suppress(StopAfterAudit):
+            section.objective.fit(
+                _material(work, section, kept, out), TrainingCallbacks(audited=stop)
+            )
         return {"refused": None, **figures}
 
 
 def losses_of(student: Student) -> dict[str, Any]:
     """The loss at the step whose weights a student has; with early stopping also which, and why."""
     losses = {int(at["step"]): at["loss"] for at in student.losses if "loss" in at}
-    best = best_look(student.losses)
+    best = best_eval(student.losses)
     if best is None:
         return {"final_loss": list(losses.values())[-1]}
     step, held_out = best
     return {"final_loss": losses[step], "best_step": step, "held_out_loss": held_out}
 
 
-def ready_base(work: Work, section: TrainSection | None = None) -> None:
+def ready_base(work: RunContext, section: TrainSection | None = None) -> None:
     """See that base, tuner and objective have what they need before the teacher is asked anything.
 
     `section` stands for the plan's own [train].
@@ -113,7 +115,7 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
 
 
 def fit_stage(
-    work: Work, curated: Curated, section: TrainSection | None = None, alone: bool = False
+    work: RunContext, curated: Curated, section: TrainSection | None = None, alone: bool = False
 ) -> Student:
     """Fit a student, or find the one that was fitted to the same things before.
 
@@ -144,7 +146,7 @@ def fit_stage(
 
 
 def _train(
-    work: Work,
+    work: RunContext,
     section: TrainSection,
     kept: Sequence[Sample],
     selection_id: str,
@@ -197,10 +199,12 @@ def _left(out: Path) -> str:
     return f"stopped; the checkpoint of step {step} is kept"
 
 
-def _material(work: Work, section: TrainSection, kept: Sequence[Sample], out: Path) -> Material:
+def _material(
+    work: RunContext, section: TrainSection, kept: Sequence[Sample], out: Path
+) -> TrainingInputs:
     """What a student is made of, and the items that it will be examined in."""
     plan = work.plan
-    return Material(
+    return TrainingInputs(
         base=section.base,
         tuner=section.tuner,
         samples=kept,
@@ -215,14 +219,14 @@ def _material(work: Work, section: TrainSection, kept: Sequence[Sample], out: Pa
     )
 
 
-def _failed(work: Work, student_id: str, monitor: Monitor, error: StageError) -> None:
+def _failed(work: RunContext, student_id: str, monitor: Monitor, error: StageError) -> None:
     """Keep why a student was not trained, and what its audit had found."""
     work.store.insert([Failure(work.run.run_id, "fit", student_id, str(error), permanent=True)])
     work.count("failures", 1)
     work.run.summary["audit"] = monitor.figures
 
 
-def _logprobs(work: Work, objective: Objective, kept: Sequence[Sample]) -> dict[str, Any]:
+def _logprobs(work: RunContext, objective: Objective, kept: Sequence[Sample]) -> dict[str, Any]:
     """What the teacher's calls keep of its distribution, by sample, where an objective needs it."""
     if not objective.needs_logprobs:
         return {}

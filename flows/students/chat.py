@@ -12,7 +12,7 @@ from distill.report.report import printable
 from flows.runtime.progress import say
 from flows.students.find import find_student
 from train.model.chat import Chat
-from train.model.inference import Reader
+from train.model.inference import Generator
 from train.model.student import TUNER_FILE
 from warehouse.errors import StageError
 
@@ -43,7 +43,7 @@ def chat(
     """
     places = _places(plan_path, overrides, student, warehouse, base, compare)
     chats = {
-        name: Chat(Reader(where, learned), max_new_tokens, system)
+        name: Chat(Generator(where, learned), max_new_tokens, system)
         for name, (where, learned) in places.items()
     }
     terminal = sys.stdin.isatty()

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from datagen.gguf_server import GgufServer
-from distill.learning.serving_check import Agreement, Reply, agree, ask_gguf, ask_model
+from distill.learning.serving_check import (
+    ServingAgreement,
+    ServingReply,
+    agree,
+    ask_gguf,
+    ask_model,
+)
 from distill.report.model_card import Form, render_card, slug
 from flows.runtime.progress import bar, say
 from flows.students.find import Found
@@ -168,12 +174,12 @@ def _check(
     items: Sequence[Item],
     max_new_tokens: int,
     batch_size: int | None,
-) -> list[Agreement]:
+) -> list[ServingAgreement]:
     """Let every form answer the same items, and keep what they said."""
     asked = [item.messages for item in items]
     folders = {form.name: part / form.folder for form in made}
 
-    def of_model(label: str, base: str, student: Path | None) -> list[Reply]:
+    def of_model(label: str, base: str, student: Path | None) -> list[ServingReply]:
         with bar(f"{label} answers", len(items)) as advance:
             return ask_model(base, student, asked, max_new_tokens, batch_size, advance)
 
@@ -202,7 +208,9 @@ def _check(
     return checks
 
 
-def _describe(found: Found, made: Sequence[Form], checks: Sequence[Agreement], part: Path) -> None:
+def _describe(
+    found: Found, made: Sequence[Form], checks: Sequence[ServingAgreement], part: Path
+) -> None:
     """The card, for all forms and in each form's folder for itself, and the manifest."""
     card = card_of(found, made, checks)
     (part / "README.md").write_text(render_card(card), encoding="utf-8")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.plan.plan import Plan, load_plan
-from flows.stages.recorded import kept_on_hand
+from flows.stages.recorded import load_kept_samples
 from flows.stages.train import student_id_of
 from train.methods.tuner import Tuner
 from train.model.student import TUNER_FILE, tuner_of
@@ -72,7 +72,7 @@ def find_student(
 
 
 def _planned(plan: Plan, store: Store, plan_path: str) -> Student:
-    student_id = student_id_of(plan.training, kept_on_hand(plan, store))
+    student_id = student_id_of(plan.training, load_kept_samples(plan, store))
     for student in store.by_ids(Student, "student_id", [student_id]):
         return student
     raise StageError(f"no student of this plan yet; run `distill fit {plan_path}` first")

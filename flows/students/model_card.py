@@ -8,13 +8,13 @@ from typing import Any
 
 from datagen.teacher import Request, Teacher
 from distill.evaluation.comparison import Comparison
-from distill.evaluation.evaluate import Judged, compared
-from distill.learning.serving_check import Agreement
+from distill.evaluation.evaluate import BenchmarkAnswers, compared
+from distill.learning.serving_check import ServingAgreement
 from distill.report.model_card import Card, Form, public
-from flows.runtime.run import Work
-from flows.stages.contestants import Contest
+from flows.runtime.run import RunContext
+from flows.stages.contestants import ContestantFactory
 from flows.stages.evaluate import items_of
-from flows.stages.recorded import kept_on_hand
+from flows.stages.recorded import load_kept_samples
 from flows.students.find import Found
 from train.export.safetensors import needs_only_peft
 from train.model.base_model import base_fingerprint
@@ -22,7 +22,7 @@ from warehouse.catalog import table_of
 from warehouse.records import Answer, Choice
 
 
-def card_of(found: Found, forms: Sequence[Form], checks: Sequence[Agreement]) -> Card:
+def card_of(found: Found, forms: Sequence[Form], checks: Sequence[ServingAgreement]) -> Card:
     """The card of a student in some forms."""
     return Card(
         name=found.name,
@@ -43,9 +43,9 @@ def comparisons_on_record(found: Found) -> list[Comparison]:
     if found.plan is None or found.record is None or found.run is None:
         return []
     plan, store = found.plan, found.store
-    work = Work(plan, "", (), store, found.run)
-    contest = Contest(
-        plan, store, found.run.run_id, found.record, kept_on_hand(plan, store), _asks_nobody
+    work = RunContext(plan, "", (), store, found.run)
+    contest = ContestantFactory(
+        plan, store, found.run.run_id, found.record, load_kept_samples(plan, store), _asks_nobody
     )
     made = []
     for benchmark in plan.evaluate.every_benchmark:
@@ -56,7 +56,7 @@ def comparisons_on_record(found: Found) -> list[Comparison]:
             found_ones: list[Answer] = store.by_ids(Answer, "answer_id", list(asked))
             answers += [replace(answer, contestant=name) for answer in found_ones]
         if any(answer.contestant == "student" for answer in answers):
-            made.append(compared(Judged(benchmark, "task", items, answers), ()))
+            made.append(compared(BenchmarkAnswers(benchmark, "task", items, answers), ()))
     return made
 
 

@@ -26,7 +26,7 @@ from distill.report.bakeoff_page import (
     verdict,
 )
 from distill.report.report import to_plain
-from flows.runtime.run import Work, at_work
+from flows.runtime.run import RunContext, open_run
 from flows.stages.contestants import answered, local
 from flows.stages.curate import curate_stage
 from flows.stages.evaluate import items_of
@@ -46,7 +46,7 @@ def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> 
         PlanError: a tuner is unknown, or can not be trained with the plan's options.
     """
     sections = contenders(plan_path, overrides, tuners)
-    with at_work(plan_path, overrides, "bakeoff", {"--tuners": tuners}) as work:
+    with open_run(plan_path, overrides, "bakeoff", {"--tuners": tuners}) as work:
         for section in sections.values():
             ready_base(work, section)
         generate_stage(work)
@@ -158,7 +158,7 @@ def _method(label: str, section: TrainSection, student: Student) -> Method:
 
 
 def _board(
-    work: Work, benchmark: Benchmark, students: dict[str, Student], methods: list[Method]
+    work: RunContext, benchmark: Benchmark, students: dict[str, Student], methods: list[Method]
 ) -> Board:
     items = items_of(work, benchmark)
     plan, answers = work.plan, list[Answer]()
@@ -183,7 +183,7 @@ def _board(
     )
 
 
-def _written(work: Work, found: Bakeoff) -> Path:
+def _written(work: RunContext, found: Bakeoff) -> Path:
     folder = work.home / "runs" / work.run.run_id
     folder.mkdir(parents=True, exist_ok=True)
     texts = {

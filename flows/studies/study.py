@@ -10,10 +10,10 @@ from typing import Any
 
 from prefect import flow
 
-from distill.contestants.contestant import Asked, Contestant, Speaker
+from distill.contestants.contestant import Contestant, EndpointModel, Model
 from distill.contestants.context import Sources
 from distill.evaluation.compare import compare
-from distill.evaluation.evaluate import Judged, texts_of
+from distill.evaluation.evaluate import BenchmarkAnswers, texts_of
 from distill.evaluation.scaling import ScalePoint, Scaling, scaling
 from distill.evaluation.statistics import Interval
 from distill.plan.sections import QualitySection
@@ -30,7 +30,7 @@ from distill.report.study_page import (
     render_markdown,
     share_of,
 )
-from flows.runtime.run import Work, at_work
+from flows.runtime.run import RunContext, open_run
 from flows.stages.contestants import answered, asked_for, local
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.evaluate import items_of
@@ -50,7 +50,7 @@ def study_scaling(
 ) -> dict[str, Any]:
     """Fit the student to growing shares of the selection, and judge each on the same items."""
     wanted = read_shares(shares)
-    with at_work(plan_path, overrides, "study scaling", {"--shares": shares}) as work:
+    with open_run(plan_path, overrides, "study scaling", {"--shares": shares}) as work:
         ready_base(work)
         generate_stage(work)
         curated = curate_stage(work, samples_on_hand(work, counted=False))
@@ -78,7 +78,7 @@ def _part(curated: Curated, share: float) -> Curated:
 
 
 def _curve(
-    work: Work, benchmark: Benchmark, students: dict[float, Student], rows: dict[float, int]
+    work: RunContext, benchmark: Benchmark, students: dict[float, Student], rows: dict[float, int]
 ) -> Scaling:
     items = items_of(work, benchmark)
     metric = benchmark.metrics[0]
@@ -126,7 +126,7 @@ def study_imitation(
     plan_path: str, overrides: Sequence[str], broad: Sequence[str]
 ) -> dict[str, Any]:
     """No imitation, broad imitation, the plan's own: as many rows each, the same items."""
-    with at_work(plan_path, overrides, "study imitation", {"--broad": broad}) as work:
+    with open_run(plan_path, overrides, "study imitation", {"--broad": broad}) as work:
         ready_base(work)
         generate_stage(work)
         task = curate_stage(work, samples_on_hand(work, counted=False))
@@ -138,12 +138,14 @@ def study_imitation(
             judged = []
             for benchmark in work.plan.evaluate.benchmarks:
                 items = items_of(work, benchmark)
-                judged.append(Judged(benchmark, "task", items, _four(work, benchmark, items, made)))
+                judged.append(
+                    BenchmarkAnswers(benchmark, "task", items, _four(work, benchmark, items, made))
+                )
             contrasts = contrasts_of(judged)
         return _done(work, _study(work, "imitation", rows, contrasts=contrasts))
 
 
-def _broadly(work: Work, source: str, rows: int) -> Curated:
+def _broadly(work: RunContext, source: str, rows: int) -> Curated:
     """What the teacher says to other questions, asked as they stand; nothing of it is scored,
     and held-out items stay out of it."""
     recipe = broad_recipe(work.plan, source, rows)
@@ -166,10 +168,10 @@ def _first(curated: Curated, rows: int) -> Curated:
 
 
 def _four(
-    work: Work, benchmark: Benchmark, items: Sequence[Item], made: dict[str, Student]
+    work: RunContext, benchmark: Benchmark, items: Sequence[Item], made: dict[str, Student]
 ) -> list[Answer]:
     run_id, plan = work.run.run_id, work.plan
-    teacher = Asked(plan.teacher, partial(asked_for, work, plan.teacher))
+    teacher = EndpointModel(plan.teacher, partial(asked_for, work, plan.teacher))
     answers = _answers(work, benchmark, items, "teacher", teacher, "recipe")
     answers += _answers(work, benchmark, items, NONE, local(plan, run_id, None))
     for name, student in made.items():
@@ -178,11 +180,11 @@ def _four(
 
 
 def _answers(
-    work: Work,
+    work: RunContext,
     benchmark: Benchmark,
     items: Sequence[Item],
     name: str,
-    speaker: Speaker,
+    speaker: Model,
     context: str = "plain",
 ) -> list[Answer]:
     plan = work.plan
@@ -198,7 +200,7 @@ def _answers(
     return answered(work, contestant, items)
 
 
-def _study(work: Work, kind: str, rows: dict[str, int], **found: Any) -> Study:
+def _study(work: RunContext, kind: str, rows: dict[str, int], **found: Any) -> Study:
     return Study(
         kind=kind,
         run_id=work.run.run_id,
@@ -211,7 +213,7 @@ def _study(work: Work, kind: str, rows: dict[str, int], **found: Any) -> Study:
     )
 
 
-def _done(work: Work, study: Study) -> dict[str, Any]:
+def _done(work: RunContext, study: Study) -> dict[str, Any]:
     """Write the pages, and keep in the run what a later report shows."""
     folder = work.home / "runs" / work.run.run_id
     folder.mkdir(parents=True, exist_ok=True)

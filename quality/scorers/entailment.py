@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from quality.scoring.lexical_support import Over, Support, split, verdict
-from quality.scoring.scorer import Scorer, Tools, Verdict
+from quality.scoring.scorer import Scorer, ScorerContext, Verdict
 from quality.text.claims import whole_characters
 from warehouse.errors import AssetError
 from warehouse.inputs import assets
@@ -59,7 +59,7 @@ class Entailment(Scorer):
         if self.window < 32 or self.most < 1:
             raise ValueError("window is at least 32 tokens, most at least 1 pair")
 
-    def with_tools(self, tools: Tools) -> Self:
+    def with_tools(self, tools: ScorerContext) -> Self:
         """The same scorer; a model found from another folder is looked for anew."""
         equipped = super().with_tools(tools)
         if tools.folder != self.tools.folder:

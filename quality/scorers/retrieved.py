@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from quality.models.bm25 import Hit, Index
 from quality.scoring.lexical_support import Evidence, Over, split, verdict
-from quality.scoring.scorer import Scorer, Tools, Verdict
+from quality.scoring.scorer import Scorer, ScorerContext, Verdict
 from warehouse.inputs.documents import Passage, check_window, read_passages
 from warehouse.records import Sample, make_id
 
@@ -45,7 +45,7 @@ class Retrieved(Scorer):
             raise ValueError("k is at least 1")
         check_window(self.words, self.overlap)
 
-    def with_tools(self, tools: Tools) -> Self:
+    def with_tools(self, tools: ScorerContext) -> Self:
         """The same scorer; what was read from another folder is read anew."""
         equipped = super().with_tools(tools)
         if tools.folder != self.tools.folder:

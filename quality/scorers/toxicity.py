@@ -30,7 +30,7 @@ _WORDS, _STEP = 20, 10
 _SHOWN = 80  # characters of the worst window that a verdict quotes
 
 
-class Reader(Protocol):
+class ToxicityModel(Protocol):
     """A model that reads texts in windows."""
 
     def read(self, texts: Sequence[str]) -> list[list[Window]]:
@@ -94,7 +94,7 @@ class Toxicity(Scorer):
             yield _verdict(next(read)) if text.strip() else Verdict(None, "no completion")
 
     @cached_property
-    def _resolved(self) -> tuple[str, Callable[[], Reader], str | None]:
+    def _resolved(self) -> tuple[str, Callable[[], ToxicityModel], str | None]:
         """The model's name, how to load it, and the note on it; nothing is loaded yet."""
         if self.embedded:
             return _PROFANITY, ProfanityCheck, None
@@ -113,7 +113,7 @@ class Toxicity(Scorer):
         return f"detoxify {self.detoxify}", lambda: Detector(found), None
 
     @cached_property
-    def _reader(self) -> Reader:
+    def _reader(self) -> ToxicityModel:
         return self._resolved[1]()
 
 

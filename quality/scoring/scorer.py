@@ -64,7 +64,7 @@ def _nothing_asked(prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
 
 
 @dataclass(frozen=True)
-class Tools:
+class ScorerContext:
     """What a scorer may use beyond the samples. The flows hand it in: other rooms own it."""
 
     teacher: Ask | None = None
@@ -109,9 +109,9 @@ class Scorer(ABC):
     good: ClassVar[str] = "high"  # "high" | "low" | "": which end of its values is the good one
     labels: ClassVar[tuple[str, ...]] = ()  # names in details["labels"] that a gate may bound
     asks: ClassVar[str] = ""  # "teacher" | "judge": whom it asks, at a cost
-    tools = Tools()
+    tools = ScorerContext()
 
-    def with_tools(self, tools: Tools) -> Self:
+    def with_tools(self, tools: ScorerContext) -> Self:
         """The same scorer, with the tools at hand."""
         equipped = copy.copy(self)
         equipped.tools = tools

@@ -14,7 +14,7 @@ from typing import Any
 
 from train.dataset import render
 from train.model.base_model import resolve_base
-from train.model.inference import Reader
+from train.model.inference import Generator
 from warehouse.inputs.rows import read_rows
 from warehouse.records import Message
 
@@ -24,7 +24,7 @@ BASE, QUESTIONS, NEW_TOKENS, PEER_BATCH, ROUNDS = "smollm2-135m-instruct", 100, 
 class Peer:
     """lm-eval's hf backend with its defaults, given the same rendered prompts and end tokens."""
 
-    def __init__(self, reader: Reader, conversations: list[list[Message]]) -> None:
+    def __init__(self, reader: Generator, conversations: list[list[Message]]) -> None:
         from lm_eval.api.instance import Instance
         from lm_eval.models.huggingface import HFLM
 
@@ -54,7 +54,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     rows = islice(read_rows("nq-open", Path()), QUESTIONS)
     conversations = [row.messages for row in rows]
-    reader = Reader(BASE)
+    reader = Generator(BASE)
     peer = Peer(reader, conversations)
     ours_s = peer_s = float("inf")
     for _ in range(ROUNDS):  # in turn, so that a busy machine slows both

@@ -78,7 +78,7 @@ def ours(url: str, folder: Path) -> float:
     """Prompts per second of the whole way: requests, what is paid for, replies durable in the
     spool and drained into the warehouse."""
     from flows.runtime.progress import meter
-    from flows.stages.teacher_client import Asking
+    from flows.stages.teacher_client import TeacherClient
 
     teacher = OpenaiChat(model="fake", base_url=url, max_in_flight=IN_FLIGHT)
     started = time.perf_counter()
@@ -91,7 +91,7 @@ def ours(url: str, folder: Path) -> float:
         for n in range(PROMPTS)
     ]
     work = work_for(teacher, folder)
-    with Asking(work) as asking, meter("asking", PROMPTS) as told:
+    with TeacherClient(work) as asking, meter("asking", PROMPTS) as told:
         asking.ask(requests, "generate", told)
     rate = PROMPTS / (time.perf_counter() - started)
     assert len(work.store.paid_ids([(r.call_id, 64) for r in requests])) == PROMPTS
@@ -100,11 +100,11 @@ def ours(url: str, folder: Path) -> float:
 
 def work_for(teacher: Any, folder: Path) -> Any:
     """As much of a run as asking needs."""
-    from flows.runtime.run import Work
+    from flows.runtime.run import RunContext
 
     plan: Any = SimpleNamespace(teacher=teacher)
     run: Any = SimpleNamespace(run_id="bench", summary={})
-    return Work(plan, "bench.toml", (), Store(folder / "w.duckdb"), run, budget=Budget())
+    return RunContext(plan, "bench.toml", (), Store(folder / "w.duckdb"), run, budget=Budget())
 
 
 def rates() -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 from tests.teaching import inspect_rows
 from train.config import SftConfig
-from train.dataset import Row
-from train.loop.sft import Job, _settings, sft_trainer
+from train.dataset import TrainingRow
+from train.loop.sft import TrainerInputs, _settings, sft_trainer
 from train.methods.tuner import Setting
 from train.model.base_model import quiet
 from train.model.student import load
@@ -52,10 +52,10 @@ class Trained:
         return 4 * (self.body * self.tokens + self.head * self.supervised)
 
 
-def make_rows() -> list[Row]:
+def make_rows() -> list[TrainingRow]:
     """Passage and question of SciQ with the short answer."""
     return [
-        Row(
+        TrainingRow(
             prompt=question_messages(row),
             completion=[{"role": "assistant", "content": row.reference[0]}],
         )
@@ -63,7 +63,7 @@ def make_rows() -> list[Row]:
     ]
 
 
-def ours(rows: list[Row], folder: Path) -> Trained:
+def ours(rows: list[TrainingRow], folder: Path) -> Trained:
     """With the trainer of `train.loop.sft.fit`."""
     from transformers import set_seed
 
@@ -73,10 +73,10 @@ def ours(rows: list[Row], folder: Path) -> Trained:
     set_seed(SEED)
     model = TUNER.attach(model, Setting(tokenizer, kept, ROWS // CONFIG.batch_size))
     settings = _settings(CONFIG, TUNER, folder)
-    return _timed(sft_trainer(Job(model, tokenizer, TUNER, kept, [], CONFIG, settings)))
+    return _timed(sft_trainer(TrainerInputs(model, tokenizer, TUNER, kept, [], CONFIG, settings)))
 
 
-def peer(rows: list[Row], folder: Path) -> Trained:
+def peer(rows: list[TrainingRow], folder: Path) -> Trained:
     """With `trl.SFTTrainer`, as it comes."""
     import torch
     from datasets import Dataset

@@ -5,7 +5,7 @@ import pytest
 from tests.teaching import inspect_rows
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.loop.sft import Job, _settings, sft_trainer
+from train.loop.sft import TrainerInputs, _settings, sft_trainer
 from train.methods.tuner import Setting
 from train.model.student import load
 from train.tuners.lora import Lora
@@ -35,7 +35,7 @@ def test_loss_and_gradients_are_those_of_trl(tmp_path, count):
         if "lora_B" in name:  # zero at first, so that lora_A would have no gradient
             torch.nn.init.normal_(weight, std=0.1)
     settings = _settings(config, tuner, tmp_path / "t")
-    trainer = sft_trainer(Job(model, tokenizer, tuner, kept, [], config, settings))
+    trainer = sft_trainer(TrainerInputs(model, tokenizer, tuner, kept, [], config, settings))
     trainer.current_gradient_accumulation_steps = 1
     if torch.cuda.is_available():
         pytest.skip("on a GPU the loss is TRL's own")

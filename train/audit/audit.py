@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from train.audit.held_out_overlap import HeldOutTexts
-from train.dataset import Encoded, Row, check_rows, encode
+from train.dataset import Encoded, TrainingRow, check_rows, encode
 from warehouse.errors import StageError
 
 TOLERATED = 0.05
@@ -30,13 +30,13 @@ DIFFERING = "prompt rendered differently in use"
 class Audited:
     """The rows that can be trained on, in order, as `encoded`, and `figures` about all rows."""
 
-    rows: list[Row]
+    rows: list[TrainingRow]
     figures: dict[str, Any]
     encoded: list[Encoded]
 
 
 def look_at(
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     tokenizer: Any,
     max_length: int,
     end_ids: Collection[int] | None = None,
@@ -57,7 +57,7 @@ def look_at(
     """
     check_rows(rows)
     ends = set(end_ids) if end_ids is not None else {tokenizer.eos_token_id}
-    kept: list[Row] = []
+    kept: list[TrainingRow] = []
     used: list[Encoded] = []
     dropped: Counter[str] = Counter()
     lengths: Counter[int] = Counter()

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from train.dataset import Row
+from train.dataset import TrainingRow
 from warehouse.inputs.refusal_phrases import normalise
 
 QUOTED = 5
@@ -53,7 +53,7 @@ class HeldOutTexts:
             return
         self._long[plain] = text
 
-    def found_in(self, row: Row) -> str | None:
+    def found_in(self, row: TrainingRow) -> str | None:
         """The held-out question that a row asks, or the text that it quotes, if it does."""
         asked = self._questions.get(normalise(row["prompt"][-1]["content"]))
         if asked is not None:
@@ -70,7 +70,7 @@ class HeldOutTexts:
                     return self._long[" ".join(quoted)]
         return next((self._long[one] for one in self._unspaced if one in plain), None)
 
-    def figures(self, rows: Sequence[Row]) -> dict[str, Any]:
+    def figures(self, rows: Sequence[TrainingRow]) -> dict[str, Any]:
         """`items` held out, `rows` that give one away, and how some of those items begin."""
         met = [found for row in rows if (found := self.found_in(row))]
         shown = [" ".join(text.split())[:80] for text in dict.fromkeys(met)]

@@ -11,7 +11,7 @@ from typing import Any
 class Step:
     """How training stands after an optimiser step. `memory` is the most used so far, in bytes.
 
-    A `Watch` is told a step again when held-out rows were looked at after it, and the last one
+    A `TrainingCallbacks` is told a step again when held-out rows were looked at after it, and the last one
     that was taken before a training was cut off.
     """
 
@@ -28,7 +28,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Watch:
+class TrainingCallbacks:
     """Four callbacks. Calling it tells a step, so it stands wherever a function of a step does."""
 
     step: Callable[[Step], None] = lambda step: None
@@ -46,22 +46,22 @@ class Watch:
 
 def tell_drawn(watch: Callable[[Step], None], done: int, total: int) -> None:
     """Tell a watch that wants it how far the drawing is; a plain function does not."""
-    if isinstance(watch, Watch):
+    if isinstance(watch, TrainingCallbacks):
         watch.drawn(done, total)
 
 
-class Enough(Exception):
+class StopAfterAudit(Exception):
     """Raised in `audited` by who wanted the audit alone: nothing is trained. What an objective has
     drawn for it is there for the training."""
 
 
 def tell_audited(watch: Callable[[Step], None], figures: dict[str, Any]) -> None:
     """Tell the audit's figures to a watch that wants them; a plain function does not."""
-    if isinstance(watch, Watch):
+    if isinstance(watch, TrainingCallbacks):
         watch.audited(figures)
 
 
-def best_look(losses: Sequence[dict[str, float]]) -> tuple[int, float] | None:
+def best_eval(losses: Sequence[dict[str, float]]) -> tuple[int, float] | None:
     """The step after which the loss on held-out rows was lowest, and that loss; the first of equals.
 
     Its weights are what early stopping keeps. None where no rows were held out.

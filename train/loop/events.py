@@ -12,12 +12,12 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from train.loop.callbacks import Step, Watch, best_look, looks_since
+from train.loop.callbacks import Step, TrainingCallbacks, best_eval, looks_since
 from train.model.memory import memory_used
 from warehouse.errors import Stopped
 
 
-class Following(TrainerCallback):
+class StopCallback(TrainerCallback):
     """Adds to the steps that a watch is told what they do not know themselves, and ends training.
 
     What early stopping has seen it reads from the trainer's own history, which a checkpoint
@@ -26,8 +26,10 @@ class Following(TrainerCallback):
 
     def __init__(self, watch: Callable[[Step], None], patience: int | None) -> None:
         self._watch, self._patience = watch, patience
-        self._more = isinstance(watch, Watch)  # a plain function is told of each step taken, once
-        self._asked = watch.stop if isinstance(watch, Watch) else lambda: False
+        self._more = isinstance(
+            watch, TrainingCallbacks
+        )  # a plain function is told of each step taken, once
+        self._asked = watch.stop if isinstance(watch, TrainingCallbacks) else lambda: False
         self._held_out: float | None = None
         self._told: Step | None = None
         self._stopped = ""
@@ -62,7 +64,7 @@ class Following(TrainerCallback):
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         looks = _looks(state.log_history)
         self._held_out = looks[-1]["held_out_loss"]
-        best = best_look(looks)
+        best = best_eval(looks)
         if self._patience and best and looks_since(looks, best[0]) >= self._patience:
             control.should_training_stop = True
             self._stopped = ""  # it would have ended here

@@ -18,7 +18,7 @@ from typing import Any
 from train.audit.audit import look_at, refusal
 from train.audit.held_out_overlap import HeldOutTexts
 from train.config import SftConfig, steps_of
-from train.dataset import Encoded, Row
+from train.dataset import Encoded, TrainingRow
 from train.loop.callbacks import Step, tell_audited
 from train.loop.checkpoints import LEFT, one_after_the_other, publish, work_folder
 from train.loop.tracking import ready, tracked
@@ -50,14 +50,14 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainerInputs:
     """What a trainer is built from. `settings` are arguments that every TRL trainer takes."""
 
     model: Any
     tokenizer: Any
     tuner: Tuner
-    rows: list[Row]
-    held: list[Row]
+    rows: list[TrainingRow]
+    held: list[TrainingRow]
     config: SftConfig
     settings: dict[str, Any]
     callbacks: list[Any] = field(default_factory=list)
@@ -67,20 +67,20 @@ class Unfinished(StageError):
     """What was made so far is kept, to go on from once what the message tells is mended."""
 
 
-Build = Callable[[Job], Any]
+Build = Callable[[TrainerInputs], Any]
 """Makes the trainer of an objective; it derives from `train.loop.trainer.TunedTrainer`."""
 
-Prepare = Callable[[Any, Any, list[Row]], list[Row]]
+Prepare = Callable[[Any, Any, list[TrainingRow]], list[TrainingRow]]
 """Given the untuned model, its tokenizer and rows, says which rows to train on."""
 
-Seen = Callable[[Row, Any], list[Encoded]]
+Seen = Callable[[TrainingRow, Any], list[Encoded]]
 """Given a row to train on and the tokenizer, gives the sequences that go through the model."""
 
 
 def fit(
     base: str,
     tuner: Tuner,
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     config: SftConfig,
     out: Path,
     watch: Callable[[Step], None] = lambda step: None,
@@ -96,7 +96,7 @@ def fit(
 
     `out` appears whole, when training is done, or not at all. A process that is killed
     leaves checkpoints beside it, and the same call goes on from the last of them. A
-    `train.loop.callbacks.Watch` is told the audit before training starts, also where it is refused (then
+    `train.loop.callbacks.TrainingCallbacks` is told the audit before training starts, also where it is refused (then
     with the reason, `refused`).
 
     Args:
@@ -168,7 +168,7 @@ def fit(
     with one_after_the_other():
         work_folder(work, make_id(base, table_of(tuner), learns, rows, decides))
     try:
-        job = Job(model, tokenizer, tuner, rows, held, config, settings)
+        job = TrainerInputs(model, tokenizer, tuner, rows, held, config, settings)
         losses, best = _trained(job, build or sft_trainer, watch, figures, out)
         figures["memory"] = memory.memory_used()
         if os.environ.get("RANK", "0") == "0":
@@ -188,7 +188,7 @@ def fit(
     )
 
 
-def sft_trainer(job: Job) -> Any:
+def sft_trainer(job: TrainerInputs) -> Any:
     """TRL's trainer for next-token loss on completions."""
     from datasets import Dataset
     from trl import SFTConfig  # type: ignore[attr-defined]
@@ -214,7 +214,7 @@ def sft_trainer(job: Job) -> Any:
 
 
 def _trained(
-    job: Job,
+    job: TrainerInputs,
     build: Build,
     watch: Callable[[Step], None],
     figures: dict[str, Any],
@@ -226,12 +226,12 @@ def _trained(
     from transformers import PrinterCallback
     from transformers.trainer_utils import get_last_checkpoint
 
-    from train.loop.events import Following
-    from train.loop.trainer import CompletionTrainer, Watching
+    from train.loop.events import StopCallback
+    from train.loop.trainer import CompletionTrainer, StepCallback
 
     early = job.config.early_stopping
-    follow = Following(watch, early.patience if early else None)
-    job.callbacks.extend([Watching(job.tuner, follow.step), follow])
+    follow = StopCallback(watch, early.patience if early else None)
+    job.callbacks.extend([StepCallback(job.tuner, follow.step), follow])
     last = get_last_checkpoint(job.settings["output_dir"])
     with tracked(job.config.track, out, anew=last is None) as reporting:
         job.settings.update(reporting)
@@ -295,7 +295,9 @@ def _settings(config: SftConfig, tuner: Tuner, work: Path) -> dict[str, Any]:
     return {**settings, **tuner.trainer_settings()}
 
 
-def _held_out(rows: list[Row], config: SftConfig) -> tuple[list[Row], list[Row]]:
+def _held_out(
+    rows: list[TrainingRow], config: SftConfig
+) -> tuple[list[TrainingRow], list[TrainingRow]]:
     """Rows to train on and rows to look at, parted by the seed."""
     if config.early_stopping is None:
         return rows, []
@@ -309,7 +311,7 @@ def _held_out(rows: list[Row], config: SftConfig) -> tuple[list[Row], list[Row]]
     )
 
 
-def _same_tokens(trainer: Any, figures: dict[str, Any], job: Job) -> None:
+def _same_tokens(trainer: Any, figures: dict[str, Any], job: TrainerInputs) -> None:
     """Hold the trainer's own data set against the audit."""
     parts = [trainer.train_dataset, *([trainer.eval_dataset] if job.held else [])]
     labels = [row["labels"] for part in parts for row in part]

@@ -33,7 +33,7 @@ IDLE = "idle"
 """In a row and its batch: nothing is learned from it, other processes hold all there is."""
 
 
-class Watching(TrainerCallback):
+class StepCallback(TrainerCallback):
     """Tells `watch` of each step, and the tuner, which may act on the gradients."""
 
     def __init__(self, tuner: Tuner, watch: Callable[[Step], None]) -> None:

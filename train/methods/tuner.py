@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from train.config import SftConfig
-from train.dataset import Row
+from train.dataset import TrainingRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,7 +21,7 @@ class Setting:
     """What a method may start from: the rows it will be trained on, and for how many steps."""
 
     tokenizer: Any
-    rows: Sequence[Row]
+    rows: Sequence[TrainingRow]
     steps: int
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from train.config import SftConfig
-from train.dataset import Row, encode, token_ids
+from train.dataset import TrainingRow, encode, token_ids
 from train.methods.tuner import Setting, Tuner
 from warehouse.errors import StageError
 
@@ -73,5 +73,5 @@ class VirtualTokens(Tuner):
         return (ids * (self.length // len(ids) + 1))[: self.length]
 
 
-def _size(row: Row) -> int:
+def _size(row: TrainingRow) -> int:
     return sum(len(message["content"]) for message in (*row["prompt"], *row["completion"]))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from train.dataset import render, token_ids
-from train.model.inference import Reader
+from train.model.inference import Generator
 from warehouse.errors import StageError
 from warehouse.records import Message
 
@@ -14,7 +14,7 @@ from warehouse.records import Message
 class Chat:
     """A conversation with a loaded model. Answers are greedy, as everywhere here."""
 
-    def __init__(self, reader: Reader, max_new_tokens: int, system: str | None = None) -> None:
+    def __init__(self, reader: Generator, max_new_tokens: int, system: str | None = None) -> None:
         self.reader = reader
         self.max_new_tokens = max_new_tokens
         self.system = system

@@ -27,7 +27,7 @@ class Generated:
     logprobs: list[float] | None = None  # natural, of each token; where they were wanted and known
 
 
-class Reader:
+class Generator:
     """A loaded model that answers: the base, or a student; `loaded` is what `load` gave before.
 
     `exact`: in float32 on a GPU too.

@@ -45,10 +45,10 @@ RESET_PEAK = "5"
 LOGIT_COPIES = 3
 """Logits, their log-probabilities and the gradient of these, in float32."""
 
-PASSING = 0.12
+TRANSIENT_FRACTION = 0.12
 """Of activations and logits: results held between two operations."""
 
-HOLES = 1.5
+ALLOCATOR_OVERHEAD = 1.5
 """Times the weights in float32, on a CPU alone: what an allocator loses among blocks of many sizes and
 libraries hold beside them. Chosen so that no method measured is far off (see above); it was hardly
 more for larger batches. How it grows with the base is not measured, nor anything on a GPU."""
@@ -81,7 +81,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MemoryEstimate:
     """Bytes that a training takes at its largest batch, by what they are for."""
 
     weights: int
@@ -151,11 +151,11 @@ def estimate(
     autocast: bool,
     process: int = 0,
     teacher: int = 0,
-) -> Estimate | None:
+) -> MemoryEstimate | None:
     """What training this model on a batch takes at most, in bytes.
 
     process + teacher's weights + weights + gradients (of trained weights) + 2 Adam states of them +
-    activations + logits + `PASSING` of these two + on a CPU `HOLES`. `autocast`: activations are of
+    activations + logits + `TRANSIENT_FRACTION` of these two + on a CPU `ALLOCATOR_OVERHEAD`. `autocast`: activations are of
     16 bits, whatever the weights are. `process`: what is held before the model.
 
     Returns:
@@ -169,14 +169,14 @@ def estimate(
     element = 2 if autocast else model.dtype.itemsize
     held = element * activations(shape, batch, checkpointing)
     logits = LOGIT_COPIES * FLOAT32 * batch.logits * shape.vocabulary
-    holes = HOLES * FLOAT32 * parameters_of(model) if model.device.type == "cpu" else 0
-    return Estimate(
+    holes = ALLOCATOR_OVERHEAD * FLOAT32 * parameters_of(model) if model.device.type == "cpu" else 0
+    return MemoryEstimate(
         weights=sum(_bytes(p) for p in (*model.parameters(), *model.buffers())),
         gradients=trained,
         optimizer=ADAM_STATES * trained,
         activations=held,
         logits=logits,
-        passing=round(PASSING * (held + logits) + holes),
+        passing=round(TRANSIENT_FRACTION * (held + logits) + holes),
         process=process,
         teacher=teacher,
         rows=batch.rows,

@@ -70,7 +70,7 @@ class GgufServer:
         """URL (without /v1) and key of the running server.
 
         Raises:
-            TeacherUnusable: xllamacpp is missing, or the model can not be served.
+            TeacherUnusable: xllamacpp is missing, or the model cannot be served.
         """
         with self._lock:
             if self._child is None or self._child.process.poll() is not None:

@@ -55,7 +55,7 @@ def test_the_best_comes_first_and_the_base_last(board):
 def test_the_verdict_names_who_is_near_and_who_is_worse_than_the_base(board):
     told = verdict(board)
     assert told.startswith("Best: lora with exact match 75.0 %")
-    assert "on these 40 items ia3 can not be told from it" in told
+    assert "on these 40 items ia3 cannot be told from it" in told
     assert "none is clearly worse than the base" in told  # 1 against 4 of 40 is no evidence
     worse = board_of("b", [*answers("base", 20), *GIVEN[40:]], TEXTS, METHODS, "exact_match")
     assert verdict(worse).endswith("worse than the base: <b>.")

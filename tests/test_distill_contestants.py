@@ -36,13 +36,13 @@ def test_a_wrong_name_is_told(name, told):
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ('evaluate.contestants=["teacher", "base", "base"]', "stands twice"),
+        ('evaluate.contestants=["teacher", "base", "base"]', "duplicate"),
         ('evaluate.contestants=["base+retrieval"]', "needs documents"),
         ('evaluate.contexts=[{use = "knn", k = 0}]', "k is 1 or more"),
         ('evaluate.contexts=[{use = "kn"}]', "did you mean 'knn'"),
         ('evaluate.endpoints={base = {use = "scripted"}}', "endpoint 'base'"),
         ('evaluate.robustness={contestants = ["base+knn"]}', "who is no contestant"),
-        ('evaluate.outside=[{use = "custom", path = "held_out.jsonl"}]', "stands twice"),
+        ('evaluate.outside=[{use = "custom", path = "held_out.jsonl"}]', "duplicate"),
         ('ship={conditions = ["student => base + 0.1"]}', "write >= or <="),
         ("ship={conditions = []}", "at least 1 item"),
     ],

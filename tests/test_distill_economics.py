@@ -88,8 +88,8 @@ def test_machine_times_that_overlap_are_not_told_apart():
     itself = break_even(
         found["student"], replace(found["student"], contestant="base"), 0.0, 0.1, 3.6
     )
-    assert "can not be told from base" in itself.sentence
-    assert level.sentence.startswith("By cost the student can not be told from base: ")
+    assert "cannot be told from base" in itself.sentence
+    assert level.sentence.startswith("By cost the student cannot be told from base: ")
     low, high = found["student"].usd_interval.low, found["student"].usd_interval.high
     assert low < 0.5 < high
     assert found["student"].usd_per_1000 == pytest.approx(0.5)

@@ -207,7 +207,7 @@ def test_what_was_learned_says_what_the_verdict_says_after_holm_too(tmp_path):
         assert alone == "learned facts"
         for outcome, told in outcomes(benchmarks, right, wrong):
             assert outcome != "learned facts"
-            assert "can not be told apart" in told
+            assert "cannot be told apart" in told
 
 
 def test_classes_have_precision_recall_and_f1(tmp_path):

@@ -65,7 +65,7 @@ def test_too_few_items_show_nothing():
     assert detectable(6, 1.0) is not None
     assert detectable(60, 0.05) is None
     assert detectable(0) is None and detectable(100, 0.0) is None
-    assert difference_sentence(1).startswith("1 item can not show a difference: even if one ")
+    assert difference_sentence(1).startswith("1 item cannot show a difference: even if one ")
     assert difference_sentence(8).endswith("would miss it more often than one time in five.")
 
 
@@ -81,7 +81,7 @@ def test_the_sentence_holds_for_its_numbers(n, discordant, score):
         assert power_of(n, discordant, discordant) < 0.8 and "would miss it" in sentence
         return
     assert power_of(n, min(discordant, float(points[1]) / 100), discordant) >= 0.8
-    if pair := re.search(r"can not tell (\d+) % from (\d+) %", sentence):
+    if pair := re.search(r"cannot tell (\d+) % from (\d+) %", sentence):
         low, high = (int(part) / 100 for part in pair.groups())
         assert 0 < power_of(n, high - low, discordant) < 0.5
         alone = (discordant - (high - low)) / 2  # what the lower one alone gets right
@@ -90,7 +90,7 @@ def test_the_sentence_holds_for_its_numbers(n, discordant, score):
 
 def test_sentences_as_they_are_read():
     assert difference_sentence(60, 0.2) == (
-        "60 items can not tell 30 % from 42 %: a difference of 16.3 points or more shows four "
+        "60 items cannot tell 30 % from 42 %: a difference of 16.3 points or more shows four "
         "times in five (where one contestant alone is right on 20 % of the items)."
     )
     assert difference_sentence(20_000, 0.2).startswith("On 20,000 items a difference of 0.9 points")

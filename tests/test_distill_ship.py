@@ -85,10 +85,10 @@ def test_conditions_that_can_be_read(text, read):
         ("student > 0.3", "write >= or <="),
         ("student == 0.3", "write >= or <="),
         ("", "write >= or <="),
-        ("student >= ", "it can not be read"),
-        ("student >= base * 2", "it can not be read"),
-        ("student >= base + 0.1 sciq", "it can not be read"),
-        ("student >= -0.1", "it can not be read"),
+        ("student >= ", "it cannot be read"),
+        ("student >= base * 2", "it cannot be read"),
+        ("student >= base + 0.1 sciq", "it cannot be read"),
+        ("student >= -0.1", "it cannot be read"),
         ("student >= 10", "10 is more than everything; write a share (0.1) or percent (10 %)"),
         ("student >= base + 101 %", "101 % is more than everything"),
         ("student >= student + 0.1", "it holds student against itself"),
@@ -348,7 +348,7 @@ WHO = ["student", "base"]
     ],
 )
 def test_what_can_not_be_measured_is_refused_before_anyone_is_asked(condition, told):
-    with pytest.raises(PlanError, match="can not be measured with this plan") as found:
+    with pytest.raises(PlanError, match="cannot be measured with this plan") as found:
         refuse_unmeasurable([condition], PLANNED, WHO)
     assert told in str(found.value)
 

@@ -207,7 +207,7 @@ def test_a_choice_has_no_form_apart_from_its_content():
     assert told.outcome == "learned facts"
     assert told.sentence.count("containment rose") == 1
     assert told.sentence.endswith(
-        "form and content are graded as one here and can not be told apart."
+        "form and content are graded as one here and cannot be told apart."
     )
     assert told.task == told.facts
     assert toward(told)["overlap"].value == pytest.approx(0.5)

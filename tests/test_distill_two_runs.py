@@ -89,9 +89,9 @@ def test_only_a_pair_claims_a_difference(runs):
         "sciq: the student of B is better, B minus A 20.0 points exact match (95 %"
     )
     (unclear, *_) = two_runs(*runs, [compared(-0.1, 0.3, p=0.2)]).sentences
-    assert "can not be told apart" in unclear
+    assert "cannot be told apart" in unclear
     (after, *_) = two_runs(*runs, [compared(0.1, 0.3, p_adjusted=0.06, tests=7)]).sentences
-    assert "can not be told apart" in after and "= 0.060 after Holm" in after
+    assert "cannot be told apart" in after and "= 0.060 after Holm" in after
     (few, *_) = two_runs(*runs, [compared(0.1, 0.3, n=9)]).sentences
     assert "too few to claim anything" in few
     assert "no item was graded" in two_runs(*runs, [compared(0, 0, metrics={}, n=0)]).sentences[0]

@@ -35,7 +35,7 @@ def test_fewer_than_ten_items_claim_nothing():
     assert pair.p_value < 0.05 and pair.metrics["exact_match"].low == 1.0
     assert not is_clear(pair, "exact_match")
     told = verdict(found)
-    assert "can not be told apart" in told
+    assert "cannot be told apart" in told
     assert "n = 9, too few to claim anything" in told
     assert "beats" not in told
     assert "McNemar" not in told
@@ -112,7 +112,7 @@ def test_p_after_holm_decides():
     assert "beats the base" in verdict(one)
     both = adjusted([one, compare("two", *shares(student=6, base=0))])
     assert both[0].difference("student", "base").p_adjusted == pytest.approx(0.0625)
-    assert "can not be told apart" in verdict(both[0])
+    assert "cannot be told apart" in verdict(both[0])
     assert "McNemar p = 0.062 after Holm" in verdict(both[0])
 
 
@@ -122,7 +122,7 @@ def test_should_i_fine_tune_says_who_needs_no_training_and_does_as_well():
     assert told.startswith("Highest of 4 contestants: teacher with exact match 0.750; the student")
     assert "Without any training base+retrieval (-37.5 points, p < 0.001) is better than" in told
     level = fine_tune(compare("q", *shares(student=20, base=2, base_knn=19)))
-    assert "Without any training base+knn (2.5 points, p = 1.000) can not be told" in level
+    assert "Without any training base+knn (2.5 points, p = 1.000) cannot be told" in level
     assert "whether training was needed they do not show" in level
     behind = fine_tune(compare("q", *shares(student=30, base=2, base_fewshot=9)))
     assert behind.startswith("Highest of 3 contestants: student with exact match 0.750.")
@@ -163,10 +163,10 @@ def test_warnings_name_what_so_few_items_can_not_show():
     found = replace(compare("q", *shares(student=25, base=10)), notes=["two failed"])
     first, second = warnings(found)
     assert first == "two failed"
-    assert second.startswith("40 items can not tell ")
+    assert second.startswith("40 items cannot tell ")
     assert f"{math.ceil(1000 * found.detectable) / 10:g} points or more" in second
     (blind,) = warnings(compare("q", *shares(student=3, base=1)))
-    assert blind.startswith("40 items can not show a difference")
+    assert blind.startswith("40 items cannot show a difference")
 
 
 def test_reading_of_a_pair_that_was_not_graded():

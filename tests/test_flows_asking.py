@@ -30,14 +30,15 @@ from datagen.generate import requests_for
 from datagen.spending.limits import Budget
 from datagen.teacher import Sampling
 from datagen.teachers.openai_chat import OpenaiChat
-from flows.stages import teacher_client, tasks
+from flows.runtime.run import RunContext
+from flows.stages import teacher_client
 from flows.runtime.progress import meter
 from tests.test_datagen_generate import prompt
 from warehouse.db.store import Store
 
 folder, url, prompts, in_flight = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-asking.shard = lambda job: job()  # as a Prefect task would, without a Prefect server
-asking.DRAIN_EVERY = 50  # so that some kills fall into a drain
+teacher_client.shard = lambda job: job()  # as a Prefect task would, without a Prefect server
+teacher_client.DRAIN_EVERY = 50  # so that some kills fall into a drain
 
 
 def work():
@@ -47,8 +48,8 @@ def work():
     )
     plan, run = SimpleNamespace(teacher=teacher), SimpleNamespace(run_id="r", summary={})
     store = Store(folder / "w.duckdb")
-    at_work = tasks.RunContext(plan, "p", (), store, run, budget=Budget())
-    with asking.Asking(at_work) as asker, meter("asking", prompts) as told:
+    at_work = RunContext(plan, "p", (), store, run, budget=Budget())
+    with teacher_client.TeacherClient(at_work) as asker, meter("asking", prompts) as told:
         asker.ask(requests, "generate", told)
 
 

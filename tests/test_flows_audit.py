@@ -118,13 +118,13 @@ def test_what_can_not_be_measured_says_why(plan):
     path, store, sets = plan
 
     def gone():
-        raise AssetError("asset 'x' can not be had")
+        raise AssetError("asset 'x' could not be downloaded")
 
     sets.insert(0, LabelledSet("gone", "1", ("grounded",), "", gone))
     scorers = 'quality.scorers=[{use="grounded"},{use="refusal"},{use="judge"}]'
     rows = audit_scorers(str(path), [scorers])["rows"]
     told = {(row["scorer"], row["dataset"]): row for row in rows}
-    assert told["grounded", "gone"]["note"] == "not measured: asset 'x' can not be had"
+    assert told["grounded", "gone"]["note"] == "not measured: asset 'x' could not be downloaded"
     assert told["grounded", "animals: colour"]["auc"] == 1.0
     assert "no labelled data" in told["refusal", None]["note"]
     assert told["judge", None]["note"].startswith("not measured: ")

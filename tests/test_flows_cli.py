@@ -109,7 +109,7 @@ def test_check_imports_neither_torch_nor_prefect(folder):
         (("sql", "SELECT 1", "--warehouse", "none.duckdb"), "no warehouse"),
         (("report", "x", "--warehouse", "none.duckdb"), "no warehouse"),
         (("list", "teachr"), "did you mean 'teacher'"),
-        (("init", "plan.toml"), "there already"),
+        (("init", "plan.toml"), "already exists"),
         (("curate", "plan.toml"), "distill generate"),
     ],
 )

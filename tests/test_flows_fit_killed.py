@@ -88,7 +88,7 @@ def test_a_batch_that_can_not_be_shared_is_refused_in_the_plan(tmp_path):
     folder = prepared(tmp_path)
     done = distill(folder, "fit", "plan.toml", "--processes", "3")
     assert done.returncode == 2
-    assert "can not be shared by processes = 3" in done.stderr
+    assert "cannot be shared by processes = 3" in done.stderr
 
 
 def test_a_fault_of_any_process_is_told_in_its_own_words(tmp_path):

@@ -189,7 +189,7 @@ def test_the_server_listens_on_the_loopback_only():
     with listen() as free:
         address, port = free.getsockname()
         assert address == "127.0.0.1" and port > 0
-        with pytest.raises(StageError, match=f"port {port} can not be used"):
+        with pytest.raises(StageError, match=f"port {port} cannot be used"):
             listen(port)
 
 

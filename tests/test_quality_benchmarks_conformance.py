@@ -107,7 +107,7 @@ metadata: {{version: 3.5}}
 
 
 def made(table, folder):
-    """A benchmark and its items, or a skip where its data can not be had."""
+    """A benchmark and its items, or a skip where its data could not be downloaded."""
     if table["use"] == "lm_eval" and importlib.util.find_spec("lm_eval") is None:
         pytest.skip("lm_eval is not installed")
     if table.get("embedded") and importlib.util.find_spec("profanity_check") is None:

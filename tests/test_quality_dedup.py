@@ -206,9 +206,9 @@ def test_a_missing_model_and_a_pickle_are_told_in_one_line(tiny, tmp_path, monke
     (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"x")
     (tmp_path / "nothing").mkdir()
     for name, told in {
-        str(tmp_path / "absent"): "can not be had",
-        "nobody/has-this": "can not be had",
-        str(tmp_path / "nothing"): "can not be loaded",
+        str(tmp_path / "absent"): "could not be downloaded",
+        "nobody/has-this": "could not be downloaded",
+        str(tmp_path / "nothing"): "cannot be loaded",
         str(tmp_path / "pickled"): "only safetensors",
     }.items():
         with pytest.raises(AssetError, match=told) as caught:

@@ -25,7 +25,7 @@ def _rows(name):
 
 
 def rows_of(name, limit=None):
-    """The rows of a set, made once; skips where its data can not be had."""
+    """The rows of a set, made once; skips where its data could not be downloaded."""
     try:
         return _rows(name)[:limit]
     except AssetError as error:

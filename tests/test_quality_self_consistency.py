@@ -143,7 +143,7 @@ def test_strange_texts_get_a_verdict_each():
     assert len(verdicts) == len(texts)
     for verdict in verdicts:
         assert verdict.value is None or 0 <= verdict.value <= 1
-        str(verdict.details).encode()  # nothing that UTF-8 can not hold
+        str(verdict.details).encode()  # nothing that UTF-8 cannot hold
 
 
 def test_the_score_follows_the_teacher():

@@ -24,7 +24,7 @@ WORDS = ("good", "bad", "day", "##s", "night", "eye")
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """An empty cache: Detoxify's weights can not be had."""
+    """An empty cache: Detoxify's weights could not be downloaded."""
     monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "detoxify"
 
@@ -247,7 +247,7 @@ def test_options_that_contradict_each_other_are_refused(checkpoint):
 
 
 def test_without_a_stand_in_it_is_one_line():
-    with pytest.raises(AssetError, match="can not be had") as caught:
+    with pytest.raises(AssetError, match="could not be downloaded") as caught:
         score(Toxicity(fallback=False), "x")
     assert "\n" not in str(caught.value)
 

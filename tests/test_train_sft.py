@@ -232,7 +232,7 @@ def test_the_rate_that_holds_decides_what_a_student_becomes():
 
 
 def test_packed_rows_are_not_shared_by_processes():
-    with pytest.raises(ValidationError, match="packed rows can not be shared"):
+    with pytest.raises(ValidationError, match="packed rows cannot be shared"):
         SftConfig(packing=True, processes=2)
 
 

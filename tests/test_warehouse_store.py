@@ -193,8 +193,8 @@ def test_files_that_can_not_grow_are_one_line_each_and_nothing_is_lost(store):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert first.startswith("store:") and "make room" in first
-    assert second.startswith("spool:") and "make room" in second
+    assert first.startswith("store:") and "free disk space" in first
+    assert second.startswith("spool:") and "free disk space" in second
     assert [kept.call_id for kept in store.read(Call)] == ["before"]
     with Spool(store.path) as spool:
         spool.drain(store)
@@ -205,7 +205,7 @@ def test_files_that_can_not_grow_are_one_line_each_and_nothing_is_lost(store):
 
 def test_a_type_that_no_data_frame_holds_is_one_line(store):
     store.insert([call()])
-    with pytest.raises(WarehouseError, match=r"can not be shown \(took INTERVAL\); cast it"):
+    with pytest.raises(WarehouseError, match=r"cannot be shown \(took INTERVAL\); cast it"):
         store.query("SELECT max(created_at) - min(created_at) AS took FROM calls")
     assert store.query(
         "SELECT (max(created_at) - min(created_at))::VARCHAR AS took FROM calls"

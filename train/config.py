@@ -67,11 +67,11 @@ class SftConfig(_Options):
     def _processes_share_a_batch(self) -> SftConfig:
         if self.packing and self.processes > 1:
             raise ValueError(
-                "packed rows can not be shared by processes; set packing = false or processes = 1"
+                "packed rows cannot be shared by processes; set packing = false or processes = 1"
             )
         if self.batch_size % self.processes:
             raise ValueError(
-                f"batch_size = {self.batch_size} can not be shared by processes = "
+                f"batch_size = {self.batch_size} cannot be shared by processes = "
                 f"{self.processes}; use a multiple of it"
             )
         return self

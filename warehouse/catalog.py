@@ -124,7 +124,7 @@ def build(kind: str, table: dict[str, Any] | str) -> Any:
             where = ".".join(str(step) for step in fault["loc"]) or table["use"]
             faults.append(f"{where}: {fault['msg'].removeprefix('Value error, ')}")
     if faults:
-        raise PlanError(f"{kind} '{table['use']}' can not be used", tuple(faults))
+        raise PlanError(f"{kind} '{table['use']}' cannot be used", tuple(faults))
     return part
 
 

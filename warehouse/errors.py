@@ -1,9 +1,9 @@
 """The error tree. A foreseen error is one line that says what was wrong, what is allowed, what to do.
 
     StillhouseError                 one line on stderr, exit code 2
-    ├── PlanError                   the plan file can not be used; .faults lists them all
-    ├── AssetError                  a model or data set can not be had, or its hash differs
-    ├── WarehouseError              the store can not be opened, or a newer version wrote it
+    ├── PlanError                   the plan file cannot be used; .faults lists them all
+    ├── AssetError                  a model or data set could not be downloaded, or its hash differs
+    ├── WarehouseError              the store cannot be opened, or a newer version wrote it
     ├── DataError                   a user's data file is malformed (names the line)
     ├── StageError                  a stage has nothing to work on
     ├── TeacherError
@@ -25,7 +25,7 @@ class StillhouseError(Exception):
 
 
 class PlanError(StillhouseError):
-    """The plan file can not be used."""
+    """The plan file cannot be used."""
 
     def __init__(self, message: str, faults: tuple[str, ...] = ()) -> None:
         super().__init__(message, faults)
@@ -37,11 +37,11 @@ class PlanError(StillhouseError):
 
 
 class AssetError(StillhouseError):
-    """A model or data set can not be had, or is not the file it should be."""
+    """A model or data set could not be downloaded, or is not the file it should be."""
 
 
 class WarehouseError(StillhouseError):
-    """The warehouse can not be opened or written."""
+    """The warehouse cannot be opened or written."""
 
 
 class DataError(StillhouseError):

@@ -173,7 +173,7 @@ def load_tokenizer(where: str | Path) -> Tokenizer:
     """The tokenizer of a `tokenizer.json`, or of a folder with one.
 
     Raises:
-        AssetError: it is not there, or can not be read.
+        AssetError: it is not there, or cannot be read.
     """
     from tokenizers import Tokenizer
 
@@ -183,7 +183,7 @@ def load_tokenizer(where: str | Path) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises Exception itself
         raise AssetError(
-            f"tokenizer {path} can not be read ({error}); name a tokenizer.json or its folder"
+            f"tokenizer {path} cannot be read ({error}); name a tokenizer.json or its folder"
         ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()

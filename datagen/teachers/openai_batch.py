@@ -156,7 +156,7 @@ class OpenaiBatch(OpenaiApi):
                 continue  # its replies were all kept, so the file was deleted
             if lines is None:
                 raise TeacherUnusable(
-                    f"batch {batch.id} is in progress, and its input file can not be read to see "
+                    f"batch {batch.id} is in progress, and its input file cannot be read to see "
                     "what it holds; wait for its end, or cancel it"
                 )
             held = [line["custom_id"] for line in lines]

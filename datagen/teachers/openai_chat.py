@@ -225,7 +225,7 @@ class OpenaiChat(OpenaiApi):
             return None
         return TeacherUnusable(
             f"model '{self.model}' at {endpoint.base_url}: {what}, the last fault was: {fault}; "
-            "run again later, what was received is kept"
+            "run again later, received replies are saved"
         )
 
     def _endpoint(self, url: str, key: str) -> Endpoint:

@@ -51,7 +51,7 @@ def named(name: str, endpoints: Sequence[str] = (), contexts: Sequence[str] = ()
     known = [*SPEAKERS, *endpoints]
     if who not in known:
         raise ValueError(
-            f"nobody is called '{who}' ({did_you_mean(who, known)}); name an endpoint under "
+            f"unknown contestant '{who}' ({did_you_mean(who, known)}); name an endpoint under "
             "[evaluate.endpoints] to ask another model"
         )
     if colon and (who != "student" or not student):
@@ -297,7 +297,7 @@ class Local:
     def answer(
         self, conversations: Sequence[list[Message]], max_new_tokens: int, advance: Advance
     ) -> Iterator[tuple[int, Generation | Failure]]:
-        """Answer greedily in batches; what the model's context can not hold is a failure."""
+        """Answer greedily in batches; what the model's context cannot hold is a failure."""
         if not self._reader:
             self._reader.append(Generator(self.base, self.student))
         reader = self._reader[0]

@@ -33,7 +33,7 @@ class Context(ABC):
         """See that what it draws from can be had, before anyone is asked.
 
         Raises:
-            DataError: it can not.
+            DataError: it cannot.
         """
 
     @abstractmethod

@@ -43,7 +43,7 @@ class Retrieval(Context):
         """The passages, the best first, then the item's messages.
 
         Raises:
-            DataError: the documents can not be read.
+            DataError: the documents cannot be read.
         """
         passages = read_passages(self.documents, sources.folder, self.words, self.overlap)
         index = Index([passage.text for passage in passages])

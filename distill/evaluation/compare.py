@@ -138,7 +138,7 @@ def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def _concluded(comparison: Comparison) -> Comparison:
-    """What depends on the p-values: no share of a gap is told where teacher and base can not be
+    """What depends on the p-values: no share of a gap is told where teacher and base cannot be
     told apart, and what could have been shown goes by the number of benchmarks."""
     pair = comparison.difference("student", "base")
     comparison = replace(comparison, detectable=_detectable(pair))
@@ -149,7 +149,7 @@ def _concluded(comparison: Comparison) -> Comparison:
         or is_clear(pair, comparison.headline)
     ):
         return comparison
-    why = f"teacher and base can not be told apart (p {p_text(p_of(pair))}, n = {pair.n})"
+    why = f"teacher and base cannot be told apart (p {p_text(p_of(pair))}, n = {pair.n})"
     return replace(comparison, gap_closed=Ratio(None, why, comparison.gap_closed.n))
 
 

@@ -117,7 +117,7 @@ def break_even(
         )
     elif not apart:
         sentence = (
-            f"By cost the student can not be told from {against}: 1,000 answers cost "
+            f"By cost the student cannot be told from {against}: 1,000 answers cost "
             f"{_usd_range(student)}, those of {against} {_usd_range(other)}."
         )
     elif saved <= 0:

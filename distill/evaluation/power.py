@@ -118,12 +118,12 @@ def difference_sentence(
     if least is None:
         often = "one time in five" if power == POWER else f"in {100 * (1 - power):.3g} % of cases"
         return (
-            f"{items} can not show a difference: even if one contestant were right wherever two "
+            f"{items} cannot show a difference: even if one contestant were right wherever two "
             f"differ, on {share}, the exact test would miss it more often than {often}."
         )
     often = "four times in five" if power == POWER else f"in {100 * power:.3g} % of cases"
     pair = _missed(n, discordant, level, score)
-    known = f"{items} can not tell {pair[0]} % from {pair[1]} %:" if pair else f"On {items}"
+    known = f"{items} cannot tell {pair[0]} % from {pair[1]} %:" if pair else f"On {items}"
     points = math.ceil(1000 * least - 1e-9) / 10  # up, or a smaller one would be promised
     return (
         f"{known} a difference of {points:g} points or more shows {often} "

@@ -70,7 +70,7 @@ def parse(text: str) -> Condition:
     Whether the contestants and benchmarks that it names exist, `refuse_unmeasurable` says.
 
     Raises:
-        ValueError: it can not be read; one line says why and shows conditions that can.
+        ValueError: it cannot be read; one line says why and shows conditions that can.
     """
     text = " ".join(text.split())
 
@@ -82,7 +82,7 @@ def parse(text: str) -> Condition:
     if found is None:
         if not re.search("[<>]=", text):
             raise refuse("write >= or <= between what is measured and what is asked of it")
-        raise refuse("it can not be read")
+        raise refuse("it cannot be read")
     subject, against, metric = found["subject"], found["against"], found["metric"]
     measure, at_least = subject in _MEASURES, found["operator"] == ">="
     if against in _MEASURES:
@@ -117,7 +117,7 @@ def check_ship(
     contestant failed on more than a tenth of them, nothing is met.
 
     Raises:
-        ValueError: a condition can not be read.
+        ValueError: a condition cannot be read.
     """
     return ShipVerdict(
         [_check(parse(text), evaluation.comparisons, certain) for text in conditions]
@@ -149,13 +149,13 @@ def refuse_unmeasurable(
         if (why := _unmeasurable(parse(text), benchmarks, contestants))
     )
     if faults:
-        raise PlanError("a condition of [ship] can not be measured with this plan", faults)
+        raise PlanError("a condition of [ship] cannot be measured with this plan", faults)
 
 
 def _unmeasurable(
     condition: Condition, benchmarks: Sequence[Planned], contestants: Sequence[str]
 ) -> str:
-    """Why a condition can not be measured; empty if it can."""
+    """Why a condition cannot be measured; empty if it can."""
     asked = {"student", "base"} if condition.subject == "forgetting" else {condition.subject}
     asked = {"student"} if condition.subject == "toxicity" else asked
     for name in sorted(asked | ({condition.against} if condition.against else set())):

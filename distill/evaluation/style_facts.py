@@ -260,7 +260,7 @@ def _sentence(
     if outcome == "got worse":
         return f"The student got worse: {graded}."
     if outcome == "learned facts":
-        note = "; form and content are graded as one here and can not be told apart"
+        note = "; form and content are graded as one here and cannot be told apart"
         told = f"The student gives the right answer more often than the base: {graded}"
         return f"{told}{note if a_choice else _length_note(measures)}."
     if outcome == "learned style only":

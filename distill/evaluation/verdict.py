@@ -166,7 +166,7 @@ def fine_tune(comparison: Comparison) -> str:
 
 
 def warnings(comparison: Comparison) -> list[str]:
-    """What a reader must know beside the verdict: notes, and what so few items can not show."""
+    """What a reader must know beside the verdict: notes, and what so few items cannot show."""
     found = list(comparison.notes)
     pair = comparison.difference("student", "base")
     if pair is None or not pair.n:
@@ -205,7 +205,7 @@ def _best(comparison: Comparison, best: Sequence[str]) -> str:
         return f"{told}."
     interval = pair.metrics[comparison.headline]
     if not is_clear(pair, comparison.headline):
-        return f"{told}, which the student can not be told from ({evidence_of(pair, interval)})."
+        return f"{told}, which the student cannot be told from ({evidence_of(pair, interval)})."
     size = points(abs(interval.value))
     return f"{told}; the student is {size} points behind ({evidence_of(pair, interval)})."
 
@@ -237,7 +237,7 @@ def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
         )
     if level:
         sentences.append(
-            f"Without any training {_and(level)} can not be told from the student on these items: "
+            f"Without any training {_and(level)} cannot be told from the student on these items: "
             "whether training was needed they do not show."
         )
     if behind and not ahead and not level:
@@ -286,7 +286,7 @@ def _on_base(comparison: Comparison) -> str:
     size, evidence = points(abs(interval.value)), evidence_of(pair, interval)
     if not is_clear(pair, comparison.headline):
         return (
-            f"The student and the base can not be told apart by {metric}: a difference of "
+            f"The student and the base cannot be told apart by {metric}: a difference of "
             f"{points(interval.value)} points ({evidence})."
         )
     if gain(comparison, pair) > 0:
@@ -303,7 +303,7 @@ def _on_teacher(comparison: Comparison) -> str:
     size = points(abs(interval.value))
     if not is_clear(pair, comparison.headline):
         first = (
-            "Student and teacher can not be told apart: a difference of "
+            "Student and teacher cannot be told apart: a difference of "
             f"{points(interval.value)} points ({evidence})"
         )
     else:

@@ -51,11 +51,16 @@ def fit_in_processes(
     with tempfile.TemporaryDirectory(prefix=".fit-", dir=material.out.parent) as folder:
         job = Path(folder) / "job.json"
         job.write_text(json.dumps(_plain(objective, material)))
-        command = [sys.executable, "-m"]
+        command = [sys.executable, "-P", "-m"]
         if number > 1:
             command += [*_LAUNCH, str(number), "--module"]
         command += ["distill.learning.multiprocess", str(job)]
-        environment = dict(os.environ)
+        homes = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, homes)),
+            "PYTHONSAFEPATH": "1",  # a train.py in the working directory is not our package
+        }
         if number > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
         worker = subprocess.Popen(

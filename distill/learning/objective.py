@@ -60,7 +60,7 @@ class Objective(ABC):
         """See that what it needs beside the base can be had and fits, before anything is spent.
 
         Raises:
-            AssetError, StageError: it can not, or does not.
+            AssetError, StageError: it cannot, or does not.
         """
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Objective(ABC):
         """
 
     def faults(self, tuner: Tuner, config: SftConfig) -> list[str]:
-        """Why this objective can not be trained with these options, one line each."""
+        """Why this objective cannot be trained with these options, one line each."""
         return []
 
 
@@ -121,7 +121,7 @@ def rows_of(samples: Sequence[Sample]) -> list[TrainingRow]:
     unfit = [sample for sample in samples if sample.status not in ("ok", "truncated")]
     if unfit:
         raise StageError(
-            f"{len(unfit)} of {len(samples)} samples can not be trained on (the first is "
+            f"{len(unfit)} of {len(samples)} samples cannot be trained on (the first is "
             f"'{unfit[0].status}'); train on what the gate keeps"
         )
     return [

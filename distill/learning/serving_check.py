@@ -184,7 +184,7 @@ def ask_gguf(
         advance: Told of each answer.
 
     Raises:
-        TeacherUnusable: xllamacpp is missing, or the file can not be served.
+        TeacherUnusable: xllamacpp is missing, or the file cannot be served.
         StageError: the server refused an item.
     """
     needed = longest_prompt + max_new_tokens + 1

@@ -19,7 +19,7 @@ def tokenizer_of(name: str) -> Any:
     """The tokenizer of a base or teacher, without its weights.
 
     Raises:
-        AssetError: it can not be had.
+        AssetError: it could not be downloaded.
     """
     folder = resolve_base(name)
     quiet()
@@ -32,7 +32,7 @@ def same_vocabulary(teacher: str, base: str) -> None:
     """Hold the tokenizer of a local teacher against the student's.
 
     Raises:
-        AssetError: one of the two can not be had.
+        AssetError: one of the two could not be downloaded.
         StageError: their vocabularies differ.
     """
     theirs, own = tokenizer_of(teacher).get_vocab(), tokenizer_of(base).get_vocab()

@@ -94,7 +94,7 @@ class Logits(Objective):
         """Fine-tune on the distributions at the samples' completions.
 
         Raises:
-            AssetError: the local teacher can not be had.
+            AssetError: the local teacher could not be downloaded.
             StageError: there are no samples, some are refusals, more than 5 % were stored
                 without log-probabilities, or the vocabularies differ.
         """

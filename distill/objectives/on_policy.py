@@ -75,7 +75,7 @@ class OnPolicy(Objective):
         """Train on answers drawn to the samples' prompts.
 
         Raises:
-            AssetError: the teacher can not be had.
+            AssetError: the teacher could not be downloaded.
             StageError: there are no samples, some are refusals, the vocabularies differ, or
                 a prompt and an answer do not fit the student's context.
         """

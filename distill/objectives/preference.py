@@ -66,7 +66,7 @@ class Preference(Objective):
         """A pair is no row that could be packed."""
         if not config.packing:
             return []
-        return ["a pair can not be packed; set packing = false"]
+        return ["a pair cannot be packed; set packing = false"]
 
     def fit(
         self, material: TrainingInputs, watch: Callable[[Step], None] = lambda step: None

@@ -105,7 +105,7 @@ class Plan(Section):
         ):
             if self.datagen.budget_usd is not None and asked.price is None:
                 raise PlanError(
-                    f"budget_usd = {self.datagen.budget_usd:g} can not be kept: the price of "
+                    f"budget_usd = {self.datagen.budget_usd:g} cannot be kept: the price of "
                     f"'{asked.model}' is not known; give input_usd_per_million and "
                     f"output_usd_per_million in [{section}], or a budget_tokens"
                 )
@@ -157,7 +157,7 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     """Read a plan file, apply `a.b=value` overrides, check everything.
 
     Raises:
-        PlanError: the file can not be read or used; `.faults` lists every fault.
+        PlanError: the file cannot be read or used; `.faults` lists every fault.
     """
     file = Path(path)
     try:
@@ -165,7 +165,7 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     except FileNotFoundError:
         raise PlanError(f"no plan file at {file}; `distill init` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{file} can not be read: {error}") from None
+        raise PlanError(f"{file} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise PlanError(f"{file} is not TOML: {error}") from None
     for override in overrides:
@@ -174,7 +174,7 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         plan = Plan.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         faults = [line for fault in error.errors() for line in _fault_lines(fault)]
-        raise PlanError(f"{file} can not be used", (*faults, *_hints(faults, overrides))) from None
+        raise PlanError(f"{file} cannot be used", (*faults, *_hints(faults, overrides))) from None
     plan._folder = file.resolve().parent
     plan._file = file
     return plan

@@ -17,8 +17,8 @@ def refuse_what_fails(plan: Plan, store: Store) -> dict[str, int]:
         Items of each benchmark, by its label.
 
     Raises:
-        AssetError, DataError: items or documents can not be had.
-        PlanError: a condition of `[ship]` can not be measured.
+        AssetError, DataError: items or documents could not be downloaded.
+        PlanError: a condition of `[ship]` cannot be measured.
         StageError: an earlier student who is to answer is not in the warehouse.
     """
     settings = plan.evaluate

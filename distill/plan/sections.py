@@ -98,7 +98,7 @@ class QualitySection(Section):
         used = [catalog.name_of(scorer) for scorer in self.scorers]
         twice = sorted({name for name in used if used.count(name) > 1})
         if twice:
-            raise ValueError(f"scorer '{twice[0]}' stands twice; a bound could not tell them apart")
+            raise ValueError(f"duplicate scorer '{twice[0]}': a bound could not tell them apart")
         return self
 
 
@@ -196,7 +196,7 @@ class EvaluateSection(Section):
         self.parts()
         for name in self.contestants:
             if self.contestants.count(name) > 1:
-                raise ValueError(f"contestant '{name}' stands twice")
+                raise ValueError(f"duplicate contestant '{name}'")
         for name in self.asked_again:
             if name not in self.contestants:
                 raise ValueError(f"robustness.contestants names '{name}', who is no contestant")
@@ -204,7 +204,7 @@ class EvaluateSection(Section):
         for label in labels:
             if labels.count(label) > 1:
                 raise ValueError(
-                    f"benchmark '{label}' stands twice; its answers would be one; leave one out, or give one a name"
+                    f"duplicate benchmark '{label}'; remove one, or give one its own name"
                 )
         return self
 
@@ -231,7 +231,7 @@ class EvaluateSection(Section):
         """The contestants' names in their parts.
 
         Raises:
-            ValueError: one of them can not be.
+            ValueError: one of them cannot be.
         """
         known = [catalog.name_of(context) for context in self.contexts]
         return [named(name, list(self.endpoints), known) for name in self.contestants]

@@ -169,7 +169,7 @@ def plot_of(board: Board) -> BakeoffPlot:
 
 
 def verdict(board: Board) -> str:
-    """One sentence: the best, who can not be told from it, who is worse than the base."""
+    """One sentence: the best, who cannot be told from it, who is worse than the base."""
     standing = board.comparison.standing(board.best)
     metric = board.comparison.headline
     if standing is None or metric not in standing.metrics:
@@ -196,7 +196,7 @@ def verdict(board: Board) -> str:
     if missed:
         text += f" (not ranked, for they failed on many items: {', '.join(missed)})"
     if near:
-        text += f"; on these {standing.graded} items {', '.join(near)} can not be told from it"
+        text += f"; on these {standing.graded} items {', '.join(near)} cannot be told from it"
     text += (
         f"; worse than the base: {', '.join(worse)}."
         if worse

@@ -212,7 +212,7 @@ def _told(comparison: Comparison) -> str:
     size = f"{points(interval.value)} points {metric_name(comparison.headline)}"
     evidence = evidence_of(pair, interval)
     if not is_clear(pair, comparison.headline):
-        return f"{where}: the students can not be told apart, B minus A {size} ({evidence})."
+        return f"{where}: the students cannot be told apart, B minus A {size} ({evidence})."
     side = "better" if gain(comparison, pair) > 0 else "worse"
     return f"{where}: the student of B is {side}, B minus A {size} ({evidence})."
 

@@ -82,7 +82,7 @@ def broad_recipe(plan: Plan, source: str, rows: int | None = None) -> Recipe:
     """The recipe that asks the teacher other questions, as they stand.
 
     Raises:
-        DataError, PlanError: the questions can not be had, or are those of the plan.
+        DataError, PlanError: the questions could not be downloaded, or are those of the plan.
     """
     if any(getattr(recipe, "prompts", None) == source for recipe in plan.datagen.recipe):
         raise PlanError(

@@ -92,7 +92,7 @@ def staged(
         from flows.runtime.run import command
 
         resume = command(verb, str(plan), overrides or (), options)
-        raise Stopped("stopped; every reply received is kept", resume) from None
+        raise Stopped("stopped; received replies are saved", resume) from None
     output.print_json(result) if as_json else (show or output.print_result)(result)
     ship = result.get("ship")
     if ship and not ship["ships"]:

@@ -32,7 +32,7 @@ def init(
     from warehouse.errors import PlanError
 
     if path.exists():
-        raise PlanError(f"{path} is there already; name another file or move it away")
+        raise PlanError(f"{path} already exists; choose another path")
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(_default_plan(), path)
     print(f"wrote {path}; next: distill check {path}")

@@ -170,7 +170,7 @@ def listen(port: int = 0) -> socket.socket:
         listening.bind(("127.0.0.1", port))
     except (OSError, OverflowError) as error:
         listening.close()
-        raise StageError(f"port {port} can not be used ({error}); leave --port out") from None
+        raise StageError(f"port {port} cannot be used ({error}); leave --port out") from None
     listening.listen(128)
     return listening
 
@@ -203,7 +203,7 @@ def review(
         open_page: Whether to open a browser; None: where stdout is a terminal.
 
     Raises:
-        PlanError: the plan, or `only`, can not be used.
+        PlanError: the plan, or `only`, cannot be used.
         StageError: there is nothing to review.
     """
     if only not in get_args(Only):

@@ -94,7 +94,7 @@ class Session:
 
         Raises:
             KeyError: the sample is not under review.
-            ValueError: an edit that can not be kept, or nothing to undo.
+            ValueError: an edit that cannot be kept, or nothing to undo.
             WarehouseError: it could not be written.
         """
         sample = self.by_id[wanted.sample_id]

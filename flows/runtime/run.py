@@ -145,7 +145,7 @@ def open_run(
             state = "completed"
         except KeyboardInterrupt:
             state = "stopped"
-            raise Stopped("stopped; every reply received is kept", resume) from None
+            raise Stopped("stopped; received replies are saved", resume) from None
         except BudgetReached as stop:
             state = "stopped"
             larger = _with_larger_budget(plan, overrides, stop.message)

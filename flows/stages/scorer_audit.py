@@ -105,7 +105,7 @@ def _rows(
         asked |= {sample.prompt_id: sample.messages for sample, _ in rows}
         try:
             yield _row(_measured(work, scorer, one, rows))
-        except (AssetError, StageError, TeacherError) as error:  # it can not work, on any set
+        except (AssetError, StageError, TeacherError) as error:  # it cannot work, on any set
             yield _unmeasured(name, None, f"not measured: {error}")
             return
 

@@ -106,7 +106,7 @@ class TeacherClient:
     def _stop(self) -> None:
         if getattr(self.teacher, "asks_at_once", 0):
             raise KeyboardInterrupt  # a batch goes on at the server, and is found there again
-        self.budget.close(Stopped("stopped; every reply received is kept"))
+        self.budget.close(Stopped("stopped; received replies are saved"))
         waiting = self.budget.in_flight
         if waiting:
             say(f"stopping: {waiting} replies are on their way; Ctrl-C again leaves them")

@@ -162,7 +162,7 @@ def _train(
     material = _material(work, section, kept, out)
     label = f"fitting {name_of(section.tuner)}"
     with monitored(label, steps_of(len(kept), config), work.plan.name) as monitor:
-        here = config.processes == 1 and not alone  # others can not be told to end after a step
+        here = config.processes == 1 and not alone  # others cannot be told to end after a step
         try:
             with signals.finished(monitor.stop) if here else nullcontext():
                 fitted = fit_in_processes(section.objective, material, monitor.watch, alone)

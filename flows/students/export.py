@@ -62,7 +62,7 @@ def exported(found: Found, wanted: Wanted) -> dict[str, Any]:
         `faults`: what the check found wrong, one line each.
 
     Raises:
-        StageError: a form can not be made or checked, or the folder is taken.
+        StageError: a form cannot be made or checked, or the folder is taken.
     """
     forms = _forms(found, wanted)
     if wanted.out is None:
@@ -117,7 +117,7 @@ def _forms(found: Found, wanted: Wanted) -> list[str]:
     if forms != ["adapter"]:
         require_mergeable(found.tuner)
     elif not wanted.forms:
-        say(f"tuner '{name_of(found.tuner)}' can not be merged: the adapter alone is exported")
+        say(f"tuner '{name_of(found.tuner)}' cannot be merged: the adapter alone is exported")
     if "gguf" in forms:
         gguf.require()
         if wanted.check:
@@ -235,9 +235,13 @@ def _free(out: Path, force: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / MANIFEST).is_file():
-        raise StageError(f"{out} is there already and is no export; name another with --out")
+        raise StageError(
+            f"{out} already exists and is not an export; choose another path with --out"
+        )
     if not force:
-        raise StageError(f"{out} is there already; --force replaces it, --out names another")
+        raise StageError(
+            f"{out} already exists; replace it with --force, or choose another path with --out"
+        )
 
 
 def _begin(out: Path) -> Path:

@@ -43,7 +43,7 @@ def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> 
     """Fit each tuner to what the plan's gate keeps, and compare them; what is there is not made again.
 
     Raises:
-        PlanError: a tuner is unknown, or can not be trained with the plan's options.
+        PlanError: a tuner is unknown, or cannot be trained with the plan's options.
     """
     sections = contenders(plan_path, overrides, tuners)
     with open_run(plan_path, overrides, "bakeoff", {"--tuners": tuners}) as work:
@@ -106,7 +106,7 @@ def contenders(
         section = own.model_copy(update=changes)
         faults = section.faults()
         if faults:
-            raise PlanError(f"{label} can not be trained with this plan", tuple(faults))
+            raise PlanError(f"{label} cannot be trained with this plan", tuple(faults))
         found[label] = section
     if len(found) < 2:
         raise PlanError("--tuners takes at least two, for example --tuners lora,ia3,prefix")

@@ -45,7 +45,7 @@ class LabelledSet:
         """(sample, whether the gate should keep it), good and bad in turn, `limit` at most.
 
         Raises:
-            AssetError: the data can not be had.
+            AssetError: the data could not be downloaded.
         """
         several = list(self.pairs())
         labels: dict[Any, set[bool]] = defaultdict(set)

@@ -94,7 +94,7 @@ class LmEval(Benchmark):
 
         Raises:
             PlanError: there is no such task, or it is not one of text and numbers.
-            AssetError: the harness or the task's data can not be had.
+            AssetError: the harness or the task's data could not be downloaded.
         """
         self._folder = folder
         task = self._task
@@ -250,7 +250,7 @@ class LmEval(Benchmark):
         except Exception as error:  # data sets fail in many ways; all mean: not to be had
             why = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             raise AssetError(
-                f"the data of lm_eval task '{self.task}' can not be had ({why}); connect to the "
+                f"the data of lm_eval task '{self.task}' could not be downloaded ({why}); connect to the "
                 "network once, or give a task with data of your own by include_path"
             ) from None
 

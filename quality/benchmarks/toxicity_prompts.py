@@ -38,7 +38,7 @@ class ToxicityPrompts(Benchmark):
     detoxify: Literal[
         "original", "unbiased", "multilingual", "original-small", "unbiased-small"
     ] = "original"
-    """Which of Detoxify's models scores; alt-profanity-check stands in where it can not be had."""
+    """Which of Detoxify's models scores; alt-profanity-check stands in where it could not be downloaded."""
     embedded: bool = False
     """Score with alt-profanity-check at once: small, in English, on any machine."""
 

@@ -134,7 +134,7 @@ def choose(
     `scores` hold those of scorers and the decisions of humans (scorer `human`).
 
     Raises:
-        AssetError: the encoder of a semantic comparison can not be had.
+        AssetError: the encoder of a semantic comparison could not be downloaded.
     """
     matches = [held_out.match(sample) for sample in samples]
     decided = decisions([score for score in scores if score.scorer == "human"])

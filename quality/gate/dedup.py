@@ -108,7 +108,7 @@ def semantic(
         As `near`, with cosines.
 
     Raises:
-        AssetError: the encoder's model can not be had.
+        AssetError: the encoder's model could not be downloaded.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is a cosine above 0 and at most 1, not {threshold}")

@@ -61,7 +61,7 @@ _ARCHITECTURE = ("model_type", "model_name", "tokenizer_name", "num_classes")
 
 
 class Unreachable(AssetError):
-    """A model that can not be had; another may stand in. One that fails its hash is no such case."""
+    """A model that could not be downloaded; another may stand in. One that fails its hash is no such case."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def published(name: str) -> Path:
     """The folder in the cache that holds a published model, fetched if it is not there.
 
     Raises:
-        Unreachable: it can not be had.
+        Unreachable: it could not be downloaded.
         AssetError: what was had is not the published file.
     """
     digest = PUBLISHED[name]
@@ -211,7 +211,7 @@ def _fetch(url: str, target: Path) -> Path:
             shutil.copyfileobj(source, sink, 1 << 20)
     except (urllib.error.URLError, OSError) as error:
         raise Unreachable(
-            f"its weights can not be had ({getattr(error, 'reason', error)})"
+            f"its weights could not be downloaded ({getattr(error, 'reason', error)})"
         ) from None
     return target
 
@@ -286,4 +286,4 @@ def _parts(made: dict[str, Any], config: Path | None) -> tuple[Any, Any, Any]:
         return architecture, settings, tokenizer.from_pretrained(source, local_files_only=here)
     except OSError as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Unreachable(f"its tokenizer can not be had ({told})") from None
+        raise Unreachable(f"its tokenizer could not be downloaded ({told})") from None

@@ -39,7 +39,7 @@ class Encoder:
             Array of shape (len(texts), dimensions), float32.
 
         Raises:
-            AssetError: the package or the model can not be had.
+            AssetError: the package or the model could not be downloaded.
         """
         model = _load(self.name)
         pieces, owners, sizes = [], [], []
@@ -115,7 +115,7 @@ def _load(name: str) -> Any:
     except (OSError, ValueError, KeyError, ImportError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise AssetError(
-            f"encoder '{name}' can not be loaded ({lines[0]}); give a hub id such as "
+            f"encoder '{name}' cannot be loaded ({lines[0]}); give a hub id such as "
             f"{DEFAULT} or a folder that sentence-transformers saved"
         ) from None
     finally:
@@ -143,6 +143,6 @@ def _folder(name: str) -> Path:
         except Exception as error:  # the hub client has many kinds; all mean: not to be had there
             reason = f"no such folder, and the hub did not give it: {type(error).__name__}"
     raise AssetError(
-        f"encoder '{name}' can not be had ({reason}); connect to the network, or give a folder "
+        f"encoder '{name}' could not be downloaded ({reason}); connect to the network, or give a folder "
         "that sentence-transformers saved"
     )

@@ -54,7 +54,7 @@ def edit(
         becomes a new sample all the same, since a human says that it is an answer.
 
     Raises:
-        ValueError: the text is empty, or can not be kept.
+        ValueError: the text is empty, or cannot be kept.
     """
     if not text.strip():
         raise ValueError("an edit needs a completion; reject the sample instead")

@@ -174,7 +174,7 @@ class Classifier:
         self.overlap = self.size // 8
 
     def count(self, premise: str, hypotheses: Sequence[str]) -> int | str:
-        """How many windows these pairs need, or why they can not be read."""
+        """How many windows these pairs need, or why they cannot be read."""
         length, *others = (
             len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
             for text in (premise, *hypotheses)

@@ -62,7 +62,7 @@ class Toxicity(Scorer):
     sha256: str | None = None
     """SHA-256 of the local checkpoint; required with it."""
     fallback: bool = True
-    """Let alt-profanity-check stand in where Detoxify's weights can not be had."""
+    """Let alt-profanity-check stand in where Detoxify's weights could not be downloaded."""
     embedded: bool = False
     """Score with alt-profanity-check at once: small, in English, on any machine."""
 

@@ -146,7 +146,7 @@ class Scorer(ABC):
         """One score per sample, in order; one that the scorer fails on does not cost the others.
 
         Raises:
-            StillhouseError: the scorer can not work at all (a missing model, a spent budget).
+            StillhouseError: the scorer cannot work at all (a missing model, a spent budget).
         """
         try:
             verdicts = list(self.rate(samples))
@@ -191,7 +191,7 @@ class Scorer(ABC):
 
 
 def need(tool: Any, scorer: Scorer, what: str) -> Any:
-    """A tool that a scorer can not do without.
+    """A tool that a scorer cannot do without.
 
     Raises:
         StageError: it was not handed in.

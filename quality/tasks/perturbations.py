@@ -30,7 +30,7 @@ SHORTEST = 4
 
 
 def perturbed(row: Row, kind: str, distractors: Sequence[str] = ()) -> Row | None:
-    """The row with its question or passage changed, or None where that can not be done.
+    """The row with its question or passage changed, or None where that cannot be done.
 
     - typos: about one word of eight of the question has two letters swapped, one dropped, one
       doubled or one of a neighbouring key; no word of the reference, no word with a digit.

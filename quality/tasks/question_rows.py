@@ -45,7 +45,7 @@ class Questions(Benchmark):
         """Held-out items in a fixed order, each once.
 
         Raises:
-            AssetError: the data can not be had.
+            AssetError: the data could not be downloaded.
             DataError: too few rows are fit for worked examples.
         """
         held: list[Row] = []

@@ -59,7 +59,7 @@ def convert(merged: Path, out: Path, outtype: Outtype) -> None:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = lines[-1].strip()[:300] if lines else f"it ended with {done.returncode}"
         raise StageError(
-            f"this student can not be converted to GGUF: {reason}; "
+            f"this student cannot be converted to GGUF: {reason}; "
             "export the other forms with --to merged --to adapter"
         )
 

@@ -28,7 +28,7 @@ def export_adapter(base: str, student: Path, out: Path) -> None:
     A base that is a folder of this machine is named by its last part alone.
 
     Raises:
-        AssetError: the base can not be had.
+        AssetError: the base could not be downloaded.
         StageError: `student` is not the folder of a fitted student.
     """
     tuner_of(student)
@@ -56,8 +56,8 @@ def export_merged(base: str, student: Path, out: Path, dtype: Dtype = "float32")
     weights are merged in float32 and rounded once, to `dtype`.
 
     Raises:
-        AssetError: the base can not be had.
-        StageError: what this tuner learned can not be folded into weights.
+        AssetError: the base could not be downloaded.
+        StageError: what this tuner learned cannot be folded into weights.
     """
     tuner = tuner_of(student)
     require_mergeable(tuner)
@@ -74,10 +74,10 @@ def export_merged(base: str, student: Path, out: Path, dtype: Dtype = "float32")
 
 
 def require_mergeable(tuner: Tuner) -> None:
-    """Raise StageError where what a tuner learned can not be folded into the base's weights."""
+    """Raise StageError where what a tuner learned cannot be folded into the base's weights."""
     if not tuner.mergeable:
         raise StageError(
-            f"what tuner '{name_of(tuner)}' learned can not be folded into the base's weights, so "
+            f"what tuner '{name_of(tuner)}' learned cannot be folded into the base's weights, so "
             "there is neither a merged model nor a GGUF of it; allowed: --to adapter"
         )
 

@@ -116,7 +116,7 @@ def fit(
         beside: A model that is held while training, such as a teacher; it is counted alone.
 
     Raises:
-        AssetError: the base can not be had.
+        AssetError: the base could not be downloaded.
         StageError: the audit refuses the rows, the loss is not finite, or `out` exists.
         Stopped: the watch wanted it to end before its last step; a checkpoint is kept.
     """

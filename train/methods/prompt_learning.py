@@ -66,7 +66,7 @@ def prompted(model: Any, config: Any) -> Prompted:
     """A frozen base with the virtual tokens of a PEFT configuration, to be trained.
 
     Raises:
-        StageError: PEFT can not tell the shapes of this base.
+        StageError: PEFT cannot tell the shapes of this base.
     """
     model.requires_grad_(False)
     try:

@@ -74,7 +74,7 @@ class Tuner(ABC):
         return {}
 
     def faults(self, config: SftConfig) -> list[str]:
-        """Why this method can not be trained with these options, one line each."""
+        """Why this method cannot be trained with these options, one line each."""
         found = []
         if self.prompt_learning and config.packing:
             found.append(

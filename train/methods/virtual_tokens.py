@@ -38,7 +38,7 @@ class VirtualTokens(Tuner):
         return self.length
 
     def faults(self, config: SftConfig) -> list[str]:
-        """Key-values can not be recomputed."""
+        """Key-values cannot be recomputed."""
         found = super().faults(config)
         if self.in_cache and config.gradient_checkpointing:
             found.append(

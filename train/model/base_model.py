@@ -45,7 +45,7 @@ def resolve_base(base: str) -> Path:
     """The folder of a base: an asset (unpacked once into the cache), a local folder, a hub id.
 
     Raises:
-        AssetError: it is none of these, can not be had, or holds no safetensors.
+        AssetError: it is none of these, could not be downloaded, or holds no safetensors.
     """
     if base in assets.names("model"):
         return _unpacked(base)
@@ -86,7 +86,7 @@ def elements_of(base: str) -> int:
     """Parameters of a base, from the headers of its files, without loading it.
 
     Raises:
-        AssetError: it can not be had.
+        AssetError: it could not be downloaded.
     """
     from safetensors import safe_open
 

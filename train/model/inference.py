@@ -92,7 +92,7 @@ class Generator:
     def too_long(
         self, conversations: Sequence[list[Message]], max_new_tokens: int
     ) -> dict[int, str]:
-        """Which conversations the model's context can not hold with their answers, and why not."""
+        """Which conversations the model's context cannot hold with their answers, and why not."""
         prompts = [token_ids(self.tokenizer, render(self.tokenizer, c)) for c in conversations]
         return self._beyond(prompts, max_new_tokens)
 

@@ -34,7 +34,7 @@ def load(
     float32.
 
     Raises:
-        AssetError: the base can not be had or read, or has no chat template.
+        AssetError: the base could not be downloaded or read, or has no chat template.
         StageError: `student` is not the folder of a fitted student.
     """
     learned = tuner_of(student) if student is not None else None
@@ -67,7 +67,7 @@ def load(
             model = AutoModelForCausalLM.from_pretrained(folder, **arguments)  # a base without it
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AssetError(f"base '{base}' can not be loaded: {reason}; {allowed()}") from error
+        raise AssetError(f"base '{base}' cannot be loaded: {reason}; {allowed()}") from error
     if not tokenizer.chat_template:
         raise AssetError(f"base '{base}' has no chat template; use an instruction-tuned model")
     tokenizer.padding_side = "left"

@@ -19,7 +19,7 @@ class Adapter(OwnWeights):
     """A small two-layer network after attention and after feed-forward in every block.
 
     (Houlsby et al. 2019, section 2.1.) Each has 2 x width x size + width + size weights
-    and starts as the identity; the base stays frozen. It can not be folded into the
+    and starts as the identity; the base stays frozen. It cannot be folded into the
     base, so a student is a little slower.
     """
 
@@ -36,7 +36,7 @@ class Adapter(OwnWeights):
         """Insert the adapters; only they are trained.
 
         Raises:
-            StageError: the sublayers of this base can not be told.
+            StageError: the sublayers of this base cannot be told.
         """
         model.requires_grad_(False)
         self.rebuild(model)

@@ -52,7 +52,7 @@ class Qlora(Lora):
     def loaded(self, model: Any) -> Any:
         """Computing in the model's own precision, and without bitsandbytes' packed kernel for
         answers on some CPUs: it answers in bfloat16, passes no gradient on, and leaves weights that
-        can not be written out."""
+        cannot be written out."""
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False

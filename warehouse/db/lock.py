@@ -18,7 +18,7 @@ def exclusive(warehouse: Path, on_wait: Callable[[str], None]) -> Iterator[None]
     try:
         warehouse.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WarehouseError(f"{warehouse.parent} can not be made: {error.strerror}") from None
+        raise WarehouseError(f"{warehouse.parent} cannot be made: {error.strerror}") from None
     lock = FileLock(f"{warehouse}.lock")
     holder = Path(f"{warehouse}.lock.pid")
     try:
@@ -28,7 +28,7 @@ def exclusive(warehouse: Path, on_wait: Callable[[str], None]) -> Iterator[None]
         on_wait(f"another run (process {pid}) is using {warehouse.name}; waiting for it to end")
         lock.acquire()
     except OSError as error:
-        raise WarehouseError(f"{lock.lock_file} can not be written: {error.strerror}") from None
+        raise WarehouseError(f"{lock.lock_file} cannot be written: {error.strerror}") from None
     try:
         holder.write_text(str(os.getpid()))
         yield

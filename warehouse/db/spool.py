@@ -62,13 +62,13 @@ class Spool:
             self._lock.release()
 
     def append(self, call: Call) -> int:
-        """Write one reply. When this returns, a kill of the process can not lose it.
+        """Write one reply. When this returns, a kill of the process cannot lose it.
 
         Returns:
             How many replies were appended since the last drain.
 
         Raises:
-            WarehouseError: the reply can not be written (disk full, rights).
+            WarehouseError: the reply cannot be written (disk full, rights).
         """
         line = orjson.dumps({name: getattr(call, name) for name in _FIELDS}) + b"\n"
         with self._appending:
@@ -80,12 +80,12 @@ class Spool:
                 written = os.write(self._descriptor, line)
             except OSError as error:
                 raise WarehouseError(
-                    f"the spool {self.folder} can not be written: {error.strerror}; make room"
+                    f"the spool {self.folder} cannot be written: {error.strerror}; free disk space, then rerun"
                 ) from None
             if written != len(line):
                 os.ftruncate(self._descriptor, before)  # no torn line before the next one
                 raise WarehouseError(
-                    f"the spool {self.folder} took only part of a reply; make room"
+                    f"the spool {self.folder} took only part of a reply; free disk space, then rerun"
                 )
             self._calls.append(call)
             return len(self._calls)

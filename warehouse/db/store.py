@@ -27,7 +27,7 @@ R = TypeVar("R", bound=Record)
 ROOM_BYTES = 200_000_000
 """Least free space at the start of a run: the warehouse, Prefect's book, a small adapter."""
 _WAIT_S = 30.0
-_CAN_NOT_WRITE = (
+_CANNOT_WRITE = (
     duckdb.IOException,
     duckdb.OutOfMemoryException,
     duckdb.TransactionException,
@@ -68,7 +68,7 @@ class Store:
         if free < ROOM_BYTES:
             raise WarehouseError(
                 f"{folder} has {free / 1e6:.0f} MB left; a run wants at least "
-                f"{ROOM_BYTES / 1e6:.0f} MB: make room, or name a warehouse on another disk"
+                f"{ROOM_BYTES / 1e6:.0f} MB: free disk space, or choose a warehouse on another disk"
             )
 
     def insert(self, records: Sequence[Record]) -> int:
@@ -184,7 +184,7 @@ class Store:
             except pl.exceptions.PolarsError:  # DuckDB has types that no data frame holds
                 types = ", ".join(f"{name} {kind}" for name, kind, *_ in found.description or ())
                 raise WarehouseError(
-                    f"SQL: a column is of a type that can not be shown ({types}); cast it, such as "
+                    f"SQL: a column is of a type that cannot be shown ({types}); cast it, such as "
                     "(a - b)::VARCHAR"
                 ) from None
 
@@ -206,7 +206,7 @@ class Store:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise WarehouseError(f"{self.path.parent} can not be made: {error.strerror}") from None
+            raise WarehouseError(f"{self.path.parent} cannot be made: {error.strerror}") from None
         with self._connected(read_only=False) as db:
             try:
                 db.execute("BEGIN")
@@ -221,10 +221,10 @@ class Store:
                         db.execute(views())
                 yield db
                 db.execute("COMMIT")
-            except _CAN_NOT_WRITE as error:
+            except _CANNOT_WRITE as error:
                 raise WarehouseError(
-                    f"{self.path} can not be written: {_line(error)}; "
-                    "make room and run again, what was received is kept"
+                    f"{self.path} cannot be written: {_line(error)}; "
+                    "free disk space or fix the permissions, then rerun; received replies are saved"
                 ) from None
 
     @contextmanager
@@ -238,7 +238,7 @@ class Store:
             except duckdb.Error as error:
                 held = "lock" in str(error).lower()
                 if not held or time.monotonic() > deadline:
-                    what = "is held by another process" if held else "can not be opened"
+                    what = "is held by another process" if held else "cannot be opened"
                     raise WarehouseError(f"{self.path} {what}: {_line(error)}") from None
                 time.sleep(pause)
                 pause = min(pause * 1.5, 0.5)

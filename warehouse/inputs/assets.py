@@ -97,7 +97,7 @@ def _checked(name: str, folder: Path) -> Path:
             except _Unreachable as error:
                 reasons.append(str(error))
     raise AssetError(
-        f"asset '{name}' can not be had: {'; '.join(reasons)}; "
+        f"asset '{name}' could not be downloaded: {'; '.join(reasons)}; "
         f"connect to the network, or put {asset.file} into {folder}"
     )
 
@@ -106,7 +106,7 @@ def path(name: str) -> Path:
     """The checked file of an asset, fetched if it is not on hand.
 
     Raises:
-        AssetError: it can not be had, or what was had is not what is pinned.
+        AssetError: it could not be downloaded, or what was had is not what is pinned.
     """
     return _checked(name, cache_dir() / "assets")
 
@@ -124,7 +124,7 @@ def rows(name: str) -> Iterator[dict[str, Any]]:
 
 
 class _Unreachable(Exception):
-    """This source can not give the asset; the next one may."""
+    """This source cannot give the asset; the next one may."""
 
 
 def _cached_files(asset: Asset) -> list[Path]:

@@ -107,7 +107,7 @@ def _rows(path: Path, name: str) -> Iterator[tuple[str, str]]:
         table = pl.read_csv(path, infer_schema=False) if csv else pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{name} can not be read as {path.suffix[1:].upper()}: {reason}") from None
+        raise DataError(f"{name} cannot be read as {path.suffix[1:].upper()}: {reason}") from None
     if "text" not in table.columns:
         raise DataError(f"{name} has no column 'text' (it has: {', '.join(table.columns)})")
     for number, text in enumerate(table["text"], start=1):

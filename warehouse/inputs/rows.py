@@ -76,7 +76,7 @@ def read_rows(
 
     Raises:
         DataError: the file is missing, empty or malformed; the line is named.
-        AssetError: the asset can not be had.
+        AssetError: the asset could not be downloaded.
     """
     if source in assets.names("data"):
         rows: Iterator[Row] = (
@@ -138,9 +138,7 @@ def _raw_rows(path: Path) -> Iterator[tuple[str, Any]]:
             )
         except (pl.exceptions.PolarsError, OSError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(
-                f"{path.name} can not be read as {kind[1:].upper()}: {reason}"
-            ) from None
+            raise DataError(f"{path.name} cannot be read as {kind[1:].upper()}: {reason}") from None
         offset = 2 if kind == ".csv" else 1
         for number, raw in enumerate(table.iter_rows(named=True), start=offset):
             yield f"{path.name} row {number}", _with_lists(raw) if kind == ".csv" else raw

@@ -56,6 +56,9 @@ def test_contracts_are_kept() -> None:
             "import peft",
             "Only train and the objectives talk to TRL",
         ),
+        ("train/methods/tuner.py", "import train.loop.sft", "No circles between folders or files"),
+        ("distill/evaluation/verdict.py", "import distill.report.page", "Evaluation never imports"),
+        ("flows/stages/curate.py", "import flows.cli.output", "Nobody imports the command line"),
     ],
 )
 def test_contracts_are_broken_by_a_wrong_import(

@@ -184,7 +184,7 @@ def test_nothing_is_replaced_unasked_and_only_exports_are_replaced(
         (("{plan}", "--to", "ggfu"), "did you mean 'gguf'"),
         (("{plan}", "--outtype", "q4"), "unknown --outtype 'q4'"),
         (("{plan}", "--set", "train.seed=9"), "no student of this plan yet; run `distill fit"),
-        (("{plan}", "--student", "zz"), "no student 'zz'"),
+        (("{plan}", "--student", "zz"), "starts with 'zz'"),
         (("--student", "{student}"), "name a plan"),
         (("{plan}", "--set", "evaluate.benchmarks=[]"), "name a plan that has"),
     ],

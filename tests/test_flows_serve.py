@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,9 +10,26 @@ import sys
 import time
 import urllib.request
 
+import psutil
+
 from tests.plans import write_plan
 from warehouse.db.store import Store
 from warehouse.records import Run
+
+
+def _listening(pid: int) -> list[int]:
+    children = psutil.Process(pid).children(recursive=True)
+    found = [one for child in children for one in child.net_connections() if one.status == "LISTEN"]
+    return sorted({one.laddr.port for one in found})
+
+
+def _ui_settings(port: int) -> dict[str, str] | None:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ui-settings", timeout=5) as reply:
+            found: dict[str, str] = json.load(reply)
+            return found
+    except OSError:
+        return None  # another server than the dashboard's
 
 
 def test_a_served_plan_runs_by_itself_and_nothing_is_left_behind(tmp_path):
@@ -35,6 +53,10 @@ def test_a_served_plan_runs_by_itself_and_nothing_is_left_behind(tmp_path):
             time.sleep(1)
             assert process.poll() is None, process.communicate()
             states = [run.state for run in store.read(Run)]
+        # the dashboard asks the address it came from, not Prefect's default port
+        ports = _listening(process.pid)
+        settings = [_ui_settings(port) for port in ports]
+        assert [one["api_url"] for one in settings if one] == ["/api"]
     finally:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=300)

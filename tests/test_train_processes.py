@@ -52,6 +52,15 @@ def test_an_uneven_last_batch_is_learned_as_in_one_process(
     assert two == pytest.approx(one, rel=2e-3)
 
 
+def test_files_of_the_working_directory_do_not_replace_our_packages(base, tmp_path, monkeypatch):
+    for name in ("train", "quality", "distill", "datagen"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('hijacked')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    one, two = both(Sequence(), base, 8, tmp_path)
+    assert len(one) == len(two) == 6
+
+
 def test_stored_distributions_of_an_uneven_last_batch(base, tmp_path):
     teacher = make_teacher(tmp_path / "teacher")
     samples = [sample(n) for n in range(9)]

@@ -67,8 +67,8 @@ def named(name: str, endpoints: Sequence[str] = (), contexts: Sequence[str] = ()
     return ContestantSpec(name, who, student or None, context or None)
 
 
-def earlier(store: Store, start: str) -> Student:
-    """A student of an earlier run, by the start of its id.
+def find_student_by_id(store: Store, start: str) -> Student:
+    """The student whose id begins with `start`.
 
     Raises:
         StageError: there is none, or several, or its files are gone.

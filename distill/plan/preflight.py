@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill.contestants.contestant import earlier
+from distill.contestants.contestant import find_student_by_id
 from distill.contestants.context import Sources
 from distill.evaluation.ship_gate import Planned, refuse_unmeasurable
 from distill.plan.plan import Plan
@@ -26,7 +26,7 @@ def refuse_what_fails(plan: Plan, store: Store) -> dict[str, int]:
     sources = Sources(plan.datagen.recipe[0], plan.folder)
     for one in settings.parts():
         if one.student:
-            earlier(store, one.student)
+            find_student_by_id(store, one.student)
     for name in {one.context for one in settings.parts() if one.context}:
         settings.context(name).ready(sources)
     if plan.ship:

@@ -68,6 +68,7 @@ def server(home: Path, scheduler: bool = False) -> Iterator[str | None]:
     environment.setdefault(
         "PREFECT_API_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{folder / 'prefect.db'}"
     )
+    environment.setdefault("PREFECT_SERVER_UI_API_URL", "/api")  # the port differs at every start
     if not scheduler:
         environment |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
     with socket.socket() as free:
@@ -75,7 +76,7 @@ def server(home: Path, scheduler: bool = False) -> Iterator[str | None]:
         port = free.getsockname()[1]
     with (folder / "server.log").open("wb") as said:
         child = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(port)],
+            [sys.executable, "-P", "-c", _CHILD, str(port)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=said,

@@ -14,7 +14,7 @@ from distill.contestants.contestant import (
     EndpointModel,
     Local,
     Model,
-    earlier,
+    find_student_by_id,
 )
 from distill.contestants.context import Sources
 from distill.plan.plan import Plan
@@ -77,7 +77,7 @@ class ContestantFactory:
             return EndpointModel(endpoint, partial(self.ask, endpoint), settings.top_logprobs)
         student = None
         if who.who == "student":
-            student = earlier(self.store, who.student) if who.student else self.student
+            student = find_student_by_id(self.store, who.student) if who.student else self.student
             if student is None:
                 raise StageError(f"no student of the plan '{self.plan.name}' yet; fit it first")
         return local(self.plan, self.run_id, student)

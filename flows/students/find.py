@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill.contestants.contestant import find_student_by_id
 from distill.plan.plan import Plan, load_plan
 from flows.stages.recorded import load_kept_samples
 from flows.stages.train import student_id_of
@@ -68,7 +69,7 @@ def find_student(
         return _recorded(plan, store, _planned(plan, store, str(plan_path)))
     if Path(student).is_dir():
         return _in_folder(plan, store, Path(student))
-    return _recorded(plan, store, _by_id(store, student))
+    return _recorded(plan, store, find_student_by_id(store, student))
 
 
 def _planned(plan: Plan, store: Store, plan_path: str) -> Student:
@@ -76,18 +77,6 @@ def _planned(plan: Plan, store: Store, plan_path: str) -> Student:
     for student in store.by_ids(Student, "student_id", [student_id]):
         return student
     raise StageError(f"no student of this plan yet; run `distill fit {plan_path}` first")
-
-
-def _by_id(store: Store, start: str) -> Student:
-    found = [one for one in store.read(Student) if one.student_id.startswith(start)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise StageError(
-            f"no student '{start}' in {store.path}, and no such folder; `distill show students "
-            f"--warehouse {store.path}` lists them"
-        )
-    raise StageError(f"{len(found)} students' ids start with '{start}'; give more of it")
 
 
 def _recorded(plan: Plan | None, store: Store, student: Student) -> Found:

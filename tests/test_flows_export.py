@@ -165,7 +165,7 @@ def test_nothing_is_replaced_unasked_and_only_exports_are_replaced(
     words = ("export", plan, "--to", "adapter", "--out", tmp_path / "it")
     assert distill(tmp_path, *words).returncode == 0  # an empty folder is no obstacle
     code, _, err = main(monkeypatch, capsys, *words)
-    assert (code, "--force replaces it" in err) == (2, True)
+    assert (code, "replace it with --force" in err) == (2, True)
     (tmp_path / "it" / "mark").touch()
     assert distill(tmp_path, *words, "--force").returncode == 0
     assert not (tmp_path / "it" / "mark").exists()
@@ -173,7 +173,7 @@ def test_nothing_is_replaced_unasked_and_only_exports_are_replaced(
     (tmp_path / "mine" / "thesis.txt").touch()
     words = ("export", plan, "--to", "adapter", "--out", tmp_path / "mine", "--force")
     code, _, err = main(monkeypatch, capsys, *words)
-    assert (code, "is no export" in err) == (2, True)
+    assert (code, "is not an export" in err) == (2, True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 

@@ -89,7 +89,7 @@
   update();
 })();
 (() => {
-  // On paper a closed section can not be opened; the items stay as the reader left them.
+  // On paper a closed section cannot be opened; the items stay as the reader left them.
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not(.item, [open])")];

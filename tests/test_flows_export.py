@@ -320,11 +320,12 @@ def _end(child, press):
     """What the child told until it ended.
 
     CPython's `input` prints its prompt some instructions before it waits: a Ctrl-C that comes in
-    between is noticed with the next key only. So, as a person would, press again.
+    between is noticed with the next key only. So, as a person would, press again, but not while the
+    interpreter still exits: there a second Ctrl-C would end it by the signal.
     """
-    for _ in range(12):
+    for _ in range(4):
         try:
-            return child.communicate(timeout=5)[1]
+            return child.communicate(timeout=40)[1]
         except subprocess.TimeoutExpired:
             press()
     child.kill()

@@ -74,6 +74,17 @@ def test_the_help_is_the_golden_one():
     assert text == GOLDEN.read_text()
 
 
+def test_the_version_is_the_distribution_s():
+    from importlib import metadata
+
+    from typer.testing import CliRunner
+
+    from flows.cli import app
+
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, metadata.version("stillhouse") + "\n")
+
+
 def test_help_imports_nothing_heavy(tmp_path):
     code = (
         "import sys; sys.argv = ['distill', '--help']\n"

@@ -123,3 +123,15 @@ def test_every_shipped_plan_loads(file: Path) -> None:
 
 def test_there_is_a_shipped_plan() -> None:
     assert PLANS
+
+
+def test_child_processes_import_nothing_from_the_working_directory() -> None:
+    """`python -m` and `-c` put the working directory first, where a user may have a `train.py`."""
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    started = [
+        (file.name, option)
+        for file in files
+        for option in re.findall(r"sys\.executable,\s*(\S+?),", file.read_text(encoding="utf-8"))
+    ]
+    assert len(started) >= 5
+    assert {option for _, option in started} == {'"-P"'}, started

@@ -34,7 +34,7 @@ CONTESTANTS = {
     "base+retrieval": 0.38, "student+retrieval": 0.5,
 }  # fmt: skip
 """Contestant -> chance of a right answer on `sciq`."""
-BENCHMARKS = (("sciq", 1.0, "task"), ("nq_open", 0.45, "task"), ("truthful_qa", 0.6, "outside"))
+BENCHMARKS = (("sciq", 1.0, "task"), ("nq_open", 0.45, "task"), ("truthful_qa", 0.6, "off_task"))
 TOPICS = ("biology", "chemistry", "physics", "earth science")
 HOSTILE = (
     "<script>document.title = 'taken'</script> <img src=x onerror=alert(1)> & \"quoted\" 'too'"

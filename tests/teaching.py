@@ -48,7 +48,7 @@ def inspect_rows(
     end_ids: Collection[int] | None = None,
     allow: Collection[str] = (),
 ) -> Audited:
-    """Look at rows and refuse what would train badly, as `train.loop.sft.fit` does."""
+    """Look at rows and refuse what would train badly, as `train.loop.sft.train_student` does."""
     audited = look_at(rows, tokenizer, max_length, end_ids)
     if why := refusal(audited.figures, allow):
         raise StageError(why)

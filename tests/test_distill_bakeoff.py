@@ -62,7 +62,7 @@ def test_the_verdict_names_who_is_near_and_who_is_worse_than_the_base(board):
 
 
 def test_where_lower_is_better_the_lowest_is_best_and_one_that_failed_comes_last():
-    board = board_of("b", GIVEN, TEXTS, METHODS, "exact_match", lower_is_better=True)
+    board = board_of("b", GIVEN, TEXTS, METHODS, "exact_match", higher_is_better=False)
     assert board.best == "<b>"
     assert verdict(board).endswith("worse than the base: ia3, lora.") or verdict(board).endswith(
         "worse than the base: lora, ia3."

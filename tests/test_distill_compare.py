@@ -149,7 +149,7 @@ def test_a_gap_that_the_exact_test_does_not_show_has_no_share():
 
 def test_nothing_is_retained_of_what_should_be_small():
     answers = series("student", [0.2] * 20) + series("teacher", [0.4] * 20)
-    found = compare("toxicity", answers, items(20), lower_is_better=True)
+    found = compare("toxicity", answers, items(20), higher_is_better=False)
     assert (found.retention.interval, found.retention.reason) == (None, "lower is better")
 
 

@@ -42,7 +42,7 @@ def test_a_wrong_name_is_told(name, told):
         ('evaluate.contexts=[{use = "kn"}]', "did you mean 'knn'"),
         ('evaluate.endpoints={base = {use = "scripted"}}', "endpoint 'base'"),
         ('evaluate.robustness={contestants = ["base+knn"]}', "who is no contestant"),
-        ('evaluate.outside=[{use = "custom", path = "held_out.jsonl"}]', "duplicate"),
+        ('evaluate.off_task=[{use = "custom", path = "held_out.jsonl"}]', "duplicate"),
         ('ship={conditions = ["student => base + 0.1"]}', "write >= or <="),
         ("ship={conditions = []}", "at least 1 item"),
     ],
@@ -71,7 +71,7 @@ def test_a_ship_gate_needs_a_student(tmp_path):
 def test_questions_are_disturbed_for_those_who_are_contestants_or_not_at_all(tmp_path):
     plan = write_plan(tmp_path, scripted(tmp_path / "log"))
     changed = ["evaluate.robustness={limit = 5}", 'evaluate.contestants=["teacher", "base"]']
-    assert load_plan(plan, changed).evaluate.asked_again == ["base"]
+    assert load_plan(plan, changed).evaluate.robustness_contestants == ["base"]
     assert load_plan(plan, [*changed, "evaluate.robustness=false"]).evaluate.robustness is None
 
 

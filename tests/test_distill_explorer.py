@@ -54,7 +54,7 @@ def test_answers_that_differ_only_in_form_do_not_differ():
 
 
 def test_lower_is_better_turns_right_and_wrong():
-    comparison = compare("quiz", series("student", [0.9]), items(1), lower_is_better=True)
+    comparison = compare("quiz", series("student", [0.9]), items(1), higher_is_better=False)
     (entry,) = explorer(Evaluation([comparison], explored=[item(0, 0.9, 0.1, 0.0)])).entries
     assert entry.outcomes[0] == "lost"
 

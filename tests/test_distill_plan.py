@@ -121,7 +121,8 @@ def test_another_part_beside_the_old_ones_options_says_how_to_get_its_defaults(t
 def test_a_plan_knows_how_its_file_is_typed(tmp_path, monkeypatch):
     write(tmp_path, SMALL)
     monkeypatch.chdir(tmp_path)
-    assert load_plan("plan.toml").command("fit --audit") == "distill fit --audit plan.toml"
+    assert load_plan("plan.toml").command("train --audit") == "distill train --audit plan.toml"
     assert (
-        Plan.model_validate(load_plan("plan.toml").as_json()).command("fit") == "distill fit PLAN"
+        Plan.model_validate(load_plan("plan.toml").as_json()).command("train")
+        == "distill train PLAN"
     )

@@ -128,9 +128,9 @@ def test_a_few_items_say_nothing(n):
 
 
 def test_a_rise_of_what_should_be_low_is_no_help():
-    rise = found([share(10), share(20), share(30)], lower_is_better=True)
+    rise = found([share(10), share(20), share(30)], higher_is_better=False)
     assert rise.sentence.startswith("More data of this kind would probably not help: 10.0 points")
-    fall = found([share(30), share(20), share(10)], lower_is_better=True)
+    fall = found([share(30), share(20), share(10)], higher_is_better=False)
     assert fall.sentence.startswith("More data would probably help: -10.0 points")
 
 

@@ -40,17 +40,17 @@ def test_fitting_teaches_the_completion(tmp_path):
     base = str(make_tiny(tmp_path / "tiny"))
     config = SftConfig(epochs=12, batch_size=4, learning_rate=2e-2, max_length=128)
     samples = [sample(n) for n in range(12)]
-    fitted = Sequence().fit(
+    result = Sequence().train(
         TrainingInputs(base, Lora(dropout=0.0), samples, config, tmp_path / "student")
     )
-    (said,) = Generator(base, fitted.path).answer([samples[0].messages], 12)
+    (said,) = Generator(base, result.path).answer([samples[0].messages], 12)
     assert said.text == "carbon dioxide"
-    assert fitted.audit["rows_in"] == 12
+    assert result.audit["rows_in"] == 12
 
 
 def test_refusals_are_never_trained_on(tmp_path):
     bad = replace(sample(2), status="refused")
     with pytest.raises(StageError, match=r"1 of 2 samples cannot be trained on.*'refused'"):
-        Sequence().fit(
+        Sequence().train(
             TrainingInputs("nowhere", Lora(), [sample(1), bad], SftConfig(), tmp_path / "s")
         )

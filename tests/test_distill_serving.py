@@ -10,7 +10,7 @@ from tests.tiny import CHAT_TEMPLATE, make_servable
 from train.config import SftConfig
 from train.export import gguf
 from train.export.safetensors import export_merged
-from train.loop.sft import fit
+from train.loop.sft import train_student
 from train.tuners.lora import Lora
 from warehouse.inputs.rows import Row
 
@@ -98,7 +98,7 @@ def served(tmp_path_factory):
         for asked, said in zip(CONVERSATIONS, ("CO2", "Ja!", "a b"), strict=True)
     ]
     config = SftConfig(epochs=40, batch_size=3, learning_rate=2e-2, save_steps=0)
-    fit(base, Lora(rank=8, dropout=0.0), rows, config, folder / "student")
+    train_student(base, Lora(rank=8, dropout=0.0), rows, config, folder / "student")
     export_merged(base, folder / "student", folder / "merged")
     gguf.convert(folder / "merged", folder / "student.gguf", "f16")
     return base, folder

@@ -33,7 +33,7 @@ def compared(name="sciq", n=100, pairs=PAIRS, role="task", headline="exact_match
         for one in series(contestant, grades(count, n))
     ]
     found = compare(name, answers, items(n), headline, pairs=pairs)
-    return replace(found, role=role, lower_is_better=headline == "toxicity")
+    return replace(found, role=role, higher_is_better=headline != "toxicity")
 
 
 def checked(condition, *comparisons, certain=False):
@@ -172,9 +172,9 @@ def test_nine_items_promote_nobody(certain):
 
 
 def test_a_benchmark_of_few_items_shows_no_forgetting_and_hides_none():
-    large = compared("mmlu", role="outside", student=50, base=51)
-    level = compared("arc", n=5, role="outside", student=3, base=3)
-    fell = compared("boolq", n=5, role="outside", student=0, base=5)
+    large = compared("mmlu", role="off_task", student=50, base=51)
+    level = compared("arc", n=5, role="off_task", student=3, base=3)
+    fell = compared("boolq", n=5, role="off_task", student=0, base=5)
     assert checked("forgetting <= 0.03", large)[0] is True
     met, measured = checked("forgetting <= 0.03", large, level)
     assert met is None and measured.endswith("; not known on arc")
@@ -186,12 +186,12 @@ def test_who_failed_on_many_items_meets_nothing():
     right = series("student", [1.0] * 12)  # and failed on the 48 others
     both = [*right, *series("base", grades(30, 60)), *series("teacher", grades(30, 60))]
     found = compare("sciq", both, items(60))
-    outside = replace(found, role="outside")
+    off_task = replace(found, role="off_task")
     for condition in ("student >= 0.3", "student >= base", "base >= student - 1 %"):
         met, measured = checked(condition, found)
         assert met is None
         assert measured.startswith("student failed on 48 of 60 items of sciq")
-    assert checked("forgetting <= 0.5", outside)[0] is None
+    assert checked("forgetting <= 0.5", off_task)[0] is None
     assert checked("base >= 0.3", found)[0] is True
     nearly = compare("sciq", [*series("student", [1.0] * 54), *both[12:]], items(60))
     assert checked("student >= 0.3", nearly)[0] is True
@@ -222,11 +222,11 @@ def test_without_on_every_benchmark_of_the_task_must_meet_it():
     assert "on sciq" in measured
     assert "; student 20.0 %, base 20.0 % exact match on nq_open" in measured
     assert checked("student >= base", SCIQ, NQ)[0] is True
-    outside = compared("truthful_qa", role="outside", student=0, base=50)
+    off_task = compared("truthful_qa", role="off_task", student=0, base=50)
     toxic = compared("toxicity_prompts", headline="toxicity", student=0, base=50)
-    assert checked("student >= base", SCIQ, outside, toxic)[0] is True
-    assert checked("student >= base on truthful_qa", SCIQ, outside)[0] is False
-    assert checked("student >= base", outside) == (None, "no benchmark of the task was run")
+    assert checked("student >= base", SCIQ, off_task, toxic)[0] is True
+    assert checked("student >= base on truthful_qa", SCIQ, off_task)[0] is False
+    assert checked("student >= base", off_task) == (None, "no benchmark of the task was run")
     unknown = compared("boolq", headline="accuracy", student=50)
     assert checked("student >= base", SCIQ, unknown)[0] is None
     assert checked("student >= base + 0.2", unknown, SCIQ)[0] is False  # one failed for sure
@@ -262,7 +262,7 @@ def test_another_metric():
 
 
 def test_toxicity_is_the_students_on_every_benchmark_of_it():
-    toxic = compared("prompts", headline="toxicity", role="outside", student=2, base=10)
+    toxic = compared("prompts", headline="toxicity", role="off_task", student=2, base=10)
     met, measured = checked("toxicity <= 0.02", SCIQ, toxic)
     assert met is True
     assert measured.startswith("student 2.0 % toxicity on prompts (95 %")
@@ -275,12 +275,12 @@ def test_toxicity_is_the_students_on_every_benchmark_of_it():
     assert checked("toxicity <= 0.02", SCIQ) == (None, "no benchmark of toxicity was run")
 
 
-def outside(name, **right):
-    return compared(name, role="outside", **right)
+def off_task(name, **right):
+    return compared(name, role="off_task", **right)
 
 
 def test_forgetting_is_the_largest_fall_outside_the_task():
-    kept, lost = outside("arc", student=50, base=45), outside("mmlu", student=47, base=50)
+    kept, lost = off_task("arc", student=50, base=45), off_task("mmlu", student=47, base=50)
     met, measured = checked("forgetting <= 0.03", SCIQ, kept, lost)
     assert met is True
     assert measured.startswith("a largest fall of 3.0 points, on mmlu (95 % interval 0.0 to ")
@@ -294,18 +294,18 @@ def test_forgetting_is_the_largest_fall_outside_the_task():
 
 
 def test_more_toxicity_is_not_called_forgetting():
-    worse = compared("prompts", headline="toxicity", role="outside", student=15, base=10)
-    told = (None, "no benchmark of knowledge or skill was run outside the task")
+    worse = compared("prompts", headline="toxicity", role="off_task", student=15, base=10)
+    told = (None, "no benchmark of knowledge or skill was run off the task")
     assert checked("forgetting <= 0.04", worse) == told
-    assert checked("forgetting <= 0.04", worse, outside("arc", student=45, base=45))[0] is True
+    assert checked("forgetting <= 0.04", worse, off_task("arc", student=45, base=45))[0] is True
     assert checked("toxicity <= base + 0.04", worse)[0] is False
 
 
 def test_forgetting_that_was_not_measured_everywhere():
-    alone, lost = outside("arc", student=50), outside("mmlu", student=40, base=50)
+    alone, lost = off_task("arc", student=50), off_task("mmlu", student=40, base=50)
     assert checked("forgetting <= 0.1", SCIQ) == (
         None,
-        "no benchmark of knowledge or skill was run outside the task",
+        "no benchmark of knowledge or skill was run off the task",
     )
     assert checked("forgetting <= 0.1", alone)[0] is None
     met, measured = checked("forgetting <= 0.1", alone, lost)
@@ -326,8 +326,8 @@ def test_one_condition_that_is_not_met_or_not_measured_keeps_it_back():
 
 PLANNED = [
     Planned("sciq open_book=false", ("exact_match", "f1"), "task", False),
-    Planned("arc", ("accuracy",), "outside", False),
-    Planned("toxicity_prompts", ("toxicity", "toxic"), "outside", True),
+    Planned("arc", ("accuracy",), "off_task", False),
+    Planned("toxicity_prompts", ("toxicity", "toxic"), "off_task", True),
 ]
 WHO = ["student", "base"]
 

@@ -95,7 +95,7 @@ def test_only_a_pair_claims_a_difference(runs):
     (few, *_) = two_runs(*runs, [compared(0.1, 0.3, n=9)]).sentences
     assert "too few to claim anything" in few
     assert "no item was graded" in two_runs(*runs, [compared(0, 0, metrics={}, n=0)]).sentences[0]
-    (worse, *_) = two_runs(*runs, [replace(compared(0.1, 0.3), lower_is_better=True)]).sentences
+    (worse, *_) = two_runs(*runs, [replace(compared(0.1, 0.3), higher_is_better=False)]).sentences
     assert "the student of B is worse" in worse
     told = two_runs(*runs, [compared(0.1, 0.3)], ["quiz is of version 1 in A"]).sentences
     assert told[1] == "quiz is of version 1 in A"

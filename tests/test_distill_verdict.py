@@ -43,12 +43,12 @@ def test_fewer_than_ten_items_claim_nothing():
 
 
 def test_lower_is_better_turns_the_words():
-    found = compare("toxicity", *shares(student=2, base=30, teacher=1), lower_is_better=True)
+    found = compare("toxicity", *shares(student=2, base=30, teacher=1), higher_is_better=False)
     told = verdict(found)
     assert told.startswith("The student beats the base by 70.0 points exact match, where lower is")
     assert best_of(found, "exact_match") == ["teacher"]
     assert reading(found.difference("student", "base"), found) == "student is better"
-    worse = compare("toxicity", *shares(student=30, base=2, teacher=1), lower_is_better=True)
+    worse = compare("toxicity", *shares(student=30, base=2, teacher=1), higher_is_better=False)
     assert verdict(worse).startswith("The student is worse than the base by 70.0 points")
     assert "above the teacher, which is worse" in verdict(worse)
     assert forgetting(worse).startswith("Worse than before: the student is 70.0 points worse")
@@ -144,10 +144,10 @@ def test_a_pair_is_found_either_way_round():
 
 
 def test_forgetting_is_not_denied_by_lack_of_evidence():
-    same = compare("q", *shares(student=20, base=21), role="outside")
+    same = compare("q", *shares(student=20, base=21), role="off_task")
     assert forgetting(same).startswith("No clear change against the base")
     assert "no proof that nothing was forgotten" in forgetting(same)
-    fell = compare("q", *shares(student=5, base=30), role="outside")
+    fell = compare("q", *shares(student=5, base=30), role="off_task")
     assert forgetting(fell).startswith("Forgotten: the student is 62.5 points worse")
     assert forgetting(compare("q", *shares(student=5))).startswith("Not known")
 

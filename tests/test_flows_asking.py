@@ -97,7 +97,7 @@ def test_twenty_kills_lose_and_double_nothing(tmp_path, start):
         requests = requests_for(prompts, identity, Sampling(max_tokens=20))
         asked_as = {request.call_id: message_hash(request.messages) for request in requests}
         one = start(server.base_url)
-        asked_again, in_flight, settled = 0, 0, {}
+        robustness_contestants, in_flight, settled = 0, 0, {}
         for _ in range(KILLS):
             before = server.asked
             process, ended = one()
@@ -110,7 +110,7 @@ def test_twenty_kills_lose_and_double_nothing(tmp_path, start):
             assert ended() == -signal.SIGKILL
             while server.in_flight:  # what was on its way has been counted
                 time.sleep(0.01)
-            asked_again += sum(server.counts[asked] - n for asked, n in settled.items())
+            robustness_contestants += sum(server.counts[asked] - n for asked, n in settled.items())
             with Spool(store.path) as spool:
                 spool.drain(store)
             kept = [asked_as[call.call_id] for call in store.read(Call)]
@@ -121,14 +121,14 @@ def test_twenty_kills_lose_and_double_nothing(tmp_path, start):
         durable = len(settled)
         process, ended = one()
         assert ended() == 0
-        asked_again += sum(server.counts[asked] - n for asked, n in settled.items())
+        robustness_contestants += sum(server.counts[asked] - n for asked, n in settled.items())
     calls = store.read(Call)
     print(
         f"\n{KILLS} kills: {server.asked} requests reached the server; {durable} replies received and "
         f"durable at the last kill, {in_flight} in flight at one of the kills; {len(calls)} calls "
-        f"in the warehouse in the end; received replies asked again = {asked_again}"
+        f"in the warehouse in the end; received replies asked again = {robustness_contestants}"
     )
-    assert asked_again == 0
+    assert robustness_contestants == 0
     assert {call.call_id for call in calls} == asked_as.keys()
     assert len(calls) == PROMPTS
     assert 200 < durable < PROMPTS  # the kills fell into the work

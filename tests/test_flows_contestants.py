@@ -13,7 +13,7 @@ from tests.fakes import FakeOpenai, Fault
 from tests.plans import rows, scripted, write_plan, write_rows
 from tests.test_flows_teacher import distill
 from warehouse.db.store import Store
-from warehouse.records import Answer, Entry, Student
+from warehouse.records import Answer, RunAnswer, Student
 
 SEVEN = ["teacher", "base", "base+fewshot", "base+knn", "base+retrieval", "student", "other"]
 
@@ -24,7 +24,7 @@ def settings(url, contestants=SEVEN):
         "evaluate.contexts": '[{use = "retrieval", documents = ["docs"], k = 1}, {use = "fewshot", k = 2}]',
         "evaluate.endpoints": f'{{other = {{use = "openai_chat", model = "fake", base_url = "{url}", '
         'api_key_env = "FAKE_KEY", input_usd_per_million = 1000, output_usd_per_million = 1000}}',
-        "evaluate.outside": '[{use = "custom", path = "outside.jsonl", name = "zoo"}]',
+        "evaluate.off_task": '[{use = "custom", path = "outside.jsonl", name = "zoo"}]',
         "evaluate.usd_per_hour": "1.0",
         "evaluate.robustness": '{perturbations = ["typos", "injection"], limit = 4}',
     }
@@ -69,7 +69,7 @@ def test_all_are_asked_and_none_twice(run):
     assert again["calls_made"] == 0
     assert again["benchmarks"] == first["benchmarks"]
     store = Store(folder / "w.duckdb")
-    entries = store.read(Entry, "run_id = ?", [first["run_id"]])
+    entries = store.read(RunAnswer, "run_id = ?", [first["run_id"]])
     disturbed = 2 * 2 * 4  # two contestants, two perturbations, four items
     assert len(entries) == 6 * (12 + 6) + (6 + 3) + disturbed
     same = [entry.answer_id for entry in entries]  # no passage was found: what base was asked
@@ -88,7 +88,7 @@ def test_who_failed_on_half_is_compared_on_what_both_answered(run):
     notes = " ".join(found["notes"])
     assert "other failed on 6 of 12 items" in notes
     assert "all contestants were graded on 6 of 12 items" in notes
-    assert report["evaluation"]["comparisons"][1]["role"] == "outside"
+    assert report["evaluation"]["comparisons"][1]["role"] == "off_task"
 
 
 def test_the_report_tells_costs_robustness_and_what_each_saw(run):
@@ -113,7 +113,7 @@ def test_an_earlier_student_answers_under_its_own_name_from_what_is_on_record(ru
     (student,) = Store(folder / "w.duckdb").read(Student)
     name = f"student:{student.student_id[:6]}"
     changed = {**changes, "evaluate.contestants": json.dumps(["base", "student", name])}
-    done = distill(folder, "judge", "plan.toml", *words(changed), "--json")
+    done = distill(folder, "evaluate", "plan.toml", *words(changed), "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["calls_made"] == 0
@@ -124,7 +124,7 @@ def test_an_earlier_student_answers_under_its_own_name_from_what_is_on_record(ru
 def test_without_the_plans_student_there_is_a_report_too(run):
     folder, changes, _, _ = run
     changed = {**changes, "evaluate.contestants": '["base"]'}
-    done = distill(folder, "judge", "plan.toml", *words(changed), "--json")
+    done = distill(folder, "evaluate", "plan.toml", *words(changed), "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(Path(json.loads(done.stdout)["report_path"]).with_suffix(".json").read_text())
     (standing,) = told["evaluation"]["comparisons"][0]["standings"]
@@ -146,7 +146,7 @@ def test_a_student_that_does_not_meet_the_conditions_is_told_by_the_exit_code(ru
     folder, changes, _, _ = run
     changed = {**changes, "evaluate.contestants": json.dumps(["teacher", "base", "student"]),
                "ship": f'{{conditions = ["{condition}"]}}'}  # fmt: skip
-    done = distill(folder, "judge", "plan.toml", *words(changed), "--json")
+    done = distill(folder, "evaluate", "plan.toml", *words(changed), "--json")
     assert done.returncode == code, done.stderr
     if code != 2:
         assert json.loads(done.stdout)["ship"]["ships"] == (code == 0)
@@ -157,7 +157,7 @@ def test_a_student_that_does_not_meet_the_conditions_is_told_by_the_exit_code(ru
 
 NUMBERS = """
 SELECT e.benchmark, e.contestant, a.item_id, a.text, a.grades
-FROM entries e JOIN answers a USING (answer_id) WHERE e.run_id = '{}'
+FROM run_answers e JOIN answers a USING (answer_id) WHERE e.run_id = '{}'
 """
 
 
@@ -241,6 +241,6 @@ def _of_another_version(path, run_id):
     with duckdb.connect(str(path)) as db:
         db.execute(
             "UPDATE answers SET benchmark_version = '1' WHERE benchmark = 'custom' AND answer_id IN "
-            "(SELECT answer_id FROM entries WHERE run_id = ? AND contestant = 'student')",
+            "(SELECT answer_id FROM run_answers WHERE run_id = ? AND contestant = 'student')",
             [run_id],
         )

@@ -183,7 +183,7 @@ def test_nothing_is_replaced_unasked_and_only_exports_are_replaced(
         ((), "which student?"),
         (("{plan}", "--to", "ggfu"), "did you mean 'gguf'"),
         (("{plan}", "--outtype", "q4"), "unknown --outtype 'q4'"),
-        (("{plan}", "--set", "train.seed=9"), "no student of this plan yet; run `distill fit"),
+        (("{plan}", "--set", "train.seed=9"), "no student of this plan yet; run `distill train"),
         (("{plan}", "--student", "zz"), "starts with 'zz'"),
         (("--student", "{student}"), "name a plan"),
         (("{plan}", "--set", "evaluate.benchmarks=[]"), "name a plan that has"),
@@ -244,11 +244,11 @@ def test_a_redacted_sample_is_what_the_student_was_fitted_to(tmp_path):
 
     with prefect_server.server(tmp_path):
         from flows.stages.generate import generate
-        from flows.stages.train import fit
+        from flows.stages.train import train
         from flows.students.find import find_student
 
         generate(str(plan), sets)
-        done = fit(str(plan), sets)
+        done = train(str(plan), sets)
     assert find_student(str(plan), sets).record.student_id == done["student_id"]
 
 

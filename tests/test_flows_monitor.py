@@ -20,7 +20,7 @@ from flows.runtime.training_monitor import (
 )
 from tests.reports import HOSTILE, example_audit
 from train.loop.callbacks import Step
-from train.loop.sft import Fitted
+from train.loop.sft import TrainingResult
 
 
 def step(done, total=10):
@@ -122,7 +122,7 @@ def test_a_server_that_is_gone_is_told_once_and_training_goes_on(monkeypatch):
     ):
         watching = Monitor(bar, Artifacts("p"))
         for done in (1, 10):
-            watching.watch(step(done))
+            watching.callbacks(step(done))
     assert "10/10 loss" in told.getvalue()
     assert told.getvalue().count("Prefect's server takes no artifacts") == 1
 
@@ -133,13 +133,13 @@ def test_a_training_that_goes_on_says_from_where_and_its_end_is_told_after_the_b
         monkeypatch.setattr(module, "console", Console(file=out, width=200))
     with monitored("fitting lora", 6, "p") as watching:
         assert not watching.stop()  # nothing was learned yet
-        watching.watch(replace(step(1, 6), resumed=True))
-        watching.watch(replace(step(3, 6), held_out_loss=0.9))
+        watching.callbacks(replace(step(1, 6), resumed=True))
+        watching.callbacks(replace(step(3, 6), held_out_loss=0.9))
         losses = [{"step": 2, "held_out_loss": 0.8}, {"step": 3, "held_out_loss": 0.9}]
-        watching.done(Fitted(Path("s"), losses, {"held_out_rows": 2}, 1.0, {}, 1))
-        assert not watching.watch.stop()
+        watching.done(TrainingResult(Path("s"), losses, {"held_out_rows": 2}, 1.0, {}, 1))
+        assert not watching.callbacks.stop()
         assert watching.stop()
-        assert watching.watch.stop()
+        assert watching.callbacks.stop()
     lines = out.getvalue().splitlines()
     assert lines[0] == "training goes on from step 1 of 6"
     assert lines[-1].startswith("stopped early at step 3 of 6: held-out loss 0.8 at step 2")

@@ -30,10 +30,10 @@ def generated(tmp_path_factory):
     plan = write_plan(folder, scripted(folder / "asked.log"))
     with prefect_server.server(folder):
         from flows.stages.generate import generate
-        from flows.stages.train import fit
+        from flows.stages.train import train
 
         generate(str(plan), [])
-        yield folder, plan, lambda *overrides: fit(str(plan), list(overrides))
+        yield folder, plan, lambda *overrides: train(str(plan), list(overrides))
 
 
 def student(folder, result):
@@ -103,7 +103,7 @@ def test_a_server_that_gives_none_is_told_before_training(tmp_path):
 def test_an_audit_is_seen_also_where_the_objective_refuses(generated):
     folder, _, _ = generated
     done = distill(
-        folder, "fit", "plan.toml", "--audit",
+        folder, "train", "plan.toml", "--audit",
         "--set", "train.objective={use='preference'}", "--set", "train.max_length=110",
     )  # fmt: skip
     assert done.returncode == 2

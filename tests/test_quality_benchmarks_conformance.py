@@ -136,9 +136,9 @@ def test_a_benchmark_does_what_all_do(table, folder):
     assert benchmark.label.split()[0] == table["use"]
     assert benchmark.label == again.label
 
-    headline, best = benchmark.metrics[0], 0.0 if benchmark.lower_is_better else 1.0
+    headline, best = benchmark.metrics[0], 1.0 if benchmark.higher_is_better else 0.0
     few = items[:: max(1, len(items) // 20)]
-    if not benchmark.lower_is_better:
+    if benchmark.higher_is_better:
         right = [
             item.row.reference[0] if item.choices else right_answer_of(benchmark, item)
             for item in few

@@ -113,7 +113,7 @@ def test_toxicity_is_of_the_continuation_alone(tmp_path):
     assert empty.abstained == "no completion"
     assert benchmark.grade(item, "you fucking idiot") == rude
     assert "alt-profanity-check" in benchmark.version
-    assert benchmark.lower_is_better and benchmark.max_new_tokens == 20
+    assert not benchmark.higher_is_better and benchmark.max_new_tokens == 20
 
 
 def test_custom_takes_aliases_categories_and_choices_from_every_format(tmp_path):
@@ -216,7 +216,7 @@ def test_a_task_of_the_harness_is_asked_and_graded_as_there(tmp_path):
     assert benchmark.metrics == ("exact_match,strict", "exact_match,last")
     assert (benchmark.stop, benchmark.max_new_tokens) == (("\n", "###"), 7)
     assert re.fullmatch(r"2\+3\.5\+[0-9a-f]{8} 2-shot", benchmark.version)
-    assert benchmark.lower_is_better is False
+    assert benchmark.higher_is_better is True
     assert [tuple(benchmark.grade(item, said).values.values())
             for said in ("1", "it is 1", "2")] == [(1.0, 1.0), (0.0, 1.0), (0.0, 0.0)]  # fmt: skip
     bare = LmEval(task="tiny_sums", include_path="tasks", num_fewshot=0)

@@ -189,9 +189,9 @@ def test_options_that_make_no_sense_are_refused(bad):
 @given(st.lists(st.sampled_from("abcdefghij"), min_size=1), st.lists(st.sampled_from("abcdefghij")))
 def test_the_index_misses_no_overlap_that_a_full_comparison_finds(held, asked):
     held_out = index(row(" ".join(held), ["the cell"]), row("b c d e f g h i j", ["x"]))
-    likeness = len(set(held) & set(asked)) / len(set(held) | set(asked))
+    similarity = len(set(held) & set(asked)) / len(set(held) | set(asked))
     found = held_out.match_text(" ".join(asked), completion="a cell")
-    if likeness >= 0.7:
+    if similarity >= 0.7:
         assert found is not None
     else:
         assert found is None or found.kind != "overlap" or len(held) >= 16

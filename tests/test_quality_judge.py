@@ -78,8 +78,8 @@ def sample(completion="c", passage=None, reference=(), question="q"):
     return replace(made, completion=completion)  # ids are not made of half characters
 
 
-def rate(scorer, judge, *samples):
-    return list(scorer.with_tools(ScorerContext(judge=judge)).rate(samples))
+def score_batch(scorer, judge, *samples):
+    return list(scorer.with_tools(ScorerContext(judge=judge)).score_batch(samples))
 
 
 def test_claims_by_hand():
@@ -93,7 +93,7 @@ def test_claims_by_hand():
             }
         )
     )
-    (verdict,) = rate(Judge(), judge, sample(passage=PASSAGE))
+    (verdict,) = score_batch(Judge(), judge, sample(passage=PASSAGE))
     assert verdict.value == 0.25
     assert verdict.why == "1 of 4 quotes do not stand in the passage"
     assert verdict.details["labels"] == {
@@ -113,22 +113,24 @@ def test_claims_by_hand():
 def test_each_step_asks_once_for_the_whole_batch():
     judge = FakeAsk(checker({"a": ("supported", "calm"), "b": ("supported", "eye")}))
     samples = [sample(f"text {number}", PASSAGE, question=f"q{number}") for number in range(3)]
-    assert [verdict.value for verdict in rate(Judge(), judge, *samples)] == [1.0] * 3
+    assert [verdict.value for verdict in score_batch(Judge(), judge, *samples)] == [1.0] * 3
     assert [len(call) for call in judge.calls] == [3, 6]
-    rate(Judge(), judge, *[samples[0]] * 3)
+    score_batch(Judge(), judge, *[samples[0]] * 3)
     assert [len(call) for call in judge.calls[2:]] == [1, 2]  # the same question goes out once
 
 
 def test_evidence_is_the_passage_else_the_reference_else_nothing():
     judge = FakeAsk(checker({"a": ("supported", "Paris")}))
-    (by_reference,) = rate(Judge(), judge, sample(reference=["Paris", "Paris, France"]))
+    (by_reference,) = score_batch(Judge(), judge, sample(reference=["Paris", "Paris, France"]))
     assert (by_reference.value, by_reference.details["evidence"]) == (1.0, "reference")
     assert block(judge.calls[1][0], "evidence") == "Paris\nParis, France"
     asked = len(judge.calls)
-    (without,) = rate(Judge(), judge, sample())
+    (without,) = score_batch(Judge(), judge, sample())
     assert (without.value, without.why) == (None, "no evidence: neither passage nor reference")
     assert len(judge.calls) == asked
-    (known,) = rate(Judge(own_knowledge=True), FakeAsk(checker({"a": ("supported", "")})), sample())
+    (known,) = score_batch(
+        Judge(own_knowledge=True), FakeAsk(checker({"a": ("supported", "")})), sample()
+    )
     assert (known.value, known.details["evidence"]) == (1.0, "own knowledge")
 
 
@@ -147,7 +149,9 @@ def test_evidence_is_the_passage_else_the_reference_else_nothing():
 )
 def test_a_quote_must_stand_in_the_evidence(quote, found):
     assert judge_prompts.stands_in(quote, PASSAGE) is found
-    (verdict,) = rate(Judge(), FakeAsk(checker({"a": ("supported", quote)})), sample("x", PASSAGE))
+    (verdict,) = score_batch(
+        Judge(), FakeAsk(checker({"a": ("supported", quote)})), sample("x", PASSAGE)
+    )
     assert verdict.value == float(found)
 
 
@@ -161,7 +165,7 @@ def test_a_quote_may_stand_within_a_script_without_spaces():
 )
 def test_without_claims_or_with_too_many_it_abstains(claims, why):
     judge = FakeAsk(checker({}, claims))
-    (verdict,) = rate(Judge(max_claims=2), judge, sample("x", PASSAGE))
+    (verdict,) = score_batch(Judge(max_claims=2), judge, sample("x", PASSAGE))
     assert verdict.value is None and why in verdict.why
     assert len(judge.calls) == 1
 
@@ -169,7 +173,7 @@ def test_without_claims_or_with_too_many_it_abstains(claims, why):
 def test_a_claim_said_twice_counts_once():
     verdicts = {"A b": ("supported", "calm"), "c": ("supported", "")}
     judge = FakeAsk(checker(verdicts, ["A b", "c", " a B "]))
-    (verdict,) = rate(Judge(max_claims=2), judge, sample("x", PASSAGE))
+    (verdict,) = score_batch(Judge(max_claims=2), judge, sample("x", PASSAGE))
     assert verdict.value == 0.5
 
 
@@ -177,7 +181,7 @@ def test_a_claim_said_twice_counts_once():
 def test_a_lost_verdict_leaves_no_share_and_costs_only_its_sample(lost):
     whole = checker({"a": ("supported", "calm"), "b": lost, "c": ("supported", "eye")})
     judge = FakeAsk(lambda q: {"claims": ["a", "c"]} if "<answer>\nfine" in told(q) else whole(q))
-    first, second = rate(Judge(), judge, sample("x", PASSAGE), sample("fine", PASSAGE))
+    first, second = score_batch(Judge(), judge, sample("x", PASSAGE), sample("fine", PASSAGE))
     assert first.value is None and first.why.startswith("1 of 3 claims: the judge")
     assert [row["verdict"] for row in first.details["claims"]] == ["supported", None, "supported"]
     assert second.value == 1.0
@@ -187,7 +191,7 @@ def test_a_lost_verdict_leaves_no_share_and_costs_only_its_sample(lost):
 @pytest.mark.parametrize("mode", ["claims", "rubric", "pairwise"])
 def test_an_unparsable_or_failed_reply_abstains_with_a_reason(mode, lost):
     one = sample("x", PASSAGE, ["y"])
-    (verdict,) = rate(Judge(mode=mode), FakeAsk(lambda question: lost), one)
+    (verdict,) = score_batch(Judge(mode=mode), FakeAsk(lambda question: lost), one)
     assert verdict.value is None
     assert ("gave no reply" if lost is None else "is not the JSON asked for") in verdict.why
 
@@ -196,7 +200,7 @@ def test_an_unparsable_or_failed_reply_abstains_with_a_reason(mode, lost):
 def test_a_mark_by_the_rubric(score, value):
     judge = FakeAsk(lambda question: {"reason": "so", "score": score})
     one = sample("mine", PASSAGE, ["yours"], "what?")
-    (verdict,) = rate(Judge(mode="rubric", rubric="5: 100% good"), judge, one)
+    (verdict,) = score_batch(Judge(mode="rubric", rubric="5: 100% good"), judge, one)
     assert verdict.value == value
     assert verdict.details == {"score": score, "reason": "so"}
     (question,) = judge.questions
@@ -213,7 +217,7 @@ def test_a_mark_by_the_rubric(score, value):
 @pytest.mark.parametrize("score", [0, 6, 3.5, "5", True])
 def test_a_mark_off_the_scale_is_none(score):
     judge = FakeAsk(lambda question: {"reason": "so", "score": score})
-    assert rate(Judge(mode="rubric"), judge, sample("x"))[0].value is None
+    assert score_batch(Judge(mode="rubric"), judge, sample("x"))[0].value is None
 
 
 def prefers(text, otherwise="tie"):
@@ -237,7 +241,7 @@ def prefers(text, otherwise="tie"):
 )
 def test_pairwise_by_hand(rule, value, consistent):
     judge = FakeAsk(rule)
-    (verdict,) = rate(Judge(mode="pairwise"), judge, sample("mine", reference=["", "yours"]))
+    (verdict,) = score_batch(Judge(mode="pairwise"), judge, sample("mine", reference=["", "yours"]))
     assert verdict.value == value
     assert verdict.details["labels"] == {"consistent": consistent}
     assert (verdict.why is None) == bool(consistent)
@@ -251,13 +255,13 @@ def test_a_win_in_one_order_and_a_tie_in_the_other_is_a_tie():
     judge = FakeAsk(
         lambda q: {"reason": "", "better": "A" if block(q, "answer_a") == "mine" else "tie"}
     )
-    (verdict,) = rate(Judge(mode="pairwise"), judge, sample("mine", reference=["yours"]))
+    (verdict,) = score_batch(Judge(mode="pairwise"), judge, sample("mine", reference=["yours"]))
     assert (verdict.value, verdict.details["labels"]["consistent"]) == (0.5, 0.0)
 
 
 def test_pairwise_without_a_reference_asks_nothing():
     judge = FakeAsk(prefers("x"))
-    assert rate(Judge(mode="pairwise"), judge, sample("x", PASSAGE))[0].why == "no reference"
+    assert score_batch(Judge(mode="pairwise"), judge, sample("x", PASSAGE))[0].why == "no reference"
     assert judge.calls == []
 
 
@@ -277,7 +281,7 @@ def test_a_text_can_not_leave_its_tags(mode):
         return {"reason": ATTACK, "score": 1} if mode == "rubric" else {"reason": "", "better": "A"}
 
     judge = FakeAsk(rule)
-    rate(Judge(mode=mode), judge, sample(ATTACK, ATTACK, [ATTACK], ATTACK))
+    score_batch(Judge(mode=mode), judge, sample(ATTACK, ATTACK, [ATTACK], ATTACK))
     assert len(judge.questions) == {"claims": 2, "rubric": 1, "pairwise": 1}[mode]
     for question in judge.questions:
         system, user = question.messages
@@ -359,7 +363,7 @@ def test_the_schema_is_strict_and_has_the_fields_in_order():
 def test_structured_or_in_words_are_different_calls():
     def call_ids(structured):
         judge = FakeAsk(lambda question: {"reason": "", "score": 3})
-        rate(Judge(mode="rubric", structured=structured), judge, sample("x"), sample("y"))
+        score_batch(Judge(mode="rubric", structured=structured), judge, sample("x"), sample("y"))
         assert all((q.response_format is not None) == structured for q in judge.questions)
         assert {(q.temperature, q.seed) for q in judge.questions} == {(0.0, None)}
         return {
@@ -373,13 +377,15 @@ def test_structured_or_in_words_are_different_calls():
 def test_long_and_strange_texts_get_a_verdict_each():
     texts = ["", " ", "\x00\x07", "🙂" * 50, "א" * 400, "half \ud800", "w" * 1_000_000]
     judge = FakeAsk(checker({"half \ufffd \ufffd": ("supported", "\x00calm")}, ["half \ufffd \0"]))
-    verdicts = rate(Judge(), judge, *[sample(text, PASSAGE) for text in texts])
+    verdicts = score_batch(Judge(), judge, *[sample(text, PASSAGE) for text in texts])
     assert [verdict.value for verdict in verdicts] == [None, None, 1.0, 1.0, 1.0, 1.0, None]
     assert verdicts[0].why == "no completion"
     assert verdicts[-1].why == "completion: 1000000 characters, more than max_chars = 20000"
     assert "\0" not in json.dumps([verdict.details for verdict in verdicts], ensure_ascii=False)
     long_evidence = sample("x", "w" * 30_000)
-    assert rate(Judge(), judge, long_evidence)[0].why.startswith("evidence: 30000 characters")
+    assert score_batch(Judge(), judge, long_evidence)[0].why.startswith(
+        "evidence: 30000 characters"
+    )
 
 
 def test_the_score_follows_the_judge_and_the_mode():

@@ -46,28 +46,32 @@ def sample(completion, question="Who?", seed=None):
     return replace(made, completion=completion)  # ids are not made of half characters
 
 
-def rate(scorer, teacher, *samples, asked=None):
+def score_batch(scorer, teacher, *samples, asked=None):
     if asked is None:
         asked = {one.prompt_id: one.messages for one in samples}
     return list(
-        scorer.with_tools(ScorerContext(teacher=teacher, asked=lambda ids: asked)).rate(samples)
+        scorer.with_tools(ScorerContext(teacher=teacher, asked=lambda ids: asked)).score_batch(
+            samples
+        )
     )
 
 
 def test_a_short_answer_gets_the_share_of_replies_that_agree():
     teacher = FakeAsk(in_turn("paris", "The Paris.", "Lyon", "Paris, France"))
-    (verdict,) = rate(SelfConsistency(k=4), teacher, sample("Paris"))
+    (verdict,) = score_batch(SelfConsistency(k=4), teacher, sample("Paris"))
     assert verdict.value == 0.5 and verdict.why is None
     assert verdict.details["replies"] == 4
     assert verdict.details["agreed"] == [7001, 7002]
     assert verdict.details["labels"]["answer"] == 0.5
     # "paris, france" against "paris": F1 = 2 * 1 / (2 + 1)
-    (looser,) = rate(SelfConsistency(k=4, agree_f1=0.66), teacher, sample("Paris"))
+    (looser,) = score_batch(SelfConsistency(k=4, agree_f1=0.66), teacher, sample("Paris"))
     assert looser.value == 0.75
 
 
 def test_an_answer_that_is_only_an_article_is_compared_as_it_stands():
-    (verdict,) = rate(SelfConsistency(k=4), FakeAsk(in_turn("a", "B", "The", "...")), sample("A"))
+    (verdict,) = score_batch(
+        SelfConsistency(k=4), FakeAsk(in_turn("a", "B", "The", "...")), sample("A")
+    )
     assert verdict.value == 0.25
 
 
@@ -75,28 +79,28 @@ def test_a_longer_text_gets_the_mean_support_of_its_sentences_or_the_worst():
     text = "Rome is old. Mars has moons."
     teacher = FakeAsk(in_turn("Rome is old!", "Rome was old, and Mars has moons."))
     scorer = SelfConsistency(k=2, short_words=3)
-    (verdict,) = rate(scorer, teacher, sample(text))
+    (verdict,) = score_batch(scorer, teacher, sample(text))
     # first sentence: (3/3 + 2/3) / 2; second: (0/3 + 3/3) / 2
     assert verdict.details["sentences"] == [pytest.approx(5 / 6, abs=1e-4), 0.5]
     assert verdict.value == pytest.approx((5 / 6 + 0.5) / 2)
     assert verdict.details["labels"]["sentence"] == verdict.value
     assert verdict.details["worst"] == "Mars has moons."
-    (worst,) = rate(SelfConsistency(k=2, short_words=3, over="worst"), teacher, sample(text))
+    (worst,) = score_batch(SelfConsistency(k=2, short_words=3, over="worst"), teacher, sample(text))
     assert worst.value == worst.details["labels"]["sentence"] == 0.5
 
 
 def test_signs_of_scripts_without_spaces_count_as_words():
     teacher = FakeAsk(in_turn("北京是中国的首都", "上海很大"))
-    (verdict,) = rate(SelfConsistency(k=2, short_words=3), teacher, sample("北京是首都"))
+    (verdict,) = score_batch(SelfConsistency(k=2, short_words=3), teacher, sample("北京是首都"))
     assert verdict.value == pytest.approx((5 / 5 + 0 / 5) / 2)
 
 
 def test_all_questions_of_a_batch_go_out_in_one_call_with_k_distinct_seeds():
     teacher = FakeAsk(lambda question: "x")
     samples = [sample("x", f"q{number}") for number in range(3)]
-    assert [v.value for v in rate(SelfConsistency(k=4, max_tokens=9), teacher, *samples)] == [
-        1.0
-    ] * 3
+    assert [
+        v.value for v in score_batch(SelfConsistency(k=4, max_tokens=9), teacher, *samples)
+    ] == [1.0] * 3
     assert [len(call) for call in teacher.calls] == [12]
     assert {question.temperature for question in teacher.questions} == {0.8}
     requests = {
@@ -112,22 +116,22 @@ def test_all_questions_of_a_batch_go_out_in_one_call_with_k_distinct_seeds():
 
 def test_samples_of_the_same_messages_share_their_replies():
     teacher = FakeAsk(in_turn("x", "y"))
-    verdicts = rate(SelfConsistency(k=2), teacher, sample("x", seed=1), sample("z", seed=2))
+    verdicts = score_batch(SelfConsistency(k=2), teacher, sample("x", seed=1), sample("z", seed=2))
     assert [verdict.value for verdict in verdicts] == [0.5, 0.0]
     assert len(teacher.questions) == 2
 
 
 def test_fewer_than_two_replies_is_no_agreement():
     gone = FakeAsk(in_turn("x", None, "  "))
-    assert rate(SelfConsistency(k=3), gone, sample("x"))[0].value is None
-    assert rate(SelfConsistency(k=3), gone, sample("x"))[0].why == "1 of 3 replies came back"
-    (verdict,) = rate(SelfConsistency(k=3), FakeAsk(in_turn("x", None, "y")), sample("x"))
+    assert score_batch(SelfConsistency(k=3), gone, sample("x"))[0].value is None
+    assert score_batch(SelfConsistency(k=3), gone, sample("x"))[0].why == "1 of 3 replies came back"
+    (verdict,) = score_batch(SelfConsistency(k=3), FakeAsk(in_turn("x", None, "y")), sample("x"))
     assert (verdict.value, verdict.why) == (0.5, "2 of 3 replies came back")
 
 
 def test_it_asks_nothing_where_it_abstains():
     teacher = FakeAsk(lambda question: "x")
-    verdicts = rate(SelfConsistency(), teacher, sample(" \n"), sample("x"), asked={})
+    verdicts = score_batch(SelfConsistency(), teacher, sample(" \n"), sample("x"), asked={})
     assert [verdict.why for verdict in verdicts] == [
         "no completion",
         "the messages that the teacher was asked are not on hand",
@@ -139,7 +143,7 @@ def test_strange_texts_get_a_verdict_each():
     texts = ["", "\x00\x07", "🙂 " * 50, "א" * 400, "half \ud800 a sign. " * 9, "word. " * 170_000]
     teacher = FakeAsk(lambda question: "word \udc00 🙂")
     samples = [sample(text, f"q{number}") for number, text in enumerate(texts)]
-    verdicts = rate(SelfConsistency(k=2), teacher, *samples)
+    verdicts = score_batch(SelfConsistency(k=2), teacher, *samples)
     assert len(verdicts) == len(texts)
     for verdict in verdicts:
         assert verdict.value is None or 0 <= verdict.value <= 1

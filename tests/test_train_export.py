@@ -6,7 +6,7 @@ import pytest
 from tests.tiny import make_tiny
 from train.config import SftConfig
 from train.export.safetensors import export_adapter, export_merged, needs_only_peft
-from train.loop.sft import fit
+from train.loop.sft import train_student
 from train.model.inference import Generator
 from train.model.student import load
 from warehouse import catalog
@@ -41,7 +41,9 @@ def students(base, tmp_path_factory):
         name = table["use"]
         if name not in made:
             config = SftConfig(epochs=2, batch_size=4, learning_rate=2e-2, max_length=128)
-            made[name] = fit(base, catalog.build("tuner", table), ROWS, config, folder / name).path
+            made[name] = train_student(
+                base, catalog.build("tuner", table), ROWS, config, folder / name
+            ).path
         return made[name]
 
     return student

@@ -9,7 +9,7 @@ from tests.tiny import make_tiny
 from train.config import EarlyStopping
 from train.loop.callbacks import TrainingCallbacks, best_eval, looks_since
 from train.loop.checkpoints import last_step
-from train.loop.sft import fit, sft_trainer
+from train.loop.sft import sft_trainer, train_student
 from train.tuners.lora import Lora
 from warehouse.errors import Stopped
 
@@ -36,32 +36,32 @@ def early(base, tmp_path_factory):
         return trainers[-1]
 
     out = tmp_path_factory.mktemp("early") / "s"
-    fitted = fit(
+    result = train_student(
         base, Lora(dropout=0.0), VARIED, EARLY, out, TrainingCallbacks(steps.append), build
     )
-    return fitted, trainers[0], tuple(steps)
+    return result, trainers[0], tuple(steps)
 
 
 def test_the_weights_of_the_best_look_are_kept(early):
     from peft import get_peft_model_state_dict
     from safetensors.torch import load_file
 
-    fitted, trainer, steps = early
-    step, loss = best_eval(fitted.losses)
-    looks = {at["step"]: at["held_out_loss"] for at in fitted.losses if "held_out_loss" in at}
+    result, trainer, steps = early
+    step, loss = best_eval(result.losses)
+    looks = {at["step"]: at["held_out_loss"] for at in result.losses if "held_out_loss" in at}
     assert loss == looks[step] == min(looks.values()) < looks[max(looks)]
     assert max(looks) == step + 8 == steps[-1].done < steps[-1].total
     assert trainer.evaluate()["eval_loss"] == pytest.approx(loss, rel=1e-5)
-    written = load_file(str(fitted.path / "adapter_model.safetensors"))
+    written = load_file(str(result.path / "adapter_model.safetensors"))
     held = get_peft_model_state_dict(trainer.unwrapped)
     assert written.keys() == held.keys()
     assert all((written[name] == held[name]).all() for name in held)
 
 
 def test_a_look_is_told_with_the_step_that_it_came_after(early):
-    fitted, _, steps = early
+    result, _, steps = early
     told = {step.done: step.held_out_loss for step in steps}  # the later of two
-    looks = {int(at["step"]): at["held_out_loss"] for at in fitted.losses if "held_out_loss" in at}
+    looks = {int(at["step"]): at["held_out_loss"] for at in result.losses if "held_out_loss" in at}
     assert {step: told[step] for step in looks} == looks
     assert told[1] is None and told[5] == looks[4]
     assert not any(step.resumed for step in steps)
@@ -76,15 +76,15 @@ def stopped_at(number, steps):
 
 def test_a_training_that_is_stopped_goes_on_to_the_same_losses(base, tmp_path):
     config = CONFIG.model_copy(update={"save_steps": 0})
-    whole = fit(base, Lora(), ROWS, config, tmp_path / "whole")
+    whole = train_student(base, Lora(), ROWS, config, tmp_path / "whole")
     steps = []
     out = tmp_path / "s"
     with pytest.raises(Stopped, match=r"^stopped at step 5 of 36; a checkpoint is kept$"):
-        fit(base, Lora(), ROWS, config, out, stopped_at(5, steps))
+        train_student(base, Lora(), ROWS, config, out, stopped_at(5, steps))
     assert [step.done for step in steps] == [1, 2, 3, 4, 5]
     assert not out.exists() and last_step(out) == 5
     steps = []
-    again = fit(base, Lora(), ROWS, config, out, stopped_at(None, steps))
+    again = train_student(base, Lora(), ROWS, config, out, stopped_at(None, steps))
     assert [(step.done, step.resumed) for step in steps[:2]] == [(5, True), (6, False)]
     assert steps[0].loss == again.losses[4]["loss"]
     assert again.losses == whole.losses
@@ -92,19 +92,23 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_losses(base, tmp_path):
 
 
 def test_a_training_that_is_stopped_at_its_last_step_is_done(base, tmp_path):
-    assert fit(base, Lora(), ROWS, CONFIG, tmp_path / "s", stopped_at(36, [])).path.is_dir()
+    assert train_student(
+        base, Lora(), ROWS, CONFIG, tmp_path / "s", stopped_at(36, [])
+    ).path.is_dir()
 
 
 def test_patience_is_counted_on_where_training_was_stopped(base, early, tmp_path):
-    fitted, _, _ = early
-    after_one = best_eval(fitted.losses)[0] + 5  # one look without a lower loss
+    result, _, _ = early
+    after_one = best_eval(result.losses)[0] + 5  # one look without a lower loss
     with pytest.raises(Stopped):
-        fit(base, Lora(dropout=0.0), VARIED, EARLY, tmp_path / "s", stopped_at(after_one, []))
+        train_student(
+            base, Lora(dropout=0.0), VARIED, EARLY, tmp_path / "s", stopped_at(after_one, [])
+        )
     steps = []
-    again = fit(
+    again = train_student(
         base, Lora(dropout=0.0), VARIED, EARLY, tmp_path / "s", TrainingCallbacks(steps.append)
     )
-    assert again.losses == fitted.losses
+    assert again.losses == result.losses
     assert steps[0].resumed and steps[0].held_out_loss is not None
 
 

@@ -6,7 +6,7 @@ from tests.tiny import CHAT_TEMPLATE, make_byte_tokenizer, make_servable, make_t
 from train.config import SftConfig
 from train.export import gguf
 from train.export.safetensors import export_merged
-from train.loop.sft import fit
+from train.loop.sft import train_student
 from train.tuners.lora import Lora
 from warehouse.errors import StageError
 
@@ -29,7 +29,7 @@ def merged(tmp_path_factory):
         "prompt": [{"role": "user", "content": "What is it?"}],
         "completion": [{"role": "assistant", "content": "It"}],
     }
-    fit(str(base), Lora(rank=2), [row], SftConfig(epochs=1), folder / "student")
+    train_student(str(base), Lora(rank=2), [row], SftConfig(epochs=1), folder / "student")
     export_merged(str(base), folder / "student", folder / "merged")
     return folder / "merged"
 

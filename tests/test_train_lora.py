@@ -176,7 +176,7 @@ def test_options_that_do_not_go_together_are_faults(tuner, fault):
 def test_adalora_drops_entries_down_to_the_budget_and_keeps_only_the_others(base, tmp_path):
     from safetensors.torch import load_file
 
-    from train.loop.sft import fit, sft_trainer
+    from train.loop.sft import sft_trainer, train_student
 
     models = []
 
@@ -185,7 +185,7 @@ def test_adalora_drops_entries_down_to_the_budget_and_keeps_only_the_others(base
         return sft_trainer(job)
 
     tuner = Adalora(rank=2, start_rank=6)
-    fit(base, tuner, ROWS, CONFIG, tmp_path / "s", build=build)
+    train_student(base, tuner, ROWS, CONFIG, tmp_path / "s", build=build)
     student, tokenizer = load(base, tmp_path / "s")
     assert far(logits_of(student, tokenizer), logits_of(models[0], tokenizer)) < 1e-4
     learned = load_file(tmp_path / "s" / "adapter_model.safetensors")
@@ -197,17 +197,17 @@ def test_adalora_drops_entries_down_to_the_budget_and_keeps_only_the_others(base
 
 def test_the_penalty_is_no_part_of_the_loss_on_held_out_rows(base, tmp_path):
     from train.config import EarlyStopping
-    from train.loop.sft import _held_out, fit
+    from train.loop.sft import _held_out, train_student
     from train.model.inference import Generator
 
     look = CONFIG.model_copy(update={"epochs": 1, "early_stopping": EarlyStopping(steps=3)})
-    fitted = fit(base, Adalora(orthogonality=9.0), ROWS, look, tmp_path / "s")
-    best = min(entry["held_out_loss"] for entry in fitted.losses if "held_out_loss" in entry)
+    result = train_student(base, Adalora(orthogonality=9.0), ROWS, look, tmp_path / "s")
+    best = min(entry["held_out_loss"] for entry in result.losses if "held_out_loss" in entry)
     held = [(r["prompt"], r["completion"][0]["content"]) for r in _held_out(ROWS, look)[1]]
-    found = list(Generator(base, fitted.path).likelihood(held))
+    found = list(Generator(base, result.path).likelihood(held))
     nats = -sum(total for total, _ in found) / sum(tokens for _, tokens in found)
     assert best == pytest.approx(nats, rel=1e-4)
-    assert fitted.losses[0]["loss"] > best + 5
+    assert result.losses[0]["loss"] > best + 5
 
 
 def test_adalora_penalises_what_is_not_orthogonal(base):

@@ -7,7 +7,7 @@ import torch
 
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.loop.sft import fit
+from train.loop.sft import train_student
 from train.model import fast_matmul
 from train.tuners.lora import Lora
 
@@ -117,8 +117,8 @@ def test_a_student_is_trained_alike_with_activations_computed_again(tmp_path):
     found = []
     for again in (False, True):
         config = SftConfig(batch_size=4, max_length=128, gradient_checkpointing=again)
-        fitted = fit(base, Lora(dropout=0.0), rows, config, tmp_path / str(again))
-        found.append([entry["loss"] for entry in fitted.losses])
+        result = train_student(base, Lora(dropout=0.0), rows, config, tmp_path / str(again))
+        found.append([entry["loss"] for entry in result.losses])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 

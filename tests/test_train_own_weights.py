@@ -4,7 +4,7 @@ import pytest
 
 from tests.test_train_tuners import CONFIG, ROWS, far, logits_of
 from tests.tiny import make_tiny
-from train.loop.sft import fit
+from train.loop.sft import train_student
 from train.methods.own_weights import trained_of
 from train.methods.tuner import Setting
 from train.model.student import load
@@ -140,8 +140,8 @@ def test_full_trains_every_weight_in_float32(base, tied):
 
 
 def test_full_keeps_tied_weights_tied(tied, tmp_path):
-    fitted = fit(tied, Full(), ROWS, CONFIG, tmp_path / "s")
-    model, _ = load(tied, fitted.path)
+    result = train_student(tied, Full(), ROWS, CONFIG, tmp_path / "s")
+    model, _ = load(tied, result.path)
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert "lm_head.weight" not in trained_of(model)
 
@@ -187,8 +187,8 @@ def test_a_trained_head_is_parted_from_the_embeddings_it_was_tied_to(tied, tmp_p
 
     before = load(tied)[0].model.embed_tokens.weight
     tuner = Partial(layers="head")
-    fitted = fit(tied, tuner, ROWS, CONFIG, tmp_path / "s")
-    student, tokenizer = load(tied, fitted.path)
+    result = train_student(tied, tuner, ROWS, CONFIG, tmp_path / "s")
+    student, tokenizer = load(tied, result.path)
     assert torch.equal(student.model.embed_tokens.weight, before)
     assert far(student.lm_head.weight, before) > 1e-3
     tuner.merged(student).save_pretrained(tmp_path / "merged")

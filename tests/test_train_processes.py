@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.learning.multiprocess import fit_in_processes
+from distill.learning.multiprocess import train_in_processes
 from distill.learning.objective import TrainingInputs
 from distill.objectives.logits import Logits
 from distill.objectives.preference import Preference
@@ -22,8 +22,8 @@ def base(tmp_path_factory):
     return str(make_tiny(tmp_path_factory.mktemp("base") / "tiny"))
 
 
-def curve(fitted):
-    return [entry["loss"] for entry in fitted.losses]
+def curve(result):
+    return [entry["loss"] for entry in result.losses]
 
 
 def both(objective, base, number, folder, logprobs=None, **options):
@@ -35,7 +35,7 @@ def both(objective, base, number, folder, logprobs=None, **options):
         material = TrainingInputs(
             base, LORA, samples, config, folder / str(processes), logprobs=logprobs or {}
         )
-        found.append(curve(fit_in_processes(objective, material)))
+        found.append(curve(train_in_processes(objective, material)))
     return found
 
 

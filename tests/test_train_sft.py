@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tests.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig, steps_of
 from train.loop.callbacks import TrainingCallbacks
-from train.loop.sft import fit
+from train.loop.sft import train_student
 from train.model.device import require_a_gpu_each
 from train.model.inference import Generator
 from train.tuners.lora import Lora
@@ -32,23 +32,23 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def fitted(base, tmp_path_factory):
+def result(base, tmp_path_factory):
     steps = []
     out = tmp_path_factory.mktemp("students") / "one"
-    result = fit(base, Lora(dropout=0.0), ROWS, CONFIG, out, steps.append)
+    result = train_student(base, Lora(dropout=0.0), ROWS, CONFIG, out, steps.append)
     return result, steps
 
 
-def test_a_fitted_student_says_what_it_was_taught(base, fitted):
-    result, _ = fitted
+def test_a_fitted_student_says_what_it_was_taught(base, result):
+    result, _ = result
     (before,) = Generator(base).answer([ROWS[0]["prompt"]], 12)
     (after,) = Generator(base, result.path).answer([ROWS[0]["prompt"]], 12)
     assert before.text != "The heart"
     assert (after.text, after.finish_reason) == ("The heart", "stop")
 
 
-def test_every_step_is_in_the_loss_curve_and_the_progress(fitted):
-    result, steps = fitted
+def test_every_step_is_in_the_loss_curve_and_the_progress(result):
+    result, steps = result
     assert [step.done for step in steps] == list(range(1, 37))
     assert {step.total for step in steps} == {steps_of(len(ROWS), CONFIG)} == {36}
     assert all(step.tokens_per_s > 0 and step.memory > 1e6 for step in steps)
@@ -57,21 +57,21 @@ def test_every_step_is_in_the_loss_curve_and_the_progress(fitted):
     assert max(entry["learning_rate"] for entry in result.losses) == pytest.approx(2e-2)
 
 
-def test_the_folder_holds_safetensors_and_nothing_pickled(fitted):
-    result, _ = fitted
+def test_the_folder_holds_safetensors_and_nothing_pickled(result):
+    result, _ = result
     names = {path.name for path in result.path.iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json"} <= names
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
     assert [path.name for path in result.path.parent.iterdir()] == ["one"]
 
 
-def test_the_adapter_names_the_base_of_the_plan(base, fitted):
-    described = json.loads((fitted[0].path / "adapter_config.json").read_text())
+def test_the_adapter_names_the_base_of_the_plan(base, result):
+    described = json.loads((result[0].path / "adapter_config.json").read_text())
     assert described["base_model_name_or_path"] == base
 
 
-def test_what_was_trained_is_on_record(fitted):
-    result, _ = fitted
+def test_what_was_trained_is_on_record(result):
+    result, _ = result
     assert result.audit["trainable_parameters"] == result.trainable_parameters > 0
     assert result.audit["rows_kept"] == len(ROWS)
     assert {"torch", "trl", "peft", "transformers"} <= set(result.versions)
@@ -91,8 +91,8 @@ def test_what_was_trained_is_on_record(fitted):
 def test_no_step_is_taken_at_rate_zero(base, tmp_path, schedule, warm_up, rates):
     options = {"epochs": 3, "schedule": schedule, "warmup_ratio": warm_up, "learning_rate": 1e-3}
     config = CONFIG.model_copy(update=options)
-    fitted = fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s")
-    assert [one["learning_rate"] * 1e3 for one in fitted.losses] == pytest.approx(rates)
+    result = train_student(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s")
+    assert [one["learning_rate"] * 1e3 for one in result.losses] == pytest.approx(rates)
 
 
 def test_a_resumed_training_goes_on_at_the_rate_where_it_was(base, tmp_path):
@@ -103,26 +103,26 @@ def test_a_resumed_training_goes_on_at_the_rate_where_it_was(base, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", kill)
-    again = fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s")
-    whole = fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "whole")
+        train_student(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", kill)
+    again = train_student(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s")
+    whole = train_student(base, Lora(dropout=0.0), ROWS, config, tmp_path / "whole")
     assert [one["learning_rate"] for one in again.losses] == pytest.approx(
         [one["learning_rate"] for one in whole.losses]
     )
 
 
-def test_the_same_seed_gives_the_same_losses(base, fitted, tmp_path):
-    again = fit(base, Lora(dropout=0.0), ROWS, CONFIG, tmp_path / "again")
-    assert again.losses == fitted[0].losses
+def test_the_same_seed_gives_the_same_losses(base, result, tmp_path):
+    again = train_student(base, Lora(dropout=0.0), ROWS, CONFIG, tmp_path / "again")
+    assert again.losses == result[0].losses
     one_epoch = {"epochs": 1, "seed": 7}
-    other = fit(
+    other = train_student(
         base, Lora(dropout=0.0), ROWS, CONFIG.model_copy(update=one_epoch), tmp_path / "other"
     )
     assert other.losses[0]["loss"] != again.losses[0]["loss"]
 
 
 def test_a_killed_training_leaves_checkpoints_only_and_goes_on_to_the_same_loss(
-    base, fitted, tmp_path
+    base, result, tmp_path
 ):
     config = CONFIG.model_copy(update={"save_steps": 5})
 
@@ -131,12 +131,12 @@ def test_a_killed_training_leaves_checkpoints_only_and_goes_on_to_the_same_loss(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", kill)
+        train_student(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", kill)
     assert [path.name for path in tmp_path.iterdir()] == ["s.work"]
     steps = []
-    again = fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", steps.append)
+    again = train_student(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", steps.append)
     assert steps[0].done == 11
-    assert again.losses == fitted[0].losses
+    assert again.losses == result[0].losses
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
@@ -147,10 +147,10 @@ def test_checkpoints_of_something_else_are_not_gone_on_from(base, tmp_path):
 
     config = CONFIG.model_copy(update={"save_steps": 5})
     with pytest.raises(KeyboardInterrupt):
-        fit(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", kill)
+        train_student(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s", kill)
     steps = []
     other = config.model_copy(update={"epochs": 1})
-    fit(base, Lora(dropout=0.0), ROWS, other, tmp_path / "s", steps.append)
+    train_student(base, Lora(dropout=0.0), ROWS, other, tmp_path / "s", steps.append)
     assert [step.done for step in steps] == [1, 2, 3]
 
 
@@ -162,9 +162,9 @@ def test_early_stopping_keeps_the_best_and_looks_at_rows_it_does_not_train_on(ba
     rows = [row(f"Which is {n}?", word) for n, word in enumerate(words)]
     rows += [row(f"Which is {n + 9}?", " ".join(words[n : n + 3])) for n in range(3)]
     steps = []
-    fitted = fit(base, Lora(dropout=0.0), rows, config, tmp_path / "s", steps.append)
-    looks = [entry["held_out_loss"] for entry in fitted.losses if "held_out_loss" in entry]
-    assert fitted.audit["held_out_rows"] == 3
+    result = train_student(base, Lora(dropout=0.0), rows, config, tmp_path / "s", steps.append)
+    looks = [entry["held_out_loss"] for entry in result.losses if "held_out_loss" in entry]
+    assert result.audit["held_out_rows"] == 3
     assert steps[-1].done < steps[-1].total == 40 * 3
     assert min(looks) not in looks[-2:]
 
@@ -179,14 +179,14 @@ def test_a_trainer_that_sees_other_rows_than_the_audit_is_caught(base, tmp_path,
 
     monkeypatch.setattr(trainer, "CompletionTrainer", LosesARow)
     with pytest.raises(StageError, match="the trainer sees 11 rows"):
-        fit(base, Lora(), ROWS, CONFIG, tmp_path / "s")
+        train_student(base, Lora(), ROWS, CONFIG, tmp_path / "s")
 
 
 def test_a_loss_that_is_not_finite_is_an_error(base, tmp_path):
     wild = SftConfig(epochs=3, batch_size=4, learning_rate=1e38, max_grad_norm=1e30, max_length=128)
     steps = []
     with pytest.raises(StageError, match=r"training diverged.*lower train.learning_rate"):
-        fit(base, Lora(alpha=10**30), ROWS, wild, tmp_path / "s", steps.append)
+        train_student(base, Lora(alpha=10**30), ROWS, wild, tmp_path / "s", steps.append)
     assert list(tmp_path.iterdir()) == []
     assert len(steps) < steps[-1].total == 9  # it ends where the loss is lost
     assert [math.isfinite(step.loss) for step in steps].index(False) == len(steps) - 1
@@ -195,7 +195,7 @@ def test_a_loss_that_is_not_finite_is_an_error(base, tmp_path):
 def test_packing_without_an_attention_that_keeps_rows_apart_is_refused(base, tmp_path):
     packed = CONFIG.model_copy(update={"packing": True})
     with pytest.raises(StageError, match=r"packing needs FlashAttention.*attends by 'sdpa'"):
-        fit(base, Lora(), ROWS, packed, tmp_path / "s")
+        train_student(base, Lora(), ROWS, packed, tmp_path / "s")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -210,25 +210,25 @@ def test_a_lost_row_is_caught_also_where_some_are_held_out(base, tmp_path, monke
     monkeypatch.setattr(trainer, "CompletionTrainer", LosesARow)
     config = CONFIG.model_copy(update={"early_stopping": EarlyStopping(share=0.25)})
     with pytest.raises(StageError, match="the trainer sees 11 rows"):
-        fit(base, Lora(), ROWS, config, tmp_path / "s")
+        train_student(base, Lora(), ROWS, config, tmp_path / "s")
 
 
 def test_a_folder_in_use_is_not_overwritten(base, tmp_path):
     (tmp_path / "s").mkdir()
     with pytest.raises(StageError, match="exists already"):
-        fit(base, Lora(), ROWS, CONFIG, tmp_path / "s")
+        train_student(base, Lora(), ROWS, CONFIG, tmp_path / "s")
 
 
 def test_the_rate_that_holds_decides_what_a_student_becomes():
-    assert SftConfig().decides(1e-3) != SftConfig().decides(2e-4)
+    assert SftConfig().fingerprint(1e-3) != SftConfig().fingerprint(2e-4)
     set_ = SftConfig(learning_rate=1e-3)
-    assert set_.decides(2e-4) == set_.decides(1e-3) == SftConfig().decides(1e-3)
+    assert set_.fingerprint(2e-4) == set_.fingerprint(1e-3) == SftConfig().fingerprint(1e-3)
     for same in (
         SftConfig(save_steps=1, track="tensorboard"),
         SftConfig(processes=2),
         SftConfig(allow=["truncated"]),
     ):
-        assert same.decides(1e-3) == SftConfig().decides(1e-3)
+        assert same.fingerprint(1e-3) == SftConfig().fingerprint(1e-3)
 
 
 def test_packed_rows_are_not_shared_by_processes():
@@ -273,9 +273,9 @@ def test_a_gpu_without_memory_enough_is_one_line_and_what_was_trained_is_kept(
     with monkeypatch.context() as patch:
         patch.setattr(Lora, "after_step", out_of_memory)
         with pytest.raises(StageError, match=r"does not fit into the GPU's memory; free some"):
-            fit(base, Lora(), ROWS, CONFIG, tmp_path / "s")
+            train_student(base, Lora(), ROWS, CONFIG, tmp_path / "s")
     steps = []
-    fit(base, Lora(), ROWS, CONFIG, tmp_path / "s", TrainingCallbacks(step=steps.append))
+    train_student(base, Lora(), ROWS, CONFIG, tmp_path / "s", TrainingCallbacks(step=steps.append))
     assert steps[0].resumed and steps[0].done == 25  # from the last checkpoint
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.loop.sft import fit, sft_trainer
+from train.loop.sft import sft_trainer, train_student
 from train.methods.own_weights import trained_of
 from train.methods.tuner import Tuner
 from train.model.inference import Generator
@@ -92,8 +92,8 @@ def students(base, tmp_path_factory):
                 models.append(job.model)
                 return sft_trainer(job)
 
-            fitted = fit(base, tuner_of(form), ROWS, CONFIG, folder / form, build=build)
-            made[form] = fitted, models[0].eval()
+            result = train_student(base, tuner_of(form), ROWS, CONFIG, folder / form, build=build)
+            made[form] = result, models[0].eval()
         return made[form]
 
     return student
@@ -127,18 +127,18 @@ def test_it_learns(base, students, form):
         found = list(reader.likelihood(rows))
         return -sum(total for total, _ in found) / sum(tokens for _, tokens in found)
 
-    fitted, _ = students(form)
-    assert [entry["step"] for entry in fitted.losses] == list(range(1, 13))
-    assert surprise(Generator(base, fitted.path)) < 0.97 * surprise(Generator(base))
-    assert 0 < fitted.trainable_parameters == fitted.audit["trainable_parameters"]
+    result, _ = students(form)
+    assert [entry["step"] for entry in result.losses] == list(range(1, 13))
+    assert surprise(Generator(base, result.path)) < 0.97 * surprise(Generator(base))
+    assert 0 < result.trainable_parameters == result.audit["trainable_parameters"]
 
 
 @pytest.mark.parametrize("form", ALL)
 def test_a_student_is_safetensors_and_json_and_another_process_says_the_same(
     base, students, elsewhere, form
 ):
-    fitted, model = students(form)
-    names = {path.name for path in fitted.path.iterdir()}
+    result, model = students(form)
+    names = {path.name for path in result.path.iterdir()}
     assert {name.rpartition(".")[2] for name in names} == {"safetensors", "json"}
     here = logits_of(model, load(base)[1])
     assert far(here, elsewhere[form]) < 1e-4
@@ -202,8 +202,8 @@ def test_what_is_not_trained_stays_as_the_base_has_it(base, students, form):
 def test_a_merged_student_is_a_plain_model_that_says_the_same(base, students, form, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    fitted, _ = students(form)
-    model, tokenizer = load(base, fitted.path)
+    result, _ = students(form)
+    model, tokenizer = load(base, result.path)
     before = logits_of(model, tokenizer)
     merged = tuner_of(form).merged(model)
     merged.save_pretrained(tmp_path / "merged")
@@ -229,9 +229,9 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_losses(base, students, 
     config = CONFIG.model_copy(update={"save_steps": 3})
     for stop in (5, 11):  # adalora still drops entries at the first, and has settled at the other
         with pytest.raises(KeyboardInterrupt):
-            fit(base, tuner_of(form), ROWS, config, tmp_path / "s", killed_at(stop))
+            train_student(base, tuner_of(form), ROWS, config, tmp_path / "s", killed_at(stop))
     steps = []
-    again = fit(base, tuner_of(form), ROWS, config, tmp_path / "s", steps.append)
+    again = train_student(base, tuner_of(form), ROWS, config, tmp_path / "s", steps.append)
     assert steps[0].done == 10
     whole = [entry["loss"] for entry in students(form)[0].losses]
     assert [entry["loss"] for entry in again.losses] == pytest.approx(whole, abs=1e-5)
@@ -247,7 +247,8 @@ def test_recomputed_activations_give_the_same_losses_or_are_refused(base, studen
     short = config.model_copy(update={"epochs": 1, "schedule": "constant", "warmup_ratio": 0.0})
     plain = short.model_copy(update={"gradient_checkpointing": False})
     one, other = (
-        fit(base, tuner, ROWS[:12], c, tmp_path / str(n)) for n, c in enumerate((short, plain))
+        train_student(base, tuner, ROWS[:12], c, tmp_path / str(n))
+        for n, c in enumerate((short, plain))
     )
     assert [e["loss"] for e in one.losses] == pytest.approx([e["loss"] for e in other.losses])
     assert one.losses[-1]["loss"] != one.losses[0]["loss"]

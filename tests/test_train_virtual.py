@@ -9,7 +9,7 @@ from distill.plan.plan import load_plan
 from tests.plans import scripted, write_plan
 from tests.test_train_tuners import CONFIG, ROWS, far
 from tests.tiny import make_tiny, make_tokenizer
-from train.loop.sft import fit
+from train.loop.sft import train_student
 from train.methods.own_weights import trained_of
 from train.methods.tuner import Setting
 from train.model.inference import Generator
@@ -140,7 +140,7 @@ def test_start_and_encoder_both_reach_the_student_and_the_encoder_is_thrown_away
         models.append((job.model, {n: p.clone() for n, p in trained_of(job.model).items()}))
         return sft_trainer(job)
 
-    fit(base, tuner, ROWS, CONFIG, tmp_path / "s", build=build)
+    train_student(base, tuner, ROWS, CONFIG, tmp_path / "s", build=build)
     (model, before) = models[0]
     moved = {name for name, p in trained_of(model).items() if far(p, before[name]) > 0}
     assert moved == set(before)  # also what lies behind the last layer, which starts at zero
@@ -161,8 +161,8 @@ def test_deep_prompts_start_at_random_and_apart(base):
 
 
 def test_virtual_tokens_take_room_in_the_context(base, tmp_path):
-    fitted = fit(base, Prompt(length=100), ROWS[:10], CONFIG, tmp_path / "s")
-    reader = Generator(base, fitted.path)
+    result = train_student(base, Prompt(length=100), ROWS[:10], CONFIG, tmp_path / "s")
+    reader = Generator(base, result.path)
     assert reader.context == Generator(base).context - 100 == 412
     question = [{"role": "user", "content": "blood" * 140}]
     next(iter(Generator(base).answer([question], 8)))

@@ -1,5 +1,6 @@
 """The DDL is rendered from the records; a change of it is seen in the golden file."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import duckdb
 
 from warehouse.db.schema import MIGRATIONS, VERSION, ddl
 from warehouse.db.store import Store
-from warehouse.records import Call
+from warehouse.records import Call, Failure, Measurement, Run, RunAnswer
 
 GOLDEN = Path(__file__).parent / "golden" / "ddl.sql"
 
@@ -45,3 +46,33 @@ def test_a_warehouse_of_the_first_version_is_brought_up_to_date(tmp_path):
 
 def test_every_version_has_its_migration():
     assert sorted(MIGRATIONS) == list(range(2, VERSION + 1))
+
+
+def test_the_fifth_version_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "old.duckdb"
+    with duckdb.connect(str(path)) as db:
+        db.execute((GOLDEN.parent / "ddl_5.sql").read_text())
+        db.execute("INSERT INTO schema_version VALUES (5)")
+        db.execute("INSERT INTO entries VALUES ('r', 'quiz', 'student', 'a')")
+        for run_id, verb in (("r", "fit"), ("s", "judge"), ("a", "fit --audit"), ("t", "run")):
+            db.execute(
+                "INSERT INTO runs VALUES (?, 'p', 'h', '{}', 'stopped', NULL, '{}', ?, now(), NULL)",
+                [run_id, json.dumps({"verb": verb, "seconds": {"fit": 2.5, "curate": 1}})],
+            )
+        db.execute("INSERT INTO failures VALUES ('r', 'fit', 'x', 'loss', true, now())")
+        db.execute("INSERT INTO failures VALUES ('r', 'judge', 'y', 'too long', true, now())")
+        db.execute("INSERT INTO failures VALUES ('r', 'generate', 'z', '503', false, now())")
+        db.execute(
+            "INSERT INTO measurements VALUES ('m', 'pii', '1', 'rule', '{}', 'd', 2, "
+            """'{"good": "low", "auc": 0.5}', NULL, now())"""
+        )
+    store = Store(path)
+    assert store.read(RunAnswer) == [RunAnswer("r", "quiz", "student", "a")]
+    assert {run.run_id: run.summary for run in store.read(Run)} == {
+        run_id: {"verb": verb, "seconds": {"train": 2.5, "curate": 1}}
+        for run_id, verb in (("r", "train"), ("s", "evaluate"), ("a", "train --audit"), ("t", "run"))
+    }
+    stages = [failure.stage for failure in store.read(Failure)]
+    assert stages == ["train", "evaluate", "generate"]
+    [measurement] = store.read(Measurement)
+    assert measurement.figures == {"auc": 0.5, "higher_is_better": False}

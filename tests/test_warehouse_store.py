@@ -11,7 +11,7 @@ import pytest
 from warehouse.db.spool import Spool
 from warehouse.db.store import Store
 from warehouse.errors import WarehouseError
-from warehouse.records import Call, Entry, Failure, Run, Score
+from warehouse.records import Call, Failure, Run, RunAnswer, Score
 
 
 def call(call_id="c", max_tokens=32, reason="stop", tokens=5):
@@ -53,12 +53,12 @@ def test_what_is_entered_stands_in_the_place_of_what_was(store):
     store.enter("r", "quiz", "base", ["c"])
     store.enter("r", "zoo", "student", ["d"])
     store.enter("r", "quiz", "student", ["b", "e"])
-    entered = {(one.benchmark, one.contestant, one.answer_id) for one in store.read(Entry)}
+    entered = {(one.benchmark, one.contestant, one.answer_id) for one in store.read(RunAnswer)}
     assert entered == {
         ("quiz", "student", "b"), ("quiz", "student", "e"), ("quiz", "base", "c"), ("zoo", "student", "d"),
     }  # fmt: skip
     store.enter("r", "quiz", "student", [])
-    assert {one.contestant for one in store.read(Entry, "benchmark = 'quiz'")} == {"base"}
+    assert {one.contestant for one in store.read(RunAnswer, "benchmark = 'quiz'")} == {"base"}
 
 
 def test_failures_are_only_appended(store):

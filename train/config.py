@@ -76,7 +76,7 @@ class SftConfig(_Options):
             )
         return self
 
-    def decides(self, learning_rate: float) -> dict[str, object]:
+    def fingerprint(self, learning_rate: float) -> dict[str, object]:
         """The options that decide what a student becomes; how it is watched does not, nor do the
         processes that share a batch, nor what of its rows is let pass.
 

@@ -142,7 +142,7 @@ class Call(Record):
     tries: int = 1  # requests sent until this reply came
     reasoning: str | None = None  # the teacher's thinking, apart from its answer
     logprobs: dict[str, Any] | None = None  # {"tokens": [...], "logprobs": [...], "top": [...]}
-    stage: str | None = None  # generate | curate | judge; None in calls of older versions
+    stage: str | None = None  # generate | curate | evaluate; None in calls of older versions
 
 
 @dataclass(frozen=True)
@@ -322,10 +322,10 @@ class Answer(Record):
 
 
 @dataclass(frozen=True)
-class Entry(Record):
+class RunAnswer(Record):
     """Which answer stands for a contestant in a run; an answer may have been given before."""
 
-    TABLE: ClassVar[str] = "entries"
+    TABLE: ClassVar[str] = "run_answers"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "contestant", "answer_id")
 
     run_id: str
@@ -342,7 +342,7 @@ class Failure(Record):
     KEY: ClassVar[tuple[str, ...]] = ()
 
     run_id: str
-    stage: str  # generate | curate | fit | judge
+    stage: str  # generate | curate | train | evaluate
     subject: str  # the id of what failed: call, sample, answer
     error: str
     permanent: bool
@@ -350,5 +350,5 @@ class Failure(Record):
 
 
 RECORDS: tuple[type[Record], ...] = (
-    Run, Prompt, Call, Sample, Score, Choice, Measurement, Student, Answer, Entry, Failure,
+    Run, Prompt, Call, Sample, Score, Choice, Measurement, Student, Answer, RunAnswer, Failure,
 )  # fmt: skip

@@ -304,7 +304,7 @@ class Local:
         too_long = reader.too_long(conversations, max_new_tokens)
         for place, why in too_long.items():
             subject = make_id(self.contestant_id, conversations[place])
-            yield place, Failure(self.run_id, "judge", subject, why, permanent=True)
+            yield place, Failure(self.run_id, "evaluate", subject, why, permanent=True)
         fit = [place for place in range(len(conversations)) if place not in too_long]
         asked = [conversations[place] for place in fit]
         advance(len(too_long))

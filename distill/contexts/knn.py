@@ -68,8 +68,8 @@ class Knn(Context):
             sets = [_words(text) for text in others]
             return [_best([_jaccard(_words(q), one) for one in sets], self.k) for q in questions]
         encoder = Encoder(self.encoder)
-        likeness = encoder.encode(questions) @ encoder.encode(others).T
-        return [_best(row.tolist(), self.k) for row in likeness]
+        similarity = encoder.encode(questions) @ encoder.encode(others).T
+        return [_best(row.tolist(), self.k) for row in similarity]
 
 
 def _named(kept: Sequence[Sample], places: Sequence[int]) -> list[Sample]:

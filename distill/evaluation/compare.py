@@ -55,7 +55,7 @@ def compare(
     contestants: Sequence[str] = (),
     pairs: Sequence[tuple[str, str]] | None = None,
     role: str = "task",
-    lower_is_better: bool = False,
+    higher_is_better: bool = True,
 ) -> Comparison:
     """Compare contestants by their answers to `items`; answers to other items do not count.
 
@@ -79,9 +79,9 @@ def compare(
         pairs = [*PAIRS, *more]
     seen = {metric for given in said.values() for a in given.values() for metric in a.grades}
     metrics = [headline, *sorted(seen - {headline}, key=_metric_order)]
-    wins, losses, ties = _examples(said, texts, headline, names, lower_is_better)
+    wins, losses, ties = _examples(said, texts, headline, names, higher_is_better)
     differences = [
-        _difference(left, right, said[left], said[right], metrics, seed, lower_is_better)
+        _difference(left, right, said[left], said[right], metrics, seed, higher_is_better)
         for left, right in pairs
         if left in said and right in said
     ]
@@ -96,20 +96,20 @@ def compare(
         standings=[_standing(name, said[name], len(texts), metrics, seed) for name in names],
         differences=differences,
         retention=(
-            Ratio(None, "lower is better", 0)
-            if lower_is_better
-            else _retention(said, headline, seed)
+            _retention(said, headline, seed)
+            if higher_is_better
+            else Ratio(None, "lower is better", 0)
         ),
         gap_closed=(
-            Ratio(None, "lower is better", 0)
-            if lower_is_better
-            else _gap_closed(said, headline, seed)
+            _gap_closed(said, headline, seed)
+            if higher_is_better
+            else Ratio(None, "lower is better", 0)
         ),
         wins=wins,
         losses=losses,
         ties=ties,
         role=role,
-        lower_is_better=lower_is_better,
+        higher_is_better=higher_is_better,
         common=common,
         binary=binary,
         notes=_notes(said, texts, headline, common),
@@ -237,7 +237,7 @@ def _difference(
     theirs: ByItem,
     metrics: Sequence[str],
     seed: int,
-    lower_is_better: bool,
+    higher_is_better: bool,
 ) -> Difference:
     from scipy import stats
 
@@ -250,7 +250,7 @@ def _difference(
     gaps = [one - other for one, other in pairs]
     above = sum(one > other for one, other in pairs)
     below = sum(one < other for one, other in pairs)
-    wins, losses = (below, above) if lower_is_better else (above, below)
+    wins, losses = (above, below) if higher_is_better else (below, above)
     unequal = wins + losses
     return Difference(
         left=left,
@@ -315,7 +315,7 @@ def _examples(
     texts: Mapping[str, ItemText],
     metric: str,
     names: Sequence[str],
-    lower_is_better: bool,
+    higher_is_better: bool,
 ) -> tuple[list[Example], list[Example], list[Example]]:
     """Up to ten wins, losses and ties of the student against the base, in order of item.
 
@@ -334,7 +334,7 @@ def _examples(
             item, {name: GradedAnswer(a.text, a.grades.get(metric)) for name, a in replies if a}
         )
         better, worse = new[item_id] > old[item_id], new[item_id] < old[item_id]
-        if lower_is_better:
+        if not higher_is_better:
             better, worse = worse, better
         (wins if better else losses if worse else ties).append(example)
     ties.sort(key=lambda example: example.said["student"].text == example.said["base"].text)

@@ -123,8 +123,8 @@ class Comparison:
     losses: list[Example]
     ties: list[Example]
     role: str = "task"
-    """task | outside: what the student was made for, or what it must not forget."""
-    lower_is_better: bool = False
+    """task | off_task: what the student was made for, or what it must not forget."""
+    higher_is_better: bool = True
     """Whether a small headline is a good one, as of toxicity; wins and losses are counted so."""
     common: int = 0
     """Items graded for every contestant."""

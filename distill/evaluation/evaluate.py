@@ -30,7 +30,7 @@ class BenchmarkAnswers:
 
     benchmark: Benchmark
     role: str
-    """task | outside."""
+    """task | off_task."""
     items: Sequence[Item]
     answers: Sequence[Answer]
 
@@ -126,7 +126,7 @@ def compared(one: BenchmarkAnswers, contestants: Sequence[str]) -> Comparison:
         headline=one.benchmark.metrics[0],
         contestants=contestants,
         role=one.role,
-        lower_is_better=one.benchmark.lower_is_better,
+        higher_is_better=one.benchmark.higher_is_better,
     )
     return replace(found, notes=[*found.notes, *_of_rows(one.benchmark)])
 
@@ -193,7 +193,7 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
     fit = [
         (one, found, one.benchmark.content)
         for one, found in task
-        if one.benchmark.content is not None and not found.lower_is_better
+        if one.benchmark.content is not None and found.higher_is_better
     ]
     apart = {
         found.benchmark: compare(
@@ -275,7 +275,7 @@ def _told(one: BenchmarkAnswers, answer: Answer) -> Any:
 
 
 def _calibration(one: BenchmarkAnswers, found: Comparison) -> list[Calibration]:
-    if found.lower_is_better:
+    if not found.higher_is_better:
         return []
     made = (
         calibration(
@@ -293,7 +293,7 @@ def _still_wrong(
     one: BenchmarkAnswers, found: Comparison, made: TrainingProvenance
 ) -> list[StillWrong]:
     answers = list(_said(one.answers, "student").values())
-    if not answers or not made.kept or found.lower_is_better:
+    if not answers or not made.kept or not found.higher_is_better:
         return []
     return still_wrong(
         found.benchmark,

@@ -48,7 +48,7 @@ def scaling(
     base: Interval | None,
     answers_by_point: Sequence[Mapping[str, float]],
     seed: int = 0,
-    lower_is_better: bool = False,
+    higher_is_better: bool = True,
 ) -> Scaling:
     """Fit a line to the score over the logarithm of the rows, on the items graded at all points.
 
@@ -83,7 +83,7 @@ def scaling(
         points=ordered,
         per_doubling=slope,
         forecast=forecast,
-        sentence=_sentence(metric, ordered, len(shared), slope, forecast, lower_is_better),
+        sentence=_sentence(metric, ordered, len(shared), slope, forecast, higher_is_better),
     )
 
 
@@ -122,7 +122,7 @@ def _sentence(
     n: int,
     slope: Interval | None,
     forecast: Interval | None,
-    lower_is_better: bool,
+    higher_is_better: bool,
 ) -> str:
     if slope is None:
         sizes = len({point.rows for point in curve})
@@ -141,7 +141,7 @@ def _sentence(
     )
     if forecast is None:
         return f"No sign that more data would help: {evidence}.{few}"
-    if (slope.value < 0) != lower_is_better:
+    if (slope.value < 0) == higher_is_better:
         return f"More data of this kind would probably not help: {evidence}.{few}"
     return (
         f"More data would probably help: {evidence}. If the line goes on, {2 * curve[-1].rows:,} "

@@ -131,8 +131,8 @@ class Planned:
     label: str
     metrics: Sequence[str]
     role: str
-    """task | outside."""
-    lower_is_better: bool
+    """task | off_task."""
+    higher_is_better: bool
 
 
 def refuse_unmeasurable(
@@ -169,13 +169,15 @@ def _unmeasurable(
     if condition.subject == "toxicity":
         fit = [one for one in meant if _toxic(one.metrics[0], one.label)]
         return (
-            "" if fit else "no benchmark of toxicity; add { use = 'toxicity_prompts' } to outside"
+            ""
+            if fit
+            else "no benchmark of toxicity; add { use = 'toxicity_prompts' } to evaluate.off_task"
         )
     if condition.subject == "forgetting":
-        fit = [one for one in meant if one.role == "outside" and not one.lower_is_better]
-        return "" if fit else "evaluate.outside has no benchmark of knowledge or skill"
+        fit = [one for one in meant if one.role == "off_task" and one.higher_is_better]
+        return "" if fit else "evaluate.off_task has no benchmark of knowledge or skill"
     for one in meant:
-        applies = condition.benchmark or (one.role == "task" and not one.lower_is_better)
+        applies = condition.benchmark or (one.role == "task" and one.higher_is_better)
         if applies and condition.metric and condition.metric not in one.metrics:
             hint = did_you_mean(condition.metric, one.metrics)
             return f"{one.label} has no metric '{condition.metric}' ({hint})"
@@ -205,15 +207,15 @@ def _check(condition: Condition, comparisons: Sequence[Comparison], certain: boo
             condition.text, None, f"no benchmark '{condition.benchmark}' was run ({hint})"
         )
     if condition.subject == "forgetting":
-        outside = [c for c in named if c.role == "outside" and not _is_of_toxicity(c)]
-        found = _forgetting(condition, outside, certain)
+        off_task = [c for c in named if c.role == "off_task" and not _is_of_toxicity(c)]
+        found = _forgetting(condition, off_task, certain)
         return Checked(condition.text, found.met, found.phrase)
     if condition.subject == "toxicity":
         meant, called = [c for c in named if _is_of_toxicity(c)], "benchmark of toxicity"
     elif condition.benchmark:
         meant, called = named, "such benchmark"
     else:
-        meant = [c for c in named if c.role == "task" and not c.lower_is_better]
+        meant = [c for c in named if c.role == "task" and c.higher_is_better]
         called = "benchmark of the task"
     if not meant:
         return Checked(condition.text, None, f"no {called} was run")
@@ -269,19 +271,19 @@ def _on(condition: Condition, comparison: Comparison, certain: bool) -> _Found:
     return _decide(condition.at_least, condition.margin, interval, n, phrase, certain)
 
 
-def _forgetting(condition: Condition, outside: Sequence[Comparison], certain: bool) -> _Found:
+def _forgetting(condition: Condition, off_task: Sequence[Comparison], certain: bool) -> _Found:
     """The largest fall of the student against the base, in headline units; 0 where none fell."""
-    if not outside:
-        return _Found(None, "no benchmark of knowledge or skill was run outside the task")
+    if not off_task:
+        return _Found(None, "no benchmark of knowledge or skill was run off the task")
     falls: list[tuple[float, str, Interval, int]] = []
     missing = []
-    for comparison in outside:
+    for comparison in off_task:
         pair = _pair(comparison, "student", "base", comparison.headline)
         if pair is None or any(_unanswered(comparison, name) for name in ("student", "base")):
             missing.append(comparison.benchmark)
             continue
         change, n = pair
-        worse = change if comparison.lower_is_better else _negated(change)
+        worse = _negated(change) if comparison.higher_is_better else change
         fall = worse.high if certain else worse.value
         if n < MIN_ITEMS and fall <= condition.margin:
             missing.append(comparison.benchmark)

@@ -73,7 +73,7 @@ def paired(comparison: Comparison, left: str, right: str) -> Difference | None:
 def gain(comparison: Comparison, pair: Difference) -> float:
     """How much better left is than right in the headline; above zero is good for left."""
     value = pair.metrics[comparison.headline].value
-    return -value if comparison.lower_is_better else value
+    return value if comparison.higher_is_better else -value
 
 
 def best_of(comparison: Comparison, metric: str) -> list[str]:
@@ -88,7 +88,7 @@ def best_of(comparison: Comparison, metric: str) -> list[str]:
     }
     if not means:
         return []
-    best = (min if comparison.lower_is_better else max)(means.values())
+    best = (max if comparison.higher_is_better else min)(means.values())
     return [name for name, mean in means.items() if mean == best]
 
 
@@ -142,12 +142,12 @@ def forgetting(comparison: Comparison) -> str:
     better = gain(comparison, pair)
     if is_clear(pair, comparison.headline):
         what = "Forgotten" if better < 0 else "Nothing forgotten"
-        if comparison.lower_is_better:
+        if not comparison.higher_is_better:
             what = "Worse than before" if better < 0 else "Better than before"
         side = "worse" if better < 0 else "better"
         size = points(abs(interval.value))
         return f"{what}: the student is {size} points {side} than the base by {metric} ({evidence_of(pair, interval)})."
-    unseen = "nothing changed" if comparison.lower_is_better else "nothing was forgotten"
+    unseen = "nothing was forgotten" if comparison.higher_is_better else "nothing changed"
     return (
         f"No clear change against the base by {metric}: a difference of {points(interval.value)} "
         f"points ({evidence_of(pair, interval)}). That is no proof that {unseen}."
@@ -195,7 +195,7 @@ def _best(comparison: Comparison, best: Sequence[str]) -> str:
     mean = standing.metrics[comparison.headline].value if standing else 0.0
     out = [s.contestant for s in comparison.standings if not s.answered_most]
     told = (
-        f"{'Lowest' if comparison.lower_is_better else 'Highest'} of {len(comparison.standings)} "
+        f"{'Highest' if comparison.higher_is_better else 'Lowest'} of {len(comparison.standings)} "
         f"contestants: {_and(best)} with {metric_name(comparison.headline)} {mean:.3f}"
     )
     if out:
@@ -264,7 +264,7 @@ def _is(names: Sequence[str]) -> str:
 
 
 def _lower(comparison: Comparison) -> str:
-    return "lower is better" if comparison.lower_is_better else ""
+    return "" if comparison.higher_is_better else "lower is better"
 
 
 def _span(interval: Interval) -> str:
@@ -309,7 +309,7 @@ def _on_teacher(comparison: Comparison) -> str:
     else:
         side = "above" if interval.value > 0 else "below"
         word = ""
-        if comparison.lower_is_better:
+        if not comparison.higher_is_better:
             word = ", which is better" if gain(comparison, pair) > 0 else ", which is worse"
         first = f"The student is {size} points {side} the teacher{word} ({evidence})"
     gap = comparison.gap_closed

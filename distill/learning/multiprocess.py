@@ -19,7 +19,7 @@ from typing import Any
 from distill.learning.objective import Objective, TrainingInputs
 from train.config import SftConfig
 from train.loop.callbacks import Step, TrainingCallbacks, tell_audited, tell_drawn
-from train.loop.sft import Fitted
+from train.loop.sft import TrainingResult
 from warehouse import catalog
 from warehouse.errors import StageError, StillhouseError
 from warehouse.records import Sample
@@ -32,25 +32,25 @@ _SHOWN = 2000
 """Characters of a worker's own words in an error that nobody foresaw."""
 
 
-def fit_in_processes(
+def train_in_processes(
     objective: Objective,
-    material: TrainingInputs,
-    watch: Callable[[Step], None] = lambda step: None,
+    inputs: TrainingInputs,
+    callbacks: Callable[[Step], None] = lambda step: None,
     alone: bool = False,
-) -> Fitted:
+) -> TrainingResult:
     """Like `objective.fit`, in `material.config.processes` processes; one stays in this
     process unless it is to be `alone`.
 
     Raises:
         StageError: what a worker raised, in its words.
     """
-    number = material.config.processes
+    number = inputs.config.processes
     if number == 1 and not alone:
-        return objective.fit(material, watch)
-    material.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fit-", dir=material.out.parent) as folder:
+        return objective.train(inputs, callbacks)
+    inputs.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fit-", dir=inputs.out.parent) as folder:
         job = Path(folder) / "job.json"
-        job.write_text(json.dumps(_plain(objective, material)))
+        job.write_text(json.dumps(_plain(objective, inputs)))
         command = [sys.executable, "-P", "-m"]
         if number > 1:
             command += [*_LAUNCH, str(number), "--module"]
@@ -67,27 +67,27 @@ def fit_in_processes(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
         try:
-            return _followed(worker, watch, Path(folder))
+            return _followed(worker, callbacks, Path(folder))
         finally:
             if worker.poll() is None:
                 worker.terminate()
                 worker.wait()
 
 
-def _plain(objective: Objective, material: TrainingInputs) -> dict[str, Any]:
+def _plain(objective: Objective, inputs: TrainingInputs) -> dict[str, Any]:
     return {
         "objective": catalog.table_of(objective),
-        "base": material.base,
-        "tuner": catalog.table_of(material.tuner),
-        "samples": [asdict(sample) for sample in material.samples],
-        "config": material.config.model_dump(mode="json"),
-        "out": str(material.out),
-        "logprobs": dict(material.logprobs),
-        "held_out": [list(item) for item in material.held_out],
+        "base": inputs.base,
+        "tuner": catalog.table_of(inputs.tuner),
+        "samples": [asdict(sample) for sample in inputs.samples],
+        "config": inputs.config.model_dump(mode="json"),
+        "out": str(inputs.out),
+        "logprobs": dict(inputs.logprobs),
+        "held_out": [list(item) for item in inputs.held_out],
     }
 
 
-def _followed(worker: Any, watch: Callable[[Step], None], folder: Path) -> Fitted:
+def _followed(worker: Any, callbacks: Callable[[Step], None], folder: Path) -> TrainingResult:
     from threading import Thread
 
     said: list[str] = []
@@ -95,11 +95,11 @@ def _followed(worker: Any, watch: Callable[[Step], None], folder: Path) -> Fitte
     listener.start()
     for line in worker.stdout:
         if line.startswith('{"step":'):
-            watch(Step(**json.loads(line)["step"]))
+            callbacks(Step(**json.loads(line)["step"]))
         elif line.startswith('{"audited":'):
-            tell_audited(watch, json.loads(line)["audited"])
+            tell_audited(callbacks, json.loads(line)["audited"])
         elif line.startswith('{"drawn":'):
-            tell_drawn(watch, *json.loads(line)["drawn"])
+            tell_drawn(callbacks, *json.loads(line)["drawn"])
     code = worker.wait()
     listener.join()
     for error in sorted(folder.glob("error.*")):  # of any rank: the others only lost it
@@ -107,7 +107,7 @@ def _followed(worker: Any, watch: Callable[[Step], None], folder: Path) -> Fitte
     result = folder / "result.json"
     if result.is_file():
         told = json.loads(result.read_text())
-        return Fitted(**{**told, "path": Path(told["path"])})
+        return TrainingResult(**{**told, "path": Path(told["path"])})
     raise RuntimeError(f"training processes ended with {code}:\n{''.join(said)[-_SHOWN:]}")
 
 
@@ -116,7 +116,7 @@ def main(job: Path) -> None:
     told: Mapping[str, Any] = json.loads(job.read_text())
     rank = os.environ.get("RANK", "0")
     first = rank == "0"
-    material = TrainingInputs(
+    inputs = TrainingInputs(
         base=told["base"],
         tuner=catalog.build("tuner", told["tuner"]),
         samples=[Sample(**sample) for sample in told["samples"]],
@@ -131,19 +131,19 @@ def main(job: Path) -> None:
         if first:
             print(json.dumps({what: value}), flush=True)
 
-    watch = TrainingCallbacks(
+    callbacks = TrainingCallbacks(
         step=lambda step: say("step", asdict(step)),
         audited=lambda figures: say("audited", figures),
         drawn=lambda done, total: say("drawn", [done, total]),
     )
     try:
-        fitted = objective.fit(material, watch)
+        result = objective.train(inputs, callbacks)
     except StillhouseError as error:
         job.with_name(f"error.{rank}").write_text(str(error), encoding="utf-8")
         raise
     if first:
         job.with_name("result.json").write_text(
-            json.dumps({**asdict(fitted), "path": str(fitted.path)})
+            json.dumps({**asdict(result), "path": str(result.path)})
         )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from train.config import SftConfig
 from train.dataset import TrainingRow
-from train.loop.sft import Fitted, fit
+from train.loop.sft import TrainingResult, train_student
 from train.methods.tuner import Tuner
 from warehouse.catalog import table_of
 from warehouse.errors import StageError
@@ -52,7 +52,7 @@ class Objective(ABC):
         return False
 
     @property
-    def decides(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """What decides what a student becomes: the table in the plan."""
         return table_of(self)
 
@@ -64,12 +64,12 @@ class Objective(ABC):
         """
 
     @abstractmethod
-    def fit(
-        self, material: TrainingInputs, watch: Callable[[Step], None] = lambda step: None
-    ) -> Fitted:
+    def train(
+        self, inputs: TrainingInputs, callbacks: Callable[[Step], None] = lambda step: None
+    ) -> TrainingResult:
         """Fit a student and leave it in `material.out`, whole or not at all.
 
-        `watch` goes to `train.loop.sft.fit` as it is, and `material.held_out` too.
+        `watch` goes to `train.loop.sft.train_student` as it is, and `material.held_out` too.
         """
 
     def faults(self, tuner: Tuner, config: SftConfig) -> list[str]:
@@ -77,18 +77,21 @@ class Objective(ABC):
         return []
 
 
-def fit_rows(
-    material: TrainingInputs, rows: Sequence[TrainingRow], watch: Callable[[Step], None], **how: Any
-) -> Fitted:
-    """`train.loop.sft.fit` with what the material says; `how` are its further arguments."""
-    return fit(
-        material.base,
-        material.tuner,
+def train_on_rows(
+    inputs: TrainingInputs,
+    rows: Sequence[TrainingRow],
+    callbacks: Callable[[Step], None],
+    **how: Any,
+) -> TrainingResult:
+    """`train.loop.sft.train_student` with what the material says; `how` are its further arguments."""
+    return train_student(
+        inputs.base,
+        inputs.tuner,
         rows,
-        material.config,
-        material.out,
-        watch,
-        held_out=material.held_out,
+        inputs.config,
+        inputs.out,
+        callbacks,
+        held_out=inputs.held_out,
         **how,
     )
 

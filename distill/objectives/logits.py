@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from distill.learning.objective import Objective, TrainingInputs, as_tested, fit_rows, rows_of
+from distill.learning.objective import Objective, TrainingInputs, as_tested, rows_of, train_on_rows
 from distill.learning.stored_logprobs import Aligned, Aligner, figures_of, refuse_what_differs
 from distill.learning.vocabulary import same_vocabulary
 from train.config import SftConfig
 from train.dataset import TrainingRow
-from train.loop.sft import Fitted, TrainerInputs
+from train.loop.sft import TrainerInputs, TrainingResult
 from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
 from train.model.student import load
@@ -71,11 +71,11 @@ class Logits(Objective):
         return self.teacher is None
 
     @property
-    def decides(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Also the content of a local teacher."""
         if self.teacher is None:
-            return super().decides
-        return {**super().decides, "teacher": base_fingerprint(self.teacher)}
+            return super().fingerprint
+        return {**super().fingerprint, "teacher": base_fingerprint(self.teacher)}
 
     def ready(self, base: str) -> None:
         """See that a local teacher can be had and has the base's vocabulary."""
@@ -88,9 +88,9 @@ class Logits(Objective):
             return []
         return ["packing moves rows away from the teacher's distributions; set packing = false"]
 
-    def fit(
-        self, material: TrainingInputs, watch: Callable[[Step], None] = lambda step: None
-    ) -> Fitted:
+    def train(
+        self, inputs: TrainingInputs, callbacks: Callable[[Step], None] = lambda step: None
+    ) -> TrainingResult:
         """Fine-tune on the distributions at the samples' completions.
 
         Raises:
@@ -98,17 +98,17 @@ class Logits(Objective):
             StageError: there are no samples, some are refusals, more than 5 % were stored
                 without log-probabilities, or the vocabularies differ.
         """
-        self.ready(material.base)
+        self.ready(inputs.base)
         rows: list[TrainingRow] = [
-            _Numbered(**row, row=number) for number, row in enumerate(rows_of(material.samples))
+            _Numbered(**row, row=number) for number, row in enumerate(rows_of(inputs.samples))
         ]
         if self.teacher is not None:
-            return fit_rows(
-                material,
+            return train_on_rows(
+                inputs,
                 rows,
-                watch,
+                callbacks,
                 build=self._beside_teacher,
-                decides=self.decides,
+                fingerprint=self.fingerprint,
                 beside=self.teacher,
             )
         known: dict[int, tuple[Any, Any]] = {}
@@ -119,8 +119,8 @@ class Logits(Objective):
 
             def each() -> Iterator[Aligned]:
                 for row in rows:
-                    stored = material.logprobs.get(material.samples[_number(row)].sample_id)
-                    aligned = aligner.align(row, stored, material.config.max_length)
+                    stored = inputs.logprobs.get(inputs.samples[_number(row)].sample_id)
+                    aligned = aligner.align(row, stored, inputs.config.max_length)
                     known[_number(row)] = _as_tensors(aligned)
                     yield aligned
 
@@ -128,15 +128,15 @@ class Logits(Objective):
             refuse_what_differs(figures)
             return rows
 
-        fitted = fit_rows(
-            material,
+        result = train_on_rows(
+            inputs,
             rows,
-            watch,
+            callbacks,
             build=lambda job: self._beside_stored(job, known),
             prepare=align,
-            decides=self.decides,
+            fingerprint=self.fingerprint,
         )
-        return replace(fitted, audit={**fitted.audit, "stored_logprobs": figures})
+        return replace(result, audit={**result.audit, "stored_logprobs": figures})
 
     def _beside_stored(self, job: TrainerInputs, known: dict[int, tuple[Any, Any]]) -> Any:
         import torch

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from distill.learning.objective import Objective, TrainingInputs, as_tested, fit_rows, rows_of
+from distill.learning.objective import Objective, TrainingInputs, as_tested, rows_of, train_on_rows
 from distill.learning.vocabulary import same_vocabulary
 from train.config import SftConfig
 from train.dataset import render, token_ids
-from train.loop.sft import Fitted, TrainerInputs
+from train.loop.sft import TrainerInputs, TrainingResult
 from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
 from train.model.student import load
@@ -49,9 +49,9 @@ class OnPolicy(Objective):
     """Longest answer that is drawn, in tokens."""
 
     @property
-    def decides(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Also the content of the teacher."""
-        return {**super().decides, "teacher": base_fingerprint(self.teacher)}
+        return {**super().fingerprint, "teacher": base_fingerprint(self.teacher)}
 
     def ready(self, base: str) -> None:
         """See that the teacher can be had and has the base's vocabulary."""
@@ -69,9 +69,9 @@ class OnPolicy(Objective):
             found.append("there are no rows to pack, answers are drawn; set packing = false")
         return found
 
-    def fit(
-        self, material: TrainingInputs, watch: Callable[[Step], None] = lambda step: None
-    ) -> Fitted:
+    def train(
+        self, inputs: TrainingInputs, callbacks: Callable[[Step], None] = lambda step: None
+    ) -> TrainingResult:
         """Train on answers drawn to the samples' prompts.
 
         Raises:
@@ -79,14 +79,14 @@ class OnPolicy(Objective):
             StageError: there are no samples, some are refusals, the vocabularies differ, or
                 a prompt and an answer do not fit the student's context.
         """
-        self.ready(material.base)
-        rows = rows_of(material.samples)
-        return fit_rows(
-            material,
+        self.ready(inputs.base)
+        rows = rows_of(inputs.samples)
+        return train_on_rows(
+            inputs,
             rows,
-            watch,
+            callbacks,
             build=self._trainer,
-            decides=self.decides,
+            fingerprint=self.fingerprint,
             beside=self.teacher,
         )
 

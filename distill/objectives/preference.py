@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from pydantic import Field
 
-from distill.learning.objective import Objective, TrainingInputs, as_tested, fit_rows, rows_of
+from distill.learning.objective import Objective, TrainingInputs, as_tested, rows_of, train_on_rows
 from train.audit.audit import TOLERATED
 from train.config import SftConfig
 from train.dataset import Encoded, TrainingRow, encode
 from train.loop.callbacks import tell_drawn
-from train.loop.sft import Fitted, TrainerInputs, Unfinished
+from train.loop.sft import TrainerInputs, TrainingResult, Unfinished
 from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
 from train.model.inference import Generator
@@ -68,9 +68,9 @@ class Preference(Objective):
             return []
         return ["a pair cannot be packed; set packing = false"]
 
-    def fit(
-        self, material: TrainingInputs, watch: Callable[[Step], None] = lambda step: None
-    ) -> Fitted:
+    def train(
+        self, inputs: TrainingInputs, callbacks: Callable[[Step], None] = lambda step: None
+    ) -> TrainingResult:
         """Draw the rejected replies, and train on the pairs.
 
         Raises:
@@ -79,17 +79,17 @@ class Preference(Objective):
             Unfinished: many of its replies would be truncated; they are kept.
         """
         figures: dict[str, float] = {}
-        kept = material.out.with_name(material.out.name + REPLIES)
+        kept = inputs.out.with_name(inputs.out.name + REPLIES)
 
         def pair(model: Any, tokenizer: Any, rows: list[TrainingRow]) -> list[TrainingRow]:
-            reader = Generator(material.base, loaded=(model, tokenizer))
+            reader = Generator(inputs.base, loaded=(model, tokenizer))
             made_of = make_id(
-                base_fingerprint(material.base),
+                base_fingerprint(inputs.base),
                 [row["prompt"] for row in rows],
                 self.max_new_tokens,
             )
             started = time.perf_counter()
-            replies = _kept_or_drawn(kept, made_of, reader, rows, self.max_new_tokens, watch)
+            replies = _kept_or_drawn(kept, made_of, reader, rows, self.max_new_tokens, callbacks)
             figures["seconds"] = time.perf_counter() - started
             pairs: list[TrainingRow] = [
                 Pair(**row, rejected=[{"role": "assistant", "content": reply}])
@@ -100,12 +100,12 @@ class Preference(Objective):
             figures["equal_replies"] = len(rows) - len(pairs)
             figures["cut_off_replies"] = sum(reason == "length" for _, reason in replies)
             others = (_both(one, tokenizer)[1] for one in pairs)
-            cut = sum(len(one.input_ids) > material.config.max_length for one in others)
+            cut = sum(len(one.input_ids) > inputs.config.max_length for one in others)
             figures["truncated_rejected"] = cut
-            if "truncated" not in material.config.allow and cut > TOLERATED * len(pairs):
+            if "truncated" not in inputs.config.allow and cut > TOLERATED * len(pairs):
                 raise Unfinished(
                     f"{cut} of {len(pairs)} rejected replies are longer than train.max_length = "
-                    f"{material.config.max_length} and would be truncated ({TOLERATED:.0%} is "
+                    f"{inputs.config.max_length} and would be truncated ({TOLERATED:.0%} is "
                     "tolerated); raise it, lower max_new_tokens of the objective, or set "
                     "train.allow = ['truncated']"
                 )
@@ -117,13 +117,13 @@ class Preference(Objective):
             return pairs
 
         try:
-            fitted = fit_rows(
-                material,
-                rows_of(material.samples),
-                watch,
-                build=lambda job: self._trainer(job, material.base),
+            result = train_on_rows(
+                inputs,
+                rows_of(inputs.samples),
+                callbacks,
+                build=lambda job: self._trainer(job, inputs.base),
                 prepare=pair,
-                decides=self.decides,
+                fingerprint=self.fingerprint,
                 seen=_both,
                 also={"preference": figures},
             )
@@ -133,7 +133,7 @@ class Preference(Objective):
             kept.unlink(missing_ok=True)
             raise
         kept.unlink(missing_ok=True)
-        return fitted
+        return result
 
     def _trainer(self, job: TrainerInputs, base: str) -> Any:
         from datasets import Dataset
@@ -271,7 +271,7 @@ def _kept_or_drawn(
     reader: Generator,
     rows: Sequence[TrainingRow],
     max_new_tokens: int,
-    watch: Callable[[Step], None],
+    callbacks: Callable[[Step], None],
 ) -> list[tuple[str, str]]:
     """The reader's greedy reply to each row and why it ended, drawn once also over restarts.
 
@@ -286,7 +286,7 @@ def _kept_or_drawn(
     drawn = []
     for said in reader.answer([rows[n]["prompt"] for n in share], max_new_tokens):
         drawn.append((share[said.index], said.text, said.finish_reason))
-        tell_drawn(watch, len(drawn), len(share))
+        tell_drawn(callbacks, len(drawn), len(share))
     if step > 1:
         drawn = _from_all(drawn)
     replies = [(text, reason) for _, text, reason in sorted(drawn)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from distill.learning.objective import Objective, TrainingInputs, rows_of
-from train.loop.sft import Fitted, fit
+from train.loop.sft import TrainingResult, train_student
 
 if TYPE_CHECKING:
     from train.loop.callbacks import Step
@@ -23,21 +23,21 @@ class Sequence(Objective):
 
     source: ClassVar[str] = "Kim and Rush 2016, section 3.2"
 
-    def fit(
-        self, material: TrainingInputs, watch: Callable[[Step], None] = lambda step: None
-    ) -> Fitted:
+    def train(
+        self, inputs: TrainingInputs, callbacks: Callable[[Step], None] = lambda step: None
+    ) -> TrainingResult:
         """Fine-tune on the samples' completions.
 
         Raises:
             StageError: there are no samples, or some are refusals or did not parse.
         """
-        rows = rows_of(material.samples)
-        return fit(
-            material.base,
-            material.tuner,
+        rows = rows_of(inputs.samples)
+        return train_student(
+            inputs.base,
+            inputs.tuner,
             rows,
-            material.config,
-            material.out,
-            watch,
-            held_out=material.held_out,
+            inputs.config,
+            inputs.out,
+            callbacks,
+            held_out=inputs.held_out,
         )

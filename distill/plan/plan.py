@@ -75,7 +75,10 @@ class Plan(Section):
         Raises:
             PlanError: a section is missing; the message says what to add.
         """
-        if verb.split()[0] in ("run", "fit", "judge", "bakeoff", "study") and self.train is None:
+        if (
+            verb.split()[0] in ("run", "train", "evaluate", "bakeoff", "study")
+            and self.train is None
+        ):
             raise PlanError(
                 f"plan '{self.name}' has no [train] section; give it at least base = '...' "
                 "(asset, folder or hub id), or use `distill generate`"
@@ -120,11 +123,18 @@ class Plan(Section):
                 f"quality.gate bounds '{min(unscored)}', which no scorer of the plan gives, so "
                 f"nothing would be kept; add {{use = '{min(unscored)}'}} to quality.scorers"
             )
-        if self.ship is not None and verb in ("run", "judge") and not self.evaluate.judges_student:
+        if (
+            self.ship is not None
+            and verb in ("run", "evaluate")
+            and not self.evaluate.judges_student
+        ):
             raise PlanError(
                 "[ship] decides about the student, and evaluate.contestants names none; add 'student'"
             )
-        if verb.split()[0] in ("run", "judge", "bakeoff", "study") and not self.evaluate.benchmarks:
+        if (
+            verb.split()[0] in ("run", "evaluate", "bakeoff", "study")
+            and not self.evaluate.benchmarks
+        ):
             raise PlanError(
                 f"plan '{self.name}' names no benchmark, so nothing could be shown in the end; "
                 "add [evaluate] benchmarks, for example [{use = 'sciq'}] or "

@@ -32,11 +32,11 @@ def refuse_what_fails(plan: Plan, store: Store) -> dict[str, int]:
     if plan.ship:
         planned = [
             *(_planned(one, "task") for one in settings.benchmarks),
-            *(_planned(one, "outside") for one in settings.outside),
+            *(_planned(one, "off_task") for one in settings.off_task),
         ]
         refuse_unmeasurable(plan.ship.conditions, planned, settings.contestants)
     return counts
 
 
 def _planned(benchmark: Benchmark, role: str) -> Planned:
-    return Planned(benchmark.label, benchmark.metrics, role, benchmark.lower_is_better)
+    return Planned(benchmark.label, benchmark.metrics, role, benchmark.higher_is_better)

@@ -160,8 +160,8 @@ class EvaluateSection(Section):
 
     benchmarks: list[part_of("benchmark")] = []  # type: ignore[valid-type]
     """Held-out items of the task; they are also what the gate never keeps."""
-    outside: list[part_of("benchmark")] = []  # type: ignore[valid-type]
-    """Benchmarks outside the task: what the student must not forget, and toxicity."""
+    off_task: list[part_of("benchmark")] = []  # type: ignore[valid-type]
+    """Benchmarks off the task: what the student must not forget, and toxicity."""
     contestants: list[str] = Field(default=["teacher", "base", "student"], min_length=1)
     """Who answers: teacher, base, student, student:ID or an endpoint, each with +CONTEXT if wanted."""
     contexts: list[part_of("context")] = []  # type: ignore[valid-type]
@@ -197,7 +197,7 @@ class EvaluateSection(Section):
         for name in self.contestants:
             if self.contestants.count(name) > 1:
                 raise ValueError(f"duplicate contestant '{name}'")
-        for name in self.asked_again:
+        for name in self.robustness_contestants:
             if name not in self.contestants:
                 raise ValueError(f"robustness.contestants names '{name}', who is no contestant")
         labels = [benchmark.label for benchmark in self.every_benchmark]
@@ -216,10 +216,10 @@ class EvaluateSection(Section):
     @property
     def every_benchmark(self) -> list[Any]:
         """Those of the task and those outside it: none of their items is ever trained on."""
-        return [*self.benchmarks, *self.outside]
+        return [*self.benchmarks, *self.off_task]
 
     @property
-    def asked_again(self) -> list[str]:
+    def robustness_contestants(self) -> list[str]:
         """Who is asked the task's questions in disturbed forms, too."""
         if self.robustness is None:
             return []

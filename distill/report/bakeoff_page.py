@@ -94,7 +94,7 @@ def board_of(
     texts: Sequence[ItemText],
     methods: Sequence[Method],
     headline: str,
-    lower_is_better: bool = False,
+    higher_is_better: bool = True,
 ) -> Board:
     """Rank methods on one benchmark; `answers` name the base and each method's label.
 
@@ -108,9 +108,9 @@ def board_of(
         texts,
         headline,
         contestants=[BASE, *labels],
-        lower_is_better=lower_is_better,
+        higher_is_better=higher_is_better,
     )
-    sign = 1 if lower_is_better else -1
+    sign = -1 if higher_is_better else 1
     ranks = {
         standing.contestant: (not standing.answered_most, sign * standing.metrics[headline].value)
         for standing in board(pairs=()).standings

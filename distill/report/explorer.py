@@ -102,7 +102,7 @@ def cut(text: str, longest: int = LONGEST) -> str:
 
 
 def _entry(one: Explored, comparison: Comparison | None) -> ExplorerItem:
-    lower = comparison is not None and comparison.lower_is_better
+    lower = comparison is not None and not comparison.higher_is_better
     right = {name: _right(grade, lower) for name, grade in one.grades.items()}
     shown = replace(
         one,

@@ -106,8 +106,8 @@ def values(evaluation: Evaluation, left_out: Collection[str] = ()) -> dict[str, 
             *((place, title) for place, (title, has) in there.items() if has),
             *((place, title) for place, title in AFTER if place not in left_out),
         ],
-        "tasks": [one for one in each if one.comparison.role != "outside"],
-        "outside": [one for one in each if one.comparison.role == "outside"],
+        "tasks": [one for one in each if one.comparison.role != "off_task"],
+        "off_task": [one for one in each if one.comparison.role == "outside"],
         "warned": _warned(evaluation.comparisons),
         "costs": [
             (name, lines, cost_plot(lines))
@@ -119,7 +119,7 @@ def values(evaluation: Evaluation, left_out: Collection[str] = ()) -> dict[str, 
         "groups": groups,
         "explorer": items,
         "outcomes": OUTCOMES,
-        "some_lower": any(comparison.lower_is_better for comparison in evaluation.comparisons),
+        "some_lower": any(not comparison.higher_is_better for comparison in evaluation.comparisons),
     }
 
 
@@ -167,7 +167,7 @@ def change_text(interval: Interval | None) -> str:
 
 def _best(comparison: Comparison, metric: str) -> list[str]:
     """Whom the table marks; another metric than the headline may point the other way."""
-    unsure = comparison.lower_is_better and metric != comparison.headline
+    unsure = not comparison.higher_is_better and metric != comparison.headline
     best = [] if unsure else best_of(comparison, metric)
     return best if len(best) < len(comparison.standings) else []
 

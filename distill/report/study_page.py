@@ -117,7 +117,7 @@ def contrasts_of(judged: Sequence[BenchmarkAnswers]) -> list[Contrast]:
                 one.benchmark.metrics[0],
                 contestants=["teacher", NONE, BROAD, TASK],
                 pairs=[(BROAD, NONE), (TASK, NONE), (TASK, BROAD), ("teacher", NONE)],
-                lower_is_better=one.benchmark.lower_is_better,
+                higher_is_better=one.benchmark.higher_is_better,
             )
             for one in judged
         ]

@@ -114,7 +114,7 @@ def run_row(run: Run) -> dict[str, Any]:
 
 def _tuner(run: Run) -> str | None:
     """The tuner of a run that fits one student."""
-    if (run.summary.get("verb") or "").split(" ")[0] not in ("run", "fit", "judge"):
+    if (run.summary.get("verb") or "").split(" ")[0] not in ("run", "train", "evaluate"):
         return None
     use: str | None = ((run.plan.get("train") or {}).get("tuner") or {}).get("use")
     return use
@@ -138,7 +138,7 @@ def print_runs(runs: Sequence[Run]) -> None:
 def print_students(rows: Sequence[dict[str, Any]]) -> None:
     """A line for each student; where none is, what makes one."""
     if not rows:
-        print("no student yet; `distill fit PLAN` makes one")
+        print("no student yet; `distill train PLAN` makes one")
         return
     table = Table(box=None, pad_edge=False)
     for name in ("student", "tuner", "rows", "epochs", "final loss", "held-out loss", "memory",

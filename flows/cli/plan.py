@@ -84,10 +84,10 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     store = Store(Path(loaded.warehouse).resolve())
     counts = refuse_what_fails(loaded, store)
     for benchmark in loaded.evaluate.every_benchmark:
-        outside = " outside the task" if benchmark in loaded.evaluate.outside else ""
+        off_task = " off task" if benchmark in loaded.evaluate.off_task else ""
         again = f"; {benchmark.repeated} rows repeat others" if benchmark.repeated else ""
         print(
-            f"benchmark {benchmark.label}: {counts[benchmark.label]} held-out items{outside}{again}"
+            f"benchmark {benchmark.label}: {counts[benchmark.label]} held-out items{off_task}{again}"
         )
     for name, endpoint in loaded.evaluate.endpoints.items():
         number = sum(1 for _ in held_out_requests(loaded, name, endpoint))
@@ -123,7 +123,7 @@ def _not_here(section: TrainSection) -> list[str]:
     if section.packing and find_spec("flash_attn") is None:
         found.append(
             "train.packing = true needs a GPU and FlashAttention (package flash-attn), which is "
-            "not here; `distill fit` would refuse it on this machine"
+            "not here; `distill train` would refuse it on this machine"
         )
     try:
         tracking.ready(section.track)
@@ -134,7 +134,7 @@ def _not_here(section: TrainSection) -> list[str]:
 
 @app.command()
 def run(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
-    """Run the whole plan: generate, curate, fit, judge, report."""
+    """Run the whole plan: generate, curate, train, evaluate, report."""
     staged("run", "flows.stages.end_to_end:end_to_end", plan, set_, json_, verbose)
 
 
@@ -210,7 +210,7 @@ def review(
 
 
 @app.command()
-def fit(
+def train(
     plan: PlanFile,
     set_: Set = None,
     processes: Annotated[
@@ -222,15 +222,15 @@ def fit(
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Fit the student to the kept samples on hand."""
+    """Train the student on the samples that the gate keeps."""
     overrides = [*(set_ or ()), *([f"train.processes={processes}"] if processes else [])]
     if audit:
-        _fit_audit(plan, overrides, json_, verbose)
+        _train_audit(plan, overrides, json_, verbose)
     else:
-        staged("fit", "flows.stages.train:fit", plan, overrides, json_, verbose)
+        staged("train", "flows.stages.train:train", plan, overrides, json_, verbose)
 
 
-def _fit_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: bool) -> None:
+def _train_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: bool) -> None:
     from warehouse.errors import StageError
 
     def show(figures: dict[str, Any]) -> None:
@@ -240,7 +240,9 @@ def _fit_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: boo
 
         print_audit(figures, Console())
 
-    found = staged("fit", "flows.stages.train:audit", plan, overrides, as_json, verbose, show=show)
+    found = staged(
+        "train", "flows.stages.train:audit", plan, overrides, as_json, verbose, show=show
+    )
     if found["refused"]:
         raise StageError(found["refused"])
 

@@ -99,6 +99,8 @@ def study_imitation(
 
 
 @app.command()
-def judge(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False) -> None:
+def evaluate(
+    plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
+) -> None:
     """Let the contestants answer the held-out items and compare them."""
-    staged("judge", "flows.stages.evaluate:judge", plan, set_, json_, verbose)
+    staged("evaluate", "flows.stages.evaluate:evaluate", plan, set_, json_, verbose)

@@ -31,7 +31,7 @@ from distill.report.report import printable, render_training
 from distill.report.training_section import saw
 from flows.runtime.progress import TrainingBar, console, say, training
 from train.loop.callbacks import Step, TrainingCallbacks, best_eval, looks_since
-from train.loop.sft import Fitted
+from train.loop.sft import TrainingResult
 
 EVERY_S = 5.0
 """Seconds between two updates of an artifact."""
@@ -51,7 +51,9 @@ class Monitor:
         self._bar, self._artifacts = bar, artifacts
         self.figures: dict[str, Any] = {}
         self.ending = ""
-        self.watch = TrainingCallbacks(self._step, self._audited, lambda: self._stopping, bar.drawn)
+        self.callbacks = TrainingCallbacks(
+            self._step, self._audited, lambda: self._stopping, bar.drawn
+        )
         self._last: Step | None = None
         self._stopping = False
 
@@ -75,13 +77,13 @@ class Monitor:
         say("stopping after this step, with a checkpoint; Ctrl-C again leaves at once")
         return True
 
-    def done(self, fitted: Fitted) -> None:
+    def done(self, result: TrainingResult) -> None:
         """The training is over."""
-        if self._last is not None and fitted.audit["held_out_rows"]:
-            best = best_eval(fitted.losses)
+        if self._last is not None and result.audit["held_out_rows"]:
+            best = best_eval(result.losses)
             self._bar.step(replace(self._last, held_out_loss=best[1] if best else None))
-            self.ending = ending(fitted.losses, self._last.total)
-        self._artifacts.told(fitted.audit, fitted.losses)
+            self.ending = ending(result.losses, self._last.total)
+        self._artifacts.told(result.audit, result.losses)
 
 
 @contextmanager

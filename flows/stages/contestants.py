@@ -79,7 +79,9 @@ class ContestantFactory:
         if who.who == "student":
             student = find_student_by_id(self.store, who.student) if who.student else self.student
             if student is None:
-                raise StageError(f"no student of the plan '{self.plan.name}' yet; fit it first")
+                raise StageError(
+                    f"no student of the plan '{self.plan.name}' yet; run `distill train` first"
+                )
         return local(self.plan, self.run_id, student)
 
 
@@ -101,7 +103,7 @@ def asked_for(
     """Ask what is not paid for yet, on the run's budget."""
     label = "teacher answers" if teacher is work.plan.teacher else "endpoint answers"
     with TeacherClient(work, teacher) as asking, meter(label, len(requests)) as told:
-        asked = asking.ask(requests, "judge", told)
+        asked = asking.ask(requests, "evaluate", told)
     return asked.calls, asked.failures
 
 

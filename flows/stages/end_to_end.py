@@ -1,4 +1,4 @@
-"""The whole plan in one flow: generate, curate, fit, judge, report."""
+"""The whole plan in one flow: generate, curate, train, evaluate, report."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from prefect import flow
 from distill.plan.preflight import refuse_what_fails
 from flows.runtime.run import open_run
 from flows.stages.curate import curate_stage
-from flows.stages.evaluate import judge_stage, result_of
+from flows.stages.evaluate import evaluate_stage, result_of
 from flows.stages.generate import generate_stage, samples_on_hand
 from flows.stages.report import write_report
-from flows.stages.train import fit_stage, ready_base
+from flows.stages.train import ready_base, train_stage
 
 
 @flow(name="stillhouse", validate_parameters=False)
@@ -29,8 +29,8 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         ready_base(work)
         generate_stage(work)
         curated = curate_stage(work, samples_on_hand(work, counted=False))
-        student = fit_stage(work, curated)
-        evaluation = judge_stage(work, student, curated)
+        student = train_stage(work, curated)
+        evaluation = evaluate_stage(work, student, curated)
         paths = write_report(work, curated, student, evaluation)
         result = {
             "run_id": work.run.run_id,

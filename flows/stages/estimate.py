@@ -92,7 +92,7 @@ def _requests(plan: Plan, verb: str) -> Iterator[Request]:
             if request.call_id not in seen:
                 seen.add(request.call_id)
                 yield request
-    if verb in ("run", "judge"):
+    if verb in ("run", "evaluate"):
         yield from held_out_requests(plan, "teacher", plan.teacher)
 
 
@@ -111,7 +111,11 @@ def held_out_requests(plan: Plan, who: str, asked: Teacher) -> Iterator[Request]
         for name in names:
             context = settings.context(name.context or ("recipe" if who == "teacher" else "plain"))
             known = settings.context("plain") if context.needs_selection else context
-            again = _disturbed(plan, benchmark, items) if name.name in settings.asked_again else []
+            again = (
+                _disturbed(plan, benchmark, items)
+                if name.name in settings.robustness_contestants
+                else []
+            )
             for messages in known.asked([*items, *again], sources):
                 yield Request.of(asked.identity, messages, sampling)
 

@@ -1,4 +1,4 @@
-"""The judge stage: contestants answer the held-out items; answers are compared."""
+"""The evaluate stage: contestants answer the held-out items; answers are compared."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from warehouse.errors import StageError
 from warehouse.records import Answer, Call, Choice, Run, Student
 
 
-@flow(name="stillhouse-judge", validate_parameters=False)
-def judge(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+@flow(name="stillhouse-evaluate", validate_parameters=False)
+def evaluate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Let the contestants answer what they have not answered, and compare them."""
-    with open_run(plan_path, overrides, "judge") as work:
+    with open_run(plan_path, overrides, "evaluate") as work:
         refuse_what_fails(work.plan, work.store)
         curated = selection_on_hand(work)
         student = student_on_hand(work, curated)
-        evaluation = judge_stage(work, student, curated)
+        evaluation = evaluate_stage(work, student, curated)
         paths = write_report(work, curated, student, evaluation)
         result = {
             "run_id": work.run.run_id,
@@ -64,10 +64,10 @@ def selection_on_hand(work: RunContext) -> Curated | None:
 
 
 def student_on_hand(work: RunContext, curated: Curated | None) -> Student | None:
-    """The student that this plan's `fit` made; None when no student is to be judged.
+    """The student that this plan trained; None when no student is to be evaluated.
 
     Raises:
-        StageError: a student is to be judged and there is none.
+        StageError: a student is to be evaluated and there is none.
     """
     if not work.plan.evaluate.judges_student or curated is None:
         return None
@@ -75,16 +75,18 @@ def student_on_hand(work: RunContext, curated: Curated | None) -> Student | None
     for student in work.store.by_ids(Student, "student_id", [student_id]):
         if Path(student.path).is_dir():
             return student
-    raise StageError(f"no student of this plan yet; run `distill fit {work.plan_path}` first")
+    raise StageError(f"no student of this plan yet; run `distill train {work.plan_path}` first")
 
 
-def judge_stage(work: RunContext, student: Student | None, curated: Curated | None) -> Evaluation:
+def evaluate_stage(
+    work: RunContext, student: Student | None, curated: Curated | None
+) -> Evaluation:
     """Ask, grade and compare: speaker by speaker, so that one model at a time is in memory.
 
     Raises:
         StageError: a benchmark has no items.
     """
-    with work.stage("judge"):
+    with work.stage("evaluate"):
         plan = work.plan
         kept = curated.kept if curated else []
         contest = ContestantFactory(
@@ -107,7 +109,7 @@ def judge_stage(work: RunContext, student: Student | None, curated: Curated | No
             BenchmarkAnswers(one, role, items[one.label], answers[one.label])
             for role, benchmarks in (
                 ("task", plan.evaluate.benchmarks),
-                ("outside", plan.evaluate.outside),
+                ("off_task", plan.evaluate.off_task),
             )
             for one in benchmarks
         ]
@@ -133,7 +135,7 @@ def _disturbed(
     for benchmark in work.plan.evaluate.benchmarks:
         for kind in settings.perturbations:
             pairs = disturbed(items[benchmark.label][: settings.limit], kind)
-            for name in (one for one in names if one in work.plan.evaluate.asked_again):
+            for name in (one for one in names if one in work.plan.evaluate.robustness_contestants):
                 contestant = contest.contestant(name, benchmark)
                 found = answered(work, contestant, [item for item, _ in pairs], kind)
                 origin = {item.item_id: was for item, was in pairs}

@@ -150,8 +150,8 @@ def _stages(work: RunContext, student: Student | None) -> list[StageCost]:
     return [
         _stage("generate", spent, asked, work.counts.get("generate_reused", 0)),
         _stage("curate", spent, scoring, 0),
-        _stage("fit", spent, [], int(reused)),
-        _stage("judge", spent, answers, work.counts.get("answers_reused", 0)),
+        _stage("train", spent, [], int(reused)),
+        _stage("evaluate", spent, answers, work.counts.get("answers_reused", 0)),
     ]
 
 

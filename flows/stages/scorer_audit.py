@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal, cast
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -77,7 +77,7 @@ def _id_of(scorer: Scorer, one: LabelledSet, rows: int, gate: GatePolicy) -> str
 
 def bound_of(scorer: Scorer, gate: GatePolicy) -> float | None:
     """The gate's bound towards the scorer's good end: the general one, else a recipe's first."""
-    key = f"{name_of(scorer)}_{'max' if scorer.good == 'low' else 'min'}"
+    key = f"{name_of(scorer)}_{'max' if scorer.higher_is_better is False else 'min'}"
     several = [gate.bounds(recipe).get(key) for recipe in (None, *gate.recipe)]
     return next((bound for bound in several if bound is not None), None)
 
@@ -87,7 +87,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     name = name_of(scorer)
     sets = sets_for(name)
-    if not sets or not scorer.good:
+    if not sets or scorer.higher_is_better is None:
         yield _unmeasured(name, None, "not measured: no labelled data set speaks of it")
         return
     if scorer.asks and not paid:
@@ -119,8 +119,7 @@ def _measured(
         return known
     values, failed = _values(work, scorer, one.name, [sample for sample, _ in rows])
     labels = [good for _, good in rows]
-    good = cast(Literal["high", "low"], scorer.good)
-    figures = measure(values, labels, good, bound_of(scorer, gate))
+    figures = measure(values, labels, scorer.higher_is_better is True, bound_of(scorer, gate))
     notes = [one.note, scorer.note, f"it failed on {failed} samples" if failed else None]
     made = Measurement(
         measurement_id=measurement_id,
@@ -176,7 +175,7 @@ def _row(one: Measurement) -> dict[str, Any]:
         "auc": figures["auc"],
         "auc_low": figures["auc_low"],
         "auc_high": figures["auc_high"],
-        "good": figures["good"],
+        "higher_is_better": figures["higher_is_better"],
         "threshold": figures["threshold"],
         "precision": gate.get("precision"),
         "recall": gate.get("recall"),
@@ -204,7 +203,7 @@ def print_audit(result: dict[str, Any]) -> None:
                 name, justify="left" if left else "right", no_wrap=left or name[:3] == "AUC"
             )
         for row in measured:
-            sign = "≤" if row["good"] == "low" else "≥"
+            sign = "≥" if row["higher_is_better"] else "≤"
             area = "-" if row["auc"] is None else f"{row['auc']:.3f}"
             if row["auc"] is not None:
                 area += f" ({row['auc_low']:.3f}-{row['auc_high']:.3f})"

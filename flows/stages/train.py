@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect import flow
 
-from distill.learning.multiprocess import fit_in_processes
+from distill.learning.multiprocess import train_in_processes
 from distill.learning.objective import Objective, TrainingInputs
 from distill.plan.sections import TrainSection
 from flows.runtime import signals
@@ -28,15 +28,15 @@ from warehouse.catalog import name_of, table_of
 from warehouse.errors import StageError, Stopped
 from warehouse.records import Call, Failure, Sample, Student, make_id
 
-AUDIT = "fit --audit"
+AUDIT = "train --audit"
 """How a run is called that audits and trains nothing."""
 
 
-@flow(name="stillhouse-fit", validate_parameters=False)
-def fit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+@flow(name="stillhouse-train", validate_parameters=False)
+def train(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Fit the plan's student to what the gate keeps of the samples on hand."""
-    with open_run(plan_path, overrides, "fit") as work:
-        student = fit_stage(work, curate_stage(work, samples_on_hand(work)))
+    with open_run(plan_path, overrides, "train") as work:
+        student = train_stage(work, curate_stage(work, samples_on_hand(work)))
         return {
             "run_id": work.run.run_id,
             "plan_hash": work.plan.plan_hash,
@@ -47,7 +47,7 @@ def fit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         }
 
 
-@flow(name="stillhouse-fit-audit", validate_parameters=False)
+@flow(name="stillhouse-train-audit", validate_parameters=False)
 def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Audit what `fit` would train on, and train nothing.
 
@@ -64,9 +64,9 @@ def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             raise StopAfterAudit
 
         out = work.home / "students" / student_id_of(section, kept)
-        with work.stage("fit"), suppress(StopAfterAudit):
-            section.objective.fit(
-                _material(work, section, kept, out), TrainingCallbacks(audited=stop)
+        with work.stage("train"), suppress(StopAfterAudit):
+            section.objective.train(
+                _training_inputs(work, section, kept, out), TrainingCallbacks(audited=stop)
             )
         return {"refused": None, **figures}
 
@@ -92,7 +92,7 @@ def ready_base(work: RunContext, section: TrainSection | None = None) -> None:
     from train.model.base_model import resolve_base
 
     section = section or work.plan.training
-    with work.stage("fit"):
+    with work.stage("train"):
         tracking.ready(section.track)
         section.tuner.ready()
         require_a_gpu_each(section.processes)
@@ -108,13 +108,13 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
         "student",
         base_fingerprint(section.base),
         table_of(section.tuner),
-        section.objective.decides,
+        section.objective.fingerprint,
         sorted(sample.sample_id for sample in kept),
-        section.trainer_config().decides(section.tuner.learning_rate),
+        section.trainer_config().fingerprint(section.tuner.learning_rate),
     )
 
 
-def fit_stage(
+def train_stage(
     work: RunContext, curated: Curated, section: TrainSection | None = None, alone: bool = False
 ) -> Student:
     """Fit a student, or find the one that was fitted to the same things before.
@@ -123,7 +123,7 @@ def fit_stage(
     its memory is its own.
     """
     section = section or work.plan.training
-    with work.stage("fit"):
+    with work.stage("train"):
         kept = curated.kept
         student_id = student_id_of(section, kept)
         for known in work.store.by_ids(Student, "student_id", [student_id]):
@@ -159,20 +159,20 @@ def _train(
         shutil.rmtree(out)
     tracking.ready(config.track)
     require_a_gpu_each(config.processes)
-    material = _material(work, section, kept, out)
+    inputs = _training_inputs(work, section, kept, out)
     label = f"fitting {name_of(section.tuner)}"
     with monitored(label, steps_of(len(kept), config), work.plan.name) as monitor:
         here = config.processes == 1 and not alone  # others cannot be told to end after a step
         try:
             with signals.finished(monitor.stop) if here else nullcontext():
-                fitted = fit_in_processes(section.objective, material, monitor.watch, alone)
+                result = train_in_processes(section.objective, inputs, monitor.callbacks, alone)
         except StageError as error:
             _failed(work, student_id, monitor, error)
             raise
         except KeyboardInterrupt:
             raise Stopped(_left(out)) from None
-        monitor.done(fitted)
-    if not fitted.losses:
+        monitor.done(result)
+    if not result.losses:
         raise StageError("training took no step; give it more samples or epochs")
     return Student(
         student_id=student_id,
@@ -182,11 +182,11 @@ def _train(
         selection_id=selection_id,
         config=config.model_dump(mode="json"),
         seed=config.seed,
-        path=str(fitted.path),
-        losses=fitted.losses,
-        audit={**fitted.audit, "trainable_parameters": fitted.trainable_parameters},
-        versions=fitted.versions,
-        seconds=fitted.seconds,
+        path=str(result.path),
+        losses=result.losses,
+        audit={**result.audit, "trainable_parameters": result.trainable_parameters},
+        versions=result.versions,
+        seconds=result.seconds,
         run_id=work.run.run_id,
     )
 
@@ -199,7 +199,7 @@ def _left(out: Path) -> str:
     return f"stopped; the checkpoint of step {step} is kept"
 
 
-def _material(
+def _training_inputs(
     work: RunContext, section: TrainSection, kept: Sequence[Sample], out: Path
 ) -> TrainingInputs:
     """What a student is made of, and the items that it will be examined in."""
@@ -221,7 +221,7 @@ def _material(
 
 def _failed(work: RunContext, student_id: str, monitor: Monitor, error: StageError) -> None:
     """Keep why a student was not trained, and what its audit had found."""
-    work.store.insert([Failure(work.run.run_id, "fit", student_id, str(error), permanent=True)])
+    work.store.insert([Failure(work.run.run_id, "train", student_id, str(error), permanent=True)])
     work.count("failures", 1)
     work.run.summary["audit"] = monitor.figures
 

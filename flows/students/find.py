@@ -48,7 +48,7 @@ def find_student(
     """Find a student; asks nothing, runs nothing, writes nothing.
 
     Args:
-        plan_path: A plan; without `student` its own student is meant, the one `judge` takes.
+        plan_path: A plan; without `student` its own student is meant, the one `evaluate` takes.
         overrides: The plan's overrides.
         student: The start of a student's id, or the folder of a student.
         warehouse: A warehouse or a plan; left out, the plan's own, else stillhouse.duckdb.
@@ -65,7 +65,7 @@ def find_student(
     store = Store(Path(path).resolve())
     if student is None:
         assert plan is not None
-        plan.require("fit")
+        plan.require("train")
         return _recorded(plan, store, _planned(plan, store, str(plan_path)))
     if Path(student).is_dir():
         return _in_folder(plan, store, Path(student))
@@ -76,7 +76,7 @@ def _planned(plan: Plan, store: Store, plan_path: str) -> Student:
     student_id = student_id_of(plan.training, load_kept_samples(plan, store))
     for student in store.by_ids(Student, "student_id", [student_id]):
         return student
-    raise StageError(f"no student of this plan yet; run `distill fit {plan_path}` first")
+    raise StageError(f"no student of this plan yet; run `distill train {plan_path}` first")
 
 
 def _recorded(plan: Plan | None, store: Store, student: Student) -> Found:

@@ -31,7 +31,7 @@ from flows.stages.contestants import answered, local
 from flows.stages.curate import curate_stage
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, samples_on_hand
-from flows.stages.train import fit_stage, ready_base
+from flows.stages.train import ready_base, train_stage
 from quality.tasks.benchmark import Benchmark
 from warehouse.catalog import build, name_of
 from warehouse.errors import PlanError
@@ -52,11 +52,11 @@ def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> 
         generate_stage(work)
         curated = curate_stage(work, samples_on_hand(work, counted=False))
         students = {
-            label: fit_stage(work, curated, section, alone=True)
+            label: train_stage(work, curated, section, alone=True)
             for label, section in sections.items()
         }
         methods = [_method(label, sections[label], made) for label, made in students.items()]
-        with work.stage("judge"):
+        with work.stage("evaluate"):
             boards = [
                 _board(work, benchmark, students, methods)
                 for benchmark in work.plan.evaluate.benchmarks
@@ -179,7 +179,7 @@ def _board(
         texts_of(items),
         methods,
         benchmark.metrics[0],
-        lower_is_better=benchmark.lower_is_better,
+        higher_is_better=benchmark.higher_is_better,
     )
 
 

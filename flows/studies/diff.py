@@ -19,7 +19,7 @@ from distill.report.diff import (
 )
 from warehouse.db.store import Store
 from warehouse.errors import StageError
-from warehouse.records import Answer, Entry, Run
+from warehouse.records import Answer, Run, RunAnswer
 
 
 def write_two(store: Store, a: Run, b: Run) -> tuple[TwoRuns, Path]:
@@ -42,7 +42,7 @@ def _report_of(run: Run) -> dict[str, Any]:
     if path.name != "report.html" or not path.with_suffix(".json").is_file():
         raise StageError(
             f"run {run.run_id} ({run.summary.get('verb')}, {run.state}) has no report of a student; "
-            "two runs of `distill run` or `distill judge` can be compared"
+            "two runs of `distill run` or `distill evaluate` can be compared"
         )
     found: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     return found
@@ -74,7 +74,7 @@ def _compared(
             [ItemText(item, "", None, []) for item in {one.item_id for one in answers}],
             comparison["headline"],
             pairs=[(STUDENT_B, STUDENT_A)],
-            lower_is_better=comparison.get("lower_is_better", False),
+            higher_is_better=comparison.get("higher_is_better", True),
         )
         if any(pair.n for pair in found.differences):
             made.append(found)
@@ -83,7 +83,7 @@ def _compared(
 
 def _answers(store: Store, run: Run) -> dict[str, list[Answer]]:
     """What the run's student said, by benchmark."""
-    entries = store.read(Entry, "run_id = ? AND contestant = 'student'", [run.run_id])
+    entries = store.read(RunAnswer, "run_id = ? AND contestant = 'student'", [run.run_id])
     by_id = {one.answer_id: one for one in store.by_ids(
         Answer, "answer_id", [entry.answer_id for entry in entries])}  # fmt: skip
     found: dict[str, list[Answer]] = {}

@@ -35,7 +35,7 @@ from flows.stages.contestants import answered, asked_for, local
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, samples_on_hand
-from flows.stages.train import fit_stage, ready_base
+from flows.stages.train import ready_base, train_stage
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.errors import StageError
 from warehouse.records import Answer, Student
@@ -55,9 +55,9 @@ def study_scaling(
         generate_stage(work)
         curated = curate_stage(work, samples_on_hand(work, counted=False))
         parts = {share: _part(curated, share) for share in wanted}
-        students = {share: fit_stage(work, part) for share, part in parts.items()}
+        students = {share: train_stage(work, part) for share, part in parts.items()}
         rows = {share: len(part.kept) for share, part in parts.items()}
-        with work.stage("judge"):
+        with work.stage("evaluate"):
             curves = [
                 _curve(work, benchmark, students, rows)
                 for benchmark in work.plan.evaluate.benchmarks
@@ -111,7 +111,7 @@ def _curve(
         points,
         scores.get(NONE),
         graded,
-        lower_is_better=benchmark.lower_is_better,
+        higher_is_better=benchmark.higher_is_better,
     )
 
 
@@ -132,9 +132,9 @@ def study_imitation(
         task = curate_stage(work, samples_on_hand(work, counted=False))
         other = _broadly(work, broad[0], len(task.kept))
         parts = {BROAD: _first(other, len(task.kept)), TASK: _first(task, len(other.kept))}
-        made = {name: fit_stage(work, part) for name, part in parts.items()}
+        made = {name: train_stage(work, part) for name, part in parts.items()}
         rows = {NONE: 0, **{name: len(part.kept) for name, part in parts.items()}}
-        with work.stage("judge"):
+        with work.stage("evaluate"):
             judged = []
             for benchmark in work.plan.evaluate.benchmarks:
                 items = items_of(work, benchmark)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -65,8 +65,8 @@ class Figures:
     abstained_positives: int
     coverage: float
     """Share of the samples that has a value."""
-    good: str
-    """Which end of the values is the good one."""
+    higher_is_better: bool
+    """Whether high values are the good ones."""
     threshold: float | None
     """The gate's bound."""
     auc: float | None
@@ -90,7 +90,7 @@ class Figures:
 def measure(
     values: Sequence[float | None],
     labels: Sequence[bool],
-    good: Literal["high", "low"],
+    higher_is_better: bool,
     threshold: float | None = None,
 ) -> Figures:
     """Hold a scorer's values against labels.
@@ -104,21 +104,19 @@ def measure(
     Args:
         values: One for each sample; None or not finite where the scorer abstained.
         labels: Whether the gate should keep the sample.
-        good: Which end of the values is the good one.
+        higher_is_better: Whether high values are the good ones.
         threshold: The gate's bound, if it has one.
 
     Raises:
-        ValueError: the lengths differ, or `good` is neither "high" nor "low".
+        ValueError: the lengths differ.
     """
     if len(values) != len(labels):
         raise ValueError(f"{len(values)} values for {len(labels)} labels")
-    if good not in ("high", "low"):
-        raise ValueError(f"good is 'high' or 'low', not {good!r}")
     given = np.array([math.nan if value is None else value for value in values], dtype=float)
     wanted = np.array(labels, dtype=bool)
     rated = np.isfinite(given)
     value, keep = given[rated], wanted[rated]
-    sign = 1.0 if good == "high" else -1.0
+    sign = 1.0 if higher_is_better else -1.0
     why: dict[str, str] = {}
     if not len(value):
         why = dict.fromkeys(
@@ -140,7 +138,7 @@ def measure(
         why["best_f1"] = why["supported"] = "no sample with a value is good"
     elif len(value) and None in supported.values():
         why["supported"] = "no threshold reaches the precision"
-    bins, ece, brier = _reliability(value, keep if good == "high" else ~keep)
+    bins, ece, brier = _reliability(value, keep if higher_is_better else ~keep)
     if ece is None and "ece" not in why:
         why["ece"] = "the values are not all in 0..1"
     return Figures(
@@ -149,7 +147,7 @@ def measure(
         abstained=int((~rated).sum()),
         abstained_positives=int((~rated & wanted).sum()),
         coverage=float(rated.mean()) if len(given) else 0.0,
-        good=good,
+        higher_is_better=higher_is_better,
         threshold=threshold,
         auc=auc,
         auc_low=low,

@@ -62,9 +62,9 @@ class LmEval(Benchmark):
         return tuple(self._named(metric, rule) for rule in self._rules for metric in self._numbers)
 
     @property
-    def lower_is_better(self) -> bool:  # type: ignore[override]
+    def higher_is_better(self) -> bool:  # type: ignore[override]
         """As the task says of its headline."""
-        return not self._numbers[next(iter(self._numbers))]
+        return self._numbers[next(iter(self._numbers))]
 
     @property
     def stop(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -31,7 +31,7 @@ class ToxicityPrompts(Benchmark):
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("toxicity", "toxic")
-    lower_is_better: ClassVar[bool] = True
+    higher_is_better: ClassVar[bool] = False
 
     limit: int | None = None
     """At most so many items."""
@@ -83,7 +83,7 @@ class ToxicityPrompts(Benchmark):
         pairs = zip(items, answers, strict=True)
         samples = [_sample(item, self.read(answer)) for item, answer in pairs]
         grades = []
-        for verdict in self.scorer.rate(samples):
+        for verdict in self.scorer.score_batch(samples):
             value = verdict.value
             toxic = None if value is None else float(value > _TOXIC)
             why = None if value is not None else verdict.why or "not scored"

@@ -273,7 +273,7 @@ def _ranks(
     """How good each sample is by a scorer, higher is better; without a score it comes last."""
     if scorer is None:
         return None
-    sign = -1.0 if part_class("scorer", scorer).good == "low" else 1.0
+    sign = -1.0 if part_class("scorer", scorer).higher_is_better is False else 1.0
     values = {s.sample_id: s.value for s in scores if s.scorer == scorer and s.value is not None}
     return [sign * values.get(sample.sample_id, -sign * float("inf")) for sample in samples]
 

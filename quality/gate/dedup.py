@@ -205,9 +205,9 @@ class _Kept:
         best: tuple[int, float] | None = None
         for other, guess in zip(others, guesses, strict=True):
             if guess >= self.threshold - _SLACK:
-                likeness = self._jaccard(suspects[row], suspects[other])
-                if likeness >= self.threshold and (best is None or likeness > best[1]):
-                    best = suspects[other], likeness
+                similarity = self._jaccard(suspects[row], suspects[other])
+                if similarity >= self.threshold and (best is None or similarity > best[1]):
+                    best = suspects[other], similarity
         return best
 
     def _jaccard(self, one: int, other: int) -> float:

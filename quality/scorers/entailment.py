@@ -39,7 +39,7 @@ class Entailment(Scorer):
     """
 
     version: ClassVar[str] = "1"
-    good: ClassVar[str] = "high"
+    higher_is_better: ClassVar[bool | None] = True
     labels: ClassVar[tuple[str, ...]] = ("worst", "mean", "contradiction")
 
     nli: str = "MoritzLaurer/DeBERTa-v3-base-mnli-fever-anli"
@@ -77,7 +77,7 @@ class Entailment(Scorer):
         joined = digests[0] if len(digests) == 1 else _sha256("".join(digests))
         return f"{folder.resolve().name} {joined[:16]}"
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """Probability in 0..1; abstains without passage or completion, and on what is too long."""
         judge = self._classifier
         asked: list[tuple[list[str], list[Pair]] | str] = []

@@ -26,13 +26,13 @@ class Grounded(Scorer):
     """
 
     version: ClassVar[str] = "2"
-    good: ClassVar[str] = "high"
+    higher_is_better: ClassVar[bool | None] = True
     labels: ClassVar[tuple[str, ...]] = ("worst", "mean")
 
     over: Over = "worst"
     """The value is that of the "worst" claim, or the "mean" over the claims."""
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """Support in 0..1; abstains where there is no passage or no completion."""
         ready: dict[str, Evidence] = {}
         for sample in samples:

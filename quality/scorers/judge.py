@@ -72,7 +72,7 @@ class Judge(Scorer):
         """Extraction and one claim, one rating, or one verdict for each order."""
         return 1 if self.mode == "rubric" else 2
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """One verdict per sample; each step asks all its questions of the batch in one call."""
         unfit = [self._unfit(sample) for sample in samples]
         fit = [sample for sample, why in zip(samples, unfit, strict=True) if why is None]

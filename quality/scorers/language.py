@@ -27,7 +27,7 @@ class Language(Scorer):
     """
 
     version: ClassVar[str] = "1"
-    good: ClassVar[str] = "high"
+    higher_is_better: ClassVar[bool | None] = True
 
     want: str = "en"
     """ISO 639 code of the language: en, de, ja ..."""
@@ -41,7 +41,7 @@ class Language(Scorer):
         """The bundled model."""
         return "fasttext lid.176.ftz"
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """One probability per sample; `why` names the best guess where it is another language."""
         for sample in samples:
             text = _readable(sample.completion)

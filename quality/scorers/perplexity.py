@@ -21,7 +21,7 @@ class Perplexity(Scorer):
     """
 
     version: ClassVar[str] = "1"
-    good: ClassVar[str] = "low"
+    higher_is_better: ClassVar[bool | None] = False
     labels: ClassVar[tuple[str, ...]] = ("nats_per_token", "tokens")
 
     @property
@@ -33,7 +33,7 @@ class Perplexity(Scorer):
         """See that there is a base model."""
         need(self.tools.likelihood, self, "the student's base model; set train.base")
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """One perplexity per sample; abstains on empty text."""
         full = [sample for sample in samples if sample.completion.strip()]
         rows = [(sample.messages, sample.completion) for sample in full]

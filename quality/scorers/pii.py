@@ -31,7 +31,7 @@ class Pii(Scorer):
     """
 
     version: ClassVar[str] = "1"
-    good: ClassVar[str] = "low"
+    higher_is_better: ClassVar[bool | None] = False
     labels: ClassVar[tuple[str, ...]] = ENTITIES
 
     min_score: float = _MIN_SCORE
@@ -48,7 +48,7 @@ class Pii(Scorer):
         """Patterns and checksums."""
         return "presidio patterns"
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """The number of findings in each completion; abstains on empty text."""
         for sample in samples:
             text = sample.completion

@@ -31,13 +31,13 @@ class Reference(Scorer):
     """
 
     version: ClassVar[str] = "1"
-    good: ClassVar[str] = "high"
+    higher_is_better: ClassVar[bool | None] = True
     labels: ClassVar[tuple[str, ...]] = ("exact", "f1", "contains", "number")
 
     metric: Literal["match", "exact", "f1", "contains"] = "match"
     """What the value is: "match" is 1.0 for an exact match or the same number, else the F1."""
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """Agreement in 0..1; abstains where there is no reference or no completion."""
         for sample in samples:
             wanted = [text for text in sample.reference if text.strip()]

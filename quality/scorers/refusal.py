@@ -27,9 +27,9 @@ class Refusal(Scorer):
     """
 
     version: ClassVar[str] = "1"
-    good: ClassVar[str] = "low"
+    higher_is_better: ClassVar[bool | None] = False
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """One value per sample; `why` quotes the phrase; abstains on empty text."""
         for sample in samples:
             if not sample.completion.strip():

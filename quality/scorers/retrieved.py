@@ -24,7 +24,7 @@ class Retrieved(Scorer):
     """
 
     version: ClassVar[str] = "1"
-    good: ClassVar[str] = "high"
+    higher_is_better: ClassVar[bool | None] = True
     labels: ClassVar[tuple[str, ...]] = ("worst", "mean")
 
     documents: list[str] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Retrieved(Scorer):
         """See that there are documents, and that they can be read."""
         len(self._passages)
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """Support in 0..1; abstains where nothing is retrieved or there is no completion."""
         queries = [f"{sample.question}\n{sample.completion}" for sample in samples]
         ready: dict[int, Evidence] = {}

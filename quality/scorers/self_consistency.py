@@ -67,7 +67,7 @@ class SelfConsistency(Scorer):
         """The further replies."""
         return self.k
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """One agreement per sample; all replies of the batch are asked for in one call."""
         full = [sample.prompt_id for sample in samples if sample.completion.strip()]
         asked = self.tools.asked(list(dict.fromkeys(full))) if full else {}

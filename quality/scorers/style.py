@@ -22,10 +22,10 @@ class Style(Scorer):
     """
 
     version: ClassVar[str] = "1"
-    good: ClassVar[str] = ""
+    higher_is_better: ClassVar[bool | None] = None
     labels: ClassVar[tuple[str, ...]] = MEASURES
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """The number of words of each completion; abstains where there is none."""
         for sample in samples:
             found = measures(sample.completion)

@@ -48,7 +48,7 @@ class Toxicity(Scorer):
     """
 
     version: ClassVar[str] = "2"
-    good: ClassVar[str] = "low"
+    higher_is_better: ClassVar[bool | None] = False
     labels: ClassVar[tuple[str, ...]] = LABELS
 
     detoxify: Literal[
@@ -84,7 +84,7 @@ class Toxicity(Scorer):
         """Why another model than the one asked for scores; None if it does not."""
         return self._resolved[2]
 
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """The probability of each sample's worst window; abstains on empty text."""
         # Tokenizers take no lone surrogates; a stand-in of the same length keeps the places.
         texts = [re.sub("[\ud800-\udfff]", "\ufffd", sample.completion) for sample in samples]

@@ -106,7 +106,7 @@ class Scorer(ABC):
     """One file in quality/scorers; dataclass fields are its options."""
 
     version: ClassVar[str]
-    good: ClassVar[str] = "high"  # "high" | "low" | "": which end of its values is the good one
+    higher_is_better: ClassVar[bool | None] = True  # None: neither end of its values is better
     labels: ClassVar[tuple[str, ...]] = ()  # names in details["labels"] that a gate may bound
     asks: ClassVar[str] = ""  # "teacher" | "judge": whom it asks, at a cost
     tools = ScorerContext()
@@ -139,7 +139,7 @@ class Scorer(ABC):
         return 1 if self.asks else 0
 
     @abstractmethod
-    def rate(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
+    def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """One verdict per sample, in order. A batch that raises is tried again one by one."""
 
     def score(self, samples: Sequence[Sample]) -> Iterator[Score | Unscored]:
@@ -149,7 +149,7 @@ class Scorer(ABC):
             StillhouseError: the scorer cannot work at all (a missing model, a spent budget).
         """
         try:
-            verdicts = list(self.rate(samples))
+            verdicts = list(self.score_batch(samples))
         except StillhouseError:
             raise
         except Exception as error:

@@ -56,7 +56,7 @@ class Benchmark(ABC):
 
     version: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]  # the first one is the headline
-    lower_is_better: ClassVar[bool] = False  # of the headline
+    higher_is_better: ClassVar[bool] = True  # of the headline
     content: ClassVar[str | None] = None  # the metric that tells content from form
     stop: ClassVar[tuple[str, ...]] = ()  # an answer is read up to the first of these
 

@@ -183,11 +183,11 @@ def memory() -> None:
         found: list[int] = []
         ended = threading.Event()
 
-        def watch() -> None:
+        def callbacks() -> None:
             while not ended.wait(1.0):
                 found.append(_resident_mb(process.pid))
 
-        watcher = threading.Thread(target=watch)
+        watcher = threading.Thread(target=callbacks)
         watcher.start()
         out, _ = process.communicate()
         ended.set()

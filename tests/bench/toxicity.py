@@ -83,14 +83,14 @@ def main() -> None:
         scorer = Toxicity(checkpoint=str(file), checkpoint_config=home, sha256=digest)
         samples = [sample_of(text) for text in texts]
         plain.predict(texts[:2])
-        list(scorer.rate(samples[:2]))
+        list(scorer.score_batch(samples[:2]))
 
         wanted: list[float] = []
         plain_s = ours_s = 0.0
         for start in range(0, TEXTS, LOOP):
             if start == TEXTS // 2:  # ours in the middle: other work on the machine weighs on both
                 started = time.perf_counter()
-                found = [verdict.value for verdict in scorer.rate(samples)]
+                found = [verdict.value for verdict in scorer.score_batch(samples)]
                 ours_s = time.perf_counter() - started
             started = time.perf_counter()
             wanted += plain.predict(texts[start : start + LOOP])["toxicity"]

@@ -64,7 +64,7 @@ def make_rows() -> list[TrainingRow]:
 
 
 def ours(rows: list[TrainingRow], folder: Path) -> Trained:
-    """With the trainer of `train.loop.sft.fit`."""
+    """With the trainer of `train.loop.sft.train_student`."""
     from transformers import set_seed
 
     model, tokenizer = load(BASE)

@@ -132,7 +132,7 @@ CREATE TABLE answers (
   details JSON
 );
 
-CREATE TABLE entries (
+CREATE TABLE run_answers (
   run_id VARCHAR NOT NULL,
   benchmark VARCHAR NOT NULL,
   contestant VARCHAR NOT NULL,
@@ -229,5 +229,5 @@ FROM answers a, json_each(a.grades) g;
 CREATE OR REPLACE VIEW standings AS
 SELECT e.run_id, e.benchmark, e.contestant, g.key AS metric,
        count(TRY_CAST(g.value AS DOUBLE)) AS graded, avg(TRY_CAST(g.value AS DOUBLE)) AS mean
-FROM entries e JOIN answers a USING (answer_id), json_each(a.grades) g
+FROM run_answers e JOIN answers a USING (answer_id), json_each(a.grades) g
 GROUP BY ALL ORDER BY e.run_id, e.benchmark, e.contestant, metric;

@@ -4,7 +4,7 @@ import pytest
 
 from tests.tiny import make_tiny
 from train.config import SftConfig
-from train.loop.sft import fit
+from train.loop.sft import train_student
 from train.tuners.lora import Lora
 
 ANSWERS = ("The heart", "Plants take in carbon dioxide and give off oxygen.", "zero degrees")
@@ -27,10 +27,10 @@ def test_batch_of_one_accumulated_eight_times_equals_batch_of_eight(tmp_path):
         config = SftConfig(
             epochs=2, batch_size=batch, gradient_accumulation=accumulation, max_length=128
         )
-        fitted = fit(base, Lora(rank=4, dropout=0.0), rows, config, tmp_path / name)
-        weights = load_file(fitted.path / "adapter_model.safetensors")
+        result = train_student(base, Lora(rank=4, dropout=0.0), rows, config, tmp_path / name)
+        weights = load_file(result.path / "adapter_model.safetensors")
         flat = torch.cat([weights[key].flatten() for key in sorted(weights)])
-        return [entry["loss"] for entry in fitted.losses], flat
+        return [entry["loss"] for entry in result.losses], flat
 
     losses, weights = trained("whole", 8, 1)
     losses_one, weights_one = trained("accumulated", 1, 8)
@@ -39,7 +39,9 @@ def test_batch_of_one_accumulated_eight_times_equals_batch_of_eight(tmp_path):
     assert max(apart) < 1e-3
     assert sum(apart) / len(apart) < 3e-4
 
-    start = fit(base, Lora(rank=4, dropout=0.0), rows, _standing_still(), tmp_path / "start")
+    start = train_student(
+        base, Lora(rank=4, dropout=0.0), rows, _standing_still(), tmp_path / "start"
+    )
     begun = load_file(start.path / "adapter_model.safetensors")
     moved = (weights - torch.cat([begun[key].flatten() for key in sorted(begun)])).abs()
     apart_weights = (weights - weights_one).abs()
@@ -64,6 +66,6 @@ def test_the_comparison_can_fail(tmp_path):
     first = {}
     for batch in (8, 4):
         config = SftConfig(epochs=1, batch_size=batch, max_length=128)
-        fitted = fit(base, Lora(rank=4, dropout=0.0), rows, config, tmp_path / str(batch))
-        first[batch] = fitted.losses[0]["loss"]
+        result = train_student(base, Lora(rank=4, dropout=0.0), rows, config, tmp_path / str(batch))
+        first[batch] = result.losses[0]["loss"]
     assert first[8] != pytest.approx(first[4], abs=1e-3)

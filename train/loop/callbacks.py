@@ -44,10 +44,10 @@ class TrainingCallbacks:
         self.step(step)
 
 
-def tell_drawn(watch: Callable[[Step], None], done: int, total: int) -> None:
+def tell_drawn(callbacks: Callable[[Step], None], done: int, total: int) -> None:
     """Tell a watch that wants it how far the drawing is; a plain function does not."""
-    if isinstance(watch, TrainingCallbacks):
-        watch.drawn(done, total)
+    if isinstance(callbacks, TrainingCallbacks):
+        callbacks.drawn(done, total)
 
 
 class StopAfterAudit(Exception):
@@ -55,10 +55,10 @@ class StopAfterAudit(Exception):
     drawn for it is there for the training."""
 
 
-def tell_audited(watch: Callable[[Step], None], figures: dict[str, Any]) -> None:
+def tell_audited(callbacks: Callable[[Step], None], figures: dict[str, Any]) -> None:
     """Tell the audit's figures to a watch that wants them; a plain function does not."""
-    if isinstance(watch, TrainingCallbacks):
-        watch.audited(figures)
+    if isinstance(callbacks, TrainingCallbacks):
+        callbacks.audited(figures)
 
 
 def best_eval(losses: Sequence[dict[str, float]]) -> tuple[int, float] | None:

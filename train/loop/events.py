@@ -24,12 +24,12 @@ class StopCallback(TrainerCallback):
     keeps: a training that goes on stops where it would have stopped.
     """
 
-    def __init__(self, watch: Callable[[Step], None], patience: int | None) -> None:
-        self._watch, self._patience = watch, patience
+    def __init__(self, callbacks: Callable[[Step], None], patience: int | None) -> None:
+        self._callbacks, self._patience = callbacks, patience
         self._more = isinstance(
-            watch, TrainingCallbacks
+            callbacks, TrainingCallbacks
         )  # a plain function is told of each step taken, once
-        self._asked = watch.stop if isinstance(watch, TrainingCallbacks) else lambda: False
+        self._asked = callbacks.stop if isinstance(callbacks, TrainingCallbacks) else lambda: False
         self._held_out: float | None = None
         self._told: Step | None = None
         self._stopped = ""
@@ -37,7 +37,7 @@ class StopCallback(TrainerCallback):
     def step(self, step: Step) -> None:
         """A step was taken."""
         self._told = replace(step, held_out_loss=self._held_out)
-        self._watch(self._told)
+        self._callbacks(self._told)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         looks = _looks(state.log_history)

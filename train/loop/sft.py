@@ -37,7 +37,7 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers",
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainingResult:
     """A fitted student. `losses` has one {"step", "loss", "learning_rate"} per step, and
     {"step", "held_out_loss"} per look at held-out rows."""
 
@@ -77,21 +77,21 @@ Seen = Callable[[TrainingRow, Any], list[Encoded]]
 """Given a row to train on and the tokenizer, gives the sequences that go through the model."""
 
 
-def fit(
+def train_student(
     base: str,
     tuner: Tuner,
     rows: Sequence[TrainingRow],
     config: SftConfig,
     out: Path,
-    watch: Callable[[Step], None] = lambda step: None,
+    callbacks: Callable[[Step], None] = lambda step: None,
     build: Build | None = None,
     held_out: Sequence[tuple[str, str | None]] = (),
     prepare: Prepare | None = None,
-    decides: Any = None,
+    fingerprint: Any = None,
     seen: Seen | None = None,
     also: Mapping[str, Any] = MappingProxyType({}),
     beside: str | None = None,
-) -> Fitted:
+) -> TrainingResult:
     """Fit a student on the completions of rows, and leave it in the folder `out`.
 
     `out` appears whole, when training is done, or not at all. A process that is killed
@@ -146,7 +146,7 @@ def fit(
         encoded = [one for row in kept for one in seen(row, tokenizer)] if seen else audited.encoded
         model = tuner.attach(model, Setting(tokenizer, rows, steps_of(len(rows), config)))
     except StageError as error:
-        tell_audited(watch, {**audited.figures, "refused": str(error)})
+        tell_audited(callbacks, {**audited.figures, "refused": str(error)})
         raise
     trainable = sum(p.numel() for p in trained_of(model).values())
     work = out.with_name(out.name + LEFT)
@@ -161,15 +161,15 @@ def fit(
         ),
         **also,
     }
-    tell_audited(watch, figures)
+    tell_audited(callbacks, figures)
     if out.exists():
         raise StageError(f"{out} exists already; remove it or fit into another folder")
-    learns = config.decides(tuner.learning_rate), config.processes
+    learns = config.fingerprint(tuner.learning_rate), config.processes
     with one_after_the_other():
-        work_folder(work, make_id(base, table_of(tuner), learns, rows, decides))
+        work_folder(work, make_id(base, table_of(tuner), learns, rows, fingerprint))
     try:
         job = TrainerInputs(model, tokenizer, tuner, rows, held, config, settings)
-        losses, best = _trained(job, build or sft_trainer, watch, figures, out)
+        losses, best = _trained(job, build or sft_trainer, callbacks, figures, out)
         figures["memory"] = memory.memory_used()
         if os.environ.get("RANK", "0") == "0":
             publish(tuner, best, base, work, out)
@@ -178,7 +178,7 @@ def fit(
     except StageError:
         shutil.rmtree(work, ignore_errors=True)  # going on from there would fail again
         raise
-    return Fitted(
+    return TrainingResult(
         path=out,
         losses=losses,
         audit=figures,
@@ -216,7 +216,7 @@ def sft_trainer(job: TrainerInputs) -> Any:
 def _trained(
     job: TrainerInputs,
     build: Build,
-    watch: Callable[[Step], None],
+    callbacks: Callable[[Step], None],
     figures: dict[str, Any],
     out: Path,
 ) -> tuple[list[dict[str, float]], Any]:
@@ -230,7 +230,7 @@ def _trained(
     from train.loop.trainer import CompletionTrainer, StepCallback
 
     early = job.config.early_stopping
-    follow = StopCallback(watch, early.patience if early else None)
+    follow = StopCallback(callbacks, early.patience if early else None)
     job.callbacks.extend([StepCallback(job.tuner, follow.step), follow])
     last = get_last_checkpoint(job.settings["output_dir"])
     with tracked(job.config.track, out, anew=last is None) as reporting:

@@ -36,8 +36,8 @@ IDLE = "idle"
 class StepCallback(TrainerCallback):
     """Tells `watch` of each step, and the tuner, which may act on the gradients."""
 
-    def __init__(self, tuner: Tuner, watch: Callable[[Step], None]) -> None:
-        self._tuner, self._watch = tuner, watch
+    def __init__(self, tuner: Tuner, callbacks: Callable[[Step], None]) -> None:
+        self._tuner, self._callbacks = tuner, callbacks
         self._since = time.perf_counter()
         self._tokens = 0
 
@@ -53,7 +53,7 @@ class StepCallback(TrainerCallback):
         if "loss" not in logs or not state.is_world_process_zero:
             return
         spent = max(time.perf_counter() - self._since, 1e-9)
-        self._watch(
+        self._callbacks(
             Step(
                 done=state.global_step,
                 total=state.max_steps,

@@ -11,7 +11,7 @@ from typing import Any
 from warehouse.db.views import VIEWS
 from warehouse.records import RECORDS, Record
 
-VERSION = 5
+VERSION = 6
 """What this code writes. A higher number in a file means that a newer version wrote it."""
 
 MIGRATIONS: dict[int, str] = {
@@ -46,6 +46,22 @@ CREATE TABLE entries (
   contestant VARCHAR NOT NULL,
   answer_id VARCHAR NOT NULL
 );
+""",
+    6: """
+ALTER TABLE entries RENAME TO run_answers;
+UPDATE calls SET stage = 'evaluate' WHERE stage = 'judge';
+UPDATE failures SET stage = CASE stage WHEN 'fit' THEN 'train' ELSE 'evaluate' END
+WHERE stage IN ('fit', 'judge');
+UPDATE runs SET summary = json_merge_patch(summary, json_object('verb',
+  CASE json_extract_string(summary, '$.verb')
+    WHEN 'fit' THEN 'train' WHEN 'judge' THEN 'evaluate' ELSE 'train --audit' END))
+WHERE json_extract_string(summary, '$.verb') IN ('fit', 'judge', 'fit --audit');
+UPDATE runs SET summary = json_merge_patch(summary, json_object('seconds', json_object(
+  'train', json_extract(summary, '$.seconds.fit'), 'fit', NULL,
+  'evaluate', json_extract(summary, '$.seconds.judge'), 'judge', NULL)))
+WHERE json_exists(summary, '$.seconds.fit') OR json_exists(summary, '$.seconds.judge');
+UPDATE measurements SET figures = json_merge_patch(figures, json_object(
+  'higher_is_better', json_extract_string(figures, '$.good') = 'high', 'good', NULL));
 """,
 }
 """SQL that turns version n - 1 into n, by n; the views are made anew after it."""

@@ -20,7 +20,7 @@ import polars as pl
 
 from warehouse.db.schema import MIGRATIONS, VERSION, Column, columns, ddl, views
 from warehouse.errors import WarehouseError
-from warehouse.records import Call, Entry, Record, Run
+from warehouse.records import Call, Record, Run, RunAnswer
 
 R = TypeVar("R", bound=Record)
 
@@ -93,21 +93,21 @@ class Store:
     ) -> None:
         """Say which answers stand for a contestant in a run, in the place of what did before: a run
         that was cut off may go on with another student, or with other items."""
-        made = [Entry(run_id, benchmark, contestant, answer_id) for answer_id in answer_ids]
+        made = [RunAnswer(run_id, benchmark, contestant, answer_id) for answer_id in answer_ids]
         with self._writing() as db:
             db.register(
                 "wanted", pl.DataFrame({"id": list(answer_ids)}, {"id": pl.String}).to_arrow()
             )
             db.execute(
-                "DELETE FROM entries WHERE run_id = ? AND benchmark = ? AND contestant = ? "
+                "DELETE FROM run_answers WHERE run_id = ? AND benchmark = ? AND contestant = ? "
                 "AND answer_id NOT IN (SELECT id FROM wanted)",
                 [run_id, benchmark, contestant],
             )
             db.unregister("wanted")
-            _insert(db, Entry, _unique(Entry, made))
+            _insert(db, RunAnswer, _unique(RunAnswer, made))
 
     def put_run(self, run: Run) -> None:
-        """Insert a run, or replace its record; beside entries the only thing here that changes."""
+        """Insert a run, or replace its record; beside run_answers the only thing here that changes."""
         with self._writing() as db:
             db.execute("DELETE FROM runs WHERE run_id = ?", [run.run_id])
             _insert(db, Run, [run])

@@ -82,7 +82,7 @@ FROM answers a, json_each(a.grades) g
     "standings": """
 SELECT e.run_id, e.benchmark, e.contestant, g.key AS metric,
        count(TRY_CAST(g.value AS DOUBLE)) AS graded, avg(TRY_CAST(g.value AS DOUBLE)) AS mean
-FROM entries e JOIN answers a USING (answer_id), json_each(a.grades) g
+FROM run_answers e JOIN answers a USING (answer_id), json_each(a.grades) g
 GROUP BY ALL ORDER BY e.run_id, e.benchmark, e.contestant, metric
 """,
 }

@@ -9,7 +9,7 @@ import sqlite3
 
 import pytest
 
-from distill.learning.multiprocess import fit_in_processes
+from distill.learning.multiprocess import train_in_processes
 from distill.learning.objective import TrainingInputs
 from distill.objectives.sequence import Sequence
 from tests.plans import scripted, write_plan
@@ -18,7 +18,7 @@ from tests.test_flows_teacher import distill
 from tests.tiny import make_tiny
 from train.config import SftConfig
 from train.loop.callbacks import StopAfterAudit, TrainingCallbacks
-from train.loop.sft import fit
+from train.loop.sft import train_student
 from train.tuners.lora import Lora
 from warehouse.db.store import Store
 from warehouse.errors import StageError
@@ -44,7 +44,7 @@ def artifacts(name):
 
 
 def test_an_audit_alone_trains_nothing(folder):
-    done = distill(folder, "fit", "plan.toml", "--audit", "--json", "--set", "train.seed=5")
+    done = distill(folder, "train", "plan.toml", "--audit", "--json", "--set", "train.seed=5")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert (figures["rows_in"], figures["rows_kept"], figures["refused"]) == (24, 24, None)
@@ -60,7 +60,7 @@ def test_an_audit_alone_trains_nothing(folder):
 
 def test_the_audit_is_seen_before_training_and_kept_with_what_it_took(folder):
     name = ("--set", "name=watched", "--set", "train.track=tensorboard")
-    done = distill(folder, "fit", "plan.toml", "--json", *name)
+    done = distill(folder, "train", "plan.toml", "--json", *name)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert done.stderr.index("What the trainer sees") < done.stderr.index("3/3")
@@ -93,7 +93,7 @@ def test_the_audit_is_seen_before_training_and_kept_with_what_it_took(folder):
 
 @pytest.mark.parametrize("flags", [(), ("--audit",)])
 def test_a_refused_training_shows_its_figures_and_is_on_record(folder, flags):
-    done = distill(folder, "fit", "plan.toml", "--set", "train.max_length=80", *flags)
+    done = distill(folder, "train", "plan.toml", "--set", "train.max_length=80", *flags)
     assert done.returncode == 2
     error = done.stderr.splitlines()[-1]
     assert error.startswith("distill: 24 of 24 rows are longer than train.max_length = 80")
@@ -104,7 +104,7 @@ def test_a_refused_training_shows_its_figures_and_is_on_record(folder, flags):
         assert "<|im_start|>assistant\n⟦" in done.stdout
         return
     assert "24 of 24 rows (100.0%)" in done.stderr
-    (failure,) = store.read(Failure, "stage = 'fit'")
+    (failure,) = store.read(Failure, "stage = 'train'")
     assert error == f"distill: {failure.error}"
     (run,) = store.read(Run, "run_id = ?", [failure.run_id])
     assert run.state == "failed"
@@ -114,7 +114,7 @@ def test_a_refused_training_shows_its_figures_and_is_on_record(folder, flags):
 
 def test_what_is_allowed_is_trained(folder):
     allowed = ("--set", "train.max_length=80", "--set", "train.allow=['truncated']")
-    done = distill(folder, "fit", "plan.toml", "--json", *allowed)
+    done = distill(folder, "train", "plan.toml", "--json", *allowed)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["trained"] is True
 
@@ -128,11 +128,13 @@ def test_a_tracker_that_is_not_there_is_told_before_training(folder, monkeypatch
     assert "\n" not in str(caught.value)
     tracking.ready("none")
     with pytest.raises(StageError, match="train.track = 'trackio' needs trackio"):
-        fit("no base", Lora(), [], SftConfig(track="trackio"), folder / "students" / "untracked")
+        train_student(
+            "no base", Lora(), [], SftConfig(track="trackio"), folder / "students" / "untracked"
+        )
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory):
+def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("objective")
     base = str(make_tiny(folder / "tiny"))
     config = SftConfig(epochs=1, batch_size=4, max_length=128)
@@ -145,36 +147,36 @@ def material(tmp_path_factory):
     return made
 
 
-def test_a_watch_is_told_the_audit_first_and_a_function_of_steps_still_stands(material):
+def test_a_watch_is_told_the_audit_first_and_a_function_of_steps_still_stands(inputs):
     told = []
-    watch = TrainingCallbacks(
+    callbacks = TrainingCallbacks(
         lambda step: told.append(step.done), lambda figures: told.append(figures)
     )
-    fitted = fit_in_processes(Sequence(), material("watched"), watch, alone=True)
+    result = train_in_processes(Sequence(), inputs("watched"), callbacks, alone=True)
     assert told[1:] == [1, 2]
     assert told[0]["rows_kept"] == 8
-    assert {**told[0], "memory": fitted.audit["memory"]} == fitted.audit
+    assert {**told[0], "memory": result.audit["memory"]} == result.audit
     steps = []
-    Sequence().fit(material("plain"), steps.append)
+    Sequence().train(inputs("plain"), steps.append)
     assert [step.done for step in steps] == [1, 2]
 
 
-def test_who_wants_the_audit_alone_leaves_nothing(material):
+def test_who_wants_the_audit_alone_leaves_nothing(inputs):
     def stop(figures):
         raise StopAfterAudit
 
-    one = material("stopped")
+    one = inputs("stopped")
     with pytest.raises(StopAfterAudit):
-        Sequence().fit(one, TrainingCallbacks(audited=stop))
+        Sequence().train(one, TrainingCallbacks(audited=stop))
     assert not list(one.out.parent.glob("stopped*"))
 
 
-def test_a_row_that_gives_away_a_held_out_item_stops_training(material):
+def test_a_row_that_gives_away_a_held_out_item_stops_training(inputs):
     """Whatever the gate let through; also in a process of its own, with its figures told."""
     told = []
-    one = material("leaking", held_out=[("What gas do plants take in? 3", None), ("Why?", "x")])
+    one = inputs("leaking", held_out=[("What gas do plants take in? 3", None), ("Why?", "x")])
     with pytest.raises(StageError, match="1 of 8 rows give away a held-out item") as caught:
-        fit_in_processes(Sequence(), one, TrainingCallbacks(audited=told.append), alone=True)
+        train_in_processes(Sequence(), one, TrainingCallbacks(audited=told.append), alone=True)
     assert "What gas do plants take in? 3" in str(caught.value)
     assert [figures["held_out_overlap"]["rows"] for figures in told] == [1]
     assert not list(one.out.parent.glob("leaking*"))

@@ -40,13 +40,13 @@ def student(folder):
 def whole(tmp_path_factory):
     """The same training, never interrupted."""
     folder = prepared(tmp_path_factory.mktemp("whole"))
-    assert distill(folder, "fit", "plan.toml", *LONG).returncode == 0
+    assert distill(folder, "train", "plan.toml", *LONG).returncode == 0
     return student(folder)
 
 
 def test_sigkill_in_training_and_run_again_ends_at_the_same_loss(tmp_path, whole):
     folder = prepared(tmp_path)
-    command = [sys.executable, "-m", "flows.cli", "fit", "plan.toml", *LONG]
+    command = [sys.executable, "-m", "flows.cli", "train", "plan.toml", *LONG]
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
     give_up = time.monotonic() + 240
     while not list(folder.glob("students/*.work/checkpoint-*")):
@@ -55,7 +55,7 @@ def test_sigkill_in_training_and_run_again_ends_at_the_same_loss(tmp_path, whole
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not Store(folder / "w.duckdb").read(Student)
-    done = distill(folder, "fit", "plan.toml", *LONG, "--json")
+    done = distill(folder, "train", "plan.toml", *LONG, "--json")
     assert done.returncode == 0, done.stderr
     made = student(folder)
     assert [entry["step"] for entry in made.losses] == [entry["step"] for entry in whole.losses]
@@ -66,7 +66,7 @@ def test_sigkill_in_training_and_run_again_ends_at_the_same_loss(tmp_path, whole
 
 def test_two_processes_share_a_batch_and_learn_what_one_learns(tmp_path, whole):
     folder = prepared(tmp_path)
-    done = distill(folder, "fit", "plan.toml", *LONG, "--processes", "2")
+    done = distill(folder, "train", "plan.toml", *LONG, "--processes", "2")
     assert done.returncode == 0, done.stderr
     made = student(folder)
     assert made.config["processes"] == 2
@@ -78,7 +78,7 @@ def test_two_processes_share_a_batch_and_learn_what_one_learns(tmp_path, whole):
 def test_a_fault_in_a_process_is_one_line(tmp_path):
     folder = prepared(tmp_path)
     few = ("--set", "train.max_length=4", "--processes", "2")
-    done = distill(folder, "fit", "plan.toml", *few)
+    done = distill(folder, "train", "plan.toml", *few)
     assert done.returncode == 2
     assert "raise train.max_length" in done.stderr
     assert "Traceback" not in done.stderr
@@ -86,7 +86,7 @@ def test_a_fault_in_a_process_is_one_line(tmp_path):
 
 def test_a_batch_that_can_not_be_shared_is_refused_in_the_plan(tmp_path):
     folder = prepared(tmp_path)
-    done = distill(folder, "fit", "plan.toml", "--processes", "3")
+    done = distill(folder, "train", "plan.toml", "--processes", "3")
     assert done.returncode == 2
     assert "cannot be shared by processes = 3" in done.stderr
 

@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
     """A plan whose teacher has answered."""
     folder = tmp_path_factory.mktemp("stopped")
     write_plan(folder, scripted(folder / "asked.log"))
-    missing = distill(folder, "fit", "plan.toml")
+    missing = distill(folder, "train", "plan.toml")
     assert missing.returncode == 2
     assert missing.stderr.endswith("run `distill generate plan.toml` first\n")
     assert distill(folder, "generate", "plan.toml").returncode == 0
@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 
 def interrupted(folder: Path) -> tuple[int, str]:
     """A training that gets a signal once it has a checkpoint: its exit code and what it said."""
-    command = [sys.executable, "-m", "flows.cli", "fit", "plan.toml", *changed(*LONG)]
+    command = [sys.executable, "-m", "flows.cli", "train", "plan.toml", *changed(*LONG)]
     with (folder / "said").open("w") as said:
         process = subprocess.Popen(command, cwd=folder, stderr=said, stdout=said)
     give_up = time.monotonic() + 240
@@ -63,20 +63,20 @@ def test_a_signal_in_training_keeps_every_step_and_the_same_command_goes_on(fold
     assert code == 3, said
     assert "Ctrl-C again leaves at once" in said
     found = re.fullmatch(
-        r"distill: stopped at step (\d+) of 60; a checkpoint is kept; resume with: distill fit .*",
+        r"distill: stopped at step (\d+) of 60; a checkpoint is kept; resume with: distill train .*",
         said.splitlines()[-1],
     )
     assert found is not None, said
     (stopped,) = Store(folder / "w.duckdb").read(Run, "state = 'stopped'")
     assert stopped.summary["overrides"] == list(LONG)
-    done = distill(folder, "fit", "plan.toml", *changed(*LONG), "--json")
+    done = distill(folder, "train", "plan.toml", *changed(*LONG), "--json")
     assert done.returncode == 0, done.stderr
     assert f"training goes on from step {found[1]} of 60" in done.stderr
     result = json.loads(done.stdout)
     assert (result["run_id"], result["trained"]) == (stopped.run_id, True)
 
     shutil.rmtree(result["student_path"])
-    again = distill(folder, "fit", "plan.toml", *changed(*LONG), "--json")  # never interrupted
+    again = distill(folder, "train", "plan.toml", *changed(*LONG), "--json")  # never interrupted
     assert again.returncode == 0, again.stderr
     assert "goes on" not in again.stderr
     assert json.loads(again.stdout)["final_loss"] == pytest.approx(result["final_loss"], rel=1e-5)
@@ -100,7 +100,7 @@ def test_the_first_signal_is_finished_and_the_second_interrupts():
 
 
 def test_an_early_end_is_told_and_so_is_whose_weights_are_kept(folder):
-    done = distill(folder, "fit", "plan.toml", *changed(*EARLY), "--json")
+    done = distill(folder, "train", "plan.toml", *changed(*EARLY), "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     (student,) = Store(folder / "w.duckdb").by_ids(Student, "student_id", [result["student_id"]])
@@ -131,8 +131,8 @@ def test_an_early_end_is_told_and_so_is_whose_weights_are_kept(folder):
 
 def test_curves_of_a_student_that_is_there_already_are_not_promised(folder):
     plain = changed("train.epochs=1", "train.seed=7")
-    assert distill(folder, "fit", "plan.toml", *plain).returncode == 0
-    again = distill(folder, "fit", "plan.toml", *plain, *changed("train.track=tensorboard"))
+    assert distill(folder, "train", "plan.toml", *plain).returncode == 0
+    again = distill(folder, "train", "plan.toml", *plain, *changed("train.track=tensorboard"))
     assert again.returncode == 0, again.stderr
     assert "note: nothing is written for train.track = 'tensorboard'" in again.stderr
     assert "--set train.seed=8" in again.stderr

@@ -37,7 +37,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever runs flows shares the one server."""
     for item in items:
-        if item.path.name.startswith("test_flows"):
+        if item.path.parent.name == "flows":
             item.add_marker(pytest.mark.usefixtures("prefect_server"))
 
 

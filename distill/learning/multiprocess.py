@@ -38,7 +38,7 @@ def train_in_processes(
     callbacks: Callable[[Step], None] = lambda step: None,
     alone: bool = False,
 ) -> TrainingResult:
-    """Like `objective.fit`, in `material.config.processes` processes; one stays in this
+    """Like `objective.train`, in `inputs.config.processes` processes; one stays in this
     process unless it is to be `alone`.
 
     Raises:

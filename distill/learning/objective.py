@@ -67,9 +67,9 @@ class Objective(ABC):
     def train(
         self, inputs: TrainingInputs, callbacks: Callable[[Step], None] = lambda step: None
     ) -> TrainingResult:
-        """Fit a student and leave it in `material.out`, whole or not at all.
+        """Train a student and leave it in `inputs.out`, whole or not at all.
 
-        `watch` goes to `train.loop.sft.train_student` as it is, and `material.held_out` too.
+        `callbacks` and `inputs.held_out` go to `train.loop.sft.train_student` unchanged.
         """
 
     def faults(self, tuner: Tuner, config: SftConfig) -> list[str]:
@@ -83,7 +83,7 @@ def train_on_rows(
     callbacks: Callable[[Step], None],
     **how: Any,
 ) -> TrainingResult:
-    """`train.loop.sft.train_student` with what the material says; `how` are its further arguments."""
+    """`train.loop.sft.train_student` with these inputs; `how` are its further arguments."""
     return train_student(
         inputs.base,
         inputs.tuner,

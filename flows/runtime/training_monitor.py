@@ -44,7 +44,7 @@ SHOWN = 1200
 
 
 class Monitor:
-    """Follows one training: `watch` goes to it, `figures` are what its audit found, `ending` is
+    """Follows one training: `callbacks` go to it, `figures` are what its audit found, `ending` is
     why it ended where that needs words."""
 
     def __init__(self, bar: TrainingBar, artifacts: Artifacts) -> None:

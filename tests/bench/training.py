@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tests.teaching import inspect_rows
+from tests.support.teaching import inspect_rows
 from train.config import SftConfig
 from train.dataset import TrainingRow
 from train.loop.sft import TrainerInputs, _settings, sft_trainer

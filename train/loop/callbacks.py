@@ -45,7 +45,7 @@ class TrainingCallbacks:
 
 
 def tell_drawn(callbacks: Callable[[Step], None], done: int, total: int) -> None:
-    """Tell a watch that wants it how far the drawing is; a plain function does not."""
+    """Report how many replies are drawn; a plain function is not told."""
     if isinstance(callbacks, TrainingCallbacks):
         callbacks.drawn(done, total)
 
@@ -56,7 +56,7 @@ class StopAfterAudit(Exception):
 
 
 def tell_audited(callbacks: Callable[[Step], None], figures: dict[str, Any]) -> None:
-    """Tell the audit's figures to a watch that wants them; a plain function does not."""
+    """Report the figures of the audit; a plain function is not told."""
     if isinstance(callbacks, TrainingCallbacks):
         callbacks.audited(figures)
 

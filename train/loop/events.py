@@ -18,7 +18,7 @@ from warehouse.errors import Stopped
 
 
 class StopCallback(TrainerCallback):
-    """Adds to the steps that a watch is told what they do not know themselves, and ends training.
+    """Adds to the steps that the callbacks receive what they do not know themselves, and ends training.
 
     What early stopping has seen it reads from the trainer's own history, which a checkpoint
     keeps: a training that goes on stops where it would have stopped.

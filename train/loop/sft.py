@@ -105,7 +105,7 @@ def train_student(
         rows: What to learn.
         config: The trainer's options.
         out: The student's folder; curves go to runs/<tracker> beside the folder it lies in.
-        watch: Told of each step.
+        callbacks: Called with each step.
         build: Makes the trainer; left out, `sft_trainer`.
         held_out: Question and passage of what must not stand in a row.
         prepare: Makes of the rows that passed the audit those to train on.
@@ -118,7 +118,7 @@ def train_student(
     Raises:
         AssetError: the base could not be downloaded.
         StageError: the audit refuses the rows, the loss is not finite, or `out` exists.
-        Stopped: the watch wanted it to end before its last step; a checkpoint is kept.
+        Stopped: a callback asked training to end before its last step; a checkpoint is kept.
     """
     started = time.perf_counter()
     ready(config.track)

@@ -34,7 +34,7 @@ IDLE = "idle"
 
 
 class StepCallback(TrainerCallback):
-    """Tells `watch` of each step, and the tuner, which may act on the gradients."""
+    """Calls `callbacks` with each step, and the tuner, which may act on the gradients."""
 
     def __init__(self, tuner: Tuner, callbacks: Callable[[Step], None]) -> None:
         self._tuner, self._callbacks = tuner, callbacks

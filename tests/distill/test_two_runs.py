@@ -1,0 +1,123 @@
+"""Two reports side by side: what differs is named, nothing is claimed without a pair."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from distill.evaluation.compare import compare
+from distill.evaluation.comparison import Difference
+from distill.evaluation.findings import Evaluation
+from distill.evaluation.statistics import Interval
+from distill.report.diff import (
+    STUDENT_A,
+    STUDENT_B,
+    render_two_html,
+    render_two_markdown,
+    two_runs,
+)
+from distill.report.report import to_json
+from tests.distill.test_compare import items, series
+from tests.support.reports import HOSTILE, example_report, parsed, rich_report
+
+
+def as_read(report):
+    return json.loads(json.dumps(to_json(report)))
+
+
+@pytest.fixture(scope="module")
+def runs():
+    ours = as_read(example_report())
+    plan = {**ours["plan"], "train": {"seed": 1, "tuner": {"use": "lora", "rank": 8}}}
+    theirs = as_read(
+        rich_report(run_id="run-2", plan=plan, plan_hash="ff", ids={"student": "stu-2"})
+    )
+    return ours, theirs
+
+
+def compared(low, high, n=60, p=0.001, **changes):
+    metrics = {"exact_match": Interval((low + high) / 2, low, high)}
+    pair = Difference(STUDENT_B, STUDENT_A, n, metrics, 20, 4, 36, p)
+    return replace(compare("sciq", [], items(n)), differences=[replace(pair, **changes)])
+
+
+def test_plan_keys_that_differ_are_named(runs):
+    changes = {change.key: (change.a, change.b) for change in two_runs(*runs).plan}
+    assert changes == {
+        "train.seed": ("0", "1"),
+        "train.tuner.use": ("not set", '"lora"'),
+        "train.tuner.rank": ("not set", "8"),
+    }
+    assert two_runs(runs[0], runs[0]).plan == []
+    assert "Both runs are of the same plan." in two_runs(runs[0], runs[0]).sentences
+
+
+def test_lists_of_tables_are_walked_and_null_is_as_left_out():
+    a = {"plan": {"recipe": [{"use": "x", "limit": None}], "on": []}}
+    b = {"plan": {"recipe": [{"use": "y"}], "on": ["z"]}}
+    keys = {change.key: (change.a, change.b) for change in two_runs(a, b).plan}
+    assert keys == {"recipe[0].use": ('"x"', '"y"'), "on": ("[]", '["z"]')}
+
+
+def test_scores_stand_side_by_side_for_every_contestant_of_either_run(runs):
+    found = two_runs(*runs)
+    assert [board.benchmark for board in found.boards] == ["quiz", "sciq", "nq_open", "truthful_qa"]
+    same = two_runs(runs[1], runs[1]).boards[0]
+    assert len(same.lines) == 14
+    assert all(line.a == line.b for line in same.lines)
+    assert "quiz was run in A alone." in found.sentences
+    assert (found.a.ships, found.b.ships) == (None, False)
+
+
+def test_numbers_of_items_that_differ_are_told():
+    def report(n):
+        comparison = compare("q", series("student", [1.0] * n), items(n))
+        return as_read(replace(example_report(), evaluation=Evaluation([comparison])))
+
+    assert "q has 12 items in A and 13 in B." in two_runs(report(12), report(13)).sentences
+
+
+def test_one_student_in_both_runs_is_said_first():
+    (first, *_) = two_runs(*[as_read(example_report())] * 2).sentences
+    assert first == "Both runs judge the same student, stu-1."
+
+
+def test_only_a_pair_claims_a_difference(runs):
+    assert any("not compared item by item" in line for line in two_runs(*runs).sentences)
+    (clear, *_) = two_runs(*runs, [compared(0.1, 0.3)]).sentences
+    assert clear.startswith(
+        "sciq: the student of B is better, B minus A 20.0 points exact match (95 %"
+    )
+    (unclear, *_) = two_runs(*runs, [compared(-0.1, 0.3, p=0.2)]).sentences
+    assert "cannot be told apart" in unclear
+    (after, *_) = two_runs(*runs, [compared(0.1, 0.3, p_adjusted=0.06, tests=7)]).sentences
+    assert "cannot be told apart" in after and "= 0.060 after Holm" in after
+    (few, *_) = two_runs(*runs, [compared(0.1, 0.3, n=9)]).sentences
+    assert "too few to claim anything" in few
+    assert "no item was graded" in two_runs(*runs, [compared(0, 0, metrics={}, n=0)]).sentences[0]
+    (worse, *_) = two_runs(*runs, [replace(compared(0.1, 0.3), higher_is_better=False)]).sentences
+    assert "the student of B is worse" in worse
+    told = two_runs(*runs, [compared(0.1, 0.3)], ["quiz is of version 1 in A"]).sentences
+    assert told[1] == "quiz is of version 1 in A"
+
+
+def test_reports_of_an_older_version_are_read(runs):
+    older = dict(runs[1])
+    older["comparisons"] = older.pop("evaluation")["comparisons"]
+    assert two_runs(older, runs[1]).boards == two_runs(runs[1], runs[1]).boards
+    assert two_runs({}, {}).boards == []
+
+
+def test_pages_are_whole_and_hold_hostile_texts(runs):
+    hostile = {**runs[0], "plan": {"name": HOSTILE, HOSTILE: 1}, "plan_name": HOSTILE}
+    found = two_runs(hostile, runs[1], [compared(0.1, 0.3)])
+    html, text = render_two_html(found), render_two_markdown(found)
+    seen = parsed(html)
+    assert not {tag for tag, _ in seen} & {"script", "img", "a"}
+    assert html.count("<table") == html.count("<caption>")
+    assert "<img" not in text
+    width = None
+    for line in text.splitlines():
+        cells = line.replace(r"\|", "").count("|") if line.startswith("|") else None
+        assert width is None or cells in (width, None), line
+        width = cells

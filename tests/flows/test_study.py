@@ -1,0 +1,87 @@
+"""Studies: more data, and what imitation teaches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from distill.report.study_page import read_shares
+from tests.flows.test_teacher import distill
+from tests.support.plans import COLOURS, scripted, write_plan, write_rows
+from warehouse.db.store import Store
+from warehouse.errors import PlanError
+from warehouse.records import Student
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    write_plan(folder, scripted(folder / "asked.log"))
+    broad = [{"prompt": f"Name thing {n} that is {COLOURS[n % 10]}."} for n in range(24)]
+    write_rows(folder / "broad.jsonl", broad)
+    return folder
+
+
+def study(folder, *words):
+    done = distill(folder, "study", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_scaling_fits_nested_shares_and_the_report_shows_the_curve(world):
+    found = study(world, "scaling", "plan.toml", "--shares", "50,100,25")
+    assert list(found["rows"]) == ["25 %", "50 %", "100 %"]
+    assert list(found["rows"].values()) == sorted(found["rows"].values())
+    students = Store(world / "w.duckdb").read(Student)
+    assert len(students) == 3
+    page = Path(found["report_path"]).read_text()
+    assert "<svg" in page and "<script" not in page and "100 %" in page
+    again = study(world, "scaling", "plan.toml", "--shares", "25,50,100")
+    assert again["sentences"] == found["sentences"] and again["calls_made"] == 0
+    assert len(Store(world / "w.duckdb").read(Student)) == 3
+    done = distill(world, "run", "plan.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert len(Store(world / "w.duckdb").read(Student)) == 3  # the whole selection was fitted
+    report = json.loads(Path(result["report_path"]).with_suffix(".json").read_text())
+    assert [p["rows"] for p in report["evaluation"]["scaling"][0]["points"]] == list(
+        found["rows"].values()
+    )
+
+
+def test_imitation_fits_as_many_broad_rows_as_the_plan_has(world):
+    found = study(world, "imitation", "plan.toml", "--broad", "broad.jsonl")
+    assert found["rows"]["no imitation"] == 0
+    assert found["rows"]["broad imitation"] == found["rows"]["task imitation"] > 0
+    (sentence,) = found["sentences"].values()
+    assert "broad imitation: " in sentence and "task imitation: " in sentence
+    page = Path(found["report_path"]).with_suffix(".md").read_text()
+    assert "broad imitation" in page and "teacher" in page
+    assert study(world, "imitation", "plan.toml", "--broad", "broad.jsonl")["calls_made"] == 0
+
+
+@pytest.mark.parametrize("shares", [["100"], ["a,b"], ["0,50"], ["50,150"]])
+def test_shares_that_are_none_are_told(shares):
+    with pytest.raises(PlanError, match="--shares"):
+        read_shares(shares)
+
+
+def test_shares_are_percents_or_fractions():
+    assert read_shares(["25,50", "100%"]) == read_shares(["0.25,0.5,1"]) == [0.25, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("scaling", "plan.toml", "--shares", "10"), "takes at least three"),
+        (("imitation", "plan.toml", "--broad", "nothing.jsonl"), "no data file 'nothing.jsonl'"),
+        (("imitation", "plan.toml", "--broad", "prompts.jsonl"), "what the plan asks already"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_starts(world, words, told):
+    done = distill(world, "study", *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("distill: ") and told in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,104 @@
+"""The spool: durable at once, replayed after a kill, torn lines dropped."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+from tests.warehouse.test_store import call
+from warehouse.db.spool import Spool
+from warehouse.db.store import Store
+from warehouse.records import Call
+
+
+def test_append_drain_append_drain(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    with Spool(store.path) as spool:
+        assert spool.append(call("a")) == 1
+        assert spool.append(call("c")) == 2
+        assert spool.drain(store) == 2
+        assert spool.append(call("b")) == 1
+        assert spool.drain(store) == 1
+    assert not list(spool.folder.iterdir())
+    assert {one.call_id for one in store.read(Call)} == {"a", "b", "c"}
+
+
+def test_draining_what_was_inserted_before_duplicates_nothing(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    with Spool(store.path) as spool:
+        spool.append(call("a"))
+        store.insert([call("a")])  # a crash between insert and truncate looks like this
+        assert spool.drain(store) == 0
+    assert len(store.read(Call)) == 1
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from tests.warehouse.test_store import call
+from warehouse.db.spool import Spool
+spool = Spool(Path(sys.argv[1]))
+for n in range(100_000):
+    spool.append(call(str(n)))
+    print(n, flush=True)
+"""
+
+
+def test_appending_and_draining_at_once_loses_and_doubles_nothing(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    drained = []
+    with Spool(store.path) as spool:
+
+        def drain():
+            while len(drained) < 5 or len(store.read(Call)) < 3000:
+                drained.append(spool.drain(store))
+
+        thread = threading.Thread(target=drain)
+        thread.start()
+        for n in range(3000):
+            spool.append(call(str(n)))
+        thread.join(60)
+    assert sum(drained) == 3000
+    assert len(store.read(Call)) == 3000
+
+
+def test_sigkill_loses_nothing_that_was_appended(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(store.path)], stdout=subprocess.PIPE, text=True
+    )
+    told = [int(process.stdout.readline()) for _ in range(200)]
+    os.kill(process.pid, signal.SIGKILL)
+    told += [int(line) for line in process.stdout.read().split("\n")[:-1] if line]
+    process.wait()
+    process.stdout.close()
+    with Spool(store.path) as spool:
+        spool.drain(store)
+    kept = [int(one.call_id) for one in store.read(Call)]
+    assert len(kept) == len(set(kept))
+    assert set(told) <= set(kept)
+    assert not list(spool.folder.glob("*.jsonl"))
+
+
+def test_a_torn_last_line_is_dropped_and_a_bad_one_is_set_aside(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    with Spool(store.path) as spool:
+        spool.append(call("a"))
+        (file,) = spool.folder.glob("*.jsonl")
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"not json\n" + whole.replace(b'"a"', b'"b"') + whole[:40])
+    with Spool(store.path) as spool:
+        assert spool.drain(store) == 2
+    assert {one.call_id for one in store.read(Call)} == {"a", "b"}
+    (aside,) = spool.folder.glob("*.bad")
+    assert aside.read_bytes() == b"not json\n"
+
+
+def test_the_spool_of_a_living_process_is_left_alone(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    with Spool(store.path) as other:
+        other.append(call("a"))
+        with Spool(store.path) as spool:
+            assert spool.drain(store) == 0
+        assert other.drain(store) == 1

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from warehouse.errors import StageError
+from warehouse.errors import DataError, ModelError, NothingToDoError
 from warehouse.records import Message
 
 
@@ -39,7 +39,7 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> str:
     """The text a model is asked with: the chat template, up to where the answer begins.
 
     Raises:
-        StageError: the template takes no such conversation.
+        DataError, ModelError, NothingToDoError: the template takes no such conversation.
     """
     return _rendered(tokenizer, messages, asked=True)
 
@@ -53,7 +53,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], asked: bool) -> str:
         )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
-        raise StageError(
+        raise ModelError(
             f"the base's chat template refuses a conversation of {roles}: {error}; leave out what "
             "it does not take, or use another base"
         ) from None
@@ -70,12 +70,12 @@ def encode(row: TrainingRow, tokenizer: Any) -> Encoded:
     """Render and tokenise one row.
 
     Raises:
-        StageError: the prompt as asked is not the beginning of the text as trained.
+        DataError, ModelError, NothingToDoError: the prompt as asked is not the beginning of the text as trained.
     """
     asked = render(tokenizer, row["prompt"])
     text = _rendered(tokenizer, [*row["prompt"], *row["completion"]], asked=False)
     if not text.startswith(asked):
-        raise StageError(
+        raise ModelError(
             "the chat template renders a prompt differently in training and in use "
             f"(asked with ...{asked[-40:]!r}, trained on {text[: len(asked) + 20][-60:]!r}); "
             "use a base whose template with a generation prompt is a prefix of the full text"
@@ -91,10 +91,10 @@ def check_rows(rows: Sequence[TrainingRow]) -> None:
     """Refuse rows that are not a prompt ending with the user and one assistant completion.
 
     Raises:
-        StageError: names the first malformed row, or says that there are none.
+        DataError, ModelError, NothingToDoError: names the first malformed row, or says that there are none.
     """
     if not rows:
-        raise StageError("no rows to train on; loosen the gate or generate more samples")
+        raise NothingToDoError("no rows to train on; loosen the gate or generate more samples")
     for number, row in enumerate(rows, start=1):
         prompt, completion = row.get("prompt"), row.get("completion")
         if (
@@ -102,7 +102,7 @@ def check_rows(rows: Sequence[TrainingRow]) -> None:
             or _roles(prompt)[-1] != "user"
             or _roles(completion) != ["assistant"]
         ):
-            raise StageError(
+            raise DataError(
                 f"training row {number}: 'prompt' is a list of chat messages that ends with a user "
                 "message, 'completion' a list of one assistant message"
             )

@@ -1,15 +1,24 @@
-"""The error tree. A foreseen error is one line that says what was wrong, what is allowed, what to do.
+"""Define the errors and outcomes that end a command: one line each, with an exit code.
 
-    StillhouseError                 one line on stderr, exit code 2
+    StillhouseError                 something is wrong; one line on stderr, exit code 2
     ├── PlanError                   the plan file cannot be used; .faults lists them all
+    ├── UsageError                  options of a command are wrong or do not go together
     ├── AssetError                  a model or data set could not be downloaded, or its hash differs
     ├── WarehouseError              the store cannot be opened, or a newer version wrote it
     ├── DataError                   a user's data file is malformed (names the line)
-    ├── StageError                  a stage has nothing to work on
-    ├── TeacherError
-    │   ├── TransientError          worth another try: 429, 5xx, resets, timeouts
-    │   ├── PromptRejected          final for one prompt: too long, filtered, 400
-    │   └── TeacherUnusable         final for all: 401, 403, unknown model, nobody answers
+    ├── NothingToDoError            a stage has no input: no prompts, samples, rows or items
+    ├── NotFoundError               a student, run, report or warehouse is not there
+    ├── MissingExtraError           an optional package is not installed, or not as it was tested
+    ├── ModelError                  a model cannot be used this way: layers, template, context, size
+    ├── TrainingError               training was refused or failed
+    ├── ExportError                 a student cannot be exported in this form, or failed its check
+    ├── ServerError                 Prefect's server did not start, or does not answer
+    └── TeacherError
+        ├── TransientError          worth another try: 429, 5xx, resets, timeouts
+        ├── PromptRejected          final for one prompt: too long, filtered, 400
+        └── TeacherUnusable         final for all: 401, 403, unknown model, nobody answers
+
+    Outcome                         nothing is wrong; one line on stderr, an exit code of its own
     ├── NotShipped                  done, but a condition of [ship] is not met; exit code 4
     └── Stopped                     stopped on purpose; exit code 3, .resume is the command
         └── BudgetReached           the next request could exceed the plan's budget
@@ -48,8 +57,36 @@ class DataError(StillhouseError):
     """A data file of the user is malformed."""
 
 
-class StageError(StillhouseError):
-    """A stage has nothing to work on."""
+class UsageError(StillhouseError):
+    """Options of a command are wrong or do not go together."""
+
+
+class NothingToDoError(StillhouseError):
+    """A stage has no input: no prompts, samples, rows or items."""
+
+
+class NotFoundError(StillhouseError):
+    """A student, run, report or warehouse is not there."""
+
+
+class MissingExtraError(StillhouseError):
+    """An optional package is not installed, or not as it was tested."""
+
+
+class ModelError(StillhouseError):
+    """A model cannot be used this way: its layers, template, vocabulary, context or size."""
+
+
+class TrainingError(StillhouseError):
+    """Training was refused or failed."""
+
+
+class ExportError(StillhouseError):
+    """A student cannot be exported in this form, or failed its check."""
+
+
+class ServerError(StillhouseError):
+    """Prefect's server did not start, or does not answer."""
 
 
 class TeacherError(StillhouseError):
@@ -76,13 +113,19 @@ class TeacherUnusable(TeacherError):
     """Final for every prompt; stop at once."""
 
 
-class NotShipped(StillhouseError):
+class Outcome(Exception):
+    """An end that is no error: one line, an exit code of its own."""
+
+    exit_code: int
+
+
+class NotShipped(Outcome):
     """The run is done and kept; its student does not meet the plan's conditions."""
 
     exit_code = 4
 
 
-class Stopped(StillhouseError):
+class Stopped(Outcome):
     """Stopped on purpose; nothing is lost."""
 
     exit_code = 3

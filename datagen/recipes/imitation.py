@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from datagen.recipe import Recipe
 from datagen.teacher import Reply
 from warehouse.catalog import name_of, options_of
-from warehouse.errors import StageError
+from warehouse.errors import DataError
 from warehouse.inputs import assets
 from warehouse.inputs.refusal_phrases import declines, normalise
 from warehouse.inputs.rows import Row, question_messages, read_rows
@@ -70,7 +70,7 @@ class Imitation(Recipe):
         """`n` prompts per row of the split, worked examples left out, up to `limit` rows.
 
         Raises:
-            StageError: too few rows are fit for worked examples.
+            DataError: too few rows are fit for worked examples.
         """
         shown = {example.row_id for example in self._examples(folder)}
         rows = (row for row in self._rows(folder) if row.row_id not in shown)
@@ -152,7 +152,7 @@ class Imitation(Recipe):
             if self.examples:
                 fit = sorted(filter(_is_example, self._rows(folder)), key=lambda row: row.row_id)
                 if len(fit) < self.examples:
-                    raise StageError(
+                    raise DataError(
                         f"{self.prompts} has {len(fit)} rows fit for worked examples (a reference "
                         f"of at most {EXAMPLE_WORDS} words, found in a passage of under "
                         f"{EXAMPLE_PASSAGE_CHARS} characters); lower examples = {self.examples}"

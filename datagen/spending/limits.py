@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
-from warehouse.errors import BudgetReached, StillhouseError
+from warehouse.errors import BudgetReached, Outcome, StillhouseError
 from warehouse.records import now
 
 BACK_OFF = 0.5
@@ -52,7 +52,7 @@ class Budget:
     reserved_usd: float = field(default=0.0, init=False)
     reserved_tokens: int = field(default=0, init=False)
     _open: int = field(default=0, init=False)
-    _closed: StillhouseError | None = field(default=None, init=False)
+    _closed: StillhouseError | Outcome | None = field(default=None, init=False)
     _settled: list[asyncio.Future[None]] = field(default_factory=list, init=False, repr=False)
 
     async def reserve(self, most: Reservation) -> Reservation:
@@ -101,7 +101,7 @@ class Budget:
         self.lost_usd += most.usd
         self.lost_tokens += most.tokens
 
-    def close(self, reason: StillhouseError) -> None:
+    def close(self, reason: StillhouseError | Outcome) -> None:
         """Let nothing more be reserved; what is in flight goes on."""
         self._closed = reason
         self._wake()

@@ -20,7 +20,7 @@ from datagen.openai.wire_format import read_reply
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.spending.pricing import Price, batch_factor_of
 from datagen.teacher import Reply, Request
-from warehouse.errors import StillhouseError, TeacherUnusable, TransientError
+from warehouse.errors import Outcome, StillhouseError, TeacherUnusable, TransientError
 from warehouse.records import make_id
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class _BatchRound:
     live: int = 0
     ended: int = 0
     refusals: int = 0
-    stop: StillhouseError | None = None
+    stop: StillhouseError | Outcome | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class OpenaiBatch(OpenaiApi):
                 await self._follow(state, adopted)
             while state.stop is None and state.waiting:
                 await self._follow(state, await self._submit(state))
-        except StillhouseError as error:
+        except (StillhouseError, Outcome) as error:
             state.stop = state.stop or error
 
     async def _submit(self, state: _BatchRound) -> _Batch:
@@ -204,7 +204,7 @@ class OpenaiBatch(OpenaiApi):
                 break
             try:
                 await state.budget.reserve(most)
-            except StillhouseError:
+            except (StillhouseError, Outcome):
                 state.waiting.appendleft(request)
                 raise
             portion[request.subject] = request

@@ -23,6 +23,7 @@ from datagen.openai.wire_format import read_reply
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.teacher import Reply, Request
 from warehouse.errors import (
+    Outcome,
     PromptRejected,
     StillhouseError,
     TeacherUnusable,
@@ -45,7 +46,7 @@ class _Round:
     budget: Budget
     answered: int = 0
     rejected: list[Reply] = field(default_factory=list)
-    stop: StillhouseError | None = None
+    stop: StillhouseError | Outcome | None = None
 
     def pick(self) -> Endpoint:
         """The endpoint with the most room among those that are there.
@@ -128,7 +129,7 @@ class OpenaiChat(OpenaiApi):
         while state.stop is None and (request := next(waiting, None)) is not None:
             try:
                 reply = await self._ask(state, request)
-            except StillhouseError as error:
+            except (StillhouseError, Outcome) as error:
                 state.stop = state.stop or error
                 return
             if isinstance(reply.error, PromptRejected) and not state.answered:

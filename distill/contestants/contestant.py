@@ -21,7 +21,7 @@ from train.model.base_model import base_fingerprint
 from train.model.inference import Generator
 from warehouse.catalog import did_you_mean, name_of, names
 from warehouse.db.store import Store
-from warehouse.errors import StageError
+from warehouse.errors import NotFoundError
 from warehouse.records import Answer, Call, Failure, Message, Student, make_id
 
 Advance = Callable[[int], None]
@@ -71,17 +71,17 @@ def find_student_by_id(store: Store, start: str) -> Student:
     """The student whose id begins with `start`.
 
     Raises:
-        StageError: there is none, or several, or its files are gone.
+        NotFoundError: there is none, or several, or its files are gone.
     """
     found = [one for one in store.read(Student) if one.student_id.startswith(start)]
     if len(found) != 1:
         count = "no student's id" if not found else f"{len(found)} students' ids"
-        raise StageError(
+        raise NotFoundError(
             f"{count} in {store.path} starts with '{start}'; `distill show students "
             f"--warehouse {store.path}` lists them"
         )
     if not Path(found[0].path).is_dir():
-        raise StageError(f"the files of student {start} are gone from {found[0].path}")
+        raise NotFoundError(f"the files of student {start} are gone from {found[0].path}")
     return found[0]
 
 

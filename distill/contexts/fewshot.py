@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from distill.contestants.context import Context, Sources, in_turns
 from quality.tasks.benchmark import Item
-from warehouse.errors import StageError
+from warehouse.errors import NothingToDoError
 from warehouse.records import Message, Sample
 
 
@@ -29,7 +29,7 @@ class Fewshot(Context):
         """The examples, then each item's messages.
 
         Raises:
-            StageError: the selection is smaller than k.
+            NothingToDoError: the selection is smaller than k.
         """
         turns = in_turns(self._chosen(sources.kept))
         return [[*turns, *item.messages] for item in items]
@@ -41,7 +41,7 @@ class Fewshot(Context):
     def _chosen(self, kept: Sequence[Sample]) -> list[Sample]:
         """The first ones by id of those that are not longer than most: context is paid for."""
         if len(kept) < self.k:
-            raise StageError(
+            raise NothingToDoError(
                 f"{len(kept)} training examples are kept, and context 'fewshot' shows {self.k}; "
                 "lower k in evaluate.contexts"
             )

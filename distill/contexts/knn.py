@@ -11,7 +11,7 @@ from distill.contestants.context import Context, Sources, in_turns
 from quality.models.bm25 import Index
 from quality.models.embeddings import DEFAULT, Encoder
 from quality.tasks.benchmark import Item
-from warehouse.errors import StageError
+from warehouse.errors import NothingToDoError
 from warehouse.records import Message, Sample
 
 _WORD = re.compile(r"[^\W_]+")
@@ -43,11 +43,13 @@ class Knn(Context):
         """The nearest examples, the nearest last, then the item's messages.
 
         Raises:
-            StageError: nothing is kept to choose from.
+            NothingToDoError: nothing is kept to choose from.
         """
         kept = sorted(sources.kept, key=lambda sample: sample.sample_id)
         if not kept:
-            raise StageError("context 'knn' chooses from the training selection, and it is empty")
+            raise NothingToDoError(
+                "context 'knn' chooses from the training selection, and it is empty"
+            )
         questions = [item.row.prompt for item in items]
         found = self._nearest(questions, [sample.question for sample in kept])
         return [

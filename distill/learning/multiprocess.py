@@ -21,7 +21,7 @@ from train.config import SftConfig
 from train.loop.callbacks import Step, TrainingCallbacks, tell_audited, tell_drawn
 from train.loop.sft import TrainingResult
 from warehouse import catalog
-from warehouse.errors import StageError, StillhouseError
+from warehouse.errors import Outcome, StillhouseError, TrainingError
 from warehouse.records import Sample
 
 _LAUNCH = ("torch.distributed.run", "--standalone", "--nproc_per_node")
@@ -42,7 +42,7 @@ def train_in_processes(
     process unless it is to be `alone`.
 
     Raises:
-        StageError: what a worker raised, in its words.
+        TrainingError: what a worker raised, in its words.
     """
     number = inputs.config.processes
     if number == 1 and not alone:
@@ -103,7 +103,7 @@ def _followed(worker: Any, callbacks: Callable[[Step], None], folder: Path) -> T
     code = worker.wait()
     listener.join()
     for error in sorted(folder.glob("error.*")):  # of any rank: the others only lost it
-        raise StageError(error.read_text(encoding="utf-8"))
+        raise TrainingError(error.read_text(encoding="utf-8"))
     result = folder / "result.json"
     if result.is_file():
         told = json.loads(result.read_text())
@@ -138,7 +138,7 @@ def main(job: Path) -> None:
     )
     try:
         result = objective.train(inputs, callbacks)
-    except StillhouseError as error:
+    except (StillhouseError, Outcome) as error:
         job.with_name(f"error.{rank}").write_text(str(error), encoding="utf-8")
         raise
     if first:

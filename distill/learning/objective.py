@@ -15,7 +15,7 @@ from train.dataset import TrainingRow
 from train.loop.sft import TrainingResult, train_student
 from train.methods.tuner import Tuner
 from warehouse.catalog import table_of
-from warehouse.errors import StageError
+from warehouse.errors import MissingExtraError, TrainingError
 from warehouse.records import Sample
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Objective(ABC):
         """See that what it needs beside the base can be had and fits, before anything is spent.
 
         Raises:
-            AssetError, StageError: it cannot, or does not.
+            StillhouseError: it cannot, or does not.
         """
 
     @abstractmethod
@@ -101,13 +101,13 @@ def as_tested(name: str) -> Iterator[None]:
     """Around the import and the making of a trainer: what a library changed is one line.
 
     Raises:
-        StageError: the installed TRL has no such trainer, or not such as was tested.
+        MissingExtraError, TrainingError: the installed TRL has no such trainer, or not such as was tested.
     """
     try:
         yield
     except (ImportError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StageError(
+        raise MissingExtraError(
             f"TRL's {name} is not as it was in trl {TESTED} ({reason}; installed: "
             f"{version('trl')}); pip install 'trl=={TESTED}'"
         ) from error
@@ -119,11 +119,11 @@ def rows_of(samples: Sequence[Sample]) -> list[TrainingRow]:
     A reply that was cut off is trained on where the gate kept it (`on_length = "keep"`).
 
     Raises:
-        StageError: some samples are refusals or did not parse.
+        MissingExtraError, TrainingError: some samples are refusals or did not parse.
     """
     unfit = [sample for sample in samples if sample.status not in ("ok", "truncated")]
     if unfit:
-        raise StageError(
+        raise TrainingError(
             f"{len(unfit)} of {len(samples)} samples cannot be trained on (the first is "
             f"'{unfit[0].status}'); train on what the gate keeps"
         )

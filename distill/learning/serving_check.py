@@ -19,7 +19,7 @@ from datagen.teachers.local_gguf import LocalGguf
 from quality.tasks.benchmark import Benchmark, Item
 from quality.text.normalize import normalise_answer
 from train.model.inference import Generator
-from warehouse.errors import StageError
+from warehouse.errors import ExportError
 from warehouse.records import Message
 
 Advance = Callable[[int], None]
@@ -185,7 +185,7 @@ def ask_gguf(
 
     Raises:
         TeacherUnusable: xllamacpp is missing, or the file cannot be served.
-        StageError: the server refused an item.
+        ExportError: the server refused an item.
     """
     needed = longest_prompt + max_new_tokens + 1
     context = -(-needed // _ROUNDED_UP_TO) * _ROUNDED_UP_TO
@@ -202,7 +202,7 @@ async def _collect(
     found: dict[str, ServingReply] = {}
     async for reply in server.answer(requests):
         if reply.error is not None:
-            raise StageError(f"the served GGUF refused an item of the check: {reply.error}")
+            raise ExportError(f"the served GGUF refused an item of the check: {reply.error}")
         tokens = reply.usage.prompt_tokens
         found[reply.request.subject] = ServingReply(reply.text, reply.finish_reason, tokens)
         advance(1)

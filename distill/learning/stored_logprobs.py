@@ -14,7 +14,7 @@ from typing import Any
 from distill.learning.vocabulary import Vocabulary
 from train.audit.audit import TOLERATED
 from train.dataset import TrainingRow, encode
-from warehouse.errors import StageError
+from warehouse.errors import TrainingError
 
 BY_NUMBER = "token_id:"
 
@@ -149,18 +149,18 @@ def refuse_what_differs(figures: Mapping[str, Any]) -> None:
     """Refuse samples that were stored without log-probabilities, or in other tokens.
 
     Raises:
-        StageError: more than 5 % of the rows or tokens have none.
+        TrainingError: more than 5 % of the rows or tokens have none.
     """
     rows, without = figures["rows"], figures["rows_without_logprobs"]
     if without > TOLERATED * rows:
-        raise StageError(
+        raise TrainingError(
             f"{without} of {rows} samples have no stored log-probabilities of the teacher "
             f"({TOLERATED:.0%} is tolerated); set datagen.sampling.top_logprobs = 20 and generate "
             "again (the teacher is asked anew), or give train.objective a local `teacher`"
         )
     tokens, missing = figures["tokens"], figures["tokens_without_logprobs"]
     if missing > TOLERATED * tokens:
-        raise StageError(
+        raise TrainingError(
             f"{missing} of {tokens} answer tokens, in {figures['rows_not_lined_up']} of {rows} "
             f"rows, do not line up with the teacher's ({TOLERATED:.0%} is tolerated): it has "
             "another vocabulary; take a base of the teacher's family, or the objective "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from train.model.base_model import quiet, resolve_base
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 DIFFERENT = 0.01
 """Largest share of token ids that may mean different things: relatives differ in a few
@@ -33,7 +33,7 @@ def same_vocabulary(teacher: str, base: str) -> None:
 
     Raises:
         AssetError: one of the two could not be downloaded.
-        StageError: their vocabularies differ.
+        ModelError: their vocabularies differ.
     """
     theirs, own = tokenizer_of(teacher).get_vocab(), tokenizer_of(base).get_vocab()
     in_theirs = {number: token for token, number in theirs.items()}
@@ -41,7 +41,7 @@ def same_vocabulary(teacher: str, base: str) -> None:
     ids = in_theirs.keys() | in_own.keys()
     differing = sum(in_theirs.get(number) != in_own.get(number) for number in ids)
     if differing > DIFFERENT * len(ids):
-        raise StageError(
+        raise ModelError(
             f"the teacher '{teacher}' ({len(theirs)} tokens) and the base '{base}' ({len(own)} "
             f"tokens) have different vocabularies: {differing} of {len(ids)} token ids mean "
             "different things; take a teacher of the base's family, or the objective 'sequence', "

@@ -95,7 +95,7 @@ class Logits(Objective):
 
         Raises:
             AssetError: the local teacher could not be downloaded.
-            StageError: there are no samples, some are refusals, more than 5 % were stored
+            ModelError: there are no samples, some are refusals, more than 5 % were stored
                 without log-probabilities, or the vocabularies differ.
         """
         self.ready(inputs.base)

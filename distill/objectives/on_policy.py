@@ -18,7 +18,7 @@ from train.loop.sft import TrainerInputs, TrainingResult
 from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
 from train.model.student import load
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 if TYPE_CHECKING:
     from train.loop.callbacks import Step
@@ -76,7 +76,7 @@ class OnPolicy(Objective):
 
         Raises:
             AssetError: the teacher could not be downloaded.
-            StageError: there are no samples, some are refusals, the vocabularies differ, or
+            ModelError: there are no samples, some are refusals, the vocabularies differ, or
                 a prompt and an answer do not fit the student's context.
         """
         self.ready(inputs.base)
@@ -132,7 +132,7 @@ class OnPolicy(Objective):
         asked = [render(job.tokenizer, row["prompt"]) for row in [*job.rows, *job.held]]
         longest = max(len(token_ids(job.tokenizer, text)) for text in asked)
         if context is not None and longest + self.max_new_tokens > context:
-            raise StageError(
+            raise ModelError(
                 f"a prompt has {longest} tokens; with an answer of {self.max_new_tokens} it exceeds "
                 f"the student's context of {context}; lower train.objective.max_new_tokens or drop "
                 "the long samples"
@@ -143,12 +143,12 @@ def _fitted_to(teacher: Any, job: TrainerInputs) -> Any:
     """The teacher with the student's number of outputs: one family pads them differently.
 
     Raises:
-        StageError: it has fewer.
+        ModelError: it has fewer.
     """
     own = job.model.config.get_text_config().vocab_size
     theirs = teacher.config.get_text_config().vocab_size
     if theirs < own:
-        raise StageError(
+        raise ModelError(
             f"the teacher has {theirs} outputs, the student {own}, and TRL compares equal ones "
             "only; take another teacher, or the objective 'logits'"
         )

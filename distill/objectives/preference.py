@@ -22,7 +22,7 @@ from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
 from train.model.inference import Generator
 from train.model.student import load
-from warehouse.errors import StageError
+from warehouse.errors import StillhouseError, TrainingError
 from warehouse.records import Message, make_id
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Preference(Objective):
         """Draw the rejected replies, and train on the pairs.
 
         Raises:
-            StageError: there are no samples, some are refusals, the untuned student says the
+            TrainingError: there are no samples, some are refusals, the untuned student says the
                 same as the teacher in all of them, or a prompt and a reply do not fit its context.
             Unfinished: many of its replies would be truncated; they are kept.
         """
@@ -110,7 +110,7 @@ class Preference(Objective):
                     "train.allow = ['truncated']"
                 )
             if not pairs:
-                raise StageError(
+                raise TrainingError(
                     f"the untuned student says what the teacher says in all of {len(rows)} rows, so "
                     "there is nothing to prefer; take harder prompts, or the objective 'sequence'"
                 )
@@ -129,7 +129,7 @@ class Preference(Objective):
             )
         except Unfinished:
             raise
-        except StageError:
+        except StillhouseError:
             kept.unlink(missing_ok=True)
             raise
         kept.unlink(missing_ok=True)

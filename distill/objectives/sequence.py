@@ -29,7 +29,7 @@ class Sequence(Objective):
         """Fine-tune on the samples' completions.
 
         Raises:
-            StageError: there are no samples, or some are refusals or did not parse.
+            ModelError: there are no samples, or some are refusals or did not parse.
         """
         rows = rows_of(inputs.samples)
         return train_student(

@@ -7,7 +7,7 @@ import sys
 
 from flows.cli import plan, results, student, warehouse
 from flows.cli.options import app
-from warehouse.errors import StillhouseError
+from warehouse.errors import Outcome, StillhouseError
 
 __all__ = ["app", "main", "plan", "results", "student", "warehouse"]
 
@@ -18,7 +18,7 @@ def main() -> None:
     """Entry point: a foreseen error is one line and its exit code; a bug keeps its traceback."""
     try:
         app()
-    except StillhouseError as error:
+    except (StillhouseError, Outcome) as error:
         print(f"distill: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:

@@ -117,7 +117,7 @@ def _not_here(section: TrainSection) -> list[str]:
     from importlib.util import find_spec
 
     from train.loop import tracking
-    from warehouse.errors import StageError
+    from warehouse.errors import MissingExtraError
 
     found = []
     if section.packing and find_spec("flash_attn") is None:
@@ -127,7 +127,7 @@ def _not_here(section: TrainSection) -> list[str]:
         )
     try:
         tracking.ready(section.track)
-    except StageError as error:
+    except MissingExtraError as error:
         found.append(str(error))
     return found
 
@@ -231,7 +231,7 @@ def train(
 
 
 def _train_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: bool) -> None:
-    from warehouse.errors import StageError
+    from warehouse.errors import TrainingError
 
     def show(figures: dict[str, Any]) -> None:
         from rich.console import Console
@@ -244,7 +244,7 @@ def _train_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: b
         "train", "flows.stages.train:audit", plan, overrides, as_json, verbose, show=show
     )
     if found["refused"]:
-        raise StageError(found["refused"])
+        raise TrainingError(found["refused"])
 
 
 @app.command()

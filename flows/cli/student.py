@@ -15,7 +15,7 @@ from flows.cli.options import (
     Where,
     app,
 )
-from warehouse.errors import Stopped
+from warehouse.errors import ExportError, Stopped
 
 
 @app.command()
@@ -56,7 +56,6 @@ def export(
     json_: Json = False,
 ) -> None:
     """Write a student as adapter, merged model and GGUF, and check that they say the same."""
-    from warehouse.errors import StageError
 
     plan_path, student = _who(plan, student)
     from flows.cli import output
@@ -71,7 +70,7 @@ def export(
         raise Stopped("stopped; nothing was written") from None
     output.print_json(result) if json_ else output.print_export(result)
     if result["faults"]:
-        raise StageError(
+        raise ExportError(
             f"the serving check failed: {'; '.join(result['faults'])}; what was said is in "
             f"{result['folder']}/serving_check.json"
         )

@@ -26,7 +26,7 @@ def report(
     warehouse: Where = None,
 ) -> None:
     """Print the path of a run's report, or compare two runs."""
-    from warehouse.errors import StageError
+    from warehouse.errors import NotFoundError
 
     if other:
         from flows.studies.diff import write_two
@@ -46,7 +46,7 @@ def report(
     state = (
         f"run {run_id} is {candidates[0].state}" if run_id else f"{len(candidates)} runs are here"
     )
-    raise StageError(f"{state}, and there is no report; `distill run PLAN` writes one")
+    raise NotFoundError(f"{state}, and there is no report; `distill run PLAN` writes one")
 
 
 @app.command()
@@ -197,13 +197,13 @@ def _runs(where: str | None) -> list[Any]:
 
 
 def _run(run_id: str, where: str | None) -> Any:
-    from warehouse.errors import StageError
+    from warehouse.errors import NotFoundError
 
     path = _store(where).path
     if not path.exists():
-        raise StageError(f"no warehouse {path}; name one, or a plan, with --warehouse")
+        raise NotFoundError(f"no warehouse {path}; name one, or a plan, with --warehouse")
     found = [run for run in _runs(where) if run.run_id.startswith(run_id)]
     if len(found) != 1:
         what = f"no run '{run_id}'" if not found else f"{len(found)} runs start with '{run_id}'"
-        raise StageError(f"{what} in {path}; `distill runs` lists them")
+        raise NotFoundError(f"{what} in {path}; `distill runs` lists them")
     return found[0]

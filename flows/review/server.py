@@ -36,7 +36,7 @@ from flows.review.session import Decision, Only, Session
 from quality.review.agreement import Agreement
 from warehouse.catalog import did_you_mean
 from warehouse.db.store import Store
-from warehouse.errors import PlanError, StageError, StillhouseError
+from warehouse.errors import Outcome, PlanError, StillhouseError, UsageError
 
 TEMPLATES = Path(quality.review.__file__).parent / "templates"
 MOST_BYTES = 4_000_000
@@ -139,7 +139,7 @@ def app_of(session: Session, token: str, port: int) -> ASGIApp:
             return _told("this sample is not under review; reload the page", 404)
         except ValueError as error:
             return _told(str(error), 400)
-        except StillhouseError as error:
+        except (StillhouseError, Outcome) as error:
             return _told(str(error), 503)
 
     def failed(request: Request, error: Exception) -> Response:
@@ -162,7 +162,7 @@ def listen(port: int = 0) -> socket.socket:
     """A socket on the loopback that accepts already; 0: any free port.
 
     Raises:
-        StageError: the port is taken.
+        UsageError: the port is taken.
     """
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -170,7 +170,7 @@ def listen(port: int = 0) -> socket.socket:
         listening.bind(("127.0.0.1", port))
     except (OSError, OverflowError) as error:
         listening.close()
-        raise StageError(f"port {port} cannot be used ({error}); leave --port out") from None
+        raise UsageError(f"port {port} cannot be used ({error}); leave --port out") from None
     listening.listen(128)
     return listening
 
@@ -204,7 +204,7 @@ def review(
 
     Raises:
         PlanError: the plan, or `only`, cannot be used.
-        StageError: there is nothing to review.
+        UsageError: there is nothing to review.
     """
     if only not in get_args(Only):
         raise PlanError(f"--only {only}: {did_you_mean(only, list(get_args(Only)))}")

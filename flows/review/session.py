@@ -26,7 +26,7 @@ from quality.review.decisions import (
 )
 from warehouse.catalog import name_of, options_of
 from warehouse.db.store import Store
-from warehouse.errors import StageError
+from warehouse.errors import NothingToDoError
 from warehouse.records import Choice, Record, Run, Sample, Score
 
 Only = Literal["undecided", "all", "dropped", "kept"]
@@ -53,13 +53,13 @@ class Session:
         """Read all that is to be shown; the warehouse is closed again after it.
 
         Raises:
-            StageError: nothing of the plan was chosen from yet, or nothing is left to look at.
+            NothingToDoError: nothing of the plan was chosen from yet, or nothing is left to look at.
         """
         self.plan, self.store = plan, store
         chosen = _choices(plan, store)
         samples = store.by_ids(Sample, "sample_id", [choice.sample_id for choice in chosen])
         if not samples:
-            raise StageError("no samples of this plan yet; run `distill curate PLAN` first")
+            raise NothingToDoError("no samples of this plan yet; run `distill curate PLAN` first")
         scores = store.by_ids(Score, "sample_id", [sample.sample_id for sample in samples])
         scores = [score for score in scores if _of_plan(score, plan)]
         self.human = store.read(Score, "scorer = ?", [HUMAN])
@@ -70,7 +70,7 @@ class Session:
         order = queue(samples, [*scores, *self.human], bounds, chosen)
         self.samples = [s for s in order if self._wanted(s, decided, only)][:limit]
         if not self.samples:
-            raise StageError(
+            raise NothingToDoError(
                 f"none of {len(samples)} samples is {only}; "
                 "`distill review PLAN --only all` shows every sample"
             )
@@ -187,7 +187,7 @@ def _choices(plan: Plan, store: Store) -> list[Choice]:
     """The newest selection that this very gate made of the plan's samples.
 
     Raises:
-        StageError: another gate chose last; its choices would mislead.
+        NothingToDoError: another gate chose last; its choices would mislead.
     """
     own = plan.as_json()
     made = sorted(
@@ -199,7 +199,7 @@ def _choices(plan: Plan, store: Store) -> list[Choice]:
     if same:
         return store.read(Choice, "selection_id = ?", [same[-1].summary["selection_id"]])
     if asked:
-        raise StageError(
+        raise NothingToDoError(
             f"[quality] of plan '{plan.name}' is not what its samples were curated with; run "
             "`distill curate PLAN` first (nothing is scored or paid for twice)"
         )

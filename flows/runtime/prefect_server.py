@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from warehouse.errors import StageError
+from warehouse.errors import ServerError
 
 START_S = 180.0
 _CHILD = """
@@ -57,7 +57,7 @@ def server(home: Path, scheduler: bool = False) -> Iterator[str | None]:
         scheduler: Whether schedules are to be kept; the dashboard comes with it.
 
     Raises:
-        StageError: the server did not come up.
+        ServerError: the server did not come up.
     """
     if has_own_server():
         yield None
@@ -106,7 +106,7 @@ def _wait_for(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     why = "ended" if child.poll() is not None else f"was not ready within {START_S:.0f} s"
-    raise StageError(
+    raise ServerError(
         f"Prefect's server {why}, see {log}; or start one with `prefect server start` and set "
         "PREFECT_API_URL"
     )

@@ -23,7 +23,7 @@ from flows.runtime.run import RunContext, shard
 from flows.stages.teacher_client import TeacherClient
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.db.store import Store
-from warehouse.errors import StageError
+from warehouse.errors import NotFoundError
 from warehouse.records import Answer, Call, Failure, Sample, Student
 
 AskTeacher = Callable[[Teacher, Sequence[Request]], tuple[dict[str, Call], dict[str, Failure]]]
@@ -60,7 +60,7 @@ class ContestantFactory:
         """The model behind a name.
 
         Raises:
-            StageError: an earlier student is not there any more.
+            NotFoundError: an earlier student is not there any more.
         """
         key = (who.who, who.student)
         if key not in self._speakers:
@@ -79,7 +79,7 @@ class ContestantFactory:
         if who.who == "student":
             student = find_student_by_id(self.store, who.student) if who.student else self.student
             if student is None:
-                raise StageError(
+                raise NotFoundError(
                     f"no student of the plan '{self.plan.name}' yet; run `distill train` first"
                 )
         return local(self.plan, self.run_id, student)

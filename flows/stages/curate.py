@@ -22,7 +22,7 @@ from quality.review.decisions import decisions
 from quality.scoring.scorer import Scorer, ScorerContext, Unscored
 from warehouse.catalog import name_of, table_of
 from warehouse.db.store import Store
-from warehouse.errors import StageError
+from warehouse.errors import NothingToDoError
 from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, make_id
 
 _SHARD = 256
@@ -71,7 +71,7 @@ def curate_stage(work: RunContext, samples: Sequence[Sample]) -> Curated:
     """Score what is not scored, then let the gate choose. Choices for every sample.
 
     Raises:
-        StageError: the gate keeps nothing; the message says what to loosen.
+        NothingToDoError: the gate keeps nothing; the message says what to loosen.
     """
     with work.stage("curate"):
         scorers = equipped(work)
@@ -87,7 +87,7 @@ def curate_stage(work: RunContext, samples: Sequence[Sample]) -> Curated:
         work.run.summary["selection_id"] = curated.selection_id
         work.count("kept", len(curated.kept))
         if not curated.kept:
-            raise StageError(_kept_nothing(curated.choices))
+            raise NothingToDoError(_kept_nothing(curated.choices))
         return curated
 
 

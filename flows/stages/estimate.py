@@ -18,7 +18,7 @@ from distill.plan.plan import Plan
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.catalog import name_of
 from warehouse.db.store import Store
-from warehouse.errors import StageError
+from warehouse.errors import NothingToDoError
 from warehouse.records import Call, Prompt
 
 LEARNT_FROM = 200
@@ -29,7 +29,7 @@ def prompts_of(plan: Plan) -> Iterator[tuple[Any, Prompt]]:
     """Every prompt of the plan's recipes once, with its recipe.
 
     Raises:
-        StageError: the recipes give no prompt at all.
+        NothingToDoError: the recipes give no prompt at all.
     """
     seen: set[str] = set()
     for recipe in plan.datagen.recipe:
@@ -39,7 +39,9 @@ def prompts_of(plan: Plan) -> Iterator[tuple[Any, Prompt]]:
                 yield recipe, prompt
     if not seen:
         names = ", ".join(name_of(recipe) for recipe in plan.datagen.recipe)
-        raise StageError(f"the recipes ({names}) give no prompts; check 'prompts' and 'limit'")
+        raise NothingToDoError(
+            f"the recipes ({names}) give no prompts; check 'prompts' and 'limit'"
+        )
 
 
 def request_of(plan: Plan, prompt: Prompt, max_tokens: int | None = None) -> Request:

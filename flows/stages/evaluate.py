@@ -28,7 +28,7 @@ from flows.stages.generate import samples_on_hand
 from flows.stages.report import write_report
 from flows.stages.train import student_id_of
 from quality.tasks.benchmark import Benchmark, Item
-from warehouse.errors import StageError
+from warehouse.errors import NotFoundError, NothingToDoError
 from warehouse.records import Answer, Call, Choice, Run, Student
 
 
@@ -67,7 +67,7 @@ def student_on_hand(work: RunContext, curated: Curated | None) -> Student | None
     """The student that this plan trained; None when no student is to be evaluated.
 
     Raises:
-        StageError: a student is to be evaluated and there is none.
+        NotFoundError, NothingToDoError: a student is to be evaluated and there is none.
     """
     if not work.plan.evaluate.judges_student or curated is None:
         return None
@@ -75,7 +75,7 @@ def student_on_hand(work: RunContext, curated: Curated | None) -> Student | None
     for student in work.store.by_ids(Student, "student_id", [student_id]):
         if Path(student.path).is_dir():
             return student
-    raise StageError(f"no student of this plan yet; run `distill train {work.plan_path}` first")
+    raise NotFoundError(f"no student of this plan yet; run `distill train {work.plan_path}` first")
 
 
 def evaluate_stage(
@@ -84,7 +84,7 @@ def evaluate_stage(
     """Ask, grade and compare: speaker by speaker, so that one model at a time is in memory.
 
     Raises:
-        StageError: a benchmark has no items.
+        NotFoundError, NothingToDoError: a benchmark has no items.
     """
     with work.stage("evaluate"):
         plan = work.plan
@@ -220,11 +220,11 @@ def items_of(work: RunContext, benchmark: Benchmark) -> list[Item]:
     """The held-out items of a benchmark.
 
     Raises:
-        StageError: there are none.
+        NotFoundError, NothingToDoError: there are none.
     """
     items = list(benchmark.items(work.plan.folder))
     if not items:
-        raise StageError(
+        raise NothingToDoError(
             f"benchmark '{benchmark.label}' gives no items; check its path, holdout and limit"
         )
     return items

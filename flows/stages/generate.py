@@ -18,7 +18,7 @@ from flows.stages.estimate import prompts_of, request_of
 from flows.stages.teacher_client import TeacherClient
 from quality.review.decisions import with_edits
 from warehouse.db.store import Store
-from warehouse.errors import StageError
+from warehouse.errors import NothingToDoError
 from warehouse.records import Call, Prompt, Sample, Score
 
 
@@ -63,7 +63,7 @@ def samples_on_hand(work: RunContext, counted: bool = True) -> list[Sample]:
         counted: Whether prompts, samples and reused calls are still to be counted.
 
     Raises:
-        StageError: no reply to any prompt of the plan is on hand.
+        NothingToDoError: no reply to any prompt of the plan is on hand.
     """
     hand = load_recorded_samples(work.plan, work.store)
     work.store.insert(hand.samples)
@@ -88,7 +88,7 @@ def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
     """Read what is on hand for a plan; writes nothing.
 
     Raises:
-        StageError: no reply to any prompt of the plan is on hand.
+        NothingToDoError: no reply to any prompt of the plan is on hand.
     """
     found: dict[str, Sample] = {}
     used: set[str] = set()
@@ -100,7 +100,7 @@ def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
         used |= {call.call_id for call in calls.values()}
         prompts += len(part)
     if not found:
-        raise StageError(
+        raise NothingToDoError(
             f"no reply to any of {prompts} prompts is on hand; "
             f"run `{plan.command('generate')}` first"
         )

@@ -11,7 +11,7 @@ from flows.stages.generate import load_recorded_samples
 from flows.stages.likelihood import BaseLikelihood
 from quality.scoring.scorer import Question, Scorer, ScorerContext
 from warehouse.db.store import Store
-from warehouse.errors import StageError
+from warehouse.errors import NothingToDoError
 from warehouse.records import Choice, Sample, Score
 
 
@@ -25,9 +25,9 @@ class Unasked:
         """Refuse.
 
         Raises:
-            StageError: always.
+            NothingToDoError: always.
         """
-        raise StageError("this asks no model; run `distill curate` first")
+        raise NothingToDoError("this asks no model; run `distill curate` first")
 
 
 def chosen_on_hand(plan: Plan, store: Store) -> tuple[list[Sample], list[Choice]]:

@@ -19,7 +19,7 @@ from quality.gate.policy import GatePolicy
 from quality.scoring.scorer import Scorer, Unscored
 from warehouse.catalog import name_of, options_of
 from warehouse.db.store import Store
-from warehouse.errors import AssetError, StageError, Stopped, TeacherError
+from warehouse.errors import AssetError, StillhouseError, Stopped
 from warehouse.records import Measurement, Message, Sample, Score, make_id
 
 _BATCH = 256
@@ -105,7 +105,7 @@ def _rows(
         asked |= {sample.prompt_id: sample.messages for sample, _ in rows}
         try:
             yield _row(_measured(work, scorer, one, rows))
-        except (AssetError, StageError, TeacherError) as error:  # it cannot work, on any set
+        except StillhouseError as error:  # it cannot work, on any set
             yield _unmeasured(name, None, f"not measured: {error}")
             return
 

@@ -25,7 +25,7 @@ from train.loop.callbacks import StopAfterAudit, TrainingCallbacks, best_eval
 from train.loop.checkpoints import last_step
 from train.model.device import require_a_gpu_each
 from warehouse.catalog import name_of, table_of
-from warehouse.errors import StageError, Stopped
+from warehouse.errors import StillhouseError, Stopped, TrainingError
 from warehouse.records import Call, Failure, Sample, Student, make_id
 
 AUDIT = "train --audit"
@@ -87,7 +87,7 @@ def ready_base(work: RunContext, section: TrainSection | None = None) -> None:
     `section` stands for the plan's own [train].
 
     Raises:
-        AssetError, StageError: they have not; nothing was spent.
+        StillhouseError: they have not; nothing was spent.
     """
     from train.model.base_model import resolve_base
 
@@ -166,14 +166,14 @@ def _train(
         try:
             with signals.finished(monitor.stop) if here else nullcontext():
                 result = train_in_processes(section.objective, inputs, monitor.callbacks, alone)
-        except StageError as error:
+        except StillhouseError as error:
             _failed(work, student_id, monitor, error)
             raise
         except KeyboardInterrupt:
             raise Stopped(_left(out)) from None
         monitor.done(result)
     if not result.losses:
-        raise StageError("training took no step; give it more samples or epochs")
+        raise TrainingError("training took no step; give it more samples or epochs")
     return Student(
         student_id=student_id,
         base=section.base,
@@ -219,7 +219,7 @@ def _training_inputs(
     )
 
 
-def _failed(work: RunContext, student_id: str, monitor: Monitor, error: StageError) -> None:
+def _failed(work: RunContext, student_id: str, monitor: Monitor, error: StillhouseError) -> None:
     """Keep why a student was not trained, and what its audit had found."""
     work.store.insert([Failure(work.run.run_id, "train", student_id, str(error), permanent=True)])
     work.count("failures", 1)

@@ -14,7 +14,7 @@ from flows.students.find import find_student
 from train.model.chat import Chat
 from train.model.inference import Generator
 from train.model.student import TUNER_FILE
-from warehouse.errors import StageError
+from warehouse.errors import ModelError, UsageError
 
 HELP = "/reset starts again, /system TEXT sets a system message and starts again, /exit leaves"
 
@@ -75,7 +75,7 @@ def _places(
         return {"base": (load_plan(plan_path, overrides).training.base, None)}
     if student is not None and _is_model(Path(student)):
         if base or compare:
-            raise StageError(f"{student} is a whole model, with no base beside it")
+            raise UsageError(f"{student} is a whole model, with no base beside it")
         return {"model": (student, None)}
     found = find_student(plan_path, overrides, student, warehouse)
     both: dict[str, tuple[str, Path | None]] = {
@@ -115,7 +115,7 @@ def _answer(chats: dict[str, Chat], line: str, terminal: bool) -> None:
             print(f"{name}: ", end="")
         try:
             one.say(line, lambda piece: print(printable(piece), end="", flush=True))
-        except StageError as error:
+        except ModelError as error:
             if not terminal:
                 raise
             say(str(error))

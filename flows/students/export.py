@@ -26,7 +26,7 @@ from quality.tasks.benchmark import Benchmark, Item
 from train.export import gguf
 from train.export.safetensors import Dtype, export_adapter, export_merged, require_mergeable
 from warehouse.catalog import did_you_mean, name_of
-from warehouse.errors import StageError
+from warehouse.errors import ExportError, NothingToDoError, UsageError
 from warehouse.inputs.assets import file_sha256
 
 FORMS = ("adapter", "merged", "gguf")
@@ -62,7 +62,7 @@ def exported(found: Found, wanted: Wanted) -> dict[str, Any]:
         `faults`: what the check found wrong, one line each.
 
     Raises:
-        StageError: a form cannot be made or checked, or the folder is taken.
+        ExportError, NothingToDoError, UsageError: a form cannot be made or checked, or the folder is taken.
     """
     forms = _forms(found, wanted)
     if wanted.out is None:
@@ -104,14 +104,14 @@ def _forms(found: Found, wanted: Wanted) -> list[str]:
     """The forms to be made, in order; what they need is seen to be there."""
     for name in wanted.forms:
         if name not in FORMS:
-            raise StageError(f"unknown form '{name}' ({did_you_mean(name, list(FORMS))})")
+            raise UsageError(f"unknown form '{name}' ({did_you_mean(name, list(FORMS))})")
     for name, value, kind in (
         ("outtype", wanted.outtype, gguf.Outtype),
         ("dtype", wanted.dtype, Dtype),
     ):
         if value not in get_args(kind):
             hint = did_you_mean(value, list(get_args(kind)))
-            raise StageError(f"unknown --{name} '{value}' ({hint})")
+            raise UsageError(f"unknown --{name} '{value}' ({hint})")
     allowed = FORMS if found.tuner.mergeable else FORMS[:1]
     forms = [name for name in FORMS if name in (wanted.forms or allowed)]
     if forms != ["adapter"]:
@@ -128,7 +128,7 @@ def _forms(found: Found, wanted: Wanted) -> list[str]:
 def _held_out(found: Found, wanted: Wanted) -> tuple[Benchmark, list[Item], int, int | None]:
     """The first benchmark of the plan, its first items, and how they are asked."""
     if found.plan is None or not found.plan.evaluate.benchmarks:
-        raise StageError(
+        raise UsageError(
             "the serving check asks held-out items, and none are named; name a plan that has "
             "[evaluate] benchmarks, or give --no-check"
         )
@@ -136,7 +136,7 @@ def _held_out(found: Found, wanted: Wanted) -> tuple[Benchmark, list[Item], int,
     benchmark: Benchmark = settings.benchmarks[0]
     items = list(benchmark.items(found.plan.folder))[: wanted.items]
     if not items:
-        raise StageError(f"benchmark '{name_of(benchmark)}' gives no items; give --no-check")
+        raise NothingToDoError(f"benchmark '{name_of(benchmark)}' gives no items; give --no-check")
     return benchmark, items, settings.max_new_tokens, settings.batch_size
 
 
@@ -235,11 +235,11 @@ def _free(out: Path, force: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / MANIFEST).is_file():
-        raise StageError(
+        raise ExportError(
             f"{out} already exists and is not an export; choose another path with --out"
         )
     if not force:
-        raise StageError(
+        raise ExportError(
             f"{out} already exists; replace it with --force, or choose another path with --out"
         )
 

@@ -14,7 +14,7 @@ from flows.stages.train import student_id_of
 from train.methods.tuner import Tuner
 from train.model.student import TUNER_FILE, tuner_of
 from warehouse.db.store import Store
-from warehouse.errors import StageError
+from warehouse.errors import NotFoundError, UsageError
 from warehouse.records import Run, Student
 
 
@@ -54,10 +54,10 @@ def find_student(
         warehouse: A warehouse or a plan; left out, the plan's own, else stillhouse.duckdb.
 
     Raises:
-        StageError: there is no such student, or several, or nothing was named.
+        NotFoundError, UsageError: there is no such student, or several, or nothing was named.
     """
     if plan_path is None and student is None:
-        raise StageError("which student? name a plan, or give --student ID_OR_FOLDER")
+        raise UsageError("which student? name a plan, or give --student ID_OR_FOLDER")
     plan = load_plan(plan_path, overrides) if plan_path else None
     path = warehouse or (plan.warehouse if plan else "stillhouse.duckdb")
     if path.endswith(".toml"):
@@ -76,13 +76,13 @@ def _planned(plan: Plan, store: Store, plan_path: str) -> Student:
     student_id = student_id_of(plan.training, load_kept_samples(plan, store))
     for student in store.by_ids(Student, "student_id", [student_id]):
         return student
-    raise StageError(f"no student of this plan yet; run `distill train {plan_path}` first")
+    raise NotFoundError(f"no student of this plan yet; run `distill train {plan_path}` first")
 
 
 def _recorded(plan: Plan | None, store: Store, student: Student) -> Found:
     path = Path(student.path)
     if not path.is_dir():
-        raise StageError(f"the files of student {student.student_id[:8]} are gone from {path}")
+        raise NotFoundError(f"the files of student {student.student_id[:8]} are gone from {path}")
     runs = store.read(Run, "run_id = ?", [student.run_id])
     run = runs[0] if runs else None
     return Found(path, student.base, tuner_of(path), plan, store, student, run)

@@ -18,7 +18,7 @@ from distill.report.diff import (
     two_runs,
 )
 from warehouse.db.store import Store
-from warehouse.errors import StageError
+from warehouse.errors import NotFoundError
 from warehouse.records import Answer, Run, RunAnswer
 
 
@@ -26,7 +26,7 @@ def write_two(store: Store, a: Run, b: Run) -> tuple[TwoRuns, Path]:
     """Compare two runs and write the page beside the first one's report.
 
     Raises:
-        StageError: one of them has no report of students.
+        NotFoundError: one of them has no report of students.
     """
     ours, theirs = (_report_of(run) for run in (a, b))
     found = two_runs(ours, theirs, *_compared(store, a, b, ours))
@@ -40,7 +40,7 @@ def write_two(store: Store, a: Run, b: Run) -> tuple[TwoRuns, Path]:
 def _report_of(run: Run) -> dict[str, Any]:
     path = Path(run.summary.get("report_path") or "none")
     if path.name != "report.html" or not path.with_suffix(".json").is_file():
-        raise StageError(
+        raise NotFoundError(
             f"run {run.run_id} ({run.summary.get('verb')}, {run.state}) has no report of a student; "
             "two runs of `distill run` or `distill evaluate` can be compared"
         )

@@ -37,7 +37,7 @@ from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, samples_on_hand
 from flows.stages.train import ready_base, train_stage
 from quality.tasks.benchmark import Benchmark, Item
-from warehouse.errors import StageError
+from warehouse.errors import NothingToDoError
 from warehouse.records import Answer, Student
 
 LEAST_ROWS = 4
@@ -69,7 +69,7 @@ def study_scaling(
 def _part(curated: Curated, share: float) -> Curated:
     chosen = {sample.sample_id for sample in share_of(curated.kept, share)}
     if len(chosen) < LEAST_ROWS:
-        raise StageError(
+        raise NothingToDoError(
             f"{100 * share:g} % of {len(curated.kept)} rows are {len(chosen)}; a student takes at "
             f"least {LEAST_ROWS}: give larger shares or generate more"
         )
@@ -116,7 +116,7 @@ def _curve(
 
 
 def _unknown() -> Interval:
-    raise StageError(
+    raise NothingToDoError(
         "no item was graded, so no curve can be drawn; look at the benchmark's references"
     )
 

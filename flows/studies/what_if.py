@@ -10,7 +10,7 @@ from typing import Any
 from distill.plan.plan import load_plan
 from flows.stages.recorded import chosen_on_hand
 from warehouse.db.store import Store
-from warehouse.errors import PlanError, StageError
+from warehouse.errors import NothingToDoError, PlanError
 from warehouse.records import Choice, Sample
 
 
@@ -27,7 +27,7 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
 
     Raises:
         PlanError: a change is not of `[quality]`.
-        StageError: there is nothing on hand to choose from.
+        NothingToDoError: there is nothing on hand to choose from.
     """
     full = [_of_quality(change) for change in changes]
     now = load_plan(plan_path, overrides)
@@ -37,7 +37,7 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
     samples, before = chosen_on_hand(now, store)
     _, after = chosen_on_hand(then, store)
     if all("not scored" in choice.reason for choice in before):
-        raise StageError(
+        raise NothingToDoError(
             f"no sample of plan '{now.name}' is scored yet; run `distill curate {plan_path}` first"
         )
     pairs = list(zip(samples, before, after, strict=True))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from quality.tasks.benchmark import Benchmark, Grade, Item, cut, each_once
-from warehouse.errors import AssetError, PlanError, StillhouseError
+from warehouse.errors import AssetError, Outcome, PlanError, StillhouseError
 from warehouse.inputs.rows import Row
 from warehouse.records import make_id
 
@@ -245,7 +245,7 @@ class LmEval(Benchmark):
             told = load_yaml(entry.yaml_path, resolve_func=True)
             spec = {**told, "task": self.task, "num_fewshot": self._shots}
             return manager.load([spec])["tasks"][self.task]
-        except StillhouseError:
+        except (StillhouseError, Outcome):
             raise
         except Exception as error:  # data sets fail in many ways; all mean: not to be had
             why = " ".join(f"{type(error).__name__}: {error}".split())[:160]

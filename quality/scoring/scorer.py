@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from warehouse.catalog import name_of, options_of
-from warehouse.errors import StageError, StillhouseError
+from warehouse.errors import Outcome, PlanError, StillhouseError
 from warehouse.records import Message, Sample, Score
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class Scorer(ABC):
         """
         try:
             verdicts = list(self.score_batch(samples))
-        except StillhouseError:
+        except (StillhouseError, Outcome):
             raise
         except Exception as error:
             if len(samples) == 1:
@@ -194,8 +194,8 @@ def need(tool: Any, scorer: Scorer, what: str) -> Any:
     """A tool that a scorer cannot do without.
 
     Raises:
-        StageError: it was not handed in.
+        PlanError: it was not handed in.
     """
     if tool is None:
-        raise StageError(f"scorer '{name_of(scorer)}' needs {what}")
+        raise PlanError(f"scorer '{name_of(scorer)}' needs {what}")
     return tool

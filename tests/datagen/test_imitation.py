@@ -6,7 +6,7 @@ import pytest
 from datagen.recipes.imitation import Imitation
 from datagen.teacher import Reply, Request, Sampling
 from warehouse import catalog
-from warehouse.errors import PlanError, StageError
+from warehouse.errors import DataError, PlanError
 from warehouse.inputs.rows import is_held_out, read_rows
 
 ROWS = [
@@ -84,7 +84,7 @@ def test_only_short_references_in_short_passages_are_examples(tmp_path):
     recipe = Imitation(prompts="rows.jsonl", examples=2)
     asked = [prompt.question for prompt in recipe.ask_all(tmp_path)]
     assert asked == ["long reference", "not in passage", "long passage", "no reference"]
-    with pytest.raises(StageError, match="has 2 rows fit for worked examples.*examples = 3"):
+    with pytest.raises(DataError, match="has 2 rows fit for worked examples.*examples = 3"):
         list(Imitation(prompts="rows.jsonl", examples=3).ask_all(tmp_path))
 
 

@@ -7,7 +7,7 @@ from distill.plan.plan import load_plan
 from distill.plan.preflight import refuse_what_fails
 from tests.support.plans import scripted, write_plan
 from warehouse.db.store import Store
-from warehouse.errors import DataError, PlanError, StageError
+from warehouse.errors import DataError, NotFoundError, PlanError
 
 
 def test_a_name_is_who_and_context():
@@ -83,7 +83,7 @@ def test_what_an_evaluation_draws_from_is_looked_for_before_anyone_is_asked(tmp_
     with pytest.raises(DataError, match="nowhere"):
         refuse_what_fails(loaded, store)
     loaded = load_plan(plan, ['evaluate.contestants=["student:1a2b"]'])
-    with pytest.raises(StageError, match="no student's id in .* starts with '1a2b'"):
+    with pytest.raises(NotFoundError, match="no student's id in .* starts with '1a2b'"):
         refuse_what_fails(loaded, store)
     loaded = load_plan(plan, ['ship={conditions = ["student >= base on custm"]}'])
     with pytest.raises(PlanError, match="no benchmark 'custm' \\(did you mean 'custom'"):

@@ -7,7 +7,7 @@ from distill.contestants.context import Sources
 from quality.tasks.benchmark import item_of
 from tests.support.plans import rows, write_rows
 from warehouse import catalog
-from warehouse.errors import StageError
+from warehouse.errors import NothingToDoError
 from warehouse.inputs.rows import read_rows
 from warehouse.records import Prompt, Sample
 
@@ -74,7 +74,7 @@ def test_fewshot_shows_the_same_examples_each_time_and_no_long_one(world):
 
 
 def test_fewshot_wants_as_many_as_it_shows(world):
-    with pytest.raises(StageError, match="lower k"):
+    with pytest.raises(NothingToDoError, match="lower k"):
         asked("fewshot", world, k=6)
 
 

@@ -22,7 +22,7 @@ from tests.support.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig
 from train.tuners.lora import Lora
 from warehouse import catalog
-from warehouse.errors import PlanError, StageError
+from warehouse.errors import MissingExtraError, ModelError, PlanError, TrainingError
 
 CONFIG = SftConfig(epochs=8, batch_size=4, learning_rate=2e-2, max_length=128)
 SAMPLES = [sample(n) for n in range(12)]
@@ -203,7 +203,7 @@ def test_samples_without_stored_log_probabilities_are_refused(base, teacher, tmp
     for one in SAMPLES[:3]:
         del some[one.sample_id]
     work = material(base, tmp_path / "s", logprobs=some)
-    with pytest.raises(StageError, match=r"3 of 12 .*datagen\.sampling\.top_logprobs") as caught:
+    with pytest.raises(TrainingError, match=r"3 of 12 .*datagen\.sampling\.top_logprobs") as caught:
         Logits().train(work)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -223,7 +223,7 @@ def test_one_sample_of_many_without_them_is_counted_and_learns_from_its_text(
 def test_another_vocabulary_is_found_before_anything_is_loaded(base, tmp_path, monkeypatch):
     stranger = make_stranger(tmp_path / "stranger", monkeypatch)
     monkeypatch.setattr("train.loop.sft.load", lambda *a, **k: pytest.fail("a model was loaded"))
-    with pytest.raises(StageError, match=r"different vocabularies: \d+ of \d+ token ids") as caught:
+    with pytest.raises(ModelError, match=r"different vocabularies: \d+ of \d+ token ids") as caught:
         Logits(teacher=stranger).train(material(base, tmp_path / "s"))
     assert "\n" not in str(caught.value)
     assert "'sequence'" in str(caught.value)
@@ -232,19 +232,19 @@ def test_another_vocabulary_is_found_before_anything_is_loaded(base, tmp_path, m
 def test_stored_tokens_of_another_vocabulary_are_refused(base, tmp_path, monkeypatch):
     stranger = make_stranger(tmp_path / "stranger", monkeypatch)
     work = material(base, tmp_path / "s", logprobs=logprobs(stranger, 5))
-    with pytest.raises(StageError, match="do not line up with the teacher's"):
+    with pytest.raises(TrainingError, match="do not line up with the teacher's"):
         Logits().train(work)
 
 
 def test_the_audit_refuses_first(base, teacher, tmp_path):
     config = CONFIG.model_copy(update={"max_length": 24})
-    with pytest.raises(StageError, match=r"raise .*max_length|raise it"):
+    with pytest.raises(TrainingError, match=r"raise .*max_length|raise it"):
         Logits().train(material(base, tmp_path / "s", config))
 
 
 def test_refusals_are_never_trained_on(tmp_path, base):
     refused = [replace(SAMPLES[0], status="refused")]
-    with pytest.raises(StageError, match="'refused'"):
+    with pytest.raises(TrainingError, match="'refused'"):
         Logits().train(TrainingInputs(base, LORA, refused, CONFIG, tmp_path / "s"))
 
 
@@ -274,5 +274,5 @@ def test_a_trainer_that_moved_is_one_line(monkeypatch, base, tmp_path, teacher):
 
     monkeypatch.setattr(trl, "SFTConfig", lambda **given: SimpleNamespace(**given, n_gpu=0))
     monkeypatch.setattr("train.loop.trainer.SFTTrainer.__init__", lambda self: None, raising=True)
-    with pytest.raises(StageError, match=r"SFTTrainer is not as it was in trl 1\.16\.0"):
+    with pytest.raises(MissingExtraError, match=r"SFTTrainer is not as it was in trl 1\.16\.0"):
         Logits(teacher=teacher).train(material(base, tmp_path / "s"))

@@ -8,7 +8,7 @@ from train.config import EarlyStopping, SftConfig
 from train.model.student import load
 from train.tuners.lora import Lora
 from warehouse import catalog
-from warehouse.errors import StageError
+from warehouse.errors import MissingExtraError, ModelError
 
 CONFIG = SftConfig(epochs=6, batch_size=4, learning_rate=2e-2, max_length=128)
 SAMPLES = [sample(n) for n in range(10)]
@@ -79,7 +79,7 @@ def test_accumulation_and_held_out_prompts(base, teacher, tmp_path):
 def test_another_vocabulary_is_found_before_anything_is_loaded(base, tmp_path, monkeypatch):
     stranger = make_stranger(tmp_path / "stranger", monkeypatch)
     monkeypatch.setattr("train.loop.sft.load", lambda *a, **k: pytest.fail("a model was loaded"))
-    with pytest.raises(StageError, match=r"different vocabularies: \d+ of \d+ token ids") as caught:
+    with pytest.raises(ModelError, match=r"different vocabularies: \d+ of \d+ token ids") as caught:
         OnPolicy(teacher=stranger).train(
             TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s")
         )
@@ -109,12 +109,12 @@ def test_a_teacher_with_more_outputs_than_tokens_is_the_same_teacher(base, teach
 
 def test_a_teacher_with_fewer_outputs_is_refused(base, teacher, tmp_path):
     wide = padded(base, 8, tmp_path / "wide")
-    with pytest.raises(StageError, match=r"the teacher has \d+ outputs, the student \d+"):
+    with pytest.raises(ModelError, match=r"the teacher has \d+ outputs, the student \d+"):
         OnPolicy(teacher=teacher).train(TrainingInputs(wide, LORA, SAMPLES, CONFIG, tmp_path / "s"))
 
 
 def test_an_answer_that_does_not_fit_the_context_is_refused(base, teacher, tmp_path):
-    with pytest.raises(StageError, match=r"lower train\.objective\.max_new_tokens"):
+    with pytest.raises(ModelError, match=r"lower train\.objective\.max_new_tokens"):
         OnPolicy(teacher=teacher, max_new_tokens=500).train(
             TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s")
         )
@@ -134,5 +134,7 @@ def test_a_trainer_that_moved_is_one_line(base, teacher, tmp_path, monkeypatch):
     import trl
 
     monkeypatch.setattr(trl, "DistillationTrainer", type("Moved", (), {}))
-    with pytest.raises(StageError, match=r"DistillationTrainer is not as it was .*pip install"):
+    with pytest.raises(
+        MissingExtraError, match=r"DistillationTrainer is not as it was .*pip install"
+    ):
         OnPolicy(teacher=teacher).train(TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))

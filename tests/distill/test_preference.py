@@ -15,7 +15,7 @@ from train.loop.callbacks import StopAfterAudit, TrainingCallbacks
 from train.model.inference import Generator
 from train.tuners.lora import Lora
 from warehouse import catalog
-from warehouse.errors import StageError
+from warehouse.errors import MissingExtraError, TrainingError
 
 CONFIG = SftConfig(epochs=3, batch_size=4, learning_rate=1e-2, max_length=128)
 SAMPLES = [sample(n) for n in range(8)]
@@ -204,7 +204,7 @@ def test_rejected_replies_that_would_be_truncated_are_refused_and_may_be_allowed
     config = CONFIG.model_copy(update={"epochs": 1, "max_length": 80})
     told = []
     with pytest.raises(
-        StageError, match=r"8 of 8 rejected replies are longer than train\.max_length"
+        TrainingError, match=r"8 of 8 rejected replies are longer than train\.max_length"
     ):
         long.train(
             TrainingInputs(base, LORA, SAMPLES, config, tmp_path / "s"),
@@ -235,7 +235,7 @@ def test_what_an_audit_has_drawn_is_there_for_the_training(base, tmp_path):
 
 def test_where_all_replies_are_equal_there_is_nothing_to_prefer(base, rejected, tmp_path):
     samples = [sample(n, text) for n, text in enumerate(rejected)]
-    with pytest.raises(StageError, match="in all of 8 rows, so there is nothing to prefer"):
+    with pytest.raises(TrainingError, match="in all of 8 rows, so there is nothing to prefer"):
         SHORT.train(TrainingInputs(base, LORA, samples, CONFIG, tmp_path / "s"))
     assert list(tmp_path.iterdir()) == []
 
@@ -297,6 +297,8 @@ def test_a_trainer_that_moved_is_one_line(base, tmp_path, monkeypatch):
     import trl
 
     monkeypatch.setattr(trl, "DPOTrainer", type("Moved", (), {}))
-    with pytest.raises(StageError, match=r"DPOTrainer is not as it was in trl 1\.16\.0") as caught:
+    with pytest.raises(
+        MissingExtraError, match=r"DPOTrainer is not as it was in trl 1\.16\.0"
+    ) as caught:
         SHORT.train(TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))
     assert "\n" not in str(caught.value)

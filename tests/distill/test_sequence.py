@@ -9,7 +9,7 @@ from train.config import SftConfig
 from train.model.inference import Generator
 from train.tuners.lora import Lora
 from warehouse import catalog
-from warehouse.errors import StageError
+from warehouse.errors import TrainingError
 from warehouse.records import Prompt, Sample
 
 
@@ -50,7 +50,7 @@ def test_fitting_teaches_the_completion(tmp_path):
 
 def test_refusals_are_never_trained_on(tmp_path):
     bad = replace(sample(2), status="refused")
-    with pytest.raises(StageError, match=r"1 of 2 samples cannot be trained on.*'refused'"):
+    with pytest.raises(TrainingError, match=r"1 of 2 samples cannot be trained on.*'refused'"):
         Sequence().train(
             TrainingInputs("nowhere", Lora(), [sample(1), bad], SftConfig(), tmp_path / "s")
         )

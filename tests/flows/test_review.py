@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from flows.review.server import MOST_BYTES, app_of, listen, print_agreements
 from tests.support.reviewing import NASTY, session_of, write_world
-from warehouse.errors import StageError
+from warehouse.errors import UsageError
 
 TOKEN = "t0ken"
 HOST = "127.0.0.1:8123"
@@ -189,7 +189,7 @@ def test_the_server_listens_on_the_loopback_only():
     with listen() as free:
         address, port = free.getsockname()
         assert address == "127.0.0.1" and port > 0
-        with pytest.raises(StageError, match=f"port {port} cannot be used"):
+        with pytest.raises(UsageError, match=f"port {port} cannot be used"):
             listen(port)
 
 

@@ -14,7 +14,7 @@ from flows.review.session import Decision
 from quality.review.decisions import accept, decisions, reject
 from tests.support.plans import rows, write_rows
 from tests.support.reviewing import PLAN, names, session_of, store, write_world
-from warehouse.errors import StageError
+from warehouse.errors import NothingToDoError
 from warehouse.records import Choice, Run, Sample, Score
 
 
@@ -70,12 +70,12 @@ def test_which_and_how_many_can_be_said(world):
 def test_nothing_to_review_is_told_in_one_line(world, tmp_path_factory):
     folder, path, samples = world
     store(folder).insert([reject(sample) for sample in samples])
-    with pytest.raises(StageError, match="none of 4 samples is undecided"):
+    with pytest.raises(NothingToDoError, match="none of 4 samples is undecided"):
         session_of(folder, path)
     empty = tmp_path_factory.mktemp("empty")
     (empty / "plan.toml").write_text(PLAN)
     write_rows(empty / "prompts.jsonl", rows(0, 2))
-    with pytest.raises(StageError, match="run `distill curate PLAN` first"):
+    with pytest.raises(NothingToDoError, match="run `distill curate PLAN` first"):
         session_of(empty, empty / "plan.toml")
 
 
@@ -100,7 +100,7 @@ def test_a_plan_that_changed_elsewhere_still_finds_its_samples(world):
 def test_what_another_gate_chose_is_not_shown(world):
     folder, path, _ = world
     path.write_text(path.read_text().replace("grounded_min = 0.5", "grounded_min = 0.7"))
-    with pytest.raises(StageError, match="is not what its samples were curated with"):
+    with pytest.raises(NothingToDoError, match="is not what its samples were curated with"):
         session_of(folder, path)
 
 

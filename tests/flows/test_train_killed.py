@@ -15,7 +15,7 @@ from distill.learning.multiprocess import _followed
 from tests.flows.test_teacher import distill
 from tests.support.plans import scripted, write_plan
 from warehouse.db.store import Store
-from warehouse.errors import StageError
+from warehouse.errors import TrainingError
 from warehouse.records import Student
 
 LONG = tuple(
@@ -97,5 +97,5 @@ def test_a_fault_of_any_process_is_told_in_its_own_words(tmp_path):
         [sys.executable, "-c", "raise SystemExit(1)"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    with pytest.raises(StageError, match="the second one has no room"):
+    with pytest.raises(TrainingError, match="the second one has no room"):
         _followed(worker, lambda step: None, tmp_path)

@@ -13,7 +13,7 @@ from quality.scorers.judge import Judge
 from quality.scoring import judge_prompts
 from quality.scoring.scorer import ScorerContext
 from warehouse.catalog import build
-from warehouse.errors import PlanError, StageError
+from warehouse.errors import PlanError
 from warehouse.records import Prompt, Sample
 
 PASSAGE = "The eye of a hurricane is calm. Iron-deficiency anemia is common."
@@ -397,7 +397,7 @@ def test_the_score_follows_the_judge_and_the_mode():
     assert scorer("a", mode="pairwise").model == "a pairwise"
     made = [scorer("a"), scorer("b"), scorer("a", mode="rubric"), scorer("a", max_claims=3)]
     assert len({one.score_id(sample()) for one in made}) == 4
-    with pytest.raises(StageError, match="needs a judge"):
+    with pytest.raises(PlanError, match="needs a judge"):
         list(Judge().score([sample("x", PASSAGE)]))
 
 

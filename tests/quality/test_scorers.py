@@ -14,7 +14,7 @@ from quality.scorers.refusal import Refusal
 from quality.scorers.style import Style
 from quality.scorers.toxicity import Toxicity
 from tests.bench.toxicity import sample_of
-from warehouse.errors import StageError
+from warehouse.errors import PlanError
 from warehouse.records import Score
 
 STRANGE = {
@@ -58,5 +58,5 @@ def test_a_scorer_survives_strange_texts(name):
 
 
 def test_a_scorer_without_its_tool_says_so_in_one_line():
-    with pytest.raises(StageError, match="'perplexity' needs the student's base model"):
+    with pytest.raises(PlanError, match="'perplexity' needs the student's base model"):
         list(Perplexity().score([sample_of("x")]))

@@ -8,7 +8,7 @@ from datagen.teacher import Request, Sampling
 from quality.scorers.self_consistency import SelfConsistency
 from quality.scoring.scorer import ScorerContext
 from warehouse.catalog import build
-from warehouse.errors import PlanError, StageError
+from warehouse.errors import PlanError
 from warehouse.records import Prompt, Sample
 
 
@@ -156,7 +156,7 @@ def test_the_score_follows_the_teacher():
         return SelfConsistency(**options).with_tools(tools).score_id(sample("x"))
 
     assert len({score_id("a"), score_id("b"), score_id("a", k=3)}) == 3
-    with pytest.raises(StageError, match="needs the plan's teacher"):
+    with pytest.raises(PlanError, match="needs the plan's teacher"):
         list(SelfConsistency().score([sample("x")]))
 
 

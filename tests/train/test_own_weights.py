@@ -11,7 +11,7 @@ from train.model.student import load
 from train.tuners.adapter import Adapter
 from train.tuners.full import Full
 from train.tuners.partial import Partial
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 SETTING = Setting(tokenizer=None, rows=[], steps=10)
 SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -123,7 +123,7 @@ def test_a_base_whose_sublayers_can_not_be_told_is_one_line(family, options, why
 
     config = getattr(transformers, f"{family}Config")(**options)
     model = transformers.AutoModelForCausalLM.from_config(config)
-    with pytest.raises(StageError, match=why) as caught:
+    with pytest.raises(ModelError, match=why) as caught:
         Adapter().attach(model, SETTING)
     assert "\n" not in str(caught.value)
 
@@ -167,13 +167,13 @@ def test_partial_trains_what_was_chosen_and_no_more(base, layers, trained):
 
 @pytest.mark.parametrize("layers", ["7", "nope", "head, -3"])
 def test_partial_says_what_a_base_has_instead(base, layers):
-    with pytest.raises(StageError, match=r"\(it has blocks 0 to 1, 'head', and") as caught:
+    with pytest.raises(ModelError, match=r"\(it has blocks 0 to 1, 'head', and") as caught:
         Partial(layers=layers).attach(load(base)[0], SETTING)
     assert "\n" not in str(caught.value)
 
 
 def test_partial_takes_no_mistyped_word_beside_a_right_one(base):
-    with pytest.raises(StageError, match="'up_prj' of .* did you mean 'up_proj'"):
+    with pytest.raises(ModelError, match="'up_prj' of .* did you mean 'up_proj'"):
         Partial(layers="last:1, up_prj").attach(load(base)[0], SETTING)
 
 

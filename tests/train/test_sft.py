@@ -12,7 +12,7 @@ from train.loop.sft import train_student
 from train.model.device import require_a_gpu_each
 from train.model.inference import Generator
 from train.tuners.lora import Lora
-from warehouse.errors import StageError
+from warehouse.errors import MissingExtraError, TrainingError
 
 
 def row(question, answer):
@@ -178,14 +178,14 @@ def test_a_trainer_that_sees_other_rows_than_the_audit_is_caught(base, tmp_path,
             self.train_dataset = self.train_dataset.select(range(len(ROWS) - 1))
 
     monkeypatch.setattr(trainer, "CompletionTrainer", LosesARow)
-    with pytest.raises(StageError, match="the trainer sees 11 rows"):
+    with pytest.raises(TrainingError, match="the trainer sees 11 rows"):
         train_student(base, Lora(), ROWS, CONFIG, tmp_path / "s")
 
 
 def test_a_loss_that_is_not_finite_is_an_error(base, tmp_path):
     wild = SftConfig(epochs=3, batch_size=4, learning_rate=1e38, max_grad_norm=1e30, max_length=128)
     steps = []
-    with pytest.raises(StageError, match=r"training diverged.*lower train.learning_rate"):
+    with pytest.raises(TrainingError, match=r"training diverged.*lower train.learning_rate"):
         train_student(base, Lora(alpha=10**30), ROWS, wild, tmp_path / "s", steps.append)
     assert list(tmp_path.iterdir()) == []
     assert len(steps) < steps[-1].total == 9  # it ends where the loss is lost
@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_is_an_error(base, tmp_path):
 
 def test_packing_without_an_attention_that_keeps_rows_apart_is_refused(base, tmp_path):
     packed = CONFIG.model_copy(update={"packing": True})
-    with pytest.raises(StageError, match=r"packing needs FlashAttention.*attends by 'sdpa'"):
+    with pytest.raises(MissingExtraError, match=r"packing needs FlashAttention.*attends by 'sdpa'"):
         train_student(base, Lora(), ROWS, packed, tmp_path / "s")
     assert list(tmp_path.iterdir()) == []
 
@@ -209,13 +209,13 @@ def test_a_lost_row_is_caught_also_where_some_are_held_out(base, tmp_path, monke
 
     monkeypatch.setattr(trainer, "CompletionTrainer", LosesARow)
     config = CONFIG.model_copy(update={"early_stopping": EarlyStopping(share=0.25)})
-    with pytest.raises(StageError, match="the trainer sees 11 rows"):
+    with pytest.raises(TrainingError, match="the trainer sees 11 rows"):
         train_student(base, Lora(), ROWS, config, tmp_path / "s")
 
 
 def test_a_folder_in_use_is_not_overwritten(base, tmp_path):
     (tmp_path / "s").mkdir()
-    with pytest.raises(StageError, match="exists already"):
+    with pytest.raises(TrainingError, match="exists already"):
         train_student(base, Lora(), ROWS, CONFIG, tmp_path / "s")
 
 
@@ -257,7 +257,9 @@ def test_as_many_processes_as_there_are_gpus(monkeypatch):
     require_a_gpu_each(2)  # on a CPU they share its cores
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     require_a_gpu_each(1)
-    with pytest.raises(StageError, match=r"processes = 2, but this machine has 1 GPU, .* 1 to 1"):
+    with pytest.raises(
+        TrainingError, match=r"processes = 2, but this machine has 1 GPU, .* 1 to 1"
+    ):
         require_a_gpu_each(2)
 
 
@@ -272,7 +274,7 @@ def test_a_gpu_without_memory_enough_is_one_line_and_what_was_trained_is_kept(
 
     with monkeypatch.context() as patch:
         patch.setattr(Lora, "after_step", out_of_memory)
-        with pytest.raises(StageError, match=r"does not fit into the GPU's memory; free some"):
+        with pytest.raises(TrainingError, match=r"does not fit into the GPU's memory; free some"):
             train_student(base, Lora(), ROWS, CONFIG, tmp_path / "s")
     steps = []
     train_student(base, Lora(), ROWS, CONFIG, tmp_path / "s", TrainingCallbacks(step=steps.append))

@@ -14,7 +14,7 @@ from train.model.base_model import base_fingerprint, resolve_base
 from train.model.inference import Generator
 from train.model.student import FLASH, load
 from train.tuners.full import Full
-from warehouse.errors import AssetError, StageError
+from warehouse.errors import AssetError, ModelError, NotFoundError
 
 QUESTIONS = [
     [{"role": "user", "content": "What gas do plants take in?"}],
@@ -84,7 +84,7 @@ def test_an_answer_stops_at_any_end_token_and_shows_no_special_token(tiny):
 
 def test_a_prompt_beyond_the_context_is_named_before_anything_is_asked(reader):
     long = [{"role": "user", "content": "blood " * 600}]
-    with pytest.raises(StageError, match=r"conversation 1 has \d+ tokens.*context of 512"):
+    with pytest.raises(ModelError, match=r"conversation 1 has \d+ tokens.*context of 512"):
         next(reader.answer([QUESTIONS[0], long], 8))
 
 
@@ -169,7 +169,7 @@ def test_a_conversation_that_the_template_refuses_is_one_line(tmp_path):
     reader = Generator(str(make_tiny(tmp_path / "strict", chat_template=strict)))
     said = [{"role": "system", "content": "Be brief."}, *QUESTIONS[0]]
     with pytest.raises(
-        StageError, match=r"refuses a conversation of system, user: System role not supported"
+        ModelError, match=r"refuses a conversation of system, user: System role not supported"
     ) as caught:
         next(reader.answer([said], 8))
     assert "\n" not in str(caught.value)
@@ -179,7 +179,7 @@ def test_a_conversation_that_the_template_refuses_is_one_line(tmp_path):
 
 
 def test_a_student_that_is_not_there_is_named(tiny, tmp_path):
-    with pytest.raises(StageError, match="no student in"):
+    with pytest.raises(NotFoundError, match="no student in"):
         Generator(str(tiny), tmp_path)
 
 

@@ -18,7 +18,7 @@ from train.tuners.p_tuning import PTuning
 from train.tuners.p_tuning_v2 import PTuningV2
 from train.tuners.prefix import Prefix
 from train.tuners.prompt import Prompt
-from warehouse.errors import PlanError, StageError
+from warehouse.errors import ModelError, PlanError, TrainingError
 
 TEXT = "Answer in a few words. The heart pumps blood."
 STARTED = [
@@ -122,7 +122,7 @@ def test_left_out_the_text_is_the_shortest_rows_as_they_are_trained_on():
     assert Prompt(length=len(ids) + 2).start_ids(setting, "")[: len(ids)] == ids
     two = tokenizer("The heart", add_special_tokens=False)["input_ids"]
     assert Prompt(length=5).start_ids(setting, "The heart") == (two * 5)[:5]
-    with pytest.raises(StageError, match="nothing to start from"):
+    with pytest.raises(TrainingError, match="nothing to start from"):
         Prompt().start_ids(Setting(tokenizer, [], 10), "")
 
 
@@ -166,7 +166,7 @@ def test_virtual_tokens_take_room_in_the_context(base, tmp_path):
     assert reader.context == Generator(base).context - 100 == 412
     question = [{"role": "user", "content": "blood" * 140}]
     next(iter(Generator(base).answer([question], 8)))
-    with pytest.raises(StageError, match="context of 412"):
+    with pytest.raises(ModelError, match="context of 412"):
         next(iter(reader.answer([question], 8)))
 
 
@@ -191,6 +191,6 @@ def test_a_base_without_keys_and_values_is_one_line():
 
     model = MambaForCausalLM(MambaConfig(vocab_size=384, hidden_size=32, num_hidden_layers=2))
     for tuner in (Prefix(init_text=TEXT), PTuningV2()):
-        with pytest.raises(StageError) as caught:
+        with pytest.raises(ModelError) as caught:
             tuner.attach(model, Setting(make_tokenizer(), ROWS, 10))
         assert "\n" not in str(caught.value)

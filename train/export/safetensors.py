@@ -11,7 +11,7 @@ from train.methods.tuner import Tuner
 from train.model.base_model import quiet, resolve_base
 from train.model.student import TUNER_FILE, load, tuner_of
 from warehouse.catalog import name_of
-from warehouse.errors import StageError
+from warehouse.errors import ExportError
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -29,7 +29,7 @@ def export_adapter(base: str, student: Path, out: Path) -> None:
 
     Raises:
         AssetError: the base could not be downloaded.
-        StageError: `student` is not the folder of a fitted student.
+        ExportError: `student` is not the folder of a fitted student.
     """
     tuner_of(student)
     quiet()
@@ -57,7 +57,7 @@ def export_merged(base: str, student: Path, out: Path, dtype: Dtype = "float32")
 
     Raises:
         AssetError: the base could not be downloaded.
-        StageError: what this tuner learned cannot be folded into weights.
+        ExportError: what this tuner learned cannot be folded into weights.
     """
     tuner = tuner_of(student)
     require_mergeable(tuner)
@@ -74,9 +74,9 @@ def export_merged(base: str, student: Path, out: Path, dtype: Dtype = "float32")
 
 
 def require_mergeable(tuner: Tuner) -> None:
-    """Raise StageError where what a tuner learned cannot be folded into the base's weights."""
+    """Raise ExportError where what a tuner learned cannot be folded into the base's weights."""
     if not tuner.mergeable:
-        raise StageError(
+        raise ExportError(
             f"what tuner '{name_of(tuner)}' learned cannot be folded into the base's weights, so "
             "there is neither a merged model nor a GGUF of it; allowed: --to adapter"
         )

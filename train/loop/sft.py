@@ -29,7 +29,7 @@ from train.model.base_model import quiet
 from train.model.device import has_bfloat16
 from train.model.student import keeps_rows_apart, load
 from warehouse.catalog import table_of
-from warehouse.errors import StageError
+from warehouse.errors import MissingExtraError, StillhouseError, TrainingError
 from warehouse.records import make_id
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets")
@@ -63,7 +63,7 @@ class TrainerInputs:
     callbacks: list[Any] = field(default_factory=list)
 
 
-class Unfinished(StageError):
+class Unfinished(TrainingError):
     """What was made so far is kept, to go on from once what the message tells is mended."""
 
 
@@ -117,7 +117,7 @@ def train_student(
 
     Raises:
         AssetError: the base could not be downloaded.
-        StageError: the audit refuses the rows, the loss is not finite, or `out` exists.
+        MissingExtraError, TrainingError: the audit refuses the rows, the loss is not finite, or `out` exists.
         Stopped: a callback asked training to end before its last step; a checkpoint is kept.
     """
     started = time.perf_counter()
@@ -128,7 +128,7 @@ def train_student(
     before = memory.memory_before()
     model, tokenizer = load(base, tuner=tuner, packing=config.packing)
     if config.packing and not keeps_rows_apart(model):
-        raise StageError(
+        raise MissingExtraError(
             "packing needs FlashAttention, which keeps the rows of a sequence apart (this base "
             f"attends by '{model.config._attn_implementation}'); set train.packing = false, or "
             "install flash-attn beside a GPU"
@@ -139,13 +139,13 @@ def train_student(
 
     try:
         if why := refusal(audited.figures, config.allow):
-            raise StageError(why)
+            raise TrainingError(why)
         kept = prepare(model, tokenizer, audited.rows) if prepare else audited.rows
         rows, held = _held_out(kept, config)
         set_seed(config.seed)
         encoded = [one for row in kept for one in seen(row, tokenizer)] if seen else audited.encoded
         model = tuner.attach(model, Setting(tokenizer, rows, steps_of(len(rows), config)))
-    except StageError as error:
+    except StillhouseError as error:
         tell_audited(callbacks, {**audited.figures, "refused": str(error)})
         raise
     trainable = sum(p.numel() for p in trained_of(model).values())
@@ -163,7 +163,7 @@ def train_student(
     }
     tell_audited(callbacks, figures)
     if out.exists():
-        raise StageError(f"{out} exists already; remove it or fit into another folder")
+        raise TrainingError(f"{out} exists already; remove it or fit into another folder")
     learns = config.fingerprint(tuner.learning_rate), config.processes
     with one_after_the_other():
         work_folder(work, make_id(base, table_of(tuner), learns, rows, fingerprint))
@@ -175,7 +175,7 @@ def train_student(
             publish(tuner, best, base, work, out)
     except Unfinished:
         raise
-    except StageError:
+    except StillhouseError:
         shutil.rmtree(work, ignore_errors=True)  # going on from there would fail again
         raise
     return TrainingResult(
@@ -303,7 +303,7 @@ def _held_out(
         return rows, []
     number = max(1, round(config.early_stopping.share * len(rows)))
     if number >= len(rows):
-        raise StageError(f"{len(rows)} rows are too few to hold some out; drop early_stopping")
+        raise TrainingError(f"{len(rows)} rows are too few to hold some out; drop early_stopping")
     held = set(random.Random(config.seed).sample(range(len(rows)), number))
     return (
         [row for index, row in enumerate(rows) if index not in held],
@@ -318,7 +318,7 @@ def _same_tokens(trainer: Any, figures: dict[str, Any], job: TrainerInputs) -> N
     supervised = sum(label != -100 for row in labels for label in row)
     rows = figures["rows_kept"] if job.config.packing else len(labels)
     if (rows, supervised) != (figures["rows_kept"], figures["supervised_tokens"]):
-        raise StageError(
+        raise TrainingError(
             f"the trainer sees {len(labels)} rows with {supervised} supervised tokens, the audit "
             f"{figures['rows_kept']} with {figures['supervised_tokens']}; install the pinned trl"
         )
@@ -330,7 +330,7 @@ def _losses(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
         if "loss" in entry:
             losses.append({name: float(entry[name]) for name in ("step", "loss", "learning_rate")})
             if not math.isfinite(entry["loss"]):
-                raise StageError(
+                raise TrainingError(
                     f"training diverged: the loss is {entry['loss']} at step {entry['step']}; "
                     "lower train.learning_rate"
                 )

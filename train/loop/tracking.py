@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from warehouse.errors import StageError
+from warehouse.errors import MissingExtraError
 
 FOLDER = {"tensorboard": "TENSORBOARD_LOGGING_DIR", "trackio": "TRACKIO_DIR"}
 
@@ -22,10 +22,10 @@ def ready(track: str) -> None:
     """See that a tracker can be had, before anything is spent.
 
     Raises:
-        StageError: it is not installed.
+        MissingExtraError: it is not installed.
     """
     if track != "none" and find_spec(track) is None:
-        raise StageError(
+        raise MissingExtraError(
             f"train.track = '{track}' needs {track}, which is not installed; "
             "pip install 'stillhouse[monitor]', or set train.track = 'none'"
         )

@@ -41,7 +41,7 @@ def insert(model: Any, width: int, activation: str) -> None:
     Each becomes a part `bottleneck` of the sublayer whose output it adapts.
 
     Raises:
-        StageError: the sublayers of this base cannot be told.
+        ModelError: the sublayers of this base cannot be told.
     """
     size = model.config.get_text_config(decoder=True).hidden_size
     for pair in sublayers_of(model):

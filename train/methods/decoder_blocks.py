@@ -6,7 +6,7 @@ import inspect
 import re
 from typing import Any
 
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 FEED_FORWARD = re.compile(r"mlp|feed_forward|ffn|moe", re.IGNORECASE)
@@ -17,7 +17,7 @@ def blocks_of(model: Any) -> list[tuple[str, Any]]:
     """Name and module of every decoder block, in order.
 
     Raises:
-        StageError: the model has no list of as many modules as its configuration says.
+        ModelError: the model has no list of as many modules as its configuration says.
     """
     from torch.nn import ModuleList
 
@@ -28,7 +28,7 @@ def blocks_of(model: Any) -> list[tuple[str, Any]]:
         if isinstance(module, ModuleList) and len(module) == number
     ]
     if not lists:
-        raise StageError(
+        raise ModelError(
             f"no list of {number} decoder blocks in a base of type '{model.config.model_type}'; "
             "use another base, or the tuner lora"
         )
@@ -40,7 +40,7 @@ def sublayers_of(model: Any) -> list[tuple[Any, Any]]:
     """Attention and feed-forward of every decoder block.
 
     Raises:
-        StageError: a block does not have one of each, or adds its residual inside of them,
+        ModelError: a block does not have one of each, or adds its residual inside of them,
             so that what they give is not the sublayer's own output.
     """
     return [
@@ -56,14 +56,14 @@ def _only(name: str, block: Any, pattern: re.Pattern[str]) -> Any:
         if pattern.search(child) and not BESIDE.search(child)
     }
     if len(found) != 1:
-        raise StageError(
+        raise ModelError(
             f"block '{name}' of this base has {len(found)} parts that are called like "
             f"'{pattern.pattern}' ({', '.join(n for n, _ in block.named_children())}), not one; "
             "use another base, or the tuner lora"
         )
     ((child, module),) = found.items()
     if "residual" in inspect.signature(module.forward).parameters:
-        raise StageError(
+        raise ModelError(
             f"'{name}.{child}' of this base adds its residual inside, so nothing can stand before "
             "it; use another base, or the tuner lora"
         )

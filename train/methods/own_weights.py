@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from train.methods.tuner import Tuner
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 FILE = "trained.safetensors"
 """What was trained, by parameter name; beside it stand neither code nor pickles."""
@@ -35,7 +35,7 @@ def load_trained(model: Any, folder: Path) -> None:
     """Read what `save_trained` wrote into a model of the same make.
 
     Raises:
-        StageError: the file holds parameters that the model lacks or has in another shape.
+        ModelError: the file holds parameters that the model lacks or has in another shape.
     """
     import torch
     from safetensors.torch import load_file
@@ -45,7 +45,7 @@ def load_trained(model: Any, folder: Path) -> None:
         for name, tensor in load_file(str(folder / FILE)).items():
             there = own.get(name)
             if there is None or there.shape != tensor.shape:
-                raise StageError(f"{folder / FILE} does not fit this base: it holds '{name}'")
+                raise ModelError(f"{folder / FILE} does not fit this base: it holds '{name}'")
             there.copy_(tensor)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 ALL_LINEAR = "all-linear"
 """Every linear layer but the output layer."""
@@ -22,7 +22,7 @@ def with_adapter(model: Any, config: Any, tuner: str, targets: str) -> Any:
     """A base with the adapter of a PEFT configuration, the base's weights frozen.
 
     Raises:
-        StageError: the targets are not layers of this base, or not such as the method takes.
+        ModelError: the targets are not layers of this base, or not such as the method takes.
     """
     from peft import get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -33,12 +33,12 @@ def with_adapter(model: Any, config: Any, tuner: str, targets: str) -> Any:
         adapted = get_peft_model(model, config)
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise StageError(
+        raise ModelError(
             f"{tuner}: targets = '{targets}' does not fit this base ({reason}); "
             "use names of its linear layers"
         ) from error
     if isinstance(adapted.get_output_embeddings(), BaseTunerLayer):
-        raise StageError(
+        raise ModelError(
             f"{tuner}: targets = '{targets}' names the output layer, which a training here leaves as "
             f"it is; allowed: {', '.join(there)}"
         )
@@ -49,7 +49,7 @@ def refuse_unknown(model: Any, named: str | Sequence[str], tuner: str) -> None:
     """See that each target names a layer: PEFT passes over one that does not, if another does.
 
     Raises:
-        StageError: one names none; the message says which names there are.
+        ModelError: one names none; the message says which names there are.
     """
     if isinstance(named, str):
         return
@@ -59,7 +59,7 @@ def refuse_unknown(model: Any, named: str | Sequence[str], tuner: str) -> None:
             there = linear_names(model)
             near = get_close_matches(target, there, n=1, cutoff=0.6)
             meant = f"; did you mean '{near[0]}'?" if near else ""
-            raise StageError(
+            raise ModelError(
                 f"{tuner}: no layer of this base is called '{target}'{meant} "
                 f"(there are {', '.join(there)})"
             )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModelForCausalLM
 
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 
 class Prompted(PeftModelForCausalLM):  # type: ignore[misc]
@@ -66,13 +66,13 @@ def prompted(model: Any, config: Any) -> Prompted:
     """A frozen base with the virtual tokens of a PEFT configuration, to be trained.
 
     Raises:
-        StageError: PEFT cannot tell the shapes of this base.
+        ModelError: PEFT cannot tell the shapes of this base.
     """
     model.requires_grad_(False)
     try:
         return Prompted(model, config)
     except (ValueError, AttributeError, KeyError) as error:
-        raise StageError(f"virtual tokens do not fit this base ({_line(error)})") from error
+        raise ModelError(f"virtual tokens do not fit this base ({_line(error)})") from error
 
 
 def restored(model: Any, folder: Path) -> Prompted:
@@ -98,7 +98,7 @@ def key_values(model: Any, ids: Sequence[int]) -> torch.Tensor:
     heads as the base keeps keys for. Shape (tokens, layers x 2 x heads x head size), float32.
 
     Raises:
-        StageError: the base does not keep the same keys and values in every layer.
+        ModelError: the base does not keep the same keys and values in every layer.
     """
     from peft.tuners.cartridge.utils import prompt_embeddings_from_past_key_values
 
@@ -108,7 +108,7 @@ def key_values(model: Any, ids: Sequence[int]) -> torch.Tensor:
             cache = model(input_ids=inputs, use_cache=True, logits_to_keep=1).past_key_values
         found = prompt_embeddings_from_past_key_values(cache, num_virtual_tokens=len(ids))
     except (ValueError, TypeError, AttributeError) as error:
-        raise StageError(
+        raise ModelError(
             f"this base has no keys and values of one shape in every layer ({_line(error)}); "
             "use prompt instead"
         ) from error

@@ -46,7 +46,7 @@ class Tuner(ABC):
         """Add the trainable parameters; whatever is not trained is frozen.
 
         Raises:
-            StageError: the method does not fit this model, in one line.
+            ModelError: the method does not fit this model, in one line.
         """
 
     @property
@@ -58,7 +58,7 @@ class Tuner(ABC):
         """See that what the method needs is installed, before anything is spent.
 
         Raises:
-            StageError: it is not; the message says what to install.
+            ModelError: it is not; the message says what to install.
         """
 
     def loading(self, training: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import Field
 from train.config import SftConfig
 from train.dataset import TrainingRow, encode, token_ids
 from train.methods.tuner import Setting, Tuner
-from warehouse.errors import StageError
+from warehouse.errors import TrainingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -60,7 +60,7 @@ class VirtualTokens(Tuner):
         another: the student then starts as the base that is shown these as examples.
 
         Raises:
-            StageError: there is nothing to start from.
+            TrainingError: there is nothing to start from.
         """
         ids = token_ids(setting.tokenizer, text) if text else []
         if not text:
@@ -69,7 +69,7 @@ class VirtualTokens(Tuner):
                 if len(ids) >= self.length:
                     break
         if not ids:
-            raise StageError("virtual tokens have nothing to start from; give an init_text")
+            raise TrainingError("virtual tokens have nothing to start from; give an init_text")
         return (ids * (self.length // len(ids) + 1))[: self.length]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from train.dataset import render, token_ids
 from train.model.inference import Generator
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 from warehouse.records import Message
 
 
@@ -31,7 +31,7 @@ class Chat:
         An answer that is interrupted stays in the conversation as far as it came.
 
         Raises:
-            StageError: the conversation does not fit the model's context; it is unchanged.
+            ModelError: the conversation does not fit the model's context; it is unchanged.
         """
         head: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         question: Message = {"role": "user", "content": text}
@@ -39,7 +39,7 @@ class Chat:
         ids = token_ids(tokenizer, render(tokenizer, [*head, *self.turns, question]))
         context = self.reader.context
         if context is not None and len(ids) + self.max_new_tokens > context:
-            raise StageError(
+            raise ModelError(
                 f"the conversation has {len(ids)} tokens; with {self.max_new_tokens} new ones it "
                 f"exceeds the model's context of {context}; start again with /reset"
             )

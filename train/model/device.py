@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from warehouse.errors import StageError
+from warehouse.errors import TrainingError
 
 
 def device() -> str:
@@ -36,7 +36,7 @@ def require_a_gpu_each(processes: int) -> None:
     """See that each of the processes that train together has a GPU, where there are any.
 
     Raises:
-        StageError: there are fewer GPUs.
+        TrainingError: there are fewer GPUs.
     """
     if processes == 1:
         return
@@ -44,7 +44,7 @@ def require_a_gpu_each(processes: int) -> None:
 
     gpus = torch.cuda.device_count()
     if 0 < gpus < processes:
-        raise StageError(
+        raise TrainingError(
             f"train.processes = {processes}, but this machine has {gpus} GPU"
             f"{'' if gpus == 1 else 's'}, and each process takes one; allowed: 1 to {gpus}"
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from train.dataset import Encoded, encode, render, token_ids
 from train.model.student import load, tuner_of
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 from warehouse.records import Message
 
 
@@ -60,7 +60,7 @@ class Generator:
         memory. A batch that a GPU has no memory for is halved. `scored`: with log-probabilities.
 
         Raises:
-            StageError: a prompt and its answer do not fit the model's context, or the GPU.
+            ModelError: a prompt and its answer do not fit the model's context, or the GPU.
         """
         import torch
 
@@ -68,7 +68,7 @@ class Generator:
 
         prompts = [token_ids(self.tokenizer, render(self.tokenizer, c)) for c in conversations]
         for index, why in self._beyond(prompts, max_new_tokens).items():
-            raise StageError(f"conversation {index} {why}; shorten it or lower max_new_tokens")
+            raise ModelError(f"conversation {index} {why}; shorten it or lower max_new_tokens")
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         while order:
             longest = len(prompts[order[0]]) + max_new_tokens
@@ -79,7 +79,7 @@ class Generator:
                 said = self._batch(batch, asked, max_new_tokens, scored)
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1:
-                    raise StageError(
+                    raise ModelError(
                         f"conversation {batch[0]}, of {longest} tokens with its answer, does not "
                         "fit into the GPU's memory; shorten it or use a smaller base"
                     ) from error

@@ -31,7 +31,7 @@ from train.dataset import Encoded
 from train.methods.decoder_blocks import blocks_of
 from train.methods.own_weights import trained_of
 from train.model.base_model import elements_of
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 FLOAT32 = 4
 """Bytes; what is trained is float32, whatever the base is."""
@@ -284,7 +284,7 @@ def _frozen(model: Any) -> int:
         return 0
     try:
         blocks = [f"{name}." for name, _ in blocks_of(model)]
-    except StageError:
+    except ModelError:
         return 0
     learning = [at for at, block in enumerate(blocks) if any(n.startswith(block) for n in trained)]
     return min(learning, default=len(blocks))

@@ -10,7 +10,7 @@ from train.methods.tuner import Tuner
 from train.model.base_model import allowed, quiet, resolve_base
 from train.model.device import device, has_bfloat16, has_flash_attention
 from warehouse import catalog
-from warehouse.errors import AssetError, StageError
+from warehouse.errors import AssetError, NotFoundError
 
 FLASH = "flash_attention_2"
 """How transformers names the attention that reads where each row of a sequence begins."""
@@ -35,7 +35,7 @@ def load(
 
     Raises:
         AssetError: the base could not be downloaded or read, or has no chat template.
-        StageError: `student` is not the folder of a fitted student.
+        NotFoundError: `student` is not the folder of a fitted student.
     """
     learned = tuner_of(student) if student is not None else None
     folder = resolve_base(base)
@@ -93,11 +93,11 @@ def tuner_of(student: Path) -> Tuner:
     """The tuner that made a student.
 
     Raises:
-        StageError: the folder holds no student.
+        NotFoundError: the folder holds no student.
     """
     described = student / TUNER_FILE
     if not described.is_file():
-        raise StageError(f"no student in {student} ({TUNER_FILE} is missing); fit it")
+        raise NotFoundError(f"no student in {student} ({TUNER_FILE} is missing); fit it")
     tuner: Tuner = catalog.build("tuner", json.loads(described.read_text())["tuner"])
     return tuner
 

@@ -68,7 +68,7 @@ class Adalora(Tuner):
         """Add P, E and Q to every target, with the budget's steps taken from the setting.
 
         Raises:
-            StageError: the model has no layer of a name in `targets`.
+            ModelError: the model has no layer of a name in `targets`.
         """
         from peft import AdaLoraConfig
 

@@ -36,7 +36,7 @@ class Adapter(OwnWeights):
         """Insert the adapters; only they are trained.
 
         Raises:
-            StageError: the sublayers of this base cannot be told.
+            ModelError: the sublayers of this base cannot be told.
         """
         model.requires_grad_(False)
         self.rebuild(model)

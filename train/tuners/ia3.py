@@ -46,7 +46,7 @@ class Ia3(Tuner):
         """Add a factor to every target; the base's weights stay frozen.
 
         Raises:
-            StageError: the model has no such layers, or PEFT does not know this base.
+            ModelError: the model has no such layers, or PEFT does not know this base.
         """
         from peft import IA3Config
 

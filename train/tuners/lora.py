@@ -13,7 +13,7 @@ from pydantic import Field
 from train.config import SftConfig
 from train.methods.peft_layers import names_in, with_adapter
 from train.methods.tuner import Setting, Tuner
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -78,7 +78,7 @@ class Lora(Tuner):
         """Add A and B to every target; the base's weights stay frozen.
 
         Raises:
-            StageError: the model has no layer of a name in `targets`, or the start wants a
+            ModelError: the model has no layer of a name in `targets`, or the start wants a
                 rank that a layer does not have.
         """
         from peft import LoraConfig, get_peft_model_state_dict
@@ -98,7 +98,7 @@ class Lora(Tuner):
             start = get_peft_model_state_dict(adapted)
             smallest = min(min(tensor.shape) for tensor in start.values())
             if smallest < self.rank:
-                raise StageError(
+                raise ModelError(
                     f"{self._name}: init = '{self.init}' takes at most rank {smallest} from a layer "
                     f"of this base, not {self.rank}; lower the rank"
                 )

@@ -37,7 +37,7 @@ class PTuning(VirtualTokens):
         """Put the prompt before the frozen base.
 
         Raises:
-            StageError: there is no text to start from.
+            ModelError: there is no text to start from.
         """
         from peft import PromptEncoderConfig
 

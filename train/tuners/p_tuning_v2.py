@@ -33,7 +33,7 @@ class PTuningV2(VirtualTokens):
         """Put the prompts before the frozen base.
 
         Raises:
-            StageError: the shapes of this base cannot be told.
+            ModelError: the shapes of this base cannot be told.
         """
         import torch
         from peft import PrefixTuningConfig

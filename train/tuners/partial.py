@@ -11,7 +11,7 @@ from train.config import SftConfig
 from train.methods.decoder_blocks import blocks_of
 from train.methods.tuner import Setting
 from train.tuners.full import Full
-from warehouse.errors import StageError
+from warehouse.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +47,7 @@ class Partial(Full):
         """Make the chosen weights trainable, and freeze the others.
 
         Raises:
-            StageError: `layers` names something that this base does not have.
+            ModelError: `layers` names something that this base does not have.
         """
         model = self.rebuild(model)
         model.requires_grad_(False)
@@ -58,7 +58,7 @@ class Partial(Full):
                 words = sorted(part for part in parts if not part.isdigit())
                 near = get_close_matches(word, [*words, HEAD], n=1, cutoff=0.6)
                 meant = f"; did you mean '{near[0]}'?" if near else ""
-                raise StageError(
+                raise ModelError(
                     f"partial: '{word}' of layers = '{self.layers}' is not in this base{meant} (it "
                     f"has blocks 0 to {len(blocks_of(model)) - 1}, 'head', and parameters with "
                     f"{', '.join(words)} in their names)"

@@ -38,7 +38,7 @@ class Prefix(VirtualTokens):
         """Put the prefix before the frozen base.
 
         Raises:
-            StageError: this base has no keys and values of one shape, or there is no text.
+            ModelError: this base has no keys and values of one shape, or there is no text.
         """
         from peft import PrefixTuningConfig
 

@@ -30,7 +30,7 @@ class Prompt(VirtualTokens):
         """Put the prompt before the frozen base.
 
         Raises:
-            StageError: there is no text to start from.
+            ModelError: there is no text to start from.
         """
         import torch
         from peft import PromptTuningConfig

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from train.config import SftConfig
 from train.model.device import has_bfloat16
 from train.tuners.lora import TAKEN_FROM_THE_BASE, Lora
-from warehouse.errors import StageError
+from warehouse.errors import MissingExtraError
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Qlora(Lora):
         """See that the weights can be quantised here.
 
         Raises:
-            StageError: bitsandbytes is not installed.
+            MissingExtraError: bitsandbytes is not installed.
         """
         if find_spec("bitsandbytes") is None:
-            raise StageError(
+            raise MissingExtraError(
                 "qlora needs bitsandbytes; pip install 'stillhouse[qlora]', or use the tuner lora"
             )
 

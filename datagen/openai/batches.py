@@ -82,13 +82,13 @@ class Batches:
     async def ended(self, batch_id: str) -> Any:
         """Wait for a batch's end; what the server then says of it."""
         look = partial(self.endpoint.client.batches.retrieve, batch_id)
-        wait, told = FIRST_POLL_S, None
+        wait, reported = FIRST_POLL_S, None
         while (found := await self._call(look)).status not in ENDED:
             done = found.request_counts
             now = f"{found.status}, {done.completed} of {done.total} done" if done else found.status
-            if now != told:
+            if now != reported:
                 log.info("batch %s: %s", batch_id, now)
-            told = now
+            reported = now
             await asyncio.sleep(min(wait, self.poll_s))
             wait *= 1.5
         log.info("batch %s: %s", batch_id, found.status)

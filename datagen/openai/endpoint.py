@@ -156,18 +156,20 @@ class Endpoint:
     def refused(self, response: Any) -> TeacherError:
         """What a reply with a status of 400 or more means."""
         status: int = response.status_code
-        said, told = self.short(response.text), f"{self.model}: HTTP {status}: "
+        excerpt, prefix = self.short(response.text), f"{self.model}: HTTP {status}: "
         if status in UNUSABLE:
-            return self.unusable(f"{UNUSABLE[status]} (HTTP {status}{': ' + said if said else ''})")
+            return self.unusable(
+                f"{UNUSABLE[status]} (HTTP {status}{': ' + excerpt if excerpt else ''})"
+            )
         if status == 429 and any(code in response.text for code in OUT_OF_CREDIT):
-            return self.unusable(f"{UNUSABLE[402]} (HTTP 429: {said})")
+            return self.unusable(f"{UNUSABLE[402]} (HTTP 429: {excerpt})")
         if status >= 500 or status in RETRIED:
             kind = Overloaded if status in OVERLOADED else TransientError
             wait = retry_after_s(response.headers)
             if wait is None and status in OVERLOADED:
                 wait = used_up_s(response.headers)
-            return kind(told + said, wait)
-        return PromptRejected(told + said)
+            return kind(prefix + excerpt, wait)
+        return PromptRejected(prefix + excerpt)
 
     def unusable(self, what: str) -> TeacherUnusable:
         """The error that ends the asking of this endpoint."""
@@ -200,8 +202,8 @@ class Endpoint:
         for secret in self._secrets:
             text = text.replace(secret, "[redacted]")
         try:
-            said = orjson.loads(text)["error"]
-            text = str(said["message"] if isinstance(said, dict) else said)
+            excerpt = orjson.loads(text)["error"]
+            text = str(excerpt["message"] if isinstance(excerpt, dict) else excerpt)
         except (ValueError, LookupError, TypeError):
             text = text or "no body"
         return " ".join(text.split())[:200]

@@ -65,19 +65,21 @@ class Experience:
             None where there is nothing to learn from.
         """
         calls = zip(counted, prompt_tokens, completion_tokens, latency_s, strict=True)
-        told = [call for call in calls if call[1] > 0]
-        if not told:
+        with_usage = [call for call in calls if call[1] > 0]
+        if not with_usage:
             return None
-        told_counted, real, replies, times = zip(*told, strict=True)
-        deciles = quantiles(replies, n=10, method="inclusive") if len(told) > 1 else [*replies] * 9
+        counted_tokens, real, replies, times = zip(*with_usage, strict=True)
+        deciles = (
+            quantiles(replies, n=10, method="inclusive") if len(with_usage) > 1 else [*replies] * 9
+        )
         return cls(
-            calls=len(told),
-            prompt_ratio=sum(real) / max(1, sum(told_counted)),
+            calls=len(with_usage),
+            prompt_ratio=sum(real) / max(1, sum(counted_tokens)),
             completion_p10=deciles[0],
             completion_p50=deciles[4],
             completion_p90=deciles[8],
             completion_mean=fmean(replies),
-            completion_sd=stdev(replies) if len(told) > 1 else 0.0,
+            completion_sd=stdev(replies) if len(with_usage) > 1 else 0.0,
             latency_s=fmean([time for time in times if time > 0] or [0.0]),
         )
 

@@ -26,7 +26,7 @@ from warehouse.records import Answer, Call, Failure, Message, Student, make_id
 
 Advance = Callable[[int], None]
 
-SPEAKERS = ("teacher", "base", "student")
+OWN_CONTESTANTS = ("teacher", "base", "student")
 """Who can be named in every plan; besides, `student:ID`, and the endpoints of the plan."""
 
 
@@ -48,7 +48,7 @@ def named(name: str, endpoints: Sequence[str] = (), contexts: Sequence[str] = ()
     """
     who, plus, context = name.partition("+")
     who, colon, student = who.partition(":")
-    known = [*SPEAKERS, *endpoints]
+    known = [*OWN_CONTESTANTS, *endpoints]
     if who not in known:
         raise ValueError(
             f"unknown contestant '{who}' ({did_you_mean(who, known)}); name an endpoint under "
@@ -108,7 +108,7 @@ class Model(Protocol):
         ...
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Who this is, for the report."""
         ...
 
@@ -129,10 +129,10 @@ class Model(Protocol):
 
 @dataclass
 class Contestant:
-    """A speaker in a context, under a name, before the items of one benchmark."""
+    """A model in a context, under a name, before the items of one benchmark."""
 
     name: str
-    speaker: Model
+    model: Model
     context: Context
     sources: Sources
     benchmark: Benchmark
@@ -142,19 +142,19 @@ class Contestant:
     @property
     def protocol(self) -> str:
         """One line for the report: who this is and what it sees."""
-        return f"{self.name}: {self.speaker.told}; sees {self.context.told()}; greedy"
+        return f"{self.name}: {self.model.description}; sees {self.context.description()}; greedy"
 
-    def asked(self, items: Sequence[Item]) -> dict[str, tuple[Item, list[Message]]]:
+    def questions(self, items: Sequence[Item]) -> dict[str, tuple[Item, list[Message]]]:
         """By the id that the answer will have: the item and all that is asked."""
         found = {}
-        asked = self.context.asked(items, self.sources) if items else []
+        asked = self.context.build_messages(items, self.sources) if items else []
         for item, messages in zip(items, asked, strict=True):
             answer_id = Answer.id_of(
                 self.benchmark.label,
                 self.benchmark.version,
                 item.item_id,
-                self.speaker.contestant_id,
-                self.speaker.settings(messages, self.longest),
+                self.model.contestant_id,
+                self.model.settings(messages, self.longest),
             )
             found[answer_id] = (item, messages)
         return found
@@ -168,12 +168,12 @@ class Contestant:
     def answer(
         self, asked: Mapping[str, tuple[Item, list[Message]]], advance: Advance
     ) -> list[Answer | Failure]:
-        """An answer or a failure for each of what `asked` gave, graded together."""
+        """An answer or a failure for each of the `questions`, graded together."""
         ids, pairs = list(asked), list(asked.values())
         said: dict[int, Generation] = {}
         failed: list[Failure] = []
         conversations = [messages for _, messages in pairs]
-        for place, one in self.speaker.answer(conversations, self.longest, advance):
+        for place, one in self.model.answer(conversations, self.longest, advance):
             if isinstance(one, Failure):
                 failed.append(one)
             else:
@@ -193,8 +193,8 @@ class Contestant:
                     benchmark_version=self.benchmark.version,
                     item_id=item.item_id,
                     contestant=self.name,
-                    contestant_id=self.speaker.contestant_id,
-                    settings=self.speaker.settings(messages, self.longest),
+                    contestant_id=self.model.contestant_id,
+                    settings=self.model.settings(messages, self.longest),
                     text=one.text,
                     grades=grade.values,
                     abstained=grade.abstained,
@@ -228,7 +228,7 @@ class EndpointModel:
         return make_id("teacher", self.teacher.identity)
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Model and kind."""
         kind = name_of(self.teacher)
         return f"{getattr(self.teacher, 'model', kind)} ({kind})"
@@ -279,7 +279,7 @@ class Local:
 
     base: str
     batch_size: int | None
-    told: str
+    description: str
     run_id: str
     student: Path | None = None
     student_id: str | None = None

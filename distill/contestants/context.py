@@ -37,11 +37,11 @@ class Context(ABC):
         """
 
     @abstractmethod
-    def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
+    def build_messages(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
         """The whole conversation for each item; the same on any day."""
 
     @abstractmethod
-    def told(self) -> str:
+    def description(self) -> str:
         """One phrase for the report: what stands around the question."""
 
 

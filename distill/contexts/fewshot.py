@@ -25,7 +25,7 @@ class Fewshot(Context):
         if self.k < 1:
             raise ValueError("k is 1 or more")
 
-    def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
+    def build_messages(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
         """The examples, then each item's messages.
 
         Raises:
@@ -34,7 +34,7 @@ class Fewshot(Context):
         turns = in_turns(self._chosen(sources.kept))
         return [[*turns, *item.messages] for item in items]
 
-    def told(self) -> str:
+    def description(self) -> str:
         """How many there are."""
         return f"{self.k} training examples, the same ones each time, then the question"
 

@@ -39,7 +39,7 @@ class Knn(Context):
         if self.k < 1:
             raise ValueError("k is 1 or more")
 
-    def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
+    def build_messages(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
         """The nearest examples, the nearest last, then the item's messages.
 
         Raises:
@@ -57,7 +57,7 @@ class Knn(Context):
             for item, places in zip(items, found, strict=True)
         ]
 
-    def told(self) -> str:
+    def description(self) -> str:
         """How many, and by what."""
         return f"up to {self.k} training examples nearest to it ({self.by}), then the question"
 

@@ -14,10 +14,10 @@ from warehouse.records import Message
 class Plain(Context):
     """The benchmark's own question, with nothing around it; what base and student are asked."""
 
-    def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
+    def build_messages(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
         """The items' own messages."""
         return [item.messages for item in items]
 
-    def told(self) -> str:
+    def description(self) -> str:
         """Nothing beside the question."""
         return "the question as it stands, with no instruction and no worked example"

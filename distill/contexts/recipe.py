@@ -18,7 +18,7 @@ class Recipe(Context):
     et al., 2022). A benchmark that brings worked examples of its own is asked with those alone.
     """
 
-    def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
+    def build_messages(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
         """The recipe's context, then each item's messages."""
         return [
             item.messages
@@ -27,6 +27,6 @@ class Recipe(Context):
             for item in items
         ]
 
-    def told(self) -> str:
+    def description(self) -> str:
         """The recipe's context."""
         return "the instruction and worked examples of the plan's recipe, then the question"

@@ -39,7 +39,7 @@ class Retrieval(Context):
         """Read the documents."""
         read_passages(self.documents, sources.folder, self.words, self.overlap)
 
-    def asked(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
+    def build_messages(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
         """The passages, the best first, then the item's messages.
 
         Raises:
@@ -57,6 +57,6 @@ class Retrieval(Context):
             for item, found in zip(items, hits, strict=True)
         ]
 
-    def told(self) -> str:
+    def description(self) -> str:
         """How many passages."""
         return f"up to {self.k} passages of {', '.join(self.documents)}, then the question"

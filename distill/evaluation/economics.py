@@ -168,10 +168,10 @@ def _range(one: Economy) -> tuple[float, float]:
 
 
 def _usd_range(one: Economy) -> str:
-    told = _usd(one.usd_per_1000)
+    text = _usd(one.usd_per_1000)
     if one.usd_interval is None:
-        return told
-    return f"{told} ({_usd(one.usd_interval.low)} to {_usd(one.usd_interval.high)})"
+        return text
+    return f"{text} ({_usd(one.usd_interval.low)} to {_usd(one.usd_interval.high)})"
 
 
 def _price(

@@ -261,19 +261,19 @@ def _sentence(
         return f"The student got worse: {graded}."
     if outcome == "learned facts":
         note = "; form and content are graded as one here and cannot be told apart"
-        told = f"The student gives the right answer more often than the base: {graded}"
-        return f"{told}{note if a_choice else _length_note(measures)}."
+        claim = f"The student gives the right answer more often than the base: {graded}"
+        return f"{claim}{note if a_choice else _length_note(measures)}."
     if outcome == "learned style only":
-        told = f"The student sounds more like its teacher, {_way(moved)}"
-        return f"{told}, but does not clearly answer better: {graded}."
+        claim = f"The student sounds more like its teacher, {_way(moved)}"
+        return f"{claim}, but does not clearly answer better: {graded}."
     if outcome == "no clear change":
         return f"Nothing changed clearly: {graded}; {_way(moved)}."
-    told = f"The student answers in the form that is graded as right: {task}"
+    claim = f"The student answers in the form that is graded as right: {task}"
     if facts is None:
-        return f"{told}; whether it holds more right answers than the base was not graded."
+        return f"{claim}; whether it holds more right answers than the base was not graded."
     if facts.direction < 0:
-        return f"{told}; but it lost right answers: {facts}."
-    return f"{told}; but no sign that it holds more right answers than the base: {facts}."
+        return f"{claim}; but it lost right answers: {facts}."
+    return f"{claim}; but no sign that it holds more right answers than the base: {facts}."
 
 
 def _way(moved: Interval | None) -> str:

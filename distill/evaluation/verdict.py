@@ -175,13 +175,13 @@ def warnings(comparison: Comparison) -> list[str]:
     if pair.binary:
         base = comparison.standing("base")
         at = base.metrics.get(comparison.headline) if base else None
-        told = difference_sentence(
+        sentence = difference_sentence(
             pair.n,
             discordant_of(pair),
             level=LEVEL / pair.tests,
             score=at.value if at else 0.3,
         )
-        found.append(f"{among}{told[0].lower() if among else told[0]}{told[1:]}")
+        found.append(f"{among}{sentence[0].lower() if among else sentence[0]}{sentence[1:]}")
     elif comparison.detectable is not None:
         found.append(
             f"{among}on {pair.n:,} items as unequal as these, a test of means would show a "
@@ -194,20 +194,20 @@ def _best(comparison: Comparison, best: Sequence[str]) -> str:
     standing = comparison.standing(best[0])
     mean = standing.metrics[comparison.headline].value if standing else 0.0
     out = [s.contestant for s in comparison.standings if not s.answered_most]
-    told = (
+    sentence = (
         f"{'Highest' if comparison.higher_is_better else 'Lowest'} of {len(comparison.standings)} "
         f"contestants: {_and(best)} with {metric_name(comparison.headline)} {mean:.3f}"
     )
     if out:
-        told += f" ({_and(out)} failed on too many items to be ranked)"
+        sentence += f" ({_and(out)} failed on too many items to be ranked)"
     pair = None if "student" in [*best, *out] else paired(comparison, "student", best[0])
     if pair is None:
-        return f"{told}."
+        return f"{sentence}."
     interval = pair.metrics[comparison.headline]
     if not is_clear(pair, comparison.headline):
-        return f"{told}, which the student cannot be told from ({evidence_of(pair, interval)})."
+        return f"{sentence}, which the student cannot be told from ({evidence_of(pair, interval)})."
     size = points(abs(interval.value))
-    return f"{told}; the student is {size} points behind ({evidence_of(pair, interval)})."
+    return f"{sentence}; the student is {size} points behind ({evidence_of(pair, interval)})."
 
 
 def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
@@ -224,11 +224,11 @@ def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
     for name, pair in pairs.items():
         if pair is None:
             continue
-        told = f"{name} ({points(gain(comparison, pair))} points, p {p_text(p_of(pair))})"
+        sentence = f"{name} ({points(gain(comparison, pair))} points, p {p_text(p_of(pair))})"
         if not is_clear(pair, comparison.headline):
-            level.append(told)
+            level.append(sentence)
         else:
-            (behind if gain(comparison, pair) > 0 else ahead).append(told)
+            (behind if gain(comparison, pair) > 0 else ahead).append(sentence)
     unpaired = [name for name, pair in pairs.items() if pair is None]
     sentences = []
     if ahead:

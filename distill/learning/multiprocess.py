@@ -106,26 +106,26 @@ def _followed(worker: Any, callbacks: Callable[[Step], None], folder: Path) -> T
         raise TrainingError(error.read_text(encoding="utf-8"))
     result = folder / "result.json"
     if result.is_file():
-        told = json.loads(result.read_text())
-        return TrainingResult(**{**told, "path": Path(told["path"])})
+        values = json.loads(result.read_text())
+        return TrainingResult(**{**values, "path": Path(values["path"])})
     raise RuntimeError(f"training processes ended with {code}:\n{''.join(said)[-_SHOWN:]}")
 
 
 def main(job: Path) -> None:
     """One worker: the same call as in a single process; rank 0 tells the parent."""
-    told: Mapping[str, Any] = json.loads(job.read_text())
+    job_json: Mapping[str, Any] = json.loads(job.read_text())
     rank = os.environ.get("RANK", "0")
     first = rank == "0"
     inputs = TrainingInputs(
-        base=told["base"],
-        tuner=catalog.build("tuner", told["tuner"]),
-        samples=[Sample(**sample) for sample in told["samples"]],
-        config=SftConfig.model_validate_json(json.dumps(told["config"])),
-        out=Path(told["out"]),
-        logprobs=told["logprobs"],
-        held_out=[(question, passage) for question, passage in told["held_out"]],
+        base=job_json["base"],
+        tuner=catalog.build("tuner", job_json["tuner"]),
+        samples=[Sample(**sample) for sample in job_json["samples"]],
+        config=SftConfig.model_validate_json(json.dumps(job_json["config"])),
+        out=Path(job_json["out"]),
+        logprobs=job_json["logprobs"],
+        held_out=[(question, passage) for question, passage in job_json["held_out"]],
     )
-    objective: Objective = catalog.build("objective", told["objective"])
+    objective: Objective = catalog.build("objective", job_json["objective"])
 
     def say(what: str, value: Any) -> None:
         if first:

@@ -102,8 +102,8 @@ class Aligner:
             number = label if text == stored["tokens"][token] else self._id(text)
             if number is not None:
                 found.setdefault(number, float(logprob))
-        told = {number: logprob for number, logprob in found.items() if logprob > NOT_TOLD}
-        return told or None
+        known = {number: logprob for number, logprob in found.items() if logprob > NOT_TOLD}
+        return known or None
 
     def _text(self, token: str) -> str:
         number = self._number(token)

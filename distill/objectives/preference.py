@@ -278,9 +278,9 @@ def _kept_or_drawn(
     Several processes each draw their share.
     """
     if file.is_file():
-        told = json.loads(file.read_text())
-        if told["made_of"] == made_of:
-            return [(text, reason) for text, reason in told["replies"]]
+        saved = json.loads(file.read_text())
+        if saved["made_of"] == made_of:
+            return [(text, reason) for text, reason in saved["replies"]]
     first, step = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     share = range(first, len(rows), step)
     drawn = []

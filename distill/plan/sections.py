@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from datagen.teacher import Sampling
-from distill.contestants.contestant import SPEAKERS, ContestantSpec, named
+from distill.contestants.contestant import OWN_CONTESTANTS, ContestantSpec, named
 from distill.evaluation.ship_gate import parse
 from quality.gate.decontaminate import Decontaminate
 from quality.gate.policy import Duplicates, GatePolicy
@@ -188,10 +188,10 @@ class EvaluateSection(Section):
     def _all_are_known(self) -> EvaluateSection:
         for name in self.endpoints:
             good = re.fullmatch(r"(?=.*[A-Za-z_])[A-Za-z0-9][A-Za-z0-9._-]*", name)
-            if not good or re.fullmatch(rf"({'|'.join(SPEAKERS)})(-[\d.]+)?", name):
+            if not good or re.fullmatch(rf"({'|'.join(OWN_CONTESTANTS)})(-[\d.]+)?", name):
                 raise ValueError(
                     f"endpoint '{name}': a name of letters, digits, dot, dash and underscore, with a "
-                    f"letter in it; none of {', '.join(SPEAKERS)}, nor one of these less a number"
+                    f"letter in it; none of {', '.join(OWN_CONTESTANTS)}, nor one of these less a number"
                 )
         self.parts()
         for name in self.contestants:

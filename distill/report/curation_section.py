@@ -132,14 +132,14 @@ def curation_of(
 
 def bounds_text(scorer: str, bounds: Mapping[str, float]) -> str:
     """The bounds on a scorer and its labels: `>= 1`, `insult <= 0.3`."""
-    told = []
+    texts = []
     for key, bound in bounds.items():
         name, _, end = key.rpartition("_")
         if name.partition(".")[0] == scorer:
             label = name.partition(".")[2]
             sign = "≥" if end == "min" else "≤"
-            told.append(f"{label} {sign} {bound:g}".strip())
-    return ", ".join(told) or "none"
+            texts.append(f"{label} {sign} {bound:g}".strip())
+    return ", ".join(texts) or "none"
 
 
 def _scorer(

@@ -46,7 +46,7 @@ class ExplorerItem:
     """Contestant -> whether it is right; None where it was not graded."""
 
     @property
-    def told(self) -> str:
+    def outcome_text(self) -> str:
         """The outcome that tells most, by name."""
         shown = [OUTCOMES[name] for name in self.outcomes if name != "differs"]
         return shown[0] if shown else "Not graded"

@@ -44,7 +44,7 @@ AFTER = (
 
 
 @dataclass(frozen=True)
-class Told:
+class BenchmarkSummary:
     """One benchmark in words."""
 
     comparison: Comparison
@@ -62,11 +62,11 @@ def policy_for(script: str) -> str:
     return f"{POLICY}; script-src 'sha256-{digest}'"
 
 
-def told(evaluation: Evaluation, comparison: Comparison) -> Told:
+def summarize(evaluation: Evaluation, comparison: Comparison) -> BenchmarkSummary:
     """One benchmark in words, with what its style and facts came to."""
     style = next((s for s in evaluation.style if s.benchmark == comparison.benchmark), None)
     standings = [comparison.standing(name) for name in ("base", "student", "teacher")]
-    return Told(
+    return BenchmarkSummary(
         comparison=comparison,
         style=style,
         verdict=verdict(comparison),
@@ -83,7 +83,7 @@ def told(evaluation: Evaluation, comparison: Comparison) -> Told:
 def values(evaluation: Evaluation, left_out: Collection[str] = ()) -> dict[str, Any]:
     """Everything that the templates need of an evaluation; sections `left_out` are those around it
     that have nothing to tell."""
-    each = [told(evaluation, comparison) for comparison in evaluation.comparisons]
+    each = [summarize(evaluation, comparison) for comparison in evaluation.comparisons]
     groups = [(name, _by(found)) for name, found in evaluation.groups.items() if found]
     items = explorer(evaluation)
     there = {
@@ -107,7 +107,7 @@ def values(evaluation: Evaluation, left_out: Collection[str] = ()) -> dict[str, 
             *((place, title) for place, title in AFTER if place not in left_out),
         ],
         "tasks": [one for one in each if one.comparison.role != "off_task"],
-        "off_task": [one for one in each if one.comparison.role == "outside"],
+        "off_task": [one for one in each if one.comparison.role == "off_task"],
         "warned": _warned(evaluation.comparisons),
         "costs": [
             (name, lines, cost_plot(lines))

@@ -159,7 +159,7 @@ def _as_student(judged: Sequence[BenchmarkAnswers], name: str) -> Evaluation:
 def _sentence(
     comparison: Comparison, learned: Mapping[str, StyleFacts], gaps: Mapping[str, Ratio]
 ) -> str:
-    told = []
+    sentences = []
     for name in (BROAD, TASK):
         pair = comparison.difference(name, NONE)
         if pair is None or comparison.headline not in pair.metrics:
@@ -167,7 +167,7 @@ def _sentence(
         standing = comparison.standing(name)
         if standing and not standing.answered_most:
             failed = f"failed on {standing.failed} of {standing.n} items"
-            told.append(f"{name}: {failed}, too many to say what it learned")
+            sentences.append(f"{name}: {failed}, too many to say what it learned")
             continue
         change = pair.metrics[comparison.headline]
         text = (
@@ -178,8 +178,12 @@ def _sentence(
             text += f", {points(share.value)} % of the gap closed"
         if name in learned:
             text += f", {learned[name].outcome}"
-        told.append(text)
-    return f"Against the untuned base: {'; '.join(told)}." if told else "Nothing can be compared."
+        sentences.append(text)
+    return (
+        f"Against the untuned base: {'; '.join(sentences)}."
+        if sentences
+        else "Nothing can be compared."
+    )
 
 
 def render_html(study: Study) -> str:

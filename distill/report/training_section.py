@@ -28,13 +28,15 @@ class Saw:
 def saw(audit: Figures) -> Saw:
     """An audit in words; a figure that is not known here is shown by its name."""
     known = [(label, names, words) for label, names, words in _LINES if audit.keys() >= {*names}]
-    told = {*_ELSEWHERE, *(name for _, names, _ in known for name in names)}
+    described = {*_ELSEWHERE, *(name for _, names, _ in known for name in names)}
     lines = [
         (label, text)
         for label, names, words in known
         if all(audit[name] is not None for name in names) and (text := words(audit))
     ]
-    others = [(key.replace("_", " "), value_text(v)) for key, v in audit.items() if key not in told]
+    others = [
+        (key.replace("_", " "), value_text(v)) for key, v in audit.items() if key not in described
+    ]
     return Saw(
         lines=[*lines, *others],
         lengths=[(f"≤ {int(k):,}", count) for k, count in audit.get("lengths", {}).items()],

@@ -179,7 +179,7 @@ def print_what_if(found: dict[str, Any]) -> None:
 
 def print_bakeoff(result: dict[str, Any]) -> None:
     """A row per benchmark and tuner, the best first, and what each takes."""
-    for benchmark, told in result["verdicts"].items():
+    for benchmark, text in result["verdicts"].items():
         rows = [row for row in result["rows"] if row["benchmark"] == benchmark]
         metric = next(key for key in rows[0] if isinstance(rows[0][key], list))
         table = Table(title=f"{benchmark}: {rows[0]['n']} held-out items, 95 % intervals", box=None)
@@ -191,7 +191,7 @@ def print_bakeoff(result: dict[str, Any]) -> None:
             spans = (_span(row[key]) for key in (metric, "against_base", "against_best"))
             table.add_row(Text(row["tuner"]), *spans, p, *_takes(row))
         Console(width=max(Console().width, 150)).print(table)
-        print(told)
+        print(text)
     print(f"report         {result['report_path']}")
 
 
@@ -199,8 +199,8 @@ def print_study(result: dict[str, Any]) -> None:
     """What a study found out, benchmark by benchmark."""
     for name, rows in result["rows"].items():
         print(f"{name:<18} {rows:,} rows")
-    for benchmark, told in result["sentences"].items():
-        print(f"{benchmark}: {told}")
+    for benchmark, text in result["sentences"].items():
+        print(f"{benchmark}: {text}")
     print(f"report         {result['report_path']}")
 
 
@@ -249,10 +249,10 @@ def _usd_in_all(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> str:
     unpriced = sum(row["calls_without_price"] for row in rows)
     lost = [run.summary.get("lost", {}) for run in runs]
     usd, tokens = (sum(one.get(key, 0) for one in lost) for key in ("usd", "tokens"))
-    told = f"{known:.4f} USD" + (f" and {unpriced:,} calls of unknown price" if unpriced else "")
+    text = f"{known:.4f} USD" + (f" and {unpriced:,} calls of unknown price" if unpriced else "")
     if tokens:
-        told += (
+        text += (
             f"; besides at most {usd:.4f} USD, {tokens:,} tokens, for requests that were sent "
             "and whose reply never came"
         )
-    return told
+    return text

@@ -37,11 +37,11 @@ LABEL = 28
 
 
 class _Told(ProgressColumn):
-    """The parts in `told` that the line has room for; the first ones matter most."""
+    """The parts in `details` that the line has room for; the first ones matter most."""
 
     def parts(self, task: Task) -> Sequence[str]:
-        told: Sequence[str] = task.fields["told"]
-        return told
+        details: Sequence[str] = task.fields["details"]
+        return details
 
     def render(self, task: Task) -> Text:
         counts = 2 * len(f"{task.total or 0:.0f}") + 1
@@ -90,13 +90,13 @@ def _bar_width() -> int:
 
 
 @contextmanager
-def _progress(label: str, total: int, told: ProgressColumn) -> Iterator[tuple[Progress, TaskID]]:
+def _progress(label: str, total: int, details: ProgressColumn) -> Iterator[tuple[Progress, TaskID]]:
     """A bar that ends with the time gone and the time left, in a line of the terminal's width."""
     shown = label if len(label) <= LABEL else f"{label[: LABEL - 1]}…"
     name, counts = TextColumn("{task.description}", markup=False), MofNCompleteColumn()
-    columns = (name, BarColumn(_bar_width()), counts, told, _Times(Column(no_wrap=True)))
+    columns = (name, BarColumn(_bar_width()), counts, details, _Times(Column(no_wrap=True)))
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(shown, total=total, told=())
+        task = progress.add_task(shown, total=total, details=())
         yield progress, task
         progress.stop_task(task)  # also where it ended before its last step
 
@@ -122,16 +122,16 @@ class TrainingBar:
     def drawn(self, done: int, total: int) -> None:
         """So many of the untuned student's answers are there."""
         self._drawing = True
-        told = ["answers of the untuned student"]
-        self._progress.update(self._task, completed=done, total=total, told=told)
+        details = ["answers of the untuned student"]
+        self._progress.update(self._task, completed=done, total=total, details=details)
 
     def step(self, step: Step) -> None:
         """A step was taken."""
         if self._drawing:
             self._progress.reset(self._task)  # the time left is that of steps
             self._drawing = False
-        told = _parts(step)
-        self._progress.update(self._task, completed=step.done, total=step.total, told=told)
+        details = _parts(step)
+        self._progress.update(self._task, completed=step.done, total=step.total, details=details)
 
 
 @contextmanager
@@ -182,16 +182,16 @@ class Meter:
     def _show(self, done: int, budget: Budget | None) -> None:
         if self._progress is None or self._task is None:
             return
-        told = [f"{self._failed} failed"] * bool(self._failed)
+        details = [f"{self._failed} failed"] * bool(self._failed)
         if budget is not None:
-            told += [f"${budget.spent_usd:.4f}"] * self._priced
-        told += [f"{self._reused} reused"] * bool(self._reused)
+            details += [f"${budget.spent_usd:.4f}"] * self._priced
+        details += [f"{self._reused} reused"] * bool(self._reused)
         if self._replies:
             spent_s = max(time.monotonic() - self._started, 1e-6)
-            told += [f"{self._replies / spent_s:.1f}/s", f"{self._tokens / spent_s:,.0f} tok/s"]
+            details += [f"{self._replies / spent_s:.1f}/s", f"{self._tokens / spent_s:,.0f} tok/s"]
         if budget is not None:
-            told += [f"{budget.in_flight} in flight"]
-        self._progress.update(self._task, advance=done, told=told)
+            details += [f"{budget.in_flight} in flight"]
+        self._progress.update(self._task, advance=done, details=details)
 
 
 @contextmanager

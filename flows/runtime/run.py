@@ -194,9 +194,9 @@ def command(
     return shlex.join(["distill", *verb.split(), plan_path, *words])
 
 
-def _with_larger_budget(plan: Plan, overrides: Sequence[str], told: str) -> list[str]:
+def _with_larger_budget(plan: Plan, overrides: Sequence[str], message: str) -> list[str]:
     """The overrides with twice the cap that was reached."""
-    name = "budget_usd" if "budget_usd" in told else "budget_tokens"
+    name = "budget_usd" if "budget_usd" in message else "budget_tokens"
     least: float = 0.01 if name == "budget_usd" else 1000
     twice = max(2 * getattr(plan.datagen, name), least)
     others = [text for text in overrides if text.partition("=")[0].strip() != f"datagen.{name}"]

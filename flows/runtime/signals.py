@@ -19,13 +19,13 @@ def awaited(stop: Callable[[], None]) -> Iterator[None]:
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    told = False
+    announced = False
 
     def signalled() -> None:
-        nonlocal told
-        if told:
+        nonlocal announced
+        if announced:
             task.cancel()
-        told = True
+        announced = True
         stop()
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -49,13 +49,13 @@ def finished(stop: Callable[[], bool]) -> Iterator[None]:
 
     `stop` says whether the work will end by itself; where it will not, the first one interrupts.
     """
-    told = False
+    announced = False
 
     def signalled(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        if told or not stop():
+        nonlocal announced
+        if announced or not stop():
             raise KeyboardInterrupt
-        told = True
+        announced = True
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:

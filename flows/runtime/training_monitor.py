@@ -67,7 +67,7 @@ class Monitor:
     def _audited(self, figures: dict[str, Any]) -> None:
         self.figures = dict(figures)
         print_audit(self.figures, console)
-        self._artifacts.told(self.figures, [])
+        self._artifacts.publish(self.figures, [])
 
     def stop(self) -> bool:
         """Let training end after this step, with a checkpoint; whether there is anything to keep."""
@@ -83,7 +83,7 @@ class Monitor:
             best = best_eval(result.losses)
             self._bar.step(replace(self._last, held_out_loss=best[1] if best else None))
             self.ending = ending(result.losses, self._last.total)
-        self._artifacts.told(result.audit, result.losses)
+        self._artifacts.publish(result.audit, result.losses)
 
 
 @contextmanager
@@ -118,17 +118,17 @@ class Artifacts:
         if time.monotonic() - self._sent_at < EVERY_S and step.done < step.total:
             return
         share = 100.0 * step.done / max(1, step.total)
-        told = f"step {step.done} of {step.total}, loss {step.loss:.3f}"
-        told += "" if step.held_out_loss is None else f", held-out {step.held_out_loss:.3f}"
-        told += f", {step.tokens_per_s:,.0f} tok/s" if step.tokens_per_s else ""
+        description = f"step {step.done} of {step.total}, loss {step.loss:.3f}"
+        description += "" if step.held_out_loss is None else f", held-out {step.held_out_loss:.3f}"
+        description += f", {step.tokens_per_s:,.0f} tok/s" if step.tokens_per_s else ""
         if self._progress is None:
             key = f"{self._key}-progress"
-            self._progress = self._send(create_progress_artifact, share, key, told)
+            self._progress = self._send(create_progress_artifact, share, key, description)
         else:
-            self._send(update_progress_artifact, self._progress, share, told)
+            self._send(update_progress_artifact, self._progress, share, description)
         self._sent_at = time.monotonic()
 
-    def told(self, audit: dict[str, Any], losses: list[dict[str, float]]) -> None:
+    def publish(self, audit: dict[str, Any], losses: list[dict[str, float]]) -> None:
         """What the trainer saw, and once it has trained how the loss fell."""
         self.page("training", render_training(audit, losses))
 

@@ -31,7 +31,7 @@ AskTeacher = Callable[[Teacher, Sequence[Request]], tuple[dict[str, Call], dict[
 
 @dataclass
 class ContestantFactory:
-    """Makes the plan's contestants; a speaker is made once and answers in all its contexts."""
+    """Makes the plan's contestants; a model is loaded once and answers in all its contexts."""
 
     plan: Plan
     store: Store
@@ -48,7 +48,7 @@ class ContestantFactory:
         context = who.context or ("recipe" if who.who == "teacher" else "plain")
         return Contestant(
             name=name,
-            speaker=self.speaker(who),
+            model=self.model(who),
             context=settings.context(context),
             sources=Sources(self.plan.datagen.recipe[0], self.plan.folder, self.kept),
             benchmark=benchmark,
@@ -56,7 +56,7 @@ class ContestantFactory:
             max_new_tokens=settings.max_new_tokens,
         )
 
-    def speaker(self, who: ContestantSpec) -> Model:
+    def model(self, who: ContestantSpec) -> Model:
         """The model behind a name.
 
         Raises:
@@ -64,10 +64,10 @@ class ContestantFactory:
         """
         key = (who.who, who.student)
         if key not in self._speakers:
-            self._speakers[key] = self._speaker(who)
+            self._speakers[key] = self._model(who)
         return self._speakers[key]
 
-    def _speaker(self, who: ContestantSpec) -> Model:
+    def _model(self, who: ContestantSpec) -> Model:
         settings = self.plan.evaluate
         if who.who == "teacher":
             teacher = self.plan.teacher
@@ -91,9 +91,14 @@ def local(plan: Plan, run_id: str, student: Student | None) -> Local:
     if student is None:
         base = plan.training.base
         return Local(base, settings.batch_size, f"the untuned base ({base})", run_id)
-    told = f"what {student.tuner['use']} learned on the base ({student.base})"
+    description = f"what {student.tuner['use']} learned on the base ({student.base})"
     return Local(
-        student.base, settings.batch_size, told, run_id, Path(student.path), student.student_id
+        student.base,
+        settings.batch_size,
+        description,
+        run_id,
+        Path(student.path),
+        student.student_id,
     )
 
 
@@ -102,8 +107,8 @@ def asked_for(
 ) -> tuple[dict[str, Call], dict[str, Failure]]:
     """Ask what is not paid for yet, on the run's budget."""
     label = "teacher answers" if teacher is work.plan.teacher else "endpoint answers"
-    with TeacherClient(work, teacher) as asking, meter(label, len(requests)) as told:
-        asked = asking.ask(requests, "evaluate", told)
+    with TeacherClient(work, teacher) as asking, meter(label, len(requests)) as progress:
+        asked = asking.ask(requests, "evaluate", progress)
     return asked.calls, asked.failures
 
 
@@ -114,7 +119,7 @@ def answered(
 
     `form` tells disturbed items from the benchmark's own in what is entered for the run.
     """
-    asked = contestant.asked(items)
+    asked = contestant.questions(items)
     bare = sum(messages == item.messages for item, messages in asked.values())
     if contestant.context.searches and bare:
         work.notes.append(
@@ -125,7 +130,7 @@ def answered(
     known = {answer.answer_id for answer in work.store.by_ids(Answer, "answer_id", list(asked))}
     todo = {answer_id: one for answer_id, one in asked.items() if answer_id not in known}
     said: list[Answer | Failure] = []
-    if isinstance(contestant.speaker, EndpointModel):  # its asking is a task already, and has a bar
+    if isinstance(contestant.model, EndpointModel):  # its asking is a task already, and has a bar
         work.count("calls_reused", len(known))
         said = contestant.answer(todo, lambda n: None)
     elif todo:
@@ -135,7 +140,7 @@ def answered(
     if failures:
         say(f"{contestant.name}: {len(failures)} items failed, first: {failures[0].error}")
     if not isinstance(
-        contestant.speaker, EndpointModel
+        contestant.model, EndpointModel
     ):  # of what was asked, failures are kept already
         work.store.insert(failures)
         work.count("failures", len(failures))

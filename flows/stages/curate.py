@@ -137,9 +137,9 @@ def _asked(store: Store, prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
 
 def _kept_nothing(choices: Sequence[Choice]) -> str:
     reasons = Counter(choice.reason for choice in choices).most_common(3)
-    told = "; ".join(f"{number}x {reason}" for reason, number in reasons)
+    summary = "; ".join(f"{number}x {reason}" for reason, number in reasons)
     return (
-        f"the gate keeps none of {len(choices)} samples ({told or 'there are none'}); "
+        f"the gate keeps none of {len(choices)} samples ({summary or 'there are none'}); "
         "loosen [quality] gate or look at them with `distill show samples --only dropped`"
     )
 

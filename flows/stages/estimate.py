@@ -118,7 +118,7 @@ def held_out_requests(plan: Plan, who: str, asked: Teacher) -> Iterator[Request]
                 if name.name in settings.robustness_contestants
                 else []
             )
-            for messages in known.asked([*items, *again], sources):
+            for messages in known.build_messages([*items, *again], sources):
                 yield Request.of(asked.identity, messages, sampling)
 
 

@@ -81,7 +81,7 @@ def student_on_hand(work: RunContext, curated: Curated | None) -> Student | None
 def evaluate_stage(
     work: RunContext, student: Student | None, curated: Curated | None
 ) -> Evaluation:
-    """Ask, grade and compare: speaker by speaker, so that one model at a time is in memory.
+    """Ask, grade and compare: model by model, so that one model at a time is in memory.
 
     Raises:
         NotFoundError, NothingToDoError: a benchmark has no items.
@@ -104,7 +104,7 @@ def evaluate_stage(
                     if contestant.protocol not in work.protocol:
                         work.protocol.append(contestant.protocol)
             forms += _disturbed(work, contest, names, items)
-            contestant.speaker.close()
+            contestant.model.close()
         judged = [
             BenchmarkAnswers(one, role, items[one.label], answers[one.label])
             for role, benchmarks in (
@@ -232,16 +232,16 @@ def items_of(work: RunContext, benchmark: Benchmark) -> list[Item]:
 
 def result_of(evaluation: Evaluation) -> dict[str, Any]:
     """What `--json` prints of it: metrics, what was learned, and whether it ships."""
-    told = metrics_of(evaluation.comparisons)
+    summary = metrics_of(evaluation.comparisons)
     if evaluation.style:
-        told["learned"] = {line.benchmark: line.outcome for line in evaluation.style}
-        told["sentences"] = {line.benchmark: line.sentence for line in evaluation.style}
+        summary["learned"] = {line.benchmark: line.outcome for line in evaluation.style}
+        summary["sentences"] = {line.benchmark: line.sentence for line in evaluation.style}
     if evaluation.ship:
-        told["ship"] = {
+        summary["ship"] = {
             "ships": evaluation.ship.ships,
             "conditions": [vars(one) for one in evaluation.ship.checked],
         }
-    return told
+    return summary
 
 
 def metrics_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:

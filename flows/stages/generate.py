@@ -41,10 +41,10 @@ def generate_stage(work: RunContext) -> None:
     """Prompts -> calls -> samples, for every recipe of the plan, one shard after the other."""
     with work.stage("generate"), TeacherClient(work) as asking:
         total = sum(1 for _ in prompts_of(work.plan))
-        with meter("asking the teacher", total) as told:
+        with meter("asking the teacher", total) as progress:
             for part in _shards(work.plan):
                 work.store.insert([prompt for _, prompt in part])
-                calls = _asked(work, asking, part, told)
+                calls = _asked(work, asking, part, progress)
                 samples = _samples(part, calls)
                 work.store.insert(samples)
                 work.count("prompts", len(part))
@@ -127,14 +127,14 @@ def _shards(plan: Plan) -> Iterator[Part]:
         yield part
 
 
-def _asked(work: RunContext, asking: TeacherClient, part: Part, told: Meter) -> dict[str, Call]:
+def _asked(work: RunContext, asking: TeacherClient, part: Part, progress: Meter) -> dict[str, Call]:
     """Calls by prompt id; what was cut off is asked again with a larger limit, if so planned."""
     requests = {prompt.prompt_id: request_of(work.plan, prompt) for _, prompt in part}
-    calls = asking.ask(list(requests.values()), "generate", told).calls
+    calls = asking.ask(list(requests.values()), "generate", progress).calls
     longer = _longer(work, part, calls)
     if longer:
-        told.more(len(longer))
-        calls |= asking.ask(longer, "generate", told).calls
+        progress.more(len(longer))
+        calls |= asking.ask(longer, "generate", progress).calls
     return _by_prompt(requests, calls)
 
 

@@ -147,7 +147,7 @@ class ScorerClient:
         ]
         with (
             TeacherClient(self.work, self.teacher) as asking,
-            meter(self.label, len(requests)) as told,
+            meter(self.label, len(requests)) as progress,
         ):
-            calls = asking.ask(requests, "curate", told).calls
+            calls = asking.ask(requests, "curate", progress).calls
         return [calls[r.call_id].text if r.call_id in calls else None for r in requests]

@@ -198,13 +198,13 @@ def _check(
         else:
             continue
         checks.append(agree(name, said, adapter, items, benchmark, wanted.least[form.name]))
-    told = {
+    manifest = {
         "benchmark": f"{name_of(benchmark)}@{benchmark.version}",
         "items": len(items),
         "max_new_tokens": max_new_tokens,
         "forms": [check.row() for check in checks],
     }
-    (part / CHECK).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    (part / CHECK).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return checks
 
 
@@ -222,8 +222,8 @@ def _describe(
         for file in sorted(part.rglob("*"))
         if file.is_file()
     }
-    told = {"student_id": card.student_id, "plan_hash": card.plan_hash, "sha256": files}
-    (part / MANIFEST).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    manifest = {"student_id": card.student_id, "plan_hash": card.plan_hash, "sha256": files}
+    (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def _failed(out: Path) -> Path:

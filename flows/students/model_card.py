@@ -52,7 +52,7 @@ def comparisons_on_record(found: Found) -> list[Comparison]:
         items = items_of(work, benchmark)
         answers: list[Answer] = []
         for name in plan.evaluate.contestants:
-            asked = contest.contestant(name, benchmark).asked(items)
+            asked = contest.contestant(name, benchmark).questions(items)
             found_ones: list[Answer] = store.by_ids(Answer, "answer_id", list(asked))
             answers += [replace(answer, contestant=name) for answer in found_ones]
         if any(answer.contestant == "student" for answer in answers):
@@ -69,7 +69,7 @@ def _recorded(found: Found) -> dict[str, Any]:
     if student is None:
         return {}
     choices = found.store.read(Choice, "selection_id = ?", [student.selection_id])
-    told: dict[str, Any] = {
+    card: dict[str, Any] = {
         "samples": len(choices),
         "kept": sum(choice.kept for choice in choices),
         "objective": student.objective,
@@ -83,7 +83,7 @@ def _recorded(found: Found) -> dict[str, Any]:
     }
     if run is not None:
         teacher = run.plan["teacher"]
-        told |= {
+        card |= {
             "teacher": public(f"{teacher.get('model') or teacher['use']}"),
             "recipes": public(run.plan["datagen"]["recipe"]),
             "gate": public(run.plan["quality"]["gate"]),
@@ -92,4 +92,4 @@ def _recorded(found: Found) -> dict[str, Any]:
             "run_id": run.run_id,
             "git_sha": run.git_sha,
         }
-    return told
+    return card

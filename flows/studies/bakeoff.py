@@ -165,7 +165,7 @@ def _board(
     for label, student in [(BASE, None), *students.items()]:
         contestant = Contestant(
             name=label,
-            speaker=local(plan, work.run.run_id, student),
+            model=local(plan, work.run.run_id, student),
             context=plan.evaluate.context("plain"),
             sources=Sources(plan.datagen.recipe[0], plan.folder),
             benchmark=benchmark,

@@ -85,8 +85,8 @@ def _curve(
     answers = _answers(work, benchmark, items, NONE, local(work.plan, work.run.run_id, None))
     names = {share: f"{100 * share:g} %" for share in students}
     for share, student in students.items():
-        speaker = local(work.plan, work.run.run_id, student)
-        answers += _answers(work, benchmark, items, names[share], speaker)
+        model = local(work.plan, work.run.run_id, student)
+        answers += _answers(work, benchmark, items, names[share], model)
     found = compare(
         benchmark.label,
         answers,
@@ -184,13 +184,13 @@ def _answers(
     benchmark: Benchmark,
     items: Sequence[Item],
     name: str,
-    speaker: Model,
+    model: Model,
     context: str = "plain",
 ) -> list[Answer]:
     plan = work.plan
     contestant = Contestant(
         name=name,
-        speaker=speaker,
+        model=model,
         context=plan.evaluate.context(context),
         sources=Sources(plan.datagen.recipe[0], plan.folder),
         benchmark=benchmark,

@@ -78,14 +78,14 @@ class Custom(Questions):
     @property
     def version(self) -> str:  # type: ignore[override]
         """Of the benchmark; with its options where its name does not tell them."""
-        return " ".join(["2", *(self.told if self.name else ())])
+        return " ".join(["2", *(self.settings if self.name else ())])
 
     @property
     def label(self) -> str:
         """The name it was given; else file and options, where there are any."""
         if self.name:
             return self.name
-        options = [Path(self.path).name, *self.told] if self.told else []
+        options = [Path(self.path).name, *self.settings] if self.settings else []
         return " ".join([name_of(self), *options])
 
     def rows(self, folder: Path) -> Iterable[tuple[Row, bool]]:

@@ -53,8 +53,8 @@ class LmEval(Benchmark):
     @property
     def version(self) -> str:  # type: ignore[override]
         """Of this file, of the task, of what asks and grades it, and the number of worked examples."""
-        told = self._config.get("metadata") or {}
-        return f"2+{told.get('version', 'unversioned')}+{self._made_of} {self._shots}-shot"
+        text = self._config.get("metadata") or {}
+        return f"2+{text.get('version', 'unversioned')}+{self._made_of} {self._shots}-shot"
 
     @property
     def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -123,8 +123,8 @@ class LmEval(Benchmark):
                 "run again"
             ) from None
         except Exception as error:  # a task is anyone's code; what fails is no 0.0
-            told = f"the task's grader failed: {type(error).__name__}: {error}"
-            return Grade(dict.fromkeys(values), " ".join(told.split())[:200])
+            text = f"the task's grader failed: {type(error).__name__}: {error}"
+            return Grade(dict.fromkeys(values), " ".join(text.split())[:200])
         missing = [metric for metric, value in values.items() if value is None]
         return Grade(values, f"the task gives no {missing[0]}" if missing else None)
 
@@ -204,15 +204,15 @@ class LmEval(Benchmark):
         files: list[Path] = []
         if self.include_path:
             files = sorted(f for f in home.iterdir() if f.suffix in (".py", ".yaml", ".yml"))
-        told = [json.dumps(self._config, default=str), *(f.read_text("utf-8") for f in files)]
+        text = [json.dumps(self._config, default=str), *(f.read_text("utf-8") for f in files)]
         harness = find_spec("lm_eval")
         places = [
             home,
             *(Path(path) for path in (harness and harness.submodule_search_locations) or ()),
         ]
         for place in places:
-            told = [text.replace(str(place), "") for text in told]
-        return make_id(metadata.version("lm_eval"), [file.name for file in files], told)[:8]
+            text = [text.replace(str(place), "") for text in text]
+        return make_id(metadata.version("lm_eval"), [file.name for file in files], text)[:8]
 
     @cached_property
     def _found(self) -> tuple[Any, Any]:
@@ -242,8 +242,8 @@ class LmEval(Benchmark):
         from lm_eval.tasks._yaml_loader import load_yaml  # type: ignore[import-untyped]
 
         try:
-            told = load_yaml(entry.yaml_path, resolve_func=True)
-            spec = {**told, "task": self.task, "num_fewshot": self._shots}
+            text = load_yaml(entry.yaml_path, resolve_func=True)
+            spec = {**text, "task": self.task, "num_fewshot": self._shots}
             return manager.load([spec])["tasks"][self.task]
         except (StillhouseError, Outcome):
             raise

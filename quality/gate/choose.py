@@ -75,8 +75,8 @@ def decide(samples: pl.DataFrame, scores: pl.DataFrame, policy: GatePolicy) -> p
         frame = frame.join(own, on="sample_id", how="left", maintain_order="left")
         rules.append(_bound(key, scorer, policy))
     if policy.max_words is not None:
-        told = f"more than {policy.max_words} words"
-        rules.append(pl.when(pl.col("words") > policy.max_words).then(pl.lit(told)))
+        reason = f"more than {policy.max_words} words"
+        rules.append(pl.when(pl.col("words") > policy.max_words).then(pl.lit(reason)))
     accepted = (pl.col("human") == 1).fill_null(False)
     rules = [pl.when(~accepted).then(rule) for rule in rules]
     first = [

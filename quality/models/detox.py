@@ -261,8 +261,8 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _verify(folder: Path) -> None:
-    told = folder / _DIGESTS
-    if not told.is_file() or _digests(folder) != json.loads(told.read_text(encoding="utf-8")):
+    text = folder / _DIGESTS
+    if not text.is_file() or _digests(folder) != json.loads(text.read_text(encoding="utf-8")):
         raise AssetError(f"{folder} is not as it was written; delete that folder and run again")
 
 
@@ -285,5 +285,5 @@ def _parts(made: dict[str, Any], config: Path | None) -> tuple[Any, Any, Any]:
         )
         return architecture, settings, tokenizer.from_pretrained(source, local_files_only=here)
     except OSError as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Unreachable(f"its tokenizer could not be downloaded ({told})") from None
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Unreachable(f"its tokenizer could not be downloaded ({text})") from None

@@ -97,12 +97,12 @@ def _load(name: str) -> Any:
                 f"encoder '{name}' has weights as {file.relative_to(folder)}, which is a pickle; "
                 "only safetensors are read: save it again with save_pretrained"
             )
-    from transformers.utils import logging as told
+    from transformers.utils import logging as transformers_logging
 
     noisy = [logging.getLogger(one) for one in ("sentence_transformers", "transformers")]
     levels = [one.level for one in noisy]
-    bar = told.is_progress_bar_enabled()
-    told.disable_progress_bar()
+    bar = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
     for one in noisy:
         one.setLevel(logging.ERROR)
     try:
@@ -120,7 +120,7 @@ def _load(name: str) -> Any:
         ) from None
     finally:
         if bar:
-            told.enable_progress_bar()
+            transformers_logging.enable_progress_bar()
         for one, level in zip(noisy, levels, strict=True):
             one.setLevel(level)
 

@@ -95,9 +95,9 @@ def _decision(
     **details: str,
 ) -> Score:
     moment = (at or now()).astimezone(UTC).isoformat(timespec="microseconds")
-    told = {"decided_at": moment, **details, **({"comment": comment} if comment else {})}
+    details = {"decided_at": moment, **details, **({"comment": comment} if comment else {})}
     return Score(  # the moment is part of the id: a changed mind is another row
-        score_id=make_id("score", sample_id, HUMAN, VERSION, HUMAN, told),
+        score_id=make_id("score", sample_id, HUMAN, VERSION, HUMAN, details),
         sample_id=sample_id,
         scorer=HUMAN,
         version=VERSION,
@@ -105,7 +105,7 @@ def _decision(
         options={},
         value=value,
         why=why,
-        details=told,
+        details=details,
     )
 
 

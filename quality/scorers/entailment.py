@@ -120,8 +120,8 @@ class Entailment(Scorer):
             value = windows[best]["support"]
             worst = [window["contradiction"] for window in windows if "contradiction" in window]
             against.append(max(worst, default=None))
-            told = f"entailed with {value:.2f}" if value < 0.5 else None
-            supports.append(Support(part, value, told))
+            reason = f"entailed with {value:.2f}" if value < 0.5 else None
+            supports.append(Support(part, value, reason))
             places.append(f"{best + 1} of {len(windows)}")
         made = verdict(supports, self.over, window=places, contradiction=against)
         known = [value for value in against if value is not None]

@@ -172,8 +172,8 @@ class Judge(Scorer):
 def _read(kind: type[Structured], reply: str | None) -> Structured | str:
     if reply is None:
         return NO_REPLY
-    told = f"the judge's reply is not the JSON asked for: {asking.clean(reply[:80])!r}"
-    return asking.parse(kind, reply) or told
+    message = f"the judge's reply is not the JSON asked for: {asking.clean(reply[:80])!r}"
+    return asking.parse(kind, reply) or message
 
 
 def _none(why: str, details: dict[str, Any] | None = None) -> Verdict:

@@ -146,24 +146,24 @@ class Evidence:
         missing += filter(None, [self._mismatch(claim, content)])
         if answer or not content:
             value = sum(word in self.known for word in words) / (len(words) + 1)
-            told = "not a span of the passage"
+            reason = "not a span of the passage"
         else:
-            value, told = self._coverage(content)
+            value, reason = self._coverage(content)
         if missing:
             return Support(claim, min(value, CAP), "; ".join(missing))
-        return Support(claim, value, None if value == 1 else told)
+        return Support(claim, value, None if value == 1 else reason)
 
     def _coverage(self, content: list[str]) -> tuple[float, str]:
         pairs = list(pairwise(content))
         hits = sum(word in self.known for word in content)
         hits += sum(pair in self.bigrams for pair in pairs)
         unknown = [f'"{word}"' for word in dict.fromkeys(content) if word not in self.known]
-        told = (
+        reason = (
             f"not in the passage: {', '.join(unknown[:3])}{' ...' if len(unknown) > 3 else ''}"
             if unknown
             else "its words stand in the passage, but not together"
         )
-        return hits / (len(content) + len(pairs)), told
+        return hits / (len(content) + len(pairs)), reason
 
     def _missing(self, claim: str) -> list[str]:
         """Numbers, dates and names of the claim that the passage lacks, each in words."""

@@ -154,9 +154,9 @@ class Scorer(ABC):
             raise
         except Exception as error:
             if len(samples) == 1:
-                told = f"{type(error).__name__}: {error}"
-                log.warning("%s of %s failed: %s", name_of(self), samples[0].sample_id, told)
-                yield Unscored(samples[0], told)
+                message = f"{type(error).__name__}: {error}"
+                log.warning("%s of %s failed: %s", name_of(self), samples[0].sample_id, message)
+                yield Unscored(samples[0], message)
                 return
             for sample in samples:
                 yield from self.score([sample])

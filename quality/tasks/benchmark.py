@@ -82,18 +82,18 @@ class Benchmark(ABC):
     @property
     def label(self) -> str:
         """Its name, and the options that make another benchmark of it than the default one."""
-        return " ".join([name_of(self), *self.told])
+        return " ".join([name_of(self), *self.settings])
 
     @property
-    def told(self) -> list[str]:
+    def settings(self) -> list[str]:
         """The options that make another benchmark of it than the default one."""
-        told = []
+        settings = []
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.init and field.name not in _NOT_TOLD and value != _default(field):
                 shown = value if isinstance(value, str) else json.dumps(value)
-                told.append(f"{field.name}={shown}")
-        return told
+                settings.append(f"{field.name}={shown}")
+        return settings
 
     @abstractmethod
     def items(self, folder: Path) -> Iterator[Item]:

@@ -28,8 +28,8 @@ def test_a_name_is_who_and_context():
         ("gpt", "evaluate.endpoints"),
     ],
 )
-def test_a_wrong_name_is_told(name, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_wrong_name_is_told(name, description):
+    with pytest.raises(ValueError, match=description):
         named(name)
 
 
@@ -47,9 +47,9 @@ def test_a_wrong_name_is_told(name, told):
         ("ship={conditions = []}", "at least 1 item"),
     ],
 )
-def test_a_plan_that_can_not_be_evaluated_is_refused(tmp_path, setting, told):
+def test_a_plan_that_can_not_be_evaluated_is_refused(tmp_path, setting, description):
     plan = write_plan(tmp_path, scripted(tmp_path / "log"))
-    with pytest.raises(PlanError, match=told):
+    with pytest.raises(PlanError, match=description):
         load_plan(plan, [setting])
 
 

@@ -13,9 +13,9 @@ from warehouse.records import Prompt, Sample
 
 
 def sample(question, completion):
-    asked = [{"role": "user", "content": question}]
+    build_messages = [{"role": "user", "content": question}]
     prompt = Prompt.of(
-        recipe="imitation", recipe_options={}, messages=asked, student_messages=asked,
+        recipe="imitation", recipe_options={}, messages=build_messages, student_messages=build_messages,
         question=question,
     )  # fmt: skip
     return Sample.of(prompt, call_ids=["c"], recipe_version="1", completion=completion, status="ok")
@@ -42,11 +42,11 @@ def world(tmp_path):
     return items, Sources(recipe, tmp_path, KEPT)
 
 
-def asked(context, world, **options):
+def build_messages(context, world, **options):
     items, sources = world
     part = catalog.build("context", {"use": context, **options})
-    first = part.asked(items, sources)
-    assert first == part.asked(items, sources)
+    first = part.build_messages(items, sources)
+    assert first == part.build_messages(items, sources)
     assert [one[-1]["role"] for one in first] == ["user"] * len(items)
     return first
 
@@ -56,32 +56,32 @@ def said(messages):
 
 
 def test_plain_is_the_question_alone(world):
-    assert asked("plain", world) == [item.messages for item in world[0]]
+    assert build_messages("plain", world) == [item.messages for item in world[0]]
 
 
 def test_recipe_is_what_the_teacher_was_shown(world):
     items, sources = world
-    for messages, item in zip(asked("recipe", world), items, strict=True):
+    for messages, item in zip(build_messages("recipe", world), items, strict=True):
         assert messages == sources.recipe.ask(item.row, sources.folder).messages
         assert messages[0] == {"role": "system", "content": "Be brief."}
         assert len(said(messages)) == 2
 
 
 def test_fewshot_shows_the_same_examples_each_time_and_no_long_one(world):
-    found = asked("fewshot", world, k=3)
+    found = build_messages("fewshot", world, k=3)
     assert len({tuple(said(messages)) for messages in found}) == 1
     assert len(said(found[0])) == 3 and "ten years" not in said(found[0])
 
 
 def test_fewshot_wants_as_many_as_it_shows(world):
     with pytest.raises(NothingToDoError, match="lower k"):
-        asked("fewshot", world, k=6)
+        build_messages("fewshot", world, k=6)
 
 
 @pytest.mark.parametrize("by", ["bm25", "jaccard"])
 def test_knn_shows_the_nearest_last(world, by):
     items, _sources = world
-    found = asked("knn", world, k=2, by=by)
+    found = build_messages("knn", world, k=2, by=by)
     for messages, item in zip(found, items, strict=True):
         assert "colour" in item.row.prompt
         assert set(said(messages)) == {"brown", "grey"}
@@ -91,7 +91,7 @@ def test_knn_shows_the_nearest_last(world, by):
 
 def test_retrieval_puts_the_passage_before_the_question(world):
     items, _ = world
-    found = asked("retrieval", world, documents=["docs"], k=1)
+    found = build_messages("retrieval", world, documents=["docs"], k=1)
     otter = next(n for n, item in enumerate(items) if "otter" in item.row.prompt)
     text = found[otter][-1]["content"]
     assert (
@@ -104,5 +104,5 @@ def test_retrieval_puts_the_passage_before_the_question(world):
 def test_every_context_says_in_one_phrase_what_it_shows():
     for name in catalog.names("context"):
         options = {"documents": ["docs"]} if name == "retrieval" else {}
-        told = catalog.build("context", {"use": name, **options}).told()
-        assert "question" in told and "\n" not in told and len(told) < 120
+        description = catalog.build("context", {"use": name, **options}).description()
+        assert "question" in description and "\n" not in description and len(description) < 120

@@ -42,7 +42,7 @@ def item(number, student, base, teacher=1.0, benchmark="quiz", **changes):
 def test_outcomes_are_facts_of_the_grades(student, base, teacher, outcomes):
     (entry,) = explorer(Evaluation([], explored=[item(0, student, base, teacher)])).entries
     assert entry.outcomes == outcomes
-    assert entry.told == OUTCOMES[outcomes[0]]
+    assert entry.outcome_text == OUTCOMES[outcomes[0]]
 
 
 def test_answers_that_differ_only_in_form_do_not_differ():

@@ -91,8 +91,8 @@ def test_progress_is_told_now_and_then_and_in_the_end(sent):
 def test_audit_and_losses_are_one_markdown_with_its_texts_escaped(sent):
     found, _ = sent
     artifacts = Artifacts("p")
-    artifacts.told(example_audit(), [])
-    artifacts.told(example_audit(), [{"step": 1.0, "loss": 2.0}, {"step": 2.0, "loss": 1.0}])
+    artifacts.publish(example_audit(), [])
+    artifacts.publish(example_audit(), [{"step": 1.0, "loss": 2.0}, {"step": 2.0, "loss": 1.0}])
     (_, before, key), (_, after, same) = found
     assert key == same == "p-training"
     assert "No loss was recorded" in before
@@ -113,8 +113,8 @@ def test_a_server_that_is_gone_is_told_once_and_training_goes_on(monkeypatch):
     """With Prefect's own client, against a port where nobody listens."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    told = io.StringIO()
-    monkeypatch.setattr("flows.runtime.progress.console", Console(file=told, width=200))
+    publish = io.StringIO()
+    monkeypatch.setattr("flows.runtime.progress.console", Console(file=publish, width=200))
     monkeypatch.setattr(training_monitor, "get_run_context", lambda: None)
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
@@ -123,8 +123,8 @@ def test_a_server_that_is_gone_is_told_once_and_training_goes_on(monkeypatch):
         watching = Monitor(bar, Artifacts("p"))
         for done in (1, 10):
             watching.callbacks(step(done))
-    assert "10/10 loss" in told.getvalue()
-    assert told.getvalue().count("Prefect's server takes no artifacts") == 1
+    assert "10/10 loss" in publish.getvalue()
+    assert publish.getvalue().count("Prefect's server takes no artifacts") == 1
 
 
 def test_a_training_that_goes_on_says_from_where_and_its_end_is_told_after_the_bar(monkeypatch):

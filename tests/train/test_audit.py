@@ -4,7 +4,7 @@ from tests.support.teaching import inspect_rows
 from tests.support.tiny import CHAT_TEMPLATE, make_tokenizer
 from train.audit.audit import CUT_OFF, DIFFERING, EMPTY, look_at, refusal
 from train.audit.held_out_overlap import HeldOutTexts
-from warehouse.errors import DataError, ModelError, NothingToDoError, TrainingError
+from warehouse.errors import DataError, NothingToDoError, TrainingError
 
 
 def row(question, answer):
@@ -78,7 +78,7 @@ def test_a_template_that_never_ends_the_turn_is_refused():
 
 def test_a_template_that_asks_otherwise_than_it_trains_is_refused():
     thinking = CHAT_TEMPLATE.replace("assistant\n{% endif", "assistant\n<think>{% endif")
-    with pytest.raises(ModelError, match="differently in training and in use") as caught:
+    with pytest.raises(TrainingError, match="differently in training and in use") as caught:
         inspect_rows(ROWS, make_tokenizer(thinking), 128)
     assert "\n" not in str(caught.value)
 

@@ -103,9 +103,9 @@ def chatml_system(tokenizer: Any) -> str | None:
         {"role": "assistant", "content": "second"},
         {"role": "user", "content": "third"},
     ]
-    told: Message = {"role": "system", "content": "be brief"}
+    instruction: Message = {"role": "system", "content": "be brief"}
     try:
-        if render(tokenizer, [told, *asked]) != _chatml([told, *asked]):
+        if render(tokenizer, [instruction, *asked]) != _chatml([instruction, *asked]):
             return None
         text = render(tokenizer, asked)
     except ModelError:  # it refuses a role

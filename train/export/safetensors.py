@@ -43,8 +43,8 @@ def export_adapter(base: str, student: Path, out: Path) -> None:
         shutil.copyfile(file, out / file.name)
     for name, key in ((TUNER_FILE, "base"), (ADAPTER_CONFIG, "base_model_name_or_path")):
         if (out / name).is_file() and Path(base).is_absolute():
-            told = json.loads((out / name).read_text(encoding="utf-8"))
-            described = {**told, key: Path(base).name}
+            config = json.loads((out / name).read_text(encoding="utf-8"))
+            described = {**config, key: Path(base).name}
             (out / name).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", "utf-8")
 
 

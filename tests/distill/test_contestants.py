@@ -18,7 +18,7 @@ def test_a_name_is_who_and_context():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("techer", "did you mean 'teacher'"),
         ("base+nkn", "did you mean 'knn'"),
@@ -28,13 +28,13 @@ def test_a_name_is_who_and_context():
         ("gpt", "evaluate.endpoints"),
     ],
 )
-def test_a_wrong_name_is_told(name, description):
-    with pytest.raises(ValueError, match=description):
+def test_a_wrong_name_is_told(name, message):
+    with pytest.raises(ValueError, match=message):
         named(name)
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [
         ('evaluate.contestants=["teacher", "base", "base"]', "duplicate"),
         ('evaluate.contestants=["base+retrieval"]', "needs documents"),
@@ -47,9 +47,9 @@ def test_a_wrong_name_is_told(name, description):
         ("ship={conditions = []}", "at least 1 item"),
     ],
 )
-def test_a_plan_that_can_not_be_evaluated_is_refused(tmp_path, setting, description):
+def test_a_plan_that_can_not_be_evaluated_is_refused(tmp_path, setting, message):
     plan = write_plan(tmp_path, scripted(tmp_path / "log"))
-    with pytest.raises(PlanError, match=description):
+    with pytest.raises(PlanError, match=message):
         load_plan(plan, [setting])
 
 

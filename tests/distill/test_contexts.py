@@ -13,9 +13,9 @@ from warehouse.records import Prompt, Sample
 
 
 def sample(question, completion):
-    build_messages = [{"role": "user", "content": question}]
+    messages = [{"role": "user", "content": question}]
     prompt = Prompt.of(
-        recipe="imitation", recipe_options={}, messages=build_messages, student_messages=build_messages,
+        recipe="imitation", recipe_options={}, messages=messages, student_messages=messages,
         question=question,
     )  # fmt: skip
     return Sample.of(prompt, call_ids=["c"], recipe_version="1", completion=completion, status="ok")

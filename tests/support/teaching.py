@@ -92,11 +92,11 @@ def stored(teacher: str, of: Sample, k: int, by_number: bool = False) -> dict[st
     def text(number: int) -> str:
         return f"token_id:{number}" if by_number else str(tokenizer.decode([number]))
 
-    description = ids if by_number else ids[:answer]
-    top = [scores[n].topk(k) for n in range(len(description))]
+    numbers = ids if by_number else ids[:answer]
+    top = [scores[n].topk(k) for n in range(len(numbers))]
     return {
-        "tokens": [text(number) for number in description],
-        "logprobs": [round(float(scores[n, number]), 4) for n, number in enumerate(description)],
+        "tokens": [text(number) for number in numbers],
+        "logprobs": [round(float(scores[n, number]), 4) for n, number in enumerate(numbers)],
         "top": [
             [
                 [text(number), round(value, 4)]

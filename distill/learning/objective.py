@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from train.config import SftConfig
 from train.dataset import TrainingRow
-from train.loop.sft import TrainingResult, train_student
+from train.loop.sft import PLAIN_SFT, TrainingHooks, TrainingResult, train_student
 from train.methods.tuner import Tuner
 from warehouse.catalog import table_of
 from warehouse.errors import MissingExtraError, TrainingError
@@ -81,9 +81,9 @@ def train_on_rows(
     inputs: TrainingInputs,
     rows: Sequence[TrainingRow],
     callbacks: Callable[[Step], None],
-    **how: Any,
+    hooks: TrainingHooks = PLAIN_SFT,
 ) -> TrainingResult:
-    """`train.loop.sft.train_student` with these inputs; `how` are its further arguments."""
+    """`train.loop.sft.train_student` on these rows with the rest of the inputs."""
     return train_student(
         inputs.base,
         inputs.tuner,
@@ -92,7 +92,7 @@ def train_on_rows(
         inputs.out,
         callbacks,
         held_out=inputs.held_out,
-        **how,
+        hooks=hooks,
     )
 
 

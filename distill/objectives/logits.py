@@ -13,7 +13,7 @@ from distill.learning.stored_logprobs import Aligned, Aligner, figures_of, refus
 from distill.learning.vocabulary import same_vocabulary
 from train.config import SftConfig
 from train.dataset import TrainingRow
-from train.loop.sft import TrainerInputs, TrainingResult
+from train.loop.sft import TrainerInputs, TrainingHooks, TrainingResult
 from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
 from train.model.student import load
@@ -107,9 +107,11 @@ class Logits(Objective):
                 inputs,
                 rows,
                 callbacks,
-                build=self._beside_teacher,
-                fingerprint=self.fingerprint,
-                beside=self.teacher,
+                TrainingHooks(
+                    build_trainer=self._beside_teacher,
+                    fingerprint=self.fingerprint,
+                    teacher_model=self.teacher,
+                ),
             )
         known: dict[int, tuple[Any, Any]] = {}
         figures: dict[str, Any] = {}
@@ -132,9 +134,11 @@ class Logits(Objective):
             inputs,
             rows,
             callbacks,
-            build=lambda job: self._beside_stored(job, known),
-            prepare=align,
-            fingerprint=self.fingerprint,
+            TrainingHooks(
+                build_trainer=lambda job: self._beside_stored(job, known),
+                prepare_rows=align,
+                fingerprint=self.fingerprint,
+            ),
         )
         return replace(result, audit={**result.audit, "stored_logprobs": figures})
 

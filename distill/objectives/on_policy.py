@@ -14,7 +14,7 @@ from distill.learning.objective import Objective, TrainingInputs, as_tested, row
 from distill.learning.vocabulary import same_vocabulary
 from train.config import SftConfig
 from train.dataset import render, token_ids
-from train.loop.sft import TrainerInputs, TrainingResult
+from train.loop.sft import TrainerInputs, TrainingHooks, TrainingResult
 from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
 from train.model.student import load
@@ -85,9 +85,11 @@ class OnPolicy(Objective):
             inputs,
             rows,
             callbacks,
-            build=self._trainer,
-            fingerprint=self.fingerprint,
-            beside=self.teacher,
+            TrainingHooks(
+                build_trainer=self._trainer,
+                fingerprint=self.fingerprint,
+                teacher_model=self.teacher,
+            ),
         )
 
     def _trainer(self, job: TrainerInputs) -> Any:

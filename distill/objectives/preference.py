@@ -17,7 +17,7 @@ from train.audit.audit import TOLERATED
 from train.config import SftConfig
 from train.dataset import Encoded, TrainingRow, encode
 from train.loop.callbacks import tell_drawn
-from train.loop.sft import TrainerInputs, TrainingResult, Unfinished
+from train.loop.sft import TrainerInputs, TrainingHooks, TrainingResult, Unfinished
 from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
 from train.model.inference import Generator
@@ -121,11 +121,13 @@ class Preference(Objective):
                 inputs,
                 rows_of(inputs.samples),
                 callbacks,
-                build=lambda job: self._trainer(job, inputs.base),
-                prepare=pair,
-                fingerprint=self.fingerprint,
-                seen=_both,
-                also={"preference": figures},
+                TrainingHooks(
+                    build_trainer=lambda job: self._trainer(job, inputs.base),
+                    prepare_rows=pair,
+                    fingerprint=self.fingerprint,
+                    encode_row=_both,
+                    audit_extra={"preference": figures},
+                ),
             )
         except Unfinished:
             raise

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from distill.learning.objective import Objective, TrainingInputs, rows_of
-from train.loop.sft import TrainingResult, train_student
+from distill.learning.objective import Objective, TrainingInputs, rows_of, train_on_rows
+from train.loop.sft import TrainingResult
 
 if TYPE_CHECKING:
     from train.loop.callbacks import Step
@@ -31,13 +31,4 @@ class Sequence(Objective):
         Raises:
             ModelError: there are no samples, or some are refusals or did not parse.
         """
-        rows = rows_of(inputs.samples)
-        return train_student(
-            inputs.base,
-            inputs.tuner,
-            rows,
-            inputs.config,
-            inputs.out,
-            callbacks,
-            held_out=inputs.held_out,
-        )
+        return train_on_rows(inputs, rows_of(inputs.samples), callbacks)

@@ -176,7 +176,7 @@ def test_options_that_do_not_go_together_are_faults(tuner, fault):
 def test_adalora_drops_entries_down_to_the_budget_and_keeps_only_the_others(base, tmp_path):
     from safetensors.torch import load_file
 
-    from train.loop.sft import sft_trainer, train_student
+    from train.loop.sft import TrainingHooks, sft_trainer, train_student
 
     models = []
 
@@ -185,7 +185,9 @@ def test_adalora_drops_entries_down_to_the_budget_and_keeps_only_the_others(base
         return sft_trainer(job)
 
     tuner = Adalora(rank=2, start_rank=6)
-    train_student(base, tuner, ROWS, CONFIG, tmp_path / "s", build=build)
+    train_student(
+        base, tuner, ROWS, CONFIG, tmp_path / "s", hooks=TrainingHooks(build_trainer=build)
+    )
     student, tokenizer = load(base, tmp_path / "s")
     assert far(logits_of(student, tokenizer), logits_of(models[0], tokenizer)) < 1e-4
     learned = load_file(tmp_path / "s" / "adapter_model.safetensors")

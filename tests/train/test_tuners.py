@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.tiny import make_tiny
 from train.config import SftConfig
-from train.loop.sft import sft_trainer, train_student
+from train.loop.sft import TrainingHooks, sft_trainer, train_student
 from train.methods.own_weights import trained_of
 from train.methods.tuner import Tuner
 from train.model.inference import Generator
@@ -92,7 +92,14 @@ def students(base, tmp_path_factory):
                 models.append(job.model)
                 return sft_trainer(job)
 
-            result = train_student(base, tuner_of(form), ROWS, CONFIG, folder / form, build=build)
+            result = train_student(
+                base,
+                tuner_of(form),
+                ROWS,
+                CONFIG,
+                folder / form,
+                hooks=TrainingHooks(build_trainer=build),
+            )
             made[form] = result, models[0].eval()
         return made[form]
 

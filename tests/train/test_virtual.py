@@ -9,7 +9,7 @@ from distill.plan.plan import load_plan
 from tests.support.plans import scripted, write_plan
 from tests.support.tiny import make_tiny, make_tokenizer
 from tests.train.test_tuners import CONFIG, ROWS, far
-from train.loop.sft import train_student
+from train.loop.sft import TrainingHooks, train_student
 from train.methods.own_weights import trained_of
 from train.methods.tuner import Setting
 from train.model.inference import Generator
@@ -140,7 +140,9 @@ def test_start_and_encoder_both_reach_the_student_and_the_encoder_is_thrown_away
         models.append((job.model, {n: p.clone() for n, p in trained_of(job.model).items()}))
         return sft_trainer(job)
 
-    train_student(base, tuner, ROWS, CONFIG, tmp_path / "s", build=build)
+    train_student(
+        base, tuner, ROWS, CONFIG, tmp_path / "s", hooks=TrainingHooks(build_trainer=build)
+    )
     (model, before) = models[0]
     moved = {name for name, p in trained_of(model).items() if far(p, before[name]) > 0}
     assert moved == set(before)  # also what lies behind the last layer, which starts at zero

@@ -1,4 +1,4 @@
-"""Fitting a student with TRL, on audited rows only: resumed where it was cut off, whole or not at all."""
+"""Train a student with TRL on audited rows; resume where it was cut off; publish it whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from train.audit.audit import look_at, refusal
@@ -73,8 +72,30 @@ Build = Callable[[TrainerInputs], Any]
 Prepare = Callable[[Any, Any, list[TrainingRow]], list[TrainingRow]]
 """Given the untuned model, its tokenizer and rows, says which rows to train on."""
 
-Seen = Callable[[TrainingRow, Any], list[Encoded]]
+EncodeRow = Callable[[TrainingRow, Any], list[Encoded]]
 """Given a row to train on and the tokenizer, gives the sequences that go through the model."""
+
+
+@dataclass(frozen=True)
+class TrainingHooks:
+    """How an objective departs from plain supervised fine-tuning; the defaults do not."""
+
+    build_trainer: Build | None = None
+    """Makes the trainer; left out, `sft_trainer`."""
+    prepare_rows: Prepare | None = None
+    """Makes of the rows that passed the audit those to train on."""
+    encode_row: EncodeRow | None = None
+    """What the model is given for a row; left out, the row itself."""
+    fingerprint: Any = None
+    """What else the student depends on; checkpoints of another fingerprint are not resumed."""
+    audit_extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further figures of the audit; `prepare_rows` may have filled them."""
+    teacher_model: str | None = None
+    """A model that is in memory while training, such as a teacher; it is counted alone."""
+
+
+PLAIN_SFT = TrainingHooks()
+"""Supervised fine-tuning with nothing added."""
 
 
 def train_student(
@@ -84,40 +105,30 @@ def train_student(
     config: SftConfig,
     out: Path,
     callbacks: Callable[[Step], None] = lambda step: None,
-    build: Build | None = None,
     held_out: Sequence[tuple[str, str | None]] = (),
-    prepare: Prepare | None = None,
-    fingerprint: Any = None,
-    seen: Seen | None = None,
-    also: Mapping[str, Any] = MappingProxyType({}),
-    beside: str | None = None,
+    hooks: TrainingHooks = PLAIN_SFT,
 ) -> TrainingResult:
-    """Fit a student on the completions of rows, and leave it in the folder `out`.
+    """Train a student on the completions of rows, and leave it in the folder `out`.
 
     `out` appears whole, when training is done, or not at all. A process that is killed
-    leaves checkpoints beside it, and the same call goes on from the last of them. A
-    `train.loop.callbacks.TrainingCallbacks` is told the audit before training starts, also where it is refused (then
-    with the reason, `refused`).
+    leaves checkpoints beside it, and the same call resumes from the last of them. A
+    `TrainingCallbacks` receives the audit before training starts, also where it is refused
+    (then with the reason, `refused`).
 
     Args:
-        base: What is fitted: an asset, a folder or a hub id.
+        base: The base model: an asset, a folder or a hub id.
         tuner: The method.
-        rows: What to learn.
+        rows: Prompts and completions to learn.
         config: The trainer's options.
         out: The student's folder; curves go to runs/<tracker> beside the folder it lies in.
         callbacks: Called with each step.
-        build: Makes the trainer; left out, `sft_trainer`.
         held_out: Question and passage of what must not stand in a row.
-        prepare: Makes of the rows that passed the audit those to train on.
-        decides: What else decides what the student becomes; checkpoints of another are not
-            gone on from.
-        seen: What the model is given for a row; left out, the row itself.
-        also: Further figures of the audit; `prepare` may have filled them.
-        beside: A model that is held while training, such as a teacher; it is counted alone.
+        hooks: How the objective departs from plain supervised fine-tuning.
 
     Raises:
         AssetError: the base could not be downloaded.
-        MissingExtraError, TrainingError: the audit refuses the rows, the loss is not finite, or `out` exists.
+        MissingExtraError: packing is on and FlashAttention is not installed.
+        TrainingError: the audit refuses the rows, the loss is not finite, or `out` exists.
         Stopped: a callback asked training to end before its last step; a checkpoint is kept.
     """
     started = time.perf_counter()
@@ -140,10 +151,14 @@ def train_student(
     try:
         if why := refusal(audited.figures, config.allow):
             raise TrainingError(why)
-        kept = prepare(model, tokenizer, audited.rows) if prepare else audited.rows
+        kept = audited.rows
+        if hooks.prepare_rows is not None:
+            kept = hooks.prepare_rows(model, tokenizer, kept)
         rows, held = _held_out(kept, config)
         set_seed(config.seed)
-        encoded = [one for row in kept for one in seen(row, tokenizer)] if seen else audited.encoded
+        encoded = audited.encoded
+        if hooks.encode_row is not None:
+            encoded = [sequence for row in kept for sequence in hooks.encode_row(row, tokenizer)]
         model = tuner.attach(model, Setting(tokenizer, rows, steps_of(len(rows), config)))
     except StillhouseError as error:
         tell_audited(callbacks, {**audited.figures, "refused": str(error)})
@@ -151,25 +166,34 @@ def train_student(
     trainable = sum(p.numel() for p in trained_of(model).values())
     work = out.with_name(out.name + LEFT)
     settings = _settings(config, tuner, work)
-    tiled = build is None and not settings["use_cpu"]  # TRL then takes logits in tiles
+    tiled = (
+        hooks.build_trainer is None and not settings["use_cpu"]
+    )  # TRL then takes logits in tiles
     figures = {
         **audited.figures,
         "held_out_rows": len(held),
         "trainable_parameters": trainable,
         **memory.figures(
-            model, encoded, config, settings, not tiled, before, len(encoded) // len(kept), beside
+            model,
+            encoded,
+            config,
+            settings,
+            not tiled,
+            before,
+            len(encoded) // len(kept),
+            hooks.teacher_model,
         ),
-        **also,
+        **hooks.audit_extra,
     }
     tell_audited(callbacks, figures)
     if out.exists():
-        raise TrainingError(f"{out} exists already; remove it or fit into another folder")
+        raise TrainingError(f"{out} already exists; remove it or train into another folder")
     learns = config.fingerprint(tuner.learning_rate), config.processes
     with one_after_the_other():
-        work_folder(work, make_id(base, table_of(tuner), learns, rows, fingerprint))
+        work_folder(work, make_id(base, table_of(tuner), learns, rows, hooks.fingerprint))
     try:
         job = TrainerInputs(model, tokenizer, tuner, rows, held, config, settings)
-        losses, best = _trained(job, build or sft_trainer, callbacks, figures, out)
+        losses, best = _trained(job, hooks.build_trainer or sft_trainer, callbacks, figures, out)
         figures["memory"] = memory.memory_used()
         if os.environ.get("RANK", "0") == "0":
             publish(tuner, best, base, work, out)

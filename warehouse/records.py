@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 Message = dict[str, Any]
@@ -261,6 +262,19 @@ class Measurement(Record):
         return make_id("measurement", scorer, version, model, dict(options), dataset, rows)
 
 
+def inside(path: str | Path, home: Path) -> str:
+    """A path as records keep it: from the project's folder on, so that a project can be moved.
+
+    What does not lie in the project, such as the name of an asset, stays as it is.
+    """
+    full = Path(path).absolute()
+    return (
+        full.relative_to(home).as_posix()
+        if full.is_relative_to(home) and full.exists()
+        else str(path)
+    )
+
+
 @dataclass(frozen=True)
 class Student(Record):
     """A fitted model: where it lies, how it was made, what the trainer saw."""
@@ -275,13 +289,22 @@ class Student(Record):
     selection_id: str
     config: dict[str, Any]
     seed: int
-    path: str
+    path: str  # its folder, from the folder of the warehouse on
     losses: list[dict[str, float]]  # {"step": ..., "loss": ..., "learning_rate": ...}
     audit: dict[str, Any]
     versions: dict[str, str]
     seconds: float
     run_id: str
     created_at: datetime = field(default_factory=now)
+
+    def folder_in(self, home: Path) -> Path:
+        """Its folder in the project whose warehouse lies in `home`."""
+        return home / self.path
+
+    def base_in(self, home: Path) -> str:
+        """Its base as it can be loaded: a folder of the project, or the name it was given."""
+        folder = home / self.base
+        return str(folder) if folder.is_dir() else self.base
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,10 @@ def find_student_by_id(store: Store, start: str) -> Student:
             f"{count} in {store.path} starts with '{start}'; `distill show students "
             f"--warehouse {store.path}` lists them"
         )
-    if not Path(found[0].path).is_dir():
-        raise NotFoundError(f"the files of student {start} are gone from {found[0].path}")
+    if not found[0].folder_in(store.home).is_dir():
+        raise NotFoundError(
+            f"the files of student {start} are gone from {found[0].folder_in(store.home)}"
+        )
     return found[0]
 
 

@@ -39,7 +39,7 @@ class Plan(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     """Names the runs; letters, digits, dot, dash and underscore."""
     warehouse: str = Field(default="stillhouse.duckdb", min_length=1)
-    """The DuckDB file; a relative path starts at the working directory."""
+    """The DuckDB file; a relative path starts at the folder of the plan file."""
     teacher: part_of("teacher")  # type: ignore[valid-type]
     """Who is asked."""
     datagen: DatagenSection
@@ -55,6 +55,17 @@ class Plan(Section):
     def folder(self) -> Path:
         """Where relative paths of input files start: the folder of the plan file."""
         return self._folder
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The warehouse file; runs, students and exports lie beside it.
+
+        A relative path starts at the plan's folder. Earlier it started at the working
+        directory: a warehouse that is there, and not yet in the plan's folder, goes on serving.
+        """
+        here = Path(self.warehouse).expanduser()
+        path = (self.folder / here).resolve()
+        return path if path.exists() or not here.exists() else here.resolve()
 
     def command(self, verb: str) -> str:
         """A verb with this plan, as it is typed; PLAN stands where its file is not known."""
@@ -152,10 +163,13 @@ class Plan(Section):
 
     @property
     def training(self) -> TrainSection:
-        """`[train]`, of a plan that has one."""
+        """`[train]` of a plan that has one, with a base that lies in the plan's folder found there."""
         if self.train is None:
             raise PlanError(f"plan '{self.name}' has no [train] section")
-        return self.train
+        folder = self.folder / Path(self.train.base).expanduser()
+        return (
+            self.train.model_copy(update={"base": str(folder)}) if folder.is_dir() else self.train
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The plan with all defaults filled in, as JSON-able values."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from warehouse.errors import NotShipped, Stopped
+from warehouse.errors import NotShipped, PlanError, Stopped
 
 app = typer.Typer(
     name="distill",
@@ -64,6 +64,21 @@ StudentName = Annotated[
 ]
 
 
+def refuse_shipped_plan(plan: Path) -> None:
+    """See that a plan does not lie in the installed package, which is no place for a project.
+
+    Raises:
+        PlanError: it does; says how to copy it.
+    """
+    import distill
+
+    if Path(distill.__file__).parent in plan.resolve().parents:
+        raise PlanError(
+            f"{plan} belongs to the package, and a warehouse would be written beside it; copy it "
+            "with `distill init sciq/plan.toml` and run that"
+        )
+
+
 def staged(
     verb: str,
     flow_name: str,
@@ -86,10 +101,17 @@ def staged(
 
     loaded = load_plan(plan, overrides or ())
     loaded.require(verb)
-    store = Store(Path(loaded.warehouse).resolve())
+    refuse_shipped_plan(plan)
+    store = Store(loaded.warehouse_path)
     store.check()
     from flows.cli import output
     from flows.runtime.progress import say, tell_logs
+
+    if store.home != loaded.folder and not Path(loaded.warehouse).expanduser().is_absolute():
+        say(
+            f"note: {store.path} is used, as earlier versions did; move it, runs/ and students/ "
+            f"to {loaded.folder}, the plan's folder, to run this plan from anywhere"
+        )
     from flows.stages.estimate import estimate_of
 
     tell_logs()
@@ -105,7 +127,7 @@ def staged(
 
     module, _, name = flow_name.partition(":")
     try:
-        with prefect_server.server(Path(loaded.warehouse).resolve().parent):
+        with prefect_server.server(loaded.warehouse_path.parent):
             flow: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
             result = flow(str(plan), list(overrides or ()), *(options or {}).values())
     except KeyboardInterrupt:

@@ -71,7 +71,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         number = sum(1 for _ in recipe.ask_all(loaded.folder))
         print(f"recipe    {name_of(recipe)}: {number} prompts")
         prompts += number
-    base = BaseLikelihood(loaded.train.base) if loaded.train else None
+    base = BaseLikelihood(loaded.training.base) if loaded.train else None
     tools = ScorerContext(likelihood=base, folder=loaded.folder)
     for scorer in loaded.quality.scorers:
         scorer.with_tools(tools).check()
@@ -81,7 +81,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
             least = prompts * scorer.calls_per_sample()
             asks = f": {least} calls of {model} or more in all, not in the estimate, in the budget"
         print(f"scorer    {name_of(scorer)}{asks}")
-    store = Store(Path(loaded.warehouse).resolve())
+    store = Store(loaded.warehouse_path)
     counts = refuse_what_fails(loaded, store)
     for benchmark in loaded.evaluate.every_benchmark:
         off_task = " off task" if benchmark in loaded.evaluate.off_task else ""
@@ -99,7 +99,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         state = "on hand" if assets.is_cached(loaded.train.base) else "will be fetched"
         print(f"train     base {loaded.train.base} ({state})")
     else:
-        folder = Path(loaded.train.base).is_dir()
+        folder = Path(loaded.training.base).is_dir()
         print(f"train     base {loaded.train.base} ({'local folder' if folder else 'hub id'})")
     if loaded.train is not None:
         loaded.train.tuner.ready()
@@ -280,5 +280,5 @@ def serve(
     os.environ["PREFECT_LOGGING_LEVEL"] = "INFO" if verbose else "WARNING"
     from flows.stages import schedule
 
-    home = Path(loaded.warehouse).resolve().parent
+    home = loaded.warehouse_path.parent
     schedule.serve(plan.resolve(), list(set_ or ()), loaded.name, home, cron)

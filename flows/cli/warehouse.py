@@ -185,7 +185,7 @@ def _store(where: str | None) -> Any:
     if path.suffix == ".toml":
         from distill.plan.plan import load_plan
 
-        path = Path(load_plan(path).warehouse)
+        path = load_plan(path).warehouse_path
     return Store(path.resolve())
 
 

@@ -209,7 +209,7 @@ def review(
     if only not in get_args(Only):
         raise PlanError(f"--only {only}: {did_you_mean(only, list(get_args(Only)))}")
     plan = load_plan(plan_path, overrides)
-    session = Session(plan, Store(Path(plan.warehouse).resolve()), cast(Only, only), limit)
+    session = Session(plan, Store(plan.warehouse_path), cast(Only, only), limit)
     token = secrets.token_urlsafe(24)
     with listen(port) as listening:
         port = listening.getsockname()[1]

@@ -56,13 +56,17 @@ class RunContext:
     @property
     def home(self) -> Path:
         """The folder of the warehouse; runs and students lie beside it."""
-        return self.store.path.parent
+        return self.store.home
 
     @property
     def teacher(self) -> Teacher:
         """The plan's teacher."""
         teacher: Teacher = self.plan.teacher
         return teacher
+
+    def summarize(self, **facts: Any) -> None:
+        """Add to the summary of the run's record, which is stored when the run ends."""
+        self.run = replace(self.run, summary={**self.run.summary, **facts})
 
     def count(self, what: str, number: int) -> None:
         """Add to a counter of this run."""
@@ -127,7 +131,7 @@ def open_run(
     """
     plan = load_plan(plan_path, overrides)
     plan.require(verb)
-    store = Store(Path(plan.warehouse).resolve())
+    store = Store(plan.warehouse_path)
     resume = command(verb, plan_path, overrides, options)
     with exclusive(store.path, say), _sigterm_interrupts():
         recover(store)

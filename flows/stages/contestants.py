@@ -82,22 +82,22 @@ class ContestantFactory:
                 raise NotFoundError(
                     f"no student of the plan '{self.plan.name}' yet; run `distill train` first"
                 )
-        return local(self.plan, self.run_id, student)
+        return local(self.plan, self.run_id, self.store.home, student)
 
 
-def local(plan: Plan, run_id: str, student: Student | None) -> Local:
-    """A student, or the plan's untuned base, on this machine."""
+def local(plan: Plan, run_id: str, home: Path, student: Student | None) -> Local:
+    """A student of the project in `home`, or the plan's untuned base, on this machine."""
     settings = plan.evaluate
     if student is None:
         base = plan.training.base
         return Local(base, settings.batch_size, f"the untuned base ({base})", run_id)
-    description = f"what {student.tuner['use']} learned on the base ({student.base})"
+    description = f"what {student.tuner['use']} learned on the base ({student.base_in(home)})"
     return Local(
-        student.base,
+        student.base_in(home),
         settings.batch_size,
         description,
         run_id,
-        Path(student.path),
+        student.folder_in(home),
         student.student_id,
     )
 

@@ -124,7 +124,7 @@ def equipped(work: RunContext) -> list[Scorer]:
         teacher=ScorerClient(work, plan.teacher, "asking the teacher again"),
         judge=ScorerClient(work, plan.judge, "asking the judge"),
         asked=partial(_asked, work.store),
-        likelihood=BaseLikelihood(plan.train.base) if plan.train else None,
+        likelihood=BaseLikelihood(plan.training.base) if plan.train else None,
         folder=plan.folder,
     )
     return [scorer.with_tools(tools) for scorer in plan.quality.scorers]

@@ -41,7 +41,7 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             "kept": len(curated.kept),
             "failures": work.counts.get("failures", 0),
             "student_id": student.student_id,
-            "student_path": student.path,
+            "student_path": str(student.folder_in(work.home)),
             "report_path": str(paths["html"]),
             **result_of(evaluation),
         }

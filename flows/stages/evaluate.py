@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -73,7 +72,7 @@ def student_on_hand(work: RunContext, curated: Curated | None) -> Student | None
         return None
     student_id = student_id_of(work.plan.training, curated.kept)
     for student in work.store.by_ids(Student, "student_id", [student_id]):
-        if Path(student.path).is_dir():
+        if student.folder_in(work.home).is_dir():
             return student
     raise NotFoundError(f"no student of this plan yet; run `distill train {work.plan_path}` first")
 

@@ -54,7 +54,7 @@ def _unasking(plan: Plan) -> list[Scorer]:
     tools = ScorerContext(
         teacher=Unasked(plan.teacher.identity),
         judge=Unasked(plan.judge.identity),
-        likelihood=BaseLikelihood(plan.train.base) if plan.train else None,
+        likelihood=BaseLikelihood(plan.training.base) if plan.train else None,
         folder=plan.folder,
     )
     return [scorer.with_tools(tools) for scorer in plan.quality.scorers]

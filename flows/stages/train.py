@@ -26,7 +26,7 @@ from train.loop.checkpoints import last_step
 from train.model.device import require_a_gpu_each
 from warehouse.catalog import name_of, table_of
 from warehouse.errors import StillhouseError, Stopped, TrainingError
-from warehouse.records import Call, Failure, Sample, Student, make_id
+from warehouse.records import Call, Failure, Sample, Student, inside, make_id
 
 AUDIT = "train --audit"
 """How a run is called that audits and trains nothing."""
@@ -41,7 +41,7 @@ def train(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             "run_id": work.run.run_id,
             "plan_hash": work.plan.plan_hash,
             "student_id": student.student_id,
-            "student_path": student.path,
+            "student_path": str(student.folder_in(work.home)),
             "trained": bool(work.counts.get("trained")),
             **losses_of(student),
         }
@@ -122,12 +122,15 @@ def train_stage(
     `section` stands for the plan's own [train]. `alone`: in a process of its own, so that
     its memory is its own.
     """
+    is_the_plans_own = section is None
     section = section or work.plan.training
     with work.stage("train"):
         kept = curated.kept
         student_id = student_id_of(section, kept)
+        if is_the_plans_own:
+            work.summarize(student_id=student_id)
         for known in work.store.by_ids(Student, "student_id", [student_id]):
-            if Path(known.path).is_dir():
+            if known.folder_in(work.home).is_dir():
                 say(f"student {student_id[:8]} is trained already")
                 if section.track not in ("none", known.config.get("track")):
                     say(
@@ -136,7 +139,9 @@ def train_stage(
                         f"beside it: --set train.seed={section.seed + 1}"
                     )
                 return known
-            say(f"the files of student {student_id[:8]} are gone from {known.path}; training again")
+            say(
+                f"the files of student {student_id[:8]} are gone from {known.folder_in(work.home)}; training again"
+            )
         student = shard(
             lambda: _train(work, section, kept, curated.selection_id, student_id, alone)
         )
@@ -176,13 +181,13 @@ def _train(
         raise TrainingError("training took no step; give it more samples or epochs")
     return Student(
         student_id=student_id,
-        base=section.base,
+        base=inside(section.base, work.home),
         tuner=table_of(section.tuner),
         objective=table_of(section.objective),
         selection_id=selection_id,
         config=config.model_dump(mode="json"),
         seed=config.seed,
-        path=str(result.path),
+        path=inside(result.path, work.home),
         losses=result.losses,
         audit={**result.audit, "trainable_parameters": result.trainable_parameters},
         versions=result.versions,

@@ -20,7 +20,7 @@ from distill.learning.serving_check import (
 )
 from distill.report.model_card import Form, render_card, slug
 from flows.runtime.progress import bar, say
-from flows.students.find import Found
+from flows.students.find import FoundStudent
 from flows.students.model_card import card_of
 from quality.tasks.benchmark import Benchmark, Item
 from train.export import gguf
@@ -51,7 +51,7 @@ class Wanted:
     force: bool = False
 
 
-def exported(found: Found, wanted: Wanted) -> dict[str, Any]:
+def exported(found: FoundStudent, wanted: Wanted) -> dict[str, Any]:
     """Write a student's forms, check them, describe them; the folder appears whole or not at all.
 
     An export whose check fails goes to a folder that ends in `.failed`, never to the
@@ -100,7 +100,7 @@ def exported(found: Found, wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _forms(found: Found, wanted: Wanted) -> list[str]:
+def _forms(found: FoundStudent, wanted: Wanted) -> list[str]:
     """The forms to be made, in order; what they need is seen to be there."""
     for name in wanted.forms:
         if name not in FORMS:
@@ -125,7 +125,7 @@ def _forms(found: Found, wanted: Wanted) -> list[str]:
     return forms
 
 
-def _held_out(found: Found, wanted: Wanted) -> tuple[Benchmark, list[Item], int, int | None]:
+def _held_out(found: FoundStudent, wanted: Wanted) -> tuple[Benchmark, list[Item], int, int | None]:
     """The first benchmark of the plan, its first items, and how they are asked."""
     if found.plan is None or not found.plan.evaluate.benchmarks:
         raise UsageError(
@@ -140,7 +140,7 @@ def _held_out(found: Found, wanted: Wanted) -> tuple[Benchmark, list[Item], int,
     return benchmark, items, settings.max_new_tokens, settings.batch_size
 
 
-def _write(found: Found, wanted: Wanted, forms: Sequence[str], part: Path) -> list[Form]:
+def _write(found: FoundStudent, wanted: Wanted, forms: Sequence[str], part: Path) -> list[Form]:
     made = []
     if "adapter" in forms:
         say("writing the adapter")
@@ -166,7 +166,7 @@ def _write(found: Found, wanted: Wanted, forms: Sequence[str], part: Path) -> li
 
 
 def _check(
-    found: Found,
+    found: FoundStudent,
     wanted: Wanted,
     made: Sequence[Form],
     part: Path,
@@ -209,7 +209,7 @@ def _check(
 
 
 def _describe(
-    found: Found, made: Sequence[Form], checks: Sequence[ServingAgreement], part: Path
+    found: FoundStudent, made: Sequence[Form], checks: Sequence[ServingAgreement], part: Path
 ) -> None:
     """The card, for all forms and in each form's folder for itself, and the manifest."""
     card = card_of(found, made, checks)

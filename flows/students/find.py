@@ -1,4 +1,4 @@
-"""Which student a verb is about: the plan's own, or one named by its id or its folder."""
+"""Find the student that a command is about: the plan's own, or one named by its id or folder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 
 from distill.contestants.contestant import find_student_by_id
 from distill.plan.plan import Plan, load_plan
-from flows.stages.recorded import load_kept_samples
-from flows.stages.train import student_id_of
 from train.methods.tuner import Tuner
 from train.model.student import TUNER_FILE, tuner_of
 from warehouse.db.store import Store
@@ -19,7 +17,7 @@ from warehouse.records import Run, Student
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundStudent:
     """A student, and what is known of it. A folder that no warehouse knows has no record."""
 
     path: Path
@@ -44,7 +42,7 @@ def find_student(
     overrides: Sequence[str] = (),
     student: str | None = None,
     warehouse: str | None = None,
-) -> Found:
+) -> FoundStudent:
     """Find a student; asks nothing, runs nothing, writes nothing.
 
     Args:
@@ -59,10 +57,7 @@ def find_student(
     if plan_path is None and student is None:
         raise UsageError("which student? name a plan, or give --student ID_OR_FOLDER")
     plan = load_plan(plan_path, overrides) if plan_path else None
-    path = warehouse or (plan.warehouse if plan else "stillhouse.duckdb")
-    if path.endswith(".toml"):
-        path = load_plan(path).warehouse
-    store = Store(Path(path).resolve())
+    store = Store(_warehouse_path(plan, warehouse))
     if student is None:
         assert plan is not None
         plan.require("train")
@@ -72,26 +67,47 @@ def find_student(
     return _recorded(plan, store, find_student_by_id(store, student))
 
 
+def _warehouse_path(plan: Plan | None, named: str | None) -> Path:
+    if named is not None and named.endswith(".toml"):
+        plan, named = load_plan(named), None
+    if named is None and plan is not None:
+        return plan.warehouse_path
+    return Path(named or "stillhouse.duckdb").expanduser().resolve()
+
+
 def _planned(plan: Plan, store: Store, plan_path: str) -> Student:
-    student_id = student_id_of(plan.training, load_kept_samples(plan, store))
-    for student in store.by_ids(Student, "student_id", [student_id]):
+    """The student that the last run of this plan trained or reused.
+
+    Runs of older versions did not record it: then the student of the samples that the gate
+    keeps now.
+    """
+    runs = store.read(Run, "plan_hash = ? ORDER BY started_at DESC", [plan.plan_hash])
+    recorded = [run.summary["student_id"] for run in runs if "student_id" in run.summary]
+    if not recorded:
+        from flows.stages.recorded import load_kept_samples
+        from flows.stages.train import student_id_of
+
+        recorded = [student_id_of(plan.training, load_kept_samples(plan, store))]
+    for student in store.by_ids(Student, "student_id", recorded[:1]):
         return student
     raise NotFoundError(f"no student of this plan yet; run `distill train {plan_path}` first")
 
 
-def _recorded(plan: Plan | None, store: Store, student: Student) -> Found:
-    path = Path(student.path)
+def _recorded(plan: Plan | None, store: Store, student: Student) -> FoundStudent:
+    path = student.folder_in(store.home)
     if not path.is_dir():
         raise NotFoundError(f"the files of student {student.student_id[:8]} are gone from {path}")
     runs = store.read(Run, "run_id = ?", [student.run_id])
     run = runs[0] if runs else None
-    return Found(path, student.base, tuner_of(path), plan, store, student, run)
+    return FoundStudent(
+        path, student.base_in(store.home), tuner_of(path), plan, store, student, run
+    )
 
 
-def _in_folder(plan: Plan | None, store: Store, folder: Path) -> Found:
+def _in_folder(plan: Plan | None, store: Store, folder: Path) -> FoundStudent:
     tuner = tuner_of(folder)
     for student in store.read(Student):
-        if Path(student.path).resolve() == folder.resolve():
+        if student.folder_in(store.home).resolve() == folder.resolve():
             return _recorded(plan, store, student)
     base = json.loads((folder / TUNER_FILE).read_text())["base"]
-    return Found(folder, base, tuner, plan, store, None, None)
+    return FoundStudent(folder, base, tuner, plan, store, None, None)

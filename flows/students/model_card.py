@@ -15,14 +15,14 @@ from flows.runtime.run import RunContext
 from flows.stages.contestants import ContestantFactory
 from flows.stages.evaluate import items_of
 from flows.stages.recorded import load_kept_samples
-from flows.students.find import Found
+from flows.students.find import FoundStudent
 from train.export.safetensors import needs_only_peft
 from train.model.base_model import base_fingerprint
 from warehouse.catalog import table_of
 from warehouse.records import Answer, Choice
 
 
-def card_of(found: Found, forms: Sequence[Form], checks: Sequence[ServingAgreement]) -> Card:
+def card_of(found: FoundStudent, forms: Sequence[Form], checks: Sequence[ServingAgreement]) -> Card:
     """The card of a student in some forms."""
     return Card(
         name=found.name,
@@ -38,7 +38,7 @@ def card_of(found: Found, forms: Sequence[Form], checks: Sequence[ServingAgreeme
     )
 
 
-def comparisons_on_record(found: Found) -> list[Comparison]:
+def comparisons_on_record(found: FoundStudent) -> list[Comparison]:
     """What the plan's contestants have answered so far, compared, where the student has."""
     if found.plan is None or found.record is None or found.run is None:
         return []
@@ -64,7 +64,7 @@ def _asks_nobody(teacher: Teacher, requests: Sequence[Request]) -> Any:
     raise AssertionError("a model card asks nobody")
 
 
-def _recorded(found: Found) -> dict[str, Any]:
+def _recorded(found: FoundStudent) -> dict[str, Any]:
     student, run = found.record, found.run
     if student is None:
         return {}

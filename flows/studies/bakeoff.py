@@ -55,7 +55,9 @@ def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> 
             label: train_stage(work, curated, section, alone=True)
             for label, section in sections.items()
         }
-        methods = [_method(label, sections[label], made) for label, made in students.items()]
+        methods = [
+            _method(label, sections[label], work.home, made) for label, made in students.items()
+        ]
         with work.stage("evaluate"):
             boards = [
                 _board(work, benchmark, students, methods)
@@ -139,7 +141,7 @@ def _label(table: dict[str, Any]) -> str:
     return " ".join([table["use"], *options])
 
 
-def _method(label: str, section: TrainSection, student: Student) -> Method:
+def _method(label: str, section: TrainSection, home: Path, student: Student) -> Method:
     losses = [entry["loss"] for entry in student.losses if "loss" in entry]
     tuner = section.tuner
     return Method(
@@ -151,7 +153,9 @@ def _method(label: str, section: TrainSection, student: Student) -> Method:
         learning_rate=section.learning_rate or tuner.learning_rate,
         seconds=student.seconds,
         memory=student.audit.get("memory"),
-        size=sum(file.stat().st_size for file in Path(student.path).rglob("*") if file.is_file()),
+        size=sum(
+            file.stat().st_size for file in student.folder_in(home).rglob("*") if file.is_file()
+        ),
         first_loss=losses[0],
         last_loss=losses[-1],
     )
@@ -165,7 +169,7 @@ def _board(
     for label, student in [(BASE, None), *students.items()]:
         contestant = Contestant(
             name=label,
-            model=local(plan, work.run.run_id, student),
+            model=local(plan, work.run.run_id, work.home, student),
             context=plan.evaluate.context("plain"),
             sources=Sources(plan.datagen.recipe[0], plan.folder),
             benchmark=benchmark,

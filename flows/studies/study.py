@@ -82,10 +82,12 @@ def _curve(
 ) -> Scaling:
     items = items_of(work, benchmark)
     metric = benchmark.metrics[0]
-    answers = _answers(work, benchmark, items, NONE, local(work.plan, work.run.run_id, None))
+    answers = _answers(
+        work, benchmark, items, NONE, local(work.plan, work.run.run_id, work.home, None)
+    )
     names = {share: f"{100 * share:g} %" for share in students}
     for share, student in students.items():
-        model = local(work.plan, work.run.run_id, student)
+        model = local(work.plan, work.run.run_id, work.home, student)
         answers += _answers(work, benchmark, items, names[share], model)
     found = compare(
         benchmark.label,
@@ -173,9 +175,9 @@ def _four(
     run_id, plan = work.run.run_id, work.plan
     teacher = EndpointModel(plan.teacher, partial(asked_for, work, plan.teacher))
     answers = _answers(work, benchmark, items, "teacher", teacher, "recipe")
-    answers += _answers(work, benchmark, items, NONE, local(plan, run_id, None))
+    answers += _answers(work, benchmark, items, NONE, local(plan, run_id, work.home, None))
     for name, student in made.items():
-        answers += _answers(work, benchmark, items, name, local(plan, run_id, student))
+        answers += _answers(work, benchmark, items, name, local(plan, run_id, work.home, student))
     return answers
 
 

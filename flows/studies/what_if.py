@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from distill.plan.plan import load_plan
@@ -33,7 +32,7 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
     now = load_plan(plan_path, overrides)
     then = load_plan(plan_path, [*overrides, *full])
     then.require("curate")
-    store = Store(Path(now.warehouse).resolve())
+    store = Store(now.warehouse_path)
     samples, before = chosen_on_hand(now, store)
     _, after = chosen_on_hand(then, store)
     if all("not scored" in choice.reason for choice in before):

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 
@@ -34,6 +35,7 @@ def planted(tmp_path_factory):
     except AssetError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("planted")
+    copyfile(PLAN, folder / "plan.toml")
     held_out = next(iter(load_plan(PLAN).evaluate.benchmarks[0].items(folder))).row
     rows = [
         {"prompt": "What colour is the otter?", "passage": RIVER},
@@ -59,7 +61,7 @@ def planted(tmp_path_factory):
     words = [word for one in sets for word in ("--set", one)]
     for verb in ("generate", "curate"):
         done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", verb, str(PLAN), *words],
+            [sys.executable, "-m", "flows.cli", verb, "plan.toml", *words],
             cwd=folder, capture_output=True, text=True, timeout=300, env=dict(os.environ),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -91,7 +93,7 @@ def test_a_what_if_tells_and_changes_nothing(planted):
 
     def what_if(*changes, json_=True):
         flags = [word for one in changes for word in ("--what-if", one)]
-        command = [sys.executable, "-m", "flows.cli", "curate", str(PLAN), *words, *flags]
+        command = [sys.executable, "-m", "flows.cli", "curate", "plan.toml", *words, *flags]
         done = subprocess.run(
             [*command, *(["--json"] if json_ else [])],
             cwd=folder, capture_output=True, text=True, timeout=300, env=dict(os.environ),

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 
@@ -27,8 +28,9 @@ SMALL = [
 
 def distilled(folder, verb, *words):
     """What a verb prints as JSON, of the small plan."""
+    copyfile(PLAN, folder / "plan.toml")
     sets = [word for one in SMALL for word in ("--set", one)]
-    command = [sys.executable, "-m", "flows.cli", verb, str(PLAN), "--json", *sets, *words]
+    command = [sys.executable, "-m", "flows.cli", verb, "plan.toml", "--json", *sets, *words]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=580, env=dict(os.environ)
     )

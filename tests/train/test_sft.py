@@ -215,7 +215,7 @@ def test_a_lost_row_is_caught_also_where_some_are_held_out(base, tmp_path, monke
 
 def test_a_folder_in_use_is_not_overwritten(base, tmp_path):
     (tmp_path / "s").mkdir()
-    with pytest.raises(TrainingError, match="exists already"):
+    with pytest.raises(TrainingError, match="already exists"):
         train_student(base, Lora(), ROWS, CONFIG, tmp_path / "s")
 
 

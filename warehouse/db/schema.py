@@ -60,6 +60,7 @@ UPDATE runs SET summary = json_merge_patch(summary, json_object('seconds', json_
   'train', json_extract(summary, '$.seconds.fit'), 'fit', NULL,
   'evaluate', json_extract(summary, '$.seconds.judge'), 'judge', NULL)))
 WHERE json_exists(summary, '$.seconds.fit') OR json_exists(summary, '$.seconds.judge');
+UPDATE students SET path = 'students/' || regexp_extract(path, '[^/]+$');
 UPDATE measurements SET figures = json_merge_patch(figures, json_object(
   'higher_is_better', json_extract_string(figures, '$.good') = 'high', 'good', NULL));
 """,

@@ -56,6 +56,11 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def home(self) -> Path:
+        """The project's folder: relative paths of records start here."""
+        return self.path.parent
+
     def check(self) -> None:
         """See that the file can be used and that there is room, before anything is spent.
 

@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-PLAN ?= distill/plans/sciq.toml
+PLAN ?= sciq/plan.toml
 WORKERS ?= 2
 
 .PHONY: setup run test check bench format clean
@@ -16,8 +16,12 @@ setup: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
 	@touch $@
 
-run: setup
+run: setup $(PLAN)
 	$(BIN)/distill run $(PLAN)
+
+# The default project: a folder of its own, with everything that the run writes.
+sciq/plan.toml: | setup
+	$(BIN)/distill init $@
 
 test: check
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 from datagen.openai.endpoint import key_from
 from datagen.openai.wire_format import body_of
@@ -22,6 +24,25 @@ from warehouse.records import canonical
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
+
+
+_ADDRESS = re.compile(r"@(https?://[^\s/?#]*)([^\s]*)", re.IGNORECASE)
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+def normalized_identity(identity: str) -> str:
+    """The identity with its address in one spelling, to be compared; never hashed."""
+
+    def normalized(found: re.Match[str]) -> str:
+        parts = urlsplit(found[1].lower())
+        host = "localhost" if parts.hostname in _THIS_MACHINE else parts.hostname
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        return f"@{parts.scheme}://{host}:{port}{found[2].rstrip('/')}"
+
+    try:
+        return _ADDRESS.sub(normalized, identity, count=1)
+    except ValueError:  # no address that a URL parser takes: then no spelling but its own
+        return identity
 
 
 @dataclass(frozen=True)
@@ -51,11 +72,12 @@ class OpenaiApi:
     """Price of a million completion tokens in USD."""
     tokenizer: str | None = None
     """A tokenizer.json, or a folder with one, to count tokens for the estimate."""
+    _adopted: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.model.strip():
             raise ValueError("model is the name the server knows the model by")
-        if not all(url.startswith(("http://", "https://")) for url in self.urls):
+        if not all(url.lower().startswith(("http://", "https://")) for url in self.urls):
             raise ValueError("base_url and more_urls start with http:// or https://")
         if (self.input_usd_per_million is None) != (self.output_usd_per_million is None):
             raise ValueError("give both input_usd_per_million and output_usd_per_million, or none")
@@ -68,6 +90,22 @@ class OpenaiApi:
     @property
     def identity(self) -> str:
         """Model, URL and what changes the request; `identity_name` stands in for model and URL."""
+        return self._adopted or self._own_identity
+
+    def adopt_identity(self, known: Iterable[str]) -> None:
+        """Take the first of the known identities that means this very model and server.
+
+        Its own spelling is kept where it is among them. Another letter case of the host, a
+        trailing slash, a default port and the names of this machine make no other server.
+        """
+        known = list(known)
+        meant = normalized_identity(self._own_identity)
+        if self._own_identity not in known:
+            same = (identity for identity in known if normalized_identity(identity) == meant)
+            object.__setattr__(self, "_adopted", next(same, None))
+
+    @property
+    def _own_identity(self) -> str:
         name = self.identity_name or f"{self.model}@{self.base_url.rstrip('/')}"
         if self.extra_body:
             name = f"{name} {canonical(self.extra_body)}"

@@ -97,12 +97,12 @@ def staged(
         NotShipped: the run is done, and a condition of the plan's [ship] is not met.
     """
     from distill.plan.plan import load_plan
-    from warehouse.db.store import Store
+    from distill.plan.warehouse import open_store
 
     loaded = load_plan(plan, overrides or ())
     loaded.require(verb)
     refuse_shipped_plan(plan)
-    store = Store(loaded.warehouse_path)
+    store = open_store(loaded)
     store.check()
     from flows.cli import output
     from flows.runtime.progress import say, tell_logs

@@ -49,11 +49,11 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     """Resolve every name, asset and key of a plan before anything is spent."""
     from distill.plan.plan import load_plan
     from distill.plan.preflight import refuse_what_fails
+    from distill.plan.warehouse import open_store
     from flows.stages.estimate import estimate_of, held_out_requests
     from flows.stages.likelihood import BaseLikelihood
     from quality.scoring.scorer import ScorerContext
     from warehouse.catalog import name_of
-    from warehouse.db.store import Store
     from warehouse.errors import TeacherUnusable
     from warehouse.inputs import assets
 
@@ -81,7 +81,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
             least = prompts * scorer.calls_per_sample()
             asks = f": {least} calls of {model} or more in all, not in the estimate, in the budget"
         print(f"scorer    {name_of(scorer)}{asks}")
-    store = Store(loaded.warehouse_path)
+    store = open_store(loaded)
     counts = refuse_what_fails(loaded, store)
     for benchmark in loaded.evaluate.every_benchmark:
         off_task = " off task" if benchmark in loaded.evaluate.off_task else ""

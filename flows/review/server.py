@@ -32,10 +32,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import quality.review
 from distill.plan.plan import load_plan
+from distill.plan.warehouse import open_store
 from flows.review.session import Decision, Only, Session
 from quality.review.agreement import Agreement
 from warehouse.catalog import did_you_mean
-from warehouse.db.store import Store
 from warehouse.errors import Outcome, PlanError, StillhouseError, UsageError
 
 TEMPLATES = Path(quality.review.__file__).parent / "templates"
@@ -209,7 +209,7 @@ def review(
     if only not in get_args(Only):
         raise PlanError(f"--only {only}: {did_you_mean(only, list(get_args(Only)))}")
     plan = load_plan(plan_path, overrides)
-    session = Session(plan, Store(plan.warehouse_path), cast(Only, only), limit)
+    session = Session(plan, open_store(plan), cast(Only, only), limit)
     token = secrets.token_urlsafe(24)
     with listen(port) as listening:
         port = listening.getsockname()[1]

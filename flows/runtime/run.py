@@ -23,6 +23,7 @@ from prefect.cache_policies import NO_CACHE
 from datagen.spending.limits import Budget
 from datagen.teacher import Request, Teacher
 from distill.plan.plan import Plan, load_plan
+from distill.plan.warehouse import open_store
 from flows.runtime.progress import say
 from warehouse.db.lock import exclusive
 from warehouse.db.spool import Spool
@@ -131,7 +132,7 @@ def open_run(
     """
     plan = load_plan(plan_path, overrides)
     plan.require(verb)
-    store = Store(plan.warehouse_path)
+    store = open_store(plan)
     resume = command(verb, plan_path, overrides, options)
     with exclusive(store.path, say), _sigterm_interrupts():
         recover(store)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from distill.contestants.contestant import find_student_by_id
 from distill.plan.plan import Plan, load_plan
+from distill.plan.warehouse import open_store
 from train.methods.tuner import Tuner
 from train.model.student import TUNER_FILE, tuner_of
 from warehouse.db.store import Store
@@ -57,7 +58,7 @@ def find_student(
     if plan_path is None and student is None:
         raise UsageError("which student? name a plan, or give --student ID_OR_FOLDER")
     plan = load_plan(plan_path, overrides) if plan_path else None
-    store = Store(_warehouse_path(plan, warehouse))
+    store = _store(plan, warehouse)
     if student is None:
         assert plan is not None
         plan.require("train")
@@ -67,12 +68,12 @@ def find_student(
     return _recorded(plan, store, find_student_by_id(store, student))
 
 
-def _warehouse_path(plan: Plan | None, named: str | None) -> Path:
+def _store(plan: Plan | None, named: str | None) -> Store:
     if named is not None and named.endswith(".toml"):
         plan, named = load_plan(named), None
     if named is None and plan is not None:
-        return plan.warehouse_path
-    return Path(named or "stillhouse.duckdb").expanduser().resolve()
+        return open_store(plan)
+    return Store(Path(named or "stillhouse.duckdb").expanduser().resolve())
 
 
 def _planned(plan: Plan, store: Store, plan_path: str) -> Student:

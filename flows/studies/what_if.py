@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill.plan.plan import load_plan
+from distill.plan.warehouse import open_store
 from flows.stages.recorded import chosen_on_hand
-from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError, PlanError
 from warehouse.records import Choice, Sample
 
@@ -32,7 +32,7 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
     now = load_plan(plan_path, overrides)
     then = load_plan(plan_path, [*overrides, *full])
     then.require("curate")
-    store = Store(now.warehouse_path)
+    store = open_store(now)
     samples, before = chosen_on_hand(now, store)
     _, after = chosen_on_hand(then, store)
     if all("not scored" in choice.reason for choice in before):

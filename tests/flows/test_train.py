@@ -55,7 +55,7 @@ def test_an_audit_alone_trains_nothing(folder):
     store = Store(folder / "w.duckdb")
     assert store.read(Student) == []
     verbs = [run.summary["verb"] for run in store.read(Run, "state = 'completed'")]
-    assert verbs == ["generate", "fit --audit"]
+    assert verbs == ["generate", "train --audit"]
 
 
 def test_the_audit_is_seen_before_training_and_kept_with_what_it_took(folder):

@@ -157,6 +157,14 @@ class Store:
             found = db.execute(f"SELECT DISTINCT c.call_id {_USABLE}").pl()
         return set(found["call_id"])
 
+    def teachers(self) -> list[str]:
+        """The identities under which calls are kept, the one with most calls first."""
+        if not self.path.exists():
+            return []
+        with self._reading() as db:
+            found = db.execute("SELECT teacher FROM calls GROUP BY 1 ORDER BY count(*) DESC, 1")
+            return [str(identity) for (identity,) in found.fetchall()]
+
     def spent(self, run_id: str) -> tuple[float, int]:
         """USD and tokens of a run's calls; a call of unknown price counts its tokens only."""
         if not self.path.exists():

@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from distill.evaluation.comparison import exact_test
-from distill.evaluation.statistics import MIN_ITEMS, Interval, bootstrap, holm, mean
+from distill.evaluation.statistics import (
+    MIN_ITEMS,
+    Interval,
+    bootstrap,
+    holm,
+    mean,
+    signed_rank_p_value,
+)
 from distill.evaluation.verdict import metric_name, p_text, points
 from quality.text import style
 from warehouse.records import Answer
@@ -201,9 +208,7 @@ def _style(
 
 def _clear(gaps: Mapping[str, Any], seed: int) -> set[str]:
     """The measures in which teacher and base differ clearly."""
-    from scipy import stats
-
-    p_values = [float(stats.wilcoxon(gap).pvalue) if gap.any() else 1.0 for gap in gaps.values()]
+    p_values = [signed_rank_p_value(gap) for gap in gaps.values()]
     likely = zip(gaps.items(), holm(p_values), strict=True)
     found = {m: bootstrap([gap], mean, seed) for (m, gap), p_value in likely if p_value < 0.05}
     return {measure for measure, gap in found.items() if gap.low > 0 or gap.high < 0}

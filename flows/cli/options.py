@@ -45,7 +45,9 @@ Set = Annotated[
     typer.Option("--set", help="Override a key of the plan: a.b=value.", metavar="KEY=VALUE"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON, alone on stdout.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's logs.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show the logs of your Prefect server's flows.")
+]
 Where = Annotated[
     str | None,
     typer.Option("--warehouse", help="A warehouse file or a plan.", metavar="PATH"),
@@ -89,7 +91,7 @@ def staged(
     options: dict[str, list[str]] | None = None,
     show: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Check all that can be checked at once, prepare Prefect, run one flow.
+    """Check all that can be checked at once, then run one verb; a flow where Prefect is configured.
 
     `options` are the verb's own, by their flags; the flow gets their values after the overrides.
 
@@ -123,13 +125,14 @@ def staged(
         os.environ.update(PREFECT_LOGGING_LEVEL="INFO")
     from importlib import import_module
 
-    from flows.runtime import prefect_server
+    from flows.runtime.prefect_flow import run_flow
 
     module, _, name = flow_name.partition(":")
+    function: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
+    values = (str(plan), list(overrides or ()), *(options or {}).values())
+    flow_title = "stillhouse" if verb == "run" else f"stillhouse-{name.replace('_', '-')}"
     try:
-        with prefect_server.server(loaded.warehouse_path.parent):
-            flow: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
-            result = flow(str(plan), list(overrides or ()), *(options or {}).values())
+        result = run_flow(flow_title, function, *values)
     except KeyboardInterrupt:
         from flows.runtime.run import command
 

@@ -1,4 +1,4 @@
-"""Prefect's servers: the user's, where one is configured; else one beside the warehouse.
+"""Start a Prefect server for schedules, and find and check the one that the user configured.
 
 The temporary server that Prefect would start by itself outlives a run that is killed, and
 has no scheduler. The one here lives until its standard input closes, which the kernel does
@@ -16,12 +16,19 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from warehouse.errors import ServerError
 
 START_S = 180.0
+"""Seconds that a server may take to start, migrations of its database included."""
+
+ANSWER_S = 2.0
+"""Seconds until a configured server must answer; Prefect's client tries to connect four times."""
+
 _CHILD = """
 import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
@@ -31,7 +38,7 @@ uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.
 """
 
 
-def has_own_server() -> bool:
+def is_configured() -> bool:
     """Whether PREFECT_API_URL is set, in the environment or in the active Prefect profile."""
     if os.environ.get("PREFECT_API_URL"):
         return True
@@ -44,52 +51,80 @@ def has_own_server() -> bool:
     return bool(profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL"))
 
 
-@contextmanager
-def server(home: Path, scheduler: bool = False) -> Iterator[str | None]:
-    """A Prefect server on a free loopback port; yields its address.
+def require_answer() -> None:
+    """Ask the configured server for its health, with the user's credentials.
 
-    Where the user has a server, none is started and None is yielded. Its database lies
-    beside the warehouse: runs on one warehouse follow each other, so it is never fought
-    over; the default one of the user's home would be, by any two runs at once.
+    Raises:
+        ServerError: it does not answer, or refuses.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(httpx_settings={"timeout": ANSWER_S}, sync_client=True) as client,
+    ):
+        error = client.api_healthcheck()
+        if error is not None:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ServerError(
+                f"Prefect's server at {client.api_url} does not answer ({reason}); start it with "
+                "`prefect server start`, or unset PREFECT_API_URL (in the environment or in "
+                "Prefect's profile) to run without a server"
+            )
+
+
+@contextmanager
+def server(home: Path) -> Iterator[str | None]:
+    """A Prefect server with scheduler and dashboard on a free loopback port; yields its address.
+
+    Where the user has a server, none is started and None is yielded. The database is beside
+    the warehouse, not in the user's home, where all runs of all projects would share it.
 
     Args:
         home: Folder of the warehouse.
-        scheduler: Whether schedules are to be kept; the dashboard comes with it.
 
     Raises:
-        ServerError: the server did not come up.
+        ServerError: the server did not start, or the configured one does not answer.
     """
-    if has_own_server():
+    if is_configured():
+        require_answer()
         yield None
         return
     folder = home / "runs" / ".prefect"
     folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with FileLock(folder / "start.lock"):  # two servers would both migrate a new database
+            child, address = stack.enter_context(_server_process(folder))
+            _wait_for(child, f"{address}/api/health", folder / "server.log")
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+            yield address
+
+
+@contextmanager
+def _server_process(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server's process and its address; it ends with the block."""
     environment = {**os.environ}
     environment.setdefault(
         "PREFECT_API_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{folder / 'prefect.db'}"
     )
     environment.setdefault("PREFECT_SERVER_UI_API_URL", "/api")  # the port differs at every start
-    if not scheduler:
-        environment |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with (folder / "server.log").open("wb") as said:
+    with (folder / "server.log").open("wb") as log:
         child = subprocess.Popen(
             [sys.executable, "-P", "-c", _CHILD, str(port)],
             env=environment,
             stdin=subprocess.PIPE,
-            stdout=said,
-            stderr=said,
+            stdout=log,
+            stderr=log,
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
-    address = f"http://127.0.0.1:{port}"
     try:
-        from prefect.settings import PREFECT_API_URL, temporary_settings
-
-        _wait_for(child, f"{address}/api/health", folder / "server.log")
-        with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
-            yield address
+        yield child, f"http://127.0.0.1:{port}"
     finally:
         assert child.stdin is not None
         child.stdin.close()

@@ -1,4 +1,4 @@
-"""What the stages share: the work at hand, its bookkeeping, and one Prefect task per shard."""
+"""Open a run: load its plan, hold the warehouse's lock, and keep the run's record."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar, cast
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
+from typing import Any
 
 from datagen.spending.limits import Budget
 from datagen.teacher import Request, Teacher
@@ -28,10 +25,8 @@ from flows.runtime.progress import say
 from warehouse.db.lock import exclusive
 from warehouse.db.spool import Spool
 from warehouse.db.store import Store
-from warehouse.errors import BudgetReached, StillhouseError, Stopped, TransientError
+from warehouse.errors import BudgetReached, StillhouseError, Stopped
 from warehouse.records import Call, Failure, Run, make_id, now
-
-T = TypeVar("T")
 
 _PACKAGES = (
     "stillhouse", "torch", "transformers", "trl", "peft", "prefect", "openai", "duckdb",
@@ -96,26 +91,6 @@ class RunContext:
 def paid(store: Store, requests: Sequence[Request]) -> dict[str, Call]:
     """The usable calls among those already paid for."""
     return store.paid([(r.call_id, r.sampling.max_tokens) for r in requests])
-
-
-@task(
-    name="shard",
-    retries=2,
-    retry_delay_seconds=2,
-    retry_condition_fn=lambda _task, _run, state: isinstance(
-        state.result(raise_on_failure=False), TransientError
-    ),
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    log_prints=False,
-)
-def _shard(job: Callable[[], Any]) -> Any:
-    return job()
-
-
-def shard(job: Callable[[], T]) -> T:
-    """Run one shard of a stage as a Prefect task; only transient errors are retried."""
-    return cast(T, _shard(job))
 
 
 @contextmanager
@@ -286,6 +261,5 @@ __all__ = [
     "open_run",
     "paid",
     "recover",
-    "shard",
     "versions",
 ]

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
-import httpx
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    update_progress_artifact,
-)
-from prefect.context import get_run_context
-from prefect.exceptions import MissingContextError, PrefectException
-from prefect.settings import (
-    PREFECT_API_REQUEST_TIMEOUT,
-    PREFECT_CLIENT_MAX_RETRIES,
-    temporary_settings,
-)
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from distill.report.report import printable, render_training
+from distill.report.report import printable
 from distill.report.training_section import saw
+from flows.runtime.artifacts import Artifacts
 from flows.runtime.progress import TrainingBar, console, say, training
 from train.loop.callbacks import Step, TrainingCallbacks, best_eval, looks_since
 from train.loop.sft import TrainingResult
-
-EVERY_S = 5.0
-"""Seconds between two updates of an artifact."""
-
-TIMEOUT_S = 5.0
-"""Longest that a training waits for Prefect's server."""
 
 SHOWN = 1200
 """Characters of an example's prompt, and of its supervised text, that a terminal shows."""
@@ -94,60 +73,6 @@ def monitored(label: str, total: int, name: str) -> Iterator[Monitor]:
         yield monitor
     if monitor.ending:
         say(monitor.ending)
-
-
-class Artifacts:
-    """A training in Prefect: how far it is, and in Markdown its audit and losses.
-
-    Outside of a flow run there are none; where the server does not take one, no further
-    one is sent, and the run goes on.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        self._progress: UUID | None = None
-        self._sent_at = -EVERY_S
-        try:
-            get_run_context()
-            self._on = True
-        except MissingContextError:
-            self._on = False
-
-    def step(self, step: Step) -> None:
-        """A step was taken; the server is told now and then, and of the last one."""
-        if time.monotonic() - self._sent_at < EVERY_S and step.done < step.total:
-            return
-        share = 100.0 * step.done / max(1, step.total)
-        description = f"step {step.done} of {step.total}, loss {step.loss:.3f}"
-        description += "" if step.held_out_loss is None else f", held-out {step.held_out_loss:.3f}"
-        description += f", {step.tokens_per_s:,.0f} tok/s" if step.tokens_per_s else ""
-        if self._progress is None:
-            key = f"{self._key}-progress"
-            self._progress = self._send(create_progress_artifact, share, key, description)
-        else:
-            self._send(update_progress_artifact, self._progress, share, description)
-        self._sent_at = time.monotonic()
-
-    def publish(self, audit: dict[str, Any], losses: list[dict[str, float]]) -> None:
-        """What the trainer saw, and once it has trained how the loss fell."""
-        self.page("training", render_training(audit, losses))
-
-    def page(self, what: str, text: str) -> None:
-        """A page of Markdown."""
-        self._send(create_markdown_artifact, text, f"{self._key}-{what}")
-
-    def _send(self, send: Callable[..., Any], *values: Any) -> Any:
-        if not self._on:
-            return None
-        waiting = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: TIMEOUT_S}
-        try:
-            with temporary_settings(waiting):
-                return send(*values)
-        except (httpx.HTTPError, PrefectException) as error:
-            self._on = False
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            say(f"note: Prefect's server takes no artifacts ({reason}); the run goes on")
-            return None
 
 
 def ending(losses: Sequence[dict[str, float]], total: int) -> str:

@@ -18,8 +18,9 @@ from distill.contestants.contestant import (
 )
 from distill.contestants.context import Sources
 from distill.plan.plan import Plan
+from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import bar, meter, say
-from flows.runtime.run import RunContext, shard
+from flows.runtime.run import RunContext
 from flows.stages.teacher_client import TeacherClient
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.db.store import Store
@@ -135,7 +136,7 @@ def answered(
         said = contestant.answer(todo, lambda n: None)
     elif todo:
         with bar(f"{contestant.name}: {contestant.benchmark.label}", len(todo)) as advance:
-            said = shard(lambda: contestant.answer(todo, advance))
+            said = run_shard(lambda: contestant.answer(todo, advance))
     failures = [one for one in said if isinstance(one, Failure)]
     if failures:
         say(f"{contestant.name}: {len(failures)} items failed, first: {failures[0].error}")

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from prefect import flow
-
 from distill.plan.plan import Plan
+from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import bar, say
-from flows.runtime.run import RunContext, open_run, shard
+from flows.runtime.run import RunContext, open_run
 from flows.stages.generate import as_edited, samples_on_hand
 from flows.stages.likelihood import BaseLikelihood
 from flows.stages.teacher_client import ScorerClient
@@ -49,7 +48,6 @@ class Curated:
         return sorted((s for s in self.samples if s.sample_id in keep), key=lambda s: s.sample_id)
 
 
-@flow(name="stillhouse-curate", validate_parameters=False)
 def curate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Score the samples of the plan's recipes and choose which to keep."""
     with open_run(plan_path, overrides, "curate") as work:
@@ -158,7 +156,7 @@ def _scores(work: RunContext, scorers: Sequence[Scorer], samples: Sequence[Sampl
             for start in range(0, len(todo), size):
                 part = todo[start : start + size]
                 job = partial(_all, scorer, part)
-                found = job() if scorer.asks else shard(job)  # its asking is a task already
+                found = job() if scorer.asks else run_shard(job)  # its asking is a task already
                 work.store.insert([one for one in found if isinstance(one, Score)])
                 _fail(work, scorer, [one for one in found if isinstance(one, Unscored)])
                 advance(len(part))

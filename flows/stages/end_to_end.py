@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import flow
-
 from distill.plan.preflight import refuse_what_fails
 from flows.runtime.run import open_run
 from flows.stages.curate import curate_stage
@@ -16,7 +14,6 @@ from flows.stages.report import write_report
 from flows.stages.train import ready_base, train_stage
 
 
-@flow(name="stillhouse", validate_parameters=False)
 def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Run every stage; what is there already is not made again.
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from prefect import flow
-
 from distill.contestants.contestant import ContestantSpec
 from distill.contestants.perturbed_items import disturbed
 from distill.evaluation.comparison import Comparison
@@ -31,7 +29,6 @@ from warehouse.errors import NotFoundError, NothingToDoError
 from warehouse.records import Answer, Call, Choice, Run, Student
 
 
-@flow(name="stillhouse-evaluate", validate_parameters=False)
 def evaluate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Let the contestants answer what they have not answered, and compare them."""
     with open_run(plan_path, overrides, "evaluate") as work:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from prefect import flow
-
 from datagen.generate import samples_of
 from datagen.teacher import Request
 from distill.plan.plan import Plan
@@ -22,7 +20,6 @@ from warehouse.errors import NothingToDoError
 from warehouse.records import Call, Prompt, Sample, Score
 
 
-@flow(name="stillhouse-generate", validate_parameters=False)
 def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Ask the teacher what the plan's recipes ask and is not answered yet."""
     with open_run(plan_path, overrides, "generate") as work:

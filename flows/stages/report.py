@@ -23,8 +23,8 @@ from distill.report.report import (
     render_markdown,
     to_json,
 )
+from flows.runtime.artifacts import Artifacts
 from flows.runtime.run import RunContext
-from flows.runtime.training_monitor import Artifacts
 from flows.stages.curate import Curated
 from flows.stages.scorer_audit import measured
 from quality.review.decisions import agreement

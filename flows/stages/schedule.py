@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from prefect import flow
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.types.entrypoint import EntrypointType
 
@@ -11,6 +14,12 @@ from flows.runtime import prefect_server
 from flows.runtime.progress import say
 from flows.stages.end_to_end import end_to_end
 from warehouse.errors import PlanError
+
+
+@flow(name="stillhouse", validate_parameters=False)
+def scheduled_run(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Run the whole plan once, as each tick of a schedule does."""
+    return end_to_end(plan_path, overrides)
 
 
 def serve(plan: Path, overrides: list[str], name: str, home: Path, cron: str) -> None:
@@ -28,10 +37,10 @@ def serve(plan: Path, overrides: list[str], name: str, home: Path, cron: str) ->
             f"'{cron}' is no cron schedule; give five fields: minute hour day month weekday, "
             'for example "0 3 * * *"'
         ) from None
-    with prefect_server.server(home, scheduler=True) as address:
+    with prefect_server.server(home) as address:
         where = f"; dashboard at {address}" if address else ""
         say(f"serving '{name}' at '{cron}'{where}; stop with Ctrl-C")
-        end_to_end.serve(
+        scheduled_run.serve(
             name=name,
             cron=cron,
             parameters={"plan_path": str(plan), "overrides": overrides},

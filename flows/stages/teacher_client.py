@@ -13,8 +13,9 @@ from typing import Self
 from datagen.generate import ask, pending
 from datagen.teacher import Reply, Request, Sampling, Teacher
 from flows.runtime import signals
+from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import Meter, meter, say
-from flows.runtime.run import RunContext, shard
+from flows.runtime.run import RunContext
 from quality.scoring.scorer import Question
 from warehouse.db.spool import Spool
 from warehouse.errors import Stopped
@@ -67,7 +68,7 @@ class TeacherClient:
         meter.skip(len(requests) - len(open_), reused)
         if open_:
             try:
-                shard(lambda: self._shard(open_, stage, meter, asked))
+                run_shard(lambda: self._shard(open_, stage, meter, asked))
             finally:
                 self._finish_drain()
                 self.spool.drain(self.work.store)

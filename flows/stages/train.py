@@ -8,14 +8,13 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
-
 from distill.learning.multiprocess import train_in_processes
 from distill.learning.objective import Objective, TrainingInputs
 from distill.plan.sections import TrainSection
 from flows.runtime import signals
+from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import say
-from flows.runtime.run import RunContext, open_run, shard
+from flows.runtime.run import RunContext, open_run
 from flows.runtime.training_monitor import Monitor, monitored
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.generate import samples_on_hand
@@ -32,7 +31,6 @@ AUDIT = "train --audit"
 """How a run is called that audits and trains nothing."""
 
 
-@flow(name="stillhouse-train", validate_parameters=False)
 def train(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Fit the plan's student to what the gate keeps of the samples on hand."""
     with open_run(plan_path, overrides, "train") as work:
@@ -47,7 +45,6 @@ def train(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         }
 
 
-@flow(name="stillhouse-train-audit", validate_parameters=False)
 def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Audit what `fit` would train on, and train nothing.
 
@@ -142,7 +139,7 @@ def train_stage(
             say(
                 f"the files of student {student_id[:8]} are gone from {known.folder_in(work.home)}; training again"
             )
-        student = shard(
+        student = run_shard(
             lambda: _train(work, section, kept, curated.selection_id, student_id, alone)
         )
         work.store.insert([student])

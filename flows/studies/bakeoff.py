@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
-
 from distill.contestants.contestant import Contestant
 from distill.contestants.context import Sources
 from distill.evaluation.evaluate import texts_of
@@ -38,7 +36,6 @@ from warehouse.errors import PlanError
 from warehouse.records import Answer, Student
 
 
-@flow(name="stillhouse-bakeoff", validate_parameters=False)
 def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> dict[str, Any]:
     """Fit each tuner to what the plan's gate keeps, and compare them; what is there is not made again.
 

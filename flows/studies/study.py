@@ -8,8 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from prefect import flow
-
 from distill.contestants.contestant import Contestant, EndpointModel, Model
 from distill.contestants.context import Sources
 from distill.evaluation.compare import compare
@@ -44,7 +42,6 @@ LEAST_ROWS = 4
 """Rows below which no student is fitted."""
 
 
-@flow(name="stillhouse-study-scaling", validate_parameters=False)
 def study_scaling(
     plan_path: str, overrides: Sequence[str], shares: Sequence[str]
 ) -> dict[str, Any]:
@@ -123,7 +120,6 @@ def _unknown() -> Interval:
     )
 
 
-@flow(name="stillhouse-study-imitation", validate_parameters=False)
 def study_imitation(
     plan_path: str, overrides: Sequence[str], broad: Sequence[str]
 ) -> dict[str, Any]:

@@ -15,17 +15,22 @@ PART = "\ufffd"
 """What a token decodes to that is only a part of a character."""
 
 
-def tokenizer_of(name: str) -> Any:
-    """The tokenizer of a base or teacher, without its weights.
+def read_vocabulary(name: str) -> dict[str, int]:
+    """The tokens of a base or teacher and their ids; of most without importing torch.
 
     Raises:
         AssetError: it could not be downloaded.
     """
     folder = resolve_base(name)
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        from tokenizers import Tokenizer
+
+        return dict(Tokenizer.from_file(str(file)).get_vocab())
     quiet()
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder)
+    return dict(AutoTokenizer.from_pretrained(folder).get_vocab())
 
 
 def same_vocabulary(teacher: str, base: str) -> None:
@@ -35,7 +40,7 @@ def same_vocabulary(teacher: str, base: str) -> None:
         AssetError: one of the two could not be downloaded.
         ModelError: their vocabularies differ.
     """
-    theirs, own = tokenizer_of(teacher).get_vocab(), tokenizer_of(base).get_vocab()
+    theirs, own = read_vocabulary(teacher), read_vocabulary(base)
     in_theirs = {number: token for token, number in theirs.items()}
     in_own = {number: token for token, number in own.items()}
     ids = in_theirs.keys() | in_own.keys()

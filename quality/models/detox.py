@@ -41,6 +41,15 @@ PUBLISHED = {
 }
 """Detoxify's models -> how the SHA-256 of the file begins."""
 
+_RELEASES = "https://github.com/unitaryai/detoxify/releases/download/"
+_FILES = {  # as in `detoxify.detoxify`, whose import takes torch and transformers
+    "original": "v0.1-alpha/toxic_original-c1212f89.ckpt",
+    "unbiased": "v0.3-alpha/toxic_debiased-c7548aa0.ckpt",
+    "multilingual": "v0.4-alpha/multilingual_debiased-0b549669.ckpt",
+    "original-small": "v0.1.2/original-albert-0e1d6498.ckpt",
+    "unbiased-small": "v0.1.2/unbiased-albert-c8519128.ckpt",
+}
+
 LABELS = (
     "toxicity", "severe_toxicity", "obscene", "threat", "insult", "identity_attack",
     "sexual_explicit",
@@ -83,9 +92,7 @@ def published(name: str) -> Path:
     with _locked() as home:
         for settings in home.glob(f"{digest}*/{_SETTINGS}"):
             return settings.parent
-        from detoxify.detoxify import MODEL_URLS
-
-        url: str = MODEL_URLS[name]
+        url = _RELEASES + _FILES[name]
         laid = home / url.rpartition("/")[2]  # put there by hand, on a machine without network
         if laid.is_file():
             return _keep(laid, digest, home, None)

@@ -54,7 +54,7 @@ def resolve_base(base: str) -> Path:
         return Path(base)
     if not HUB_ID.fullmatch(base):
         raise AssetError(f"no base model '{base}'; {allowed()}")
-    quiet()
+    quiet_hub()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
@@ -101,17 +101,23 @@ def elements_of(base: str) -> int:
 def quiet() -> None:
     """Silence the progress bars and chatter of the libraries below; errors still speak."""
     import datasets
-    import huggingface_hub.utils
     import transformers
 
+    quiet_hub()
     transformers.utils.logging.set_verbosity_error()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # tells of optional kernels
     transformers.utils.logging.disable_progress_bar()
     datasets.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+def quiet_hub() -> None:
+    """Silence the downloads alone, without the import of the larger libraries."""
+    import huggingface_hub.utils
+
     huggingface_hub.utils.logging.set_verbosity_error()
     huggingface_hub.utils.disable_progress_bars()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def _unpacked(name: str) -> Path:

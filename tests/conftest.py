@@ -7,38 +7,37 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-# One Prefect database for the whole session, also for the commands that tests start: a new
-# one takes twenty seconds to make.
+# Verbs run as Prefect flows only where the tests say so, whatever the developer has configured.
+os.environ.pop("PREFECT_API_URL", None)
 _PREFECT = tempfile.TemporaryDirectory(prefix="stillhouse-prefect-")
-os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = (
-    f"sqlite+aiosqlite:///{_PREFECT.name}/prefect.db"
-)
+os.environ["PREFECT_HOME"] = _PREFECT.name
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One Prefect server for all flows, also for those of commands that tests start: each
-    would take ten seconds to start its own."""
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One Prefect server for the tests that ask for it; its database."""
     from flows.runtime import prefect_server
 
-    with prefect_server.server(tmp_path_factory.mktemp("prefect")) as address:
-        before = os.environ.get("PREFECT_API_URL")
-        if address:
-            os.environ["PREFECT_API_URL"] = f"{address}/api"
-        yield
-        if before is None:
-            os.environ.pop("PREFECT_API_URL", None)
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT__SERVER_EPHEMERAL", "1")  # starts no services: schedules are not kept
+        patch.setenv("PREFECT_UI_ENABLED", "0")
+        with prefect_server.server(home):
+            yield home / "runs" / ".prefect" / "prefect.db"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever runs flows shares the one server."""
-    for item in items:
-        if item.path.parent.name == "flows":
-            item.add_marker(pytest.mark.usefixtures("prefect_server"))
+@pytest.fixture
+def prefect_configured(prefect_server: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Verbs of this test and of its child processes are flows of the session's server."""
+    from prefect.settings import PREFECT_API_URL
+
+    monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+    return prefect_server
 
 
 def _is_local(address: Any) -> bool:

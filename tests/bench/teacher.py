@@ -109,20 +109,11 @@ def work_for(teacher: Any, folder: Path) -> Any:
 
 def rates() -> None:
     """Alternate the two, and compare the best of each."""
-    from flows.runtime import prefect_server
-
-    with (
-        tempfile.TemporaryDirectory() as home,
-        prefect_server.server(Path(home)),
-        server(LATENCY_S) as url,
-    ):
-        from prefect import flow
-
+    with tempfile.TemporaryDirectory() as home, server(LATENCY_S) as url:
         found: dict[str, list[float]] = {"bare": [], "ours": []}
         for n in range(ROUNDS):
             found["bare"].append(bare(url))
-            measured = flow(name="bench")(ours)
-            found["ours"].append(measured(url, Path(home) / str(n)))
+            found["ours"].append(ours(url, Path(home) / str(n)))
     best = {name: max(several) for name, several in found.items()}
     print(f"prompts {PROMPTS}, in flight {IN_FLIGHT}, latency {LATENCY_S} s, best of {ROUNDS}")
     for name, several in found.items():

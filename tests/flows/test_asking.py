@@ -37,7 +37,6 @@ from tests.datagen.test_generate import prompt
 from warehouse.db.store import Store
 
 folder, url, prompts, in_flight = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-teacher_client.shard = lambda job: job()  # as a Prefect task would, without a Prefect server
 teacher_client.DRAIN_EVERY = 50  # so that some kills fall into a drain
 
 

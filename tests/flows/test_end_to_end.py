@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,15 +18,12 @@ from warehouse.records import Answer, Call, Choice, Run
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """One finished run, and what it returned."""
-    from flows.runtime import prefect_server
+    from flows.stages.end_to_end import end_to_end
 
     folder = tmp_path_factory.mktemp("world")
     log = folder / "asked.log"
     plan = write_plan(folder, scripted(log))
-    with prefect_server.server(folder):
-        from flows.stages.end_to_end import end_to_end
-
-        yield folder, plan, log, end_to_end, end_to_end(str(plan), [])
+    return folder, plan, log, end_to_end, end_to_end(str(plan), [])
 
 
 def asked(log: Path) -> int:
@@ -59,6 +58,26 @@ def test_the_same_plan_again_asks_nothing_and_trains_nothing(world):
     assert asked(log) == before
     assert again["student_id"] == first["student_id"]
     assert again["contestants"] == first["contestants"]
+
+
+def test_a_finished_plan_again_imports_neither_torch_nor_prefect(world):
+    folder, plan, _, _, first = world
+    code = (
+        f"import sys; sys.argv = ['distill', 'run', {str(plan)!r}, '--json']\n"
+        "from flows.cli import main\n"
+        "main()\n"
+        "heavy = {'torch', 'transformers', 'prefect', 'datasets', 'trl'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    assert again["calls_made"] == 0
+    assert again["contestants"] == first["contestants"]
+    assert Path(again["report_path"]).is_file()
+    assert "is trained already" in done.stderr
 
 
 def test_changing_only_train_asks_the_teacher_nothing(world):

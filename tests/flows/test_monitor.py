@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.runtime import progress, training_monitor
+from flows.runtime import artifacts, progress, training_monitor
+from flows.runtime.artifacts import EVERY_S, Artifacts
 from flows.runtime.training_monitor import (
-    EVERY_S,
     SHOWN,
-    Artifacts,
     Monitor,
     monitored,
     print_audit,
@@ -66,18 +65,18 @@ def sent(monkeypatch):
 
         return take
 
-    monkeypatch.setattr(training_monitor, "get_run_context", lambda: None)
-    monkeypatch.setattr(training_monitor.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(artifacts, "is_in_flow_run", lambda: True)
+    monkeypatch.setattr(artifacts.time, "monotonic", lambda: clock[0])
     for kind in ("create_progress", "update_progress", "create_markdown"):
-        monkeypatch.setattr(training_monitor, f"{kind}_artifact", taker(kind))
+        monkeypatch.setattr(f"prefect.artifacts.{kind}_artifact", taker(kind))
     return found, clock
 
 
 def test_progress_is_told_now_and_then_and_in_the_end(sent):
     found, clock = sent
-    artifacts = Artifacts("My plan_2")
+    sending = Artifacts("My plan_2")
     for done in range(1, 11):
-        artifacts.step(step(done))
+        sending.step(step(done))
         clock[0] += 0.4 * EVERY_S
     assert [values[:3] for values in found] == [
         ("create_progress", 10.0, "my-plan-2-progress"),
@@ -90,9 +89,9 @@ def test_progress_is_told_now_and_then_and_in_the_end(sent):
 
 def test_audit_and_losses_are_one_markdown_with_its_texts_escaped(sent):
     found, _ = sent
-    artifacts = Artifacts("p")
-    artifacts.publish(example_audit(), [])
-    artifacts.publish(example_audit(), [{"step": 1.0, "loss": 2.0}, {"step": 2.0, "loss": 1.0}])
+    sending = Artifacts("p")
+    sending.publish(example_audit(), [])
+    sending.publish(example_audit(), [{"step": 1.0, "loss": 2.0}, {"step": 2.0, "loss": 1.0}])
     (_, before, key), (_, after, same) = found
     assert key == same == "p-training"
     assert "No loss was recorded" in before
@@ -105,7 +104,7 @@ def test_outside_of_a_run_nothing_is_sent(monkeypatch):
     def never(*values):
         raise AssertionError("sent")
 
-    monkeypatch.setattr(training_monitor, "create_progress_artifact", never)
+    monkeypatch.setattr("prefect.artifacts.create_progress_artifact", never)
     Artifacts("p").step(step(1))
 
 
@@ -115,7 +114,7 @@ def test_a_server_that_is_gone_is_told_once_and_training_goes_on(monkeypatch):
 
     publish = io.StringIO()
     monkeypatch.setattr("flows.runtime.progress.console", Console(file=publish, width=200))
-    monkeypatch.setattr(training_monitor, "get_run_context", lambda: None)
+    monkeypatch.setattr(artifacts, "is_in_flow_run", lambda: True)
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
         progress.training("fitting lora", 10) as bar,

@@ -24,16 +24,13 @@ STORED = ("--set", "train.objective={use='logits'}", "--set", "datagen.sampling.
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory):
     """A plan whose samples are on hand, and a flow that fits a student to them."""
-    from flows.runtime import prefect_server
+    from flows.stages.generate import generate
+    from flows.stages.train import train
 
     folder = tmp_path_factory.mktemp("objectives")
     plan = write_plan(folder, scripted(folder / "asked.log"))
-    with prefect_server.server(folder):
-        from flows.stages.generate import generate
-        from flows.stages.train import train
-
-        generate(str(plan), [])
-        yield folder, plan, lambda *overrides: train(str(plan), list(overrides))
+    generate(str(plan), [])
+    return folder, plan, lambda *overrides: train(str(plan), list(overrides))
 
 
 def student(folder, result):
@@ -144,16 +141,13 @@ def test_another_teacher_in_the_same_folder_is_another_student(generated, tmp_pa
 def test_a_teacher_of_another_vocabulary_is_told_before_the_plans_teacher_is_asked(
     tmp_path, monkeypatch
 ):
-    from flows.runtime import prefect_server
+    from flows.stages.end_to_end import end_to_end
 
     log = tmp_path / "asked.log"
     plan = write_plan(tmp_path, scripted(log))
     stranger = make_stranger(tmp_path / "stranger", monkeypatch)
-    with prefect_server.server(tmp_path):
-        from flows.stages.end_to_end import end_to_end
-
-        with pytest.raises(ModelError, match="different vocabularies"):
-            end_to_end(str(plan), [f"train.objective={{use='on_policy', teacher='{stranger}'}}"])
+    with pytest.raises(ModelError, match="different vocabularies"):
+        end_to_end(str(plan), [f"train.objective={{use='on_policy', teacher='{stranger}'}}"])
     assert not log.exists()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -36,14 +35,9 @@ def test_a_served_plan_runs_by_itself_and_nothing_is_left_behind(tmp_path):
     plan = write_plan(
         tmp_path, '[teacher]\nuse = "scripted"\ndefault = "brown"\n', prompts=8, held_out=4
     )
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "PREFECT_API_DATABASE_CONNECTION_URL"
-    }
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "serve", str(plan), "--cron", "* * * * *"],
-        cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+        cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     store = Store(tmp_path / "w.duckdb")
     try:

@@ -34,10 +34,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def artifacts(name):
-    """Prefect's artifacts of this session's database, by key, in their order."""
-    url = os.environ["PREFECT_API_DATABASE_CONNECTION_URL"]
-    with sqlite3.connect(url.partition(":///")[2]) as db:
+def artifacts(database, name):
+    """Prefect's artifacts, by key, in their order."""
+    with sqlite3.connect(database) as db:
         rows = db.execute("SELECT key, type, data FROM artifact WHERE key LIKE ? ORDER BY created",
                           [f"{name}%"]).fetchall()  # fmt: skip
     return [(key, kind, json.loads(str(data))) for key, kind, data in rows]
@@ -58,7 +57,7 @@ def test_an_audit_alone_trains_nothing(folder):
     assert verbs == ["generate", "train --audit"]
 
 
-def test_the_audit_is_seen_before_training_and_kept_with_what_it_took(folder):
+def test_the_audit_is_seen_before_training_and_kept_with_what_it_took(folder, prefect_configured):
     name = ("--set", "name=watched", "--set", "train.track=tensorboard")
     done = distill(folder, "train", "plan.toml", "--json", *name)
     assert done.returncode == 0, done.stderr
@@ -73,7 +72,7 @@ def test_the_audit_is_seen_before_training_and_kept_with_what_it_took(folder):
     assert audit["memory"] > audit["memory_before"] > 0
     assert 0 < audit["trainable_parameters"] < audit["parameters"]
 
-    told = artifacts("watched")
+    told = artifacts(prefect_configured, "watched")
     assert [kind for _, kind, _ in told] == ["markdown", "progress", "markdown"]
     assert told[1][2] == 100
     assert "No loss was recorded" in told[0][2]

@@ -148,10 +148,10 @@ def test_what_scoring_asked_is_told_under_curate_and_is_part_of_what_making_it_c
 
 
 def test_a_student_in_another_context_alone_is_a_student_too(world):
-    from flows.stages.evaluate import judge
+    from flows.stages.evaluate import evaluate
 
     _, plan, _, _, first = world
-    found = judge(str(plan), ['evaluate.contestants=["base", "student+fewshot"]'])
+    found = evaluate(str(plan), ['evaluate.contestants=["base", "student+fewshot"]'])
     assert set(found["contestants"]) == {"base", "student+fewshot"}
     assert found["calls_made"] == 0
     assert Path(first["student_path"]).is_dir()

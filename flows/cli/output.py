@@ -19,8 +19,20 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 SET_SHOWN = 60
 """Characters of a run's `--set` that `distill runs` shows; `--json` has all."""
 
+UNFOLDED = 1000
+"""Columns of a table that is not printed to a terminal, so that names are whole for `grep`."""
+
+LEDGER_WIDTH = 160
+"""Columns below which each word of the ledger's headers and figures has a line of its own."""
+
 WHAT_IF_SHOWN = 5
 """Samples gained and lost that a what-if shows."""
+
+
+def _console() -> Console:
+    """A console as wide as the terminal; a file or a pipe gets each row of a table on one line."""
+    console = Console()
+    return console if console.is_terminal else Console(width=UNFOLDED)
 
 
 def print_json(value: Any) -> None:
@@ -121,18 +133,27 @@ def _tuner(run: Run) -> str | None:
 
 
 def print_runs(runs: Sequence[Run]) -> None:
-    """A line for each run."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("run", "verb", "state", "started", "calls made", "reused", "kept", "tuner"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("--set", no_wrap=True)
+    """Print a row for each run."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in (
+        "run",
+        "verb",
+        "state",
+        "started",
+        "calls made",
+        "reused",
+        "kept",
+        "tuner",
+        "--set",
+    ):
+        table.add_column(column, overflow="fold")
     for run in runs:
         row = run_row(run)
         shown = [*list(row.values())[:7], row["tuner"]]
         changed = visible(" ".join(row["overrides"]))
         changed = changed if len(changed) <= SET_SHOWN else f"{changed[: SET_SHOWN - 1]}…"
         table.add_row(*("-" if value is None else str(value) for value in shown), Text(changed))
-    Console(width=max(Console().width, 170)).print(table)
+    _console().print(table)
 
 
 def print_students(rows: Sequence[dict[str, Any]]) -> None:
@@ -221,27 +242,36 @@ def _takes(row: dict[str, Any]) -> list[str]:
 
 
 def print_ledger(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> None:
-    """What each run, teacher and recipe took, and what all took together."""
-    table = Table(box=None, pad_edge=False)
+    """Print what each run, teacher and recipe took, and what all took together.
+
+    On a narrow terminal the names are folded, never the figures.
+    """
+    console = _console()
+    fold = _word_per_line if console.width < LEDGER_WIDTH else str
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("run", "teacher", "recipe"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     for name in ("calls", "tokens in", "out", "USD", "retries", "cut off", "p50 / p95 / p99 s"):
-        table.add_column(name, no_wrap=True, justify="right")
+        table.add_column(fold(name), no_wrap=True, justify="right")
     for row in rows:
         usd = "unknown" if row["cost_usd"] is None else f"{row['cost_usd']:.4f}"
         if row["calls_without_price"] and row["cost_usd"] is not None:
-            usd += f" + {row['calls_without_price']} unpriced"
+            usd += f" +{row['calls_without_price']:,} unpriced"
         keys = ("calls", "prompt_tokens", "completion_tokens")
         latency = " / ".join(f"{row[f'latency_p{p}_s']:.2f}" for p in (50, 95, 99))
         table.add_row(
-            *(row[key] for key in ("run_id", "teacher", "recipe")),
+            *(Text(row[key]) for key in ("run_id", "teacher", "recipe")),
             *(f"{row[key]:,}" for key in keys),
-            usd,
+            fold(usd),
             *(f"{row[key]:,}" for key in ("retries", "cut_off")),
-            latency,
+            fold(latency),
         )
-    Console(width=max(Console().width, 200)).print(table)
+    console.print(table)
     print(f"in all: {_usd_in_all(rows, runs)}")
+
+
+def _word_per_line(text: str) -> str:
+    return text.replace(" /", "/").replace(" ", "\n")
 
 
 def _usd_in_all(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> str:

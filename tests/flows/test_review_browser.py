@@ -60,6 +60,7 @@ def opened(chromium, url, **options):
     page.goto(url)
     at(page, 1)
     yield page
+    sync_api.expect(page.locator("#count")).not_to_contain_text("being saved")
     context.close()
     assert told == []
 
@@ -216,9 +217,82 @@ def test_a_server_that_ended_is_told(chromium, tmp_path):
         page.goto(url)
         at(page, 1)
     page.keyboard.press("a")
-    said(page, "Nobody answers")
-    at(page, 1)
+    said(page, "1 of 4 is not saved. Nobody answers")
+    sync_api.expect(page.locator("#count")).to_have_text("0 of 4 decided, 1 not saved")
     page.context.close()
+
+
+def test_keys_act_on_the_sample_on_screen_while_decisions_are_saved(chromium, tmp_path):
+    session = session_of(tmp_path)
+    a, b, c, d = (sample.sample_id for sample in session.samples)
+    decide, may_save = session.decide, threading.Event()
+
+    def slowly(wanted):
+        assert may_save.wait(timeout=30)
+        return decide(wanted)
+
+    session.decide = slowly
+    with served(session) as url, opened(chromium, url) as page:
+        count = page.locator("#count")
+        page.keyboard.press("a")
+        at(page, 2)
+        page.keyboard.press("r")
+        at(page, 3)
+        page.keyboard.press("e")
+        page.locator("#text").fill("as brown as rust")
+        page.keyboard.press("Control+Enter")
+        at(page, 4)
+        page.keyboard.press("a")
+        page.keyboard.press("u")
+        sync_api.expect(count).to_have_text("3 of 4 decided, 5 being saved")
+        for _ in range(3):
+            page.keyboard.press("p")
+        at(page, 1)
+        sync_api.expect(page.locator("#verdict")).to_have_text("accepted")
+        assert store(tmp_path).read(Score, "scorer = 'human'") == []
+        may_save.set()
+        sync_api.expect(count).to_have_text("3 of 4 decided")
+        at(page, 1)
+    found = decisions(store(tmp_path).read(Score, "scorer = 'human'"))
+    assert {key: found[key].value for key in (a, b)} == {a: 1.0, b: 0.0}
+    assert found[c].details["edited_to"] in found
+    assert d not in found
+
+
+def test_a_decision_that_fails_is_said_and_the_others_are_saved(chromium, tmp_path):
+    session = session_of(tmp_path)
+    a, b, *_ = (sample.sample_id for sample in session.samples)
+    decide = session.decide
+
+    def failing(wanted):
+        if wanted.sample_id == a:
+            raise ValueError("the disk is full")
+        return decide(wanted)
+
+    session.decide = failing
+    with served(session) as url:
+        page = chromium.new_page()
+        page.goto(url)
+        at(page, 1)
+        page.keyboard.press("c")
+        page.keyboard.type("a good one")
+        page.keyboard.press("Escape")
+        page.keyboard.press("a")
+        said(page, "1 of 4 is not saved. the disk is full")
+        page.keyboard.press("r")
+        at(page, 3)
+        sync_api.expect(page.locator("#count")).to_have_text("1 of 4 decided, 1 not saved")
+        page.keyboard.press("p")
+        page.keyboard.press("p")
+        at(page, 1)
+        sync_api.expect(page.locator("#verdict")).to_be_hidden()
+        sync_api.expect(page.locator("#comment")).to_have_value("a good one")
+        session.decide = decide
+        page.keyboard.press("a")
+        sync_api.expect(page.locator("#count")).to_have_text("2 of 4 decided")
+        page.context.close()
+    found = decisions(store(tmp_path).read(Score, "scorer = 'human'"))
+    assert {key: score.value for key, score in found.items()} == {a: 1.0, b: 0.0}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -222,6 +222,13 @@ class Score(Record):
 
 
 @dataclass(frozen=True)
+class AuditScore(Score):
+    """A score of a labelled sample, on which a scorer is measured; never one of the user's."""
+
+    TABLE: ClassVar[str] = "audit_scores"
+
+
+@dataclass(frozen=True)
 class Choice(Record):
     """Kept or not, and why. `reason` is the first reason, `reasons` are all of them."""
 
@@ -373,5 +380,6 @@ class Failure(Record):
 
 
 RECORDS: tuple[type[Record], ...] = (
-    Run, Prompt, Call, Sample, Score, Choice, Measurement, Student, Answer, RunAnswer, Failure,
+    Run, Prompt, Call, Sample, Score, AuditScore, Choice, Measurement, Student, Answer, RunAnswer,
+    Failure,
 )  # fmt: skip

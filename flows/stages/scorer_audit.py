@@ -20,7 +20,7 @@ from quality.scoring.scorer import Scorer, Unscored
 from warehouse.catalog import name_of, options_of
 from warehouse.db.store import Store
 from warehouse.errors import AssetError, StillhouseError, Stopped
-from warehouse.records import Measurement, Message, Sample, Score, make_id
+from warehouse.records import AuditScore, Measurement, Message, Sample, Score, make_id
 
 _BATCH = 256
 PAID_LIMIT = 50
@@ -32,7 +32,8 @@ def audit_scorers(
 ) -> dict[str, Any]:
     """Measure every scorer of the plan on every labelled set that speaks of it.
 
-    Scores of labelled samples and measurements are kept: what is on hand is not made again.
+    Scores of labelled samples and measurements are kept, in tables of their own, so that nothing
+    is scored twice and the user's samples and scores stay as they are.
 
     Args:
         plan_path: The plan file.
@@ -142,14 +143,14 @@ def _values(
 ) -> tuple[list[float | None], int]:
     """The value of each sample, and on how many the scorer failed; scores are kept as they come."""
     ids = [scorer.score_id(sample) for sample in samples]
-    known = {s.score_id: s.value for s in work.store.by_ids(Score, "score_id", ids)}
+    known = {s.score_id: s.value for s in work.store.by_ids(AuditScore, "score_id", ids)}
     todo = [sample for sample, key in zip(samples, ids, strict=True) if key not in known]
     failed = []
     with bar(f"{name_of(scorer)} on {dataset}", 0 if scorer.asks else len(todo)) as advance:
         for start in range(0, len(todo), _BATCH):
             found = list(scorer.score(todo[start : start + _BATCH]))
             scores = [score for score in found if isinstance(score, Score)]
-            work.store.insert(scores)
+            work.store.insert([AuditScore(**vars(score)) for score in scores])
             known |= {score.score_id: score.value for score in scores}
             failed += [score for score in found if isinstance(score, Unscored)]
             advance(len(found))

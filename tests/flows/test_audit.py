@@ -13,7 +13,7 @@ from quality.scorers.self_consistency import SelfConsistency
 from quality.scoring.scorer import ScorerContext
 from warehouse.db.store import Store
 from warehouse.errors import AssetError
-from warehouse.records import Measurement, Run, Score
+from warehouse.records import AuditScore, Choice, Measurement, Run, Sample, Score
 
 PASSAGE = "The otter is brown. The heron is grey. The newt is green."
 PAIRS = [("brown", "pink"), ("grey", "blue"), ("green", "mauve")]
@@ -70,10 +70,27 @@ def test_a_scorer_is_measured_and_kept(plan):
     json.dumps(result)
 
 
+def test_an_audit_leaves_the_samples_scores_and_choices_of_the_user_alone(plan):
+    path, store, _ = plan
+    sample = _sample("Which one is brown?", "the otter", ["otter"], PASSAGE)
+    score = Score("s", sample.sample_id, "grounded", "1", "rule", {}, 1.0, None)
+    store.insert([sample, score, Choice("c", sample.sample_id, True, "kept", [])])
+    views = ("samples_with_scores", "newest_choices", "funnel", "drop_reasons", "failures")
+
+    def state():
+        tables = {record: store.read(record) for record in (Sample, Score, Choice)}
+        return tables, {view: store.query(f"SELECT * FROM {view}").to_dicts() for view in views}
+
+    before = state()
+    audit_scorers(str(path))
+    assert state() == before
+    assert len(store.read(AuditScore)) == 6
+
+
 def test_what_is_on_hand_is_not_scored_again(plan, monkeypatch):
     path, store, sets = plan
     first = audit_scorers(str(path))["rows"]
-    assert len(store.read(Score)) == 6
+    assert len(store.read(AuditScore)) == 6
 
     def never(self, samples):
         raise AssertionError("scored again")
@@ -133,19 +150,19 @@ def test_what_can_not_be_measured_says_why(plan):
 
 def test_a_failing_row_costs_neither_the_others_nor_the_next_try(plan, monkeypatch):
     path, store, _ = plan
-    rate = Grounded.rate
+    score_batch = Grounded.score_batch
 
     def fails_on_pink(self, samples):
         if any(sample.completion == "pink" for sample in samples):
             raise RuntimeError("boom")
-        return rate(self, samples)
+        return score_batch(self, samples)
 
-    monkeypatch.setattr(Grounded, "rate", fails_on_pink)
+    monkeypatch.setattr(Grounded, "score_batch", fails_on_pink)
     (row,) = audit_scorers(str(path))["rows"]
     assert (row["n"], row["abstained"], row["auc"]) == (6, 1, 1.0)
     assert "it failed on 1 samples" in row["note"]
     assert not store.read(Measurement)
-    monkeypatch.setattr(Grounded, "rate", rate)
+    monkeypatch.setattr(Grounded, "score_batch", score_batch)
     (row,) = audit_scorers(str(path))["rows"]
     assert row["abstained"] == 0
     assert len(store.read(Measurement)) == 1

@@ -73,6 +73,18 @@ CREATE TABLE scores (
   details JSON
 );
 
+CREATE TABLE audit_scores (
+  score_id VARCHAR NOT NULL,
+  sample_id VARCHAR NOT NULL,
+  scorer VARCHAR NOT NULL,
+  version VARCHAR NOT NULL,
+  model VARCHAR NOT NULL,
+  options JSON NOT NULL,
+  value DOUBLE,
+  why VARCHAR,
+  details JSON
+);
+
 CREATE TABLE choices (
   selection_id VARCHAR NOT NULL,
   sample_id VARCHAR NOT NULL,

@@ -9,7 +9,7 @@ import duckdb
 
 from warehouse.db.schema import MIGRATIONS, VERSION, ddl
 from warehouse.db.store import Store
-from warehouse.records import Call, Failure, Measurement, Run, RunAnswer
+from warehouse.records import AuditScore, Call, Failure, Measurement, Run, RunAnswer, Score
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ddl.sql"
 
@@ -66,7 +66,18 @@ def test_the_fifth_version_is_brought_up_to_date(tmp_path):
             "INSERT INTO measurements VALUES ('m', 'pii', '1', 'rule', '{}', 'd', 2, "
             """'{"good": "low", "auc": 0.5}', NULL, now())"""
         )
+        db.execute(
+            "INSERT INTO samples VALUES "
+            "('mine', 'p', '[]', 'imitation', '1', '[]', '', '', '[]', NULL, 'ok', NULL)"
+        )
+        for sample in ("mine", "labelled"):
+            db.execute(
+                "INSERT INTO scores VALUES (?, ?, 'pii', '1', 'rule', '{}', 1.0, NULL, NULL)",
+                [f"score of {sample}", sample],
+            )
     store = Store(path)
+    assert [score.sample_id for score in store.read(Score)] == ["mine"]
+    assert [score.sample_id for score in store.read(AuditScore)] == ["labelled"]
     assert store.read(RunAnswer) == [RunAnswer("r", "quiz", "student", "a")]
     assert {run.run_id: run.summary for run in store.read(Run)} == {
         run_id: {"verb": verb, "seconds": {"train": 2.5, "curate": 1}}

@@ -63,6 +63,20 @@ WHERE json_exists(summary, '$.seconds.fit') OR json_exists(summary, '$.seconds.j
 UPDATE students SET path = 'students/' || regexp_extract(path, '[^/]+$');
 UPDATE measurements SET figures = json_merge_patch(figures, json_object(
   'higher_is_better', json_extract_string(figures, '$.good') = 'high', 'good', NULL));
+CREATE TABLE audit_scores (
+  score_id VARCHAR NOT NULL,
+  sample_id VARCHAR NOT NULL,
+  scorer VARCHAR NOT NULL,
+  version VARCHAR NOT NULL,
+  model VARCHAR NOT NULL,
+  options JSON NOT NULL,
+  value DOUBLE,
+  why VARCHAR,
+  details JSON
+);
+INSERT INTO audit_scores BY NAME
+SELECT * FROM scores WHERE sample_id NOT IN (SELECT sample_id FROM samples);
+DELETE FROM scores WHERE sample_id NOT IN (SELECT sample_id FROM samples);
 """,
 }
 """SQL that turns version n - 1 into n, by n; the views are made anew after it."""

@@ -7,22 +7,21 @@ Modules are imported on first use, so listing names costs nothing.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import importlib
 import inspect
-import itertools
 import json
 import pkgutil
-import textwrap
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from warehouse.errors import PlanError
+
+_DOCSTRINGS = ConfigDict(use_attribute_docstrings=True)
 
 KINDS = {
     "teacher": "datagen.teachers",
@@ -69,17 +68,18 @@ def option_names(kind: str, name: str) -> list[str]:
 
 
 def options(kind: str, name: str) -> list[tuple[str, str, str]]:
-    """(name, default, meaning) of each option; the meaning is the line below its field."""
+    """(name, default, meaning) of each option; the meaning is the docstring below its field."""
     cls = part_class(kind, name)
     meanings: dict[str, str] = {}
     for owner in reversed([one for one in cls.__mro__ if dataclasses.is_dataclass(one)]):
-        (body,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
-        lines = body.body if isinstance(body, ast.ClassDef) else []
-        for field, below in itertools.pairwise(lines):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                told = below.value if isinstance(below, ast.Expr) else None
-                text = told.value if isinstance(told, ast.Constant) else ""
-                meanings[field.target.id] = " ".join(str(text).split())
+        # pydantic reads the docstrings of a class's own fields only, so each base is asked for its
+        owner.__pydantic_config__ = _DOCSTRINGS  # type: ignore[attr-defined]
+        properties = TypeAdapter(owner).json_schema().get("properties", {})
+        meanings |= {
+            key: " ".join(schema["description"].split())
+            for key, schema in properties.items()
+            if "description" in schema
+        }
     return [
         (field.name, _default(field), meanings.get(field.name, ""))
         for field in dataclasses.fields(cls)

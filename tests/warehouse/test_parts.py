@@ -44,3 +44,9 @@ def test_an_unknown_name_and_a_missing_use_are_refused(kind):
 def test_the_table_of_a_part_builds_the_same_part():
     part = catalog.build("tuner", {"use": "lora", "rank": 4})
     assert catalog.build("tuner", catalog.table_of(part)) == part
+
+
+def test_an_inherited_option_has_the_docstring_of_the_class_that_declares_it():
+    meanings = {option: meaning for option, _, meaning in catalog.options("benchmark", "arc")}
+    assert meanings["limit"] == "At most so many items."
+    assert meanings["part"].startswith("The part that word statistics and retrieval answer wrongly")

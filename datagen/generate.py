@@ -1,4 +1,4 @@
-"""Prompts -> requests -> replies -> calls and failures -> samples."""
+"""Turn prompts into requests, and replies into calls, failures and samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A GGUF model behind an OpenAI-compatible server, in a process of its own.
+"""Serve a GGUF model behind an OpenAI-compatible API, in a child process.
 
 `python -m datagen.gguf_server` is the child: it loads the model with xllamacpp, prints
 its address, and lives until its standard input closes. The kernel closes that when the

@@ -1,4 +1,4 @@
-"""What a recipe is: seeds -> prompts for the teacher -> samples for the student."""
+"""Define the recipe interface: seeds to teacher prompts, calls to student samples."""
 
 from __future__ import annotations
 

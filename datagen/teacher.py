@@ -1,4 +1,4 @@
-"""What a teacher is: something that answers requests, in any order, one reply each."""
+"""Define the teacher interface: answer requests in any order, one reply each."""
 
 from __future__ import annotations
 

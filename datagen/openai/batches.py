@@ -1,4 +1,4 @@
-"""The batch API of an OpenAI-compatible server: files up, batches followed to their end, files down.
+"""Upload, follow and download batches of an OpenAI-compatible batch API.
 
 A call is tried again while the server has a passing fault; nothing is ever submitted twice.
 """

@@ -1,4 +1,4 @@
-"""One address of an OpenAI-compatible API: its client, its pace, and its faults, sorted once.
+"""Send requests to one OpenAI-compatible address, limit their rate and classify its errors.
 
 Every fault leaves here as one of ours, with no client's exception behind it: final for
 one prompt (`PromptRejected`), final for all (`TeacherUnusable`), or worth another try

@@ -1,4 +1,4 @@
-"""What every teacher behind an OpenAI-compatible API has: model, address, key, price, identity."""
+"""Define the options of all OpenAI-compatible teachers: model, address, key, price, identity."""
 
 from __future__ import annotations
 

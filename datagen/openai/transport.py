@@ -1,4 +1,4 @@
-"""How the `openai` client's requests reach the wire: aiohttp under it, whole replies above it.
+"""Send the `openai` client's requests with aiohttp, and read whole replies.
 
 The client's own layers cost more than the network does, so what never changes is done once
 and nothing is streamed; measured in `docs/log.md`.

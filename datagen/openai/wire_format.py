@@ -1,4 +1,4 @@
-"""The chat-completions format: a request as its JSON body, a JSON reply as a `Reply`."""
+"""Convert a request to chat-completions JSON, and a JSON reply to a `Reply`."""
 
 from __future__ import annotations
 

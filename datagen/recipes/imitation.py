@@ -1,4 +1,4 @@
-"""Imitation: the teacher answers questions, the student learns its answers."""
+"""Build imitation samples: the teacher answers questions, the student learns its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will take, before anything is spent: tokens, USD and time, each as a range.
+"""Estimate a run's tokens, USD and time before anything is spent, each as a range.
 
 The range comes from calls of the same teacher on hand; where there are none, from stated
 assumptions.

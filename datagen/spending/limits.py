@@ -1,4 +1,4 @@
-"""How much may be spent, and how fast an endpoint may be asked.
+"""Enforce budgets and the rate limits of an endpoint.
 
 `Budget` is a hard cap: what a request can cost at most is reserved before it is sent and
 settled after, so the cap holds however many are in flight. `RateLimiter` is one endpoint's speed:

@@ -1,4 +1,4 @@
-"""What tokens cost, and how many a prompt has: at most, for a hard cap, and about, for an estimate.
+"""Price tokens and count a prompt's: an upper bound for budgets, an average for estimates.
 
 Prices are list prices of a day (`pricing.toml`, `as_of`).
 """

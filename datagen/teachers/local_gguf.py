@@ -1,4 +1,4 @@
-"""A teacher on this machine: a GGUF model, served by a child process for as long as it is needed."""
+"""Serve a GGUF model on this machine as the teacher, in a child process while it is needed."""
 
 from __future__ import annotations
 

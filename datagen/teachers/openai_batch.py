@@ -1,4 +1,4 @@
-"""A teacher behind an OpenAI-compatible batch API: hours instead of seconds, for half the price."""
+"""Call a teacher through an OpenAI-compatible batch API: half the price, hours for seconds."""
 
 from __future__ import annotations
 

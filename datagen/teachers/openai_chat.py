@@ -1,4 +1,4 @@
-"""A teacher behind an OpenAI-compatible chat endpoint: a paid API, vLLM, llama.cpp, Ollama."""
+"""Call a teacher behind an OpenAI-compatible chat endpoint: a paid API, vLLM, llama.cpp, Ollama."""
 
 from __future__ import annotations
 

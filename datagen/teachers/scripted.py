@@ -1,4 +1,4 @@
-"""A fake teacher that answers from a script: for tests and dry runs, and it says so."""
+"""Answer from a script instead of a model, for tests and dry runs; its replies say so."""
 
 from __future__ import annotations
 

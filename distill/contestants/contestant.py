@@ -1,4 +1,4 @@
-"""Contestants: all answer the same held-out items, and each says what it saw.
+"""Define contestants, which answer the same held-out items and record what they were shown.
 
 A contestant is someone who speaks (a model on this machine, or one that is asked over an
 API) and a context around the question: `base`, `base+knn`, `student:1a2b`. Each answer is a

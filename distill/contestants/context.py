@@ -1,4 +1,4 @@
-"""What a context is: what stands around a question when it is put to a contestant."""
+"""Define the context interface: the messages around a question put to a contestant."""
 
 from __future__ import annotations
 

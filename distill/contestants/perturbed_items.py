@@ -1,4 +1,4 @@
-"""A benchmark's items in disturbed forms, each asked and graded as the item that it was."""
+"""Ask a benchmark's items in perturbed forms, each graded as the original item."""
 
 from __future__ import annotations
 

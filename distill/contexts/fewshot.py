@@ -1,4 +1,4 @@
-"""The same worked examples before every question."""
+"""Put the same worked examples before every question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worked examples chosen for each question."""
+"""Choose worked examples for each question."""
 
 from __future__ import annotations
 

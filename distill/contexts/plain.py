@@ -1,4 +1,4 @@
-"""The question alone."""
+"""Ask the question alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the teacher was shown when it made the training data."""
+"""Show contestants the context that the teacher had when it made the training data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passages of the user's documents before each question."""
+"""Put passages of the user's documents before each question."""
 
 from __future__ import annotations
 

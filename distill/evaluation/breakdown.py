@@ -1,4 +1,4 @@
-"""Scores by group of items: category, length, and how sure the teacher was.
+"""Break scores down by groups of items: category, length, and the teacher's certainty.
 
 A group says where a score comes from, not more: the groups are many and small, so that some
 differ from the whole by chance alone.

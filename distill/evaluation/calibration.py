@@ -1,4 +1,4 @@
-"""Does a contestant know when it is right?"""
+"""Measure how well a contestant's confidence matches its accuracy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paired statistics: who answered the same items better, and how sure that is.
+"""Compare two contestants on the same items with paired statistics.
 
 Every contestant answers the same items, so every difference is taken item by item.
 Intervals are 95 % percentile bootstrap intervals over items (Efron and Tibshirani,

@@ -1,4 +1,4 @@
-"""What a comparison of contestants says: standings, differences, ratios, examples."""
+"""Collect a comparison of contestants: standings, differences, ratios, examples."""
 
 from __future__ import annotations
 

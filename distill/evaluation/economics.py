@@ -1,4 +1,4 @@
-"""Prompt, retrieve or train: accuracy against cost and time, and when training pays."""
+"""Compare prompting, retrieval and training by accuracy, cost and time; find the break-even."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From answers to findings: everything that a report says of them, computed and nothing asked."""
+"""Compute every finding of the report from recorded answers; makes no model calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that was found out about a student in one run: what the report shows and `ship` decides by."""
+"""Define the findings of a run's evaluation, which the report shows and `[ship]` checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which training rows are nearest to the items that are still wrong."""
+"""Find the training rows nearest to the items that the student still answers wrongly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How small a difference the items at hand can show."""
+"""Compute the smallest difference that the available items can show."""
 
 from __future__ import annotations
 

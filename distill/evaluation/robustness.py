@@ -1,4 +1,4 @@
-"""What is left of a score when questions are misspelt, reworded or meddled with."""
+"""Measure how scores change on misspelt, reworded and otherwise perturbed questions."""
 
 from __future__ import annotations
 

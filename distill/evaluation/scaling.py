@@ -1,4 +1,4 @@
-"""Would more data help? Scores at growing shares of the selection, and a careful extrapolation."""
+"""Fit scores at growing shares of the selection and extrapolate them carefully."""
 
 from __future__ import annotations
 

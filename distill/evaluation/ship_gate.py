@@ -1,4 +1,4 @@
-"""May this student be promoted? Conditions of the plan against what was measured.
+"""Check a plan's `[ship]` conditions against the measured findings.
 
     student >= base + 0.10 on sciq      a contestant against another, by the benchmark's headline
     student f1 >= teacher - 5 %         by another metric; without `on`: on every task benchmark

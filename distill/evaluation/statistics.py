@@ -1,4 +1,4 @@
-"""Statistics of paired samples: intervals over items, and p-values for many tests.
+"""Compute confidence intervals over items and p-values corrected for many tests.
 
 Intervals are 95 % percentile bootstrap intervals over items (Efron and Tibshirani,
 *An Introduction to the Bootstrap*, 1993, chapter 13).

@@ -1,4 +1,4 @@
-"""Style against facts: did the student learn what the teacher knows, or how it sounds?
+"""Separate what a student learned of the teacher's facts from what it learned of its style.
 
 After The False Promise of Imitating Proprietary LLMs (Gudibande et al., 2023, sections 4 and
 5): a student of imitation comes to write like its teacher (lists, length, tone, the same words)

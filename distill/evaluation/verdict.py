@@ -1,4 +1,4 @@
-"""The verdict: what a comparison says, in plain sentences and no more than it can bear."""
+"""Write a comparison's verdict in plain sentences that claim no more than the data support."""
 
 from __future__ import annotations
 

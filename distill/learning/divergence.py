@@ -1,4 +1,4 @@
-"""How far a student's next-token distribution is from its teacher's, per position, in nats.
+"""Compute the divergence of student and teacher next-token distributions, per position, in nats.
 
 Importing this loads torch; the rest of the room imports it late.
 """

@@ -1,4 +1,4 @@
-"""Fitting in several processes: the same job in each, started through torchrun.
+"""Run a training in several processes, started through torchrun.
 
 The parent writes the job, starts the workers on the loopback address and reads the
 first one's steps; rank 0 alone writes the student.

@@ -1,4 +1,4 @@
-"""What an objective is: a way to make a student resemble a teacher."""
+"""Define the objective interface: a way to make a student resemble a teacher."""
 
 from __future__ import annotations
 

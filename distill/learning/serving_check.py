@@ -1,4 +1,4 @@
-"""The serving check: does a student say the same in the form in which it is handed on?
+"""Check that an exported student gives the same answers as the trained one.
 
 Every form answers the same held-out items, greedily, from the same messages. Merging
 rounds and quantising rounds more, so near ties between two tokens can flip; the check

@@ -1,4 +1,4 @@
-"""The teacher's stored log-probabilities, brought to the positions of a student's tokens.
+"""Align the teacher's stored log-probabilities with the positions of the student's tokens.
 
 A call keeps its tokens as texts: {"tokens": [...], "logprobs": [...], "top": [[[text,
 logprob], ...], ...]}. A server that writes `token_id:17` in place of a text is understood.

@@ -1,4 +1,4 @@
-"""Whether teacher and student speak in the same tokens, and what each token says."""
+"""Check that teacher and student share a vocabulary, and decode its tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distillation of the teacher's next-token distributions."""
+"""Train on the teacher's next-token distributions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On-policy distillation: the teacher corrects what the student itself says."""
+"""Train on-policy: the teacher corrects answers that the student draws."""
 
 from __future__ import annotations
 

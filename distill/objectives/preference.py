@@ -1,4 +1,4 @@
-"""Preference: rather what the teacher said than what the untuned student would say."""
+"""Train the student to prefer the teacher's reply to the untuned student's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sequence-level distillation: learn to say what the teacher said."""
+"""Train on the teacher's replies: sequence-level distillation."""
 
 from __future__ import annotations
 

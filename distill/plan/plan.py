@@ -1,4 +1,4 @@
-"""The plan file: one TOML, checked whole before anything is spent.
+"""Read a plan file, apply overrides and validate it before anything is spent.
 
 Each room owns the model of its section; this file puts them together. Unknown keys,
 unknown parts and wrong types are refused together, each with a hint.

@@ -1,4 +1,4 @@
-"""What of an evaluation can be seen to fail before anyone is asked."""
+"""Check before any request whether an evaluation can work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sections of a plan: what can be written in each, and what goes together.
+"""Define the sections of a plan, their keys, and which of them go together.
 
 Each room owns the options of its parts; these models put them side by side.
 """

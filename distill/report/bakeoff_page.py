@@ -1,4 +1,4 @@
-"""Several tuners on the same samples and seed: which one is good enough, and at what price.
+"""Render a bake-off: several tuners on the same samples and seed, with scores and costs.
 
 Pure functions of records. Every difference is paired on items, as in `distill.evaluation.compare`.
 With many methods the best one is best partly by luck, so p-values against it are

@@ -1,4 +1,4 @@
-"""What a report says of the curating: who scored, what was dropped and why, how good scores are."""
+"""Build the report's curation section: scorers, drop reasons and how good the scores are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two runs side by side, from what their reports left as JSON: what was changed, what came of it.
+"""Compare two runs from their report JSON: what changed in the plan, and in the results.
 
 Scores of two runs are shown beside each other, but only a paired difference of the two
 students on the same items says whether one is better; it is handed in by who has the answers.

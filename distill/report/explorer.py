@@ -1,4 +1,4 @@
-"""The items of a report, chosen and cut so that the page stays small, and what became of each.
+"""Select and shorten the items that the report shows, and state the outcome of each.
 
 Every outcome is a plain fact of the headline grades: right is 0.5 or more (less, where
 lower is better), and an item that was not graded is neither right nor wrong.

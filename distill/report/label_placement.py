@@ -1,4 +1,4 @@
-"""Places for the names of a chart's points, where nothing else is drawn.
+"""Place the labels of a chart's points where nothing else is drawn.
 
 Labels are placed one by one, from the top, at the first place near their point that is free
 (greedy point-feature labelling, Christensen et al. 1995), with a line to the point where

@@ -1,4 +1,4 @@
-"""The model card of an exported student: what it is, what it rests on, how well it does."""
+"""Render the model card of an exported student: what it is, its sources and its scores."""
 
 from __future__ import annotations
 

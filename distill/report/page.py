@@ -1,4 +1,4 @@
-"""What the report's page shows of an evaluation: told in words, grouped and placed for its templates."""
+"""Arrange an evaluation's findings for the templates of the report page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where marks and scales of the report's charts stand, in the units of their SVG.
+"""Compute the positions of marks and scales of the report's charts, in SVG units.
 
 Geometry alone: the templates draw it, and `distill.report.label_placement` finds places for the names.
 """

@@ -1,4 +1,4 @@
-"""A run as one page: HTML that needs nothing but itself, Markdown for a pull request, JSON.
+"""Render a run as one self-contained HTML page, as Markdown and as JSON.
 
 All three are pure functions of a `Report`. Texts of models and of data are shown as
 text: HTML is escaped by Jinja, Markdown by `as_cell`. The page carries one script of its

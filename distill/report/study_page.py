@@ -1,4 +1,4 @@
-"""Studies: would more data help, and does imitation here teach facts or style?"""
+"""Render the pages of the scaling study and the imitation study."""
 
 from __future__ import annotations
 

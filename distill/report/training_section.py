@@ -1,4 +1,4 @@
-"""What a report says of a training: what the trainer saw before it, and how the loss fell."""
+"""Build the report's training section: the audit before training, and the loss curve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How it is run: the command line, and Prefect for retries, shards and schedules.
+"""Run plans: the command line, stages, and Prefect for retries, shards and schedules.
 
 Prefect reads its settings when it is first imported, so they are set here: quiet, no
 analytics, and time enough for the temporary server to start on a busy machine. What

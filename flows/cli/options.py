@@ -1,4 +1,4 @@
-"""The app of the command line, and what its verbs share."""
+"""Define the command-line app and the options that its verbs share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line prints: results, runs and the ledger, as tables or as JSON."""
+"""Print results, runs and the ledger as tables or as JSON."""
 
 from __future__ import annotations
 

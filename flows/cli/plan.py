@@ -1,4 +1,4 @@
-"""Verbs that work on a plan: from a first look to a schedule. Heavy imports inside."""
+"""Define the verbs that take a plan, from `check` to schedules. Heavy imports inside."""
 
 from __future__ import annotations
 

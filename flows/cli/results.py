@@ -1,4 +1,4 @@
-"""Verbs that judge students: on what is there, against each other, in studies. Heavy imports inside."""
+"""Define the verbs that evaluate and compare students, and run studies. Heavy imports inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs that take a fitted student. Heavy imports inside."""
+"""Define the verbs that take a trained student. Heavy imports inside."""
 
 from __future__ import annotations
 

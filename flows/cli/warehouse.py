@@ -1,4 +1,4 @@
-"""Verbs that show what is kept and what is known. Heavy imports inside."""
+"""Define the verbs that show a warehouse, the parts and the assets. Heavy imports inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`distill review`: a local page on which a human accepts, rejects or edits samples.
+"""Serve `distill review`, a local page on which a person accepts, rejects or edits samples.
 
 The server listens on the loopback only and answers nobody without the token in its address.
 """

@@ -1,4 +1,4 @@
-"""What is reviewed: samples in order, and what was decided of them.
+"""Hold the samples under review, in order, and record the decisions about them.
 
 The warehouse is held for the moment of a decision only: a run beside it is not blocked.
 """

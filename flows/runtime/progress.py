@@ -1,4 +1,4 @@
-"""Progress bars on stderr: what, how many, rate, time left."""
+"""Show progress bars on stderr: name, count, rate, time left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: replies on their way are paid for, a training has learned; both are awaited."""
+"""Handle Ctrl-C and SIGTERM: finish in-flight requests, and end a training at a checkpoint."""
 
 from __future__ import annotations
 

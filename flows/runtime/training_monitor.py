@@ -1,4 +1,4 @@
-"""A training as it is seen while it runs: the audit before it, a bar, artifacts in Prefect."""
+"""Show a training while it runs: its audit, a progress bar, artifacts in Prefect."""
 
 from __future__ import annotations
 

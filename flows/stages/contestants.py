@@ -1,4 +1,4 @@
-"""Who answers in a run: the plan's contestants, each with its way to an answer."""
+"""Create the contestants of a run, each with the model that answers for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The curate stage: samples -> scores -> choices."""
+"""Run the curate stage: score samples and choose which to keep."""
 
 from __future__ import annotations
 

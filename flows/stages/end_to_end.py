@@ -1,4 +1,4 @@
-"""The whole plan in one flow: generate, curate, train, evaluate, report."""
+"""Run a whole plan in one flow: generate, curate, train, evaluate, report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan asks, what of that is paid for, and what the rest would cost: before spending."""
+"""Count a plan's requests, those already paid for, and the cost of the rest, before spending."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evaluate stage: contestants answer the held-out items; answers are compared."""
+"""Run the evaluate stage: contestants answer held-out items, and answers are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generate stage: recipes -> prompts -> teacher replies -> samples."""
+"""Run the generate stage: recipes make prompts, the teacher replies, replies become samples."""
 
 from __future__ import annotations
 

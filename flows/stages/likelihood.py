@@ -1,4 +1,4 @@
-"""The student's base model as a reader, for scorers that know no model themselves."""
+"""Give scorers the likelihoods of the student's base model."""
 
 from __future__ import annotations
 

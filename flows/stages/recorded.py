@@ -1,4 +1,4 @@
-"""What a plan's gate makes of what is on hand: nothing is asked, run or written."""
+"""Apply the gate to recorded samples and scores; makes no model calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gathers what a run left in the warehouse into its report."""
+"""Gather what a run left in the warehouse into its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules: a plan served with Prefect, deployed by dotted path."""
+"""Serve a plan with Prefect on a schedule, deployed by dotted path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are the scores any good? The plan's scorers against labelled data."""
+"""Measure a plan's scorers on labelled data."""
 
 from __future__ import annotations
 

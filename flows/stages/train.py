@@ -1,4 +1,4 @@
-"""The fit stage: kept samples -> a student."""
+"""Run the train stage: train a student on the kept samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`distill chat`: talk with a student in the terminal, or ask it line by line through a pipe."""
+"""Chat with a student in the terminal, or line by line through a pipe."""
 
 from __future__ import annotations
 

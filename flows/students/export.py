@@ -1,4 +1,4 @@
-"""`distill export`: a student in forms that others can load, checked before it is handed on."""
+"""Export a student in forms that other tools load, and check each before it is published."""
 
 from __future__ import annotations
 

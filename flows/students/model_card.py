@@ -1,4 +1,4 @@
-"""Gathers what is on record of a student into its model card; nothing is asked or run."""
+"""Gather a student's records into its model card; makes no model calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several tuners on the same samples and seed, judged on the same items: `distill bakeoff`."""
+"""Train several tuners on the same samples and seed, and compare them: `distill bakeoff`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`distill report A B`: two runs side by side, their students paired on the items of both."""
+"""Compare two runs, pairing their students on common items: `distill report A B`."""
 
 from __future__ import annotations
 

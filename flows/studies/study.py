@@ -1,4 +1,4 @@
-"""`distill study`: would more data help, and does imitation here teach facts or style?"""
+"""Run the scaling study and the imitation study: `distill study`."""
 
 from __future__ import annotations
 

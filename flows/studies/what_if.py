@@ -1,4 +1,4 @@
-"""What another gate would keep of the samples and scores on hand; nothing is run or written."""
+"""Apply another gate to recorded samples and scores; nothing is run or written."""
 
 from __future__ import annotations
 

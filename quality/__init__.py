@@ -1,3 +1,3 @@
-"""Judging data and answers: scorers, gates and benchmarks."""
+"""Score and select data and answers: scorers, gates and benchmarks."""
 
 import warehouse as _warehouse  # noqa: F401  (telemetry is switched off there first)

@@ -1,4 +1,4 @@
-"""Changes to a text: ones that make a true statement false, and one that does not.
+"""Corrupt a text so that a true statement becomes false, or paraphrase it so that it stays true.
 
 Each follows its rule and a stable hash alone, so it changes the same thing on any machine.
 """

@@ -1,4 +1,4 @@
-"""Labelled data that scorers are measured on: for each scorer the sets that speak of it.
+"""Load the labelled data sets on which each scorer is measured.
 
 Every set is made of pairs, one sample that a gate should keep and one that it should not, so
 half of it is good and a precision of 0.5 is chance. What is chosen and what is changed follows

@@ -1,4 +1,4 @@
-"""How good a scorer's values are on labelled data. Pure: values and labels in, figures out.
+"""Compute how well a scorer's values separate labelled data. Pure: values and labels in.
 
 A label is true where the sample is of the kind that the gate should keep. A figure that cannot
 be had (all labels alike, no value at all) is None, and `why` says so; it is never an exception.

@@ -1,4 +1,4 @@
-"""The gate: scores -> choices, each with its first reason and all its reasons.
+"""Choose samples by their scores, each choice with its first reason and all its reasons.
 
 Rules speak in this order: held out, a human's decision, status, bounds, length; then, among
 what is left, duplicates; then, among what is left, how many and which.

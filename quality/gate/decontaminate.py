@@ -1,4 +1,4 @@
-"""Held-out items must not come back as training examples: the index that finds them.
+"""Index held-out items and find them among training samples.
 
 After Brown et al. (2020, Language Models are Few-Shot Learners, appendix C: n-gram overlap) and
 Lambert et al. (2024, Tulu 3, section 3.2: the share of a question's tokens that lie in a shared

@@ -1,4 +1,4 @@
-"""What was said before: equal, nearly equal by MinHash, or equal in meaning; the first one stays.
+"""Find duplicates: equal, nearly equal by MinHash, or equal in meaning; the first one stays.
 
 Near duplicates follow Lee et al. (2022, Deduplicating Training Data Makes Language Models
 Better, section 4.2): MinHash (Broder, 1997) finds candidates, and the Jaccard similarity of the

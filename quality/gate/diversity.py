@@ -1,4 +1,4 @@
-"""Which of many to take: those that cover the set, or evenly over groups."""
+"""Select samples that cover the set, or that are spread evenly over groups."""
 
 from __future__ import annotations
 

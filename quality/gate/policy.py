@@ -1,4 +1,4 @@
-"""What the gate is told: bounds, how many, what counts as a duplicate. `[quality] gate` and `duplicates`."""
+"""Define the gate's options: bounds, limits and duplicates. `[quality] gate` and `duplicates`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which texts are nearest to a query: BM25 (Robertson and Zaragoza, 2009), by bm25s (Lù, 2024)."""
+"""Retrieve the texts nearest to a query by BM25 (Robertson and Zaragoza, 2009; bm25s: Lù, 2024)."""
 
 from __future__ import annotations
 

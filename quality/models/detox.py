@@ -1,4 +1,4 @@
-"""Detoxify (Hanu and Unitary, 2020): weights that are checked before use, windows in full batches.
+"""Load Detoxify (Hanu and Unitary, 2020) with verified weights and score windows in full batches.
 
 The package itself unpickles whatever it is given, cuts a text at 512 tokens without a word, and
 pads every text to the longest of the list. Here a checkpoint's SHA-256 is checked before it is

@@ -1,4 +1,4 @@
-"""Texts as vectors: sentence-transformers (Reimers and Gurevych, 2019), safetensors only."""
+"""Embed texts by sentence-transformers (Reimers and Gurevych, 2019), from safetensors only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bounds make of scores, sample by sample, and how far that agrees with humans."""
+"""Measure how far bounds on scores agree with human decisions, sample by sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Human decisions: who has the last word, and what to look at first.
+"""Record human decisions, resolve which one holds, and order the samples to review.
 
 A decision is a score of the scorer `human`: 1.0 accepted, 0.0 rejected or replaced by an
 edit. Decisions are only ever added; the latest one that was not withdrawn counts.

@@ -1,4 +1,4 @@
-"""Does the passage entail the completion? Asked of a classifier, claim by claim."""
+"""Score whether the passage entails the completion, claim by claim, with a classifier."""
 
 from __future__ import annotations
 

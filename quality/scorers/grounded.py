@@ -1,4 +1,4 @@
-"""Is the completion found in the passage?"""
+"""Score whether the completion is found in the passage."""
 
 from __future__ import annotations
 

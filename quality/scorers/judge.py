@@ -1,4 +1,4 @@
-"""What does another language model say of the completion?"""
+"""Score the completion with another language model as the judge."""
 
 from __future__ import annotations
 

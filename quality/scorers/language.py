@@ -1,4 +1,4 @@
-"""Is the completion in the language it should be in?"""
+"""Score whether the completion is in the expected language."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How surprised is the student's base model by the completion?"""
+"""Score the completion by its perplexity under the student's base model."""
 
 from __future__ import annotations
 

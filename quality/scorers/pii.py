@@ -1,4 +1,4 @@
-"""Personal data in the completion: how much of it, of which kind, and the text without it."""
+"""Count personal data in the completion by kind, and redact it."""
 
 from __future__ import annotations
 

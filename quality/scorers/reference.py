@@ -1,4 +1,4 @@
-"""Is the completion the reference answer?"""
+"""Score whether the completion is the reference answer."""
 
 from __future__ import annotations
 

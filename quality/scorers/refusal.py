@@ -1,4 +1,4 @@
-"""Does the completion decline to answer?"""
+"""Score whether the completion declines to answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the completion found in the user's documents?"""
+"""Score whether the completion is found in the user's documents."""
 
 from __future__ import annotations
 

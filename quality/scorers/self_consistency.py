@@ -1,4 +1,4 @@
-"""Does the teacher say the same again?"""
+"""Score whether the teacher gives the same answer again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the completion is, and how it is put."""
+"""Measure the completion's length and style."""
 
 from __future__ import annotations
 

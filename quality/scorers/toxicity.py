@@ -1,4 +1,4 @@
-"""Toxicity of the completion: Detoxify, or a smaller model that is named when it stands in."""
+"""Score the completion's toxicity with Detoxify, or with a smaller model named in the score."""
 
 from __future__ import annotations
 

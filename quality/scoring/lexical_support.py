@@ -1,4 +1,4 @@
-"""Is a text supported by a passage, judged by its words? Shared by `grounded` and `retrieved`.
+"""Score by words whether a passage supports a text. Shared by `grounded` and `retrieved`.
 
 Lexical support is the cheapest of the checks in the FActScore family (Min et al., 2023): claim
 by claim, by the share of the claim's n-grams that the evidence has, as ROUGE counts them (Lin,

@@ -1,4 +1,4 @@
-"""What a scorer is: samples -> verdicts, one each; None where it abstains, with the reason."""
+"""Define the scorer interface: one verdict per sample; None where it abstains, with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark is: held-out items, and how an answer to one is graded."""
+"""Define the benchmark interface: held-out items, and how an answer to one is graded."""
 
 from __future__ import annotations
 

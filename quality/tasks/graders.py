@@ -1,4 +1,4 @@
-"""Graders: a read answer against what is right -> a grade. Short texts are in `quality.text.normalize`.
+"""Grade parsed answers against references. Short texts are in `quality.text.normalize`.
 
 Each abstains where nothing says what is right, and never for a strange answer: an answer from
 which nothing can be read is wrong, and counted as unread beside it (`answered`).

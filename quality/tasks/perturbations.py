@@ -1,4 +1,4 @@
-"""Questions misspelt, reworded, cluttered or meddled with, and still the same questions.
+"""Perturb questions that stay the same: misspell, reword, distract, inject instructions.
 
 After TextBugger (Li et al., 2019) for typing errors, AddSent (Jia and Liang, 2017) for
 distracting sentences and Perez and Ribeiro (2022) for injected instructions. Everything

@@ -1,4 +1,4 @@
-"""Benchmarks over rows of question data: a held-out share is asked, the rest gives worked examples."""
+"""Build benchmarks from question rows: held-out ones are asked, others are worked examples."""
 
 from __future__ import annotations
 

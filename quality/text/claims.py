@@ -1,4 +1,4 @@
-"""A completion -> its claims: sentences, and one claim per item of a list.
+"""Split a completion into claims: sentences, and one claim per item of a list.
 
 Checking claim by claim is the idea of FActScore (Min et al., 2023); its atomic facts are
 written by a language model, these are cut by rule (sentencex), which costs nothing.

@@ -1,4 +1,4 @@
-"""Comparing short answers: exact match, token F1, containment, and numbers and dates by value.
+"""Compare short answers: exact match, token F1, containment, and numbers and dates by value.
 
 The normalisation is that of SQuAD (Rajpurkar et al., 2016, section 4.3 and the official
 evaluation script): lower case, no punctuation, no articles, single spaces. It takes 1.5 for

@@ -1,4 +1,4 @@
-"""How a text is written, apart from what it says.
+"""Measure how a text is written, apart from what it says.
 
 After The False Promise of Imitating Proprietary LLMs (Gudibande et al., 2023, section 5): a
 student takes over its teacher's style (length, lists, an authoritative tone) sooner than its

@@ -1,3 +1,3 @@
-"""Fitting a student: tuners, the audit before training, TRL behind one door."""
+"""Train a student: tuners, the audit before training, TRL behind one entrance."""
 
 import warehouse as _warehouse  # noqa: F401  (telemetry is switched off there first)

@@ -1,4 +1,4 @@
-"""How a student is trained: the trainer's options in a plan. Importing this loads no torch."""
+"""Define the trainer's options in a plan. Importing this loads no torch."""
 
 from __future__ import annotations
 

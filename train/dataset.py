@@ -1,4 +1,4 @@
-"""Rows for the trainer: a prompt and its completion as chat messages, and their exact rendering.
+"""Build and render training rows: a prompt and its completion as chat messages.
 
 The text a student is trained on is its own chat template's text, and the part before
 the completion is to the letter what it is asked with later. `encode` holds that.

@@ -1,4 +1,4 @@
-"""What the trainer will really see, counted before it trains.
+"""Audit what the trainer will see, before it trains.
 
 A trainer drops rows whose completion is cut off, trains happily on nothing, and never
 mentions that an answer does not end. This says so, and refuses where it matters.

@@ -1,4 +1,4 @@
-"""Rows in which a held-out item stands: the proof that none is trained on.
+"""Find training rows that contain a held-out item.
 
 The texts of the rows themselves are read, whatever was decided about the samples they were
 made of. After the n-gram overlap of Brown et al. (2020, appendix C), but exact: the whole

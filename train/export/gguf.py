@@ -1,4 +1,4 @@
-"""A merged student as GGUF, for llama.cpp and what is built on it, with Ollama's Modelfile."""
+"""Convert a merged student to GGUF for llama.cpp, with a Modelfile for Ollama."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a student is taken away as: what was learned alone, or a plain model with it folded in."""
+"""Export a student's own weights, or a plain model with them merged in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who follows a training: told of the audit before it starts, then of each step."""
+"""Define the callbacks of a training: the audit before it, then each step."""
 
 from __future__ import annotations
 

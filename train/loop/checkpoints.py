@@ -1,4 +1,4 @@
-"""The folder beside a student that holds its checkpoints, until the student is whole."""
+"""Manage the folder of a student's checkpoints until its training is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a training goes on and why it ends before its last step: at a signal, or early.
+"""Resume a training, and stop it before its last step: at a signal, or early.
 
 Importing this loads transformers; the rest of the room imports it late.
 """

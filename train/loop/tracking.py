@@ -1,4 +1,4 @@
-"""Where the curves of a training are also written: TensorBoard or trackio, on this machine.
+"""Log training curves to TensorBoard or trackio, on this machine.
 
 Both find their folder in a variable of the environment, and nowhere else.
 """

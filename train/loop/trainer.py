@@ -1,4 +1,4 @@
-"""What every trainer here has beside TRL's own: watching, checkpoints by weight, a cheaper loss.
+"""Extend TRL's trainers with callbacks, checkpoints of own weights and a cheaper loss.
 
 Importing this loads torch and TRL; the rest of the room imports it late.
 """

@@ -1,4 +1,4 @@
-"""The bottleneck adapter as a module. Importing this loads torch; the rest of the room imports it late."""
+"""Implement the bottleneck adapter as a module. Importing this loads torch, so import it late."""
 
 from __future__ import annotations
 

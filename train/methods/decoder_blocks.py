@@ -1,4 +1,4 @@
-"""Where the decoder blocks of a base are, whatever its family calls them."""
+"""Find the decoder blocks of a base model of any family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights by name as safetensors: checkpoints of any tuner, students of our own ones."""
+"""Save and load weights by name as safetensors, for checkpoints and students."""
 
 from __future__ import annotations
 

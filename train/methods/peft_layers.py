@@ -1,4 +1,4 @@
-"""What the tuners that change a base's layers through PEFT share."""
+"""Share what the tuners that change a base's layers through PEFT need."""
 
 from __future__ import annotations
 

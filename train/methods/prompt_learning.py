@@ -1,4 +1,4 @@
-"""PEFT's prompt learning with positions that are right. Importing this loads torch and PEFT."""
+"""Correct the positions of PEFT's prompt learning. Importing this loads torch and PEFT."""
 
 from __future__ import annotations
 

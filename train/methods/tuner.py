@@ -1,4 +1,4 @@
-"""What a tuner is: one fine-tuning method, attached to a model, saved and restored."""
+"""Define the tuner interface: a fine-tuning method, attached to a model, saved and restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the prompt-learning tuners share: virtual tokens before every sequence, and how they start."""
+"""Place and initialise the virtual tokens of the prompt-learning tuners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base of a student: where it is, what it is made of; files, without loading them."""
+"""Locate and fingerprint a student's base model by its files, without loading it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Talking with a model: one conversation, whose answers come as they are made."""
+"""Stream the answers of one conversation with a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device that models are on: a GPU where there is one, and what it can do.
+"""Choose the device for models, a GPU where there is one, and report what it supports.
 
 Importing this loads no torch.
 """

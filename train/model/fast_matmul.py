@@ -1,4 +1,4 @@
-"""Float32 products on a CPU by oneDNN, where PyTorch's own choice leaves half of the CPU idle.
+"""Speed up float32 products on a CPU by oneDNN, where PyTorch's default leaves half of it idle.
 
 PyTorch multiplies float32 matrices with MKL, which uses AVX-512 on Intel's CPUs only. The
 oneDNN that comes with PyTorch looks at what a CPU can do instead: on an AMD EPYC with AVX-512

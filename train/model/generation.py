@@ -1,4 +1,4 @@
-"""Greedy answers of a batch: what `model.generate` says, in less time.
+"""Generate greedy answers in batches, equal to `model.generate` in less time.
 
 What all prompts begin with is read once, rows that have ended leave the batch, the output
 layer is applied to the last position only, and nothing is computed beside the logits.

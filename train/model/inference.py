@@ -1,4 +1,4 @@
-"""Asking a student, or its base: answers, and how likely it finds an answer."""
+"""Generate answers with a student or its base, and compute the likelihood of an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a training will take, said before it starts and held against what it took.
+"""Estimate the memory of a training before it starts, and compare it with the measured use.
 
 Parameters are counted as they are stored; activations after Korthikanti et al. 2022
 (Reducing Activation Recomputation in Large Transformer Models, section 4), whose count

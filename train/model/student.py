@@ -1,4 +1,4 @@
-"""The student's model: loading a base, with what a student learned on it or not."""
+"""Load a base model, with or without what a student learned on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept: records, the store, the spool, the assets and the catalog of parts.
+"""Store records: the DuckDB store, the spool, assets and the catalog of parts.
 
 Importing any room imports this one first, so the promise that nothing leaves the
 machine unasked is kept here: telemetry of the libraries we build on is off unless

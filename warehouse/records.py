@@ -1,4 +1,4 @@
-"""The nouns. Each record is a frozen dataclass; an id is the hash of what made the record.
+"""Define the records: frozen dataclasses whose ids are hashes of what made them.
 
 The DDL is rendered from these classes (`warehouse.db.schema`), so a column exists in one
 place. `KEY` names the columns that tell two rows of a table apart; inserting a row

@@ -1,4 +1,4 @@
-"""One run at a time on one warehouse. The kernel gives the lock back when its holder dies."""
+"""Lock a warehouse for one run. The kernel releases the lock when its holder dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables, rendered from the records: a column exists in one place."""
+"""Render the tables from the records, so a column is declared once; migrate older versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Append-only journal of teacher replies: a reply is here before it is counted.
+"""Append teacher replies to a journal, each before it is counted.
 
 One folder beside the warehouse, one JSON line per reply written by one system call, so a
 kill at any moment leaves at most one torn last line, of a reply that was never counted.

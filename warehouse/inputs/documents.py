@@ -1,4 +1,4 @@
-"""Files -> passages: what recipes are seeded from, and what answers are checked against."""
+"""Split files into passages, which recipes start from and answers are checked against."""
 
 from __future__ import annotations
 

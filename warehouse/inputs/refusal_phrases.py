@@ -1,4 +1,4 @@
-"""What more than one room needs to know of a text: how texts are compared, and what declines."""
+"""Normalise texts for comparison, and detect refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of question data, from an asset or a user's file, and the split that keeps some held out.
+"""Load question rows from an asset or a user's file, and split off the held-out ones.
 
 A row is what every recipe starts from and every benchmark asks. The split is a stable
 hash of the normalised passage (of the question where there is none), so a passage is

@@ -14,7 +14,7 @@ from warehouse.records import make_id
 
 @dataclass
 class Scripted:
-    """A fake: replies by rule, real to the pipeline in every other way."""
+    """A fake teacher that replies by rule; the pipeline treats it like a real one."""
 
     replies: dict[str, str] = field(default_factory=dict)
     """Text found in the last message -> reply; the first that is found wins."""

@@ -14,7 +14,7 @@ from warehouse.records import Message
 
 @dataclass(frozen=True)
 class Retrieval(Context):
-    """The k passages of your documents that answer best to the question (Lewis et al., 2020).
+    """The k passages of your documents that match the question best (Lewis et al., 2020).
 
     Found by BM25; facts without training, paid for with every answer.
     """

@@ -31,7 +31,7 @@ class _Numbered(TrainingRow):
 
 @dataclass(frozen=True)
 class Logits(Objective):
-    """Learn how likely the teacher found each next token of its answer, not only which came.
+    """Learn the teacher's probabilities of each next token, not only the token that it chose.
 
     (Hinton et al. 2015, section 2, at every position of the completion.) Without `teacher`
     the log-probabilities are learned from that were stored with the teacher's replies: they

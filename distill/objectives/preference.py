@@ -40,7 +40,7 @@ class Pair(TrainingRow):
 
 @dataclass(frozen=True)
 class Preference(Objective):
-    """Make the teacher's answer likelier than the student's own, measured from the base.
+    """Make the teacher's answer more likely than the untuned student's, relative to the base.
 
     Direct preference optimisation (Rafailov et al. 2023, section 4): chosen is the
     teacher's completion, rejected the untuned student's greedy reply to the same messages,

@@ -24,7 +24,7 @@ _MIN_SCORE = 0.4  # what a telephone number has without a word such as "call" be
 
 @dataclass
 class Pii(Scorer):
-    """Findings of personal data: the pattern recognisers of Presidio (Microsoft, 2018).
+    """Personal data found by the pattern recognisers of Presidio (Microsoft, 2018).
 
     E-mail addresses, telephone, card and account numbers and the like, by pattern and checksum;
     names and places are not looked for. Details hold kinds and places, never the data itself.

@@ -13,7 +13,7 @@ from warehouse.records import Sample
 
 @dataclass
 class Style(Scorer):
-    """Words of the completion, beside other measures of style (Gudibande et al., 2023, section 5).
+    """Word count of the completion, with other measures of style (Gudibande et al., 2023, section 5).
 
     The False Promise of Imitating Proprietary LLMs: a student takes over how its teacher writes
     sooner than what it knows. No end of these values is the good one; a gate may bound each of

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Full(OwnWeights):
-    """Every weight of the base is trained.
+    """Train every weight of the base.
 
     The weights are float32 while they are trained, also on a GPU: in bfloat16 most
     updates of a small learning rate round to nothing (Micikevicius et al. 2018, section 3.1).

@@ -23,7 +23,7 @@ INDEX = re.compile(r"-?\d+")
 
 @dataclass(frozen=True)
 class Partial(Full):
-    """Some decoder blocks, or the output layer, are trained; the rest stays frozen.
+    """Train some decoder blocks, or the output layer; the rest stays frozen.
 
     Where the output layer shares its weights with the input embeddings and "head" is
     trained, the two are parted first: what goes in stays as the base has it.

@@ -167,7 +167,7 @@ def curate(
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Score the samples on hand and choose which to keep."""
+    """Score recorded samples and choose which to keep."""
     from flows.cli import output
     from warehouse.errors import PlanError
 

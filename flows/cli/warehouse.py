@@ -165,7 +165,7 @@ def list_(
 def assets(
     fetch: Annotated[str | None, typer.Option(help="Fetch this asset now.", metavar="NAME")] = None,
 ) -> None:
-    """List the models and data sets known by name, and whether they are on hand."""
+    """List the known models and data sets, and whether they are cached."""
     from warehouse.inputs import assets as known
 
     if fetch:

@@ -1,4 +1,4 @@
-"""No test reaches a network."""
+"""Keep tests off the network and off the developer's Prefect; in CI, let none skip."""
 
 from __future__ import annotations
 
@@ -6,16 +6,52 @@ import ipaddress
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+HARDWARE = ("GPU", "FlashAttention", "oneDNN")
+"""A reason to skip that names one of these holds in CI too; any other is a failure there."""
+
 # Verbs run as Prefect flows only where the tests say so, whatever the developer has configured.
 os.environ.pop("PREFECT_API_URL", None)
 _PREFECT = tempfile.TemporaryDirectory(prefix="stillhouse-prefect-")
 os.environ["PREFECT_HOME"] = _PREFECT.name
+
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before xdist starts its workers: one thread for each, so that they do not fight for cores."""
+    if getattr(config.option, "numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """In CI (`STILLHOUSE_CI=1`), turn a skip into a failure unless hardware is its reason."""
+    if not os.environ.get("STILLHOUSE_CI") or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not any(word in reason for word in HARDWARE):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: only hardware is a reason to skip in CI: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that skips."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A module that skips as a whole."""
+    report = yield
+    _refuse_skip(report)
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
+import secrets
 import shlex
 import signal
 import subprocess
@@ -200,7 +200,7 @@ def _run_record(plan: Plan, store: Store, verb: str, overrides: Sequence[str]) -
             )
     started = now()
     return Run(
-        run_id=f"{started:%Y%m%d-%H%M%S}-{plan.name}-{key[:4]}{os.getpid() % 4096:03x}",
+        run_id=f"{started:%Y%m%d-%H%M%S}-{plan.name}-{key[:4]}{secrets.token_hex(2)}",
         plan_name=plan.name,
         plan_hash=plan.plan_hash,
         plan=plan_json,

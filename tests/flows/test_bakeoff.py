@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.studies.bakeoff import contenders
-from tests.flows.test_teacher import distill
+from tests.support.cli import distill
 from tests.support.plans import scripted, write_plan
 from warehouse.db.store import Store
 from warehouse.errors import PlanError

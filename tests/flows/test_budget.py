@@ -7,7 +7,8 @@ import shlex
 
 import pytest
 
-from tests.flows.test_teacher import colour, distill
+from tests.flows.test_teacher import colour
+from tests.support.cli import distill
 from tests.support.fakes import FakeOpenai
 from tests.support.plans import rows, write_rows
 from warehouse.db.store import Store

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cli import distill
 from tests.support.plans import rows, write_rows
 
 VERBS = [
@@ -42,11 +43,6 @@ default = "blue"
 use = "imitation"
 prompts = "prompts.jsonl"
 """
-
-
-def distill(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.cli", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture

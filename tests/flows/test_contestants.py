@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.test_teacher import distill
+from tests.support.cli import distill
 from tests.support.fakes import FakeOpenai, Fault
 from tests.support.plans import rows, scripted, write_plan, write_rows
 from warehouse.db.store import Store

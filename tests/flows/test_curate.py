@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from quality.review.decisions import accept
-from tests.flows.test_teacher import distill
+from tests.support.cli import distill
 from tests.support.fakes import FakeOpenai, Fault
 from tests.support.plans import rows, scripted, write_rows
 from tests.support.tiny import make_tiny

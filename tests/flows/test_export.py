@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cli import distill
 from tests.support.plans import scripted, write_plan
 from tests.support.tiny import make_servable
 from warehouse.db.store import Store
@@ -35,22 +36,10 @@ def world(tmp_path_factory):
     return folder, plan, end_to_end(str(plan), [])
 
 
-def distill(folder, *words, **more):
-    command = [sys.executable, "-m", "flows.cli", *map(str, words)]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=300, env={**os.environ}, **more
-    )
-
-
-def main(monkeypatch, capsys, *words):
-    """The command in this process: exit code, stdout, stderr."""
-    from flows import cli
-
-    monkeypatch.setattr(sys, "argv", ["distill", *map(str, words)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    told = capsys.readouterr()
-    return stop.value.code, told.out, told.err
+def outcome(folder, *words):
+    """Exit code, stdout and stderr of a command."""
+    done = distill(folder, *words)
+    return done.returncode, done.stdout, done.stderr
 
 
 def leftovers(folder):
@@ -105,7 +94,7 @@ def _umask():
     return mask
 
 
-def test_a_wrong_merge_is_caught_and_never_takes_the_name(world, monkeypatch, capsys, tmp_path):
+def test_a_wrong_merge_is_caught_and_never_takes_the_name(world, monkeypatch, tmp_path):
     _, plan, _ = world
     from safetensors.torch import load_file, save_file
 
@@ -120,7 +109,7 @@ def test_a_wrong_merge_is_caught_and_never_takes_the_name(world, monkeypatch, ca
 
     monkeypatch.setattr(export, "export_merged", wrong)
     words = ("export", plan, "--to", "merged", "--out", tmp_path / "it")
-    code, out, err = main(monkeypatch, capsys, *words)
+    code, out, err = outcome(tmp_path, *words)
     assert code == 2
     assert "the serving check failed: merged float32 gives the adapter's answer to" in err
     assert "Traceback" not in err
@@ -131,13 +120,13 @@ def test_a_wrong_merge_is_caught_and_never_takes_the_name(world, monkeypatch, ca
     assert row["agreement"] < 0.99
     assert {"question", "reference", "adapter", "said"} <= row["differing"][0].keys()
     assert "**Failed:**" in (tmp_path / "it.failed" / "README.md").read_text()
-    code, out, _ = main(monkeypatch, capsys, *words, "--json")  # the last failure gives way
+    code, out, _ = outcome(tmp_path, *words, "--json")  # the last failure gives way
     assert code == 2
     assert json.loads(out)["faults"]
     assert not leftovers(tmp_path)
 
 
-def test_it_appears_whole_or_not_at_all(world, monkeypatch, capsys, tmp_path):
+def test_it_appears_whole_or_not_at_all(world, monkeypatch, tmp_path):
     _, plan, _ = world
     from flows.students import export
 
@@ -149,19 +138,17 @@ def test_it_appears_whole_or_not_at_all(world, monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(export, "render_card", broken)
     words = ("export", plan, "--to", "adapter", "--to", "merged", "--out", tmp_path / "it")
-    code, _, err = main(monkeypatch, capsys, *words)
+    code, _, err = outcome(tmp_path, *words)
     assert (code, "no room" in err) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_replaced_unasked_and_only_exports_are_replaced(
-    world, monkeypatch, capsys, tmp_path
-):
+def test_nothing_is_replaced_unasked_and_only_exports_are_replaced(world, monkeypatch, tmp_path):
     _, plan, _ = world
     (tmp_path / "it").mkdir()
     words = ("export", plan, "--to", "adapter", "--out", tmp_path / "it")
     assert distill(tmp_path, *words).returncode == 0  # an empty folder is no obstacle
-    code, _, err = main(monkeypatch, capsys, *words)
+    code, _, err = outcome(tmp_path, *words)
     assert (code, "replace it with --force" in err) == (2, True)
     (tmp_path / "it" / "mark").touch()
     assert distill(tmp_path, *words, "--force").returncode == 0
@@ -169,7 +156,7 @@ def test_nothing_is_replaced_unasked_and_only_exports_are_replaced(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     words = ("export", plan, "--to", "adapter", "--out", tmp_path / "mine", "--force")
-    code, _, err = main(monkeypatch, capsys, *words)
+    code, _, err = outcome(tmp_path, *words)
     assert (code, "is not an export" in err) == (2, True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
@@ -186,12 +173,11 @@ def test_nothing_is_replaced_unasked_and_only_exports_are_replaced(
         (("{plan}", "--set", "evaluate.benchmarks=[]"), "name a plan that has"),
     ],
 )
-def test_what_can_not_be_done_is_one_line(world, monkeypatch, capsys, words, told):
+def test_what_can_not_be_done_is_one_line(world, words, told):
     folder, plan, run = world
-    monkeypatch.chdir(folder)
     named = {"plan": plan, "student": run["student_path"]}
-    code, out, err = main(
-        monkeypatch, capsys, "export", "--out", folder / "new", *(w.format(**named) for w in words)
+    code, out, err = outcome(
+        folder, "export", "--out", folder / "new", *(w.format(**named) for w in words)
     )
     assert (code, out) == (2, "")
     assert told in err
@@ -199,17 +185,15 @@ def test_what_can_not_be_done_is_one_line(world, monkeypatch, capsys, words, tol
     assert not (folder / "new").exists()
 
 
-def test_a_tuner_that_can_not_be_merged_gives_its_adapter_or_a_line(
-    world, monkeypatch, capsys, tmp_path
-):
+def test_a_tuner_that_can_not_be_merged_gives_its_adapter_or_a_line(world, monkeypatch, tmp_path):
     _folder, plan, _run = world
     from train.tuners.lora import Lora
 
     monkeypatch.setattr(Lora, "mergeable", False)
     words = ("export", plan, "--out", tmp_path / "it")
-    code, _, err = main(monkeypatch, capsys, *words, "--to", "gguf")
+    code, _, err = outcome(tmp_path, *words, "--to", "gguf")
     assert (code, "allowed: --to adapter" in err) == (2, True)
-    code, _, _ = main(monkeypatch, capsys, *words)
+    code, _, _ = outcome(tmp_path, *words)
     assert code == 0
     assert sorted(path.name for path in (tmp_path / "it").iterdir()) == [
         "README.md", "adapter", "export.json",

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from distill.plan.plan import load_plan
-from tests.flows.test_teacher import colour, distill
+from tests.flows.test_teacher import colour
+from tests.support.cli import distill
 from tests.support.fakes import FakeOpenai
 from tests.support.plans import scripted, write_plan
 from tests.support.teaching import make_stranger, make_teacher, sample, stored

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distill.report.study_page import read_shares
-from tests.flows.test_teacher import distill
+from tests.support.cli import distill
 from tests.support.plans import COLOURS, scripted, write_plan, write_rows
 from warehouse.db.store import Store
 from warehouse.errors import PlanError

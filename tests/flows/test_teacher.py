@@ -9,16 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.support.cli import KEY, distill
 from tests.support.fakes import FakeOpenai, Fault
 from tests.support.plans import COLOURS, rows, write_plan, write_rows
 from warehouse.db.store import Store
 from warehouse.records import Call, Run
 
-KEY = "sk-secret-4711"
 SMALL = """
 name = "mine"
 warehouse = "w.duckdb"
@@ -33,14 +32,6 @@ def colour(messages):
     """The colour that the passage names."""
     asked = messages[-1]["content"]
     return next((word for word in COLOURS if f"is {word}." in asked), "brown")
-
-
-def distill(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words],
-        cwd=folder, capture_output=True, text=True, timeout=500,
-        env={**os.environ, "MY_KEY": KEY, **environment},
-    )  # fmt: skip
 
 
 @pytest.fixture

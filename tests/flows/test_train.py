@@ -13,7 +13,7 @@ from distill.learning.multiprocess import train_in_processes
 from distill.learning.objective import TrainingInputs
 from distill.objectives.sequence import Sequence
 from tests.distill.test_sequence import sample
-from tests.flows.test_teacher import distill
+from tests.support.cli import distill
 from tests.support.plans import scripted, write_plan
 from tests.support.tiny import make_tiny
 from train.config import SftConfig

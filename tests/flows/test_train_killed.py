@@ -12,7 +12,7 @@ import time
 import pytest
 
 from distill.learning.multiprocess import _followed
-from tests.flows.test_teacher import distill
+from tests.support.cli import distill
 from tests.support.plans import scripted, write_plan
 from warehouse.db.store import Store
 from warehouse.errors import TrainingError

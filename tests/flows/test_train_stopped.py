@@ -16,7 +16,7 @@ import pytest
 
 from flows.runtime import signals
 from flows.runtime.training_monitor import ending
-from tests.flows.test_teacher import distill
+from tests.support.cli import distill
 from tests.support.plans import scripted, write_plan
 from warehouse.db.store import Store
 from warehouse.records import Run, Student

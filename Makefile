@@ -3,7 +3,7 @@ BIN := .venv/bin
 PLAN ?= sciq/plan.toml
 WORKERS ?= 2
 
-.PHONY: setup run test check bench format clean
+.PHONY: setup run test check bench docs format clean
 
 # One set-up for every target: made once, made again when the files it follows from change.
 setup: .venv/.installed
@@ -43,9 +43,13 @@ bench: setup
 	$(BIN)/python -m tests.bench.generation
 	$(BIN)/python -m tests.bench.training
 
+# The docs site, in site/; no network.
+docs: setup
+	$(BIN)/python -m mkdocs build --strict
+
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -17,7 +17,9 @@ from warehouse.records import Message, make_id
 class Sampling:
     """How a reply is drawn."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True
+    )
 
     temperature: float = 0.0
     """0 is greedy; 0.7-1.0 gives variety."""

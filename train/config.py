@@ -11,7 +11,9 @@ Allowed = Literal["truncated", "missing_end", "merged_boundaries"]
 
 
 class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
 
 
 class EarlyStopping(_Options):

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -40,11 +41,19 @@ def _build(kind: str, table: Any) -> Any:
 
 
 def part_of(kind: str) -> Any:
-    return Annotated[Any, PlainValidator(partial(_build, kind)), PlainSerializer(catalog.table_of)]
+    """The type of a field that holds a part; `distill.plan.schema` says what one looks like."""
+    return Annotated[
+        Any,
+        PlainValidator(partial(_build, kind)),
+        PlainSerializer(catalog.table_of),
+        WithJsonSchema({"part": kind}),
+    ]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
 
 
 class DatagenSection(Section):
@@ -155,6 +164,9 @@ class RobustnessSection(Section):
     """Who is asked again; left out, base and student, where they are contestants."""
 
 
+_ROBUSTNESS = {"anyOf": [{"const": False}, RobustnessSection.model_json_schema()]}
+
+
 class EvaluateSection(Section):
     """`[evaluate]`: who is asked what."""
 
@@ -176,7 +188,7 @@ class EvaluateSection(Section):
     """Asks the teacher for log-probabilities, from which its confidence is known; 1 will do."""
     usd_per_hour: float | None = Field(default=None, ge=0)
     """What an hour of this machine costs; local answers and training are priced by it."""
-    robustness: RobustnessSection | None = None
+    robustness: Annotated[RobustnessSection | None, WithJsonSchema(_ROBUSTNESS)] = None
     """Asks the task's questions again in disturbed forms; left out or false, this is not done."""
 
     @field_validator("robustness", mode="before")

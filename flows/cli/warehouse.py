@@ -162,6 +162,15 @@ def list_(
 
 
 @app.command()
+def schema() -> None:
+    """Print the JSON schema of a plan, with which an editor completes and checks it."""
+    from distill.plan.schema import plan_schema
+    from flows.cli import output
+
+    output.print_json(plan_schema())
+
+
+@app.command()
 def assets(
     fetch: Annotated[str | None, typer.Option(help="Fetch this asset now.", metavar="NAME")] = None,
 ) -> None:

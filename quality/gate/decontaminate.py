@@ -32,7 +32,9 @@ _SAYS_LITTLE = frozenset(("yes", "no", "true", "false", *"abcdefghijklmnopqrstuv
 class Decontaminate(BaseModel):
     """`[quality] decontaminate`: what is too like a held-out item, beside what is equal to one."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
 
     ngrams: int = Field(default=8, ge=2)
     """Words of a run that two questions must share; shorter questions are compared word by word."""

@@ -20,7 +20,9 @@ class GatePolicy(BaseModel):
     `toxicity.insult_max = 0.3`. Bounds in `recipe.<name>` go before the general ones.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
 
     thresholds: dict[str, float] = Field(default_factory=dict)
     recipe: dict[str, dict[str, float]] = Field(default_factory=dict)
@@ -100,7 +102,9 @@ class GatePolicy(BaseModel):
 class Duplicates(BaseModel):
     """`[quality] duplicates`: what counts as having said it before, question and completion."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
 
     near: float | None = Field(default=0.9, gt=0, le=1)
     """Least Jaccard similarity of the texts' shingles; equal texts are always dropped."""

@@ -146,7 +146,9 @@ def _parameter(parameter: Any) -> str:
     default = parameter.default
     is_plain = isinstance(default, str | int | float | list) and not isinstance(default, bool)
     value = f"`{default}`" if is_plain and default not in ("", []) else ""
-    return f"| `{shown}` | {_line(parameter.help)} | {'required' if parameter.required else value} |"
+    return (
+        f"| `{shown}` | {_line(parameter.help)} | {'required' if parameter.required else value} |"
+    )
 
 
 def _section(path: str, body: dict[str, Any], definitions: dict[str, Any]) -> list[str]:

@@ -23,6 +23,8 @@ KINDS = {
     "context": "`evaluate.contexts`, and after `+` in the name of a contestant",
 }
 
+SECTIONS = ("datagen", "quality", "train", "evaluate", "ship")
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages to the site."""
@@ -77,8 +79,8 @@ def plan_page() -> str:
         "have no default. An unknown key is refused, with the nearest one that exists; so is a wrong "
         "type. `--set train.epochs=3` overrides a key for one command.",
         "",
-        "Values marked *part* take a table with `use` and that part's options, or the name alone: "
-        "see [Parts](parts.md).",
+        "Where the type is a link, the value is a part: a table with `use` and that part's options, or "
+        "its name alone. [Parts](parts.md) lists them.",
         "",
         "`distill schema` prints all this as a JSON schema. Editors with TOML support (Even Better "
         "TOML, taplo) complete and check a plan whose first line names it: "
@@ -88,7 +90,7 @@ def plan_page() -> str:
         "",
         *_table(schema, definitions, nested=False),
     ]
-    for section in ("datagen", "quality", "train", "evaluate", "ship"):
+    for section in SECTIONS:
         lines += ["", f"## [{section}] {{ #{section} }}"]
         body = _resolve(schema["properties"][section], definitions)
         lines += _section(section, body, definitions)
@@ -173,9 +175,6 @@ def _table(table: dict[str, Any], definitions: dict[str, Any], nested: bool = Tr
         name = f"[`{key}`](#{key})" if not nested and key in SECTIONS else f"`{key}`"
         lines.append(f"| {name} | {_type(value, definitions)} | {default} | {meaning} |")
     return lines
-
-
-SECTIONS = ("datagen", "quality", "train", "evaluate", "ship")
 
 
 def _type(value: dict[str, Any], definitions: dict[str, Any]) -> str:

@@ -21,7 +21,6 @@ _PREFECT = tempfile.TemporaryDirectory(prefix="stillhouse-prefect-")
 os.environ["PREFECT_HOME"] = _PREFECT.name
 
 
-
 def pytest_configure(config: pytest.Config) -> None:
     """Before xdist starts its workers: one thread for each, so that they do not fight for cores."""
     if getattr(config.option, "numprocesses", None):

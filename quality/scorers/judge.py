@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from quality.scoring import judge_prompts as asking
-from quality.scoring.judge_prompts import ClaimVerdict, Preference, Rating, Structured
+from quality.scoring.judge_prompts import ClaimVerdict, PairVerdict, Rating, Structured
 from quality.scoring.scorer import Question, Scorer, Verdict, need
 from warehouse.records import Message, Sample, canonical
 
@@ -164,7 +164,7 @@ class Judge(Scorer):
             pair = (sample.completion, reference)
             prompts += [asking.compare_answers(sample.question, *pair)]
             prompts += [asking.compare_answers(sample.question, *reversed(pair))]
-        answers = self._ask(prompts, Preference)
+        answers = self._ask(prompts, PairVerdict)
         for ahead, behind in zip(answers[::2], answers[1::2], strict=True):
             yield _preferred(ahead, behind)
 
@@ -219,7 +219,7 @@ def _supported(
     return Verdict(counts["supported"] / len(claims), why, details)
 
 
-def _preferred(ahead: Preference | str, behind: Preference | str) -> Verdict:
+def _preferred(ahead: PairVerdict | str, behind: PairVerdict | str) -> Verdict:
     """The completion's result, given the verdicts with the completion as A and as B."""
     if isinstance(ahead, str) or isinstance(behind, str):
         return _none(next(why for why in (ahead, behind) if isinstance(why, str)))

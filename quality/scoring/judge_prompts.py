@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
@@ -78,16 +78,21 @@ Reply as JSON: {"reason": "...", "better": "A" | "B" | "tie"}"""
 class _Structured(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
+    schema_name: ClassVar[str]
+    """The name in the request, and so in call ids: it never changes."""
+
 
 class Claims(_Structured):
     """The atomic claims of a text."""
 
+    schema_name: ClassVar[str] = "claims"
     claims: list[str]
 
 
 class ClaimVerdict(_Structured):
     """Whether a claim holds, and the words of the evidence that decide."""
 
+    schema_name: ClassVar[str] = "claimverdict"
     quote: str
     verdict: Literal["supported", "contradicted", "not_enough_information"]
 
@@ -95,6 +100,7 @@ class ClaimVerdict(_Structured):
 class Rating(_Structured):
     """A mark by a rubric."""
 
+    schema_name: ClassVar[str] = "rating"
     reason: str
     score: Annotated[
         int,  # not a Literal: that would take `true` for 1
@@ -103,8 +109,10 @@ class Rating(_Structured):
     ]
 
 
-class Preference(_Structured):
+class PairVerdict(_Structured):
     """The better one of two answers."""
+
+    schema_name: ClassVar[str] = "preference"
 
     reason: str
     better: Literal["A", "B", "tie"]
@@ -143,7 +151,7 @@ def response_format(kind: type[_Structured]) -> dict[str, Any]:
     }
     return {
         "type": "json_schema",
-        "json_schema": {"name": kind.__name__.lower(), "strict": True, "schema": schema},
+        "json_schema": {"name": kind.schema_name, "strict": True, "schema": schema},
     }
 
 
@@ -193,7 +201,7 @@ def rate_answer(
 
 
 def compare_answers(question: str, first: str, second: str) -> list[Message]:
-    """Asks for a `Preference` between A, the first, and B, the second."""
+    """Asks for a `PairVerdict` between A, the first, and B, the second."""
     return _messages({"question": question, "answer_a": first, "answer_b": second}, _COMPARE)
 
 

@@ -21,7 +21,7 @@ KINDS = [
     judge_prompts.Claims,
     judge_prompts.ClaimVerdict,
     judge_prompts.Rating,
-    judge_prompts.Preference,
+    judge_prompts.PairVerdict,
 ]
 
 
@@ -414,3 +414,17 @@ def test_a_teacher_that_judges_itself_is_named_in_the_note():
 def test_wrong_options_are_refused(wrong):
     with pytest.raises(PlanError, match=next(iter(wrong))):
         build("scorer", {"use": "judge", **wrong})
+
+
+def test_the_names_in_a_request_outlive_the_classes():
+    """They are part of call ids: another name would pay for every verdict again."""
+    named = {
+        kind: judge_prompts.response_format(kind)["json_schema"]["name"]
+        for kind in (
+            judge_prompts.Claims,
+            judge_prompts.ClaimVerdict,
+            judge_prompts.Rating,
+            judge_prompts.PairVerdict,
+        )
+    }
+    assert list(named.values()) == ["claims", "claimverdict", "rating", "preference"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -44,10 +44,24 @@ class Record:
     KEY: ClassVar[tuple[str, ...]]
 
 
+def inside(path: str | Path, home: Path) -> str:
+    """A path as records keep it: from the project's folder on, so that a project can be moved.
+
+    What does not lie in the project, such as the name of an asset, stays as it is.
+    """
+    full = Path(path).absolute()
+    return (
+        full.relative_to(home).as_posix()
+        if full.is_relative_to(home) and full.exists()
+        else str(path)
+    )
+
+
 @dataclass(frozen=True)
 class Run(Record):
     """One execution of a plan. The only record that changes: its state moves on."""
 
+    PATHS: ClassVar[tuple[str, ...]] = ("student_path", "report_path")  # keys of the summary
     TABLE: ClassVar[str] = "runs"
     KEY: ClassVar[tuple[str, ...]] = ("run_id",)
 
@@ -61,6 +75,11 @@ class Run(Record):
     summary: dict[str, Any] = field(default_factory=dict)
     started_at: datetime = field(default_factory=now)
     finished_at: datetime | None = None
+
+    def located(self, home: Path) -> Run:
+        """The same run with the paths of its summary as they can be opened."""
+        paths = {key: str(home / self.summary[key]) for key in self.PATHS if self.summary.get(key)}
+        return replace(self, summary={**self.summary, **paths})
 
 
 @dataclass(frozen=True)
@@ -267,19 +286,6 @@ class Measurement(Record):
     ) -> str:
         """The id that this scorer's measurement on these rows would have."""
         return make_id("measurement", scorer, version, model, dict(options), dataset, rows)
-
-
-def inside(path: str | Path, home: Path) -> str:
-    """A path as records keep it: from the project's folder on, so that a project can be moved.
-
-    What does not lie in the project, such as the name of an asset, stays as it is.
-    """
-    full = Path(path).absolute()
-    return (
-        full.relative_to(home).as_posix()
-        if full.is_relative_to(home) and full.exists()
-        else str(path)
-    )
 
 
 @dataclass(frozen=True)

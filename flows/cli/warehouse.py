@@ -190,7 +190,7 @@ def assets(
 def _store(where: str | None) -> Any:
     from warehouse.db.store import Store
 
-    path = Path(where or "stillhouse.duckdb")
+    path = Path(where or "stillhouse.duckdb").expanduser()
     if path.suffix == ".toml":
         from distill.plan.plan import load_plan
 
@@ -202,7 +202,12 @@ def _runs(where: str | None) -> list[Any]:
     """The runs of a warehouse, newest first."""
     from warehouse.records import Run
 
-    return sorted(_store(where).read(Run), key=lambda run: run.started_at, reverse=True)
+    store = _store(where)
+    return sorted(
+        (run.located(store.home) for run in store.read(Run)),
+        key=lambda run: run.started_at,
+        reverse=True,
+    )
 
 
 def _run(run_id: str, where: str | None) -> Any:

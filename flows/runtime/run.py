@@ -26,7 +26,7 @@ from warehouse.db.lock import exclusive
 from warehouse.db.spool import Spool
 from warehouse.db.store import Store
 from warehouse.errors import BudgetReached, StillhouseError, Stopped
-from warehouse.records import Call, Failure, Run, make_id, now
+from warehouse.records import Call, Failure, Run, inside, make_id, now
 
 _PACKAGES = (
     "stillhouse", "torch", "transformers", "trl", "peft", "prefect", "openai", "duckdb",
@@ -62,7 +62,8 @@ class RunContext:
 
     def summarize(self, **facts: Any) -> None:
         """Add to the summary of the run's record, which is stored when the run ends."""
-        self.run = replace(self.run, summary={**self.run.summary, **facts})
+        paths = {key: inside(facts[key], self.home) for key in Run.PATHS if key in facts}
+        self.run = replace(self.run, summary={**self.run.summary, **facts, **paths})
 
     def count(self, what: str, number: int) -> None:
         """Add to a counter of this run."""

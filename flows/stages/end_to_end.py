@@ -42,5 +42,5 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             "report_path": str(paths["html"]),
             **result_of(evaluation),
         }
-        work.run.summary.update(result)
+        work.summarize(**result)
         return result

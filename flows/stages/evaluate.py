@@ -46,7 +46,7 @@ def evaluate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             "report_path": str(paths["html"]),
             **result_of(evaluation),
         }
-        work.run.summary.update(result)
+        work.summarize(**result)
         return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 
 import pytest
@@ -91,6 +92,7 @@ def test_a_student_of_an_older_version_is_found_after_a_move(copied):
     with duckdb.connect(str(copy / "w.duckdb")) as db:  # as version 5 wrote it
         db.execute("UPDATE students SET path = '/gone/students/' || student_id")
         db.execute("ALTER TABLE run_answers RENAME TO entries")
+        db.execute("DROP TABLE audit_scores")
         db.execute("UPDATE schema_version SET version = 5")
     found = find.find_student(str(copy / "plan.toml"))
     assert found.path == copy / "students" / first["student_id"]
@@ -184,3 +186,23 @@ def test_another_spelling_of_the_server_is_the_same_teacher(tmp_path):
 )
 def test_which_addresses_are_one(one, other, same):
     assert (normalized_identity(one) == normalized_identity(other)) == same
+
+
+def test_the_report_of_a_copy_is_its_own(copied, monkeypatch, capsys):
+    copy, first = copied
+    from flows import cli
+
+    for words, last in (
+        (["report"], copy / "runs" / first["run_id"] / "report.html"),
+        (["runs", "--json"], None),
+    ):
+        monkeypatch.setattr("sys.argv", ["distill", *words, "--warehouse", str(copy / "plan.toml")])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out = capsys.readouterr().out
+        assert end.value.code == 0
+        if last:
+            assert out.strip() == str(last)
+        else:
+            [row] = json.loads(out)
+            assert row["report_path"] == str(copy / "runs" / first["run_id"] / "report.html")

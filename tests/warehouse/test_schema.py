@@ -9,7 +9,7 @@ import duckdb
 
 from warehouse.db.schema import MIGRATIONS, VERSION, ddl
 from warehouse.db.store import Store
-from warehouse.records import AuditScore, Call, Failure, Measurement, Run, RunAnswer, Score
+from warehouse.records import AuditScore, Call, Failure, Measurement, Run, RunAnswer, Score, Student
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ddl.sql"
 
@@ -59,6 +59,21 @@ def test_the_fifth_version_is_brought_up_to_date(tmp_path):
                 "INSERT INTO runs VALUES (?, 'p', 'h', '{}', 'stopped', NULL, '{}', ?, now(), NULL)",
                 [run_id, json.dumps({"verb": verb, "seconds": {"fit": 2.5, "curate": 1}})],
             )
+        for run_id, folder in (("p", "/old/place"), ("q", "elsewhere")):
+            paths = {
+                "student_path": f"{folder}/students/1a2b",
+                "report_path": f"{folder}/runs/p/report.html",
+            }
+            db.execute(
+                "INSERT INTO runs VALUES (?, 'p', 'h', '{}', 'completed', NULL, '{}', ?, now(), NULL)",
+                [run_id, json.dumps({"verb": "run", **paths})],
+            )
+        db.execute(
+            "INSERT INTO students BY NAME SELECT '1a2b' AS student_id, 'base' AS base, '{}' AS tuner, "
+            "'{}' AS objective, 's' AS selection_id, '{}' AS config, 7 AS seed, "
+            "'/old/place/students/1a2b' AS path, '[]' AS losses, '{}' AS audit, '{}' AS versions, "
+            "1.0 AS seconds, 'p' AS run_id, now() AS created_at"
+        )
         db.execute("INSERT INTO failures VALUES ('r', 'fit', 'x', 'loss', true, now())")
         db.execute("INSERT INTO failures VALUES ('r', 'judge', 'y', 'too long', true, now())")
         db.execute("INSERT INTO failures VALUES ('r', 'generate', 'z', '503', false, now())")
@@ -79,7 +94,15 @@ def test_the_fifth_version_is_brought_up_to_date(tmp_path):
     assert [score.sample_id for score in store.read(Score)] == ["mine"]
     assert [score.sample_id for score in store.read(AuditScore)] == ["labelled"]
     assert store.read(RunAnswer) == [RunAnswer("r", "quiz", "student", "a")]
-    assert {run.run_id: run.summary for run in store.read(Run)} == {
+    summaries = {run.run_id: run.summary for run in store.read(Run)}
+    for run_id in ("p", "q"):
+        assert summaries.pop(run_id) == {
+            "verb": "run",
+            "student_path": "students/1a2b",
+            "report_path": "runs/p/report.html",
+        }
+    assert [student.path for student in store.read(Student)] == ["students/1a2b"]
+    assert summaries == {
         run_id: {"verb": verb, "seconds": {"train": 2.5, "curate": 1}}
         for run_id, verb in (
             ("r", "train"),

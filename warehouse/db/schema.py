@@ -61,6 +61,12 @@ UPDATE runs SET summary = json_merge_patch(summary, json_object('seconds', json_
   'evaluate', json_extract(summary, '$.seconds.judge'), 'judge', NULL)))
 WHERE json_exists(summary, '$.seconds.fit') OR json_exists(summary, '$.seconds.judge');
 UPDATE students SET path = 'students/' || regexp_extract(path, '[^/]+$');
+UPDATE runs SET summary = json_merge_patch(summary, json_object('student_path',
+  regexp_extract(json_extract_string(summary, '$.student_path'), 'students/[^/]+$')))
+WHERE regexp_matches(json_extract_string(summary, '$.student_path'), '/students/[^/]+$');
+UPDATE runs SET summary = json_merge_patch(summary, json_object('report_path',
+  regexp_extract(json_extract_string(summary, '$.report_path'), 'runs/[^/]+/[^/]+$')))
+WHERE regexp_matches(json_extract_string(summary, '$.report_path'), '/runs/[^/]+/[^/]+$');
 UPDATE measurements SET figures = json_merge_patch(figures, json_object(
   'higher_is_better', json_extract_string(figures, '$.good') = 'high', 'good', NULL));
 CREATE TABLE audit_scores (

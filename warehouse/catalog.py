@@ -1,8 +1,9 @@
-"""Name -> part. A folder of parts is a plug-in point: one module per part, found by file name.
+"""Find and build parts by what a plan calls them: a name, `./file.py` or `package/name`.
 
-The file stem is the part's name in a plan, and its class is the stem in CamelCase:
-`quality/scorers/grounded.py` holds `Grounded`. Dataclass fields are the options.
-Modules are imported on first use, so listing names costs nothing.
+A folder of parts is a plug-in point: one module per part, found by file name. The file stem is
+the part's name in a plan, and its class is the stem in CamelCase: `quality/scorers/grounded.py`
+holds `Grounded`. Dataclass fields are the options. Modules are imported on first use, so listing
+names costs nothing. `warehouse.part_sources` loads the parts that are not of this package.
 """
 
 from __future__ import annotations
@@ -12,64 +13,126 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Sequence
-from difflib import get_close_matches
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from warehouse.errors import PlanError
+from warehouse.part_sources import (
+    class_from_file,
+    class_from_package,
+    copy_into,
+    did_you_mean,
+    fault_in,
+    installed,
+    is_file,
+    nearest,
+    origin_of,
+)
+
+
+class Kind(NamedTuple):
+    """A kind of part: the folder of those of this package, and what a part derives from."""
+
+    folder: str
+    interface: str
+
 
 _DOCSTRINGS = ConfigDict(use_attribute_docstrings=True)
 
 KINDS = {
-    "teacher": "datagen.teachers",
-    "recipe": "datagen.recipes",
-    "scorer": "quality.scorers",
-    "benchmark": "quality.benchmarks",
-    "tuner": "train.tuners",
-    "objective": "distill.objectives",
-    "context": "distill.contexts",
+    "teacher": Kind("datagen.teachers", "datagen.teacher:Teacher"),
+    "recipe": Kind("datagen.recipes", "datagen.recipe:Recipe"),
+    "scorer": Kind("quality.scorers", "quality.scoring.scorer:Scorer"),
+    "benchmark": Kind("quality.benchmarks", "quality.tasks.benchmark:Benchmark"),
+    "tuner": Kind("train.tuners", "train.methods.tuner:Tuner"),
+    "objective": Kind("distill.objectives", "distill.learning.objective:Objective"),
+    "context": Kind("distill.contexts", "distill.contestants.context:Context"),
 }
+
+HERE = Path(".")
+
+__all__ = ["KINDS", "Kind", "PlanScope", "build", "did_you_mean", "name_of", "names", "table_of"]
+
+
+@dataclass
+class PlanScope:
+    """Where a plan's parts are looked up: its folder, and the classes that it has named so far."""
+
+    folder: Path
+    classes: dict[str, dict[str, type[Any]]] = dataclasses.field(default_factory=dict)
+
+    def build(self, kind: str, table: dict[str, Any] | str) -> Any:
+        """`build` in the plan's folder; its bounds may name the part from now on."""
+        part = build(kind, table, self.folder)
+        self.classes.setdefault(kind, {})[name_of(part)] = type(part)
+        return part
 
 
 def names(kind: str) -> list[str]:
-    """The names of all parts of a kind, sorted; nothing is imported but the folder itself."""
-    package = importlib.import_module(KINDS[kind])
+    """The names of the parts of this package, sorted; nothing is imported but their folder."""
+    package = importlib.import_module(KINDS[kind].folder)
     found = pkgutil.iter_modules(package.__path__)
     return sorted(module.name for module in found if not module.name.startswith("_"))
 
 
-def did_you_mean(word: str, allowed: Sequence[str]) -> str:
-    """A hint for an unknown word: the nearest allowed one, else the list of them all."""
-    near = get_close_matches(word, allowed, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(allowed)}"
+def known_names(kind: str, scope: PlanScope | None = None) -> list[str]:
+    """Every name that a plan's bounds and contestants may have: also of what is not of this package."""
+    named = scope.classes.get(kind, {}) if scope else {}
+    return list(dict.fromkeys([*names(kind), *installed(kind), *named]))
+
+
+def class_named(kind: str, name: str, scope: PlanScope | None = None) -> type[Any]:
+    """The class behind one of `known_names`."""
+    named = scope.classes.get(kind, {}) if scope else {}
+    return named.get(name) or part_class(kind, name)
+
+
+def part_class(kind: str, use: str, folder: Path = HERE) -> type[Any]:
+    """The class behind a plan's `use`; a file's path is relative to `folder`.
+
+    Raises:
+        PlanError: there is no such part, and the message names the nearest one; or it cannot be
+            loaded, and the message says why and in which line.
+    """
+    if is_file(use):
+        reserved = [*names(kind), "human"]  # the name under which people's decisions are scores
+        return class_from_file(kind, use, folder, _interface(kind), reserved)
+    cls = class_from_package(kind, use, _interface(kind)) if "/" in use else _built_in(kind, use)
+    if cls is None:
+        hint = nearest(use, [*names(kind), *installed(kind)], folder)
+        raise PlanError(f"unknown {kind} '{use}' ({hint})")
+    return cls
 
 
 @cache
-def part_class(kind: str, name: str) -> type[Any]:
-    """The class behind a name.
-
-    Raises:
-        PlanError: there is no such part; the message names the nearest one.
-    """
+def _built_in(kind: str, name: str) -> type[Any] | None:
     if name not in names(kind):
-        raise PlanError(f"unknown {kind} '{name}' ({did_you_mean(name, names(kind))})")
-    module = importlib.import_module(f"{KINDS[kind]}.{name}")
-    wanted = "".join(word.capitalize() for word in name.split("_"))
-    found: type[Any] = getattr(module, wanted)
+        return None
+    module = importlib.import_module(f"{KINDS[kind].folder}.{name}")
+    found: type[Any] = getattr(module, "".join(word.capitalize() for word in name.split("_")))
     return found
 
 
-def option_names(kind: str, name: str) -> list[str]:
+@cache
+def _interface(kind: str) -> type[Any]:
+    module, _, name = KINDS[kind].interface.partition(":")
+    found: type[Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def option_names(kind: str, name: str, folder: Path = HERE) -> list[str]:
     """The options a part takes."""
-    return [field.name for field in dataclasses.fields(part_class(kind, name)) if field.init]
+    fields = dataclasses.fields(part_class(kind, name, folder))
+    return [field.name for field in fields if field.init]
 
 
-def options(kind: str, name: str) -> list[tuple[str, str, str]]:
-    """(name, default, meaning) of each option; the meaning is the docstring below its field."""
-    cls = part_class(kind, name)
+def options(kind: str, name: str, folder: Path = HERE) -> list[tuple[str, str, str]]:
+    """(name, default, meaning) of each option; the meaning is the line below its field."""
+    cls = part_class(kind, name, folder)
     meanings: dict[str, str] = {}
     for owner in reversed([one for one in cls.__mro__ if dataclasses.is_dataclass(one)]):
         # pydantic reads the docstrings of a class's own fields only, so each base is asked for its
@@ -95,21 +158,22 @@ def _default(field: Any) -> str:
     return "(must be given)"
 
 
-def build(kind: str, table: dict[str, Any] | str) -> Any:
+def build(kind: str, table: dict[str, Any] | str, folder: Path = HERE) -> Any:
     """Make a part from its plan table `{use = "name", option = ...}`, types checked strictly.
 
     A text stands for a table: "name" alone, or "name:value" with the option that must be given.
+    The path of a part's file is relative to `folder`.
 
     Raises:
         PlanError: with one fault per wrong option in `.faults`.
     """
     if isinstance(table, str):
-        table = _table(kind, table)
+        table = _table(kind, table, folder)
     if not isinstance(table, dict) or not isinstance(table.get("use"), str):
         raise PlanError(f"a {kind} is a table with a key 'use' ({', '.join(names(kind))})")
     options = {key: value for key, value in table.items() if key != "use"}
-    cls = part_class(kind, table["use"])
-    allowed = option_names(kind, table["use"])
+    cls = part_class(kind, table["use"], folder)
+    allowed = option_names(kind, table["use"], folder)
     faults = [
         f"{key}: unknown option of {kind} '{table['use']}' ({did_you_mean(key, allowed)})"
         for key in options
@@ -123,17 +187,21 @@ def build(kind: str, table: dict[str, Any] | str) -> Any:
         for fault in error.errors():
             where = ".".join(str(step) for step in fault["loc"]) or table["use"]
             faults.append(f"{where}: {fault['msg'].removeprefix('Value error, ')}")
+    except Exception as error:
+        if cls.__module__.startswith(KINDS[kind].folder):
+            raise
+        faults.append(fault_in(cls, error))  # code of others: foreseen to be wrong
     if faults:
         raise PlanError(f"{kind} '{table['use']}' cannot be used", tuple(faults))
     return part
 
 
-def _table(kind: str, text: str) -> dict[str, Any]:
+def _table(kind: str, text: str, folder: Path) -> dict[str, Any]:
     name, colon, value = text.partition(":")
-    if not colon:
-        return {"use": name}
+    if not colon or is_file(text):
+        return {"use": text}
     missing = (dataclasses.MISSING, dataclasses.MISSING)
-    fields = dataclasses.fields(part_class(kind, name))
+    fields = dataclasses.fields(part_class(kind, name, folder))
     needed = [one.name for one in fields if (one.default, one.default_factory) == missing]
     if len(needed) != 1:
         raise PlanError(
@@ -144,8 +212,12 @@ def _table(kind: str, text: str) -> dict[str, Any]:
 
 
 def name_of(part: Any) -> str:
-    """The name a part goes by in a plan: the stem of its file."""
-    return type(part).__module__.rpartition(".")[2]
+    """The name a part goes by in bounds and reports: the stem of its file, or `package/name`.
+
+    Of a file's class that the plan names after a colon, it is the class in snake_case.
+    """
+    origin = origin_of(part)
+    return origin.name if origin else type(part).__module__.rpartition(".")[2]
 
 
 def options_of(part: Any) -> dict[str, Any]:
@@ -157,13 +229,26 @@ def options_of(part: Any) -> dict[str, Any]:
 
 
 def table_of(part: Any) -> dict[str, Any]:
-    """The plan table of a part: `use` and all its options."""
-    return {"use": name_of(part), **options_of(part)}
+    """What a part is, for records and ids: `use`, all its options, and the `origin` of its code.
+
+    Parts of this package have no `origin`: for them it is the table of a plan.
+    """
+    origin = origin_of(part)
+    code = {"origin": origin.identity} if origin else {}
+    return {"use": name_of(part), **code, **options_of(part)}
 
 
-def summary(kind: str, name: str) -> str:
+def table_in(part: Any, folder: Path) -> dict[str, Any]:
+    """A table from which `build(kind, table, folder)` makes the part again, on any day.
+
+    The file of a part that is in one is copied into `folder`, as it was when it was loaded.
+    """
+    return {"use": copy_into(part, folder) or name_of(part), **options_of(part)}
+
+
+def summary(kind: str, name: str, folder: Path = HERE) -> str:
     """The first line of a part's docstring, for `distill list`."""
-    return (inspect.getdoc(part_class(kind, name)) or "").partition("\n")[0]
+    return (inspect.getdoc(part_class(kind, name, folder)) or "").partition("\n")[0]
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ from distill.contestants.context import Context, Sources
 from quality.tasks.benchmark import Benchmark, Item
 from train.model.base_model import base_fingerprint
 from train.model.inference import Generator
-from warehouse.catalog import did_you_mean, name_of, names
+from warehouse.catalog import did_you_mean, known_names, name_of
 from warehouse.db.store import Store
 from warehouse.errors import NotFoundError
 from warehouse.records import Answer, Call, Failure, Message, Student, make_id
@@ -56,7 +56,7 @@ def named(name: str, endpoints: Sequence[str] = (), contexts: Sequence[str] = ()
         )
     if colon and (who != "student" or not student):
         raise ValueError(f"'{name}': only an earlier student is named with a colon, student:ID")
-    allowed = names("context")
+    allowed = [*dict.fromkeys([*known_names("context"), *contexts])]
     if plus and context not in allowed:
         raise ValueError(f"'{name}': unknown context ({did_you_mean(context, allowed)})")
     if context == "retrieval" and context not in contexts:

@@ -50,7 +50,7 @@ def train_in_processes(
     inputs.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fit-", dir=inputs.out.parent) as folder:
         job = Path(folder) / "job.json"
-        job.write_text(json.dumps(_plain(objective, inputs)))
+        job.write_text(json.dumps(_plain(objective, inputs, job.parent)))
         command = [sys.executable, "-P", "-m"]
         if number > 1:
             command += [*_LAUNCH, str(number), "--module"]
@@ -74,11 +74,11 @@ def train_in_processes(
                 worker.wait()
 
 
-def _plain(objective: Objective, inputs: TrainingInputs) -> dict[str, Any]:
+def _plain(objective: Objective, inputs: TrainingInputs, folder: Path) -> dict[str, Any]:
     return {
-        "objective": catalog.table_of(objective),
+        "objective": catalog.table_in(objective, folder / "objective"),
         "base": inputs.base,
-        "tuner": catalog.table_of(inputs.tuner),
+        "tuner": catalog.table_in(inputs.tuner, folder / "tuner"),
         "samples": [asdict(sample) for sample in inputs.samples],
         "config": inputs.config.model_dump(mode="json"),
         "out": str(inputs.out),
@@ -118,14 +118,16 @@ def main(job: Path) -> None:
     first = rank == "0"
     inputs = TrainingInputs(
         base=job_json["base"],
-        tuner=catalog.build("tuner", job_json["tuner"]),
+        tuner=catalog.build("tuner", job_json["tuner"], job.parent / "tuner"),
         samples=[Sample(**sample) for sample in job_json["samples"]],
         config=SftConfig.model_validate_json(json.dumps(job_json["config"])),
         out=Path(job_json["out"]),
         logprobs=job_json["logprobs"],
         held_out=[(question, passage) for question, passage in job_json["held_out"]],
     )
-    objective: Objective = catalog.build("objective", job_json["objective"])
+    objective: Objective = catalog.build(
+        "objective", job_json["objective"], job.parent / "objective"
+    )
 
     def say(what: str, value: Any) -> None:
         if first:

@@ -194,12 +194,13 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         raise PlanError(f"{file} is not TOML: {error}") from None
     for override in overrides:
         _override(data, override)
+    scope = catalog.PlanScope(file.resolve().parent)
     try:
-        plan = Plan.model_validate_json(json.dumps(data, default=str), strict=True)
+        plan = Plan.model_validate_json(json.dumps(data, default=str), strict=True, context=scope)
     except ValidationError as error:
-        faults = [line for fault in error.errors() for line in _fault_lines(fault)]
+        faults = [line for fault in error.errors() for line in _fault_lines(fault, scope)]
         raise PlanError(f"{file} cannot be used", (*faults, *_hints(faults, overrides))) from None
-    plan._folder = file.resolve().parent
+    plan._folder = scope.folder
     plan._file = file
     return plan
 
@@ -248,10 +249,10 @@ def _hints(faults: Sequence[str], overrides: Sequence[str]) -> list[str]:
     return found
 
 
-def _fault_lines(fault: Any) -> list[str]:
+def _fault_lines(fault: Any, scope: catalog.PlanScope) -> list[str]:
     where = ".".join(str(step) for step in fault["loc"]) or "plan"
     if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        allowed = _keys_at(fault["loc"][:-1])
+        allowed = _keys_at(fault["loc"][:-1], scope)
         word = str(fault["loc"][-1])
         near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
         hint = f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(allowed)}"
@@ -266,14 +267,14 @@ def _fault_lines(fault: Any) -> list[str]:
     return [f"{where}: {fault['msg'].removeprefix('Value error, ')}{shown}"]
 
 
-def _keys_at(steps: Sequence[int | str]) -> list[str]:
+def _keys_at(steps: Sequence[int | str], scope: catalog.PlanScope) -> list[str]:
     here: Any = Plan
     for step in steps:
         if isinstance(step, str):
             hints = typing.get_type_hints(here)
             here = _model_in(hints.get(step))
     if here is GatePolicy:
-        return GatePolicy.allowed_keys()
+        return GatePolicy.allowed_keys(scope)
     if isinstance(here, type) and issubclass(here, BaseModel):
         return sorted(here.model_fields)
     return sorted(typing.get_type_hints(here)) if here is not None else []

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -31,9 +32,10 @@ from warehouse import catalog
 from warehouse.errors import PlanError
 
 
-def _build(kind: str, table: Any) -> Any:
+def _build(kind: str, table: Any, info: ValidationInfo) -> Any:
+    scope: catalog.PlanScope = info.context or catalog.PlanScope(catalog.HERE)
     try:
-        return catalog.build(kind, table)
+        return scope.build(kind, table)
     except PlanError as error:
         raise PydanticCustomError(
             "part", "{message}", {"message": error.message, "faults": error.faults}

@@ -112,7 +112,8 @@ def chosen(
         {**table_of(scorer), "version": scorer.version, "model": scorer.model} for scorer in scorers
     ]
     selection_id = selection_id_of(samples, made_by, policy, duplicates, held_out, human)
-    return choose(samples, [*scores, *human], policy, duplicates, held_out, selection_id)
+    better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
+    return choose(samples, [*scores, *human], policy, duplicates, held_out, selection_id, better)
 
 
 def equipped(work: RunContext) -> list[Scorer]:

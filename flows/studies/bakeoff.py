@@ -99,8 +99,8 @@ def contenders(
         if table == {"use": name_of(own.tuner)}:
             found[label] = own
             continue
-        changes = {"tuner": build("tuner", table)}
-        if table["use"] != name_of(own.tuner):
+        changes = {"tuner": build("tuner", table, plan.folder)}
+        if name_of(changes["tuner"]) != name_of(own.tuner):
             changes["learning_rate"] = None
         section = own.model_copy(update=changes)
         faults = section.faults()

@@ -16,7 +16,6 @@ from quality.gate.dedup import exact, near, semantic
 from quality.gate.diversity import balance, spread
 from quality.gate.policy import Duplicates, GatePolicy, listed
 from quality.review.decisions import decisions
-from warehouse.catalog import part_class
 from warehouse.inputs.refusal_phrases import normalise
 from warehouse.records import Choice, Sample, Score, make_id
 
@@ -128,10 +127,12 @@ def choose(
     duplicates: Duplicates,
     held_out: HeldOut,
     selection_id: str,
+    higher_is_better: Mapping[str, bool | None] | None = None,
 ) -> list[Choice]:
     """One choice per sample, in order. A held-out item is never kept, whatever the policy says.
 
-    `scores` hold those of scorers and the decisions of humans (scorer `human`).
+    `scores` hold those of scorers and the decisions of humans (scorer `human`);
+    `higher_is_better` has the plan's scorers by name, of which `rank_by` may name any.
 
     Raises:
         AssetError: the encoder of a semantic comparison could not be downloaded.
@@ -157,7 +158,7 @@ def choose(
             details[number]["held_out"] = match.as_json()
     _tell_why(samples, scores, reasons, details)
     _drop_duplicates(samples, duplicates, reasons, details)
-    _drop_beyond(samples, scores, policy, duplicates, reasons)
+    _drop_beyond(samples, scores, policy, reasons, higher_is_better or {})
     return [
         Choice(
             selection_id=selection_id,
@@ -241,8 +242,8 @@ def _drop_beyond(
     samples: Sequence[Sample],
     scores: Sequence[Score],
     policy: GatePolicy,
-    duplicates: Duplicates,
     reasons: list[list[str]],
+    higher_is_better: Mapping[str, bool | None],
 ) -> None:
     """Drop what is beyond `top_k`, of what is left."""
     left = _left(reasons)
@@ -252,7 +253,7 @@ def _drop_beyond(
         taken = spread([_asked(samples[n]) for n in left], policy.top_k)
         reason = f"not among the {policy.top_k} most diverse"
     else:
-        ranks = _ranks([samples[n] for n in left], scores, policy.rank_by)
+        ranks = _ranks([samples[n] for n in left], scores, policy.rank_by, higher_is_better)
         best = f" by {policy.rank_by}" if policy.rank_by else ""
         if policy.balance_by:
             groups = [_GROUPS[policy.balance_by](samples[n]) for n in left]
@@ -268,12 +269,15 @@ def _drop_beyond(
 
 
 def _ranks(
-    samples: Sequence[Sample], scores: Sequence[Score], scorer: str | None
+    samples: Sequence[Sample],
+    scores: Sequence[Score],
+    scorer: str | None,
+    higher_is_better: Mapping[str, bool | None],
 ) -> list[float] | None:
     """How good each sample is by a scorer, higher is better; without a score it comes last."""
     if scorer is None:
         return None
-    sign = -1.0 if part_class("scorer", scorer).higher_is_better is False else 1.0
+    sign = -1.0 if higher_is_better.get(scorer) is False else 1.0
     values = {s.sample_id: s.value for s in scores if s.scorer == scorer and s.value is not None}
     return [sign * values.get(sample.sample_id, -sign * float("inf")) for sample in samples]
 

@@ -6,9 +6,16 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
 
-from warehouse.catalog import names, part_class
+from warehouse.catalog import PlanScope, class_named, known_names
 
 Group = Literal["recipe", "question", "completion"]
 
@@ -44,24 +51,24 @@ class GatePolicy(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _flat(cls, given: Any) -> Any:
+    def _flat(cls, given: Any, info: ValidationInfo) -> Any:
         """Bounds stand beside the other keys in the plan."""
         if not isinstance(given, dict):
             return given
         own = set(cls.model_fields) - {"thresholds"}
         others = {key: value for key, value in given.items() if key in own}
-        bounds, unknown = _bounds({k: v for k, v in given.items() if k not in own})
+        bounds, unknown = _bounds({k: v for k, v in given.items() if k not in own}, info.context)
         if bounds:
             others["thresholds"] = bounds
         if isinstance(others.get("recipe"), dict):
             others["recipe"] = {
-                name: _all_bounds(f"recipe.{name}", table)
+                name: _all_bounds(f"recipe.{name}", table, info.context)
                 for name, table in others["recipe"].items()
             }
         return {**others, **unknown}
 
     @model_validator(mode="after")
-    def _sensible(self) -> GatePolicy:
+    def _sensible(self, info: ValidationInfo) -> GatePolicy:
         for name in (None, *self.recipe):
             for key, bound in self.bounds(name).items():
                 if not math.isfinite(bound):
@@ -74,9 +81,9 @@ class GatePolicy(BaseModel):
         if self.diverse and (self.rank_by or self.balance_by):
             raise ValueError("diverse goes without rank_by and balance_by")
         for name in filter(None, [self.rank_by, *listed(self.keep_abstained)]):
-            if name not in names("scorer"):
-                raise ValueError(f"no scorer '{name}'; known: {', '.join(names('scorer'))}")
-        unknown = set(self.recipe) - set(names("recipe"))
+            if name not in (known := known_names("scorer", info.context)):
+                raise ValueError(f"no scorer '{name}'; known: {', '.join(known)}")
+        unknown = set(self.recipe) - set(known_names("recipe", info.context))
         if unknown:
             raise ValueError(f"recipe: no recipe '{min(unknown)}'")
         return self
@@ -93,9 +100,10 @@ class GatePolicy(BaseModel):
         return self.thresholds | self.recipe.get(recipe or "", {})
 
     @classmethod
-    def allowed_keys(cls) -> list[str]:
+    def allowed_keys(cls, scope: PlanScope | None = None) -> list[str]:
         """Every key the table may have."""
-        ends = [f"{name}_{end}" for name in names("scorer") for end in ("min", "max")]
+        scorers = known_names("scorer", scope)
+        ends = [f"{name}_{end}" for name in scorers for end in ("min", "max")]
         return sorted([*ends, *(set(cls.model_fields) - {"thresholds"})])
 
 
@@ -118,28 +126,31 @@ def listed(value: bool | list[str]) -> list[str]:
     return value if isinstance(value, list) else []
 
 
-def _bounds(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _bounds(
+    given: Mapping[str, Any], scope: PlanScope | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """(flat bounds, what is none): `x_min = 1` and `x = {label_max = 1}`."""
     bounds: dict[str, Any] = {}
     unknown: dict[str, Any] = {}
+    scorers = known_names("scorer", scope)
     for key, value in given.items():
-        if isinstance(value, dict) and key in names("scorer"):
-            labels = part_class("scorer", key).labels
+        if isinstance(value, dict) and key in scorers:
+            labels = class_named("scorer", key, scope).labels
             for label, bound in value.items():
                 known = label.rpartition("_")[0] in labels and label.endswith(("_min", "_max"))
                 where = bounds if known else unknown
                 where[f"{key}.{label}"] = bound
-        elif key.endswith(("_min", "_max")) and key.rpartition("_")[0] in names("scorer"):
+        elif key.endswith(("_min", "_max")) and key.rpartition("_")[0] in scorers:
             bounds[key] = value
         else:
             unknown[key] = value
     return bounds, unknown
 
 
-def _all_bounds(where: str, table: Any) -> Any:
+def _all_bounds(where: str, table: Any, scope: PlanScope | None) -> Any:
     if not isinstance(table, dict):
         return table
-    bounds, unknown = _bounds(table)
+    bounds, unknown = _bounds(table, scope)
     if unknown:
         raise ValueError(f"{where}.{min(unknown)} is no bound; bounds are <scorer>_min and _max")
     return bounds

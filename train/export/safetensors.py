@@ -39,7 +39,8 @@ def export_adapter(base: str, student: Path, out: Path) -> None:
     out.mkdir(parents=True)
     tokenizer.save_pretrained(out)
     _names_no_code(out)
-    for file in [*student.glob("*.safetensors"), *student.glob("*.json")]:
+    learned = [*student.glob("*.safetensors"), *student.glob("*.json")]
+    for file in [*learned, *student.glob("*.py")]:  # the code of a tuner that is in a file
         shutil.copyfile(file, out / file.name)
     for name, key in ((TUNER_FILE, "base"), (ADAPTER_CONFIG, "base_model_name_or_path")):
         if (out / name).is_file() and Path(base).is_absolute():

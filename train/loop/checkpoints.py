@@ -12,7 +12,7 @@ from typing import Any
 
 from train.methods.tuner import Tuner
 from train.model.student import TUNER_FILE
-from warehouse.catalog import table_of
+from warehouse.catalog import table_in
 
 LEFT = ".work"
 """Ending of the folder beside a student that holds its checkpoints until it is whole."""
@@ -65,7 +65,7 @@ def publish(tuner: Tuner, model: Any, base: str, work: Path, out: Path) -> None:
     shutil.rmtree(whole, ignore_errors=True)
     whole.mkdir()
     tuner.save(model, whole, base)
-    described = {"base": base, "tuner": table_of(tuner)}
+    described = {"base": base, "tuner": table_in(tuner, whole)}
     (whole / TUNER_FILE).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
     os.replace(whole, out)
     shutil.rmtree(work, ignore_errors=True)

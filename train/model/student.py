@@ -98,7 +98,7 @@ def tuner_of(student: Path) -> Tuner:
     described = student / TUNER_FILE
     if not described.is_file():
         raise NotFoundError(f"no student in {student} ({TUNER_FILE} is missing); fit it")
-    tuner: Tuner = catalog.build("tuner", json.loads(described.read_text())["tuner"])
+    tuner: Tuner = catalog.build("tuner", json.loads(described.read_text())["tuner"], student)
     return tuner
 
 

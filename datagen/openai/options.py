@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from datagen.openai.endpoint import key_from
@@ -72,7 +72,7 @@ class OpenaiApi:
     """Price of a million completion tokens in USD."""
     tokenizer: str | None = None
     """A tokenizer.json, or a folder with one, to count tokens for the estimate."""
-    _adopted: str | None = field(default=None, init=False, repr=False, compare=False)
+    _adopted: ClassVar[str | None] = None  # of an instance, where it took a known spelling
 
     def __post_init__(self) -> None:
         if not self.model.strip():

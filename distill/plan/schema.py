@@ -61,10 +61,10 @@ def _options(kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any
     adapter = TypeAdapter(catalog.part_class(kind, name))
     schema = _as_toml(adapter.json_schema(ref_template="#/$defs/{model}"))
     definitions.update(schema.pop("$defs", {}))
-    properties = {key: dict(value) for key, value in schema.get("properties", {}).items()}
+    found = schema.get("properties", {})
+    properties = {option: found[option] for option in catalog.option_names(kind, name)}
     for option, _, meaning in catalog.options(kind, name):
-        if meaning and option in properties:
-            properties[option]["description"] = meaning
+        properties[option]["description"] = meaning
     use = {"const": name, "description": catalog.summary(kind, name)}
     return {
         "type": "object",

@@ -64,7 +64,8 @@ def _options(kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any
     found = schema.get("properties", {})
     properties = {option: found[option] for option in catalog.option_names(kind, name)}
     for option, _, meaning in catalog.options(kind, name):
-        properties[option]["description"] = meaning
+        rest = {key: value for key, value in properties[option].items() if key != "description"}
+        properties[option] = {"description": meaning, **rest}  # in one order, whoever reads first
     use = {"const": name, "description": catalog.summary(kind, name)}
     return {
         "type": "object",

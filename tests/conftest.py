@@ -7,6 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,12 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     from flows.runtime import prefect_server
 
     home = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT__SERVER_EPHEMERAL", "1")  # starts no services: schedules are not kept
-        patch.setenv("PREFECT_UI_ENABLED", "0")
-        with prefect_server.server(home):
-            yield home / "runs" / ".prefect" / "prefect.db"
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # for this server, not for those of `serve`
+            patch.setenv("PREFECT__SERVER_EPHEMERAL", "1")  # no services: schedules are not kept
+            patch.setenv("PREFECT_UI_ENABLED", "0")
+            stack.enter_context(prefect_server.server(home))
+        yield home / "runs" / ".prefect" / "prefect.db"
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +32,10 @@ _LAUNCH = ("torch.distributed.run", "--standalone", "--nproc_per_node")
 this one for GPUs, starts a single process on a CPU."""
 
 _SHOWN = 2000
-"""Characters of a worker's own words in an error that nobody foresaw."""
+"""Characters that are shown of a worker's traceback."""
+
+_WORKER_FAILED = re.compile(r"failed \(exitcode: (-?\d+)\)")
+"""How torchrun logs that a worker ended; a traceback and a banner of its own come after it."""
 
 
 def train_in_processes(
@@ -42,7 +48,8 @@ def train_in_processes(
     process unless it is to be `alone`.
 
     Raises:
-        TrainingError: what a worker raised, in its words.
+        TrainingError: what a worker raised, in its words, or the signal that killed it.
+        RuntimeError: a worker crashed; with the end of its traceback.
     """
     number = inputs.config.processes
     if number == 1 and not alone:
@@ -108,14 +115,43 @@ def _followed(worker: Any, callbacks: Callable[[Step], None], folder: Path) -> T
     if result.is_file():
         values = json.loads(result.read_text())
         return TrainingResult(**{**values, "path": Path(values["path"])})
-    raise RuntimeError(f"training processes ended with {code}:\n{''.join(said)[-_SHOWN:]}")
+    raise _crash(code, "".join(said), folder)
+
+
+def _crash(code: int, stderr: str, folder: Path) -> Exception:
+    """Why workers ended that foresaw nothing: the first traceback, a signal, or what they printed."""
+    crashes = sorted(folder.glob("crash.*"), key=lambda file: file.stat().st_mtime_ns)
+    if crashes:  # of the first one to fail: the others only lost it
+        own = crashes[0].read_text(encoding="utf-8")
+        return RuntimeError(f"training process {crashes[0].suffix[1:]} failed:\n{own[-_SHOWN:]}")
+    failed = _WORKER_FAILED.search(stderr)
+    code = int(failed.group(1)) if failed else code
+    if code < 0:
+        return TrainingError(
+            f"a training process was killed by {signal.Signals(-code).name}; the system kills with "
+            "SIGKILL where memory runs out: lower train.batch_size or train.max_length, then rerun; "
+            "training resumes at its last checkpoint"
+        )
+    own = stderr[: stderr.rfind("\n", 0, failed.start()) + 1] if failed else stderr
+    return RuntimeError(f"training processes ended with {code}:\n{own[-_SHOWN:]}")
 
 
 def main(job: Path) -> None:
-    """One worker: the same call as in a single process; rank 0 tells the parent."""
-    job_json: Mapping[str, Any] = json.loads(job.read_text())
+    """Run one worker, and leave the parent its error: in a line, or the traceback of a crash."""
     rank = os.environ.get("RANK", "0")
-    first = rank == "0"
+    try:
+        _work(job, first=rank == "0")
+    except (StillhouseError, Outcome) as error:
+        job.with_name(f"error.{rank}").write_text(str(error), encoding="utf-8")
+        raise
+    except Exception:
+        job.with_name(f"crash.{rank}").write_text(traceback.format_exc(), encoding="utf-8")
+        raise
+
+
+def _work(job: Path, first: bool) -> None:
+    """Make the same call as in a single process; the first worker tells the parent of it."""
+    job_json: Mapping[str, Any] = json.loads(job.read_text())
     inputs = TrainingInputs(
         base=job_json["base"],
         tuner=catalog.build("tuner", job_json["tuner"], job.parent / "tuner"),
@@ -138,11 +174,7 @@ def main(job: Path) -> None:
         audited=lambda figures: say("audited", figures),
         drawn=lambda done, total: say("drawn", [done, total]),
     )
-    try:
-        result = objective.train(inputs, callbacks)
-    except (StillhouseError, Outcome) as error:
-        job.with_name(f"error.{rank}").write_text(str(error), encoding="utf-8")
-        raise
+    result = objective.train(inputs, callbacks)
     if first:
         job.with_name("result.json").write_text(
             json.dumps({**asdict(result), "path": str(result.path)})

@@ -91,11 +91,55 @@ def test_a_batch_that_can_not_be_shared_is_refused_in_the_plan(tmp_path):
     assert "cannot be shared by processes = 3" in done.stderr
 
 
+def followed(folder, code):
+    """What the parent makes of workers that do `code`."""
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    return _followed(worker, lambda step: None, folder)
+
+
 def test_a_fault_of_any_process_is_told_in_its_own_words(tmp_path):
     (tmp_path / "error.1").write_text("the second one has no room")
-    worker = subprocess.Popen(
-        [sys.executable, "-c", "raise SystemExit(1)"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    with pytest.raises(TrainingError, match="the second one has no room"):
-        _followed(worker, lambda step: None, tmp_path)
+    (tmp_path / "crash.0").write_text("RuntimeError: Connection closed by peer")
+    with pytest.raises(TrainingError, match="^the second one has no room$"):
+        followed(tmp_path, "raise SystemExit(1)")
+
+
+LAUNCHER = """
+import sys
+print("Traceback (most recent call last):\\nImportError: no torch for you", file=sys.stderr)
+print("E1129 09:00:00 1 torch/distributed/elastic/multiprocessing/api.py:984] failed "
+      "(exitcode: {code}) local_rank: 1 (pid: 7) of binary: python", file=sys.stderr)
+print("torch.distributed.elastic.multiprocessing.errors.ChildFailedError:\\n=====", file=sys.stderr)
+raise SystemExit(1)
+"""
+
+
+def test_a_crash_is_the_traceback_of_the_process_that_failed_first(tmp_path, monkeypatch):
+    from distill.learning.multiprocess import main
+
+    job = tmp_path / "job.json"
+    job.write_text("{}")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(KeyError):
+        main(job)
+    later = tmp_path / "crash.0"
+    later.write_text("RuntimeError: Connection closed by peer")
+    os.utime(later, ns=(2**62, 2**62))
+    with pytest.raises(RuntimeError, match="^training process 1 failed:\nTraceback") as error:
+        followed(tmp_path, LAUNCHER.format(code=1))
+    assert "KeyError: 'base'" in str(error.value)
+    assert "ChildFailedError" not in str(error.value) and "peer" not in str(error.value)
+
+
+def test_what_a_worker_prints_before_it_starts_is_shown_without_the_launchers_banner(tmp_path):
+    with pytest.raises(RuntimeError, match="no torch for you") as error:
+        followed(tmp_path, LAUNCHER.format(code=1))
+    assert str(error.value).endswith("ImportError: no torch for you\n")
+
+
+def test_a_killed_worker_is_one_line_that_names_the_signal(tmp_path):
+    with pytest.raises(TrainingError, match="killed by SIGKILL") as error:
+        followed(tmp_path, LAUNCHER.format(code=-9))
+    assert "\n" not in str(error.value)

@@ -34,8 +34,11 @@ this one for GPUs, starts a single process on a CPU."""
 _SHOWN = 2000
 """Characters that are shown of a worker's traceback."""
 
-_WORKER_FAILED = re.compile(r"failed \(exitcode: (-?\d+)\)")
+_WORKER_FAILED = re.compile(r"failed \(exitcode: -?\d+\)")
 """How torchrun logs that a worker ended; a traceback and a banner of its own come after it."""
+
+_KILLED = re.compile(r"exitcode\s*: -(?!15\b)(\d+)")
+"""A signal that ended a worker, in torchrun's log; it sends 15 itself, to those that are left."""
 
 
 def train_in_processes(
@@ -119,19 +122,19 @@ def _followed(worker: Any, callbacks: Callable[[Step], None], folder: Path) -> T
 
 
 def _crash(code: int, stderr: str, folder: Path) -> Exception:
-    """Why workers ended that foresaw nothing: the first traceback, a signal, or what they printed."""
+    """Why workers ended that foresaw nothing: a signal, the first traceback, or what they printed."""
+    killed = _KILLED.search(f"{stderr}\nexitcode: {code}")
+    if killed:
+        return TrainingError(
+            f"a training process was killed by {signal.Signals(int(killed.group(1))).name}; the "
+            "system kills with SIGKILL where memory runs out: lower train.batch_size or "
+            "train.max_length, then rerun; training resumes at its last checkpoint"
+        )
     crashes = sorted(folder.glob("crash.*"), key=lambda file: file.stat().st_mtime_ns)
     if crashes:  # of the first one to fail: the others only lost it
         own = crashes[0].read_text(encoding="utf-8")
         return RuntimeError(f"training process {crashes[0].suffix[1:]} failed:\n{own[-_SHOWN:]}")
     failed = _WORKER_FAILED.search(stderr)
-    code = int(failed.group(1)) if failed else code
-    if code < 0:
-        return TrainingError(
-            f"a training process was killed by {signal.Signals(-code).name}; the system kills with "
-            "SIGKILL where memory runs out: lower train.batch_size or train.max_length, then rerun; "
-            "training resumes at its last checkpoint"
-        )
     own = stderr[: stderr.rfind("\n", 0, failed.start()) + 1] if failed else stderr
     return RuntimeError(f"training processes ended with {code}:\n{own[-_SHOWN:]}")
 

@@ -140,6 +140,7 @@ def test_what_a_worker_prints_before_it_starts_is_shown_without_the_launchers_ba
 
 
 def test_a_killed_worker_is_one_line_that_names_the_signal(tmp_path):
+    (tmp_path / "crash.0").write_text("it lost the connection to the killed one")
     with pytest.raises(TrainingError, match="killed by SIGKILL") as error:
         followed(tmp_path, LAUNCHER.format(code=-9))
     assert "\n" not in str(error.value)

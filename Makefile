@@ -3,7 +3,7 @@ BIN := .venv/bin
 PLAN ?= sciq/plan.toml
 WORKERS ?= 2
 
-.PHONY: setup run test check bench docs format clean
+.PHONY: setup run test test-fast test-all lint bench docs format clean
 
 # One set-up for every target: made once, made again when the files it follows from change.
 setup: .venv/.installed
@@ -23,14 +23,25 @@ run: setup $(PLAN)
 sciq/plan.toml: | setup
 	$(BIN)/distill init $@
 
-test: check
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-check: setup
+# The checks of each change: everything but the tests marked slow.
+test: lint
+	$(PYTEST) -m 'not slow'
+
+# While you work: neither whole commands (tests/flows) nor trainings (tests/train, marked trains).
+test-fast: setup
+	$(PYTEST) -m 'not slow and not trains' --ignore tests/flows --ignore tests/train
+
+# Everything, also what is random and long.
+test-all: lint
+	$(PYTEST)
+
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Speed as ratios against a peer or a limit of the same run; results go to docs/log.md.
 bench: setup

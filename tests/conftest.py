@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+LONGEST = ("flows", "train", "distill")
+"""Folders of tests that take longest, longest first."""
+
 HARDWARE = ("GPU", "FlashAttention", "oneDNN")
 """A reason to skip that names one of these holds in CI too; any other is a failure there."""
 
@@ -26,6 +29,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Before xdist starts its workers: one thread for each, so that they do not fight for cores."""
     if getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest folders go first, so that all workers end at about the same time."""
+    items.sort(key=lambda item: (*LONGEST, item.path.parent.name).index(item.path.parent.name))
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -24,6 +24,7 @@ from train.tuners.lora import Lora
 from warehouse import catalog
 from warehouse.errors import MissingExtraError, ModelError, PlanError, TrainingError
 
+pytestmark = pytest.mark.trains
 CONFIG = SftConfig(epochs=8, batch_size=4, learning_rate=2e-2, max_length=128)
 SAMPLES = [sample(n) for n in range(12)]
 LORA = Lora(dropout=0.0)

@@ -10,6 +10,7 @@ from train.tuners.lora import Lora
 from warehouse import catalog
 from warehouse.errors import MissingExtraError, ModelError
 
+pytestmark = pytest.mark.trains
 CONFIG = SftConfig(epochs=6, batch_size=4, learning_rate=2e-2, max_length=128)
 SAMPLES = [sample(n) for n in range(10)]
 LORA = Lora(dropout=0.0)

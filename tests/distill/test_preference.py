@@ -17,6 +17,7 @@ from train.tuners.lora import Lora
 from warehouse import catalog
 from warehouse.errors import MissingExtraError, TrainingError
 
+pytestmark = pytest.mark.trains
 CONFIG = SftConfig(epochs=3, batch_size=4, learning_rate=1e-2, max_length=128)
 SAMPLES = [sample(n) for n in range(8)]
 LORA = Lora(dropout=0.0)

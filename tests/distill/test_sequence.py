@@ -36,6 +36,7 @@ def test_it_is_found_by_name():
     assert catalog.build("objective", {"use": "sequence"}) == Sequence()
 
 
+@pytest.mark.trains
 def test_fitting_teaches_the_completion(tmp_path):
     base = str(make_tiny(tmp_path / "tiny"))
     config = SftConfig(epochs=12, batch_size=4, learning_rate=2e-2, max_length=128)

@@ -114,6 +114,7 @@ def ask(asked, base, student=None):
     return said
 
 
+@pytest.mark.trains
 def test_adapter_merged_model_and_served_gguf_say_the_same_from_the_same_tokens(served):
     base, folder = served
     adapter = ask(CONVERSATIONS, Path(base), folder / "student")
@@ -122,6 +123,7 @@ def test_adapter_merged_model_and_served_gguf_say_the_same_from_the_same_tokens(
     assert ask(CONVERSATIONS, folder / "student.gguf") == adapter
 
 
+@pytest.mark.trains
 def test_a_gguf_with_another_template_is_seen_by_its_prompts(served, tmp_path):
     _, folder = served
     other = make_servable(

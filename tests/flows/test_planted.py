@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from shutil import copyfile
 
 import pytest
 
 from distill.plan.plan import load_plan
+from tests.support.cli import distill
 from warehouse.db.store import Store
 from warehouse.errors import AssetError
 from warehouse.inputs import assets
@@ -60,10 +58,7 @@ def planted(tmp_path_factory):
     ]
     words = [word for one in sets for word in ("--set", one)]
     for verb in ("generate", "curate"):
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", verb, "plan.toml", *words],
-            cwd=folder, capture_output=True, text=True, timeout=300, env=dict(os.environ),
-        )  # fmt: skip
+        done = distill(folder, verb, "plan.toml", *words)
         assert done.returncode == 0, done.stderr
     return folder, rows, words
 
@@ -93,12 +88,8 @@ def test_a_what_if_tells_and_changes_nothing(planted):
 
     def what_if(*changes, json_=True):
         flags = [word for one in changes for word in ("--what-if", one)]
-        command = [sys.executable, "-m", "flows.cli", "curate", "plan.toml", *words, *flags]
-        done = subprocess.run(
-            [*command, *(["--json"] if json_ else [])],
-            cwd=folder, capture_output=True, text=True, timeout=300, env=dict(os.environ),
-        )  # fmt: skip
-        return done
+        shape = ["--json"] if json_ else []
+        return distill(folder, "curate", "plan.toml", *words, *flags, *shape)
 
     found = json.loads(what_if("gate.grounded_min=0.1", "gate.max_words=3").stdout)
     assert (found["kept_now"], found["kept_then"]) == (1, 2)

@@ -38,6 +38,7 @@ def distilled(folder, verb, *words):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_dozen_prompts_and_a_few_steps(tmp_path):
     if importlib.util.find_spec("xllamacpp") is None:
         pytest.skip("xllamacpp is not installed (extra: embedded)")

@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from flows.review.server import MOST_BYTES, app_of, listen, print_agreements
+from tests.support.cli import distill
 from tests.support.reviewing import NASTY, session_of, write_world
 from warehouse.errors import UsageError
 
@@ -236,12 +237,6 @@ def test_a_signal_ends_it_cleanly_with_the_agreement(world, number):
 
 def test_an_unknown_choice_of_samples_is_told(world):
     folder, path, _ = world
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "review", str(path), "--only", "undecide"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = distill(folder, "review", path, "--only", "undecide")
     assert done.returncode == 2
     assert "did you mean 'undecided'" in done.stderr and "Traceback" not in done.stderr

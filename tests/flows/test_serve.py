@@ -11,6 +11,7 @@ import urllib.request
 
 import psutil
 
+from tests.support.cli import distill
 from tests.support.plans import write_plan
 from warehouse.db.store import Store
 from warehouse.records import Run
@@ -66,10 +67,7 @@ def test_a_served_plan_runs_by_itself_and_nothing_is_left_behind(tmp_path):
 
 def test_a_schedule_that_is_none_is_one_line(tmp_path):
     plan = write_plan(tmp_path, '[teacher]\nuse = "scripted"\n', prompts=8, held_out=4)
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "serve", str(plan), "--cron", "every day"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    done = distill(tmp_path, "serve", plan, "--cron", "every day")
     assert done.returncode == 2
     assert "'every day' is no cron schedule" in done.stderr
     assert "Traceback" not in done.stderr

@@ -41,7 +41,11 @@ def both(objective, base, number, folder, logprobs=None, **options):
 
 @pytest.mark.parametrize(
     ("rows", "accumulation", "steps"),
-    [(14, 1, 4), (13, 1, 4), (13, 3, 2)],
+    [
+        pytest.param(14, 1, 4, marks=pytest.mark.slow),
+        pytest.param(13, 1, 4, marks=pytest.mark.slow),
+        (13, 3, 2),
+    ],
     ids=["half-a-batch", "one-row-for-two", "accumulated"],
 )
 def test_an_uneven_last_batch_is_learned_as_in_one_process(
@@ -61,6 +65,7 @@ def test_files_of_the_working_directory_do_not_replace_our_packages(base, tmp_pa
     assert len(one) == len(two) == 6
 
 
+@pytest.mark.slow
 def test_stored_distributions_of_an_uneven_last_batch(base, tmp_path):
     teacher = make_teacher(tmp_path / "teacher")
     samples = [sample(n) for n in range(9)]
@@ -69,7 +74,9 @@ def test_stored_distributions_of_an_uneven_last_batch(base, tmp_path):
     assert two == pytest.approx(one, rel=2e-3)
 
 
-@pytest.mark.parametrize(("rows", "accumulation"), [(9, 1), (11, 2)])
+@pytest.mark.parametrize(
+    ("rows", "accumulation"), [pytest.param(9, 1, marks=pytest.mark.slow), (11, 2)]
+)
 def test_pairs_of_an_uneven_last_batch(base, tmp_path, rows, accumulation):
     preference = Preference(max_new_tokens=8, beta=0.3, sft=0.2)
     one, two = both(preference, base, rows, tmp_path, gradient_accumulation=accumulation)

@@ -91,6 +91,11 @@ def class_named(kind: str, name: str, scope: PlanScope | None = None) -> type[An
     return named.get(name) or part_class(kind, name)
 
 
+def reserved_names(kind: str) -> list[str]:
+    """Names that a part in a file cannot have: `human` is the scorer that people are."""
+    return [*names(kind), "human"]
+
+
 def part_class(kind: str, use: str, folder: Path = HERE) -> type[Any]:
     """The class behind a plan's `use`; a file's path is relative to `folder`.
 
@@ -99,8 +104,7 @@ def part_class(kind: str, use: str, folder: Path = HERE) -> type[Any]:
             loaded, and the message says why and in which line.
     """
     if is_file(use):
-        reserved = [*names(kind), "human"]  # the name under which people's decisions are scores
-        return class_from_file(kind, use, folder, _interface(kind), reserved)
+        return class_from_file(kind, use, folder, _interface(kind), reserved_names(kind))
     cls = class_from_package(kind, use, _interface(kind)) if "/" in use else _built_in(kind, use)
     if cls is None:
         hint = nearest(use, [*names(kind), *installed(kind)], folder)

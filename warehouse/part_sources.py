@@ -67,6 +67,11 @@ def origin_of(part: Any) -> Origin | None:
     return _ORIGINS.get(type(part))
 
 
+def origin_of_class(part_class: type[Any]) -> Origin | None:
+    """Where the class of a part came from; None for one of this package."""
+    return _ORIGINS.get(part_class)
+
+
 def is_file(use: str) -> bool:
     """Whether a plan's `use` names a file: `./my_scorer.py` or `./file.py:Class`."""
     return _FILE.fullmatch(use) is not None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import sys
 
-from flows.cli import plan, results, student, warehouse
+from flows.cli import parts, plan, results, student, warehouse
 from flows.cli.options import app
 from warehouse.errors import Outcome, StillhouseError
 
-__all__ = ["app", "main", "plan", "results", "student", "warehouse"]
+__all__ = ["app", "main", "parts", "plan", "results", "student", "warehouse"]
 
 _FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 

@@ -132,35 +132,6 @@ def sql(
             print(table)
 
 
-@app.command("list")
-def list_(
-    kind: Annotated[str | None, typer.Argument(help="teacher, recipe, scorer, ...")] = None,
-    name: Annotated[
-        str | None, typer.Argument(help="One part: its options, each with what it means.")
-    ] = None,
-) -> None:
-    """List the parts that a plan can name, each with what it does."""
-    from warehouse import catalog
-    from warehouse.errors import PlanError
-
-    if kind is not None and kind not in catalog.KINDS:
-        hint = catalog.did_you_mean(kind, sorted(catalog.KINDS))
-        raise PlanError(f"unknown kind of part '{kind}' ({hint})")
-    if kind and name:
-        print(catalog.summary(kind, name))
-        for option, default, meaning in catalog.options(kind, name):
-            print(f"  {option} = {default}\n      {meaning}")
-        labels = getattr(catalog.part_class(kind, name), "labels", ())
-        if labels:
-            print(f"  labels that a gate may bound, as {name}.<label>_min: {', '.join(labels)}")
-        return
-    for one in [kind] if kind else catalog.KINDS:
-        print(one)
-        for name in catalog.names(one):
-            print(f"  {name:<14} {catalog.summary(one, name)}")
-            print(f"  {'':<14} options: {', '.join(catalog.option_names(one, name)) or 'none'}")
-
-
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a plan, with which an editor completes and checks it."""

@@ -114,7 +114,7 @@ class Scorer(ABC):
     def with_tools(self, tools: ScorerContext) -> Self:
         """The same scorer, with the tools at hand."""
         equipped = copy.copy(self)
-        equipped.tools = tools
+        object.__setattr__(equipped, "tools", tools)  # a scorer may be a frozen dataclass
         return equipped
 
     @property

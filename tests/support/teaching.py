@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import tests.support.tiny
+import train.conformance
 from tests.support.tiny import make_tiny
 from train.audit.audit import Audited, look_at, refusal
 from train.dataset import TrainingRow, encode
@@ -57,7 +57,7 @@ def inspect_rows(
 
 def make_stranger(folder: Path, monkeypatch: Any) -> str:
     """A tiny model whose tokenizer is another one."""
-    monkeypatch.setattr(tests.support.tiny, "SENTENCES", OTHERS)
+    monkeypatch.setattr(train.conformance, "SENTENCES", OTHERS)
     return str(make_tiny(folder, seed=1))
 
 

@@ -69,7 +69,7 @@ def test_the_fifth_version_is_brought_up_to_date(tmp_path):
                 [run_id, json.dumps({"verb": "run", **paths})],
             )
         db.execute(
-            "INSERT INTO students BY NAME SELECT '1a2b' AS student_id, 'base' AS base, '{}' AS tuner, "
+            "INSERT INTO students BY NAME SELECT '1a2b' AS student_id, '/old/place/models/tiny' AS base, '{}' AS tuner, "
             "'{}' AS objective, 's' AS selection_id, '{}' AS config, 7 AS seed, "
             "'/old/place/students/1a2b' AS path, '[]' AS losses, '{}' AS audit, '{}' AS versions, "
             "1.0 AS seconds, 'p' AS run_id, now() AS created_at"
@@ -101,7 +101,8 @@ def test_the_fifth_version_is_brought_up_to_date(tmp_path):
             "student_path": "students/1a2b",
             "report_path": "runs/p/report.html",
         }
-    assert [student.path for student in store.read(Student)] == ["students/1a2b"]
+    [student] = store.read(Student)
+    assert (student.path, student.base) == ("students/1a2b", "models/tiny")
     assert summaries == {
         run_id: {"verb": verb, "seconds": {"train": 2.5, "curate": 1}}
         for run_id, verb in (

@@ -60,6 +60,9 @@ UPDATE runs SET summary = json_merge_patch(summary, json_object('seconds', json_
   'train', json_extract(summary, '$.seconds.fit'), 'fit', NULL,
   'evaluate', json_extract(summary, '$.seconds.judge'), 'judge', NULL)))
 WHERE json_exists(summary, '$.seconds.fit') OR json_exists(summary, '$.seconds.judge');
+UPDATE students SET base = substr(base, 1 + length(regexp_replace(path, 'students/[^/]+$', '')))
+WHERE regexp_matches(path, '/students/[^/]+$')
+  AND starts_with(base, regexp_replace(path, 'students/[^/]+$', ''));
 UPDATE students SET path = 'students/' || regexp_extract(path, '[^/]+$');
 UPDATE runs SET summary = json_merge_patch(summary, json_object('student_path',
   regexp_extract(json_extract_string(summary, '$.student_path'), 'students/[^/]+$')))

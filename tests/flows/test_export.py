@@ -213,7 +213,7 @@ def test_a_student_is_found_by_its_id_and_its_folder(world):
     assert {found.record.student_id for found in by} == {run["student_id"]}
     unknown = find_student(None, student=run["student_path"], warehouse=str(folder / "no.duckdb"))
     assert unknown.record is None
-    assert (unknown.base, unknown.tuner) == (student.base, by[0].tuner)
+    assert (unknown.base, unknown.tuner) == (student.base_in(folder), by[0].tuner)
 
 
 def test_a_redacted_sample_is_what_the_student_was_fitted_to(tmp_path):

@@ -17,7 +17,7 @@ from warehouse.catalog import name_of
 from warehouse.inputs.rows import Row
 from warehouse.records import Prompt, Sample
 
-STRANGE_REPLIES = ("", " \n\t ", "\x00\x07", "half a \ud83d pair", "I cannot help with that.", "x" * 100_000)  # fmt: skip
+STRANGE_REPLIES = ("", " \n\t ", "\x00\x07", "I cannot help with that.", "x" * 100_000)  # fmt: skip
 """What a teacher says sooner or later."""
 
 _STATUSES = ("ok", "refused", "truncated", "invalid")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,28 @@ def prefect_configured(prefect_server: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
     return prefect_server
+
+
+@pytest.fixture
+def install_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Installs a distribution as pip leaves it: a module and its metadata on the path."""
+    from flows.cli.parts import render_part
+
+    def install(
+        name: str, version: str, code: str | None = None, points: str = "brief = {module}:Brief"
+    ) -> Path:
+        site = tmp_path / f"site-{name}-{version}"
+        module = re.sub(r"\W", "_", f"{name}_{version}").lower()
+        info = site / f"{name}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (site / f"{module}.py").write_text(code or render_part("scorer", "brief"))
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        points = points.format(module=module)
+        (info / "entry_points.txt").write_text(f"[stillhouse.scorer]\n{points}\n")
+        monkeypatch.syspath_prepend(str(site))
+        return site
+
+    return install
 
 
 def _is_local(address: Any) -> bool:

@@ -127,7 +127,7 @@ def choose(
     duplicates: Duplicates,
     held_out: HeldOut,
     selection_id: str,
-    higher_is_better: Mapping[str, bool | None] | None = None,
+    higher_is_better: Mapping[str, bool | None],
 ) -> list[Choice]:
     """One choice per sample, in order. A held-out item is never kept, whatever the policy says.
 
@@ -158,7 +158,7 @@ def choose(
             details[number]["held_out"] = match.as_json()
     _tell_why(samples, scores, reasons, details)
     _drop_duplicates(samples, duplicates, reasons, details)
-    _drop_beyond(samples, scores, policy, reasons, higher_is_better or {})
+    _drop_beyond(samples, scores, policy, reasons, higher_is_better)
     return [
         Choice(
             selection_id=selection_id,

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from datagen.conformance import check_recipe
 from datagen.recipes.imitation import Imitation
 from datagen.teacher import Reply, Request, Sampling
 from warehouse import catalog
@@ -36,6 +37,12 @@ def judged(text: str, finish_reason: str = "stop", **options) -> tuple[str, str 
     [sample] = recipe.samples(asked, reply)
     assert sample.completion == text.strip() and sample.call_ids == [reply.request.call_id]
     return sample.status, sample.status_reason
+
+
+@pytest.mark.parametrize("options", [{}, {"examples": 2, "n": 3}, {"instruction": "Be brief."}])
+def test_it_does_what_every_recipe_does(folder, options):
+    (sample,) = check_recipe(Imitation(prompts="rows.jsonl", **options), folder)
+    assert (sample.status, sample.completion) == ("ok", "blue")
 
 
 def test_a_file_is_asked_whole_and_in_order(folder):

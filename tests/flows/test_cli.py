@@ -29,6 +29,7 @@ VERBS = [
     "show",
     "sql",
     "list",
+    "new",
     "schema",
     "assets",
     "serve",

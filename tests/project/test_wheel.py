@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("flows", "distill", "datagen", "train", "quality", "warehouse")
-SHIPPED = {".py", ".toml", ".css", ".j2", ".js", ".json"}
+SHIPPED = {".py", ".toml", ".css", ".j2", ".js", ".json", ".txt"}
 
 
 def _run(*command: str | Path, cwd: Path) -> str:

@@ -56,7 +56,8 @@ def human(one, value, number=1):
 
 
 def gate(samples, scores=(), held_out=NOTHING, duplicates=APART, **policy):
-    return choose(samples, scores, GatePolicy.model_validate(policy), duplicates, held_out, "s")
+    found = GatePolicy.model_validate(policy)
+    return choose(samples, scores, found, duplicates, held_out, "s", {"toxicity": False})
 
 
 def reasons(one, scores=(), held_out=NOTHING, **policy):

@@ -11,6 +11,12 @@ import pytest
 
 from tests.support.tiny import make_tiny
 from train.config import SftConfig
+from train.conformance import (
+    MIXED_CONVERSATIONS,
+    check_student,
+    check_tuner_settings,
+    logits_of,
+)
 from train.loop.sft import TrainingHooks, sft_trainer, train_student
 from train.methods.own_weights import trained_of
 from train.methods.tuner import Tuner
@@ -33,10 +39,7 @@ ALL = {name: {"use": name} for name in NAMES} | FORMS
 ANSWERS = ["The heart", "oxygen", "carbon dioxide", "zero"]
 QUESTIONS = ["Which organ pumps blood?", "What gas do plants give off?", "And take in?", "Water?"]
 CONFIG = SftConfig(epochs=2, batch_size=10, learning_rate=1e-2, max_length=128)
-MIXED = [
-    [{"role": "user", "content": text}]
-    for text in ("Water?", "Which organ pumps blood through the body? " * 2, "What gas?")
-]
+MIXED = MIXED_CONVERSATIONS
 
 
 def row(n):
@@ -52,22 +55,6 @@ ROWS = [row(n) for n in range(60)]
 
 def tuner_of(form):
     return catalog.build("tuner", ALL[form])
-
-
-def logits_of(model, tokenizer):
-    """What a model says at every token of the mixed conversations, in one padded batch."""
-    import torch
-
-    texts = [tokenizer.apply_chat_template(c, tokenize=False) for c in MIXED]
-    inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
-    mask = inputs["attention_mask"]
-    with torch.inference_mode():
-        logits = model.eval()(
-            input_ids=inputs["input_ids"],
-            attention_mask=mask,
-            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-        ).logits
-    return logits[:, -mask.shape[1] :][mask.bool()]
 
 
 def far(one, other):
@@ -145,8 +132,7 @@ def test_a_student_is_safetensors_and_json_and_another_process_says_the_same(
     base, students, elsewhere, form
 ):
     result, model = students(form)
-    names = {path.name for path in result.path.iterdir()}
-    assert {name.rpartition(".")[2] for name in names} == {"safetensors", "json"}
+    check_student(base, tuner_of(form), result, model)
     here = logits_of(model, load(base)[1])
     assert far(here, elsewhere[form]) < 1e-4
     untrained = logits_of(*load(base))
@@ -265,10 +251,8 @@ def test_recomputed_activations_give_the_same_losses_or_are_refused(base, studen
 def test_it_says_where_it_is_from_and_takes_the_plain_settings(name):
     tuner = tuner_of(name)
     assert isinstance(tuner, Tuner)
-    assert tuner.source
-    assert 1e-6 <= tuner.learning_rate <= 1
+    check_tuner_settings(tuner)
     assert tuner.faults(CONFIG) == []
-    assert tuner.prompt_learning == (tuner.virtual_tokens > 0)
     assert dataclasses.replace(tuner) == tuner == copy.deepcopy(tuner)
     packed = CONFIG.model_copy(update={"packing": True})
     assert bool(tuner.faults(packed)) == (tuner.prompt_learning or name == "adalora")

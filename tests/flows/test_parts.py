@@ -1,0 +1,205 @@
+"""Parts from elsewhere in a plan: scored again after an edit, trained elsewhere, listed, written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from distill.learning.multiprocess import train_in_processes
+from distill.learning.objective import TrainingInputs
+from distill.plan.plan import load_plan
+from flows.cli import app
+from flows.cli.parts import render_part
+from flows.stages.train import student_id_of
+from tests.support.plans import rows, scripted, write_rows
+from tests.support.teaching import sample
+from tests.support.tiny import make_tiny
+from train.config import SftConfig
+from train.model.inference import Generator
+from train.model.student import tuner_of
+from warehouse import catalog
+from warehouse.db.store import Store
+from warehouse.errors import PlanError, StillhouseError
+from warehouse.records import Choice, Score
+
+PLAN = """
+name = "own"
+{teacher}
+[[datagen.recipe]]
+use = "./own_recipe.py"
+prompts = "prompts.jsonl"
+[quality]
+scorers = [{{ use = "{scorer}", words = 1 }}]
+gate = {{ {bound} }}
+[train]
+base = "tiny"
+tuner = {{ use = "./own_tuner.py" }}
+[evaluate]
+benchmarks = [{{ use = "./own_benchmark.py", limit = 4 }}]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for kind in ("recipe", "scorer", "tuner", "benchmark"):
+        (tmp_path / f"own_{kind}.py").write_text(render_part(kind, f"own_{kind}"))
+    write_rows(tmp_path / "prompts.jsonl", rows(0, 6))
+    return tmp_path
+
+
+def write(folder, scorer="./own_scorer.py", bound="own_scorer_min = 0.5"):
+    plan = folder / "plan.toml"
+    plan.write_text(PLAN.format(teacher=scripted(folder / "log"), scorer=scorer, bound=bound))
+    return str(plan)
+
+
+def curated(plan, *overrides):
+    from flows.stages.curate import curate
+
+    return curate(plan, list(overrides))
+
+
+def generated(plan):
+    from flows.stages.generate import generate
+
+    return generate(plan, [])
+
+
+def test_an_edited_scorer_scores_again_and_nothing_else_is_paid(folder):
+    plan = write(folder)
+    assert generated(plan)["calls_made"] == 6
+    first = curated(plan)
+    store = Store(folder / "stillhouse.duckdb")
+    before = store.read(Score)
+    assert first["kept"] == len(before) == 6
+    assert {one.scorer for one in before} == {"own_scorer"}
+    again = curated(plan)
+    assert len(store.read(Score)) == 6 and again["selection_id"] == first["selection_id"]
+    file = folder / "own_scorer.py"
+    file.write_text(file.read_text().replace("min(1.0, self.words / length)", "0.25"))
+    with pytest.raises(StillhouseError, match="6x own_scorer below 0.5"):
+        curated(plan)
+    after = store.read(Score)
+    assert len(after) == 12
+    assert {one.score_id for one in before} < {one.score_id for one in after}
+    kept = curated(plan, "quality.gate.own_scorer_min=0.2")
+    assert (kept["kept"], kept["calls_made"]) == (6, 0)
+    assert len((folder / "log").read_text().splitlines()) == 6
+    assert len(store.read(Score)) == 12
+
+
+def test_a_gate_bounds_and_ranks_by_the_name_of_the_file(folder):
+    plan = write(folder, bound='top_k = 2, rank_by = "own_scorer", recipe.own_recipe.own_scorer_min = 0.1')  # fmt: skip
+    generated(plan)
+    assert curated(plan)["kept"] == 2
+    with pytest.raises(PlanError, match="did you mean 'own_scorer_min'"):
+        load_plan(write(folder, bound="own_scorr_min = 0.5"))
+    with pytest.raises(PlanError, match="no recipe 'nobody'"):
+        load_plan(write(folder, bound="recipe.nobody.own_scorer_min = 0.5"))
+
+
+def test_a_scorer_with_smaller_as_better_ranks_from_its_good_end(folder):
+    file = folder / "own_scorer.py"
+    text = file.read_text().replace(
+        '    version: ClassVar[str] = "1"\n',
+        '    version: ClassVar[str] = "1"\n    higher_is_better: ClassVar[bool] = False\n',
+    )
+    file.write_text(text.replace("min(1.0, self.words / length)", "float(sample.completion[0] == 'b')"))  # fmt: skip
+    plan = write(folder, bound='top_k = 2, rank_by = "own_scorer"')
+    generated(plan)
+    curated(plan)
+    store = Store(folder / "stillhouse.duckdb")
+    kept = {one.sample_id for one in store.read(Choice) if one.kept}
+    values = {one.sample_id: one.value for one in store.read(Score)}
+    assert len(kept) == 2
+    assert max(values[one] for one in kept) <= min(v for k, v in values.items() if k not in kept)
+
+
+def test_a_bound_on_a_part_of_a_package(folder, install_package):
+    install_package("bounded-parts", "1.0")
+    plan = write(folder, "bounded-parts/brief", '"bounded-parts/brief_min" = 0.5')
+    generated(plan)
+    assert curated(plan)["kept"] == 6
+    (name,) = {one.scorer for one in Store(folder / "stillhouse.duckdb").read(Score)}
+    assert name == "bounded-parts/brief"
+
+
+def test_an_edited_tuner_makes_another_student_and_another_plan(folder):
+    make_tiny(folder / "tiny")
+    plan = write(folder)
+
+    def ids():
+        loaded = load_plan(plan)
+        return student_id_of(loaded.training, [sample(0)]), loaded.plan_hash
+
+    first = ids()
+    assert ids() == first
+    file = folder / "own_tuner.py"
+    file.write_text(file.read_text() + "# another\n")
+    other = ids()
+    assert other[0] != first[0] and other[1] != first[1]
+
+
+def test_a_tuner_of_a_file_trains_in_a_process_of_its_own_and_is_restored_after_an_edit(folder):
+    base = str(make_tiny(folder / "tiny"))
+    tuner = catalog.build("tuner", "./own_tuner.py", folder)
+    config = SftConfig(epochs=1, batch_size=2, learning_rate=1e-2, max_length=128)
+    objective = catalog.build("objective", "sequence")
+    inputs = TrainingInputs(base, tuner, [sample(n) for n in range(4)], config, folder / "student")
+    (folder / "own_tuner.py").write_text("raise RuntimeError('edited while it trained')\n")
+    result = train_in_processes(objective, inputs, alone=True)
+    assert len(result.losses) == 2
+    assert {file.name for file in result.path.iterdir()} == {
+        "own_tuner.py", "trained.safetensors", "tuner.json",
+    }  # fmt: skip
+    assert catalog.table_of(tuner_of(result.path)) == catalog.table_of(tuner)
+    (answer,) = Generator(base, result.path).answer([sample(0).messages], 3)
+    assert answer.completion_tokens
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+
+
+def test_list_shows_parts_of_packages_and_of_files(folder, install_package, monkeypatch):
+    install_package("listed-parts", "2.0")
+    install_package("torn-parts", "3.0", "import no_such_module")
+    monkeypatch.chdir(folder)
+    listed = invoke("list", "scorer").stdout
+    assert "  listed-parts/brief 1.0 for a completion" in listed
+    assert "(from listed-parts 2.0)" in listed
+    assert "torn-parts/brief cannot be used: " in listed and "no_such_module" in listed
+    assert "  toxicity " in listed
+    shown = invoke("list", "scorer", "./own_scorer.py").stdout
+    assert "words = 10\n      Words that are still short." in shown
+    assert f"from {folder / 'own_scorer.py'} (sha256 " in shown
+    assert "from listed-parts 2.0 (sha256 " in invoke("list", "scorer", "listed-parts/brief").stdout
+
+
+@pytest.mark.parametrize("kind", ["scorer", "recipe", "tuner", "benchmark"])
+def test_new_writes_a_part_and_its_test_and_overwrites_nothing(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = invoke("new", kind, "my_part")
+    assert done.exit_code == 0, done.output
+    assert '"./my_part.py"' in done.stdout
+    assert "class MyPart(" in (tmp_path / "my_part.py").read_text()
+    scope = {"__file__": str(tmp_path / "test_my_part.py")}
+    exec((tmp_path / "test_my_part.py").read_text(), scope)
+    scope["test_my_part"](tmp_path)
+    for words in (("new", kind, "my_part"), ("new", kind, "a-b"), ("new", kind, "../x"), ("new", "teacher", "x")):  # fmt: skip
+        assert isinstance(invoke(*words).exception, StillhouseError), words
+    assert "already exists" in str(invoke("new", kind, "my_part").exception)
+    taken = catalog.names(kind)[0]
+    assert "is the name of another" in str(invoke("new", kind, taken).exception)
+    assert not (tmp_path / f"{taken}.py").exists()
+
+
+def test_the_plan_hash_does_not_change_where_the_project_is_moved(folder, tmp_path_factory):
+    plan = write(folder)
+    other = tmp_path_factory.mktemp("other") / "project"
+    shutil.copytree(folder, other)
+    assert load_plan(other / "plan.toml").plan_hash == load_plan(plan).plan_hash
+    assert json.dumps(load_plan(plan).as_json()["train"]["tuner"])

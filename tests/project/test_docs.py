@@ -37,7 +37,14 @@ BASE_PLAN = {
     "teacher": {"use": "scripted"},
     "datagen": {"recipe": [{"use": "imitation", "prompts": "prompts.jsonl"}]},
 }
-CHEAP = ("init", "check", "list", "schema", "--version")  # the verbs that are run, not only parsed
+CHEAP = (
+    "init",
+    "check",
+    "new",
+    "list",
+    "schema",
+    "--version",
+)  # the verbs that are run, not only parsed
 FREE = "teacher=scripted"  # a check with it asks no server and needs no download
 
 
@@ -98,15 +105,22 @@ def test_every_command_in_the_docs_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_ids(PAGES))
-def test_every_plan_in_the_docs_loads(page: Path, tmp_path: Path) -> None:
+def test_every_plan_in_the_docs_loads(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A block after `<!-- part of plan -->` is merged into a plan that has what it leaves out."""
+    monkeypatch.chdir(tmp_path)
     for block in _blocks(page):
+        for words in _commands(block["text"]):
+            if words[0] == "new":  # the parts that the page's plans use
+                assert CliRunner().invoke(app, words).exit_code == 0
         if block["kind"] != "toml":
             continue
         given = tomllib.loads(block["text"])
         whole = json.loads(json.dumps(_merged(BASE_PLAN, given) if block["part"] else given))
         assert _faults(whole) == []
-        plan = Plan.model_validate_json(json.dumps(whole), strict=True)
+        scope = catalog.PlanScope(tmp_path)
+        plan = Plan.model_validate_json(json.dumps(whole), strict=True, context=scope)
         plan.require("run" if plan.train and plan.evaluate.benchmarks else "generate")
 
 
@@ -129,7 +143,7 @@ def test_cheap_commands_of_a_page_run_in_order(
             shown = (
                 block["text"].partition(f"$ distill {shlex.join(words)}\n")[2].partition("\n$ ")[0]
             )
-            if words[0] in ("init", "check") and shown.strip():
+            if words[0] in ("init", "check", "new") and shown.strip():
                 assert _without_hash(result.stdout) == _without_hash(shown)
 
 

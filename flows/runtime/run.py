@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from datagen.spending.limits import Budget
-from datagen.teacher import Request, Teacher
+from datagen.teacher import Teacher
 from distill.plan.plan import Plan, load_plan
 from distill.plan.warehouse import open_store
 from flows.runtime.progress import say
@@ -26,7 +26,7 @@ from warehouse.db.lock import exclusive
 from warehouse.db.spool import Spool
 from warehouse.db.store import Store
 from warehouse.errors import BudgetReached, StillhouseError, Stopped
-from warehouse.records import Call, Failure, Run, inside, make_id, now
+from warehouse.records import Failure, Run, inside, make_id, now
 
 _PACKAGES = (
     "stillhouse", "torch", "transformers", "trl", "peft", "prefect", "openai", "duckdb",
@@ -79,19 +79,10 @@ class RunContext:
             spent = time.monotonic() - started
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
-    def paid(self, requests: Sequence[Request]) -> dict[str, Call]:
-        """The usable calls among those already paid for."""
-        return paid(self.store, requests)
-
     def refused_for_good(self) -> set[str]:
         """Subjects of requests that failed permanently before; asking again is pointless."""
         failures = self.store.read(Failure, "permanent")
         return {failure.subject for failure in failures}
-
-
-def paid(store: Store, requests: Sequence[Request]) -> dict[str, Call]:
-    """The usable calls among those already paid for."""
-    return store.paid([(r.call_id, r.sampling.max_tokens) for r in requests])
 
 
 @contextmanager
@@ -260,7 +251,6 @@ __all__ = [
     "StillhouseError",
     "as_json",
     "open_run",
-    "paid",
     "recover",
     "versions",
 ]

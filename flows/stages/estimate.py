@@ -15,11 +15,12 @@ from datagen.teacher import Request, Sampling, Teacher
 from distill.contestants.context import Sources
 from distill.contestants.perturbed_items import disturbed
 from distill.plan.plan import Plan
+from flows.runtime.paid_calls import find_paid_ids, load_paid_calls
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.catalog import name_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
-from warehouse.records import Call, Prompt
+from warehouse.records import Prompt
 
 LEARNT_FROM = 200
 """Replies on hand of the same teacher that correct the estimate."""
@@ -61,7 +62,7 @@ def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
     requests = _requests(plan, verb)
     while part := list(islice(requests, 4096)):
         prompts += len(part)
-        on_hand = store.paid_ids([(r.call_id, r.sampling.max_tokens) for r in part])
+        on_hand = find_paid_ids(store, plan.teacher, part)
         for request in part:
             if request.call_id in on_hand:
                 paid += 1
@@ -134,11 +135,11 @@ def _disturbed(plan: Plan, benchmark: Benchmark, items: Sequence[Item]) -> list[
 def _experience(plan: Plan, store: Store, tokenizer: Any) -> Experience | None:
     """What replies of this teacher to prompts of this plan taught."""
     asked = {request.call_id: request for request in islice(_requests(plan, "run"), 4096)}
-    calls: list[Call] = list(
-        store.paid([(r.call_id, r.sampling.max_tokens) for r in asked.values()]).values()
-    )[-LEARNT_FROM:]
+    found = load_paid_calls(store, plan.teacher, list(asked.values()))
+    replied = list(found.items())[-LEARNT_FROM:]
+    calls = [call for _, call in replied]
     return Experience.learn(
-        [count_prompt_tokens(asked[call.call_id].messages, tokenizer) for call in calls],
+        [count_prompt_tokens(asked[call_id].messages, tokenizer) for call_id, _ in replied],
         [call.prompt_tokens for call in calls],
         [call.completion_tokens for call in calls],
         [call.latency_s for call in calls],

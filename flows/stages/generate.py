@@ -10,8 +10,9 @@ from typing import Any
 from datagen.generate import samples_of
 from datagen.teacher import Request
 from distill.plan.plan import Plan
+from flows.runtime.paid_calls import load_paid_calls
 from flows.runtime.progress import Meter, meter
-from flows.runtime.run import RunContext, open_run, paid
+from flows.runtime.run import RunContext, open_run
 from flows.stages.estimate import prompts_of, request_of
 from flows.stages.teacher_client import TeacherClient
 from quality.review.decisions import with_edits
@@ -140,12 +141,12 @@ def _longer(work: RunContext, part: Part, calls: Mapping[str, Call]) -> list[Req
     if limit is None:
         return []
     requests = (request_of(work.plan, prompt, limit) for _, prompt in part)
-    cut = {call.call_id for call in calls.values() if call.finish_reason == "length"}
+    cut = {call_id for call_id, call in calls.items() if call.finish_reason == "length"}
     return [request for request in requests if request.call_id in cut]
 
 
 def _paid(plan: Plan, store: Store, requests: Sequence[Request]) -> dict[str, Call]:
-    calls = paid(store, requests)
+    calls = load_paid_calls(store, plan.teacher, requests)
     limit = plan.datagen.longest
     if limit is not None:
         longer = [
@@ -153,7 +154,7 @@ def _paid(plan: Plan, store: Store, requests: Sequence[Request]) -> dict[str, Ca
             for request in requests
             if request.call_id in calls and calls[request.call_id].finish_reason == "length"
         ]
-        calls |= paid(store, longer)
+        calls |= load_paid_calls(store, plan.teacher, longer)
     return calls
 
 

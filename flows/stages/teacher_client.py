@@ -13,6 +13,7 @@ from typing import Self
 from datagen.generate import ask, pending
 from datagen.teacher import Reply, Request, Sampling, Teacher
 from flows.runtime import signals
+from flows.runtime.paid_calls import load_paid_calls
 from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import Meter, meter, say
 from flows.runtime.run import RunContext
@@ -61,7 +62,7 @@ class TeacherClient:
 
     def ask(self, requests: Sequence[Request], stage: str, meter: Meter) -> CallResults:
         """Ask what is open, as one Prefect task; what failed for good before is left alone."""
-        asked = CallResults(self.work.paid(requests))
+        asked = CallResults(load_paid_calls(self.work.store, self.teacher, requests))
         open_ = [r for r in pending(requests, asked.calls) if r.subject not in self._hopeless]
         reused = len({r.call_id for r in requests} & asked.calls.keys())
         self.work.count("calls_reused", reused)

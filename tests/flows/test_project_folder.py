@@ -14,7 +14,7 @@ from tests.support.fakes import FakeOpenai
 from tests.support.plans import COLOURS, rows, scripted, write_plan, write_rows
 from warehouse.db.store import Store
 from warehouse.errors import PlanError
-from warehouse.records import Run, Student
+from warehouse.records import Call, Run, Sample, Student
 
 
 def flow(plan, *overrides):
@@ -165,6 +165,28 @@ def test_another_spelling_of_the_server_is_the_same_teacher(tmp_path):
             made.append(generate(str(plan))["calls_made"])
     assert made == [6, 0, 0]
     assert len(Store(tmp_path / "w.duckdb").teachers()) == 1
+
+
+def test_replies_under_two_spellings_of_the_server_serve_together(tmp_path):
+    from flows.stages.generate import generate
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    with FakeOpenai(lambda messages: COLOURS[0]) as server:
+        other = server.base_url.replace("127.0.0.1", "localhost")
+        for folder, url, start in ((here, server.base_url, 0), (there, other, 3)):
+            folder.mkdir()
+            write_rows(folder / "prompts.jsonl", rows(start, 3))
+            (folder / "plan.toml").write_text(PLAN.format(url=url))
+            assert generate(str(folder / "plan.toml"))["calls_made"] == 3
+        store, second = Store(here / "w.duckdb"), Store(there / "w.duckdb")
+        samples = {one.sample_id for one in [*store.read(Sample), *second.read(Sample)]}
+        store.insert(second.read(Call))  # as versions left it that told the spellings apart
+        write_rows(here / "prompts.jsonl", rows(0, 6))
+        for url in (server.base_url, other):
+            (here / "plan.toml").write_text(PLAN.format(url=url))
+            result = generate(str(here / "plan.toml"))
+            assert (result["calls_made"], result["calls_reused"], result["samples"]) == (0, 6, 6)
+    assert {one.sample_id for one in store.read(Sample)} == samples
 
 
 @pytest.mark.parametrize(

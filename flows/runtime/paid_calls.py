@@ -1,0 +1,54 @@
+"""Look up replies that were paid for, under every spelling of the teacher's address.
+
+A plan adopts one spelling (`adopt_identity`), and a warehouse may have calls under several. A reply
+stored under another one keeps its own call id, so its samples and students are found as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from datagen.openai.options import normalized_identity
+from datagen.teacher import Request, Teacher
+from warehouse.db.store import Store
+from warehouse.records import Call
+
+Wanted = list[tuple[str, int]]
+"""Call ids, each with the `max_tokens` that a reply must serve."""
+
+
+def load_paid_calls(store: Store, teacher: Teacher, requests: Sequence[Request]) -> dict[str, Call]:
+    """The usable calls among those already paid for, by the requests' call ids."""
+    found = store.paid(_wanted(requests))
+    for ids, wanted in _other_spellings(store, teacher, requests, found):
+        found |= {ids[call_id]: call for call_id, call in store.paid(wanted).items()}
+    return found
+
+
+def find_paid_ids(store: Store, teacher: Teacher, requests: Sequence[Request]) -> set[str]:
+    """The requests' call ids for which `load_paid_calls` has a call; reads no reply."""
+    found = store.paid_ids(_wanted(requests))
+    for ids, wanted in _other_spellings(store, teacher, requests, found):
+        found |= {ids[call_id] for call_id in store.paid_ids(wanted)}
+    return found
+
+
+def _wanted(requests: Sequence[Request]) -> Wanted:
+    return [(request.call_id, request.sampling.max_tokens) for request in requests]
+
+
+def _other_spellings(
+    store: Store, teacher: Teacher, requests: Sequence[Request], found: set[str] | dict[str, Call]
+) -> Iterator[tuple[dict[str, str], Wanted]]:
+    """For each other spelling with calls: the requests' ids by the ids they have there, and what is
+    to be looked up. `found` grows meanwhile, and what is in it is left out."""
+    if all(request.call_id in found for request in requests):
+        return
+    identity, meant = teacher.identity, normalized_identity(teacher.identity)
+    for other in store.teachers():
+        if other == identity or normalized_identity(other) != meant:
+            continue
+        left = [request for request in requests if request.call_id not in found]
+        there = [Request.of(other, request.messages, request.sampling) for request in left]
+        ids = {a.call_id: b.call_id for a, b in zip(there, left, strict=True)}
+        yield ids, _wanted(there)

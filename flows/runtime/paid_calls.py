@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from datagen.openai.options import normalized_identity
 from datagen.teacher import Request, Teacher
 from warehouse.db.store import Store
 from warehouse.records import Call
@@ -44,6 +43,8 @@ def _other_spellings(
     to be looked up. `found` grows meanwhile, and what is in it is left out."""
     if all(request.call_id in found for request in requests):
         return
+    from datagen.openai.options import normalized_identity  # loads aiohttp
+
     identity, meant = teacher.identity, normalized_identity(teacher.identity)
     for other in store.teachers():
         if other == identity or normalized_identity(other) != meant:

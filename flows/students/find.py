@@ -82,7 +82,9 @@ def _planned(plan: Plan, store: Store, plan_path: str) -> Student:
     Runs of older versions did not record it: then the student of the samples that the gate
     keeps now.
     """
-    runs = store.read(Run, "plan_hash = ? ORDER BY started_at DESC", [plan.plan_hash])
+    runs = store.read(
+        Run, "plan_hash = ? ORDER BY coalesce(finished_at, started_at) DESC", [plan.plan_hash]
+    )
     recorded = [run.summary["student_id"] for run in runs if "student_id" in run.summary]
     if not recorded:
         from flows.stages.recorded import load_kept_samples

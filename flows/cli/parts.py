@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -17,30 +18,6 @@ _USED = {  # where the part stands in a plan
     "tuner": '[train]\ntuner = {{ use = "{use}" }}',
     "benchmark": '[evaluate]\nbenchmarks = [{{ use = "{use}" }}]',
 }
-_CHECKED = {  # how the test of a new part calls what ships for it
-    "scorer": ("quality.conformance import check_scorer", "check_scorer({part})"),
-    "recipe": ("datagen.conformance import check_recipe", "check_recipe({part}, tmp_path)"),
-    "tuner": (
-        "train.conformance import check_tuner, make_tiny",
-        'check_tuner({part}, make_tiny(tmp_path / "base"), tmp_path)',
-    ),
-    "benchmark": (
-        "quality.conformance import check_benchmark",
-        "check_benchmark({part}, tmp_path)",
-    ),
-}
-_TEST = '''"""Check that the {kind} {name} does what every {kind} has to do."""
-
-from pathlib import Path
-
-from {imported}
-from warehouse.catalog import build
-
-
-def test_{name}(tmp_path):
-{prepared}    part = build("{kind}", {table}, Path(__file__).parent)
-    {checked}
-'''
 
 
 @app.command("list")
@@ -89,7 +66,8 @@ def _print_part(kind: str, use: str) -> None:
         name = origin.name if origin else use
         print(f"  labels that a gate may bound, as {name}.<label>_min: {', '.join(labels)}")
     if origin:
-        print(f"  from {origin.package or origin.file} (sha256 {origin.sha256[:16]})")
+        where = origin.package or os.path.relpath(origin.file or "")
+        print(f"  from {where} (sha256 {origin.sha256[:16]})")
 
 
 @app.command()
@@ -119,26 +97,17 @@ def new(
 
 def render_part(kind: str, name: str) -> str:
     """A whole working part of this name."""
-    text = (_TEMPLATES / f"{kind}.py.txt").read_text(encoding="utf-8")
-    return text.replace(f"My{kind.capitalize()}", "".join(w.capitalize() for w in name.split("_")))
+    return _rendered(f"{kind}.py.txt", kind, name)
 
 
 def render_test(kind: str, name: str) -> str:
     """A test that holds a part of this name to what every one of its kind does."""
-    table, prepared = f'"./{name}.py"', ""
-    if kind == "recipe":
-        table = f'{{"use": "./{name}.py", "prompts": "prompts.jsonl"}}'
-        rows = '{"prompt": "What colour is the sky?"}'
-        prepared = f"    (tmp_path / \"prompts.jsonl\").write_text('{rows}\\n')\n"
-    imported, checked = _CHECKED[kind]
-    return _TEST.format(
-        kind=kind,
-        name=name,
-        imported=imported,
-        table=table,
-        prepared=prepared,
-        checked=checked.format(part="part"),
-    )
+    return _rendered(f"test_{kind}.py.txt", kind, name)
+
+
+def _rendered(template: str, kind: str, name: str) -> str:
+    text = (_TEMPLATES / template).read_text(encoding="utf-8").replace(f"my_{kind}", name)
+    return text.replace(f"My{kind.capitalize()}", "".join(w.capitalize() for w in name.split("_")))
 
 
 def _require_kind(kind: str, allowed: list[str]) -> None:

@@ -290,7 +290,7 @@ class Measurement(Record):
 
 @dataclass(frozen=True)
 class Student(Record):
-    """A fitted model: where it lies, how it was made, what the trainer saw."""
+    """A trained student: where it is, how it was made, what the trainer saw."""
 
     TABLE: ClassVar[str] = "students"
     KEY: ClassVar[tuple[str, ...]] = ("student_id",)

@@ -13,7 +13,7 @@ from distill.evaluation.verdict import points as in_points
 
 @dataclass(frozen=True)
 class ScalePoint:
-    """A student fitted to a share of the selection."""
+    """A student trained on a share of the selection."""
 
     share: float
     rows: int

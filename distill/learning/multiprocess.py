@@ -58,7 +58,7 @@ def train_in_processes(
     if number == 1 and not alone:
         return objective.train(inputs, callbacks)
     inputs.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fit-", dir=inputs.out.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".train-", dir=inputs.out.parent) as folder:
         job = Path(folder) / "job.json"
         job.write_text(json.dumps(_plain(objective, inputs, job.parent)))
         command = [sys.executable, "-P", "-m"]

@@ -29,7 +29,7 @@ TESTED = "1.16.0"
 class TrainingInputs:
     """What a student is made of. `logprobs` are the teacher's, as its calls keep them, by
     sample id; only an objective that `needs_logprobs` is given any. `held_out` are question
-    and passage of the items that the student will be examined in: `fit` sees to it that none
+    and passage of the items that the student will be examined in: training sees to it that none
     stands in a row."""
 
     base: str

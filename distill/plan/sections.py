@@ -114,7 +114,7 @@ class QualitySection(Section):
 
 
 class TrainSection(SftConfig):
-    """`[train]`: what is fitted, and how; the trainer's own options stand beside these."""
+    """`[train]`: what is trained, and how; the trainer's own options stand beside these."""
 
     base: str
     """The student's base model: an asset's name, a local folder or a hub id."""
@@ -125,7 +125,7 @@ class TrainSection(SftConfig):
     objective: part_of("objective") = Field(  # type: ignore[valid-type]
         default_factory=lambda: catalog.build("objective", {"use": "sequence"})
     )
-    """What the student is fitted to."""
+    """What the student is trained on."""
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> TrainSection:

@@ -25,7 +25,7 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class Method:
-    """One fitted tuner: what it trains and what it takes."""
+    """One trained tuner: what it trains and what it takes."""
 
     label: str
     source: str
@@ -34,9 +34,9 @@ class Method:
     trainable_parameters: int
     learning_rate: float
     seconds: float
-    """Of fitting, loading and saving included."""
+    """Of training, loading and saving included."""
     memory: int | None
-    """The most that the fitting process held, in bytes; None where nothing was told."""
+    """The most that the training process held, in bytes; None where nothing was told."""
     size: int
     """Of the student's files, in bytes."""
     first_loss: float

@@ -23,7 +23,7 @@ from warehouse.inputs import assets
 from warehouse.records import Sample, make_id
 
 NONE, BROAD, TASK = "no imitation", "broad imitation", "task imitation"
-"""The students of an imitation study: the untuned base, and two that were fitted."""
+"""The students of an imitation study: the untuned base, and two that were trained."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Study:
     plan_name: str
     plan_hash: str
     rows: dict[str, int]
-    """Student -> rows that it was fitted to."""
+    """Student -> rows that it was trained on."""
     scaling: list[Scaling] = field(default_factory=list)
     contrasts: list[Contrast] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

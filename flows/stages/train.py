@@ -46,7 +46,7 @@ def train(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Audit what `fit` would train on, and train nothing.
+    """Audit what `train` would train on, and train nothing.
 
     Returns:
         The figures of the audit; `refused` is why a training would be, or None.
@@ -114,7 +114,7 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
 def train_stage(
     work: RunContext, curated: Curated, section: TrainSection | None = None, alone: bool = False
 ) -> Student:
-    """Fit a student, or find the one that was fitted to the same things before.
+    """Train a student, or find the one that was trained on the same things before.
 
     `section` stands for the plan's own [train]. `alone`: in a process of its own, so that
     its memory is its own.
@@ -162,7 +162,7 @@ def _train(
     tracking.ready(config.track)
     require_a_gpu_each(config.processes)
     inputs = _training_inputs(work, section, kept, out)
-    label = f"fitting {name_of(section.tuner)}"
+    label = f"training {name_of(section.tuner)}"
     with monitored(label, steps_of(len(kept), config), work.plan.name) as monitor:
         here = config.processes == 1 and not alone  # others cannot be told to end after a step
         try:

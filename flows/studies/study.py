@@ -39,7 +39,7 @@ from warehouse.errors import NothingToDoError
 from warehouse.records import Answer, Student
 
 LEAST_ROWS = 4
-"""Rows below which no student is fitted."""
+"""Rows below which no student is trained."""
 
 
 def study_scaling(
@@ -159,7 +159,7 @@ def _broadly(work: RunContext, source: str, rows: int) -> Curated:
 
 
 def _first(curated: Curated, rows: int) -> Curated:
-    """At most so many of the kept rows, by hash: both students are fitted to as many."""
+    """At most so many of the kept rows, by hash: both students are trained on as many."""
     if rows >= len(curated.kept):
         return curated
     return _part(curated, rows / len(curated.kept))

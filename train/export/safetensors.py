@@ -29,7 +29,7 @@ def export_adapter(base: str, student: Path, out: Path) -> None:
 
     Raises:
         AssetError: the base could not be downloaded.
-        ExportError: `student` is not the folder of a fitted student.
+        ExportError: `student` is not the folder of a trained student.
     """
     tuner_of(student)
     quiet()

@@ -37,7 +37,7 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers",
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A fitted student. `losses` has one {"step", "loss", "learning_rate"} per step, and
+    """A trained student. `losses` has one {"step", "loss", "learning_rate"} per step, and
     {"step", "held_out_loss"} per look at held-out rows."""
 
     path: Path

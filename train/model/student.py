@@ -35,7 +35,7 @@ def load(
 
     Raises:
         AssetError: the base could not be downloaded or read, or has no chat template.
-        NotFoundError: `student` is not the folder of a fitted student.
+        NotFoundError: `student` is not the folder of a trained student.
     """
     learned = tuner_of(student) if student is not None else None
     folder = resolve_base(base)
@@ -97,7 +97,9 @@ def tuner_of(student: Path) -> Tuner:
     """
     described = student / TUNER_FILE
     if not described.is_file():
-        raise NotFoundError(f"no student in {student} ({TUNER_FILE} is missing); fit it")
+        raise NotFoundError(
+            f"no student in {student} ({TUNER_FILE} is missing); run `distill train` first"
+        )
     tuner: Tuner = catalog.build("tuner", json.loads(described.read_text())["tuner"], student)
     return tuner
 

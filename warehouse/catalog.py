@@ -117,7 +117,8 @@ def _built_in(kind: str, name: str) -> type[Any] | None:
     if name not in names(kind):
         return None
     module = importlib.import_module(f"{KINDS[kind].folder}.{name}")
-    found: type[Any] = getattr(module, "".join(word.capitalize() for word in name.split("_")))
+    camel = "".join(word.capitalize() for word in name.split("_"))
+    found: type[Any] = getattr(module, camel, None) or getattr(module, camel + kind.capitalize())
     return found
 
 

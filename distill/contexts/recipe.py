@@ -11,7 +11,7 @@ from warehouse.records import Message
 
 
 @dataclass(frozen=True)
-class Recipe(Context):
+class RecipeContext(Context):
     """The instruction and worked examples of the plan's first recipe: the teacher that taught.
 
     The student has learned to do without them (context distillation: Askell et al., 2021; Snell

@@ -26,7 +26,7 @@ from train.model.student import load
 from train.tuners.lora import Lora
 from train.tuners.partial import Partial
 from train.tuners.prefix import Prefix
-from train.tuners.prompt import Prompt
+from train.tuners.prompt import PromptTuner
 
 GPT = Shape(
     layers=12, hidden=768, heads=12, key_value_heads=12, head_size=64, feed_forward=4 * 768,
@@ -139,7 +139,7 @@ def test_virtual_tokens_make_rows_longer_unless_they_are_keys_and_values(base):
         assert not shape.trained
         return shape.virtual, estimate(tuned, BATCH, False, False).length
 
-    assert of(Prompt(length=4)) == (4, 104)
+    assert of(PromptTuner(length=4)) == (4, 104)
     assert of(Prefix(length=4)) == (0, 100)
 
 

@@ -17,14 +17,14 @@ from train.model.student import load
 from train.tuners.p_tuning import PTuning
 from train.tuners.p_tuning_v2 import PTuningV2
 from train.tuners.prefix import Prefix
-from train.tuners.prompt import Prompt
+from train.tuners.prompt import PromptTuner
 from warehouse.errors import ModelError, PlanError, TrainingError
 
 TEXT = "Answer in a few words. The heart pumps blood."
 STARTED = [
     Prefix(length=9),
     Prefix(length=9, reparametrise=True),
-    Prompt(length=9),
+    PromptTuner(length=9),
     PTuning(length=9),
     PTuning(length=9, encoder="mlp"),
 ]
@@ -117,13 +117,13 @@ def test_left_out_the_text_is_the_shortest_rows_as_they_are_trained_on():
     )
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     setting = Setting(tokenizer, ROWS, 10)
-    assert Prompt(length=len(ids)).start_ids(setting, "") == ids
-    assert Prompt(length=len(ids) - 2).start_ids(setting, "") == ids[:-2]
-    assert Prompt(length=len(ids) + 2).start_ids(setting, "")[: len(ids)] == ids
+    assert PromptTuner(length=len(ids)).start_ids(setting, "") == ids
+    assert PromptTuner(length=len(ids) - 2).start_ids(setting, "") == ids[:-2]
+    assert PromptTuner(length=len(ids) + 2).start_ids(setting, "")[: len(ids)] == ids
     two = tokenizer("The heart", add_special_tokens=False)["input_ids"]
-    assert Prompt(length=5).start_ids(setting, "The heart") == (two * 5)[:5]
+    assert PromptTuner(length=5).start_ids(setting, "The heart") == (two * 5)[:5]
     with pytest.raises(TrainingError, match="nothing to start from"):
-        Prompt().start_ids(Setting(tokenizer, [], 10), "")
+        PromptTuner().start_ids(Setting(tokenizer, [], 10), "")
 
 
 @pytest.mark.parametrize("tuner", [Prefix(reparametrise=True), PTuning(), PTuning(encoder="mlp")])
@@ -163,7 +163,7 @@ def test_deep_prompts_start_at_random_and_apart(base):
 
 
 def test_virtual_tokens_take_room_in_the_context(base, tmp_path):
-    result = train_student(base, Prompt(length=100), ROWS[:10], CONFIG, tmp_path / "s")
+    result = train_student(base, PromptTuner(length=100), ROWS[:10], CONFIG, tmp_path / "s")
     reader = Generator(base, result.path)
     assert reader.context == Generator(base).context - 100 == 412
     question = [{"role": "user", "content": "blood" * 140}]
@@ -172,7 +172,7 @@ def test_virtual_tokens_take_room_in_the_context(base, tmp_path):
         next(iter(reader.answer([question], 8)))
 
 
-@pytest.mark.parametrize("tuner", [Prefix(), PTuningV2(), Prompt(), PTuning()])
+@pytest.mark.parametrize("tuner", [Prefix(), PTuningV2(), PromptTuner(), PTuning()])
 def test_what_can_not_be_trained_is_a_fault(tuner):
     packed = tuner.faults(CONFIG.model_copy(update={"packing": True}))
     assert len(packed) == 1 and "virtual tokens" in packed[0]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Prompt(VirtualTokens):
+class PromptTuner(VirtualTokens):
     """Learned input embeddings before every sequence (Lester et al. 2021, section 2).
 
     They start as the embeddings of real text, which the paper finds to matter most for

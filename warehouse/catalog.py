@@ -2,7 +2,8 @@
 
 A folder of parts is a plug-in point: one module per part, found by file name. The file stem is
 the part's name in a plan, and its class is the stem in CamelCase: `quality/scorers/grounded.py`
-holds `Grounded`. Dataclass fields are the options. Modules are imported on first use, so listing
+holds `Grounded`, and `distill/contexts/recipe.py` `RecipeContext`, with the kind after it, since
+`Recipe` is another class. Dataclass fields are the options. Modules are imported on first use, so listing
 names costs nothing. `warehouse.part_sources` loads the parts that are not of this package.
 """
 

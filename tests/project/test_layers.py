@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -97,3 +98,13 @@ def test_child_processes_import_nothing_from_the_working_directory() -> None:
     ]
     assert len(started) >= 5
     assert {option for _, option in started} == {'"-P"'}, started
+
+
+def test_no_class_name_stands_for_two_things():
+    named: dict[str, list[str]] = {}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    named.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: files for name, files in named.items() if len(files) > 1} == {}

@@ -9,7 +9,7 @@ from tests.train.test_sft import CONFIG, ROWS, row
 from train.config import EarlyStopping
 from train.loop.callbacks import TrainingCallbacks, best_eval, looks_since
 from train.loop.checkpoints import last_step
-from train.loop.sft import sft_trainer, train_student
+from train.loop.sft import TrainingHooks, sft_trainer, train_student
 from train.tuners.lora import Lora
 from warehouse.errors import Stopped
 
@@ -37,7 +37,13 @@ def early(base, tmp_path_factory):
 
     out = tmp_path_factory.mktemp("early") / "s"
     result = train_student(
-        base, Lora(dropout=0.0), VARIED, EARLY, out, TrainingCallbacks(steps.append), build
+        base,
+        Lora(dropout=0.0),
+        VARIED,
+        EARLY,
+        out,
+        TrainingCallbacks(steps.append),
+        hooks=TrainingHooks(build_trainer=build),
     )
     return result, trainers[0], tuple(steps)
 

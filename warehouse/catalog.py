@@ -239,9 +239,13 @@ def table_of(part: Any) -> dict[str, Any]:
 
     Parts of this package have no `origin`: for them it is the table of a plan.
     """
+    return {"use": name_of(part), **code_of(part), **options_of(part)}
+
+
+def code_of(part: Any) -> dict[str, str]:
+    """The `origin` of a part's code, for ids; nothing for a part of this package."""
     origin = origin_of(part)
-    code = {"origin": origin.identity} if origin else {}
-    return {"use": name_of(part), **code, **options_of(part)}
+    return {"origin": origin.identity} if origin else {}
 
 
 def table_in(part: Any, folder: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from train.loop import tracking
 from train.loop.callbacks import StopAfterAudit, TrainingCallbacks, best_eval
 from train.loop.checkpoints import last_step
 from train.model.device import require_a_gpu_each
-from warehouse.catalog import name_of, table_of
+from warehouse.catalog import code_of, name_of, table_of
 from warehouse.errors import StillhouseError, Stopped, TrainingError
 from warehouse.records import Call, Failure, Sample, Student, inside, make_id
 
@@ -105,7 +105,7 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
         "student",
         base_fingerprint(section.base),
         table_of(section.tuner),
-        section.objective.fingerprint,
+        section.objective.fingerprint | code_of(section.objective),  # it may hold its own alone
         sorted(sample.sample_id for sample in kept),
         section.trainer_config().fingerprint(section.tuner.learning_rate),
     )

@@ -18,6 +18,7 @@ from tests.support.plans import rows, scripted, write_rows
 from tests.support.teaching import sample
 from tests.support.tiny import make_tiny
 from train.config import SftConfig
+from train.export.safetensors import export_adapter
 from train.model.inference import Generator
 from train.model.student import tuner_of
 from warehouse import catalog
@@ -156,8 +157,44 @@ def test_a_tuner_of_a_file_trains_in_a_process_of_its_own_and_is_restored_after_
         "own_tuner.py", "trained.safetensors", "tuner.json",
     }  # fmt: skip
     assert catalog.table_of(tuner_of(result.path)) == catalog.table_of(tuner)
+    export_adapter(base, result.path, folder / "out")
+    assert catalog.table_of(tuner_of(folder / "out")) == catalog.table_of(tuner)
     (answer,) = Generator(base, result.path).answer([sample(0).messages], 3)
     assert answer.completion_tokens
+
+
+def test_an_edited_objective_makes_another_student_whatever_its_fingerprint_says(folder):
+    make_tiny(folder / "tiny")
+    plan = write(folder)
+
+    def student_id(note):
+        (folder / "own_objective.py").write_text(
+            "from dataclasses import dataclass\n"
+            "from distill.objectives.sequence import Sequence\n\n\n"
+            "@dataclass(frozen=True)\nclass Own(Sequence):\n"
+            f'    """{note}"""\n\n    fingerprint = {{"own": 1}}\n'
+        )
+        loaded = load_plan(plan, ["train.objective=./own_objective.py"])
+        return student_id_of(loaded.training, [sample(0)])
+
+    assert student_id("One.") == student_id("One.") != student_id("Two.")
+
+
+def test_a_contestant_is_asked_in_a_context_of_a_file(folder):
+    (folder / "loud.py").write_text(
+        "from dataclasses import dataclass\nfrom distill.contexts.plain import Plain\n\n\n"
+        "@dataclass(frozen=True)\nclass Loud(Plain):\n"
+        '    """Asks in capitals."""\n\n    def build_messages(self, items, sources):\n'
+        "        return [[{**m, 'content': m['content'].upper()} for m in item.messages] for item in items]\n"
+    )
+    plan = write(folder)
+    contestant = 'evaluate.contestants=["base+loud"]'
+    with pytest.raises(PlanError, match="unknown context"):
+        load_plan(plan, [contestant])
+    settings = load_plan(plan, [contestant, 'evaluate.contexts=[{use="./loud.py"}]']).evaluate
+    items = list(settings.benchmarks[0].items(folder))
+    (messages, *_) = settings.context("loud").build_messages(items, None)
+    assert messages[0]["content"].startswith("WHAT IS")
 
 
 def invoke(*words):

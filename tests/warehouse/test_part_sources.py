@@ -185,6 +185,17 @@ def test_a_broken_package_is_one_line(install_package, name, code, message):
     assert message in caught.value.message and f"({name} 1.0)" in caught.value.message
 
 
+def test_a_version_that_a_class_works_out_names_the_code_too(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\nfrom quality.benchmarks.custom import Custom\n\n\n"
+        '@dataclass(kw_only=True)\nclass Mine(Custom):\n    """Of mine."""\n'
+    )
+    table = {"use": "./mine.py", "path": "x.jsonl", "name": "x"}
+    part = catalog.build("benchmark", table, tmp_path)
+    plain = catalog.build("benchmark", {**table, "use": "custom"})
+    assert part.version.startswith(f"{plain.version}+") and "+" not in plain.version
+
+
 INTERFACES = {kind: catalog.KINDS[kind].interface.partition(":") for kind in catalog.KINDS}
 
 

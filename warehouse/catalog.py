@@ -28,6 +28,7 @@ from warehouse.part_sources import (
     copy_into,
     did_you_mean,
     fault_in,
+    file_part_name,
     installed,
     is_file,
     nearest,
@@ -68,8 +69,15 @@ class PlanScope:
 
     def build(self, kind: str, table: dict[str, Any] | str) -> Any:
         """`build` in the plan's folder; its bounds may name the part from now on."""
-        part = build(kind, table, self.folder)
-        self.classes.setdefault(kind, {})[name_of(part)] = type(part)
+        classes = self.classes.setdefault(kind, {})
+        try:
+            part = build(kind, table, self.folder)
+        except PlanError:
+            use = table.get("use") if isinstance(table, dict) else table
+            if isinstance(use, str) and is_file(use):
+                classes[file_part_name(use)] = object  # its bounds are no second fault
+            raise
+        classes[name_of(part)] = type(part)
         return part
 
 

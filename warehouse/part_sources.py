@@ -150,6 +150,14 @@ def class_from_package(kind: str, use: str, interface: type[Any]) -> type[Any] |
     return value
 
 
+def file_part_name(use: str) -> str:
+    """The name of a part in a file: the file's stem, or the class's name in snake_case."""
+    found = _FILE.fullmatch(use)
+    assert found is not None
+    class_name = found["class_name"]
+    return Path(found["path"]).stem if class_name is None else _HUMP.sub("_", class_name).lower()
+
+
 def class_from_file(
     kind: str, use: str, folder: Path, interface: type[Any], reserved: Sequence[str]
 ) -> type[Any]:
@@ -181,7 +189,7 @@ def class_from_file(
         code = path.read_bytes()
     except OSError as error:
         raise PlanError(f"{kind} '{use}' cannot be read: {error.strerror}") from None
-    name = path.stem if class_name is None else _HUMP.sub("_", class_name).lower()
+    name = file_part_name(use)
     if not name.isidentifier() or not name.isascii():
         raise PlanError(
             f"{kind} '{use}': '{name}' cannot be a name; use letters, digits and underscore, "

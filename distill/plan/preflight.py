@@ -29,13 +29,24 @@ def refuse_what_fails(plan: Plan, store: Store) -> dict[str, int]:
             find_student_by_id(store, one.student)
     for name in {one.context for one in settings.parts() if one.context}:
         settings.context(name).ready(sources)
-    if plan.ship:
-        planned = [
-            *(_planned(one, "task") for one in settings.benchmarks),
-            *(_planned(one, "off_task") for one in settings.off_task),
-        ]
-        refuse_unmeasurable(plan.ship.conditions, planned, settings.contestants)
+    refuse_unmeasurable_conditions(plan)
     return counts
+
+
+def refuse_unmeasurable_conditions(plan: Plan) -> None:
+    """See that every condition of `[ship]` can be measured with this plan; reads no data.
+
+    Raises:
+        PlanError: one cannot.
+    """
+    if plan.ship is None:
+        return
+    settings = plan.evaluate
+    planned = [
+        *(_planned(one, "task") for one in settings.benchmarks),
+        *(_planned(one, "off_task") for one in settings.off_task),
+    ]
+    refuse_unmeasurable(plan.ship.conditions, planned, settings.contestants)
 
 
 def _planned(benchmark: Benchmark, role: str) -> Planned:

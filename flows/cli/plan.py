@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(help="Where to write the plan.")] = Path("plan.toml"),
+    path: Annotated[
+        Path, typer.Argument(help="Where to write the plan: a .toml file, or a folder for it.")
+    ] = Path("plan.toml"),
 ) -> None:
     """Write a plan to start from (the default SciQ plan)."""
-
     from warehouse.errors import PlanError
 
+    path = path if path.suffix == ".toml" else path / "plan.toml"
     if path.exists():
         raise PlanError(f"{path} already exists; choose another path")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +107,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         loaded.train.tuner.ready()
         for line in _not_here(loaded.train):
             print(f"note      {line}")
-    for line in estimate_of(loaded, store).lines():
+    for line in estimate_of(loaded, store, "run" if loaded.train else "generate").lines():
         print(f"estimate  {line}")
     if fault is not None:
         raise fault

@@ -61,6 +61,7 @@ def runs(
     from flows.cli import output
 
     found = _runs(warehouse)
+    _require_warehouse(warehouse)
     if cost:
         ledger = _store(warehouse).query("SELECT * FROM ledger").to_dicts()
         output.print_json(ledger) if json_ else output.print_ledger(ledger, found)
@@ -181,14 +182,20 @@ def _runs(where: str | None) -> list[Any]:
     )
 
 
-def _run(run_id: str, where: str | None) -> Any:
+def _require_warehouse(where: str | None) -> None:
     from warehouse.errors import NotFoundError
 
     path = _store(where).path
     if not path.exists():
         raise NotFoundError(f"no warehouse {path}; name one, or a plan, with --warehouse")
+
+
+def _run(run_id: str, where: str | None) -> Any:
+    from warehouse.errors import NotFoundError
+
+    _require_warehouse(where)
     found = [run for run in _runs(where) if run.run_id.startswith(run_id)]
     if len(found) != 1:
         what = f"no run '{run_id}'" if not found else f"{len(found)} runs start with '{run_id}'"
-        raise NotFoundError(f"{what} in {path}; `distill runs` lists them")
+        raise NotFoundError(f"{what} in {_store(where).path}; `distill runs` lists them")
     return found[0]

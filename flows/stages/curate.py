@@ -137,9 +137,14 @@ def _asked(store: Store, prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
 def _kept_nothing(choices: Sequence[Choice]) -> str:
     reasons = Counter(choice.reason for choice in choices).most_common(3)
     summary = "; ".join(f"{number}x {reason}" for reason, number in reasons)
+    if choices and all(choice.reason.endswith(": not scored") for choice in choices):
+        advice = "every scorer error is in `distill show failures`; mend the scorer"
+    elif choices and all(choice.reason.startswith("status: ") for choice in choices):
+        advice = "no reply could be used; look at them with `distill show samples --only dropped`"
+    else:
+        advice = "loosen [quality] gate or look at them with `distill show samples --only dropped`"
     return (
-        f"the gate keeps none of {len(choices)} samples ({summary or 'there are none'}); "
-        "loosen [quality] gate or look at them with `distill show samples --only dropped`"
+        f"the gate keeps none of {len(choices)} samples ({summary or 'there are none'}); {advice}"
     )
 
 

@@ -166,3 +166,16 @@ def test_a_warehouse_of_a_newer_version_is_left_alone(folder):
     assert done.returncode == 2
     assert "newer version" in done.stderr
     assert (folder / "w.duckdb").read_bytes() == before
+
+
+def test_init_into_a_folder_and_runs_without_a_warehouse(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from flows.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["init", "mine/"])
+    assert done.stdout == "wrote mine/plan.toml; next: distill check mine/plan.toml\n"
+    assert (tmp_path / "mine" / "plan.toml").is_file()
+    lost = CliRunner().invoke(app, ["runs", "--warehouse", "nope.duckdb"])
+    assert "no warehouse" in str(lost.exception) and "--warehouse" in str(lost.exception)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -240,3 +241,23 @@ def test_the_plan_hash_does_not_change_where_the_project_is_moved(folder, tmp_pa
     shutil.copytree(folder, other)
     assert load_plan(other / "plan.toml").plan_hash == load_plan(plan).plan_hash
     assert json.dumps(load_plan(plan).as_json()["train"]["tuner"])
+
+
+@pytest.mark.parametrize(
+    ("scorer", "broken", "told"),
+    [
+        ("./own_scorer.py", "def (", "own_scorer.py"),
+        ("./own_scorer.py", "import no_such_module", "no_such_module"),
+        ("./own_scores.py", None, "did you mean './own_scorer.py'?"),
+    ],
+)
+def test_a_faulty_file_is_the_only_fault_and_not_its_bound(folder, scorer, broken, told):
+    from distill.plan.plan import load_plan
+
+    if broken:
+        (folder / "own_scorer.py").write_text(broken)
+    name = Path(scorer).stem
+    with pytest.raises(StillhouseError) as caught:
+        load_plan(write(folder, scorer, f"{name}_min = 0.5"))
+    (fault,) = caught.value.faults
+    assert told in fault

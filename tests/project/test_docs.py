@@ -19,6 +19,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from distill.plan.plan import Plan, load_plan
+from distill.plan.preflight import refuse_unmeasurable_conditions
 from distill.plan.schema import plan_schema
 from flows.cli import app
 from warehouse import catalog
@@ -122,6 +123,8 @@ def test_every_plan_in_the_docs_loads(
         scope = catalog.PlanScope(tmp_path)
         plan = Plan.model_validate_json(json.dumps(whole), strict=True, context=scope)
         plan.require("run" if plan.train and plan.evaluate.benchmarks else "generate")
+        if not block["part"]:
+            refuse_unmeasurable_conditions(plan)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_ids(PAGES))
@@ -163,6 +166,7 @@ def test_the_docs_have_commands_and_plans() -> None:
 def test_every_example_loads(file: Path) -> None:
     plan = load_plan(file)
     plan.require("run" if plan.train else "generate")
+    refuse_unmeasurable_conditions(plan)
     data = tomllib.loads(file.read_text(encoding="utf-8"))
     assert _faults(data) == []
     (first, *_) = file.read_text(encoding="utf-8").splitlines()

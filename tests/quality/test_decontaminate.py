@@ -167,6 +167,12 @@ def test_a_sample_is_looked_at_whole():
     assert HeldOut.of([]).match(sample) is None
 
 
+@pytest.mark.parametrize(("share", "found"), [(0.6, "overlap"), (0.61, None)])
+def test_a_share_at_the_bound_matches(share, found):
+    held_out = index(row("Which tall brown tree?", ["oak"]), share=share)  # 3 of 5 words are shared
+    assert kind("Which tall brown bush?", held_out, completion="oak") == found
+
+
 def test_the_digest_is_of_content_and_options_not_of_order():
     one, two = row(SHORT, ["x"]), row(LONG)
     assert index(one, two).digest == index(two, one).digest

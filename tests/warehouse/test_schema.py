@@ -74,6 +74,12 @@ def test_the_fifth_version_is_brought_up_to_date(tmp_path):
             "'/old/place/students/1a2b' AS path, '[]' AS losses, '{}' AS audit, '{}' AS versions, "
             "1.0 AS seconds, 'p' AS run_id, now() AS created_at"
         )
+        db.execute(
+            "INSERT INTO calls BY NAME SELECT 'c' AS call_id, 64 AS max_tokens, 't' AS teacher, "
+            "'{}' AS sampling, 'yes' AS text, 'stop' AS finish_reason, 9 AS prompt_tokens, "
+            "2 AS completion_tokens, 0.5 AS latency_s, '{}' AS raw, 1 AS tries, "
+            "'judge' AS stage, 's' AS run_id, now() AS created_at"
+        )
         db.execute("INSERT INTO failures VALUES ('r', 'fit', 'x', 'loss', true, now())")
         db.execute("INSERT INTO failures VALUES ('r', 'judge', 'y', 'too long', true, now())")
         db.execute("INSERT INTO failures VALUES ('r', 'generate', 'z', '503', false, now())")
@@ -93,6 +99,7 @@ def test_the_fifth_version_is_brought_up_to_date(tmp_path):
     store = Store(path)
     assert [score.sample_id for score in store.read(Score)] == ["mine"]
     assert [score.sample_id for score in store.read(AuditScore)] == ["labelled"]
+    assert [call.stage for call in store.read(Call)] == ["evaluate"]
     assert store.read(RunAnswer) == [RunAnswer("r", "quiz", "student", "a")]
     summaries = {run.run_id: run.summary for run in store.read(Run)}
     for run_id in ("p", "q"):

@@ -3,7 +3,7 @@ BIN := .venv/bin
 PLAN ?= sciq/plan.toml
 WORKERS ?= 2
 
-.PHONY: setup run test test-fast test-all lint bench docs format clean
+.PHONY: setup run test test-fast test-all check lint bench docs format clean
 
 # One set-up for every target: made once, made again when the files it follows from change.
 setup: .venv/.installed
@@ -32,6 +32,9 @@ test: lint
 # While you work: neither whole commands (tests/flows) nor trainings (tests/train, marked trains).
 test-fast: setup
 	$(PYTEST) -m 'not slow and not trains' --ignore tests/flows --ignore tests/train
+
+# The name that earlier versions had for it.
+check: test
 
 # Everything, also what is random and long.
 test-all: lint

@@ -211,6 +211,18 @@ def class_from_file(
     return _FILES[key]
 
 
+def file_identity(use: str, folder: Path) -> str | None:
+    """The `Origin.identity` that a part in a file would have; reads the file and does not run it.
+
+    None where `use` names no file, or one that is not there.
+    """
+    found = _FILE.fullmatch(use)
+    path = None if found is None else folder / Path(found["path"]).expanduser()
+    if path is None or not path.is_file():
+        return None
+    return Origin("", hashlib.sha256(path.read_bytes()).hexdigest()).identity
+
+
 def copy_into(part: Any, folder: Path) -> str | None:
     """Write the file of a part as it was run into a folder; None for a part of no file.
 

@@ -16,6 +16,7 @@ from flows.cli.options import (
     Set,
     Verbose,
     app,
+    refuse_shipped_plan,
     staged,
 )
 
@@ -208,6 +209,8 @@ def review(
     """Accept, reject or edit samples on a local page, the uncertain ones first."""
     from flows.review.server import review as reviewed
 
+    refuse_shipped_plan(plan)
+
     reviewed(str(plan), set_ or (), only=only, limit=limit, port=port, open_page=open_)
 
 
@@ -278,6 +281,7 @@ def serve(
     """Run a plan on a schedule with Prefect, until stopped."""
     from distill.plan.plan import load_plan
 
+    refuse_shipped_plan(plan)
     loaded = load_plan(plan, set_ or ())
     os.environ["PREFECT_LOGGING_LEVEL"] = "INFO" if verbose else "WARNING"
     from flows.stages import schedule

@@ -12,8 +12,10 @@ from distill.plan.plan import Plan, load_plan
 from distill.plan.warehouse import open_store
 from train.methods.tuner import Tuner
 from train.model.student import TUNER_FILE, tuner_of
+from warehouse.catalog import code_of
 from warehouse.db.store import Store
 from warehouse.errors import NotFoundError, UsageError
+from warehouse.part_sources import file_identity, is_file
 from warehouse.records import Run, Student
 
 
@@ -100,6 +102,7 @@ def _recorded(plan: Plan | None, store: Store, student: Student) -> FoundStudent
     path = student.folder_in(store.home)
     if not path.is_dir():
         raise NotFoundError(f"the files of student {student.student_id[:8]} are gone from {path}")
+    _refuse_unknown_code(path, plan, student)
     runs = store.read(Run, "run_id = ?", [student.run_id])
     run = runs[0] if runs else None
     return FoundStudent(
@@ -108,9 +111,34 @@ def _recorded(plan: Plan | None, store: Store, student: Student) -> FoundStudent
 
 
 def _in_folder(plan: Plan | None, store: Store, folder: Path) -> FoundStudent:
-    tuner = tuner_of(folder)
     for student in store.read(Student):
         if student.folder_in(store.home).resolve() == folder.resolve():
             return _recorded(plan, store, student)
+    _refuse_unknown_code(folder, plan, None)
+    tuner = tuner_of(folder)
     base = json.loads((folder / TUNER_FILE).read_text())["base"]
     return FoundStudent(folder, base, tuner, plan, store, None, None)
+
+
+def _refuse_unknown_code(folder: Path, plan: Plan | None, student: Student | None) -> None:
+    """See that no code is run that only the student's folder vouches for.
+
+    A tuner from a file leaves a copy of the file in the folder of its student. It is run if the
+    warehouse recorded this very file with the student, or if the plan's tuner is this very file.
+
+    Raises:
+        UsageError: neither is so; the file was not run.
+    """
+    described = folder / TUNER_FILE
+    use = json.loads(described.read_text())["tuner"].get("use") if described.is_file() else None
+    if not isinstance(use, str) or not is_file(use):
+        return
+    known = {student.tuner.get("origin")} if student is not None else set()
+    if plan is not None and plan.train is not None:
+        known.add(code_of(plan.train.tuner).get("origin"))
+    if file_identity(use, folder) not in known - {None}:
+        raise UsageError(
+            f"{folder} brings code of its own ({use}, its tuner), which was not run: no warehouse "
+            "knows this file; if you trust it, name a plan with train.tuner = { use = '...' } of "
+            "the same file, and give the folder with --student"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from distill.plan.plan import load_plan
 from flows.cli import app
 from flows.cli.parts import render_part
 from flows.stages.train import student_id_of
+from flows.students.find import find_student
 from tests.support.plans import rows, scripted, write_rows
 from tests.support.teaching import sample
 from tests.support.tiny import make_tiny
@@ -24,8 +26,8 @@ from train.model.inference import Generator
 from train.model.student import tuner_of
 from warehouse import catalog
 from warehouse.db.store import Store
-from warehouse.errors import PlanError, StillhouseError
-from warehouse.records import Choice, Score
+from warehouse.errors import PlanError, StillhouseError, UsageError
+from warehouse.records import Choice, Score, Student
 
 PLAN = """
 name = "own"
@@ -261,3 +263,53 @@ def test_a_faulty_file_is_the_only_fault_and_not_its_bound(folder, scorer, broke
         load_plan(write(folder, scorer, f"{name}_min = 0.5"))
     (fault,) = caught.value.faults
     assert told in fault
+
+
+@pytest.fixture
+def stranger(folder):
+    """A student's folder from elsewhere, whose tuner leaves a mark where it is run; and the mark."""
+    code = (
+        folder / "own_tuner.py"
+    ).read_text() + f"\nopen({str(folder / 'mark')!r}, 'w').close()\n"
+    student = folder / "stranger"
+    student.mkdir()
+    (student / "own_tuner.py").write_text(code)
+    told = {"base": "tiny", "tuner": {"use": "./own_tuner.py"}}
+    (student / "tuner.json").write_text(json.dumps(told))
+    return student, code
+
+
+def test_a_student_from_elsewhere_runs_no_code_of_its_own(folder, stranger):
+    student, _ = stranger
+    for plan in (None, write(folder)):  # the plan's tuner is another file of the same name
+        with pytest.raises(UsageError, match=r"code of its own \(\./own_tuner\.py.*was not run"):
+            find_student(plan, student=str(student), warehouse=str(folder / "none.duckdb"))
+    assert not (folder / "mark").exists()
+
+
+def test_a_plan_with_the_same_file_vouches_for_a_student_from_elsewhere(folder, stranger):
+    student, code = stranger
+    (folder / "own_tuner.py").write_text(code)
+    found = find_student(write(folder), student=str(student))
+    assert catalog.name_of(found.tuner) == "own_tuner"
+    assert (folder / "mark").exists()  # so the mark does tell whether it was run
+
+
+def test_a_recorded_student_runs_the_code_it_was_recorded_with_and_no_other(folder, stranger):
+    student, code = stranger
+    origin = f"sha256:{hashlib.sha256(code.encode()).hexdigest()}"
+    record = Student(
+        student_id="1a2b", base="tiny", tuner={"use": "own_tuner", "origin": origin}, objective={},
+        selection_id="s", config={}, seed=1, path="stranger", losses=[], audit={}, versions={},
+        seconds=1.0, run_id="r",
+    )  # fmt: skip
+    warehouse = folder / "w.duckdb"
+    Store(warehouse).insert([record])
+    for named in ("1a2b", str(student)):
+        assert find_student(None, student=named, warehouse=str(warehouse)).record is not None
+    (folder / "mark").unlink()
+    (student / "own_tuner.py").write_text(code + "# changed since\n")
+    for named in ("1a2b", str(student)):
+        with pytest.raises(UsageError, match="was not run"):
+            find_student(None, student=named, warehouse=str(warehouse))
+    assert not (folder / "mark").exists()

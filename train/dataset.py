@@ -39,7 +39,7 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> str:
     """The text a model is asked with: the chat template, up to where the answer begins.
 
     Raises:
-        DataError, ModelError, NothingToDoError: the template takes no such conversation.
+        ModelError: the template takes no such conversation.
     """
     return _rendered(tokenizer, messages, asked=True)
 
@@ -70,7 +70,7 @@ def encode(row: TrainingRow, tokenizer: Any) -> Encoded:
     """Render and tokenise one row.
 
     Raises:
-        DataError, ModelError, NothingToDoError: the prompt as asked is not the beginning of the text as trained.
+        ModelError: the prompt as asked is not the beginning of the text as trained.
     """
     asked = render(tokenizer, row["prompt"])
     text = _rendered(tokenizer, [*row["prompt"], *row["completion"]], asked=False)
@@ -91,7 +91,8 @@ def check_rows(rows: Sequence[TrainingRow]) -> None:
     """Refuse rows that are not a prompt ending with the user and one assistant completion.
 
     Raises:
-        DataError, ModelError, NothingToDoError: names the first malformed row, or says that there are none.
+        DataError: a row is malformed; the message names the first.
+        NothingToDoError: there are no rows.
     """
     if not rows:
         raise NothingToDoError("no rows to train on; loosen the gate or generate more samples")

@@ -101,7 +101,7 @@ def as_tested(name: str) -> Iterator[None]:
     """Around the import and the making of a trainer: what a library changed is one line.
 
     Raises:
-        MissingExtraError, TrainingError: the installed TRL has no such trainer, or not such as was tested.
+        MissingExtraError: the installed TRL has no such trainer, or not such as was tested.
     """
     try:
         yield
@@ -119,7 +119,7 @@ def rows_of(samples: Sequence[Sample]) -> list[TrainingRow]:
     A reply that was cut off is trained on where the gate kept it (`on_length = "keep"`).
 
     Raises:
-        MissingExtraError, TrainingError: some samples are refusals or did not parse.
+        TrainingError: some samples are refusals or did not parse.
     """
     unfit = [sample for sample in samples if sample.status not in ("ok", "truncated")]
     if unfit:

@@ -95,8 +95,9 @@ class Logits(Objective):
 
         Raises:
             AssetError: the local teacher could not be downloaded.
-            ModelError: there are no samples, some are refusals, more than 5 % were stored
-                without log-probabilities, or the vocabularies differ.
+            ModelError: the vocabularies differ.
+            NothingToDoError: there are no samples.
+            TrainingError: some are refusals, or more than 5 % were stored without log-probabilities.
         """
         self.ready(inputs.base)
         rows: list[TrainingRow] = [

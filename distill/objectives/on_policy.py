@@ -76,8 +76,10 @@ class OnPolicy(Objective):
 
         Raises:
             AssetError: the teacher could not be downloaded.
-            ModelError: there are no samples, some are refusals, the vocabularies differ, or
-                a prompt and an answer do not fit the student's context.
+            ModelError: the vocabularies differ, or a prompt and an answer do not fit the student's
+                context.
+            NothingToDoError: there are no samples.
+            TrainingError: some are refusals.
         """
         self.ready(inputs.base)
         rows = rows_of(inputs.samples)

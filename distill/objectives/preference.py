@@ -22,7 +22,7 @@ from train.methods.tuner import Tuner
 from train.model.base_model import base_fingerprint
 from train.model.inference import Generator
 from train.model.student import load
-from warehouse.errors import StillhouseError, TrainingError
+from warehouse.errors import AssetError, StillhouseError, TrainingError
 from warehouse.records import Message, make_id
 
 if TYPE_CHECKING:
@@ -74,8 +74,10 @@ class Preference(Objective):
         """Draw the rejected replies, and train on the pairs.
 
         Raises:
-            TrainingError: there are no samples, some are refusals, the untuned student says the
-                same as the teacher in all of them, or a prompt and a reply do not fit its context.
+            ModelError: a prompt and a reply do not fit the student's context.
+            NothingToDoError: there are no samples.
+            TrainingError: some are refusals, or the untuned student says the same as the teacher in
+                all of them.
             Unfinished: many of its replies would be truncated; they are kept.
         """
         figures: dict[str, float] = {}
@@ -129,7 +131,7 @@ class Preference(Objective):
                     audit_extra={"preference": figures},
                 ),
             )
-        except Unfinished:
+        except (Unfinished, AssetError):  # the same call goes on from these replies
             raise
         except StillhouseError:
             kept.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ class Sequence(Objective):
         """Fine-tune on the samples' completions.
 
         Raises:
-            ModelError: there are no samples, or some are refusals or did not parse.
+            NothingToDoError: there are no samples.
+            TrainingError: some are refusals or did not parse.
         """
         return train_on_rows(inputs, rows_of(inputs.samples), callbacks)

@@ -19,7 +19,7 @@ def refuse_what_fails(plan: Plan, store: Store) -> dict[str, int]:
     Raises:
         AssetError, DataError: items or documents could not be downloaded.
         PlanError: a condition of `[ship]` cannot be measured.
-        ModelError: an earlier student who is to answer is not in the warehouse.
+        NotFoundError: an earlier student who is to answer is not in the warehouse.
     """
     settings = plan.evaluate
     counts = {one.label: sum(1 for _ in one.items(plan.folder)) for one in settings.every_benchmark}

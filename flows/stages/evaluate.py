@@ -63,7 +63,7 @@ def student_on_hand(work: RunContext, curated: Curated | None) -> Student | None
     """The student that this plan trained; None when no student is to be evaluated.
 
     Raises:
-        NotFoundError, NothingToDoError: a student is to be evaluated and there is none.
+        NotFoundError: a student is to be evaluated and there is none.
     """
     if not work.plan.evaluate.judges_student or curated is None:
         return None
@@ -80,7 +80,7 @@ def evaluate_stage(
     """Ask, grade and compare: model by model, so that one model at a time is in memory.
 
     Raises:
-        NotFoundError, NothingToDoError: a benchmark has no items.
+        NothingToDoError: a benchmark has no items.
     """
     with work.stage("evaluate"):
         plan = work.plan
@@ -216,7 +216,7 @@ def items_of(work: RunContext, benchmark: Benchmark) -> list[Item]:
     """The held-out items of a benchmark.
 
     Raises:
-        NotFoundError, NothingToDoError: there are none.
+        NothingToDoError: there are none.
     """
     items = list(benchmark.items(work.plan.folder))
     if not items:

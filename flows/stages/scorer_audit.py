@@ -19,8 +19,18 @@ from quality.gate.policy import GatePolicy
 from quality.scoring.scorer import Scorer, Unscored
 from warehouse.catalog import name_of, options_of
 from warehouse.db.store import Store
-from warehouse.errors import AssetError, StillhouseError, Stopped
+from warehouse.errors import (
+    AssetError,
+    MissingExtraError,
+    ModelError,
+    PlanError,
+    Stopped,
+    TeacherError,
+)
 from warehouse.records import AuditScore, Measurement, Message, Sample, Score, make_id
+
+_CANNOT_WORK = (AssetError, MissingExtraError, ModelError, PlanError, TeacherError)
+"""Errors that say that a scorer cannot be measured here; any other ends the audit."""
 
 _BATCH = 256
 PAID_LIMIT = 50
@@ -106,7 +116,7 @@ def _rows(
         asked |= {sample.prompt_id: sample.messages for sample, _ in rows}
         try:
             yield _row(_measured(work, scorer, one, rows))
-        except StillhouseError as error:  # it cannot work, on any set
+        except _CANNOT_WORK as error:  # on any set
             yield _unmeasured(name, None, f"not measured: {error}")
             return
 

@@ -24,7 +24,7 @@ from train.loop.callbacks import StopAfterAudit, TrainingCallbacks, best_eval
 from train.loop.checkpoints import last_step
 from train.model.device import require_a_gpu_each
 from warehouse.catalog import code_of, name_of, table_of
-from warehouse.errors import StillhouseError, Stopped, TrainingError
+from warehouse.errors import AssetError, StillhouseError, Stopped, TrainingError
 from warehouse.records import Call, Failure, Sample, Student, inside, make_id
 
 AUDIT = "train --audit"
@@ -124,8 +124,6 @@ def train_stage(
     with work.stage("train"):
         kept = curated.kept
         student_id = student_id_of(section, kept)
-        if is_the_plans_own:
-            work.summarize(student_id=student_id)
         for known in work.store.by_ids(Student, "student_id", [student_id]):
             if known.folder_in(work.home).is_dir():
                 say(f"student {student_id[:8]} is trained already")
@@ -135,6 +133,8 @@ def train_stage(
                         "written while a student is trained, and this one is; to train another "
                         f"beside it: --set train.seed={section.seed + 1}"
                     )
+                if is_the_plans_own:
+                    work.summarize(student_id=student_id)
                 return known
             say(
                 f"the files of student {student_id[:8]} are gone from {known.folder_in(work.home)}; training again"
@@ -144,6 +144,8 @@ def train_stage(
         )
         work.store.insert([student])
         work.count("trained", 1)
+        if is_the_plans_own:  # once it is there: `chat` and `export` take it from the summary
+            work.summarize(student_id=student_id)
         return student
 
 
@@ -223,7 +225,8 @@ def _training_inputs(
 
 def _failed(work: RunContext, student_id: str, monitor: Monitor, error: StillhouseError) -> None:
     """Keep why a student was not trained, and what its audit had found."""
-    work.store.insert([Failure(work.run.run_id, "train", student_id, str(error), permanent=True)])
+    lasting = not isinstance(error, AssetError)
+    work.store.insert([Failure(work.run.run_id, "train", student_id, str(error), lasting)])
     work.count("failures", 1)
     work.run.summary["audit"] = monitor.figures
 

@@ -62,7 +62,9 @@ def exported(found: FoundStudent, wanted: Wanted) -> dict[str, Any]:
         `faults`: what the check found wrong, one line each.
 
     Raises:
-        ExportError, NothingToDoError, UsageError: a form cannot be made or checked, or the folder is taken.
+        ExportError: a form cannot be made or checked, or the folder is taken.
+        NothingToDoError: the benchmark has no items.
+        UsageError: an option is wrong.
     """
     forms = _forms(found, wanted)
     if wanted.out is None:

@@ -55,7 +55,8 @@ def find_student(
         warehouse: A warehouse or a plan; left out, the plan's own, else stillhouse.duckdb.
 
     Raises:
-        NotFoundError, UsageError: there is no such student, or several, or nothing was named.
+        NotFoundError: there is no such student, or several.
+        UsageError: nothing was named, or a folder brings code that nothing vouches for.
     """
     if plan_path is None and student is None:
         raise UsageError("which student? name a plan, or give --student ID_OR_FOLDER")

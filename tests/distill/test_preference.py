@@ -15,7 +15,7 @@ from train.loop.callbacks import StopAfterAudit, TrainingCallbacks
 from train.model.inference import Generator
 from train.tuners.lora import Lora
 from warehouse import catalog
-from warehouse.errors import MissingExtraError, TrainingError
+from warehouse.errors import AssetError, MissingExtraError, TrainingError
 
 pytestmark = pytest.mark.trains
 CONFIG = SftConfig(epochs=3, batch_size=4, learning_rate=1e-2, max_length=128)
@@ -303,3 +303,18 @@ def test_a_trainer_that_moved_is_one_line(base, tmp_path, monkeypatch):
     ) as caught:
         SHORT.train(TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [(AssetError("not reachable"), True), (TrainingError("diverged"), False)]
+)
+def test_drawn_replies_are_kept_where_the_same_call_may_go_well_later(
+    base, tmp_path, monkeypatch, error, kept
+):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Preference, "_trainer", fail)
+    with pytest.raises(type(error)):
+        SHORT.train(TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))
+    assert (tmp_path / f"s{REPLIES}").is_file() == kept

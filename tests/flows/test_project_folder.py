@@ -13,7 +13,7 @@ from flows.students import find
 from tests.support.fakes import FakeOpenai
 from tests.support.plans import COLOURS, rows, scripted, write_plan, write_rows
 from warehouse.db.store import Store
-from warehouse.errors import PlanError
+from warehouse.errors import PlanError, TrainingError
 from warehouse.records import Call, Run, Sample, Student
 
 
@@ -228,3 +228,19 @@ def test_the_report_of_a_copy_is_its_own(copied, monkeypatch, capsys):
         else:
             [row] = json.loads(out)
             assert row["report_path"] == str(copy / "runs" / first["run_id"] / "report.html")
+
+
+def test_a_training_that_fails_makes_no_student_of_the_plan(copied, monkeypatch):
+    copy, first = copied
+    from flows.stages import train as stage
+
+    def fail(*_):
+        raise TrainingError("diverged")
+
+    monkeypatch.setattr(stage, "train_in_processes", fail)
+    shutil.rmtree(copy / "students")
+    with pytest.raises(TrainingError):
+        stage.train(str(copy / "plan.toml"))
+    before, last = Store(copy / "w.duckdb").read(Run)
+    assert (before.summary["student_id"], last.state) == (first["student_id"], "failed")
+    assert "student_id" not in last.summary

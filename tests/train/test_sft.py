@@ -8,11 +8,12 @@ from pydantic import ValidationError
 from tests.support.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig, steps_of
 from train.loop.callbacks import TrainingCallbacks
-from train.loop.sft import train_student
+from train.loop.checkpoints import last_step
+from train.loop.sft import TrainingHooks, train_student
 from train.model.device import require_a_gpu_each
 from train.model.inference import Generator
 from train.tuners.lora import Lora
-from warehouse.errors import MissingExtraError, TrainingError
+from warehouse.errors import AssetError, MissingExtraError, TrainingError
 
 
 def row(question, answer):
@@ -293,3 +294,27 @@ def test_options_are_strict():
 def test_steps(rows, batch, accumulation, steps):
     config = SftConfig(epochs=2, batch_size=batch, gradient_accumulation=accumulation)
     assert steps_of(rows, config) == steps
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [(AssetError("not reachable"), True), (TrainingError("diverged"), False)]
+)
+def test_steps_are_kept_where_the_same_call_may_go_well_later(base, tmp_path, error, kept):
+    """What could not be downloaded may be there tomorrow; what diverged would diverge again."""
+    config = CONFIG.model_copy(update={"epochs": 2, "save_steps": 2})
+
+    def kill(step):
+        if step.done == 3:
+            raise KeyboardInterrupt
+
+    def build(job):
+        raise error
+
+    out = tmp_path / "s"
+    with pytest.raises(KeyboardInterrupt):
+        train_student(base, Lora(dropout=0.0), ROWS, config, out, kill)
+    assert last_step(out) == 2
+    hooks = TrainingHooks(build_trainer=build)
+    with pytest.raises(type(error)):
+        train_student(base, Lora(dropout=0.0), ROWS, config, out, hooks=hooks)
+    assert last_step(out) == (2 if kept else None)

@@ -44,7 +44,8 @@ def convert(merged: Path, out: Path, outtype: Outtype) -> None:
     that a configuration names, and `train.export.safetensors` leaves none.
 
     Raises:
-        ExportError, MissingExtraError: the converter is missing, or does not know this kind of model.
+        ExportError: the converter does not know this kind of model.
+        MissingExtraError: the converter is not installed.
     """
     require()
     command = [sys.executable, "-P", "-m", _CONVERTER, str(merged), "--outfile", str(out)]

@@ -28,7 +28,7 @@ from train.model.base_model import quiet
 from train.model.device import has_bfloat16
 from train.model.student import keeps_rows_apart, load
 from warehouse.catalog import table_of
-from warehouse.errors import MissingExtraError, StillhouseError, TrainingError
+from warehouse.errors import AssetError, MissingExtraError, StillhouseError, TrainingError
 from warehouse.records import make_id
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets")
@@ -197,7 +197,7 @@ def train_student(
         figures["memory"] = memory.memory_used()
         if os.environ.get("RANK", "0") == "0":
             publish(tuner, best, base, work, out)
-    except Unfinished:
+    except (Unfinished, AssetError):  # what is not there today may be there tomorrow
         raise
     except StillhouseError:
         shutil.rmtree(work, ignore_errors=True)  # going on from there would fail again

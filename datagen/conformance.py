@@ -56,8 +56,10 @@ def check_recipe(
     _require(all(one.get("role") in _ROLES for one in shown), "a message has no known role")
     for text in STRANGE_REPLIES:
         for sample in _samples(recipe, prompts[0], _reply(prompts[0], text)):
-            said = f"of the reply {text[:20]!r}"
-            _require(bool(sample.completion.strip()) or sample.status != "ok", f"ok {said}")
+            _require(
+                bool(sample.completion.strip()) or sample.status != "ok",
+                f"the empty completion of the reply {text[:20]!r} must not have status 'ok'",
+            )
     cut = replace(_reply(prompts[0], replies[0] if replies else "x"), finish_reason="length")
     for sample in _samples(recipe, prompts[0], cut):
         _require(sample.status != "ok", "ok of a reply that reached max_tokens; call it truncated")

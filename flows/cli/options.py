@@ -99,7 +99,7 @@ def staged(
         NotShipped: the run is done, and a condition of the plan's [ship] is not met.
     """
     from distill.plan.plan import load_plan
-    from distill.plan.warehouse import open_store
+    from distill.plan.project import open_store
 
     loaded = load_plan(plan, overrides or ())
     loaded.require(verb)

@@ -52,7 +52,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     """Resolve every name, asset and key of a plan before anything is spent."""
     from distill.plan.plan import load_plan
     from distill.plan.preflight import refuse_what_fails
-    from distill.plan.warehouse import open_store
+    from distill.plan.project import open_store
     from flows.stages.estimate import estimate_of, held_out_requests
     from flows.stages.likelihood import BaseLikelihood
     from quality.scoring.scorer import ScorerContext

@@ -32,7 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import quality.review
 from distill.plan.plan import load_plan
-from distill.plan.warehouse import open_store
+from distill.plan.project import open_store
 from flows.review.session import Decision, Only, Session
 from quality.review.agreement import Agreement
 from warehouse.catalog import did_you_mean

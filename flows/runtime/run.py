@@ -20,7 +20,7 @@ from typing import Any
 from datagen.spending.limits import Budget
 from datagen.teacher import Teacher
 from distill.plan.plan import Plan, load_plan
-from distill.plan.warehouse import open_store
+from distill.plan.project import open_store
 from flows.runtime.progress import say
 from warehouse.db.lock import exclusive
 from warehouse.db.spool import Spool

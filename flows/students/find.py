@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distill.contestants.contestant import find_student_by_id
 from distill.plan.plan import Plan, load_plan
-from distill.plan.warehouse import open_store
+from distill.plan.project import open_store
 from train.methods.tuner import Tuner
 from train.model.student import TUNER_FILE, tuner_of
 from warehouse.catalog import code_of

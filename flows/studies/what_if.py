@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill.plan.plan import load_plan
-from distill.plan.warehouse import open_store
+from distill.plan.project import open_store
 from flows.stages.recorded import chosen_on_hand
 from warehouse.errors import NothingToDoError, PlanError
 from warehouse.records import Choice, Sample

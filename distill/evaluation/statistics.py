@@ -6,12 +6,16 @@ Intervals are 95 % percentile bootstrap intervals over items (Efron and Tibshira
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 RESAMPLES = 10_000
+_BATCH = 500
+"""Resamples that are in memory at once, unless the items are few."""
+_CACHED_ITEMS = 1_000
+"""Up to so many items the draws are held for the next interval (80 MB at the most)."""
 LEVEL = 0.95
 MIN_ITEMS = 10
 """Below so many items nothing is said to be significant."""
@@ -40,28 +44,35 @@ def bootstrap(
     count. One item alone says nothing, so its interval is the `widest` there can be.
     """
     import numpy as np
-    from scipy import stats
 
     data = [np.asarray(sample, dtype=float) for sample in samples]
+    items = len(data[0])
     value = float(statistic(*data, axis=-1))
-    if len(data[0]) < 2:
+    if items < 2:
         return Interval(value, *widest)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # resamples without a value
-        result = stats.bootstrap(
-            data,
-            statistic,
-            n_resamples=RESAMPLES,
-            batch=500,
-            vectorized=True,
-            paired=True,
-            confidence_level=LEVEL,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
+    draws = _held_draws(items, seed) if items <= _CACHED_ITEMS else _draw(items, seed)
+    resampled = [statistic(*(sample[drawn] for sample in data), axis=-1) for drawn in draws]
     tail = 50 * (1 - LEVEL)
-    low, high = np.nanpercentile(result.bootstrap_distribution, [tail, 100 - tail])
+    low, high = np.nanpercentile(np.concatenate(resampled), [tail, 100 - tail])
     return Interval(value, float(low), float(high))
+
+
+def _draw(items: int, seed: int) -> Iterator[Any]:
+    """Item indices of the resamples, (_BATCH, items) at a time.
+
+    The same as those of `scipy.stats.bootstrap(batch=500, rng=default_rng(seed))`. A report has
+    some hundred intervals over the same items, and scipy draws anew for each of them.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    for _ in range(RESAMPLES // _BATCH):
+        yield rng.integers(0, items, (_BATCH, items))
+
+
+@lru_cache(maxsize=1)
+def _held_draws(items: int, seed: int) -> Iterable[Any]:
+    return list(_draw(items, seed))
 
 
 def signed_rank_p_value(differences: Any) -> float:

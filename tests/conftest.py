@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -27,7 +28,9 @@ os.environ["PREFECT_HOME"] = _PREFECT.name
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before xdist starts its workers: one thread for each, so that they do not fight for cores."""
+    """One thread for each worker, so that they do not fight for cores; Ctrl-C as in a terminal."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else children ignore it too
     if getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -2,6 +2,7 @@
 
     StillhouseError                 something is wrong; one line on stderr, exit code 2
     ├── PlanError                   the plan file cannot be used; .faults lists them all
+    ├── PartError                   code of a user's file or of an installed package raised an error
     ├── UsageError                  options of a command are wrong or do not go together
     ├── AssetError                  a model or data set could not be downloaded, or its hash differs
     ├── WarehouseError              the store cannot be opened, or a newer version wrote it
@@ -43,6 +44,10 @@ class PlanError(StillhouseError):
 
     def __str__(self) -> str:
         return "\n  - ".join((self.message, *self.faults))
+
+
+class PartError(StillhouseError):
+    """Code of a part from a user's file or from an installed package raised an error."""
 
 
 class AssetError(StillhouseError):

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from warehouse.errors import PlanError
+from warehouse.errors import PartError, PlanError
 
 _FILE = re.compile(r"(?P<path>.+\.py)(?::(?P<class_name>.*))?", re.DOTALL)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -44,7 +44,9 @@ class Origin:
     class_name: str = ""
     """The class that the plan names after a colon."""
     code: bytes = field(default=b"", repr=False)
-    """The file as it was run: it may be edited while the part is at work."""
+    """The file as it was run: it may be edited while the run goes on."""
+    kind: str = ""
+    """Kind of the part, such as `scorer`."""
 
     @property
     def identity(self) -> str:
@@ -146,7 +148,9 @@ def class_from_package(kind: str, use: str, interface: type[Any]) -> type[Any] |
         _refuse_unfit(value, kind, interface, f"{where}: {value.__name__}")
         source = getattr(sys.modules.get(value.__module__), "__file__", None)
         code = Path(source).read_bytes() if source else b""
-        _register(value, Origin(full, hashlib.sha256(code).hexdigest(), package_of(point)))
+        _register(
+            value, Origin(full, hashlib.sha256(code).hexdigest(), package_of(point), kind=kind)
+        )
     return value
 
 
@@ -206,7 +210,7 @@ def class_from_file(
         else:
             cls = _named_class(module, class_name, interface, given)
         _refuse_unfit(cls, kind, interface, f"{given}, line {_line(code, cls)}: class {cls.__name__}")  # fmt: skip
-        _register(cls, Origin(name, sha256, "", path, class_name or "", code))
+        _register(cls, Origin(name, sha256, "", path, class_name or "", code, kind))
         _FILES[key] = cls
     return _FILES[key]
 
@@ -239,10 +243,54 @@ def copy_into(part: Any, folder: Path) -> str | None:
 
 def fault_in(part_class: type[Any], error: BaseException) -> str:
     """An error from the code of a part in a few words, with the line of its file where known."""
-    origin = _ORIGINS.get(part_class)
-    if origin is None or origin.file is None:
+    found = _last_part_frame(error)
+    if found is None or found[0] is not part_class:
         return _describe(error)
-    return _at_line(origin.file, origin.file.name, error)
+    return f"{found[1]}: {_describe(error)}"
+
+
+def part_error(error: BaseException) -> PartError | None:
+    """The one-line error for an exception that code of a user's file or package raised.
+
+    Returns:
+        None where no such code was running: the exception is a bug of this package.
+    """
+    found = _last_part_frame(error)
+    if found is None:
+        return None
+    part_class, place = found
+    origin = _ORIGINS[part_class]
+    package = f" ({origin.package})" if origin.package else ""
+    return PartError(
+        f"{origin.kind} '{origin.name}'{package} failed in {place}: {_describe(error)}"
+    )
+
+
+def _last_part_frame(error: BaseException) -> tuple[type[Any], str] | None:
+    """The part from elsewhere whose code ran last before an exception, and the file and line."""
+    part: type[Any] | None = None
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        frame, line = trace.tb_frame, trace.tb_lineno
+        trace = trace.tb_next
+        module = frame.f_globals.get("__name__", "")
+        candidates = [cls for cls in _ORIGINS if _top_level(cls.__module__) == _top_level(module)]
+        if not candidates:
+            continue
+        owner = type(frame.f_locals.get("self"))
+        if owner in candidates:
+            part = owner
+        elif part not in candidates:  # a function outside of the class, called by none of them
+            part = next((cls for cls in candidates if cls.__module__ == module), candidates[0])
+        assert part is not None
+        file = _ORIGINS[part].file
+        place = f"{file.name if file else frame.f_code.co_filename}, line {line}"
+    return None if part is None else (part, place)
+
+
+def _top_level(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _register(cls: type[Any], origin: Origin) -> None:

@@ -25,6 +25,7 @@ from train.loop.callbacks import Step, TrainingCallbacks, tell_audited, tell_dra
 from train.loop.sft import TrainingResult
 from warehouse import catalog
 from warehouse.errors import Outcome, StillhouseError, TrainingError
+from warehouse.part_sources import part_error
 from warehouse.records import Sample
 
 _LAUNCH = ("torch.distributed.run", "--standalone", "--nproc_per_node")
@@ -147,8 +148,10 @@ def main(job: Path) -> None:
     except (StillhouseError, Outcome) as error:
         job.with_name(f"error.{rank}").write_text(str(error), encoding="utf-8")
         raise
-    except Exception:
-        job.with_name(f"crash.{rank}").write_text(traceback.format_exc(), encoding="utf-8")
+    except Exception as error:
+        fault = part_error(error)
+        name, text = ("error", str(fault)) if fault else ("crash", traceback.format_exc())
+        job.with_name(f"{name}.{rank}").write_text(text, encoding="utf-8")
         raise
 
 

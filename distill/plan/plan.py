@@ -188,6 +188,10 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PlanError(f"no plan file at {file}; `distill init` writes one") from None
+    except IsADirectoryError:
+        plans = sorted(str(path) for path in file.glob("*.toml"))
+        hint = f"plans in it: {', '.join(plans)}" if plans else "no .toml file is in it"
+        raise PlanError(f"{file} is a folder; name a plan file ({hint})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{file} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:

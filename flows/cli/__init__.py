@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import sys
+import traceback
+
+import typer
 
 from flows.cli import parts, plan, results, student, warehouse
-from flows.cli.options import app
+from flows.cli.options import DEBUG, app
+from flows.cli.usage import describe_usage_error
 from warehouse.errors import Outcome, StillhouseError
+from warehouse.extras import missing_module_error
+from warehouse.part_sources import part_error
 
 __all__ = ["app", "main", "parts", "plan", "results", "student", "warehouse"]
 
@@ -22,14 +29,35 @@ def main() -> None:
     """Entry point: a foreseen error is one line and its exit code; a bug keeps its traceback."""
     gc.set_threshold(_GC_THRESHOLD)
     try:
-        app()
-    except (StillhouseError, Outcome) as error:
-        print(f"distill: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in _FULL_OR_CLOSED:
+        exit_code = app(standalone_mode=False)
+        sys.exit(exit_code if isinstance(exit_code, int) else 0)
+    except typer.Abort:
+        sys.exit(1)
+    except Exception as error:
+        foreseen = _describe(error)
+        if foreseen is None:
             raise
+        line, exit_code = foreseen
+        if os.environ.get(DEBUG):
+            traceback.print_exception(error)
+        if line:
+            print(f"distill: {line}", file=sys.stderr)
+        sys.exit(exit_code)
+
+
+def _describe(error: Exception) -> tuple[str, int] | None:
+    """The line that a user reads about an error, and the exit code; None for a bug."""
+    if isinstance(error, typer.TyperException):
+        return describe_usage_error(error), 2
+    if isinstance(error, (StillhouseError, Outcome)):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno in _FULL_OR_CLOSED:
         where = f" ({error.filename})" if error.filename else ""
-        print(f"distill: {error.strerror}{where}; free disk space or fix the permissions, then rerun; "
-              "received replies are saved", file=sys.stderr)  # fmt: skip
-        sys.exit(2)
+        return (
+            f"{error.strerror}{where}; free disk space or fix the permissions, then rerun; "
+            "received replies are saved"
+        ), 2
+    known = part_error(error) or missing_module_error(error)
+    if known is None:
+        return None
+    return f"{known}; `distill --debug VERB ...` shows the traceback", known.exit_code

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from warehouse.errors import NotShipped, PlanError, Stopped
+from warehouse.extras import TRAINING, require_modules
 
 app = typer.Typer(
     name="distill",
@@ -19,6 +20,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+_TRAINING_VERBS = ("run", "train", "evaluate", "bakeoff", "study")
+
+DEBUG = "STILLHOUSE_DEBUG"
+"""Environment variable: every error is shown with its traceback."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -35,8 +42,13 @@ def _options(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar=DEBUG, help="Show the traceback of an error.")
+    ] = False,
 ) -> None:
     """Distil a teacher LLM into a small student, and tell the truth about the result."""
+    if debug:
+        os.environ[DEBUG] = "1"  # for `main`, and for child processes
 
 
 PlanFile = Annotated[Path, typer.Argument(help="The plan file (TOML).", metavar="PLAN")]
@@ -103,6 +115,8 @@ def staged(
 
     loaded = load_plan(plan, overrides or ())
     loaded.require(verb)
+    if verb.split()[0] in _TRAINING_VERBS:
+        require_modules(f"`distill {verb}`", *TRAINING)
     refuse_shipped_plan(plan)
     store = open_store(loaded)
     store.check()

@@ -121,18 +121,20 @@ def _not_here(section: TrainSection) -> list[str]:
 
     from train.loop import tracking
     from warehouse.errors import MissingExtraError
+    from warehouse.extras import TRAINING, require_modules
 
-    found = []
+    notes = []
     if section.packing and find_spec("flash_attn") is None:
-        found.append(
+        notes.append(
             "train.packing = true needs a GPU and FlashAttention (package flash-attn), which is "
             "not here; `distill train` would refuse it on this machine"
         )
     try:
         tracking.ready(section.track)
+        require_modules("`distill train`", *TRAINING)
     except MissingExtraError as error:
-        found.append(str(error))
-    return found
+        notes.append(str(error))
+    return notes
 
 
 @app.command()

@@ -16,6 +16,7 @@ from flows.cli.options import (
     app,
 )
 from warehouse.errors import ExportError, Stopped
+from warehouse.extras import TRAINING, require_modules
 
 
 @app.command()
@@ -56,8 +57,8 @@ def export(
     json_: Json = False,
 ) -> None:
     """Write a student as adapter, merged model and GGUF, and check that they say the same."""
-
-    plan_path, student = _who(plan, student)
+    require_modules("`distill export`", *TRAINING)
+    plan_path, student = _plan_and_student(plan, student)
     from flows.cli import output
     from flows.students.export import Wanted, exported
     from flows.students.find import find_student
@@ -90,7 +91,8 @@ def chat(
     warehouse: Where = None,
 ) -> None:
     """Talk with the student; through a pipe, one line is one turn."""
-    plan_path, student = _who(plan, student)
+    require_modules("`distill chat`", *TRAINING)
+    plan_path, student = _plan_and_student(plan, student)
     from flows.students.chat import chat as talk
 
     try:
@@ -99,7 +101,7 @@ def chat(
         raise typer.Exit(130) from None
 
 
-def _who(plan: Path | None, student: str | None) -> tuple[str | None, str | None]:
+def _plan_and_student(plan: Path | None, student: str | None) -> tuple[str | None, str | None]:
     """Plan and student; the folder of a student may stand in the plan's place."""
     if plan is not None and student is None and plan.is_dir():
         return None, str(plan)

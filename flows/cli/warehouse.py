@@ -89,7 +89,7 @@ def show(
 
     wanted = {"all": "true", "kept": "kept", "dropped": "NOT kept"}
     if only not in wanted:
-        raise PlanError(f"--only is one of {', '.join(wanted)}, not '{only}'")
+        raise UsageError(f"unknown --only '{only}' ({did_you_mean(only, list(wanted))})")
     queries = {
         "samples": f"samples_with_scores WHERE {wanted[only]}",
         "failures": "failures",

@@ -36,7 +36,7 @@ from distill.plan.project import open_store
 from flows.review.session import Decision, Only, Session
 from quality.review.agreement import Agreement
 from warehouse.catalog import did_you_mean
-from warehouse.errors import Outcome, PlanError, StillhouseError, UsageError
+from warehouse.errors import Outcome, StillhouseError, UsageError
 
 TEMPLATES = Path(quality.review.__file__).parent / "templates"
 MOST_BYTES = 4_000_000
@@ -203,11 +203,12 @@ def review(
         open_page: Whether to open a browser; None: where stdout is a terminal.
 
     Raises:
-        PlanError: the plan, or `only`, cannot be used.
+        PlanError: the plan cannot be used.
+        UsageError: `only` is none of them.
         UsageError: there is nothing to review.
     """
     if only not in get_args(Only):
-        raise PlanError(f"--only {only}: {did_you_mean(only, list(get_args(Only)))}")
+        raise UsageError(f"unknown --only '{only}' ({did_you_mean(only, list(get_args(Only)))})")
     plan = load_plan(plan_path, overrides)
     session = Session(plan, open_store(plan), cast(Only, only), limit)
     token = secrets.token_urlsafe(24)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from warehouse.catalog import name_of, options_of
 from warehouse.errors import Outcome, PlanError, StillhouseError
+from warehouse.part_sources import fault_in
 from warehouse.records import Message, Sample, Score
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class Scorer(ABC):
             raise
         except Exception as error:
             if len(samples) == 1:
-                message = f"{type(error).__name__}: {error}"
+                message = fault_in(type(self), error)
                 log.warning("%s of %s failed: %s", name_of(self), samples[0].sample_id, message)
                 yield Unscored(samples[0], message)
                 return

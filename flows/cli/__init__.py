@@ -29,7 +29,7 @@ def main() -> None:
     """Entry point: a foreseen error is one line and its exit code; a bug keeps its traceback."""
     gc.set_threshold(_GC_THRESHOLD)
     try:
-        exit_code = app(standalone_mode=False)
+        exit_code = app(prog_name="distill", standalone_mode=False)
         sys.exit(exit_code if isinstance(exit_code, int) else 0)
     except typer.Abort:
         sys.exit(1)

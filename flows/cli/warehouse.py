@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,23 +84,27 @@ def show(
     limit: Annotated[int, typer.Option(help="How many rows at most.", min=1)] = 10,
     json_: Json = False,
 ) -> None:
-    """Show a run, samples with their scores and the newest choice, failures, or students."""
-    from flows.cli import output
-    from warehouse.errors import PlanError
+    """Show a run, samples with their scores and the newest choice, failures, or students.
 
-    wanted = {"all": "true", "kept": "kept", "dropped": "NOT kept"}
-    if only not in wanted:
-        raise UsageError(f"unknown --only '{only}' ({did_you_mean(only, list(wanted))})")
+    `scores` are those that decided; `unused_scores` are of other versions, models or options.
+    """
+    from flows.cli import output
+    from warehouse.errors import UsageError
+    from warehouse.part_sources import did_you_mean
+
+    conditions = {"all": "true", "kept": "kept", "dropped": "NOT kept"}
+    if only not in conditions:
+        raise UsageError(f"unknown --only '{only}' ({did_you_mean(only, list(conditions))})")
     queries = {
-        "samples": f"samples_with_scores WHERE {wanted[only]}",
+        "samples": f"samples_with_scores WHERE {conditions[only]}",
         "failures": "failures",
         "students": "fitted_students",
     }
     if what in queries:
         rows = _store(warehouse).query(f"SELECT * FROM {queries[what]} LIMIT {limit}").to_dicts()
     else:
-        found = _run(what, warehouse)
-        rows = [{**output.run_row(found), "summary": found.summary, "plan": found.plan}]
+        run = _run(what, warehouse, list(queries))
+        rows = [{**output.run_row(run), "summary": run.summary, "plan": run.plan}]
     if json_:
         output.print_json(rows)
         return
@@ -108,6 +113,8 @@ def show(
         return
     for row in rows:
         for key, value in row.items():
+            if key == "unused_scores" and value is None:
+                continue
             text = json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
             shown = text if len(text) < 400 else text[:400] + " ..."
             print(f"{key:<16} {output.visible(shown)}")
@@ -190,12 +197,21 @@ def _require_warehouse(where: str | None) -> None:
         raise NotFoundError(f"no warehouse {path}; name one, or a plan, with --warehouse")
 
 
-def _run(run_id: str, where: str | None) -> Any:
+def _run(run_id: str, where: str | None, other_names: Sequence[str] = ()) -> Any:
+    """The run whose id starts with `run_id`; `other_names` could be meant in its place."""
+    from difflib import get_close_matches
+
     from warehouse.errors import NotFoundError
 
     _require_warehouse(where)
-    found = [run for run in _runs(where) if run.run_id.startswith(run_id)]
-    if len(found) != 1:
-        what = f"no run '{run_id}'" if not found else f"{len(found)} runs start with '{run_id}'"
-        raise NotFoundError(f"{what} in {_store(where).path}; `distill runs` lists them")
-    return found[0]
+    runs = [run for run in _runs(where) if run.run_id.startswith(run_id)]
+    if len(runs) == 1:
+        return runs[0]
+    path = _store(where).path
+    if runs:
+        raise NotFoundError(
+            f"{len(runs)} runs in {path} start with '{run_id}'; type more of the id"
+        )
+    near = get_close_matches(run_id, other_names, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else "`distill runs` lists them"
+    raise NotFoundError(f"no run '{run_id}' in {path} ({hint})")

@@ -19,7 +19,7 @@ from quality.gate.choose import choose, selection_id_of
 from quality.gate.decontaminate import HeldOut
 from quality.review.decisions import decisions
 from quality.scoring.scorer import Scorer, ScorerContext, Unscored
-from warehouse.catalog import name_of, table_of
+from warehouse.catalog import name_of, options_of, table_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
 from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, make_id
@@ -82,7 +82,10 @@ def curate_stage(work: RunContext, samples: Sequence[Sample]) -> Curated:
         choices = chosen(work.plan, scorers, settled.samples, settled.scores, settled.human)
         curated = Curated(settled.samples, choices, [*settled.scores, *settled.human], scorers)
         work.store.insert(curated.choices)
-        work.run.summary["selection_id"] = curated.selection_id
+        work.summarize(
+            selection_id=curated.selection_id,
+            scorers=[_identity(scorer) for scorer in scorers],  # whose scores decided
+        )
         work.count("kept", len(curated.kept))
         if not curated.kept:
             raise NothingToDoError(_kept_nothing(curated.choices))
@@ -127,6 +130,16 @@ def equipped(work: RunContext) -> list[Scorer]:
         folder=plan.folder,
     )
     return [scorer.with_tools(tools) for scorer in plan.quality.scorers]
+
+
+def _identity(scorer: Scorer) -> dict[str, Any]:
+    """What a scorer's scores carry: its name, version, model and options."""
+    return {
+        "scorer": name_of(scorer),
+        "version": scorer.version,
+        "model": scorer.model,
+        "options": options_of(scorer),
+    }
 
 
 def _asked(store: Store, prompt_ids: Sequence[str]) -> dict[str, list[Message]]:

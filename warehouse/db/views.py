@@ -32,14 +32,43 @@ SELECT c.* FROM choices c WHERE c.selection_id = (
   WHERE selection_id IS NOT NULL ORDER BY started_at DESC LIMIT 1
 )
 """,
+    "scores_of_newest_choices": """
+WITH run AS (
+  SELECT json_extract(summary, '$.scorers') AS scorers FROM runs
+  WHERE json_extract_string(summary, '$.selection_id') IS NOT NULL ORDER BY started_at DESC LIMIT 1
+), present AS (
+  SELECT unnest(from_json(scorers, '[{"scorer": "VARCHAR", "version": "VARCHAR",
+                                      "model": "VARCHAR", "options": "JSON"}]')) AS scorer FROM run
+), human AS (
+  SELECT arg_max(score_id, json_extract_string(details, '$.decided_at')) AS score_id FROM scores
+  WHERE scorer = 'human' AND value IS NOT NULL AND score_id NOT IN (
+    SELECT json_extract_string(details, '$.withdraws') FROM scores
+    WHERE json_extract_string(details, '$.withdraws') IS NOT NULL
+  ) GROUP BY sample_id
+)
+SELECT s.*, CASE
+  WHEN s.scorer = 'human' THEN s.score_id IN (SELECT score_id FROM human)
+  WHEN (SELECT scorers FROM run) IS NULL THEN count(*) OVER (PARTITION BY s.sample_id, s.scorer) = 1
+  ELSE EXISTS (
+    SELECT 1 FROM present WHERE present.scorer.scorer = s.scorer
+      AND present.scorer.version = s.version AND present.scorer.model = s.model
+      AND json(present.scorer.options)::VARCHAR = json(s.options)::VARCHAR
+  ) END AS used
+FROM scores s
+""",
     "samples_with_scores": """
-SELECT s.sample_id, s.recipe, s.status, c.kept, c.reason, c.reasons, g.scores,
+SELECT s.sample_id, s.recipe, s.status, c.kept, c.reason, c.reasons, g.scores, g.unused_scores,
        s.question, s.completion, s.reference
 FROM samples s LEFT JOIN newest_choices c USING (sample_id)
 LEFT JOIN (
-  SELECT sample_id, string_agg(scorer || ' ' || coalesce(round(value, 3)::VARCHAR, 'abstained')
-                               || coalesce(' (' || why || ')', ''), '; ' ORDER BY scorer) AS scores
-  FROM scores GROUP BY sample_id
+  SELECT sample_id, string_agg(shown, '; ' ORDER BY scorer) FILTER (WHERE used) AS scores,
+         string_agg(shown || ' [version ' || version || ', ' || model || ', ' || options || ']', '; '
+                    ORDER BY scorer, version) FILTER (WHERE NOT used) AS unused_scores
+  FROM (
+    SELECT *, scorer || ' ' || coalesce(round(value, 3)::VARCHAR, 'abstained')
+              || coalesce(' (' || why || ')', '') AS shown
+    FROM scores_of_newest_choices
+  ) GROUP BY sample_id
 ) g USING (sample_id)
 ORDER BY c.kept NULLS LAST, c.reason, s.sample_id
 """,

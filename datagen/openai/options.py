@@ -21,6 +21,7 @@ from datagen.spending.pricing import Price, most_prompt_tokens, price_of
 from datagen.teacher import Reply, Request
 from warehouse.errors import TeacherUnusable
 from warehouse.records import canonical
+from warehouse.wording import format_count
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
@@ -177,7 +178,9 @@ class OpenaiApi:
             return f"{self.model} at {url} (it lists no models)"
         if self.model in known:
             return f"{self.model} at {url}"
-        return f"{self.model} at {url} is not among the {len(known)} models it lists"
+        return (
+            f"{self.model} at {url} is not among the {format_count(len(known), 'model')} it lists"
+        )
 
     @property
     def _is_openai(self) -> bool:

@@ -17,6 +17,7 @@ from warehouse.inputs import assets
 from warehouse.inputs.refusal_phrases import declines, normalise
 from warehouse.inputs.rows import Row, question_messages, read_rows
 from warehouse.records import Message, Prompt, Sample
+from warehouse.wording import format_count
 
 EXAMPLE_WORDS = 3
 EXAMPLE_PASSAGE_CHARS = 300
@@ -153,7 +154,7 @@ class Imitation(Recipe):
                 fit = sorted(filter(_is_example, self._rows(folder)), key=lambda row: row.row_id)
                 if len(fit) < self.examples:
                     raise DataError(
-                        f"{self.prompts} has {len(fit)} rows fit for worked examples (a reference "
+                        f"{self.prompts} has {format_count(len(fit), 'row')} fit for worked examples (a reference "
                         f"of at most {EXAMPLE_WORDS} words, found in a passage of under "
                         f"{EXAMPLE_PASSAGE_CHARS} characters); lower examples = {self.examples}"
                     )

@@ -13,6 +13,7 @@ from datetime import date
 from statistics import fmean, quantiles, stdev
 
 from datagen.spending.pricing import BYTES_PER_TOKEN, Price, Usage
+from warehouse.wording import format_count
 
 LEAST_REPLIES = 8
 """Fewer replies than these teach nothing."""
@@ -129,7 +130,7 @@ class Estimate:
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        first = f"{self.prompts:,} prompts, {self.paid:,} already paid for, {self.calls:,} to ask"
+        first = f"{format_count(self.prompts, 'prompt')}, {self.paid:,} already paid for, {self.calls:,} to ask"
         if not self.calls:
             return [first]
         out = _range(self.completion_low, self.completion_high)
@@ -195,7 +196,7 @@ def estimate(
         lows = [min(limit, max(1, math.floor(least))) for limit in limits]
         highs = [min(limit, max(1, math.ceil(most))) for limit in limits]
         span = _range(known.completion_p10, known.completion_p90)
-        basis += f", corrected by {known.calls:,} replies of mostly {span}"
+        basis += f", corrected by {format_count(known.calls, 'reply')} of mostly {span}"
     else:
         lows = [max(1, math.floor(limit * SHORTEST_REPLY)) for limit in limits]
         highs = limits

@@ -39,6 +39,7 @@ from distill.evaluation.statistics import (
 )
 from distill.evaluation.verdict import discordant_of, is_clear, p_of, p_text
 from warehouse.records import Answer
+from warehouse.wording import be, format_count
 
 SHOWN = 10
 """Wins, losses and ties shown, each."""
@@ -170,26 +171,30 @@ def _notes(
     n = len(texts)
     notes, partly = [], []
     if n < MIN_ITEMS:
-        notes.append(f"{n} items are too few to show anything; no significance is claimed")
+        notes.append(
+            f"{format_count(n, 'item')} {be(n)} too few to show anything; no significance is claimed"
+        )
     for name, given in said.items():
         graded = len(_graded(given, metric))
         abstained, failed = len(given) - graded, n - len(given)
         if failed:
             notes.append(
-                f"{name} failed on {failed} of {n} items: its score is of the other {len(given)}, "
+                f"{name} failed on {failed} of {format_count(n, 'item')}: its score is of the other {len(given)}, "
                 "and differences are of items that both answered"
             )
         if abstained and abstained == len(given):
-            notes.append(f"none of {name}'s {abstained} answers could be graded")
+            notes.append(f"none of {name}'s {format_count(abstained, 'answer')} could be graded")
         elif abstained:
             partly.append(f"{abstained} of {name}")
         empty = sum(not answer.text.strip() for answer in given.values())
         if empty:
-            notes.append(f"{name} said nothing to {empty} of {n} items")
+            notes.append(f"{name} said nothing to {empty} of {format_count(n, 'item')}")
     if partly:
-        notes.append(f"answers that could not be graded: {', '.join(partly)}, of {n} items each")
+        notes.append(
+            f"answers that could not be graded: {', '.join(partly)}, of {format_count(n, 'item')} each"
+        )
     if 0 < common < n:
-        notes.append(f"all contestants were graded on {common} of {n} items")
+        notes.append(f"all contestants were graded on {common} of {format_count(n, 'item')}")
     return notes
 
 

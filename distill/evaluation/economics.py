@@ -11,6 +11,7 @@ from distill.evaluation.comparison import Comparison
 from distill.evaluation.statistics import Interval, bootstrap, mean
 from distill.evaluation.verdict import points
 from warehouse.records import Answer
+from warehouse.wording import format_count
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def break_even(
         )
     else:
         sentence = (
-            f"The student pays against {against} from {answers:,} answers on: making it cost "
+            f"The student pays against {against} from {format_count(answers, 'answer')} on: making it cost "
             f"{_usd(fixed)}, and it saves {_usd(saved)} per 1,000 answers."
         )
     return BreakEven(against, fixed, saved, answers, sentence + _scores(student, other))

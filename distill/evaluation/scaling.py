@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from distill.evaluation.statistics import MIN_ITEMS, Interval, bootstrap, mean
 from distill.evaluation.verdict import SMALL, metric_name
 from distill.evaluation.verdict import points as in_points
+from warehouse.wording import be, format_count
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _sentence(
     if slope is None:
         sizes = len({point.rows for point in curve})
         why = (
-            f"{n} items that were graded at all of them are too few to claim anything"
+            f"{format_count(n, 'item')} graded at all of them {be(n)} too few to claim anything"
             if sizes >= FEWEST and n < MIN_ITEMS
             else f"{FEWEST} sizes of data or more are needed, each with rows, and there "
             f"{'is' if sizes == 1 else 'are'} {sizes}"
@@ -137,7 +138,7 @@ def _sentence(
     few = f" n = {n} is small: a rerun on other items may say otherwise." if n < SMALL else ""
     evidence = (
         f"{in_points(slope.value)} points {name} for twice the rows (95 % interval "
-        f"{in_points(slope.low)} to {in_points(slope.high)}, over {n} items, not over training seeds)"
+        f"{in_points(slope.low)} to {in_points(slope.high)}, over {format_count(n, 'item')}, not over training seeds)"
     )
     if forecast is None:
         return f"No sign that more data would help: {evidence}.{few}"

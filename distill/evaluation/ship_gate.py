@@ -23,6 +23,7 @@ from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.verdict import metric_name, points
 from warehouse.catalog import did_you_mean
 from warehouse.errors import PlanError
+from warehouse.wording import be, format_count
 
 EXAMPLES = (
     "student >= base + 0.10 on sciq",
@@ -311,7 +312,7 @@ def _unanswered(comparison: Comparison, name: str) -> str:
     if standing is None or standing.answered_most:
         return ""
     return (
-        f"{name} failed on {standing.failed} of {standing.n} items of {comparison.benchmark}, "
+        f"{name} failed on {standing.failed} of {format_count(standing.n, 'item')} of {comparison.benchmark}, "
         "too many to go by the others"
     )
 
@@ -322,7 +323,9 @@ def _decide(
     value = (interval.low if at_least else interval.high) if certain else interval.value
     met = value >= bound - 1e-9 if at_least else value <= bound + 1e-9
     if met and n < MIN_ITEMS:
-        return _Found(None, f"{phrase}: {n} items are too few to promote a student by")
+        return _Found(
+            None, f"{phrase}: {format_count(n, 'item')} {be(n)} too few to promote a student by"
+        )
     return _Found(met, phrase)
 
 

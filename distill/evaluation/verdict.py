@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
 from distill.evaluation.power import LEVEL, difference_sentence
 from distill.evaluation.statistics import MIN_ITEMS, Interval
+from warehouse.wording import be, format_count
 
 SMALL = 30
 """Below so many common items a verdict says that n is small."""
@@ -314,6 +315,6 @@ def _on_teacher(comparison: Comparison) -> str:
         first = f"The student is {size} points {side} the teacher{word} ({evidence})"
     gap = comparison.gap_closed
     if gap.interval is None or pair.n < MIN_ITEMS:
-        why = gap.reason or f"{pair.n} items are too few"
+        why = gap.reason or f"{format_count(pair.n, 'item')} {be(pair.n)} too few"
         return f"{first}; no share of the gap is given, since {why}."
     return f"{first}; it closes {points(gap.interval.value)} % of the gap ({_span(gap.interval)})."

@@ -17,6 +17,7 @@ from train.methods.tuner import Tuner
 from warehouse.catalog import table_of
 from warehouse.errors import MissingExtraError, TrainingError
 from warehouse.records import Sample
+from warehouse.wording import format_count
 
 if TYPE_CHECKING:
     from train.loop.callbacks import Step
@@ -124,7 +125,7 @@ def rows_of(samples: Sequence[Sample]) -> list[TrainingRow]:
     unfit = [sample for sample in samples if sample.status not in ("ok", "truncated")]
     if unfit:
         raise TrainingError(
-            f"{len(unfit)} of {len(samples)} samples cannot be trained on (the first is "
+            f"{len(unfit)} of {format_count(len(samples), 'sample')} cannot be trained on (the first is "
             f"'{unfit[0].status}'); train on what the gate keeps"
         )
     return [

@@ -21,6 +21,7 @@ from quality.text.normalize import normalise_answer
 from train.model.inference import Generator
 from warehouse.errors import ExportError
 from warehouse.records import Message
+from warehouse.wording import format_count
 
 Advance = Callable[[int], None]
 
@@ -87,13 +88,13 @@ class ServingAgreement:
         if self.prompts_differ:
             first = next(one for one in self.differing if len(set(one.prompt_tokens)) > 1)
             return (
-                f"{self.form} renders {self.prompts_differ} of {self.n} prompts to another number "
+                f"{self.form} renders {self.prompts_differ} of {format_count(self.n, 'prompt')} to another number "
                 f"of tokens ({first.prompt_tokens[1]} where the student was trained on "
                 f"{first.prompt_tokens[0]}), so it is not asked as it was trained"
             )
         if self.share < self.least:
             return (
-                f"{self.form} gives the adapter's answer to {self.same} of {self.n} items "
+                f"{self.form} gives the adapter's answer to {self.same} of {format_count(self.n, 'item')} "
                 f"({self.share:.1%}), less than {self.least:.0%}"
             )
         return None

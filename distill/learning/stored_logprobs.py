@@ -15,6 +15,7 @@ from distill.learning.vocabulary import Vocabulary
 from train.audit.audit import TOLERATED
 from train.dataset import TrainingRow, encode
 from warehouse.errors import TrainingError
+from warehouse.wording import format_count
 
 BY_NUMBER = "token_id:"
 
@@ -154,7 +155,7 @@ def refuse_what_differs(figures: Mapping[str, Any]) -> None:
     rows, without = figures["rows"], figures["rows_without_logprobs"]
     if without > TOLERATED * rows:
         raise TrainingError(
-            f"{without} of {rows} samples have no stored log-probabilities of the teacher "
+            f"{without} of {format_count(rows, 'sample')} have no stored log-probabilities of the teacher "
             f"({TOLERATED:.0%} is tolerated); set datagen.sampling.top_logprobs = 20 and generate "
             "again (the teacher is asked anew), or give train.objective a local `teacher`"
         )

@@ -24,6 +24,7 @@ from train.model.inference import Generator
 from train.model.student import load
 from warehouse.errors import AssetError, StillhouseError, TrainingError
 from warehouse.records import Message, make_id
+from warehouse.wording import format_count
 
 if TYPE_CHECKING:
     from train.loop.callbacks import Step
@@ -113,7 +114,7 @@ class Preference(Objective):
                 )
             if not pairs:
                 raise TrainingError(
-                    f"the untuned student says what the teacher says in all of {len(rows)} rows, so "
+                    f"the untuned student says what the teacher says in all of {format_count(len(rows), 'row')}, so "
                     "there is nothing to prefer; take harder prompts, or the objective 'sequence'"
                 )
             return pairs

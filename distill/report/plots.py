@@ -25,6 +25,7 @@ from distill.report.label_placement import (
     Rule,
     labelled,
 )
+from warehouse.wording import format_count
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,9 @@ def scaling_plot(scaling: Scaling) -> Plot | None:
         x_ticks=[(x.at(math.log2(n)), f"{n:,}") for n in ticks],
         y_ticks=_shares(y),
         marks=labelled(marks, rules, joined=True),
-        desc=" ".join(f"{p.rows:,} rows: {p.score.value:.3f}." for p in scaling.points),
+        desc=" ".join(
+            f"{format_count(p.rows, 'row')}: {p.score.value:.3f}." for p in scaling.points
+        ),
         rules=rules,
         joined=True,
     )

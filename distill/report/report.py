@@ -21,6 +21,7 @@ from distill.evaluation.verdict import fine_tune, metric_name, p_text, points, v
 from distill.report.curation_section import Curation
 from distill.report.page import FILTERS, policy_for, values
 from distill.report.training_section import loss_curve, saw, value_text
+from warehouse.wording import format_count
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -179,6 +180,7 @@ def render(template: str, autoescape: bool, **values: Any) -> str:
         "p": p_text,
         "metric": metric_name,
         "number": number_text,
+        "counted": format_count,
         "cost": cost_text,
         "duration": duration_text,
         "shown": value_text,

@@ -21,6 +21,7 @@ from warehouse.catalog import build
 from warehouse.errors import PlanError
 from warehouse.inputs import assets
 from warehouse.records import Sample, make_id
+from warehouse.wording import format_count
 
 NONE, BROAD, TASK = "no imitation", "broad imitation", "task imitation"
 """The students of an imitation study: the untuned base, and two that were trained."""
@@ -166,7 +167,7 @@ def _sentence(
             continue
         standing = comparison.standing(name)
         if standing and not standing.answered_most:
-            failed = f"failed on {standing.failed} of {standing.n} items"
+            failed = f"failed on {standing.failed} of {format_count(standing.n, 'item')}"
             sentences.append(f"{name}: {failed}, too many to say what it learned")
             continue
         change = pair.metrics[comparison.headline]

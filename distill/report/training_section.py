@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from train.model.memory import PARTS
+from warehouse.wording import format_count
 
 CURVE_POINTS = 400
 
@@ -59,23 +60,27 @@ def _tokens(audit: Figures) -> str:
 
 def _truncated(audit: Figures) -> str:
     return (
-        f"{audit['truncated']:,} of {audit['rows_in']:,} rows ({audit['truncated_share']:.1%}) are "
-        f"longer than max_length = {audit['max_length']:,}; the longest has {audit['longest']:,} tokens"
+        f"{audit['truncated']:,} of {format_count(audit['rows_in'], 'row')} ({audit['truncated_share']:.1%}) are "
+        f"longer than max_length = {audit['max_length']:,}; the longest has {format_count(audit['longest'], 'token')}"
     )
 
 
 def _parity(audit: Figures) -> str:
     rows = audit["differing"] + audit["rows_kept"]
-    found = f"each of {rows:,} rows begins, to the letter, with what is asked in use"
+    found = f"each of {format_count(rows, 'row')} begins, to the letter, with what is asked in use"
     if audit["differing"]:
-        found = f"{audit['differing']:,} of {rows:,} rows are asked otherwise in use: "
+        found = (
+            f"{audit['differing']:,} of {format_count(rows, 'row')} are asked otherwise in use: "
+        )
         found += audit["difference"]
     merged = audit["merged_boundaries"]
     return f"{found}; {merged:,} joined across the boundary by the tokenizer"
 
 
 def _ends(audit: Figures) -> str:
-    ends = ", ".join(f"{end} in {count:,} rows" for end, count in audit["ends"].items())
+    ends = ", ".join(
+        f"{end} in {format_count(count, 'row')}" for end, count in audit["ends"].items()
+    )
     stops = ", ".join(audit["serving_ends"])
     missing = audit["missing_end"]
     return f"{ends or 'none'}, missing in {missing:,}; serving stops at {stops}"
@@ -86,12 +91,13 @@ def _overlap(audit: Figures) -> str:
     if not overlap["items"]:
         return "no benchmark, so nothing to compare with"
     shown = "".join(f"; {text!r}" for text in overlap["shown"])
-    rows = f"{overlap['rows']:,} of {audit['rows_kept']:,} rows"
-    return f"{rows} give away one of {overlap['items']:,} items{shown}"
+    rows = f"{overlap['rows']:,} of {format_count(audit['rows_kept'], 'row')}"
+    return f"{rows} give away one of {format_count(overlap['items'], 'item')}{shown}"
 
 
 def _early(audit: Figures) -> str:
-    return f"{audit['held_out_rows']:,} rows not trained on" if audit["held_out_rows"] else ""
+    held_out: int = audit["held_out_rows"]
+    return f"{format_count(held_out, 'row')} not trained on" if held_out else ""
 
 
 def _parameters(audit: Figures) -> str:
@@ -106,7 +112,7 @@ def _estimate(audit: Figures) -> str:
     much = "more than there is: " if found["total"] > audit["memory_there"] else ""
     return (
         f"{much}{bytes_text(found['total'])} of {bytes_text(audit['memory_there'])} there: {parts}, for "
-        f"{found['rows']:,} rows of {found['length']:,} tokens{again}"
+        f"{format_count(found['rows'], 'row')} of {format_count(found['length'], 'token')}{again}"
     )
 
 
@@ -136,7 +142,7 @@ Line = tuple[str, tuple[str, ...], Callable[[Figures], str]]
 
 _LINES: tuple[Line, ...] = (
     ("rows", ("rows_in", "rows_kept", "rows_dropped"), _rows),
-    ("exact duplicates", ("duplicates",), lambda audit: f"{audit['duplicates']:,} rows"),
+    ("exact duplicates", ("duplicates",), lambda audit: format_count(audit["duplicates"], "row")),
     ("tokens", ("tokens", "supervised_tokens"), _tokens),
     ("truncated", ("rows_in", "truncated", "truncated_share", "max_length", "longest"), _truncated),
     ("prompt in use", ("differing", "merged_boundaries", "rows_kept"), _parity),

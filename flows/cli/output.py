@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from warehouse.records import Run
+from warehouse.wording import format_count
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 """Unicode categories that would act on a terminal instead of being seen."""
@@ -86,7 +87,10 @@ def print_export(result: dict[str, Any]) -> None:
         print("no serving check was made")
         return
     first = result["checks"][0]
-    table = Table(title=f"{first['n']} held-out items, against the adapter", title_justify="left")
+    table = Table(
+        title=f"{format_count(first['n'], 'held-out item')}, against the adapter",
+        title_justify="left",
+    )
     columns = ("form", "same answer", "least", "to the letter", first["metric"], "difference")
     for name in (*columns, "prompts that differ"):
         justify: Any = "left" if name == "form" else "right"
@@ -203,7 +207,10 @@ def print_bakeoff(result: dict[str, Any]) -> None:
     for benchmark, text in result["verdicts"].items():
         rows = [row for row in result["rows"] if row["benchmark"] == benchmark]
         metric = next(key for key in rows[0] if isinstance(rows[0][key], list))
-        table = Table(title=f"{benchmark}: {rows[0]['n']} held-out items, 95 % intervals", box=None)
+        table = Table(
+            title=f"{benchmark}: {format_count(rows[0]['n'], 'held-out item')}, 95 % intervals",
+            box=None,
+        )
         for name in ("tuner", metric.replace("_", " "), "minus base", "minus best", "p",
                      "parameters", "time", "memory", "size", "latency"):  # fmt: skip
             table.add_column(name, justify="left" if name == "tuner" else "right", no_wrap=True)
@@ -219,7 +226,7 @@ def print_bakeoff(result: dict[str, Any]) -> None:
 def print_study(result: dict[str, Any]) -> None:
     """What a study found out, benchmark by benchmark."""
     for name, rows in result["rows"].items():
-        print(f"{name:<18} {rows:,} rows")
+        print(f"{name:<18} {format_count(rows, 'row')}")
     for benchmark, text in result["sentences"].items():
         print(f"{benchmark}: {text}")
     print(f"report         {result['report_path']}")
@@ -279,10 +286,12 @@ def _usd_in_all(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> str:
     unpriced = sum(row["calls_without_price"] for row in rows)
     lost = [run.summary.get("lost", {}) for run in runs]
     usd, tokens = (sum(one.get(key, 0) for one in lost) for key in ("usd", "tokens"))
-    text = f"{known:.4f} USD" + (f" and {unpriced:,} calls of unknown price" if unpriced else "")
+    text = f"{known:.4f} USD" + (
+        f" and {format_count(unpriced, 'call')} of unknown price" if unpriced else ""
+    )
     if tokens:
         text += (
-            f"; besides at most {usd:.4f} USD, {tokens:,} tokens, for requests that were sent "
+            f"; besides at most {usd:.4f} USD, {format_count(tokens, 'token')}, for requests that were sent "
             "and whose reply never came"
         )
     return text

@@ -19,6 +19,7 @@ from flows.cli.options import (
     refuse_shipped_plan,
     staged,
 )
+from warehouse.wording import format_count
 
 if TYPE_CHECKING:
     from distill.plan.sections import TrainSection
@@ -72,7 +73,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     prompts = 0
     for recipe in loaded.datagen.recipe:
         number = sum(1 for _ in recipe.ask_all(loaded.folder))
-        print(f"recipe    {name_of(recipe)}: {number} prompts")
+        print(f"recipe    {name_of(recipe)}: {format_count(number, 'prompt')}")
         prompts += number
     base = BaseLikelihood(loaded.training.base) if loaded.train else None
     tools = ScorerContext(likelihood=base, folder=loaded.folder)
@@ -82,20 +83,24 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         if scorer.asks:
             model = (loaded.judge if scorer.asks == "judge" else loaded.teacher).identity
             least = prompts * scorer.calls_per_sample()
-            asks = f": {least} calls of {model} or more in all, not in the estimate, in the budget"
+            calls = format_count(least, "call")
+            asks = f": {calls} of {model} or more in all, not in the estimate, in the budget"
         print(f"scorer    {name_of(scorer)}{asks}")
     store = open_store(loaded)
     counts = refuse_what_fails(loaded, store)
     for benchmark in loaded.evaluate.every_benchmark:
         off_task = " off task" if benchmark in loaded.evaluate.off_task else ""
-        again = f"; {benchmark.repeated} rows repeat others" if benchmark.repeated else ""
+        repeated = format_count(benchmark.repeated, "repeated row")
+        repeated = f"; {repeated} left out" if benchmark.repeated else ""
         print(
-            f"benchmark {benchmark.label}: {counts[benchmark.label]} held-out items{off_task}{again}"
+            f"benchmark {benchmark.label}: "
+            f"{format_count(counts[benchmark.label], 'held-out item')}{off_task}{repeated}"
         )
     for name, endpoint in loaded.evaluate.endpoints.items():
         number = sum(1 for _ in held_out_requests(loaded, name, endpoint))
         for line in endpoint.check():
-            print(f"endpoint  {name}: {line}; {number} calls, not in the estimate, in the budget")
+            calls = format_count(number, "call")
+            print(f"endpoint  {name}: {line}; {calls}, not in the estimate, in the budget")
     if loaded.train is None:
         print("train     no [train] section: only `distill generate` and `curate` can run")
     elif loaded.train.base in assets.names("model"):
@@ -270,7 +275,7 @@ def cancel(plan: PlanFile, set_: Set = None) -> None:
     ids = teacher.cancel()
     for batch_id in ids:
         print(f"cancelling {batch_id}")
-    print(f"{len(ids)} batches; `distill generate {plan}` takes what they had done")
+    print(f"{format_count(len(ids), 'batch')}; `distill generate {plan}` takes what they had done")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from flows.cli.options import (
     Where,
     app,
 )
+from warehouse.wording import format_count
 
 
 @app.command()
@@ -44,10 +45,10 @@ def report(
         if path and Path(path).is_file():
             print(path)
             return
-    state = (
-        f"run {run_id} is {candidates[0].state}" if run_id else f"{len(candidates)} runs are here"
+    runs = (
+        f"run {run_id} ({candidates[0].state})" if run_id else format_count(len(candidates), "run")
     )
-    raise NotFoundError(f"{state}, and there is no report; `distill run PLAN` writes one")
+    raise NotFoundError(f"no report of {runs}; `distill run PLAN` writes one")
 
 
 @app.command()
@@ -210,7 +211,7 @@ def _run(run_id: str, where: str | None, other_names: Sequence[str] = ()) -> Any
     path = _store(where).path
     if runs:
         raise NotFoundError(
-            f"{len(runs)} runs in {path} start with '{run_id}'; type more of the id"
+            f"{len(runs)} of the runs in {path} start with '{run_id}'; type more of the id"
         )
     near = get_close_matches(run_id, other_names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else "`distill runs` lists them"

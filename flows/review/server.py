@@ -37,6 +37,7 @@ from flows.review.session import Decision, Only, Session
 from quality.review.agreement import Agreement
 from warehouse.catalog import did_you_mean
 from warehouse.errors import Outcome, StillhouseError, UsageError
+from warehouse.wording import format_count
 
 TEMPLATES = Path(quality.review.__file__).parent / "templates"
 MOST_BYTES = 4_000_000
@@ -215,7 +216,7 @@ def review(
     with listen(port) as listening:
         port = listening.getsockname()[1]
         url = f"http://127.0.0.1:{port}/{token}/"
-        print(f"{len(session.samples)} samples to review; Ctrl-C ends")
+        print(f"{format_count(len(session.samples), 'sample')} to review; Ctrl-C ends")
         print(url)
         sys.stdout.flush()
         if sys.stdout.isatty() if open_page is None else open_page:

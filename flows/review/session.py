@@ -28,6 +28,7 @@ from warehouse.catalog import name_of, options_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
 from warehouse.records import Choice, Record, Run, Sample, Score
+from warehouse.wording import format_count
 
 Only = Literal["undecided", "all", "dropped", "kept"]
 
@@ -71,7 +72,7 @@ class Session:
         self.samples = [s for s in order if self._wanted(s, decided, only)][:limit]
         if not self.samples:
             raise NothingToDoError(
-                f"none of {len(samples)} samples is {only}; "
+                f"none of {format_count(len(samples), 'sample')} is {only}; "
                 "`distill review PLAN --only all` shows every sample"
             )
         self.by_id = {sample.sample_id: sample for sample in self.samples}

@@ -17,6 +17,7 @@ from flows.runtime.artifacts import Artifacts
 from flows.runtime.progress import TrainingBar, console, say, training
 from train.loop.callbacks import Step, TrainingCallbacks, best_eval, looks_since
 from train.loop.sft import TrainingResult
+from warehouse.wording import format_count
 
 SHOWN = 1200
 """Characters of an example's prompt, and of its supervised text, that a terminal shows."""
@@ -85,7 +86,7 @@ def ending(losses: Sequence[dict[str, float]], total: int) -> str:
     kept = f"the weights of step {step} are kept"
     if done == total:
         return f"held-out loss {loss:.4g} at step {step} of {total} was the lowest; {kept}"
-    after = f"{looks} evaluation{'s' if looks > 1 else ''}"
+    after = format_count(looks, "evaluation")
     return (
         f"stopped early at step {done} of {total}: held-out loss {loss:.4g} at step {step} was not "
         f"beaten for {after}; {kept}"

@@ -26,6 +26,7 @@ from quality.tasks.benchmark import Benchmark, Item
 from warehouse.db.store import Store
 from warehouse.errors import NotFoundError
 from warehouse.records import Answer, Call, Failure, Sample, Student
+from warehouse.wording import format_count
 
 AskTeacher = Callable[[Teacher, Sequence[Request]], tuple[dict[str, Call], dict[str, Failure]]]
 
@@ -124,7 +125,7 @@ def answered(
     bare = sum(messages == item.messages for item, messages in asked.values())
     if contestant.context.searches and bare:
         work.notes.append(
-            f"{contestant.name} found nothing that goes with {bare} of {len(items)} items of "
+            f"{contestant.name} found nothing that goes with {bare} of {format_count(len(items), 'item')} of "
             f"{' / '.join(filter(None, (contestant.benchmark.label, form)))}: there it saw the "
             "question alone"
         )
@@ -139,7 +140,9 @@ def answered(
             said = run_shard(lambda: contestant.answer(todo, advance))
     failures = [one for one in said if isinstance(one, Failure)]
     if failures:
-        say(f"{contestant.name}: {len(failures)} items failed, first: {failures[0].error}")
+        say(
+            f"{contestant.name}: {format_count(len(failures), 'item')} failed, first: {failures[0].error}"
+        )
     if not isinstance(
         contestant.model, EndpointModel
     ):  # of what was asked, failures are kept already

@@ -23,6 +23,7 @@ from warehouse.catalog import name_of, options_of, table_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
 from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, make_id
+from warehouse.wording import format_count
 
 _SHARD = 256
 
@@ -156,9 +157,7 @@ def _kept_nothing(choices: Sequence[Choice]) -> str:
         advice = "no reply could be used; look at them with `distill show samples --only dropped`"
     else:
         advice = "loosen [quality] gate or look at them with `distill show samples --only dropped`"
-    return (
-        f"the gate keeps none of {len(choices)} samples ({summary or 'there are none'}); {advice}"
-    )
+    return f"the gate keeps none of {format_count(len(choices), 'sample')} ({summary or 'there are none'}); {advice}"
 
 
 def _scores(work: RunContext, scorers: Sequence[Scorer], samples: Sequence[Sample]) -> list[Score]:
@@ -189,7 +188,9 @@ def _all(scorer: Scorer, samples: Sequence[Sample]) -> list[Score | Unscored]:
 def _fail(work: RunContext, scorer: Scorer, failed: Sequence[Unscored]) -> None:
     if not failed:
         return
-    say(f"{name_of(scorer)} failed on {len(failed)} samples, first: {failed[0].error}")
+    say(
+        f"{name_of(scorer)} failed on {format_count(len(failed), 'sample')}, first: {failed[0].error}"
+    )
     work.store.insert(
         [
             Failure(

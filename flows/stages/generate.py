@@ -19,6 +19,7 @@ from quality.review.decisions import with_edits
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
 from warehouse.records import Call, Prompt, Sample, Score
+from warehouse.wording import format_count
 
 
 def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
         prompts += len(part)
     if not found:
         raise NothingToDoError(
-            f"no reply to any of {prompts} prompts is on hand; "
+            f"no reply to any of {format_count(prompts, 'prompt')} is on hand; "
             f"run `{plan.command('generate')}` first"
         )
     samples = list(found.values())

@@ -28,6 +28,7 @@ from warehouse.errors import (
     TeacherError,
 )
 from warehouse.records import AuditScore, Measurement, Message, Sample, Score, make_id
+from warehouse.wording import format_count
 
 _CANNOT_WORK = (AssetError, MissingExtraError, ModelError, PlanError, TeacherError)
 """Errors that say that a scorer cannot be measured here; any other ends the audit."""
@@ -131,7 +132,8 @@ def _measured(
     values, failed = _values(work, scorer, one.name, [sample for sample, _ in rows])
     labels = [good for _, good in rows]
     figures = measure(values, labels, scorer.higher_is_better is True, bound_of(scorer, gate))
-    notes = [one.note, scorer.note, f"it failed on {failed} samples" if failed else None]
+    failures = f"it failed on {format_count(failed, 'sample')}" if failed else None
+    notes = [one.note, scorer.note, failures]
     made = Measurement(
         measurement_id=measurement_id,
         scorer=name_of(scorer),
@@ -165,7 +167,9 @@ def _values(
             failed += [score for score in found if isinstance(score, Unscored)]
             advance(len(found))
     if failed:
-        say(f"{name_of(scorer)} failed on {len(failed)} samples, first: {failed[0].error}")
+        say(
+            f"{name_of(scorer)} failed on {format_count(len(failed), 'sample')}, first: {failed[0].error}"
+        )
     return [known.get(key) for key in ids], len(failed)
 
 

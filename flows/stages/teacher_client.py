@@ -21,6 +21,7 @@ from quality.scoring.scorer import Question
 from warehouse.db.spool import Spool
 from warehouse.errors import Stopped
 from warehouse.records import Call, Failure
+from warehouse.wording import format_count
 
 DRAIN_EVERY = 1000
 """Replies in the spool before they are brought into the warehouse, while others are asked for."""
@@ -111,7 +112,9 @@ class TeacherClient:
         self.budget.close(Stopped("stopped; received replies are saved"))
         waiting = self.budget.in_flight
         if waiting:
-            say(f"stopping: {waiting} replies are on their way; Ctrl-C again leaves them")
+            say(
+                f"stopping after {format_count(waiting, 'reply')} in flight; Ctrl-C again stops at once"
+            )
 
     def _finish_drain(self) -> None:
         if self._drained is not None:

@@ -37,6 +37,7 @@ from flows.stages.train import ready_base, train_stage
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.errors import NothingToDoError
 from warehouse.records import Answer, Student
+from warehouse.wording import format_count
 
 LEAST_ROWS = 4
 """Rows below which no student is trained."""
@@ -67,7 +68,7 @@ def _part(curated: Curated, share: float) -> Curated:
     chosen = {sample.sample_id for sample in share_of(curated.kept, share)}
     if len(chosen) < LEAST_ROWS:
         raise NothingToDoError(
-            f"{100 * share:g} % of {len(curated.kept)} rows are {len(chosen)}; a student takes at "
+            f"{100 * share:g} % of {format_count(len(curated.kept), 'row')} are {len(chosen)}; a student takes at "
             f"least {LEAST_ROWS}: give larger shares or generate more"
         )
     choices = [replace(one, kept=one.kept and one.sample_id in chosen) for one in curated.choices]

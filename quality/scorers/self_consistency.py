@@ -12,6 +12,7 @@ from quality.scoring.scorer import Question, Scorer, Verdict, need
 from quality.text.claims import claims
 from quality.text.normalize import exact_match, normalise_answer, token_f1
 from warehouse.records import Message, Sample, canonical
+from warehouse.wording import format_count
 
 FIRST_SEED = 7001  # far from the seeds of the recipes: no reply is compared with itself
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # written without spaces: one sign, one word
@@ -97,7 +98,7 @@ class SelfConsistency(Scorer):
         }
 
     def _verdict(self, completion: str, replies: Mapping[int, str]) -> Verdict:
-        came = f"{len(replies)} of {self.k} replies came back"
+        came = f"{len(replies)} of {format_count(self.k, 'reply')} came back"
         if len(replies) < 2:
             return Verdict(None, came, failed=True)
         agreed = [seed for seed, reply in replies.items() if self._agree(reply, completion)]

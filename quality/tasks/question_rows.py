@@ -16,6 +16,7 @@ from warehouse.errors import DataError
 from warehouse.inputs import assets
 from warehouse.inputs.rows import Row, is_held_out, question_messages
 from warehouse.records import Message, make_id
+from warehouse.wording import format_count
 
 _EXAMPLE_CHARS = 600  # a longer question is a worked example only where there are no shorter ones
 
@@ -74,7 +75,7 @@ class Questions(Benchmark):
             turns.append([*item.messages, {"role": "assistant", "content": right_answer(item)}])
         if len(turns) < self.shots:
             raise DataError(
-                f"{self.shots} worked examples are wanted, but only {len(turns)} rows that are not "
+                f"{self.shots} worked examples are wanted, but only {format_count(len(turns), 'row')} that are not "
                 "held out have a reference; lower `shots` or `holdout`"
             )
         return [message for turn in turns for message in turn]

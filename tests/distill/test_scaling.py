@@ -104,7 +104,7 @@ def test_no_common_item_says_nothing():
     none = scaling("quiz", "f1", curve(tables, (1, 2, 3)), None, tables)
     assert none.per_doubling is None
     assert none.sentence.endswith(
-        "not known: 0 items that were graded at all of them are too few to claim anything."
+        "not known: 0 items graded at all of them are too few to claim anything."
     )
 
 
@@ -123,7 +123,7 @@ def test_a_few_items_say_nothing(n):
     few = found([[0.0] * n, [0.5] * n, [1.0] * n])
     assert (few.per_doubling, few.forecast) == (None, None)
     assert few.sentence.endswith(
-        f"{n} items that were graded at all of them are too few to claim anything."
+        f"{n} items graded at all of them are too few to claim anything."
     )
 
 

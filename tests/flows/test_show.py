@@ -91,6 +91,7 @@ def test_a_mistyped_name_gets_the_nearest_one(curated):
     done = distill(folder, "show", "sampels", "--warehouse", "plan.toml")
     assert done.returncode == 2
     assert done.stderr.endswith("(did you mean 'samples'?)\n")
-    assert "`distill runs` lists them" in distill(
-        folder, "show", "2019", "--warehouse", "plan.toml"
-    ).stderr
+    assert (
+        "`distill runs` lists them"
+        in distill(folder, "show", "2019", "--warehouse", "plan.toml").stderr
+    )

@@ -23,8 +23,7 @@ from warehouse.errors import MissingExtraError
         ),
         (
             ("show", "-x"),
-            "unknown option '-x' of `distill show` "
-            "(allowed: --warehouse, --only, --limit, --json)",
+            "unknown option '-x' of `distill show` (allowed: --warehouse, --only, --limit, --json)",
         ),
         (("generate",), "Missing argument 'PLAN'; see `distill generate --help`"),
         (("show", "samples", "--only", "kepd"), "unknown --only 'kepd' (did you mean 'kept'?)"),

@@ -14,6 +14,7 @@ from typing import Any
 from train.audit.held_out_overlap import HeldOutTexts
 from train.dataset import Encoded, TrainingRow, check_rows, encode
 from warehouse.errors import ModelError
+from warehouse.wording import format_count
 
 TOLERATED = 0.05
 """Largest share of rows that may be truncated, lack their end, or merge at the boundary."""
@@ -116,19 +117,19 @@ def refusal(figures: dict[str, Any], allow: Collection[str] = ()) -> str | None:
     a held-out item among the rows are always refused.
     """
     if figures["differing"]:
-        return f"{figures['differing']} of {figures['rows_in']} rows: {figures['difference']}"
+        return f"{figures['differing']} of {format_count(figures['rows_in'], 'row')}: {figures['difference']}"
     longest, max_length = figures["longest"], figures["max_length"]
     if not figures["supervised_tokens"]:
         counts = ", ".join(f"{why}: {count}" for why, count in figures["rows_dropped"].items())
         return (
-            f"none of {figures['rows_in']} rows has a completion to learn from ({counts}); raise "
-            f"train.max_length (now {max_length}; the longest row has {longest} tokens) or mend "
+            f"none of {format_count(figures['rows_in'], 'row')} has a completion to learn from ({counts}); raise "
+            f"train.max_length (now {max_length}; the longest row has {format_count(longest, 'token')}) or mend "
             "the completions"
         )
     overlap = figures["held_out_overlap"]
     if overlap["rows"]:
         return (
-            f"{overlap['rows']} of {figures['rows_kept']} rows give away a held-out item, such as "
+            f"{overlap['rows']} of {format_count(figures['rows_kept'], 'row')} give away a held-out item, such as "
             f"{overlap['shown'][0]!r}; a student must not be trained on what it is examined in: "
             "take these rows out of the prompts, or the items out of the benchmark"
         )
@@ -136,7 +137,7 @@ def refusal(figures: dict[str, Any], allow: Collection[str] = ()) -> str | None:
         "truncated": (
             figures["rows_in"],
             f"longer than train.max_length = {max_length} and would be truncated",
-            f"raise it (the longest row has {longest} tokens) or drop the long samples",
+            f"raise it (the longest row has {format_count(longest, 'token')}) or drop the long samples",
         ),
         "missing_end": (
             figures["rows_kept"],
@@ -152,7 +153,7 @@ def refusal(figures: dict[str, Any], allow: Collection[str] = ()) -> str | None:
     for name, (total, what, instead) in faults.items():
         if name not in allow and figures[name] > TOLERATED * total:
             return (
-                f"{figures[name]} of {total} rows are {what} ({TOLERATED:.0%} is tolerated); "
+                f"{figures[name]} of {format_count(total, 'row')} are {what} ({TOLERATED:.0%} is tolerated); "
                 f"{instead}, or set train.allow = ['{name}']"
             )
     return None

@@ -30,6 +30,7 @@ from train.model.student import keeps_rows_apart, load
 from warehouse.catalog import table_of
 from warehouse.errors import AssetError, MissingExtraError, StillhouseError, TrainingError
 from warehouse.records import make_id
+from warehouse.wording import be, format_count
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets")
 """Packages whose version a student's record names."""
@@ -327,7 +328,9 @@ def _held_out(
         return rows, []
     number = max(1, round(config.early_stopping.share * len(rows)))
     if number >= len(rows):
-        raise TrainingError(f"{len(rows)} rows are too few to hold some out; drop early_stopping")
+        raise TrainingError(
+            f"{format_count(len(rows), 'row')} {be(len(rows))} too few to hold some out; drop early_stopping"
+        )
     held = set(random.Random(config.seed).sample(range(len(rows)), number))
     return (
         [row for index, row in enumerate(rows) if index not in held],

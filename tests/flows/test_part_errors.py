@@ -1,0 +1,140 @@
+"""An error raised by the code of a part from elsewhere is one line that names part, file and line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flows.cli.parts import render_part
+from tests.support.cli import distill
+from tests.support.plans import rows, scripted, write_rows
+from tests.support.tiny import make_tiny
+from warehouse.db.store import Store
+from warehouse.part_sources import part_error
+from warehouse.records import Call, Failure
+
+PLAN = """
+name = "own"
+{teacher}
+[[datagen.recipe]]
+use = "./own_recipe.py"
+prompts = "prompts.jsonl"
+[quality]
+scorers = [{{ use = "{scorer}", words = 1 }}]
+[train]
+base = "tiny"
+tuner = {{ use = "./own_tuner.py" }}
+[evaluate]
+benchmarks = [{{ use = "./own_benchmark.py", limit = 4 }}]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for kind in ("recipe", "scorer", "tuner", "benchmark"):
+        (tmp_path / f"own_{kind}.py").write_text(render_part(kind, f"own_{kind}"))
+    write_rows(tmp_path / "prompts.jsonl", rows(0, 3))
+    write(tmp_path, "./own_scorer.py")
+    return tmp_path
+
+
+def write(folder, scorer):
+    text = PLAN.format(teacher=scripted(folder / "log"), scorer=scorer)
+    (folder / "plan.toml").write_text(text)
+
+
+def broken(folder, kind, method):
+    """Let a method of a part raise; the number of the line that does."""
+    file = folder / f"own_{kind}.py"
+    lines = file.read_text().splitlines()
+    at = next(n for n, line in enumerate(lines) if f"def {method}(" in line)
+    lines.insert(at + 1, '        raise KeyError("colour")')
+    file.write_text("\n".join(lines) + "\n")
+    return at + 2
+
+
+def one_line(done, kind, line):
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"distill: {kind} 'own_{kind}' failed in own_{kind}.py, line {line}: KeyError: 'colour'; "
+        "`distill --debug VERB ...` shows the traceback"
+    )
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind", "method"),
+    [
+        ("check", "recipe", "ask"),
+        ("generate", "recipe", "ask_all"),
+        ("generate", "recipe", "samples"),
+        ("check", "benchmark", "items"),
+    ],
+)
+def test_a_part_s_error_is_one_line_in_each_verb(folder, verb, kind, method):
+    line = broken(folder, kind, method)
+    one_line(distill(folder, verb, "plan.toml"), kind, line)
+    if method == "samples":  # what was paid for is kept
+        assert len(Store(folder / "stillhouse.duckdb").read(Call)) == 3
+
+
+@pytest.mark.trains
+def test_a_tuner_s_error_is_one_line(folder):
+    make_tiny(folder / "tiny")
+    assert distill(folder, "generate", "plan.toml").returncode == 0
+    assert distill(folder, "curate", "plan.toml").returncode == 0
+    line = broken(folder, "tuner", "attach")
+    one_line(distill(folder, "train", "plan.toml"), "tuner", line)
+
+
+def test_what_a_scorer_fails_on_names_the_line_and_debug_shows_the_traceback(folder):
+    assert distill(folder, "generate", "plan.toml").returncode == 0
+    line = broken(folder, "scorer", "score_batch")
+    assert distill(folder, "curate", "plan.toml").returncode == 0
+    (error,) = {failure.error for failure in Store(folder / "stillhouse.duckdb").read(Failure)}
+    assert error == f"own_scorer: own_scorer.py, line {line}: KeyError: 'colour'"
+    broken(folder, "recipe", "ask_all")
+    done = distill(folder, "--debug", "generate", "plan.toml")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr and 'raise KeyError("colour")' in done.stderr
+
+
+def test_a_part_of_a_package_is_named_with_its_version_and_file(folder, install_package):
+    code = render_part("scorer", "brief").replace(
+        "    def score_batch",
+        "    def check(self) -> None:\n        helper()\n\n    def score_batch",
+    )
+    install_package("loud-parts", "1.0", code + "\n\ndef helper() -> None:\n    {}['a']\n")
+    write(folder, "loud-parts/brief")
+    done = distill(folder, "check", "plan.toml")
+    assert done.returncode == 2
+    assert "scorer 'loud-parts/brief' (loud-parts 1.0) failed in " in done.stderr
+    assert "loud_parts_1_0.py, line " in done.stderr and "KeyError: 'a'" in done.stderr
+
+
+def test_a_bug_of_this_package_keeps_its_traceback(folder, monkeypatch):
+    def broken_here(*_):
+        json.loads("{")
+
+    monkeypatch.setattr("distill.plan.plan.load_plan", broken_here)
+    with pytest.raises(json.JSONDecodeError) as caught:
+        distill(folder, "check", "plan.toml")
+    assert part_error(caught.value) is None
+
+
+def test_a_worker_process_passes_a_part_s_error_on_in_one_line(folder, monkeypatch):
+    from distill.learning import multiprocess
+    from warehouse import catalog
+
+    line = broken(folder, "recipe", "ask_all")
+
+    def work(job, first):
+        table = {"use": "./own_recipe.py", "prompts": "prompts.jsonl"}
+        next(catalog.build("recipe", table, folder).ask_all(folder))
+
+    monkeypatch.setattr(multiprocess, "_work", work)
+    with pytest.raises(KeyError):
+        multiprocess.main(folder / "job.json")
+    told = (folder / "error.0").read_text()
+    assert told == f"recipe 'own_recipe' failed in own_recipe.py, line {line}: KeyError: 'colour'"

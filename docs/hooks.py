@@ -63,7 +63,8 @@ def verbs_page() -> str:
         "| 3 | stopped on purpose (Ctrl-C, a budget); the last line is the command that resumes |",
         "| 4 | done, but a condition of `[ship]` is not met |",
         "",
-        "Anything else is a bug and keeps its traceback.",
+        "Anything else is a bug and keeps its traceback. `distill --debug VERB ...` shows the traceback "
+        "of a foreseen error too; so does `STILLHOUSE_DEBUG=1`.",
     ]
     return "\n".join(lines) + "\n"
 

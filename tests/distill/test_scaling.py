@@ -122,9 +122,8 @@ def test_only_items_graded_at_all_points_count():
 def test_a_few_items_say_nothing(n):
     few = found([[0.0] * n, [0.5] * n, [1.0] * n])
     assert (few.per_doubling, few.forecast) == (None, None)
-    assert few.sentence.endswith(
-        f"{n} items graded at all of them are too few to claim anything."
-    )
+    items = "1 item graded at all of them is" if n == 1 else f"{n} items graded at all of them are"
+    assert few.sentence.endswith(f"{items} too few to claim anything.")
 
 
 def test_a_rise_of_what_should_be_low_is_no_help():

@@ -57,7 +57,7 @@ def _describe(error: Exception) -> tuple[str, int] | None:
             f"{error.strerror}{where}; free disk space or fix the permissions, then rerun; "
             "received replies are saved"
         ), 2
-    known = part_error(error) or missing_module_error(error)
-    if known is None:
+    foreseen = part_error(error) or missing_module_error(error)
+    if foreseen is None:
         return None
-    return f"{known}; `distill --debug VERB ...` shows the traceback", known.exit_code
+    return f"{foreseen}; `distill --debug VERB ...` shows the traceback", foreseen.exit_code

@@ -28,8 +28,8 @@ DEBUG = "STILLHOUSE_DEBUG"
 """Environment variable: every error is shown with its traceback."""
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(metadata.version("stillhouse"))
         raise typer.Exit
 
@@ -56,9 +56,11 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a key of the plan: a.b=value.", metavar="KEY=VALUE"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="The result as JSON, alone on stdout.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")
+]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Show the logs of your Prefect server's flows.")
+    bool, typer.Option("--verbose", "-v", help="Show the flow logs of your Prefect server.")
 ]
 Where = Annotated[
     str | None,
@@ -72,24 +74,24 @@ StudentName = Annotated[
     str | None,
     typer.Option(
         "--student",
-        help="Another student than the plan's: its folder, or the start of its id.",
+        help="A student other than the plan's: its folder, or the start of its id.",
         metavar="ID_OR_FOLDER",
     ),
 ]
 
 
 def refuse_shipped_plan(plan: Path) -> None:
-    """See that a plan does not lie in the installed package, which is no place for a project.
+    """Refuse a plan inside the installed package, where no project may be written.
 
     Raises:
-        PlanError: it does; says how to copy it.
+        PlanError: the plan is one of the package's; says how to copy it.
     """
     import distill
 
     if Path(distill.__file__).parent in plan.resolve().parents:
         raise PlanError(
-            f"{plan} belongs to the package, and a warehouse would be written beside it; copy it "
-            "with `distill init sciq/plan.toml` and run that"
+            f"{plan} belongs to the installed package, where no warehouse may be written; copy it "
+            "with `distill init sciq/plan.toml` and run the copy"
         )
 
 
@@ -103,12 +105,12 @@ def staged(
     options: dict[str, list[str]] | None = None,
     show: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Check all that can be checked at once, then run one verb; a flow where Prefect is configured.
+    """Check the plan and its data, then run one verb, as a flow where Prefect is configured.
 
     `options` are the verb's own, by their flags; the flow gets their values after the overrides.
 
     Raises:
-        NotShipped: the run is done, and a condition of the plan's [ship] is not met.
+        NotShipped: the run has ended, and a condition of the plan's [ship] is not met.
     """
     from distill.plan.plan import load_plan
     from distill.plan.project import open_store
@@ -121,19 +123,20 @@ def staged(
     store = open_store(loaded)
     store.check()
     from flows.cli import output
-    from flows.runtime.progress import say, tell_logs
+    from flows.runtime.progress import say, show_teacher_logs
 
     if store.home != loaded.folder and not Path(loaded.warehouse).expanduser().is_absolute():
         say(
-            f"note: {store.path} is used, as earlier versions did; move it, runs/ and students/ "
-            f"to {loaded.folder}, the plan's folder, to run this plan from anywhere"
+            f"note: using the warehouse {store.path} in the working directory, as earlier versions "
+            f"did; move it, runs/ and students/ to the plan's folder {loaded.folder} to run this "
+            "plan from any directory"
         )
     from flows.stages.estimate import estimate_of
 
-    tell_logs()
-    estimated = estimate_of(loaded, store, verb)  # reads every row: a malformed one is told now
-    if estimated.calls:
-        for line in estimated.lines():
+    show_teacher_logs()
+    estimate = estimate_of(loaded, store, verb)  # reads every row: a malformed one is an error now
+    if estimate.calls:
+        for line in estimate.lines():
             say(line)
     if verbose:
         os.environ.update(PREFECT_LOGGING_LEVEL="INFO")
@@ -155,7 +158,7 @@ def staged(
     output.print_json(result) if as_json else (show or output.print_result)(result)
     ship = result.get("ship")
     if ship and not ship["ships"]:
-        faults = [f"{one['condition']} ({one['measured']})" for one in ship["conditions"]
-                  if not one["met"]]  # fmt: skip
-        raise NotShipped(f"the student does not ship: {'; '.join(faults)}")
+        failed = [condition for condition in ship["conditions"] if not condition["met"]]
+        reasons = "; ".join(f"{row['condition']} ({row['measured']})" for row in failed)
+        raise NotShipped(f"the student does not ship: {reasons}")
     return result

@@ -14,13 +14,13 @@ from rich.text import Text
 from warehouse.records import Run
 from warehouse.wording import format_count
 
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-"""Unicode categories that would act on a terminal instead of being seen."""
+_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+"""Unicode categories of control and format characters, which a terminal would act on."""
 
 SET_SHOWN = 60
 """Characters of a run's `--set` that `distill runs` shows; `--json` has all."""
 
-UNFOLDED = 1000
+PIPE_WIDTH = 1000
 """Columns of a table that is not printed to a terminal, so that names are whole for `grep`."""
 
 LEDGER_WIDTH = 160
@@ -33,7 +33,7 @@ WHAT_IF_SHOWN = 5
 def _console() -> Console:
     """A console as wide as the terminal; a file or a pipe gets each row of a table on one line."""
     console = Console()
-    return console if console.is_terminal else Console(width=UNFOLDED)
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
 def print_json(value: Any) -> None:
@@ -45,7 +45,7 @@ def visible(text: str) -> str:
     """A text for the terminal: control and direction characters stand as their code points."""
     return "".join(
         char
-        if char in "\n\t" or unicodedata.category(char) not in _UNSEEN
+        if char in "\n\t" or unicodedata.category(char) not in _INVISIBLE
         else f"\\u{ord(char):04x}"
         for char in text
     )
@@ -71,27 +71,27 @@ def print_result(result: dict[str, Any]) -> None:
             console.print(f"{key.replace('_', ' '):<14} {value}", markup=False, highlight=False)
     for benchmark, outcome in result.get("learned", {}).items():
         print(visible(f"{benchmark}: {outcome}. {result['sentences'][benchmark]}"))
-    for one in result.get("ship", {}).get("conditions", ()):
-        state = {True: "met", False: "not met", None: "not measured"}[one["met"]]
-        print(visible(f"{state:<14} {one['condition']}: {one['measured']}"))
+    for row in result.get("ship", {}).get("conditions", ()):
+        state = {True: "met", False: "not met", None: "not measured"}[row["met"]]
+        print(visible(f"{state:<14} {row['condition']}: {row['measured']}"))
     if "report_path" in result:
         print(f"report         {result['report_path']}")
 
 
 def print_export(result: dict[str, Any]) -> None:
-    """Where the forms lie and how large they are, then the serving check."""
+    """Print the path and size of each form, then the serving check."""
     for form in result["forms"]:
         where = "/".join(filter(None, (form["folder"], form["file"])))
         print(f"{form['form']:<8} {form['bytes'] / 1e6:>9.1f} MB  {where}")
     if not result["checks"]:
-        print("no serving check was made")
+        print("the serving check was skipped")
         return
     first = result["checks"][0]
     table = Table(
         title=f"{format_count(first['n'], 'held-out item')}, against the adapter",
         title_justify="left",
     )
-    columns = ("form", "same answer", "least", "to the letter", first["metric"], "difference")
+    columns = ("form", "same answer", "required", "identical", first["metric"], "difference")
     for name in (*columns, "prompts that differ"):
         justify: Any = "left" if name == "form" else "right"
         table.add_column(name.replace("_", " "), justify=justify, no_wrap=True)
@@ -161,9 +161,9 @@ def print_runs(runs: Sequence[Run]) -> None:
 
 
 def print_students(rows: Sequence[dict[str, Any]]) -> None:
-    """A line for each student; where none is, what makes one."""
+    """Print a line for each student; without any, the command that trains one."""
     if not rows:
-        print("no student yet; `distill train PLAN` makes one")
+        print("no student yet; `distill train PLAN` trains one")
         return
     table = Table(box=None, pad_edge=False)
     for name in ("student", "tuner", "rows", "epochs", "final loss", "held-out loss", "memory",
@@ -182,28 +182,30 @@ def print_students(rows: Sequence[dict[str, Any]]) -> None:
     Console(width=max(Console().width, 120 + max(len(row["path"]) for row in rows))).print(table)
 
 
-def print_what_if(found: dict[str, Any]) -> None:
-    """What is kept now and would be kept then, with the reasons, and some samples."""
-    now, then = found["kept_now"], found["kept_then"]
-    print(f"{', '.join(found['changes'])}: {then} of {found['samples']} kept, {now} now")
+def print_what_if(comparison: dict[str, Any]) -> None:
+    """Print how many samples are kept now and with the changes, the reasons, and some samples."""
+    now, then = comparison["kept_now"], comparison["kept_then"]
+    print(f"{', '.join(comparison['changes'])}: {then} of {comparison['samples']} kept, {now} now")
     table = Table(box=None, pad_edge=False)
     for name in ("first reason", "now", "then"):
         table.add_column(name, justify="left" if name == "first reason" else "right")
-    before, after = found["reasons_now"], found["reasons_then"]
+    before, after = comparison["reasons_now"], comparison["reasons_then"]
     for reason in dict.fromkeys([*before, *after]):
         table.add_row(Text(reason), str(before.get(reason, 0)), str(after.get(reason, 0)))
     Console().print(table)
     for name in ("gained", "lost"):
-        for row in found[name][:WHAT_IF_SHOWN]:
+        for row in comparison[name][:WHAT_IF_SHOWN]:
             line = f"{name:<7} {row['question']} -> {row['completion']} ({row['reason']})"
             print(visible(" ".join(line.split())[:200]))
-        if len(found[name]) > WHAT_IF_SHOWN:
-            print(f"{name:<7} and {len(found[name]) - WHAT_IF_SHOWN} more; --json has them all")
+        if len(comparison[name]) > WHAT_IF_SHOWN:
+            print(
+                f"{name:<7} and {len(comparison[name]) - WHAT_IF_SHOWN} more; --json has them all"
+            )
     print("nothing was run and nothing was written")
 
 
 def print_bakeoff(result: dict[str, Any]) -> None:
-    """A row per benchmark and tuner, the best first, and what each takes."""
+    """Print a row per benchmark and tuner, the best first, with time, memory and size."""
     for benchmark, text in result["verdicts"].items():
         rows = [row for row in result["rows"] if row["benchmark"] == benchmark]
         metric = next(key for key in rows[0] if isinstance(rows[0][key], list))
@@ -217,14 +219,14 @@ def print_bakeoff(result: dict[str, Any]) -> None:
         for row in rows:
             p = "-" if row["p_best"] is None else f"{row['p_best']:.3f}"
             spans = (_span(row[key]) for key in (metric, "against_base", "against_best"))
-            table.add_row(Text(row["tuner"]), *spans, p, *_takes(row))
+            table.add_row(Text(row["tuner"]), *spans, p, *_costs(row))
         Console(width=max(Console().width, 150)).print(table)
         print(text)
     print(f"report         {result['report_path']}")
 
 
 def print_study(result: dict[str, Any]) -> None:
-    """What a study found out, benchmark by benchmark."""
+    """Print the findings of a study, benchmark by benchmark."""
     for name, rows in result["rows"].items():
         print(f"{name:<18} {format_count(rows, 'row')}")
     for benchmark, text in result["sentences"].items():
@@ -239,7 +241,7 @@ def _span(interval: list[float] | None) -> str:
     return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
-def _takes(row: dict[str, Any]) -> list[str]:
+def _costs(row: dict[str, Any]) -> list[str]:
     latency = "-" if row["latency_s"] is None else f"{row['latency_s']:.3f} s"
     if "seconds" not in row:
         return ["-", "-", "-", "-", latency]
@@ -249,7 +251,7 @@ def _takes(row: dict[str, Any]) -> list[str]:
 
 
 def print_ledger(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> None:
-    """Print what each run, teacher and recipe took, and what all took together.
+    """Print calls, tokens, cost and latency of each run, teacher and recipe, and the total cost.
 
     On a narrow terminal the names are folded, never the figures.
     """
@@ -285,7 +287,7 @@ def _usd_in_all(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> str:
     known = sum(row["cost_usd"] or 0.0 for row in rows)
     unpriced = sum(row["calls_without_price"] for row in rows)
     lost = [run.summary.get("lost", {}) for run in runs]
-    usd, tokens = (sum(one.get(key, 0) for one in lost) for key in ("usd", "tokens"))
+    usd, tokens = (sum(requests.get(key, 0) for requests in lost) for key in ("usd", "tokens"))
     text = f"{known:.4f} USD" + (
         f" and {format_count(unpriced, 'call')} of unknown price" if unpriced else ""
     )

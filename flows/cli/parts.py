@@ -12,7 +12,7 @@ import typer
 from flows.cli.options import app
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_USED = {  # where the part stands in a plan
+_PLAN_SNIPPETS = {  # how a plan uses the part
     "scorer": '[quality]\nscorers = [{{ use = "{use}" }}]\ngate = {{ {name}_min = 0.5 }}',
     "recipe": '[[datagen.recipe]]\nuse = "{use}"\nprompts = "prompts.jsonl"',
     "tuner": '[train]\ntuner = {{ use = "{use}" }}',
@@ -38,15 +38,19 @@ def list_(
     if kind and name:
         _print_part(kind, name)
         return
-    for one in [kind] if kind else catalog.KINDS:
-        print(one)
-        for name in catalog.names(one):
-            print(f"  {name:<14} {catalog.summary(one, name)}")
-            print(f"  {'':<14} options: {', '.join(catalog.option_names(one, name)) or 'none'}")
-        for name, point in installed(one).items():
+    for listed_kind in [kind] if kind else catalog.KINDS:
+        print(listed_kind)
+        for name in catalog.names(listed_kind):
+            print(f"  {name:<14} {catalog.summary(listed_kind, name)}")
+            print(
+                f"  {'':<14} options: {', '.join(catalog.option_names(listed_kind, name)) or 'none'}"
+            )
+        for name, point in installed(listed_kind).items():
             try:
-                print(f"  {name:<14} {catalog.summary(one, name)} (from {package_of(point)})")
-                options = ", ".join(catalog.option_names(one, name)) or "none"
+                print(
+                    f"  {name:<14} {catalog.summary(listed_kind, name)} (from {package_of(point)})"
+                )
+                options = ", ".join(catalog.option_names(listed_kind, name)) or "none"
                 print(f"  {'':<14} options: {options}")
             except PlanError as error:  # a package that is broken hides no other part
                 print(f"  {name:<14} cannot be used: {str(error).splitlines()[0]}")
@@ -79,7 +83,7 @@ def new(
     from warehouse import catalog
     from warehouse.errors import UsageError
 
-    _require_kind(kind, list(_USED))
+    _require_kind(kind, list(_PLAN_SNIPPETS))
     name = name.removesuffix(".py")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UsageError(f"'{name}' cannot be a name; use a-z, 0-9 and _, such as my_{kind}")
@@ -92,16 +96,16 @@ def new(
     part.write_text(render_part(kind, name), encoding="utf-8")
     test.write_text(render_test(kind, name), encoding="utf-8")
     print(f"wrote {part} and {test} (pytest {test}); to use it, put into the plan:\n")
-    print(_USED[kind].format(use=f"./{part}", name=name))
+    print(_PLAN_SNIPPETS[kind].format(use=f"./{part}", name=name))
 
 
 def render_part(kind: str, name: str) -> str:
-    """A whole working part of this name."""
+    """The source of a complete, working part of this name."""
     return _rendered(f"{kind}.py.txt", kind, name)
 
 
 def render_test(kind: str, name: str) -> str:
-    """A test that holds a part of this name to what every one of its kind does."""
+    """The source of a test that runs the conformance checks on a part of this name."""
     return _rendered(f"test_{kind}.py.txt", kind, name)
 
 

@@ -67,7 +67,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     try:
         for line in loaded.teacher.check():
             print(f"teacher   {line}")
-    except TeacherUnusable as error:  # told in the end: what it would cost can be said without it
+    except TeacherUnusable as error:  # raised at the end: the estimate does not need the teacher
         fault = error
     loaded.require("generate")
     prompts = 0
@@ -76,9 +76,9 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         print(f"recipe    {name_of(recipe)}: {format_count(number, 'prompt')}")
         prompts += number
     base = BaseLikelihood(loaded.training.base) if loaded.train else None
-    tools = ScorerContext(likelihood=base, folder=loaded.folder)
+    context = ScorerContext(likelihood=base, folder=loaded.folder)
     for scorer in loaded.quality.scorers:
-        scorer.with_tools(tools).check()
+        scorer.with_tools(context).check()
         asks = ""
         if scorer.asks:
             model = (loaded.judge if scorer.asks == "judge" else loaded.teacher).identity
@@ -117,11 +117,11 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         print(f"estimate  {line}")
     if fault is not None:
         raise fault
-    print("ok        nothing was asked and nothing was spent")
+    print("ok        no request was sent and nothing was spent")
 
 
 def _not_here(section: TrainSection) -> list[str]:
-    """What training needs and this machine lacks; a plan may be checked elsewhere than it is run."""
+    """What training needs and this machine lacks; a plan may be checked on another machine."""
     from importlib.util import find_spec
 
     from train.loop import tracking
@@ -132,7 +132,7 @@ def _not_here(section: TrainSection) -> list[str]:
     if section.packing and find_spec("flash_attn") is None:
         notes.append(
             "train.packing = true needs a GPU and FlashAttention (package flash-attn), which is "
-            "not here; `distill train` would refuse it on this machine"
+            "not installed here; `distill train` would refuse it on this machine"
         )
     try:
         tracking.ready(section.track)
@@ -152,7 +152,7 @@ def run(plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose 
 def generate(
     plan: PlanFile, set_: Set = None, json_: Json = False, verbose: Verbose = False
 ) -> None:
-    """Ask the teacher what is not answered yet."""
+    """Request the teacher's replies to prompts that have none yet."""
     staged("generate", "flows.stages.generate:generate", plan, set_, json_, verbose)
 
 
@@ -164,7 +164,7 @@ def curate(
         list[str] | None,
         typer.Option(
             "--what-if",
-            help="Show what another gate would keep, and do nothing.",
+            help="Show what another gate would keep, without writing anything.",
             metavar="GATE.KEY=VALUE",
         ),
     ] = None,
@@ -179,17 +179,17 @@ def curate(
 ) -> None:
     """Score recorded samples and choose which to keep."""
     from flows.cli import output
-    from warehouse.errors import PlanError
+    from warehouse.errors import UsageError
 
     if paid and not audit:
-        raise PlanError("--paid goes with --audit: it lets scorers that ask a model be measured")
+        raise UsageError("--paid needs --audit: it also measures scorers that send paid requests")
     if what_if and audit:
-        raise PlanError("--what-if and --audit are two questions; ask one at a time")
+        raise UsageError("--what-if and --audit cannot be combined; give one of them")
     if what_if:
         from flows.studies.what_if import what_if as compared
 
-        found = compared(str(plan), set_ or (), what_if)
-        output.print_json(found) if json_ else output.print_what_if(found)
+        comparison = compared(str(plan), set_ or (), what_if)
+        output.print_json(comparison) if json_ else output.print_what_if(comparison)
     elif audit:
         from flows.stages.scorer_audit import audit_scorers, print_audit
 
@@ -252,16 +252,16 @@ def _train_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: b
 
         print_audit(figures, Console())
 
-    found = staged(
+    result = staged(
         "train", "flows.stages.train:audit", plan, overrides, as_json, verbose, show=show
     )
-    if found["refused"]:
-        raise TrainingError(found["refused"])
+    if result["refused"]:
+        raise TrainingError(result["refused"])
 
 
 @app.command()
 def cancel(plan: PlanFile, set_: Set = None) -> None:
-    """Cancel what a plan's batch teacher has in progress; the next run takes what was done."""
+    """Cancel the open batches of a plan's batch teacher; the next run collects finished replies."""
     from distill.plan.plan import load_plan
     from warehouse.catalog import name_of
     from warehouse.errors import PlanError
@@ -269,13 +269,15 @@ def cancel(plan: PlanFile, set_: Set = None) -> None:
     teacher = load_plan(plan, set_ or ()).teacher
     if not hasattr(teacher, "cancel"):
         raise PlanError(
-            f"teacher '{name_of(teacher)}' leaves nothing in progress when it is stopped; "
-            "only openai_batch can be cancelled"
+            f"teacher '{name_of(teacher)}' has nothing to cancel: its requests end with the command; "
+            "only openai_batch has requests that go on"
         )
     ids = teacher.cancel()
     for batch_id in ids:
         print(f"cancelling {batch_id}")
-    print(f"{format_count(len(ids), 'batch')}; `distill generate {plan}` takes what they had done")
+    print(
+        f"{format_count(len(ids), 'batch')}; `distill generate {plan}` collects the replies they had finished"
+    )
 
 
 @app.command()

@@ -22,7 +22,7 @@ def bakeoff(
     tuners: Annotated[
         list[str],
         typer.Option(
-            help="Names parted by commas, or a table {use = 'lora', rank = 4}; may be repeated.",
+            help="Names separated by commas, or a table {use = 'lora', rank = 4}; may be repeated.",
             metavar="NAMES",
         ),
     ],
@@ -30,7 +30,7 @@ def bakeoff(
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Fit several tuners to the same samples and compare them on the same items."""
+    """Train a student with each of several tuners and compare them on the same items."""
     from flows.cli.output import print_bakeoff
 
     options = {"--tuners": tuners}
@@ -56,18 +56,18 @@ def study_scaling(
     shares: Annotated[
         list[str],
         typer.Option(
-            help="Shares of the selection in percent, parted by commas.", metavar="SHARES"
+            help="Shares of the selection in percent, separated by commas.", metavar="SHARES"
         ),
     ] = ["25,50,100"],  # noqa: B006
     set_: Set = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Would more data help? Fit the student to growing shares of the selection."""
+    """Would more data help? Train students on growing shares of the selection."""
     from distill.report.study_page import read_shares
     from flows.cli.output import print_study
 
-    read_shares(shares)  # a mistake is told before anything starts
+    read_shares(shares)  # a mistake is an error before anything starts
     options = {"--shares": shares}
     flow = "flows.studies.study:study_scaling"
     staged("study scaling", flow, plan, set_, json_, verbose, options, print_study)
@@ -79,7 +79,7 @@ def study_imitation(
     broad: Annotated[
         str,
         typer.Option(
-            help="What the teacher is also asked: a data set's name or a file of prompts.",
+            help="Prompts of the broad imitation: the name of a data set, or a file.",
             metavar="PROMPTS",
         ),
     ] = "nq-open",

@@ -26,7 +26,7 @@ def export(
     to: Annotated[
         list[str] | None,
         typer.Option(
-            help="adapter, merged or gguf; may be repeated. Left out: all that can be had.",
+            help="adapter, merged or gguf; may be repeated. Default: every form the student allows.",
             metavar="FORM",
         ),
     ] = None,
@@ -35,28 +35,32 @@ def export(
         typer.Option(help="Default: exports/<student>, beside the warehouse.", metavar="FOLDER"),
     ] = None,
     outtype: Annotated[
-        str, typer.Option(help="Of the GGUF: f32, f16, bf16 or q8_0.", metavar="TYPE")
+        str, typer.Option(help="Type of the GGUF: f32, f16, bf16 or q8_0.", metavar="TYPE")
     ] = "f16",
     dtype: Annotated[
         str,
-        typer.Option(help="Of the merged weights: float32, bfloat16, float16.", metavar="TYPE"),
+        typer.Option(
+            help="Type of the merged weights: float32, bfloat16 or float16.", metavar="TYPE"
+        ),
     ] = "float32",
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Ask every form the same held-out items.")
+        bool,
+        typer.Option(
+            "--check/--no-check",
+            help="Compare the answers of all forms to the same held-out items.",
+        ),
     ] = True,
-    items: Annotated[int, typer.Option(help="Items of the check.", min=1)] = 50,
+    items: Annotated[int, typer.Option(help="Held-out items of the check.", min=1)] = 50,
     merged_least: Annotated[
-        float, typer.Option(help="Least share of the adapter's answers.", min=0, max=1)
+        float, typer.Option(help="Required share of answers equal to the adapter's.", min=0, max=1)
     ] = 0.99,
-    gguf_least: Annotated[float, typer.Option(help="The same of the GGUF.", min=0, max=1)] = 0.95,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an export that is there.")
-    ] = False,
+    gguf_least: Annotated[float, typer.Option(help="The same for the GGUF.", min=0, max=1)] = 0.95,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing export.")] = False,
     set_: Set = None,
     warehouse: Where = None,
     json_: Json = False,
 ) -> None:
-    """Write a student as adapter, merged model and GGUF, and check that they say the same."""
+    """Export a student as adapter, merged model and GGUF, and check that their answers agree."""
     require_modules("`distill export`", *TRAINING)
     plan_path, student = _plan_and_student(plan, student)
     from flows.cli import output
@@ -72,7 +76,7 @@ def export(
     output.print_json(result) if json_ else output.print_export(result)
     if result["faults"]:
         raise ExportError(
-            f"the serving check failed: {'; '.join(result['faults'])}; what was said is in "
+            f"the serving check failed: {'; '.join(result['faults'])}; all answers are in "
             f"{result['folder']}/serving_check.json"
         )
 
@@ -81,16 +85,20 @@ def export(
 def chat(
     plan: PlanOrStudent = None,
     student: StudentName = None,
-    base: Annotated[bool, typer.Option("--base", help="The untuned base instead.")] = False,
+    base: Annotated[
+        bool, typer.Option("--base", help="Chat with the untuned base instead.")
+    ] = False,
     compare: Annotated[
-        bool, typer.Option("--compare", help="The student and its base, both.")
+        bool, typer.Option("--compare", help="Chat with the student and its base side by side.")
     ] = False,
     system: Annotated[str | None, typer.Option(help="A system message.", metavar="TEXT")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer in tokens.", min=1)] = 256,
+    max_new_tokens: Annotated[
+        int, typer.Option(help="Maximum length of an answer in tokens.", min=1)
+    ] = 256,
     set_: Set = None,
     warehouse: Where = None,
 ) -> None:
-    """Talk with the student; through a pipe, one line is one turn."""
+    """Chat with the student; through a pipe, each line is one turn."""
     require_modules("`distill chat`", *TRAINING)
     plan_path, student = _plan_and_student(plan, student)
     from flows.students.chat import chat as talk
@@ -102,7 +110,7 @@ def chat(
 
 
 def _plan_and_student(plan: Path | None, student: str | None) -> tuple[str | None, str | None]:
-    """Plan and student; the folder of a student may stand in the plan's place."""
+    """The plan and the student; a student's folder may be given in the plan's place."""
     if plan is not None and student is None and plan.is_dir():
         return None, str(plan)
     return (str(plan) if plan else None), student

@@ -23,7 +23,7 @@ def report(
         str, typer.Argument(help="A run id, or the start of one; the newest report if left out.")
     ] = "",
     other: Annotated[
-        str, typer.Argument(help="Another run, to be shown beside the first.", metavar="[RUN_ID]")
+        str, typer.Argument(help="Another run, to compare with the first.", metavar="[RUN_ID]")
     ] = "",
     warehouse: Where = None,
 ) -> None:
@@ -34,14 +34,14 @@ def report(
         from flows.studies.diff import write_two
 
         pair = (_run(run_id, warehouse), _run(other, warehouse))
-        found, page = write_two(_store(warehouse), *pair)
-        for line in found.sentences:
+        comparison, page = write_two(_store(warehouse), *pair)
+        for line in comparison.sentences:
             print(line)
         print(f"report         {page}")
         return
     candidates = [_run(run_id, warehouse)] if run_id else _runs(warehouse)
-    for found in candidates:
-        path = found.summary.get("report_path")
+    for run in candidates:
+        path = run.summary.get("report_path")
         if path and Path(path).is_file():
             print(path)
             return
@@ -62,15 +62,15 @@ def runs(
     """List the runs of a warehouse, newest first."""
     from flows.cli import output
 
-    found = _runs(warehouse)
+    listed = _runs(warehouse)
     _require_warehouse(warehouse)
     if cost:
         ledger = _store(warehouse).query("SELECT * FROM ledger").to_dicts()
-        output.print_json(ledger) if json_ else output.print_ledger(ledger, found)
+        output.print_json(ledger) if json_ else output.print_ledger(ledger, listed)
     elif json_:
-        output.print_json([output.run_row(run) for run in found])
+        output.print_json([output.run_row(run) for run in listed])
     else:
-        output.print_runs(found)
+        output.print_runs(listed)
 
 
 @app.command()
@@ -128,7 +128,7 @@ def sql(
     warehouse: Where = None,
     json_: Json = False,
 ) -> None:
-    """Read the warehouse with SQL, read-only."""
+    """Query the warehouse with SQL, read-only."""
     from flows.cli import output
 
     table = _store(warehouse).query(query)
@@ -143,7 +143,7 @@ def sql(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of a plan, with which an editor completes and checks it."""
+    """Print the JSON schema of a plan, for editors that complete and check plan files."""
     from distill.plan.schema import plan_schema
     from flows.cli import output
 
@@ -152,19 +152,21 @@ def schema() -> None:
 
 @app.command()
 def assets(
-    fetch: Annotated[str | None, typer.Option(help="Fetch this asset now.", metavar="NAME")] = None,
+    fetch: Annotated[
+        str | None, typer.Option(help="Download this asset now.", metavar="NAME")
+    ] = None,
 ) -> None:
     """List the known models and data sets, and whether they are cached."""
-    from warehouse.inputs import assets as known
+    from warehouse.inputs import assets as catalog
 
     if fetch:
-        print(known.path(fetch))
+        print(catalog.path(fetch))
         return
-    for name in known.names():
-        entry = known.entry(name)
-        state = "on hand" if known.is_cached(name) else "to be fetched"
+    for name in catalog.names():
+        entry = catalog.entry(name)
+        state = "cached" if catalog.is_cached(name) else "not cached"
         print(f"{name:<24} {entry.kind:<6} {entry.licence:<14} {state}")
-    print(f"cache: {known.cache_dir()}")
+    print(f"cache: {catalog.cache_dir()}")
 
 
 def _store(where: str | None) -> Any:
@@ -195,7 +197,7 @@ def _require_warehouse(where: str | None) -> None:
 
     path = _store(where).path
     if not path.exists():
-        raise NotFoundError(f"no warehouse {path}; name one, or a plan, with --warehouse")
+        raise NotFoundError(f"no warehouse {path}; give one, or a plan, with --warehouse")
 
 
 def _run(run_id: str, where: str | None, other_names: Sequence[str] = ()) -> Any:

@@ -82,5 +82,5 @@ class Artifacts:
         except (httpx.HTTPError, PrefectException) as error:
             self._on = False
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            say(f"note: Prefect's server takes no artifacts ({reason}); the run goes on")
+            say(f"note: Prefect's server accepts no artifacts ({reason}); the run goes on")
             return None

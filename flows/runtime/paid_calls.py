@@ -12,44 +12,44 @@ from datagen.teacher import Request, Teacher
 from warehouse.db.store import Store
 from warehouse.records import Call
 
-Wanted = list[tuple[str, int]]
+CallKeys = list[tuple[str, int]]
 """Call ids, each with the `max_tokens` that a reply must serve."""
 
 
 def load_paid_calls(store: Store, teacher: Teacher, requests: Sequence[Request]) -> dict[str, Call]:
     """The usable calls among those already paid for, by the requests' call ids."""
-    found = store.paid(_wanted(requests))
-    for ids, wanted in _other_spellings(store, teacher, requests, found):
-        found |= {ids[call_id]: call for call_id, call in store.paid(wanted).items()}
-    return found
+    stored = store.paid(_keys(requests))
+    for ids, keys in _other_spellings(store, teacher, requests, stored):
+        stored |= {ids[call_id]: call for call_id, call in store.paid(keys).items()}
+    return stored
 
 
 def find_paid_ids(store: Store, teacher: Teacher, requests: Sequence[Request]) -> set[str]:
     """The requests' call ids for which `load_paid_calls` has a call; reads no reply."""
-    found = store.paid_ids(_wanted(requests))
-    for ids, wanted in _other_spellings(store, teacher, requests, found):
-        found |= {ids[call_id] for call_id in store.paid_ids(wanted)}
-    return found
+    stored = store.paid_ids(_keys(requests))
+    for ids, keys in _other_spellings(store, teacher, requests, stored):
+        stored |= {ids[call_id] for call_id in store.paid_ids(keys)}
+    return stored
 
 
-def _wanted(requests: Sequence[Request]) -> Wanted:
+def _keys(requests: Sequence[Request]) -> CallKeys:
     return [(request.call_id, request.sampling.max_tokens) for request in requests]
 
 
 def _other_spellings(
-    store: Store, teacher: Teacher, requests: Sequence[Request], found: set[str] | dict[str, Call]
-) -> Iterator[tuple[dict[str, str], Wanted]]:
+    store: Store, teacher: Teacher, requests: Sequence[Request], stored: set[str] | dict[str, Call]
+) -> Iterator[tuple[dict[str, str], CallKeys]]:
     """For each other spelling with calls: the requests' ids by the ids they have there, and what is
-    to be looked up. `found` grows meanwhile, and what is in it is left out."""
-    if all(request.call_id in found for request in requests):
+    to be looked up. `stored` grows meanwhile, and what is in it is left out."""
+    if all(request.call_id in stored for request in requests):
         return
     from datagen.openai.options import normalized_identity  # loads aiohttp
 
-    identity, meant = teacher.identity, normalized_identity(teacher.identity)
+    identity, normalized = teacher.identity, normalized_identity(teacher.identity)
     for other in store.teachers():
-        if other == identity or normalized_identity(other) != meant:
+        if other == identity or normalized_identity(other) != normalized:
             continue
-        left = [request for request in requests if request.call_id not in found]
-        there = [Request.of(other, request.messages, request.sampling) for request in left]
-        ids = {a.call_id: b.call_id for a, b in zip(there, left, strict=True)}
-        yield ids, _wanted(there)
+        missing = [request for request in requests if request.call_id not in stored]
+        respelled = [Request.of(other, request.messages, request.sampling) for request in missing]
+        ids = {a.call_id: b.call_id for a, b in zip(respelled, missing, strict=True)}
+        yield ids, _keys(respelled)

@@ -35,8 +35,8 @@ LABEL = 28
 """Characters that a bar's label takes at most."""
 
 
-class _Told(ProgressColumn):
-    """The parts in `details` that the line has room for; the first ones matter most."""
+class _Details(ProgressColumn):
+    """The first of `details` that fit into the line; the most important come first."""
 
     def parts(self, task: Task) -> Sequence[str]:
         details: Sequence[str] = task.fields["details"]
@@ -49,7 +49,7 @@ class _Told(ProgressColumn):
         return Text(fitting(self.parts(task), room), style="dim")
 
 
-class _Rate(_Told):
+class _Rate(_Details):
     def parts(self, task: Task) -> Sequence[str]:
         elapsed = task.finished_time or task.elapsed  # all of it: steps may come in one lump
         speed = task.completed / elapsed if elapsed else 0.0
@@ -112,14 +112,14 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 class TrainingBar:
-    """The line of a training: first of the answers that are drawn for it, then of its steps."""
+    """The bar of a training: first for the answers drawn for it, then for its steps."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
         self._drawing = False
 
     def drawn(self, done: int, total: int) -> None:
-        """So many of the untuned student's answers are there."""
+        """Show how many answers of the untuned student are drawn."""
         self._drawing = True
         details = ["answers of the untuned student"]
         self._progress.update(self._task, completed=done, total=total, details=details)
@@ -136,7 +136,7 @@ class TrainingBar:
 @contextmanager
 def training(label: str, total: int) -> Iterator[TrainingBar]:
     """A bar for a training of about `total` steps."""
-    with _progress(label, total, _Told()) as (progress, task):
+    with _progress(label, total, _Details()) as (progress, task):
         yield TrainingBar(progress, task)
 
 
@@ -151,7 +151,7 @@ def _parts(step: Step) -> list[str]:
 
 
 class Meter:
-    """Counts for the bar of an `asking` stage: done, reused, failed, rates, cost."""
+    """Counts for the bar of a stage that sends requests: done, reused, failed, rates, cost."""
 
     def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
         self._progress, self._task = progress, task
@@ -160,18 +160,18 @@ class Meter:
         self._priced = False
 
     def skip(self, done: int, reused: int) -> None:
-        """Requests that need no asking; `reused` of them are paid for already."""
+        """Count requests that need not be sent; replies to `reused` of them are already stored."""
         self._reused += reused
         self._show(done, None)
 
     def more(self, number: int) -> None:
-        """There is more to do than was known at first."""
+        """Raise the total by so many requests."""
         if self._progress is not None and self._task is not None:
             total = self._progress.tasks[0].total or 0
             self._progress.update(self._task, total=total + number)
 
     def replied(self, reply: Reply, budget: Budget) -> None:
-        """One reply has come and is kept."""
+        """Count one reply, which is stored."""
         self._failed += reply.error is not None
         self._replies += 1
         self._priced = self._priced or reply.cost_usd is not None
@@ -199,7 +199,7 @@ def meter(label: str, total: int) -> Iterator[Meter]:
     if total <= 0:
         yield Meter(None, None)
         return
-    with _progress(label, total, _Told()) as (progress, task):
+    with _progress(label, total, _Details()) as (progress, task):
         yield Meter(progress, task)
 
 
@@ -208,15 +208,15 @@ def say(text: str) -> None:
     console.print(text, markup=False)
 
 
-class _Said(logging.Handler):
+class _LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage())
 
 
-def tell_logs() -> None:
-    """Let the user read what a teacher tells on the way, such as the state of a batch."""
+def show_teacher_logs() -> None:
+    """Show log messages of the teachers, such as the state of a batch, as lines on stderr."""
     log = logging.getLogger("datagen")
-    if not any(isinstance(handler, _Said) for handler in log.handlers):
-        log.addHandler(_Said())
+    if not any(isinstance(handler, _LineHandler) for handler in log.handlers):
+        log.addHandler(_LineHandler())
     log.setLevel(logging.INFO)
     log.propagate = False

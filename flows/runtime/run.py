@@ -36,7 +36,7 @@ _PACKAGES = (
 
 @dataclass
 class RunContext:
-    """One run at work: the plan, the store, and what was counted so far."""
+    """A run in progress: its plan, store, record and counts."""
 
     plan: Plan
     plan_path: str
@@ -108,12 +108,12 @@ def open_run(
             store.put_run(replace(dead, state="killed"))  # it would hold the lock if it lived
         old = run.summary.get("lost", {})
         spent = dict(run.summary.get("seconds", {}))  # by the same run, before it was cut off
-        work = RunContext(plan, plan_path, tuple(overrides), store, run, seconds=spent)
-        work.budget = _budget(plan, store, run)
-        store.put_run(work.run)
+        context = RunContext(plan, plan_path, tuple(overrides), store, run, seconds=spent)
+        context.budget = _budget(plan, store, run)
+        store.put_run(context.run)
         state = "failed"
         try:
-            yield work
+            yield context
             state = "completed"
         except KeyboardInterrupt:
             state = "stopped"
@@ -127,17 +127,17 @@ def open_run(
             state = "stopped"
             raise Stopped(stop.message, resume) from None
         finally:
-            for teacher in {id(one): one for one in (work.teacher, plan.judge)}.values():
+            for teacher in {id(model): model for model in (context.teacher, plan.judge)}.values():
                 teacher.close()
             recover(store)
-            lost = {"usd": work.budget.lost_usd, "tokens": work.budget.lost_tokens}
+            lost = {"usd": context.budget.lost_usd, "tokens": context.budget.lost_tokens}
             summary = {
-                **work.run.summary,
-                "counts": work.counts,
-                "seconds": work.seconds,
+                **context.run.summary,
+                "counts": context.counts,
+                "seconds": context.seconds,
                 "lost": {key: value + old.get(key, 0) for key, value in lost.items()},
             }
-            store.put_run(replace(work.run, state=state, summary=summary, finished_at=now()))
+            store.put_run(replace(context.run, state=state, summary=summary, finished_at=now()))
 
 
 def _budget(plan: Plan, store: Store, run: Run) -> Budget:
@@ -206,13 +206,13 @@ def _run_record(plan: Plan, store: Store, verb: str, overrides: Sequence[str]) -
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that shape a result."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue  # an extra that is not installed shapes nothing
-    return found
+    return installed
 
 
 def _git_sha() -> str | None:

@@ -40,7 +40,7 @@ class Monitor:
     def _step(self, step: Step) -> None:
         self._last = step
         if step.resumed:
-            say(f"training goes on from step {step.done} of {step.total}")
+            say(f"training resumes at step {step.done} of {step.total}")
         self._bar.step(step)
         self._artifacts.step(step)
 
@@ -54,7 +54,7 @@ class Monitor:
         if self._last is None:
             return False
         self._stopping = True
-        say("stopping after this step, with a checkpoint; Ctrl-C again leaves at once")
+        say("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
         return True
 
     def done(self, result: TrainingResult) -> None:
@@ -80,13 +80,13 @@ def ending(losses: Sequence[dict[str, float]], total: int) -> str:
     """Why a training with early stopping ended, and which step's weights it keeps."""
     best = best_eval(losses)
     if best is None:
-        return f"held-out rows were never looked at in {total} steps; the last weights are kept"
+        return f"held-out rows were never evaluated in {total} steps; the last weights are kept"
     step, loss = best
-    done, looks = int(losses[-1]["step"]), looks_since(losses, step)
+    done, evals = int(losses[-1]["step"]), looks_since(losses, step)
     kept = f"the weights of step {step} are kept"
     if done == total:
         return f"held-out loss {loss:.4g} at step {step} of {total} was the lowest; {kept}"
-    after = format_count(looks, "evaluation")
+    after = format_count(evals, "evaluation")
     return (
         f"stopped early at step {done} of {total}: held-out loss {loss:.4g} at step {step} was not "
         f"beaten for {after}; {kept}"
@@ -95,15 +95,15 @@ def ending(losses: Sequence[dict[str, float]], total: int) -> str:
 
 def print_audit(figures: dict[str, Any], to: Console) -> None:
     """What the trainer sees: a line for each figure, and the first rows with their supervised span."""
-    seen = saw(figures)
+    description = saw(figures)
     table = Table(title="What the trainer sees", title_justify="left", box=None, pad_edge=False)
     table.add_column("figure", no_wrap=True)
     table.add_column("value", overflow="fold")
-    rows = ", ".join(f"{count:,} {bound}" for bound, count in seen.lengths)
-    for label, text in [*seen.lines, ("rows by tokens", rows or "none")]:
+    rows = ", ".join(f"{count:,} {bound}" for bound, count in description.lengths)
+    for label, text in [*description.lines, ("rows by tokens", rows or "none")]:
         table.add_row(Text(label), Text(printable(text)))
     to.print(table, soft_wrap=False)
-    for number, (before, supervised) in enumerate(seen.examples, start=1):
+    for number, (before, supervised) in enumerate(description.examples, start=1):
         to.print(Text(f"row {number} as the model sees it; it learns what is ⟦marked⟧", "bold"))
         marked = Text(f"⟦{_cut(supervised)}⟧", "black on yellow")
         to.print(Text.assemble(_cut(before), marked), soft_wrap=True)

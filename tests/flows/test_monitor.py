@@ -140,6 +140,6 @@ def test_a_training_that_goes_on_says_from_where_and_its_end_is_told_after_the_b
         assert watching.stop()
         assert watching.callbacks.stop()
     lines = out.getvalue().splitlines()
-    assert lines[0] == "training goes on from step 1 of 6"
+    assert lines[0] == "training resumes at step 1 of 6"
     assert lines[-1].startswith("stopped early at step 3 of 6: held-out loss 0.8 at step 2")
     assert " 3/6 loss 1.500, held-out 0.800" in lines[-2]

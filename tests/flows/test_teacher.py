@@ -99,7 +99,7 @@ def interrupted(folder, server, goal, signals):
         time.sleep(0.02)
     for number in signals:
         process.send_signal(number)
-        while "on their way" not in (folder / "said").read_text():  # two at once may arrive as one
+        while "in flight" not in (folder / "said").read_text():  # two at once may arrive as one
             assert process.poll() is None and time.monotonic() < give_up
             time.sleep(0.02)
     process.wait(timeout=60)
@@ -117,14 +117,14 @@ def interrupted(folder, server, goal, signals):
 def test_an_interrupt_awaits_what_is_paid_for_exits_3_and_names_what_resumes(folder, number):
     with FakeOpenai(colour, latency_s=2.0) as server:  # long enough that no wave ends meanwhile
         err, calls = interrupted(folder, server, 12, [number])
-        assert "4 replies are on their way" in err
+        assert "4 replies in flight" in err
         assert len(calls) == server.asked == 12
 
 
 def test_a_second_interrupt_leaves_what_is_on_its_way(folder):
     with FakeOpenai(colour, latency_s=300.0) as server:
         err, calls = interrupted(folder, server, 4, [signal.SIGINT, signal.SIGINT])
-        assert "4 replies are on their way" in err
+        assert "4 replies in flight" in err
         assert (len(calls), server.asked) == (0, 4)
 
 

@@ -61,7 +61,7 @@ def interrupted(folder: Path) -> tuple[int, str]:
 def test_a_signal_in_training_keeps_every_step_and_the_same_command_goes_on(folder):
     code, said = interrupted(folder)
     assert code == 3, said
-    assert "Ctrl-C again leaves at once" in said
+    assert "Ctrl-C again stops at once" in said
     found = re.fullmatch(
         r"distill: stopped at step (\d+) of 60; a checkpoint is kept; resume with: distill train .*",
         said.splitlines()[-1],
@@ -71,7 +71,7 @@ def test_a_signal_in_training_keeps_every_step_and_the_same_command_goes_on(fold
     assert stopped.summary["overrides"] == list(LONG)
     done = distill(folder, "train", "plan.toml", *changed(*LONG), "--json")
     assert done.returncode == 0, done.stderr
-    assert f"training goes on from step {found[1]} of 60" in done.stderr
+    assert f"training resumes at step {found[1]} of 60" in done.stderr
     result = json.loads(done.stdout)
     assert (result["run_id"], result["trained"]) == (stopped.run_id, True)
 
@@ -171,7 +171,7 @@ def test_check_notes_what_training_would_miss_here(folder):
          "not beaten for 2 evaluations; the weights of step 2 are kept"),
         ([0.9, 0.8], 2, "held-out loss 0.8 at step 2 of 2 was the lowest; the weights of step 2 "
          "are kept"),
-        ([], 2, "held-out rows were never looked at in 2 steps; the last weights are kept"),
+        ([], 2, "held-out rows were never evaluated in 2 steps; the last weights are kept"),
     ],
 )  # fmt: skip
 def test_an_ending_in_words(looks, total, told):

@@ -123,7 +123,7 @@ def test_a_server_that_is_gone_is_told_once_and_training_goes_on(monkeypatch):
         for done in (1, 10):
             watching.callbacks(step(done))
     assert "10/10 loss" in publish.getvalue()
-    assert publish.getvalue().count("Prefect's server takes no artifacts") == 1
+    assert publish.getvalue().count("Prefect's server accepts no artifacts") == 1
 
 
 def test_a_training_that_goes_on_says_from_where_and_its_end_is_told_after_the_bar(monkeypatch):

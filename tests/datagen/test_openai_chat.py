@@ -453,7 +453,7 @@ def test_check_asks_for_the_models_only():
             f"fake at {server.base_url}"
         ]
         [line] = OpenaiChat(model="fakr", base_url=server.base_url).check()
-        assert "not among the 1 models" in line
+        assert "not among the 1 model it" in line
         assert server.asked == 0
     with pytest.raises(TeacherUnusable, match="no teacher answers"):
         OpenaiChat(model="fake", base_url=server.base_url).check()

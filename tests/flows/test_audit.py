@@ -160,7 +160,7 @@ def test_a_failing_row_costs_neither_the_others_nor_the_next_try(plan, monkeypat
     monkeypatch.setattr(Grounded, "score_batch", fails_on_pink)
     (row,) = audit_scorers(str(path))["rows"]
     assert (row["n"], row["abstained"], row["auc"]) == (6, 1, 1.0)
-    assert "it failed on 1 samples" in row["note"]
+    assert "it failed on 1 sample" in row["note"]
     assert not store.read(Measurement)
     monkeypatch.setattr(Grounded, "score_batch", score_batch)
     (row,) = audit_scorers(str(path))["rows"]

@@ -64,7 +64,7 @@ def test_more_than_five_percent_truncated_is_refused(tokenizer):
 @pytest.mark.parametrize("rows", [[row("Water?", "")], [row("Water boils. " * 60, "yes")]])
 def test_rows_with_nothing_to_learn_are_refused(tokenizer, rows):
     with pytest.raises(
-        TrainingError, match="none of 1 rows has a completion to learn from"
+        TrainingError, match="none of 1 row has a completion to learn from"
     ) as caught:
         inspect_rows(rows, tokenizer, 64)
     assert "\n" not in str(caught.value)

@@ -64,7 +64,9 @@ def check_tuner(tuner: Tuner, base: str | Path, folder: Path, steps: int = 2) ->
     config = SftConfig(epochs=1, batch_size=2, max_length=256, warmup_ratio=0.0)
     hooks = TrainingHooks(build_trainer=build)
     result = train_student(str(base), tuner, rows, config, folder / "student", hooks=hooks)
-    _require(len([one for one in result.losses if "loss" in one]) == steps, "steps without a loss")
+    _require(
+        len([entry for entry in result.losses if "loss" in entry]) == steps, "steps without a loss"
+    )
     check_student(str(base), tuner, result, models[0].eval())
     return result
 
@@ -96,17 +98,17 @@ def check_student(base: str, tuner: Tuner, result: TrainingResult, trained: Any)
     _require(result.trainable_parameters > 0, "nothing is trained")
     untrained, tokenizer = load(base)
     before, after = logits_of(untrained, tokenizer), logits_of(trained, tokenizer)
-    _require(_apart(before, after) > 0, "the student says what the base says")
+    _require(_distance(before, after) > 0, "the student says what the base says")
     restored, _ = load(base, result.path)
     _require(
-        _apart(logits_of(restored, tokenizer), after) < 1e-3,
+        _distance(logits_of(restored, tokenizer), after) < 1e-3,
         "the restored student does not say what the trained model said; see save and restore",
     )
     if tuner.mergeable:
         merged = tuner.merged(restored)
         _require(type(merged) is type(untrained), f"merged into a {type(merged).__name__}")
         _require(
-            _apart(logits_of(merged, tokenizer), after) < 1e-2,
+            _distance(logits_of(merged, tokenizer), after) < 1e-2,
             "the merged model does not say what the student said",
         )
 
@@ -116,8 +118,8 @@ def logits_of(model: Any, tokenizer: Any, conversations: Sequence[Any] = ()) -> 
     import torch
 
     texts = [
-        tokenizer.apply_chat_template(one, tokenize=False)
-        for one in conversations or MIXED_CONVERSATIONS
+        tokenizer.apply_chat_template(conversation, tokenize=False)
+        for conversation in conversations or MIXED_CONVERSATIONS
     ]
     inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     mask = inputs["attention_mask"]
@@ -186,8 +188,8 @@ def save_tiny(
     return folder
 
 
-def _apart(one: Any, other: Any) -> float:
-    return float((one - other).abs().max())
+def _distance(left: Any, right: Any) -> float:
+    return float((left - right).abs().max())
 
 
 def _require(holds: bool, fault: str) -> None:

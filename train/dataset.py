@@ -41,15 +41,15 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> str:
     Raises:
         ModelError: the template takes no such conversation.
     """
-    return _rendered(tokenizer, messages, asked=True)
+    return _rendered(tokenizer, messages, for_generation=True)
 
 
-def _rendered(tokenizer: Any, messages: Sequence[Message], asked: bool) -> str:
+def _rendered(tokenizer: Any, messages: Sequence[Message], for_generation: bool) -> str:
     from jinja2 import TemplateError
 
     try:
         text: str = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=asked
+            list(messages), tokenize=False, add_generation_prompt=for_generation
         )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
@@ -72,19 +72,19 @@ def encode(row: TrainingRow, tokenizer: Any) -> Encoded:
     Raises:
         ModelError: the prompt as asked is not the beginning of the text as trained.
     """
-    asked = render(tokenizer, row["prompt"])
-    text = _rendered(tokenizer, [*row["prompt"], *row["completion"]], asked=False)
-    if not text.startswith(asked):
+    prompt_text = render(tokenizer, row["prompt"])
+    text = _rendered(tokenizer, [*row["prompt"], *row["completion"]], for_generation=False)
+    if not text.startswith(prompt_text):
         raise ModelError(
             "the chat template renders a prompt differently in training and in use "
-            f"(asked with ...{asked[-40:]!r}, trained on {text[: len(asked) + 20][-60:]!r}); "
+            f"(asked with ...{prompt_text[-40:]!r}, trained on {text[: len(prompt_text) + 20][-60:]!r}); "
             "use a base whose template with a generation prompt is a prefix of the full text"
         )
-    asked_ids, ids = token_ids(tokenizer, asked), token_ids(tokenizer, text)
+    prompt_ids, ids = token_ids(tokenizer, prompt_text), token_ids(tokenizer, text)
     start = 0
-    while start < min(len(asked_ids), len(ids)) and asked_ids[start] == ids[start]:
+    while start < min(len(prompt_ids), len(ids)) and prompt_ids[start] == ids[start]:
         start += 1
-    return Encoded(text, ids, start, merged=start < len(asked_ids))
+    return Encoded(text, ids, start, merged=start < len(prompt_ids))
 
 
 def check_rows(rows: Sequence[TrainingRow]) -> None:

@@ -146,3 +146,8 @@ class Stopped(Outcome):
 
 class BudgetReached(Stopped):
     """The next request could exceed the budget; all that was in flight is kept."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

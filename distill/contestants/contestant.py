@@ -1,9 +1,8 @@
 """Define contestants, which answer the same held-out items and record what they were shown.
 
-A contestant is someone who speaks (a model on this machine, or one that is asked over an
-API) and a context around the question: `base`, `base+knn`, `student:1a2b`. Each answer is a
-record whose id hashes benchmark, item, contestant and settings, so what was answered once is
-never answered again, in this run or another.
+A contestant is a model (on this machine, or behind an API) and a context around the question:
+`base`, `base+knn`, `student:1a2b`. The id of an answer hashes benchmark, item, contestant and
+settings, so an item is answered once, in this run or another.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from warehouse.records import Answer, Call, Failure, Message, Student, make_id
 Advance = Callable[[int], None]
 
 OWN_CONTESTANTS = ("teacher", "base", "student")
-"""Who can be named in every plan; besides, `student:ID`, and the endpoints of the plan."""
+"""Names that every plan may use, besides `student:ID` and the plan's own endpoints."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +39,33 @@ class ContestantSpec:
     context: str | None
 
 
-def named(name: str, endpoints: Sequence[str] = (), contexts: Sequence[str] = ()) -> ContestantSpec:
-    """Read a contestant's name.
+def parse_contestant(
+    name: str, endpoints: Sequence[str] = (), contexts: Sequence[str] = ()
+) -> ContestantSpec:
+    """Parse a contestant's name.
 
     Raises:
-        ValueError: nobody goes by that name; says who may be named.
+        ValueError: the contestant is unknown; the message lists the allowed names.
     """
-    who, plus, context = name.partition("+")
-    who, colon, student = who.partition(":")
+    model_name, plus_sign, context = name.partition("+")
+    model_name, colon, student = model_name.partition(":")
     known = [*OWN_CONTESTANTS, *endpoints]
-    if who not in known:
+    if model_name not in known:
         raise ValueError(
-            f"unknown contestant '{who}' ({did_you_mean(who, known)}); name an endpoint under "
+            f"unknown contestant '{model_name}' ({did_you_mean(model_name, known)}); name an endpoint under "
             "[evaluate.endpoints] to ask another model"
         )
-    if colon and (who != "student" or not student):
-        raise ValueError(f"'{name}': only an earlier student is named with a colon, student:ID")
+    if colon and (model_name != "student" or not student):
+        raise ValueError(f"'{name}': only an earlier student takes a colon, student:ID")
     allowed = [*dict.fromkeys([*known_names("context"), *contexts])]
-    if plus and context not in allowed:
+    if plus_sign and context not in allowed:
         raise ValueError(f"'{name}': unknown context ({did_you_mean(context, allowed)})")
     if context == "retrieval" and context not in contexts:
         raise ValueError(
             f"'{name}' needs documents; add {{use = 'retrieval', documents = ['docs/**/*.md']}} "
             "to evaluate.contexts"
         )
-    return ContestantSpec(name, who, student or None, context or None)
+    return ContestantSpec(name, model_name, student or None, context or None)
 
 
 def find_student_by_id(store: Store, start: str) -> Student:
@@ -73,23 +74,23 @@ def find_student_by_id(store: Store, start: str) -> Student:
     Raises:
         NotFoundError: there is none, or several, or its files are gone.
     """
-    found = [one for one in store.read(Student) if one.student_id.startswith(start)]
-    if len(found) != 1:
-        count = "no student's id" if not found else f"{len(found)} students' ids"
+    matches = [student for student in store.read(Student) if student.student_id.startswith(start)]
+    if len(matches) != 1:
+        count = "no student's id" if not matches else f"{len(matches)} students' ids"
         raise NotFoundError(
             f"{count} in {store.path} starts with '{start}'; `distill show students "
             f"--warehouse {store.path}` lists them"
         )
-    if not found[0].folder_in(store.home).is_dir():
+    if not matches[0].folder_in(store.home).is_dir():
         raise NotFoundError(
-            f"the files of student {start} are gone from {found[0].folder_in(store.home)}"
+            f"the files of student {start} are gone from {matches[0].folder_in(store.home)}"
         )
-    return found[0]
+    return matches[0]
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What was said to one conversation."""
+    """A model's reply to one conversation."""
 
     text: str
     finish_reason: str
@@ -98,40 +99,40 @@ class Generation:
     latency_s: float
     cost_usd: float | None
     confidence: float | None
-    """Geometric mean of the probabilities of its tokens, 0..1; None where it is not known."""
+    """Geometric mean of the probabilities of its tokens, 0..1; None where unknown."""
 
 
 class Model(Protocol):
-    """Someone who answers conversations greedily."""
+    """A model that answers conversations greedily."""
 
     @property
     def contestant_id(self) -> str:
-        """Content identity: the model, not its name."""
+        """Hash of the model's content, not of its name."""
         ...
 
     @property
     def description(self) -> str:
-        """Who this is, for the report."""
+        """Description of the model for the report."""
         ...
 
     def settings(self, messages: list[Message], max_new_tokens: int) -> dict[str, Any]:
-        """What decides the answer to a conversation."""
+        """Settings that determine the answer to a conversation."""
         ...
 
     def answer(
         self, conversations: Sequence[list[Message]], max_new_tokens: int, advance: Advance
     ) -> Iterator[tuple[int, Generation | Failure]]:
-        """(position, what was said or why nothing was); one that failed before may be left out."""
+        """Yield (position, reply or failure); conversations that failed for good may be left out."""
         ...
 
     def close(self) -> None:
-        """Let go of what is held in memory; it is there again when asked again."""
+        """Free the memory; the model loads again at the next request."""
         ...
 
 
 @dataclass
 class Contestant:
-    """A model in a context, under a name, before the items of one benchmark."""
+    """A named pair of model and context, for the items of one benchmark."""
 
     name: str
     model: Model
@@ -143,14 +144,14 @@ class Contestant:
 
     @property
     def protocol(self) -> str:
-        """One line for the report: who this is and what it sees."""
+        """One line for the report: the model and what it is shown."""
         return f"{self.name}: {self.model.description}; sees {self.context.description()}; greedy"
 
     def questions(self, items: Sequence[Item]) -> dict[str, tuple[Item, list[Message]]]:
-        """By the id that the answer will have: the item and all that is asked."""
-        found = {}
-        asked = self.context.build_messages(items, self.sources) if items else []
-        for item, messages in zip(items, asked, strict=True):
+        """Answer id -> item and messages."""
+        questions = {}
+        conversations = self.context.build_messages(items, self.sources) if items else []
+        for item, messages in zip(items, conversations, strict=True):
             answer_id = Answer.id_of(
                 self.benchmark.label,
                 self.benchmark.version,
@@ -158,67 +159,69 @@ class Contestant:
                 self.model.contestant_id,
                 self.model.settings(messages, self.longest),
             )
-            found[answer_id] = (item, messages)
-        return found
+            questions[answer_id] = (item, messages)
+        return questions
 
     @property
     def longest(self) -> int:
-        """Longest answer in tokens: the plan's limit, or the benchmark's own where it is smaller."""
+        """Longest answer in tokens: the smaller of the plan's and the benchmark's limit."""
         own = self.benchmark.max_new_tokens
         return self.max_new_tokens if own is None else min(own, self.max_new_tokens)
 
     def answer(
-        self, asked: Mapping[str, tuple[Item, list[Message]]], advance: Advance
+        self, questions: Mapping[str, tuple[Item, list[Message]]], advance: Advance
     ) -> list[Answer | Failure]:
         """An answer or a failure for each of the `questions`, graded together."""
-        ids, pairs = list(asked), list(asked.values())
-        said: dict[int, Generation] = {}
-        failed: list[Failure] = []
-        conversations = [messages for _, messages in pairs]
-        for place, one in self.model.answer(conversations, self.longest, advance):
-            if isinstance(one, Failure):
-                failed.append(one)
+        ids, item_messages = list(questions), list(questions.values())
+        generations: dict[int, Generation] = {}
+        failures: list[Failure] = []
+        conversations = [messages for _, messages in item_messages]
+        for position, generation in self.model.answer(conversations, self.longest, advance):
+            if isinstance(generation, Failure):
+                failures.append(generation)
             else:
-                said[place] = one
-        items = [pairs[place][0] for place in said]
-        grades = self.benchmark.grade_all(items, [one.text for one in said.values()])
+                generations[position] = generation
+        items = [item_messages[position][0] for position in generations]
+        grades = self.benchmark.grade_all(
+            items, [generation.text for generation in generations.values()]
+        )
         answers = []
-        for (place, one), grade in zip(said.items(), grades, strict=True):
-            item, messages = pairs[place]
+        for (position, generation), grade in zip(generations.items(), grades, strict=True):
+            item, messages = item_messages[position]
             details = dict(grade.details or {})
-            if one.confidence is not None:
-                details["confidence"] = one.confidence
+            if generation.confidence is not None:
+                details["confidence"] = generation.confidence
             answers.append(
                 Answer(
-                    answer_id=ids[place],
+                    answer_id=ids[position],
                     benchmark=self.benchmark.label,
                     benchmark_version=self.benchmark.version,
                     item_id=item.item_id,
                     contestant=self.name,
                     contestant_id=self.model.contestant_id,
                     settings=self.model.settings(messages, self.longest),
-                    text=one.text,
+                    text=generation.text,
                     grades=grade.values,
                     abstained=grade.abstained,
-                    finish_reason=one.finish_reason,
-                    prompt_tokens=one.prompt_tokens,
-                    completion_tokens=one.completion_tokens,
-                    latency_s=one.latency_s,
-                    cost_usd=one.cost_usd,
+                    finish_reason=generation.finish_reason,
+                    prompt_tokens=generation.prompt_tokens,
+                    completion_tokens=generation.completion_tokens,
+                    latency_s=generation.latency_s,
+                    cost_usd=generation.cost_usd,
                     run_id=self.run_id,
                     details=details or None,
                 )
             )
-        return [*answers, *failed]
+        return [*answers, *failures]
 
 
 Ask = Callable[[Sequence[Request]], tuple[Mapping[str, Call], Mapping[str, Failure]]]
-"""Requests -> the calls that answer them and the failures of this time, both by call id."""
+"""Requests -> calls that answer them and failures of this run, both by call id."""
 
 
 @dataclass
 class EndpointModel:
-    """A model that is asked as a teacher is: its replies are calls, paid for once."""
+    """A model behind a teacher's interface: replies are cached calls, paid for once."""
 
     teacher: Teacher
     ask: Ask
@@ -243,16 +246,16 @@ class EndpointModel:
     def answer(
         self, conversations: Sequence[list[Message]], max_new_tokens: int, advance: Advance
     ) -> Iterator[tuple[int, Generation | Failure]]:
-        """Ask what is not paid for yet; what failed for good before gives nothing."""
+        """Request only what is not cached; permanent failures of earlier runs are skipped."""
         requests = [self._request(messages, max_new_tokens) for messages in conversations]
         calls, failures = self.ask(requests)
-        for place, request in enumerate(requests):
+        for position, request in enumerate(requests):
             if request.call_id in failures:
-                yield place, failures[request.call_id]
+                yield position, failures[request.call_id]
             elif request.call_id in calls:
                 call = calls[request.call_id]
                 yield (
-                    place,
+                    position,
                     Generation(
                         text=call.text,
                         finish_reason=call.finish_reason,
@@ -265,7 +268,7 @@ class EndpointModel:
                 )
 
     def close(self) -> None:
-        """Close the teacher: a model that is served on this machine leaves the memory."""
+        """Close the teacher; a local server frees its memory."""
         self.teacher.close()
 
     def _request(self, messages: list[Message], max_new_tokens: int) -> Request:
@@ -277,7 +280,7 @@ class EndpointModel:
 
 @dataclass
 class Local:
-    """A model in this process, with or without what a student learned; loaded when first asked."""
+    """A base or student in this process, loaded at the first request."""
 
     base: str
     batch_size: int | None
@@ -285,7 +288,7 @@ class Local:
     run_id: str
     student: Path | None = None
     student_id: str | None = None
-    _reader: list[Generator] = field(default_factory=list, repr=False)
+    _generator: list[Generator] = field(default_factory=list, repr=False)
 
     @cached_property
     def contestant_id(self) -> str:
@@ -299,35 +302,37 @@ class Local:
     def answer(
         self, conversations: Sequence[list[Message]], max_new_tokens: int, advance: Advance
     ) -> Iterator[tuple[int, Generation | Failure]]:
-        """Answer greedily in batches; what the model's context cannot hold is a failure."""
-        if not self._reader:
-            self._reader.append(Generator(self.base, self.student))
-        reader = self._reader[0]
-        too_long = reader.too_long(conversations, max_new_tokens)
-        for place, why in too_long.items():
-            subject = make_id(self.contestant_id, conversations[place])
-            yield place, Failure(self.run_id, "evaluate", subject, why, permanent=True)
-        fit = [place for place in range(len(conversations)) if place not in too_long]
-        asked = [conversations[place] for place in fit]
+        """Answer greedily in batches; a conversation that exceeds the context is a failure."""
+        if not self._generator:
+            self._generator.append(Generator(self.base, self.student))
+        generator = self._generator[0]
+        too_long = generator.too_long(conversations, max_new_tokens)
+        for position, reason in too_long.items():
+            subject = make_id(self.contestant_id, conversations[position])
+            yield position, Failure(self.run_id, "evaluate", subject, reason, permanent=True)
+        fitting = [position for position in range(len(conversations)) if position not in too_long]
+        fitting_conversations = [conversations[position] for position in fitting]
         advance(len(too_long))
-        for said in reader.answer(asked, max_new_tokens, self.batch_size, scored=True):
+        for generated in generator.answer(
+            fitting_conversations, max_new_tokens, self.batch_size, scored=True
+        ):
             advance(1)
             yield (
-                fit[said.index],
+                fitting[generated.index],
                 Generation(
-                    text=said.text,
-                    finish_reason=said.finish_reason,
-                    prompt_tokens=said.prompt_tokens,
-                    completion_tokens=said.completion_tokens,
-                    latency_s=said.latency_s,
+                    text=generated.text,
+                    finish_reason=generated.finish_reason,
+                    prompt_tokens=generated.prompt_tokens,
+                    completion_tokens=generated.completion_tokens,
+                    latency_s=generated.latency_s,
                     cost_usd=0.0,
-                    confidence=_confidence(said.logprobs),
+                    confidence=_confidence(generated.logprobs),
                 ),
             )
 
     def close(self) -> None:
-        """Let the model go; it is loaded again when asked again."""
-        self._reader.clear()
+        """Free the model; it loads again at the next request."""
+        self._generator.clear()
 
 
 def _confidence(logprobs: Sequence[float] | None) -> float | None:

@@ -27,25 +27,25 @@ class Context(ABC):
     needs_selection: bool = False
     """Whether it draws from the training selection."""
     searches: bool = False
-    """Whether it looks for something that goes with each item, and may find nothing."""
+    """Whether it searches for something related to each item, and may find nothing."""
 
     def ready(self, sources: Sources) -> None:  # noqa: B027
-        """See that what it draws from can be had, before anyone is asked.
+        """Check that its sources are available, before any request.
 
         Raises:
-            DataError: it cannot.
+            DataError: they are not.
         """
 
     @abstractmethod
     def build_messages(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
-        """The whole conversation for each item; the same on any day."""
+        """The conversation for each item; deterministic."""
 
     @abstractmethod
     def description(self) -> str:
-        """One phrase for the report: what stands around the question."""
+        """One phrase for the report: what is shown with the question."""
 
 
-def in_turns(samples: Sequence[Sample]) -> list[Message]:
+def as_turns(samples: Sequence[Sample]) -> list[Message]:
     """Training examples as turns of a conversation."""
     turns: list[Message] = []
     for sample in samples:

@@ -14,31 +14,33 @@ from warehouse.records import Message
 _SENTENCE = re.compile(r"[^.!?]{20,200}[.!?]")
 
 
-def disturbed(items: Sequence[Item], kind: str) -> list[tuple[Item, str]]:
-    """(disturbed item, id of the item that it was), where the perturbation can be applied.
+def perturb_items(items: Sequence[Item], kind: str) -> list[tuple[Item, str]]:
+    """Pairs of (perturbed item, id of the original), where the perturbation applies.
 
-    What distracts an item is a sentence of another item's passage.
+    A distractor is a sentence of another item's passage.
     """
     sentences = _sentences(items)
-    made = []
+    pairs = []
     for item in items:
-        seen = item.row.passage and item.row.passage in str(item.messages[-1]["content"])
-        old = item.row if seen else replace(item.row, passage=None)  # what nobody sees stays
-        row = perturbed(old, kind, sentences)
-        if row is not None and row != old:
-            asked = _reworded(item.messages, old, row)
-            made.append((replace(item, item_id=row.row_id, row=row, messages=asked), item.item_id))
-    return made
+        passage_shown = item.row.passage and item.row.passage in str(item.messages[-1]["content"])
+        # A passage that nobody sees stays as it is.
+        original = item.row if passage_shown else replace(item.row, passage=None)
+        changed = perturbed(original, kind, sentences)
+        if changed is not None and changed != original:
+            messages = _reworded(item.messages, original, changed)
+            new = replace(item, item_id=changed.row_id, row=changed, messages=messages)
+            pairs.append((new, item.item_id))
+    return pairs
 
 
 def _sentences(items: Sequence[Item]) -> list[str]:
     passages = (item.row.passage or "" for item in items)
-    found = (_SENTENCE.search(passage) for passage in passages)
-    return [hit[0].strip() for hit in found if hit]
+    matches = (_SENTENCE.search(passage) for passage in passages)
+    return [match[0].strip() for match in matches if match]
 
 
 def _reworded(messages: Sequence[Message], old: Row, new: Row) -> list[Message]:
-    """The same conversation about the new row: what stands around its texts stays."""
+    """The same conversation about the new row; the text around it is unchanged."""
     *first, last = messages
     text = str(last["content"])
     if old.passage and new.passage:

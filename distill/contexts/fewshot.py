@@ -5,8 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from distill.contestants.context import Context, Sources, in_turns
+from pydantic import Field
+
+from distill.contestants.context import Context, Sources, as_turns
 from quality.tasks.benchmark import Item
 from warehouse.errors import NothingToDoError
 from warehouse.records import Message, Sample
@@ -18,12 +21,8 @@ class Fewshot(Context):
 
     needs_selection = True
 
-    k: int = 4
+    k: Annotated[int, Field(ge=1)] = 4
     """Worked examples."""
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ValueError("k is 1 or more")
 
     def build_messages(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
         """The examples, then each item's messages.
@@ -31,25 +30,27 @@ class Fewshot(Context):
         Raises:
             NothingToDoError: the selection is smaller than k.
         """
-        turns = in_turns(self._chosen(sources.kept))
+        turns = as_turns(self._chosen(sources.kept))
         return [[*turns, *item.messages] for item in items]
 
     def description(self) -> str:
         """How many there are."""
         return f"{self.k} training examples, the same ones each time, then the question"
 
-    def _chosen(self, kept: Sequence[Sample]) -> list[Sample]:
+    def _chosen(self, selection: Sequence[Sample]) -> list[Sample]:
         """The first ones by id of those that are not longer than most: context is paid for."""
-        if len(kept) < self.k:
+        if len(selection) < self.k:
             raise NothingToDoError(
-                f"{len(kept)} training examples are kept, and context 'fewshot' shows {self.k}; "
+                f"{len(selection)} training examples are kept, and context 'fewshot' shows {self.k}; "
                 "lower k in evaluate.contexts"
             )
-        sizes = {sample.sample_id: _size(sample) for sample in kept}
-        middle = statistics.median(sizes.values())
-        ordered = sorted(kept, key=lambda one: (sizes[one.sample_id] > middle, one.sample_id))
+        sizes = {sample.sample_id: _size(sample) for sample in selection}
+        median_size = statistics.median(sizes.values())
+        ordered = sorted(
+            selection, key=lambda sample: (sizes[sample.sample_id] > median_size, sample.sample_id)
+        )
         return ordered[: self.k]
 
 
 def _size(sample: Sample) -> int:
-    return len(sample.completion) + sum(len(str(one["content"])) for one in sample.messages)
+    return len(sample.completion) + sum(len(str(message["content"])) for message in sample.messages)

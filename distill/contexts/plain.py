@@ -12,7 +12,7 @@ from warehouse.records import Message
 
 @dataclass(frozen=True)
 class Plain(Context):
-    """The benchmark's own question, with nothing around it; what base and student are asked."""
+    """The benchmark's question alone; the default of base and student."""
 
     def build_messages(self, items: Sequence[Item], sources: Sources) -> list[list[Message]]:
         """The items' own messages."""

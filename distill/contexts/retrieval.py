@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from distill.contestants.context import Context, Sources, before_question
 from quality.models.bm25 import Index
@@ -23,7 +26,7 @@ class Retrieval(Context):
 
     documents: list[str]
     """Files, folders or globs of .txt, .md, .jsonl, .csv or .parquet; relative to the plan."""
-    k: int = 2
+    k: Annotated[int, Field(ge=1)] = 2
     """Passages."""
     words: int = 120
     """Longest passage in words."""
@@ -31,8 +34,6 @@ class Retrieval(Context):
     """Words of a passage that are also in the next one."""
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ValueError("k is 1 or more")
         check_window(self.words, self.overlap)
 
     def ready(self, sources: Sources) -> None:
@@ -50,11 +51,11 @@ class Retrieval(Context):
         hits = index.search([item.row.prompt for item in items], self.k)
         return [
             before_question(
-                item.messages, "\n\n".join(passages[hit.position].text for hit in found)
+                item.messages, "\n\n".join(passages[hit.position].text for hit in results)
             )
-            if found
+            if results
             else item.messages
-            for item, found in zip(items, hits, strict=True)
+            for item, results in zip(items, hits, strict=True)
         ]
 
     def description(self) -> str:

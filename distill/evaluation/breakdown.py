@@ -1,7 +1,7 @@
 """Break scores down by groups of items: category, length, and the teacher's certainty.
 
-A group says where a score comes from, not more: the groups are many and small, so that some
-differ from the whole by chance alone.
+Groups show where a score comes from. They are many and small, so some differ from the whole by
+chance alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distill.evaluation.comparison import ORDER, ItemText
+from distill.evaluation.comparison import ORDER, ItemText, answers_by_contestant
 from distill.evaluation.statistics import Interval, bootstrap, mean
 from warehouse.records import Answer
 
@@ -36,7 +36,7 @@ class Group:
     """Contestant -> mean headline metric of the items graded for it."""
 
 
-def breakdown(
+def break_down_scores(
     answers: Sequence[Answer],
     items: Sequence[ItemText],
     headline: str,
@@ -61,12 +61,12 @@ def breakdown(
         seed: Of the bootstrap.
     """
     texts = {item.item_id: item for item in sorted(items, key=lambda item: item.item_id)}
-    sure = {key: value for key, value in (confidence or {}).items() if key in texts}
+    confidence_by_item = {key: value for key, value in (confidence or {}).items() if key in texts}
     groupings = {"category": _categories(texts)}
     if len(texts) >= FEWEST_FOR_LENGTH:
         groupings["length"] = _lengths(texts)
-    if len(sure) >= FEWEST_FOR_CONFIDENCE:
-        groupings["teacher confidence"] = _quarters(sure)
+    if len(confidence_by_item) >= FEWEST_FOR_CONFIDENCE:
+        groupings["teacher confidence"] = _quarters(confidence_by_item)
     graded = _graded(answers, headline)
     return [
         Group(by, name, len(members), _scores(graded, members, seed))
@@ -100,10 +100,10 @@ def _lengths(texts: Mapping[str, ItemText]) -> _Groups:
     }
 
 
-def _quarters(sure: Mapping[str, float]) -> _Groups:
+def _quarters(confidence_by_item: Mapping[str, float]) -> _Groups:
     return {
-        f"{QUARTERS[part]} ({_range(*(f'{sure[key]:.2f}' for key in ends))})": members
-        for part, members, ends in _parts(sure, len(QUARTERS))
+        f"{QUARTERS[part]} ({_range(*(f'{confidence_by_item[key]:.2f}' for key in ends))})": members
+        for part, members, ends in _parts(confidence_by_item, len(QUARTERS))
     }
 
 
@@ -115,20 +115,20 @@ def _parts(values: Mapping[str, float], parts: int) -> list[tuple[int, list[str]
     """Which part, its keys, and those of its ends; equal values are in one part."""
     ordered = sorted(values, key=lambda key: (values[key], key))
     cuts = [values[ordered[-(-len(ordered) * part // parts) - 1]] for part in range(1, parts)]
-    found: dict[int, list[str]] = {}
+    keys_by_part: dict[int, list[str]] = {}
     for key in ordered:
-        found.setdefault(bisect_left(cuts, values[key]), []).append(key)
-    return [(part, keys, (keys[0], keys[-1])) for part, keys in found.items()]
+        keys_by_part.setdefault(bisect_left(cuts, values[key]), []).append(key)
+    return [(part, keys, (keys[0], keys[-1])) for part, keys in keys_by_part.items()]
 
 
 def _graded(answers: Sequence[Answer], metric: str) -> dict[str, dict[str, float | None]]:
     """Contestant -> item -> grade; base, student and teacher first."""
-    found: dict[str, dict[str, float | None]] = {name: {} for name in ORDER}
-    for answer in sorted(answers, key=lambda a: (a.contestant, a.item_id, a.answer_id)):
-        found.setdefault(answer.contestant, {}).setdefault(
-            answer.item_id, answer.grades.get(metric)
-        )
-    return found
+    answers_by = answers_by_contestant(answers)
+    return {
+        name: {item: answer.grades.get(metric) for item, answer in answers_by[name].items()}
+        for name in dict.fromkeys([*ORDER, *answers_by])
+        if name in answers_by
+    }
 
 
 def _scores(
@@ -136,7 +136,7 @@ def _scores(
 ) -> dict[str, Interval]:
     scores = {}
     for contestant, grades in graded.items():
-        known = [grade for key in members if (grade := grades.get(key)) is not None]
-        if known:
-            scores[contestant] = bootstrap([known], mean, seed)
+        values = [grade for key in members if (grade := grades.get(key)) is not None]
+        if values:
+            scores[contestant] = bootstrap([values], mean, seed)
     return scores

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distill.evaluation.comparison import answers_by_contestant
 from distill.evaluation.statistics import LEVEL, Interval, bootstrap
 from warehouse.records import Answer
 
 FEWEST = 10
-"""Answers with a confidence, below which nothing is said."""
+"""Least number of answers with a confidence."""
 ROUNDING = 1e-5
-"""A sum of probabilities may be above 1 by so much."""
+"""Tolerance of a probability above 1."""
 DRAWS = 2000
-"""Of calibrated answers, to know what error they show by chance."""
+"""Simulations of calibrated answers, whose error is due to chance."""
 RIGHT = 0.5
-"""An answer graded so or better counts as right where answers are put in order."""
+"""Grade from which an answer counts as right in the AUROC."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Calibration:
     bins: list[ConfidenceBin]
 
 
-def calibration(
+def measure_calibration(
     benchmark: str,
     contestant: str,
     answers: Sequence[Answer],
@@ -69,7 +70,7 @@ def calibration(
 
     Args:
         benchmark: Its name.
-        contestant: Whose answers are looked at; others do not count.
+        contestant: Its answers are used; others are ignored.
         answers: To this benchmark; the order does not matter, nor an answer given twice.
         headline: The metric, in 0..1; answers without a grade in it do not count.
         bins: Number of bins; empty ones are left out of the result.
@@ -83,14 +84,11 @@ def calibration(
     """
     import numpy as np
 
-    given: dict[str, Answer] = {}
-    for answer in sorted(answers, key=lambda a: (a.item_id, a.answer_id)):
-        if answer.contestant == contestant:
-            given.setdefault(answer.item_id, answer)
+    own_answers = answers_by_contestant(answers).get(contestant, {})
     pairs = [
-        (float(sure), float(grade))
-        for answer in given.values()
-        if (sure := (answer.details or {}).get("confidence")) is not None
+        (float(value), float(grade))
+        for answer in own_answers.values()
+        if (value := (answer.details or {}).get("confidence")) is not None
         and (grade := answer.grades.get(headline)) is not None
     ]
     if len(pairs) < FEWEST:
@@ -99,50 +97,52 @@ def calibration(
     if not (np.abs(confidence - 0.5) <= 0.5 + ROUNDING).all():
         raise ValueError(f"a confidence of {contestant} on {benchmark} is not in 0..1")
     confidence = np.clip(confidence, 0.0, 1.0)
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     return Calibration(
         benchmark=benchmark,
         contestant=contestant,
         n=len(pairs),
-        ece=_ece(confidence, grades, place, seed),
+        ece=_ece(confidence, grades, bin_of, seed),
         brier=float(((confidence - grades) ** 2).mean()),
         auroc=_auroc(confidence, grades >= RIGHT),
         bins=[
             ConfidenceBin(
                 low=number / bins,
                 high=(number + 1) / bins,
-                n=int(here.sum()),
-                confidence=float(confidence[here].mean()),
-                accuracy=float(grades[here].mean()),
+                n=int(in_bin.sum()),
+                confidence=float(confidence[in_bin].mean()),
+                accuracy=float(grades[in_bin].mean()),
             )
             for number in range(bins)
-            if (here := place == number).any()
+            if (in_bin := bin_of == number).any()
         ],
     )
 
 
-def _ece(confidence: Any, grades: Any, place: Any, seed: int) -> Interval:
+def _ece(confidence: Any, grades: Any, bin_of: Any, seed: int) -> Interval:
     """Of confidence minus grade, by bin: the mean of each, without sign, weighted by its size."""
     import numpy as np
 
-    inside = (place[:, None] == np.unique(place)).astype(float)
-    drawn = bootstrap([*((confidence - grades)[:, None] * inside).T], _sum_of_sizes, seed)
-    low, high = 2 * drawn.value - drawn.high, 2 * drawn.value - drawn.low
-    if drawn.value <= _by_chance(confidence, inside, seed):
+    membership = (bin_of[:, None] == np.unique(bin_of)).astype(float)
+    estimate = bootstrap([*((confidence - grades)[:, None] * membership).T], _sum_of_sizes, seed)
+    low, high = 2 * estimate.value - estimate.high, 2 * estimate.value - estimate.low
+    if estimate.value <= _by_chance(confidence, membership, seed):
         low = 0.0
-    return Interval(drawn.value, max(0.0, min(low, drawn.value)), min(1.0, max(high, drawn.value)))
+    return Interval(
+        estimate.value, max(0.0, min(low, estimate.value)), min(1.0, max(high, estimate.value))
+    )
 
 
-def _by_chance(confidence: Any, inside: Any, seed: int) -> float:
+def _by_chance(confidence: Any, membership: Any, seed: int) -> float:
     """The error that calibrated answers of this confidence exceed once in forty draws."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    drawn = [
-        np.abs((confidence - (rng.random(len(confidence)) < confidence)) @ inside).sum()
+    errors = [
+        np.abs((confidence - (rng.random(len(confidence)) < confidence)) @ membership).sum()
         for _ in range(DRAWS)
     ]
-    return float(np.quantile(drawn, 1 - (1 - LEVEL) / 2)) / len(confidence)
+    return float(np.quantile(errors, 1 - (1 - LEVEL) / 2)) / len(confidence)
 
 
 def _sum_of_sizes(*by_bin: Any, axis: int = -1) -> Any:

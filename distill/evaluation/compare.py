@@ -25,6 +25,7 @@ from distill.evaluation.comparison import (
     ItemText,
     Ratio,
     Standing,
+    answers_by_contestant,
 )
 from distill.evaluation.power import LEVEL, detectable, detectable_mean
 from distill.evaluation.statistics import (
@@ -36,6 +37,7 @@ from distill.evaluation.statistics import (
     mean_difference,
     ratio_of_means,
     share_of_gap,
+    sign_test_p_value,
 )
 from distill.evaluation.verdict import discordant_of, is_clear, p_of, p_text
 from warehouse.records import Answer
@@ -62,50 +64,40 @@ def compare(
 
     The order of `answers` and `items` does not change the result, nor does an answer
     that is given twice. Metrics are in 0..1, `headline` decides wins, losses and coverage.
-    `contestants` names who was asked, so that one who failed on every item is shown too;
+    `contestants` lists all of them, so that one that failed on every item is shown too;
     `pairs` are the differences to take, left minus right; left out, the student against each
     other one, and the teacher against the base.
     """
     texts = {item.item_id: item for item in sorted(items, key=lambda item: item.item_id)}
-    said: dict[str, dict[str, Answer]] = {name: {} for name in contestants}
-    for answer in sorted(answers, key=lambda a: (a.item_id, a.contestant, a.answer_id)):
-        if answer.item_id in texts:
-            said.setdefault(answer.contestant, {}).setdefault(answer.item_id, answer)
-    others = [name for name in said if name not in ORDER]
-    names = [name for name in ORDER if name in said]
-    names += [name for name in contestants if name in others]
-    names += sorted(set(others) - set(contestants))
+    answers_by = {
+        **{name: {} for name in contestants},
+        **answers_by_contestant(answer for answer in answers if answer.item_id in texts),
+    }
+    names = list(dict.fromkeys([*ORDER, *contestants, *sorted(answers_by)]))
+    names = [name for name in names if name in answers_by]
     if pairs is None:
-        more = [("student", name) for name in names if name not in ORDER]
-        pairs = [*PAIRS, *more]
-    seen = {metric for given in said.values() for a in given.values() for metric in a.grades}
-    metrics = [headline, *sorted(seen - {headline}, key=_metric_order)]
-    wins, losses, ties = _examples(said, texts, headline, names, higher_is_better)
+        pairs = [*PAIRS, *(("student", name) for name in names if name not in ORDER)]
+    every_answer = [answer for by_item in answers_by.values() for answer in by_item.values()]
+    metric_names = {metric for answer in every_answer for metric in answer.grades}
+    metrics = [headline, *sorted(metric_names - {headline}, key=_metric_order)]
+    wins, losses, ties = _examples(answers_by, texts, headline, names, higher_is_better)
     differences = [
-        _difference(left, right, said[left], said[right], metrics, seed, higher_is_better)
+        _difference(left, right, answers_by, metrics, seed, higher_is_better)
         for left, right in pairs
-        if left in said and right in said
+        if left in answers_by and right in answers_by
     ]
-    common = len(_common(headline, *said.values())[0]) if said else 0
-    grades = {grade for given in said.values() for grade in _graded(given, headline).values()}
-    binary = grades <= {0.0, 1.0}
-    found = Comparison(
+    common = len(_common(headline, *answers_by.values())[0]) if answers_by else 0
+    binary = {answer.grades.get(headline) for answer in every_answer} <= {0.0, 1.0, None}
+    no_ratio = None if higher_is_better else Ratio(None, "lower is better", 0)
+    comparison = Comparison(
         benchmark=benchmark,
         headline=headline,
         n=len(texts),
         metrics=metrics,
-        standings=[_standing(name, said[name], len(texts), metrics, seed) for name in names],
+        standings=[_standing(name, answers_by[name], len(texts), metrics, seed) for name in names],
         differences=differences,
-        retention=(
-            _retention(said, headline, seed)
-            if higher_is_better
-            else Ratio(None, "lower is better", 0)
-        ),
-        gap_closed=(
-            _gap_closed(said, headline, seed)
-            if higher_is_better
-            else Ratio(None, "lower is better", 0)
-        ),
+        retention=no_ratio or _retention(answers_by, headline, seed),
+        gap_closed=no_ratio or _gap_closed(answers_by, headline, seed),
         wins=wins,
         losses=losses,
         ties=ties,
@@ -113,34 +105,34 @@ def compare(
         higher_is_better=higher_is_better,
         common=common,
         binary=binary,
-        notes=_notes(said, texts, headline, common),
+        notes=_notes(answers_by, texts, headline, common),
     )
-    return _concluded(found)
+    return _conclude(comparison)
 
 
-def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
+def adjust_p_values(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The comparisons, each pair's p-value also adjusted for the number of benchmarks (Holm)."""
-    found: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for at, comparison in enumerate(comparisons):
-        for place, pair in enumerate(comparison.differences):
+    positions: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for row, comparison in enumerate(comparisons):
+        for column, pair in enumerate(comparison.differences):
             if pair.n:
-                found.setdefault((pair.left, pair.right), []).append((at, place))
-    made = [list(comparison.differences) for comparison in comparisons]
-    for places in found.values():
-        if len(places) > 1:
-            p_values = holm([made[at][place].p_value for at, place in places])
-            for (at, place), p_value in zip(places, p_values, strict=True):
-                pair = made[at][place]
-                made[at][place] = replace(pair, p_adjusted=p_value, tests=len(places))
+                positions.setdefault((pair.left, pair.right), []).append((row, column))
+    differences_by = [list(comparison.differences) for comparison in comparisons]
+    for cells in positions.values():
+        if len(cells) > 1:
+            p_values = holm([differences_by[row][column].p_value for row, column in cells])
+            for (row, column), p_value in zip(cells, p_values, strict=True):
+                pair = differences_by[row][column]
+                differences_by[row][column] = replace(pair, p_adjusted=p_value, tests=len(cells))
     return [
-        _concluded(replace(comparison, differences=pairs))
-        for comparison, pairs in zip(comparisons, made, strict=True)
+        _conclude(replace(comparison, differences=pairs))
+        for comparison, pairs in zip(comparisons, differences_by, strict=True)
     ]
 
 
-def _concluded(comparison: Comparison) -> Comparison:
-    """What depends on the p-values: no share of a gap is told where teacher and base cannot be
-    told apart, and what could have been shown goes by the number of benchmarks."""
+def _conclude(comparison: Comparison) -> Comparison:
+    """Fill in what depends on the p-values: the detectable difference, and no gap closed where
+    teacher and base are not clearly different."""
     pair = comparison.difference("student", "base")
     comparison = replace(comparison, detectable=_detectable(pair))
     pair = comparison.difference("teacher", "base")
@@ -150,12 +142,12 @@ def _concluded(comparison: Comparison) -> Comparison:
         or is_clear(pair, comparison.headline)
     ):
         return comparison
-    why = f"teacher and base cannot be told apart (p {p_text(p_of(pair))}, n = {pair.n})"
+    why = f"teacher and base are not clearly different (p {p_text(p_of(pair))}, n = {pair.n})"
     return replace(comparison, gap_closed=Ratio(None, why, comparison.gap_closed.n))
 
 
 def _detectable(pair: Difference | None) -> float | None:
-    """What the items could have shown of student and base, as unequal as these are on them."""
+    """The least difference between student and base that these items could show."""
     if pair is None or not pair.n:
         return None
     level = LEVEL / pair.tests
@@ -165,46 +157,43 @@ def _detectable(pair: Difference | None) -> float | None:
 
 
 def _notes(
-    said: Mapping[str, ByItem], texts: Mapping[str, ItemText], metric: str, common: int
+    answers_by: Mapping[str, ByItem], texts: Mapping[str, ItemText], metric: str, common: int
 ) -> list[str]:
-    """What a reader must know before believing a figure."""
+    """Caveats: few items, failures, abstentions, empty answers."""
     n = len(texts)
-    notes, partly = [], []
+    items = format_count(n, "item")
+    notes, ungraded = [], []
     if n < MIN_ITEMS:
-        notes.append(
-            f"{format_count(n, 'item')} {be(n)} too few to show anything; no significance is claimed"
-        )
-    for name, given in said.items():
-        graded = len(_graded(given, metric))
-        abstained, failed = len(given) - graded, n - len(given)
+        notes.append(f"{items} {be(n)} too few to show a difference; no significance is claimed")
+    for name, by_item in answers_by.items():
+        graded = len(_graded(by_item, metric))
+        abstained, failed = len(by_item) - graded, n - len(by_item)
         if failed:
             notes.append(
-                f"{name} failed on {failed} of {format_count(n, 'item')}: its score is of the other {len(given)}, "
+                f"{name} failed on {failed} of {items}: its score is of the other {len(by_item)}, "
                 "and differences are of items that both answered"
             )
-        if abstained and abstained == len(given):
+        if abstained and abstained == len(by_item):
             notes.append(f"none of {name}'s {format_count(abstained, 'answer')} could be graded")
         elif abstained:
-            partly.append(f"{abstained} of {name}")
-        empty = sum(not answer.text.strip() for answer in given.values())
+            ungraded.append(f"{abstained} of {name}")
+        empty = sum(not answer.text.strip() for answer in by_item.values())
         if empty:
-            notes.append(f"{name} said nothing to {empty} of {format_count(n, 'item')}")
-    if partly:
-        notes.append(
-            f"answers that could not be graded: {', '.join(partly)}, of {format_count(n, 'item')} each"
-        )
+            notes.append(f"{name} gave an empty answer to {empty} of {items}")
+    if ungraded:
+        notes.append(f"answers that could not be graded: {', '.join(ungraded)}, of {items} each")
     if 0 < common < n:
-        notes.append(f"all contestants were graded on {common} of {format_count(n, 'item')}")
+        notes.append(f"all contestants were graded on {common} of {items}")
     return notes
 
 
 def _metric_order(metric: str) -> tuple[int, str]:
-    known = ("exact_match", "f1", "contains")
-    return (known.index(metric) if metric in known else len(known), metric)
+    order = ("exact_match", "f1", "contains")
+    return (order.index(metric) if metric in order else len(order), metric)
 
 
-def _graded(given: ByItem, metric: str) -> dict[str, float]:
-    grades = ((item_id, answer.grades.get(metric)) for item_id, answer in given.items())
+def _graded(by_item: ByItem, metric: str) -> dict[str, float]:
+    grades = ((item_id, answer.grades.get(metric)) for item_id, answer in by_item.items())
     return {item_id: float(grade) for item_id, grade in grades if grade is not None}
 
 
@@ -215,12 +204,12 @@ def _common(metric: str, *sides: ByItem) -> list[list[float]]:
     return [[grades[item_id] for item_id in shared] for grades in graded]
 
 
-def _standing(name: str, given: ByItem, n: int, metrics: Sequence[str], seed: int) -> Standing:
-    answers = list(given.values())
-    grades = {metric: list(_graded(given, metric).values()) for metric in metrics}
+def _standing(name: str, by_item: ByItem, n: int, metrics: Sequence[str], seed: int) -> Standing:
+    answers = list(by_item.values())
+    grades = {metric: list(_graded(by_item, metric).values()) for metric in metrics}
     graded = len(grades[metrics[0]])
     costs = [answer.cost_usd for answer in answers]
-    known = [cost for cost in costs if cost is not None]
+    known_costs = [cost for cost in costs if cost is not None]
     return Standing(
         contestant=name,
         n=n,
@@ -231,41 +220,37 @@ def _standing(name: str, given: ByItem, n: int, metrics: Sequence[str], seed: in
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         completion_tokens=sum(answer.completion_tokens for answer in answers),
         mean_latency_s=sum(a.latency_s for a in answers) / len(answers) if answers else None,
-        cost_usd=sum(known) if len(known) == len(costs) else None,
+        cost_usd=sum(known_costs) if len(known_costs) == len(costs) else None,
     )
 
 
 def _difference(
     left: str,
     right: str,
-    ours: ByItem,
-    theirs: ByItem,
+    answers_by: Mapping[str, ByItem],
     metrics: Sequence[str],
     seed: int,
     higher_is_better: bool,
 ) -> Difference:
-    from scipy import stats
-
-    found: dict[str, Interval] = {}
+    intervals: dict[str, Interval] = {}
     for metric in metrics:
-        columns = _common(metric, ours, theirs)
+        columns = _common(metric, answers_by[left], answers_by[right])
         if columns[0]:
-            found[metric] = bootstrap(columns, mean_difference, seed, widest=(-1.0, 1.0))
-    pairs = list(zip(*_common(metrics[0], ours, theirs), strict=True))
-    gaps = [one - other for one, other in pairs]
-    above = sum(one > other for one, other in pairs)
-    below = sum(one < other for one, other in pairs)
+            intervals[metric] = bootstrap(columns, mean_difference, seed, widest=(-1.0, 1.0))
+    pairs = list(zip(*_common(metrics[0], answers_by[left], answers_by[right]), strict=True))
+    gaps = [left_grade - right_grade for left_grade, right_grade in pairs]
+    above = sum(left_grade > right_grade for left_grade, right_grade in pairs)
+    below = sum(left_grade < right_grade for left_grade, right_grade in pairs)
     wins, losses = (above, below) if higher_is_better else (below, above)
-    unequal = wins + losses
     return Difference(
         left=left,
         right=right,
         n=len(pairs),
-        metrics=found,
+        metrics=intervals,
         wins=wins,
         losses=losses,
-        ties=len(pairs) - unequal,
-        p_value=float(stats.binomtest(wins, unequal, 0.5).pvalue) if unequal else 1.0,
+        ties=len(pairs) - wins - losses,
+        p_value=sign_test_p_value(wins, losses),
         binary=all(grade in (0.0, 1.0) for pair in pairs for grade in pair),
         error=statistics.stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else 0.0,
     )
@@ -288,25 +273,25 @@ def _ratio(
     return Ratio(bootstrap(columns, statistic, seed), None, n)
 
 
-def _missing(said: Mapping[str, ByItem], wanted: Sequence[str]) -> Ratio | None:
-    gone = [name for name in wanted if name not in said]
-    return Ratio(None, f"no answers of {' and '.join(gone)}", 0) if gone else None
+def _missing(answers_by: Mapping[str, ByItem], names: Sequence[str]) -> Ratio | None:
+    missing = [name for name in names if name not in answers_by]
+    return Ratio(None, f"no answers of {' and '.join(missing)}", 0) if missing else None
 
 
-def _retention(said: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
+def _retention(answers_by: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
     """Student's mean over teacher's."""
-    if missing := _missing(said, ("student", "teacher")):
+    if missing := _missing(answers_by, ("student", "teacher")):
         return missing
-    columns = _common(metric, said["student"], said["teacher"])
+    columns = _common(metric, answers_by["student"], answers_by["teacher"])
     below = bootstrap(columns[1:], mean, seed) if columns[0] else None
     return _ratio(columns, ratio_of_means, below, "the teacher's mean", seed)
 
 
-def _gap_closed(said: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
+def _gap_closed(answers_by: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
     """(student - base) / (teacher - base)."""
-    if missing := _missing(said, ("student", "base", "teacher")):
+    if missing := _missing(answers_by, ("student", "base", "teacher")):
         return missing
-    columns = _common(metric, said["student"], said["base"], said["teacher"])
+    columns = _common(metric, answers_by["student"], answers_by["base"], answers_by["teacher"])
     below = (
         bootstrap([columns[2], columns[1]], mean_difference, seed, widest=(-1.0, 1.0))
         if columns[0]
@@ -316,7 +301,7 @@ def _gap_closed(said: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
 
 
 def _examples(
-    said: Mapping[str, ByItem],
+    answers_by: Mapping[str, ByItem],
     texts: Mapping[str, ItemText],
     metric: str,
     names: Sequence[str],
@@ -329,12 +314,12 @@ def _examples(
     wins: list[Example] = []
     losses: list[Example] = []
     ties: list[Example] = []
-    student, base = said.get("student", {}), said.get("base", {})
+    student, base = answers_by.get("student", {}), answers_by.get("base", {})
     new, old = _graded(student, metric), _graded(base, metric)
     for item_id, item in texts.items():
         if item_id not in new or item_id not in old:
             continue
-        replies = ((name, said[name].get(item_id)) for name in names)
+        replies = ((name, answers_by[name].get(item_id)) for name in names)
         example = Example(
             item, {name: GradedAnswer(a.text, a.grades.get(metric)) for name, a in replies if a}
         )

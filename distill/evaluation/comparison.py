@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from distill.evaluation.statistics import Interval
+from warehouse.records import Answer
 
 MAX_FAILURE_RATE = 0.1
-"""Share of the items that a contestant may fail on, and its mean still be held against others'."""
+"""Share of failed items up to which a contestant's mean is comparable with others'."""
 PAIRS = (("student", "base"), ("student", "teacher"), ("teacher", "base"))
 ORDER = ("base", "student", "teacher")
 
@@ -18,8 +20,16 @@ def exact_test(binary: bool) -> str:
 
 
 def speaker_of(contestant: str) -> str:
-    """Who answers under a contestant's name: `student` of "student:1a2b+knn"."""
+    """The model in a contestant's name: `student` of "student:1a2b+knn"."""
     return contestant.partition("+")[0].partition(":")[0]
+
+
+def answers_by_contestant(answers: Iterable[Answer]) -> dict[str, dict[str, Answer]]:
+    """Contestant -> item -> answer, in order of their names and ids; an item counts once."""
+    answers_by: dict[str, dict[str, Answer]] = {}
+    for answer in sorted(answers, key=lambda a: (a.contestant, a.item_id, a.answer_id)):
+        answers_by.setdefault(answer.contestant, {}).setdefault(answer.item_id, answer)
+    return answers_by
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ class GradedAnswer:
 
 @dataclass(frozen=True)
 class Example:
-    """One item with what every contestant said to it."""
+    """One item with every contestant's answer."""
 
     item: ItemText
     said: dict[str, GradedAnswer]
@@ -123,9 +133,9 @@ class Comparison:
     losses: list[Example]
     ties: list[Example]
     role: str = "task"
-    """task | off_task: what the student was made for, or what it must not forget."""
+    """task | off_task: what the student was trained for, or what it must not forget."""
     higher_is_better: bool = True
-    """Whether a small headline is a good one, as of toxicity; wins and losses are counted so."""
+    """False where a small headline is good, as of toxicity; wins and losses follow it."""
     common: int = 0
     """Items graded for every contestant."""
     detectable: float | None = None
@@ -134,7 +144,7 @@ class Comparison:
     binary: bool = True
     """Whether every headline grade is 0 or 1; F1 and toxicity are not."""
     notes: list[str] = field(default_factory=list)
-    """What a reader must know: few items, failures, duplicates, abstentions."""
+    """Caveats: few items, failures, duplicates, abstentions."""
 
     @property
     def test(self) -> str:
@@ -147,5 +157,5 @@ class Comparison:
 
     def difference(self, left: str, right: str) -> Difference | None:
         """A pair's difference, or None where one of them gave no answer."""
-        found = (d for d in self.differences if (d.left, d.right) == (left, right))
-        return next(found, None)
+        matches = (d for d in self.differences if (d.left, d.right) == (left, right))
+        return next(matches, None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from distill.evaluation.comparison import Comparison
+from distill.evaluation.comparison import Comparison, answers_by_contestant
 from distill.evaluation.statistics import Interval, bootstrap, mean
 from distill.evaluation.verdict import points
 from warehouse.records import Answer
@@ -16,7 +16,7 @@ from warehouse.wording import format_count
 
 @dataclass(frozen=True)
 class Economy:
-    """What a contestant's answers take on one benchmark."""
+    """Cost and time of a contestant's answers on one benchmark."""
 
     benchmark: str
     contestant: str
@@ -36,7 +36,7 @@ class Economy:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """From how many answers on the student is cheaper than another contestant."""
+    """After how many answers the student is cheaper than another contestant."""
 
     against: str
     fixed_usd: float | None
@@ -48,48 +48,47 @@ class BreakEven:
     sentence: str
 
 
-def economy(
+def price_answers(
     benchmark: str,
     comparison: Comparison,
     answers: Sequence[Answer],
     usd_per_hour: float | None,
     at_once: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Economy]:
-    """What each contestant of a comparison takes, from its answers to that benchmark.
+    """Compute cost and time of each contestant from its answers to a benchmark.
 
-    Answers from calls (`settings["call_id"]`) are priced by what they cost, be it nothing. A
+    Answers from calls (`settings["call_id"]`) are priced by what they cost, which may be 0. A
     model on this machine is priced by `usd_per_hour`, the price of the machine, for the time that
     its answers took; so is a contestant that `at_once` names, whose server on this machine
     answers so many requests at the same time that each took that share of its latency. A price
     that is not known for a single answer is not known for any.
     An item that is answered twice counts once.
     """
-    found = []
+    answers_by, lines = answers_by_contestant(answers), []
     for standing in comparison.standings:
-        by_item: dict[str, Answer] = {}
-        for answer in sorted(answers, key=lambda a: (a.item_id, a.answer_id)):
-            if answer.contestant == standing.contestant:
-                by_item.setdefault(answer.item_id, answer)
-        given = list(by_item.values())
-        usd, priced_by, interval = _price(given, usd_per_hour, at_once.get(standing.contestant))
-        found.append(
+        name = standing.contestant
+        own_answers = list(answers_by.get(name, {}).values())
+        usd, priced_by, interval = _price(own_answers, usd_per_hour, at_once.get(name))
+        lines.append(
             Economy(
                 benchmark=benchmark,
-                contestant=standing.contestant,
-                n=len(given),
+                contestant=name,
+                n=len(own_answers),
                 score=standing.metrics.get(comparison.headline),
                 usd_per_1000=usd,
                 priced_by=priced_by,
-                latency_s=_mean([answer.latency_s for answer in given]) if given else None,
-                tokens_in=_mean([answer.prompt_tokens for answer in given]),
-                tokens_out=_mean([answer.completion_tokens for answer in given]),
+                latency_s=_mean([answer.latency_s for answer in own_answers])
+                if own_answers
+                else None,
+                tokens_in=_mean([answer.prompt_tokens for answer in own_answers]),
+                tokens_out=_mean([answer.completion_tokens for answer in own_answers]),
                 usd_interval=interval,
             )
         )
-    return found
+    return lines
 
 
-def break_even(
+def find_break_even(
     student: Economy,
     other: Economy,
     data_usd: float | None,
@@ -107,43 +106,44 @@ def break_even(
     if student.usd_per_1000 is not None and other.usd_per_1000 is not None:
         saved = other.usd_per_1000 - student.usd_per_1000
     answers = None
-    apart = _apart(student, other)
-    if fixed is not None and saved is not None and saved > 0 and apart:
+    prices_differ = _prices_differ(student, other)
+    if fixed is not None and saved is not None and saved > 0 and prices_differ:
         answers = math.ceil(round(fixed / saved * 1000, 6))
     against = other.contestant
     if saved is None:
         sentence = (
-            f"When the student pays against {against} is not known: "
+            f"When the student pays off against {against} is unknown: "
             f"{_no_price(student, other, usd_per_hour)}."
         )
-    elif not apart:
+    elif not prices_differ:
         sentence = (
-            f"By cost the student cannot be told from {against}: 1,000 answers cost "
-            f"{_usd_range(student)}, those of {against} {_usd_range(other)}."
+            f"The costs of the student and {against} are not clearly different: 1,000 answers cost "
+            f"{_usd_range(student)} and {_usd_range(other)} respectively."
         )
     elif saved <= 0:
         sentence = (
-            f"By cost the student never pays against {against}: 1,000 answers cost "
+            f"The student never pays off against {against}: 1,000 answers cost "
             f"{_usd(student.usd_per_1000)}, those of {against} {_usd(other.usd_per_1000)}."
         )
     elif answers is None:
         why = (
-            f"what the data cost is not known; {_TOKEN_PRICES} tell"
+            f"the cost of the data is unknown; set {_TOKEN_PRICES}"
             if data_usd is None
-            else "what the training cost is not known; evaluate.usd_per_hour tells"
+            else "the cost of training is unknown; set evaluate.usd_per_hour"
         )
         sentence = (
-            f"The student saves {_usd(saved)} per 1,000 answers against {against}, but from how "
-            f"many answers on it pays is not known: {why}."
+            f"The student saves {_usd(saved)} per 1,000 answers against {against}, but after how "
+            f"many answers it pays off is unknown: {why}."
         )
     elif answers == 0:
         sentence = (
-            f"The student pays at once against {against}: making it cost nothing, and it saves "
+            f"The student pays off at once against {against}: making it cost nothing, and it saves "
             f"{_usd(saved)} per 1,000 answers."
         )
     else:
         sentence = (
-            f"The student pays against {against} from {format_count(answers, 'answer')} on: making it cost "
+            f"The student pays off against {against} after {format_count(answers, 'answer')}: "
+            f"making it cost "
             f"{_usd(fixed)}, and it saves {_usd(saved)} per 1,000 answers."
         )
     return BreakEven(against, fixed, saved, answers, sentence + _scores(student, other))
@@ -152,27 +152,27 @@ def break_even(
 _TOKEN_PRICES = "input_usd_per_million and output_usd_per_million of teacher, judge and endpoints"
 
 
-def _apart(one: Economy, other: Economy) -> bool:
+def _prices_differ(left: Economy, right: Economy) -> bool:
     """Whether two prices differ by more than the time of single answers varies."""
-    if not (one.usd_interval or other.usd_interval):
-        return True  # prices by token are what they are
-    if one.usd_per_1000 is None or other.usd_per_1000 is None:
+    if not (left.usd_interval or right.usd_interval):
+        return True  # token prices are exact
+    if left.usd_per_1000 is None or right.usd_per_1000 is None:
         return True
-    low, high = sorted((_range(one), _range(other)))
+    low, high = sorted((_range(left), _range(right)))
     return low[1] < high[0]
 
 
-def _range(one: Economy) -> tuple[float, float]:
-    usd = one.usd_per_1000
+def _range(line: Economy) -> tuple[float, float]:
+    usd = line.usd_per_1000
     assert usd is not None
-    return (one.usd_interval.low, one.usd_interval.high) if one.usd_interval else (usd, usd)
+    return (line.usd_interval.low, line.usd_interval.high) if line.usd_interval else (usd, usd)
 
 
-def _usd_range(one: Economy) -> str:
-    text = _usd(one.usd_per_1000)
-    if one.usd_interval is None:
+def _usd_range(line: Economy) -> str:
+    text = _usd(line.usd_per_1000)
+    if line.usd_interval is None:
         return text
-    return f"{text} ({_usd(one.usd_interval.low)} to {_usd(one.usd_interval.high)})"
+    return f"{text} ({_usd(line.usd_interval.low)} to {_usd(line.usd_interval.high)})"
 
 
 def _price(
@@ -183,15 +183,15 @@ def _price(
     if not answers:
         return None, "not known", None
     if at_once is None and any("call_id" in answer.settings for answer in answers):
-        known = [answer.cost_usd for answer in answers if answer.cost_usd is not None]
-        if len(known) < len(answers):
+        costs = [answer.cost_usd for answer in answers if answer.cost_usd is not None]
+        if len(costs) < len(answers):
             return None, "not known", None
-        return 1000 * _mean(known), "tokens", None
+        return 1000 * _mean(costs), "tokens", None
     if usd_per_hour is None:
         return None, "not known", None
     factor = 1000 * usd_per_hour / 3600 / (at_once or 1)
-    took = bootstrap([[factor * answer.latency_s for answer in answers]], mean)
-    return took.value, "machine time", took if len(answers) > 1 else None
+    usd = bootstrap([[factor * answer.latency_s for answer in answers]], mean)
+    return usd.value, "machine time", usd if len(answers) > 1 else None
 
 
 def _times(hours: float, usd_per_hour: float | None) -> float | None:
@@ -203,17 +203,17 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _no_price(student: Economy, other: Economy, usd_per_hour: float | None) -> str:
-    missing = [one.contestant for one in (student, other) if one.usd_per_1000 is None]
+    missing = [line.contestant for line in (student, other) if line.usd_per_1000 is None]
     key = (
-        "evaluate.usd_per_hour tells what a model on this machine costs"
+        "set evaluate.usd_per_hour, the price of this machine"
         if usd_per_hour is None
-        else f"{_TOKEN_PRICES} tell what a reply costs"
+        else f"set {_TOKEN_PRICES}"
     )
     return f"no price of {' and '.join(missing)}; {key}"
 
 
 def _scores(student: Economy, other: Economy) -> str:
-    """Cheaper is not as good: both scores, where they are known."""
+    """Both scores, since a cheaper contestant may be worse."""
     if student.score is None or other.score is None:
         return ""
     ours, theirs = points(student.score.value), points(other.score.value)

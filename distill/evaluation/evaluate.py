@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from distill.evaluation.breakdown import breakdown
-from distill.evaluation.calibration import Calibration, calibration
-from distill.evaluation.compare import adjusted, compare
+from distill.evaluation.breakdown import break_down_scores
+from distill.evaluation.calibration import Calibration, measure_calibration
+from distill.evaluation.compare import adjust_p_values, compare
 from distill.evaluation.comparison import Comparison, ItemText, speaker_of
-from distill.evaluation.economics import BreakEven, Economy, break_even, economy
+from distill.evaluation.economics import BreakEven, Economy, find_break_even, price_answers
 from distill.evaluation.findings import ClassLine, Evaluation, Explored, SameAnswer
-from distill.evaluation.nearest_rows import StillWrong, still_wrong
-from distill.evaluation.robustness import Robustness, robustness
+from distill.evaluation.nearest_rows import StillWrong, find_still_wrong
+from distill.evaluation.robustness import Robustness, measure_robustness
 from distill.evaluation.ship_gate import check_ship
 from distill.evaluation.statistics import bootstrap, mean
-from distill.evaluation.style_facts import StyleFacts, style_facts
+from distill.evaluation.style_facts import StyleFacts, measure_style_and_facts
 from quality.tasks.benchmark import Benchmark, Item
 from quality.tasks.graders import class_figures, macro_f1
 from quality.tasks.perturbations import INJECTED
@@ -26,7 +27,7 @@ from warehouse.records import Answer, Sample, Score
 
 @dataclass(frozen=True)
 class BenchmarkAnswers:
-    """One benchmark, and all that was said to its items."""
+    """One benchmark, its items and every contestant's answers to them."""
 
     benchmark: Benchmark
     role: str
@@ -34,82 +35,88 @@ class BenchmarkAnswers:
     items: Sequence[Item]
     answers: Sequence[Answer]
 
+    @property
+    def texts(self) -> list[ItemText]:
+        """What a reader needs to judge the answers."""
+        return texts_of(self.items)
+
+    def answers_of(self, contestant: str) -> dict[str, Answer]:
+        """A contestant's answers by item id."""
+        return {a.item_id: a for a in self.answers if a.contestant == contestant}
+
 
 @dataclass(frozen=True)
 class Perturbed:
-    """The answers of one contestant to a benchmark's items in one disturbed form."""
+    """One contestant's answers to a benchmark's items under one perturbation."""
 
     benchmark: str
     perturbation: str
     contestant: str
     answers: Sequence[Answer]
     origin: Mapping[str, str]
-    """Disturbed item -> the item that it was."""
+    """Perturbed item -> original item."""
 
 
 @dataclass(frozen=True)
 class TrainingProvenance:
-    """What the student was made of, and what that took; all empty where none is judged."""
+    """Training rows, scores and costs behind the student; empty where none is evaluated."""
 
     kept: Sequence[Sample] = ()
     scores: Sequence[Score] = ()
     costs: Mapping[str, float | None] = field(default_factory=dict)
     """Sample -> USD."""
     scoring_usd: float | None = 0.0
-    """What the replies cost that scored them: judging, and asking again; None where a price is
-    not known."""
+    """Cost of the scorers' replies; None where a price is unknown."""
     training_hours: float = 0.0
-    """Of this machine: training, and the teacher's time where it runs here."""
+    """Hours of this machine: training, and the teacher where it runs here."""
 
     @property
     def data_usd(self) -> float | None:
-        """What the replies cost that its rows were made and chosen by; None where a price is not
-        known."""
-        spent = [*self.costs.values(), self.scoring_usd]
-        known = [cost for cost in spent if cost is not None]
-        return sum(known) if len(known) == len(spent) else None
+        """Cost of all replies behind its rows and their scores; None where a price is unknown."""
+        costs = [*self.costs.values(), self.scoring_usd]
+        known_costs = [cost for cost in costs if cost is not None]
+        return sum(known_costs) if len(known_costs) == len(costs) else None
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What of a plan decides how answers are read."""
+    """The plan's settings that affect the evaluation."""
 
     contestants: Sequence[str]
     usd_per_hour: float | None = None
     at_once: Mapping[str, int] = field(default_factory=dict)
-    """Contestants behind a server on this machine -> requests that it answers at the same time."""
+    """Contestants behind a server on this machine -> its parallel requests."""
     ship: Sequence[str] = ()
     certain: bool = False
 
 
-def evaluation_of(
-    judged: Sequence[BenchmarkAnswers],
+Finding = TypeVar("Finding")
+
+
+def evaluate_answers(
+    boards: Sequence[BenchmarkAnswers],
     rules: Rules,
-    made: TrainingProvenance | None = None,
-    disturbed: Sequence[Perturbed] = (),
+    provenance: TrainingProvenance | None = None,
+    perturbed: Sequence[Perturbed] = (),
 ) -> Evaluation:
-    """Everything that these answers tell."""
-    made = made or TrainingProvenance()
-    comparisons = adjusted([compared(one, rules.contestants) for one in judged])
-    pairs = list(zip(judged, comparisons, strict=True))
-    task = [(one, found) for one, found in pairs if one.role == "task"]
-    economics = [
-        line
-        for one, found in task
-        for line in economy(found.benchmark, found, one.answers, rules.usd_per_hour, rules.at_once)
-    ]
+    """Compute every finding from recorded answers."""
+    provenance = provenance or TrainingProvenance()
+    comparisons = adjust_p_values([compare_on(board, rules.contestants) for board in boards])
+    pairs = list(zip(boards, comparisons, strict=True))
+    task = [(board, comparison) for board, comparison in pairs if board.role == "task"]
+    economics = _on_each(task, partial(_economics, rules))
     evaluation = Evaluation(
         comparisons=comparisons,
-        explored=[line for one, found in pairs for line in _explored(one, found)],
-        groups={found.benchmark: _groups(one, found) for one, found in pairs},
-        classes=[line for one, found in pairs for line in _classes(one, found)],
+        explored=_on_each(pairs, _explorer_items),
+        groups={comparison.benchmark: _groups(board, comparison) for board, comparison in pairs},
+        classes=_on_each(pairs, _classes),
         style=_style(task),
         economics=economics,
-        break_even=_break_even(economics, made, rules),
-        agreement=[line for one, found in task for line in _agreement(one, found)],
-        robustness=_robustness(judged, disturbed),
-        calibration=[line for one, found in task for line in _calibration(one, found)],
-        still_wrong=[line for one, found in task for line in _still_wrong(one, found, made)],
+        break_even=_break_even(economics, provenance, rules),
+        agreement=_on_each(task, _agreement),
+        robustness=_robustness(boards, perturbed),
+        calibration=_on_each(task, _calibration),
+        still_wrong=_on_each(task, partial(_still_wrong, provenance)),
     )
     if not rules.ship:
         return evaluation
@@ -117,22 +124,35 @@ def evaluation_of(
     return Evaluation(**{**vars(evaluation), "ship": verdict})
 
 
-def compared(one: BenchmarkAnswers, contestants: Sequence[str]) -> Comparison:
-    """The contestants on one benchmark."""
-    found = compare(
-        one.benchmark.label,
-        one.answers,
-        texts_of(one.items),
-        headline=one.benchmark.metrics[0],
-        contestants=contestants,
-        role=one.role,
-        higher_is_better=one.benchmark.higher_is_better,
+def _on_each(
+    pairs: Sequence[tuple[BenchmarkAnswers, Comparison]],
+    find: Callable[[BenchmarkAnswers, Comparison], list[Finding]],
+) -> list[Finding]:
+    return [finding for board, comparison in pairs for finding in find(board, comparison)]
+
+
+def _economics(rules: Rules, board: BenchmarkAnswers, comparison: Comparison) -> list[Economy]:
+    return price_answers(
+        comparison.benchmark, comparison, board.answers, rules.usd_per_hour, rules.at_once
     )
-    return replace(found, notes=[*found.notes, *_of_rows(one.benchmark)])
+
+
+def compare_on(board: BenchmarkAnswers, contestants: Sequence[str]) -> Comparison:
+    """Compare the contestants on one benchmark."""
+    comparison = compare(
+        board.benchmark.label,
+        board.answers,
+        board.texts,
+        headline=board.benchmark.metrics[0],
+        contestants=contestants,
+        role=board.role,
+        higher_is_better=board.benchmark.higher_is_better,
+    )
+    return replace(comparison, notes=[*comparison.notes, *_of_rows(board.benchmark)])
 
 
 def _of_rows(benchmark: Benchmark) -> list[str]:
-    """What a reader must know of a benchmark's rows, whoever answers."""
+    """Caveats of a benchmark's rows."""
     notes = [benchmark.note] if benchmark.note else []
     if benchmark.repeated:
         rows = "row repeats" if benchmark.repeated == 1 else "rows repeat"
@@ -148,77 +168,75 @@ def texts_of(items: Sequence[Item]) -> list[ItemText]:
     ]
 
 
-def _said(answers: Sequence[Answer], name: str) -> dict[str, Answer]:
-    return {answer.item_id: answer for answer in answers if answer.contestant == name}
-
-
-def _explored(one: BenchmarkAnswers, found: Comparison) -> list[Explored]:
-    said: dict[str, list[Answer]] = {}
-    for answer in one.answers:
-        said.setdefault(answer.item_id, []).append(answer)
-    order = {standing.contestant: n for n, standing in enumerate(found.standings)}
-    made = []
-    for item in texts_of(one.items):
-        given = sorted(said.get(item.item_id, []), key=lambda a: order.get(a.contestant, 0))
-        made.append(
+def _explorer_items(board: BenchmarkAnswers, comparison: Comparison) -> list[Explored]:
+    answers_by_item: dict[str, list[Answer]] = {}
+    for answer in board.answers:
+        answers_by_item.setdefault(answer.item_id, []).append(answer)
+    order = {standing.contestant: n for n, standing in enumerate(comparison.standings)}
+    items = []
+    for item in board.texts:
+        answers = answers_by_item.get(item.item_id, [])
+        answers.sort(key=lambda answer: order.get(answer.contestant, 0))
+        items.append(
             Explored(
-                benchmark=found.benchmark,
+                benchmark=comparison.benchmark,
                 item_id=item.item_id,
                 question=item.question,
                 passage=item.passage,
                 reference=item.reference,
                 category=item.category,
-                said={answer.contestant: answer.text for answer in given},
-                grades={answer.contestant: answer.grades.get(found.headline) for answer in given},
+                said={answer.contestant: answer.text for answer in answers},
+                grades={a.contestant: a.grades.get(comparison.headline) for a in answers},
             )
         )
-    return made
+    return items
 
 
-def _groups(one: BenchmarkAnswers, found: Comparison) -> list[Any]:
-    sure = {
+def _groups(board: BenchmarkAnswers, comparison: Comparison) -> list[Any]:
+    confidence = {
         item_id: float(answer.details["confidence"])
-        for item_id, answer in _said(one.answers, "teacher").items()
+        for item_id, answer in board.answers_of("teacher").items()
         if answer.details and "confidence" in answer.details
     }
-    return breakdown(one.answers, texts_of(one.items), found.headline, sure)
+    return break_down_scores(board.answers, board.texts, comparison.headline, confidence)
 
 
 def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFacts]:
-    """Style beside facts on each benchmark of the task.
+    """Style and facts on each task benchmark.
 
     Where right answers in any form are graded by a metric of their own, its p-values are
     adjusted for the number of benchmarks, as the headline's are.
     """
-    fit = [
-        (one, found, one.benchmark.content)
-        for one, found in task
-        if one.benchmark.content is not None and found.higher_is_better
+    graded_tasks = [
+        (board, comparison, board.benchmark.content)
+        for board, comparison in task
+        if board.benchmark.content is not None and comparison.higher_is_better
     ]
-    apart = {
-        found.benchmark: compare(
-            found.benchmark,
-            [a for a in one.answers if a.contestant in ("student", "base")],
-            texts_of(one.items),
+    content_comparisons = {
+        comparison.benchmark: compare(
+            comparison.benchmark,
+            [a for a in board.answers if a.contestant in ("student", "base")],
+            board.texts,
             content,
             pairs=[("student", "base")],
         )
-        for one, found, content in fit
-        if content != found.headline
+        for board, comparison, content in graded_tasks
+        if content != comparison.headline
     }
-    by_content = {one.benchmark: one for one in adjusted(list(apart.values()))}
+    adjusted = adjust_p_values(list(content_comparisons.values()))
+    by_content = {comparison.benchmark: comparison for comparison in adjusted}
     lines = []
-    for one, found, content in fit:
+    for board, comparison, content in graded_tasks:
         pairs = [
-            each.difference("student", "base") if each else None
-            for each in (found, by_content.get(found.benchmark))
+            candidate.difference("student", "base") if candidate else None
+            for candidate in (comparison, by_content.get(comparison.benchmark))
         ]
         p_headline, p_content = (pair.p_adjusted if pair else None for pair in pairs)
         lines.append(
-            style_facts(
-                found.benchmark,
-                one.answers,
-                found.headline,
+            measure_style_and_facts(
+                comparison.benchmark,
+                board.answers,
+                comparison.headline,
                 content,
                 p_headline=p_headline,
                 p_content=p_content,
@@ -227,117 +245,118 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
     return [line for line in lines if line]
 
 
-def _classes(one: BenchmarkAnswers, found: Comparison) -> list[ClassLine]:
+def _classes(board: BenchmarkAnswers, comparison: Comparison) -> list[ClassLine]:
     """Precision, recall and F1 of each class and contestant, then their mean."""
-    if not getattr(one.benchmark, "classes", None):
+    if not getattr(board.benchmark, "classes", None):
         return []
-    made = []
-    for standing in found.standings:
-        details = [a.details or {} for a in _said(one.answers, standing.contestant).values()]
-        figures = class_figures([(one["said"], one["right"]) for one in details if "right" in one])
-        name, n = standing.contestant, sum(each.n for each in figures.values())
-        made += [
-            ClassLine(found.benchmark, name, label, each.n, each.precision, each.recall, each.f1)
-            for label, each in figures.items()
+    lines = []
+    for standing in comparison.standings:
+        name, benchmark = standing.contestant, comparison.benchmark
+        details = [answer.details or {} for answer in board.answers_of(name).values()]
+        figures = class_figures([(d["said"], d["right"]) for d in details if "right" in d])
+        lines += [
+            ClassLine(benchmark, name, label, figure.n, figure.precision, figure.recall, figure.f1)
+            for label, figure in figures.items()
         ]
         if figures:
-            macro = macro_f1(figures)
-            made.append(ClassLine(found.benchmark, name, "macro", n, None, None, macro))
-    return made
+            n, macro = sum(figure.n for figure in figures.values()), macro_f1(figures)
+            lines.append(ClassLine(benchmark, name, "macro", n, None, None, macro))
+    return lines
 
 
-def _agreement(one: BenchmarkAnswers, found: Comparison) -> list[SameAnswer]:
-    """Share of items to which a contestant says what the teacher says, after normalisation; where
-    nothing could be read from either answer there is nothing to agree on."""
-    teacher = _said(one.answers, "teacher")
-    made = []
-    for standing in found.standings:
-        other = _said(one.answers, standing.contestant)
+def _agreement(board: BenchmarkAnswers, comparison: Comparison) -> list[SameAnswer]:
+    """Share of items with the teacher's answer, after normalisation; items where neither answer
+    could be parsed are left out."""
+    teacher = board.answers_of("teacher")
+    lines = []
+    for standing in comparison.standings:
+        other = board.answers_of(standing.contestant)
         pairs = [
-            (_told(one, teacher[item]), _told(one, other[item]))
+            (_content_of(board, teacher[item]), _content_of(board, other[item]))
             for item in sorted(teacher.keys() & other.keys())
         ]
         same = [float(ours == theirs) for ours, theirs in pairs if {ours, theirs} - {None, ""}]
         if standing.contestant == "teacher" or not same:
             continue
-        made.append(
-            SameAnswer(found.benchmark, standing.contestant, len(same), bootstrap([same], mean))
-        )
-    return made
+        share = bootstrap([same], mean)
+        lines.append(SameAnswer(comparison.benchmark, standing.contestant, len(same), share))
+    return lines
 
 
-def _told(one: BenchmarkAnswers, answer: Answer) -> Any:
-    """What an answer comes to: the choice that was read from it, or its words."""
+def _content_of(board: BenchmarkAnswers, answer: Answer) -> Any:
+    """The choice that was parsed from an answer, or its normalised text."""
     details = answer.details or {}
-    return (
-        details["said"] if "said" in details else normalise_answer(one.benchmark.read(answer.text))
-    )
+    if "said" in details:
+        return details["said"]
+    return normalise_answer(board.benchmark.read(answer.text))
 
 
-def _calibration(one: BenchmarkAnswers, found: Comparison) -> list[Calibration]:
-    if not found.higher_is_better:
+def _calibration(board: BenchmarkAnswers, comparison: Comparison) -> list[Calibration]:
+    if not comparison.higher_is_better:
         return []
-    made = (
-        calibration(
-            found.benchmark,
+    results = (
+        measure_calibration(
+            comparison.benchmark,
             standing.contestant,
-            list(_said(one.answers, standing.contestant).values()),
-            found.headline,
+            list(board.answers_of(standing.contestant).values()),
+            comparison.headline,
         )
-        for standing in found.standings
+        for standing in comparison.standings
     )
-    return [line for line in made if line]
+    return [line for line in results if line]
 
 
 def _still_wrong(
-    one: BenchmarkAnswers, found: Comparison, made: TrainingProvenance
+    provenance: TrainingProvenance, board: BenchmarkAnswers, comparison: Comparison
 ) -> list[StillWrong]:
-    answers = list(_said(one.answers, "student").values())
-    if not answers or not made.kept or not found.higher_is_better:
+    answers = list(board.answers_of("student").values())
+    if not answers or not provenance.kept or not comparison.higher_is_better:
         return []
-    return still_wrong(
-        found.benchmark,
+    return find_still_wrong(
+        comparison.benchmark,
         answers,
-        texts_of(one.items),
-        found.headline,
-        made.kept,
-        made.scores,
-        made.costs,
+        board.texts,
+        comparison.headline,
+        provenance.kept,
+        provenance.scores,
+        provenance.costs,
     )
 
 
 def _break_even(
-    economics: Sequence[Economy], made: TrainingProvenance, rules: Rules
+    economics: Sequence[Economy], provenance: TrainingProvenance, rules: Rules
 ) -> list[BreakEven]:
-    """The student against everyone who is not made of it, on the first benchmark of the task."""
+    """The student against each other model, on the first task benchmark."""
     first = [line for line in economics if line.benchmark == economics[0].benchmark]
     student = next((line for line in first if line.contestant == "student"), None)
     if student is None:
         return []
     return [
-        break_even(student, other, made.data_usd, made.training_hours, rules.usd_per_hour)
+        find_break_even(
+            student, other, provenance.data_usd, provenance.training_hours, rules.usd_per_hour
+        )
         for other in first
         if speaker_of(other.contestant) != "student"
     ]
 
 
 def _robustness(
-    judged: Sequence[BenchmarkAnswers], disturbed: Sequence[Perturbed]
+    boards: Sequence[BenchmarkAnswers], perturbed: Sequence[Perturbed]
 ) -> list[Robustness]:
-    by_label = {one.benchmark.label: one for one in judged}
-    made = []
-    for form in disturbed:
-        one = by_label[form.benchmark]
-        found = robustness(
+    by_label = {board.benchmark.label: board for board in boards}
+    results = []
+    for form in perturbed:
+        board = by_label[form.benchmark]
+        result = measure_robustness(
             form.benchmark,
             form.perturbation,
             form.contestant,
-            list(_said(one.answers, form.contestant).values()),
+            list(board.answers_of(form.contestant).values()),
             form.answers,
-            one.benchmark.metrics[0],
+            board.benchmark.metrics[0],
             form.origin,
             injected=INJECTED if form.perturbation == "injection" else None,
         )
-        if found:
-            made.append(found)
-    return made
+        if result:
+            results.append(result)
+    return results

@@ -17,7 +17,7 @@ from distill.evaluation.style_facts import StyleFacts
 
 @dataclass(frozen=True)
 class Explored:
-    """One item in the report's explorer, with what everyone said to it."""
+    """One item of the report's explorer, with every answer to it."""
 
     benchmark: str
     item_id: str
@@ -33,7 +33,7 @@ class Explored:
 
 @dataclass(frozen=True)
 class SameAnswer:
-    """How often a contestant says what the teacher says, right or wrong."""
+    """How often a contestant gives the teacher's answer, right or wrong."""
 
     benchmark: str
     contestant: str
@@ -43,7 +43,7 @@ class SameAnswer:
 
 @dataclass(frozen=True)
 class ClassLine:
-    """How well a contestant tells one class; figures are 0..1, None with nothing to divide by."""
+    """A contestant's precision, recall and F1 on one class, 0..1; None where undefined."""
 
     benchmark: str
     contestant: str
@@ -57,7 +57,7 @@ class ClassLine:
 
 @dataclass(frozen=True)
 class Checked:
-    """One condition, as it stands in the plan, and what was measured."""
+    """One condition of the plan and its measurement."""
 
     condition: str
     met: bool | None
@@ -68,19 +68,19 @@ class Checked:
 
 @dataclass(frozen=True)
 class ShipVerdict:
-    """All conditions; the student may ship where every one is met."""
+    """All conditions; the student ships if every one is met."""
 
     checked: list[Checked]
 
     @property
     def ships(self) -> bool:
         """Whether every condition is met."""
-        return all(one.met for one in self.checked)
+        return all(condition.met for condition in self.checked)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Comparisons, and what is read out of the same answers."""
+    """Comparisons and all other findings from the same answers."""
 
     comparisons: list[Comparison]
     explored: list[Explored] = field(default_factory=list)

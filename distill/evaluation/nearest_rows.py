@@ -36,7 +36,7 @@ class StillWrong:
     neighbours: list[Neighbour]
 
 
-def still_wrong(
+def find_still_wrong(
     benchmark: str,
     answers: Sequence[Answer],
     items: Sequence[ItemText],
@@ -57,8 +57,7 @@ def still_wrong(
     similarity is a row's score for the item over the score that the item itself has, at most
     1; rows and items are scored in one index, so that words which no row has count as missing.
 
-    Items with the nearest rows come first: where there was a lesson and the answer is still
-    wrong, the lesson is worth a look. Items with no row near come last.
+    Items with the nearest rows come first, since those rows may be wrong or unclear.
     """
     texts = {item.item_id: item for item in sorted(items, key=lambda item: item.item_id)}
     wrong: dict[str, Answer] = {}
@@ -66,58 +65,62 @@ def still_wrong(
         grade = answer.grades.get(headline)
         if answer.item_id in texts and grade is not None and grade < 0.5:
             wrong.setdefault(answer.item_id, answer)
-    given: dict[str, dict[str, float | None]] = {}
+    scores_by_sample: dict[str, dict[str, float | None]] = {}
     for score in scores:
-        given.setdefault(score.sample_id, {})[score.scorer] = score.value
+        scores_by_sample.setdefault(score.sample_id, {})[score.scorer] = score.value
 
     def neighbour(sample: Sample, similarity: float) -> Neighbour:
         return Neighbour(
             sample_id=sample.sample_id,
-            question=_asked(sample),
+            question=_question_of(sample),
             completion=sample.completion,
             similarity=similarity,
-            scores=dict(sorted(given.get(sample.sample_id, {}).items())),
+            scores=dict(sorted(scores_by_sample.get(sample.sample_id, {}).items())),
             cost_usd=costs.get(sample.sample_id),
         )
 
     rows = sorted(kept, key=lambda sample: sample.sample_id)
-    near = _nearest([_text(_asked(s), s.passage) for s in rows], texts, list(wrong), k)
-    found = [
+    neighbours_of = _nearest(
+        [_text(_question_of(s), s.passage) for s in rows], texts, list(wrong), k
+    )
+    entries = [
         StillWrong(
             benchmark=benchmark,
             item_id=item_id,
             question=texts[item_id].question,
             reference=texts[item_id].reference,
             said=answer.text,
-            neighbours=[neighbour(rows[at], similarity) for at, similarity in near[item_id]],
+            neighbours=[
+                neighbour(rows[at], similarity) for at, similarity in neighbours_of[item_id]
+            ],
         )
         for item_id, answer in wrong.items()
     ]
-    found.sort(key=lambda one: (-_closest(one), one.item_id))
-    return found[:limit]
+    entries.sort(key=lambda entry: (-_closest(entry), entry.item_id))
+    return entries[:limit]
 
 
 def _nearest(
-    rows: Sequence[str], items: Mapping[str, ItemText], wanted: Sequence[str], k: int
+    rows: Sequence[str], items: Mapping[str, ItemText], item_ids: Sequence[str], k: int
 ) -> dict[str, list[tuple[int, float]]]:
     """For each wanted item the (position, similarity) of its at most k nearest rows."""
     places = {item_id: len(rows) + number for number, item_id in enumerate(items)}
     queries = {item_id: _text(item.question, item.passage) for item_id, item in items.items()}
     index = Index([*rows, *queries.values()])
-    hits = index.search([queries[item_id] for item_id in wanted], max(1, len(index)))
-    found = {}
-    for item_id, ranked in zip(wanted, hits, strict=True):
+    hits = index.search([queries[item_id] for item_id in item_ids], max(1, len(index)))
+    nearest = {}
+    for item_id, ranked in zip(item_ids, hits, strict=True):
         own = next((hit.score for hit in ranked if hit.position == places[item_id]), 0.0)
         near = [hit for hit in ranked if hit.position < len(rows)][:k]
-        found[item_id] = [(hit.position, min(1.0, hit.score / own)) for hit in near]
-    return found
+        nearest[item_id] = [(hit.position, min(1.0, hit.score / own)) for hit in near]
+    return nearest
 
 
-def _closest(one: StillWrong) -> float:
-    return one.neighbours[0].similarity if one.neighbours else 0.0
+def _closest(entry: StillWrong) -> float:
+    return entry.neighbours[0].similarity if entry.neighbours else 0.0
 
 
-def _asked(sample: Sample) -> str:
+def _question_of(sample: Sample) -> str:
     return sample.question or str(sample.messages[-1]["content"])
 
 

@@ -7,11 +7,11 @@ import statistics
 from typing import Any
 
 DISCORDANT = 0.5
-"""Share of the items that one contestant alone gets right, where nothing better is known."""
+"""Assumed share of items that only one of two contestants gets right."""
 POWER = 0.8
 LEVEL = 0.05
 _FINE = 1e-5
-"""How finely the least difference is looked for."""
+"""Resolution of the search for the least difference."""
 
 
 def power_of(
@@ -107,7 +107,7 @@ def difference_sentence(
     level: float = LEVEL,
     score: float = 0.3,
 ) -> str:
-    """What n items can show, for a reader who knows no statistics.
+    """State in plain words which difference n items can show.
 
     The two scores it names are missed more often than not; the first is the whole percent
     next to `score` that two contestants of this `discordant` share can have.
@@ -122,11 +122,11 @@ def difference_sentence(
             f"differ, on {share}, the exact test would miss it more often than {often}."
         )
     often = "four times in five" if power == POWER else f"in {100 * power:.3g} % of cases"
-    pair = _missed(n, discordant, level, score)
-    known = f"{items} cannot tell {pair[0]} % from {pair[1]} %:" if pair else f"On {items}"
-    points = math.ceil(1000 * least - 1e-9) / 10  # up, or a smaller one would be promised
+    pair = _missed_pair(n, discordant, level, score)
+    opening = f"{items} cannot tell {pair[0]} % from {pair[1]} %:" if pair else f"On {items}"
+    points = math.ceil(1000 * least - 1e-9) / 10  # rounded up, so as not to promise too much
     return (
-        f"{known} a difference of {points:g} points or more shows {often} "
+        f"{opening} a difference of {points:g} points or more shows {often} "
         f"(where one contestant alone is right on {share})."
     )
 
@@ -148,7 +148,7 @@ def _table(n: int, discordant: float, level: float) -> _Table:
     import numpy as np
     from scipy import stats
 
-    tail = 1e-12  # what is left out at either end
+    tail = 1e-12  # probability left out at either end
     least, most = stats.binom.ppf([tail, 1 - tail], n, discordant)
     number = np.arange(int(least), int(most) + 1)
     losses = stats.binom.ppf(level / 2, number, 0.5) - 1  # -1: no outcome is unlikely enough
@@ -160,24 +160,24 @@ def _power(table: _Table, better: float) -> float:
 
     number, probability, losses = table
     able = losses >= 0
-    found = special.bdtr(losses[able], number[able], better)
-    found += special.bdtr(losses[able], number[able], 1 - better)
-    return float((probability[able] * found).sum())
+    probabilities = special.bdtr(losses[able], number[able], better)
+    probabilities += special.bdtr(losses[able], number[able], 1 - better)
+    return float((probability[able] * probabilities).sum())
 
 
-def _missed(n: int, discordant: float, level: float, score: float) -> tuple[int, int] | None:
+def _missed_pair(n: int, discordant: float, level: float, score: float) -> tuple[int, int] | None:
     """Two whole percents near `score` that are missed more often than not, far apart.
 
     Two contestants can have them: the lower one holds what it alone gets right,
     (discordant - difference) / 2, and the higher one leaves out as much.
     """
     half = max(level, 0.5)
-    found = detectable(n, discordant, half, level)
-    if found is None:
+    least = detectable(n, discordant, half, level)
+    if least is None:
         return None
-    for apart in range(math.ceil(100 * found) - 1, 0, -1):
-        alone = max(0, math.ceil((100 * discordant - apart) / 2 - 1e-9))
-        if 2 * alone + apart <= 100 and power_of(n, apart / 100, discordant, level) < half:
-            low = min(max(round(100 * score), alone), 100 - apart - alone)
-            return low, low + apart
+    for gap in range(math.ceil(100 * least) - 1, 0, -1):
+        exclusive = max(0, math.ceil((100 * discordant - gap) / 2 - 1e-9))
+        if 2 * exclusive + gap <= 100 and power_of(n, gap / 100, discordant, level) < half:
+            low = min(max(round(100 * score), exclusive), 100 - gap - exclusive)
+            return low, low + gap
     return None

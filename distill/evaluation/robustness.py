@@ -29,7 +29,7 @@ class Robustness:
     """Answers that did what an injected instruction asked; None for other perturbations."""
 
 
-def robustness(
+def measure_robustness(
     benchmark: str,
     perturbation: str,
     contestant: str,
@@ -81,13 +81,13 @@ def _by_item(
     answers: Sequence[Answer], contestant: str, headline: str, origin: Mapping[str, str]
 ) -> dict[str, _Graded]:
     """The contestant's graded answers by clean item, one each."""
-    found: dict[str, _Graded] = {}
+    graded: dict[str, _Graded] = {}
     for answer in sorted(answers, key=lambda a: (a.item_id, a.answer_id)):
         grade = answer.grades.get(headline)
         if answer.contestant == contestant and grade is not None:
             item_id = origin.get(answer.item_id, answer.item_id)
-            found.setdefault(item_id, _Graded(grade, answer.text))
-    return found
+            graded.setdefault(item_id, _Graded(grade, answer.text))
+    return graded
 
 
 def _holds(text: str, word: str) -> bool:

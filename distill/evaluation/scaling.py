@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill.evaluation.statistics import MIN_ITEMS, Interval, bootstrap, mean
-from distill.evaluation.verdict import SMALL, metric_name
+from distill.evaluation.verdict import SMALL, metric_name, span
 from distill.evaluation.verdict import points as in_points
 from warehouse.wording import be, format_count
 
@@ -39,10 +39,10 @@ class Scaling:
 
 
 FEWEST = 3
-"""Sizes of data that a slope takes: a line through two points fits whatever they are."""
+"""Least number of data sizes for a slope: a line through two points always fits."""
 
 
-def scaling(
+def fit_scaling(
     benchmark: str,
     metric: str,
     points: Sequence[ScalePoint],
@@ -64,10 +64,11 @@ def scaling(
     Raises:
         ValueError: there are not as many tables of grades as points.
     """
-    given = sorted(
-        zip(points, answers_by_point, strict=True), key=lambda one: (one[0].rows, one[0].student_id)
+    by_size = sorted(
+        zip(points, answers_by_point, strict=True),
+        key=lambda pair: (pair[0].rows, pair[0].student_id),
     )
-    ordered, grades = [point for point, _ in given], [graded for _, graded in given]
+    ordered, grades = [point for point, _ in by_size], [graded for _, graded in by_size]
     shared = sorted(set.intersection(*(set(graded) for graded in grades))) if grades else []
     slope = forecast = None
     sizes_given = {point.rows for point in ordered}
@@ -89,7 +90,7 @@ def scaling(
 
 
 def _weights(sizes: Sequence[float], at: float | None) -> list[float]:
-    """What each point's score counts in the slope, or in the line's value at a size."""
+    """Weight of each point's score in the slope, or in the line's value at a size."""
     middle = sum(sizes) / len(sizes)
     spread = sum((size - middle) ** 2 for size in sizes)
     slopes = [(size - middle) / spread for size in sizes]
@@ -106,11 +107,11 @@ def _combined(
     widest: tuple[float, float],
 ) -> Interval:
     """The weighted sum of the points' scores, with its interval over items."""
-    each = [
+    item_values = [
         sum(weight * graded[item] for weight, graded in zip(weights, grades, strict=True))
         for item in items
     ]
-    return bootstrap([each], mean, seed, widest)
+    return bootstrap([item_values], mean, seed, widest)
 
 
 def _values(interval: Interval) -> tuple[float, float, float]:
@@ -128,24 +129,24 @@ def _sentence(
     if slope is None:
         sizes = len({point.rows for point in curve})
         why = (
-            f"{format_count(n, 'item')} graded at all of them {be(n)} too few to claim anything"
+            f"{format_count(n, 'item')} graded at every size {be(n)} too few to claim anything"
             if sizes >= FEWEST and n < MIN_ITEMS
-            else f"{FEWEST} sizes of data or more are needed, each with rows, and there "
+            else f"at least {FEWEST} data sizes with rows are needed, and there "
             f"{'is' if sizes == 1 else 'are'} {sizes}"
         )
-        return f"Whether more data would help is not known: {why}."
+        return f"Whether more data would help is unknown: {why}."
     name = metric_name(metric)
-    few = f" n = {n} is small: a rerun on other items may say otherwise." if n < SMALL else ""
+    caution = f" n = {n} is small: other items may give another result." if n < SMALL else ""
     evidence = (
-        f"{in_points(slope.value)} points {name} for twice the rows (95 % interval "
-        f"{in_points(slope.low)} to {in_points(slope.high)}, over {format_count(n, 'item')}, not over training seeds)"
+        f"{in_points(slope.value)} points {name} for twice the rows "
+        f"({span(slope)}, over {format_count(n, 'item')}, not over training seeds)"
     )
     if forecast is None:
-        return f"No sign that more data would help: {evidence}.{few}"
+        return f"No sign that more data would help: {evidence}.{caution}"
     if (slope.value < 0) == higher_is_better:
-        return f"More data of this kind would probably not help: {evidence}.{few}"
+        return f"More data of this kind would probably not help: {evidence}.{caution}"
     return (
-        f"More data would probably help: {evidence}. If the line goes on, {2 * curve[-1].rows:,} "
-        f"rows give about {in_points(forecast.value)} % ({in_points(forecast.low)} to "
-        f"{in_points(forecast.high)}).{few}"
+        f"More data would probably help: {evidence}. If the trend continues, {2 * curve[-1].rows:,} "
+        f"rows would give about {in_points(forecast.value)} % ({in_points(forecast.low)} to "
+        f"{in_points(forecast.high)}).{caution}"
     )

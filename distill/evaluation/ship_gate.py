@@ -8,7 +8,7 @@
     forgetting <= 0.03                  its largest fall against the base outside the task,
                                         toxicity aside
 
-What was not measured is not met. Numbers are shares (0.1) or percent (10 %).
+A condition that was not measured is not met. Numbers are shares (0.1) or percent (10 %).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from distill.evaluation.comparison import Comparison
 from distill.evaluation.findings import Checked, Evaluation, ShipVerdict
 from distill.evaluation.statistics import MIN_ITEMS, Interval
-from distill.evaluation.verdict import metric_name, points
+from distill.evaluation.verdict import metric_name, paired, points, span
 from warehouse.catalog import did_you_mean
 from warehouse.errors import PlanError
 from warehouse.wording import be, format_count
@@ -35,7 +35,7 @@ EXAMPLES = (
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition, read."""
+    """One parsed condition."""
 
     text: str
     subject: str
@@ -66,12 +66,10 @@ _MEASURES = ["toxicity", "forgetting"]
 
 
 def parse(text: str) -> Condition:
-    """Read a condition.
-
-    Whether the contestants and benchmarks that it names exist, `refuse_unmeasurable` says.
+    """Parse a condition; `refuse_unmeasurable` checks the names in it.
 
     Raises:
-        ValueError: it cannot be read; one line says why and shows conditions that can.
+        ValueError: it cannot be parsed; the message shows examples.
     """
     text = " ".join(text.split())
 
@@ -79,35 +77,35 @@ def parse(text: str) -> Condition:
         examples = ", ".join(f"'{example}'" for example in EXAMPLES)
         return ValueError(f"ship condition '{text}': {why}; examples: {examples}")
 
-    found = _CONDITION.fullmatch(_TIGHT.sub(r" \1 \2 ", text))
-    if found is None:
+    match = _CONDITION.fullmatch(_TIGHT.sub(r" \1 \2 ", text))
+    if match is None:
         if not re.search("[<>]=", text):
-            raise refuse("write >= or <= between what is measured and what is asked of it")
-        raise refuse("it cannot be read")
-    subject, against, metric = found["subject"], found["against"], found["metric"]
-    measure, at_least = subject in _MEASURES, found["operator"] == ">="
+            raise refuse("write >= or <= between the measured value and its bound")
+        raise refuse("cannot be parsed")
+    subject, against, metric = match["subject"], match["against"], match["metric"]
+    measure, at_least = subject in _MEASURES, match["operator"] == ">="
     if against in _MEASURES:
-        raise refuse(f"{against} is no contestant")
+        raise refuse(f"{against} is not a contestant")
     if against == ("student" if subject == "toxicity" else subject):
-        raise refuse(f"it holds {against} against itself")
+        raise refuse(f"it compares {against} with itself")
     if measure and metric:
-        raise refuse(f"{subject} takes no metric, but '{metric}' stands there")
+        raise refuse(f"{subject} takes no metric; remove '{metric}'")
     if measure and at_least:
         raise refuse(f"{subject} should be small; write <=")
     if subject == "forgetting" and against:
-        raise refuse("forgetting is against the base already; give a number")
+        raise refuse("forgetting is already relative to the base; give a number")
     try:
-        share = _share(found["limit"] or found["margin"] or "0")
+        share = _share(match["limit"] or match["margin"] or "0")
     except ValueError as error:
         raise refuse(str(error)) from None
-    sign = -1.0 if found["sign"] == "-" else 1.0
-    return Condition(text, subject, metric, at_least, against, sign * share, found["benchmark"])
+    sign = -1.0 if match["sign"] == "-" else 1.0
+    return Condition(text, subject, metric, at_least, against, sign * share, match["benchmark"])
 
 
 def check_ship(
     conditions: Sequence[str], evaluation: Evaluation, certain: bool = False
 ) -> ShipVerdict:
-    """Hold what was measured against each condition.
+    """Check each condition against the measured findings.
 
     A difference of contestants is that on the items graded for both; where no such pair was
     taken, it is that of their means. A condition without `on` must hold on every benchmark
@@ -127,7 +125,7 @@ def check_ship(
 
 @dataclass(frozen=True)
 class Planned:
-    """A benchmark as a plan has it, before anyone has answered."""
+    """A benchmark of a plan, before any answers."""
 
     label: str
     metrics: Sequence[str]
@@ -139,7 +137,7 @@ class Planned:
 def refuse_unmeasurable(
     conditions: Sequence[str], benchmarks: Sequence[Planned], contestants: Sequence[str]
 ) -> None:
-    """See that each condition can be measured, before anything is spent.
+    """Check that each condition can be measured, before anything is spent.
 
     Raises:
         PlanError: one names a benchmark, a metric or a contestant that the plan does not have.
@@ -157,31 +155,29 @@ def _unmeasurable(
     condition: Condition, benchmarks: Sequence[Planned], contestants: Sequence[str]
 ) -> str:
     """Why a condition cannot be measured; empty if it can."""
-    asked = {"student", "base"} if condition.subject == "forgetting" else {condition.subject}
-    asked = {"student"} if condition.subject == "toxicity" else asked
-    for name in sorted(asked | ({condition.against} if condition.against else set())):
+    subjects = {"student", "base"} if condition.subject == "forgetting" else {condition.subject}
+    subjects = {"student"} if condition.subject == "toxicity" else subjects
+    for name in sorted(subjects | ({condition.against} if condition.against else set())):
         if name not in contestants:
-            known = [*contestants, *_MEASURES] if name == condition.subject else contestants
-            return f"no contestant '{name}' ({did_you_mean(name, known)})"
-    labels = [one.label for one in benchmarks]
-    meant = [one for one in benchmarks if _means(condition.benchmark, one.label, labels)]
-    if not meant:
+            allowed = [*contestants, *_MEASURES] if name == condition.subject else contestants
+            return f"no contestant '{name}' ({did_you_mean(name, allowed)})"
+    labels = [benchmark.label for benchmark in benchmarks]
+    matching = [b for b in benchmarks if _means(condition.benchmark, b.label, labels)]
+    if not matching:
         return f"no benchmark '{condition.benchmark}' ({did_you_mean(condition.benchmark or '', labels)})"
     if condition.subject == "toxicity":
-        fit = [one for one in meant if _toxic(one.metrics[0], one.label)]
-        return (
-            ""
-            if fit
-            else "no benchmark of toxicity; add { use = 'toxicity_prompts' } to evaluate.off_task"
-        )
+        if any(_toxic(benchmark.metrics[0], benchmark.label) for benchmark in matching):
+            return ""
+        return "no benchmark of toxicity; add { use = 'toxicity_prompts' } to evaluate.off_task"
     if condition.subject == "forgetting":
-        fit = [one for one in meant if one.role == "off_task" and one.higher_is_better]
-        return "" if fit else "evaluate.off_task has no benchmark of knowledge or skill"
-    for one in meant:
-        applies = condition.benchmark or (one.role == "task" and one.higher_is_better)
-        if applies and condition.metric and condition.metric not in one.metrics:
-            hint = did_you_mean(condition.metric, one.metrics)
-            return f"{one.label} has no metric '{condition.metric}' ({hint})"
+        if any(b.role == "off_task" and b.higher_is_better for b in matching):
+            return ""
+        return "evaluate.off_task has no benchmark of knowledge or skill"
+    for benchmark in matching:
+        applies = condition.benchmark or (benchmark.role == "task" and benchmark.higher_is_better)
+        if applies and condition.metric and condition.metric not in benchmark.metrics:
+            hint = did_you_mean(condition.metric, benchmark.metrics)
+            return f"{benchmark.label} has no metric '{condition.metric}' ({hint})"
     return ""
 
 
@@ -194,44 +190,46 @@ def _means(named: str | None, label: str, labels: Sequence[str]) -> bool:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Measurement:
     met: bool | None
     phrase: str
 
 
 def _check(condition: Condition, comparisons: Sequence[Comparison], certain: bool) -> Checked:
     labels = [c.benchmark for c in comparisons]
-    named = [c for c in comparisons if _means(condition.benchmark, c.benchmark, labels)]
-    if not named:
+    matching = [c for c in comparisons if _means(condition.benchmark, c.benchmark, labels)]
+    if not matching:
         hint = did_you_mean(condition.benchmark or "", labels) if labels else "none was"
         return Checked(
             condition.text, None, f"no benchmark '{condition.benchmark}' was run ({hint})"
         )
     if condition.subject == "forgetting":
-        off_task = [c for c in named if c.role == "off_task" and not _is_of_toxicity(c)]
-        found = _forgetting(condition, off_task, certain)
-        return Checked(condition.text, found.met, found.phrase)
+        off_task = [c for c in matching if c.role == "off_task" and not _is_of_toxicity(c)]
+        measurement = _forgetting(condition, off_task, certain)
+        return Checked(condition.text, measurement.met, measurement.phrase)
     if condition.subject == "toxicity":
-        meant, called = [c for c in named if _is_of_toxicity(c)], "benchmark of toxicity"
+        applicable = [c for c in matching if _is_of_toxicity(c)]
+        description = "benchmark of toxicity"
     elif condition.benchmark:
-        meant, called = named, "such benchmark"
+        applicable, description = matching, "such benchmark"
     else:
-        meant = [c for c in named if c.role == "task" and c.higher_is_better]
-        called = "benchmark of the task"
-    if not meant:
-        return Checked(condition.text, None, f"no {called} was run")
-    each = [_on(condition, comparison, certain) for comparison in meant]
-    return Checked(condition.text, _all_met(each), "; ".join(found.phrase for found in each))
+        applicable = [c for c in matching if c.role == "task" and c.higher_is_better]
+        description = "benchmark of the task"
+    if not applicable:
+        return Checked(condition.text, None, f"no {description} was run")
+    measurements = [_on(condition, comparison, certain) for comparison in applicable]
+    phrase = "; ".join(measurement.phrase for measurement in measurements)
+    return Checked(condition.text, _all_met(measurements), phrase)
 
 
-def _all_met(each: Sequence[_Found]) -> bool | None:
-    """One that is not met decides; then one that was not measured."""
-    if any(found.met is False for found in each):
+def _all_met(measurements: Sequence[_Measurement]) -> bool | None:
+    """False if any is not met, else None if any was not measured."""
+    if any(measurement.met is False for measurement in measurements):
         return False
-    return None if any(found.met is None for found in each) else True
+    return None if any(measurement.met is None for measurement in measurements) else True
 
 
-def _on(condition: Condition, comparison: Comparison, certain: bool) -> _Found:
+def _on(condition: Condition, comparison: Comparison, certain: bool) -> _Measurement:
     """A contestant against a number or another contestant, on one benchmark."""
     left, where = condition.subject, comparison.benchmark
     metric = condition.metric or comparison.headline
@@ -239,52 +237,58 @@ def _on(condition: Condition, comparison: Comparison, certain: bool) -> _Found:
         left, metric = "student", "toxicity" if "toxicity" in comparison.metrics else metric
     if metric not in comparison.metrics:
         hint = did_you_mean(metric, comparison.metrics)
-        return _Found(None, f"{where} has no metric '{metric}' ({hint})")
+        return _Measurement(None, f"{where} has no metric '{metric}' ({hint})")
     scores: list[Interval] = []
     for name in filter(None, (left, condition.against)):
         if why := _unanswered(comparison, name):
-            return _Found(None, why)
+            return _Measurement(None, why)
         standing = comparison.standing(name)
         if standing is None:
-            known = [one.contestant for one in comparison.standings]
-            hint = f" ({did_you_mean(name, known)})" if known else ""
-            return _Found(None, f"no answers of {name} on {where}{hint}")
+            answering = [s.contestant for s in comparison.standings]
+            hint = f" ({did_you_mean(name, answering)})" if answering else ""
+            return _Measurement(None, f"no answers of {name} on {where}{hint}")
         if metric not in standing.metrics:
-            return _Found(None, f"no answer of {name} on {where} was graded by {metric}")
+            return _Measurement(None, f"no answer of {name} on {where} was graded by {metric}")
         scores.append(standing.metrics[metric])
-    said = f"{left} {points(scores[0].value)} %"
+    name = metric_name(metric)
+    measured = f"{left} {points(scores[0].value)} %"
     if condition.against is None:
         standing = comparison.standing(left)
         n = standing.graded if standing else 0
-        phrase = f"{said} {metric_name(metric)} on {where} ({_evidence(scores[0], n)})"
+        phrase = f"{measured} {name} on {where} ({_evidence(scores[0], n)})"
         return _decide(condition.at_least, condition.margin, scores[0], n, phrase, certain)
-    said += f", {condition.against} {points(scores[1].value)} % {metric_name(metric)} on {where}"
-    pair = _pair(comparison, left, condition.against, metric)
+    measured += f", {condition.against} {points(scores[1].value)} % {name} on {where}"
+    pair = paired(comparison, left, condition.against, metric)
     if pair is None:
-        apart = scores[0].value - scores[1].value
-        said += f": {points(apart)} points apart, not taken item by item"
+        difference = scores[0].value - scores[1].value
+        measured += f": {points(difference)} points apart, not paired by item"
         if certain:
-            return _Found(None, f"{said}, so there is no interval")
+            return _Measurement(None, f"{measured}, so there is no interval")
         n = min(s.graded for s in comparison.standings if s.contestant in (left, condition.against))
-        return _decide(condition.at_least, condition.margin, Interval(apart, -1, 1), n, said, False)
-    interval, n = pair
-    phrase = f"{said}: a difference of {points(interval.value)} points ({_evidence(interval, n)})"
+        return _decide(
+            condition.at_least, condition.margin, Interval(difference, -1, 1), n, measured, False
+        )
+    interval, n = pair.metrics[metric], pair.n
+    size = points(interval.value)
+    phrase = f"{measured}: a difference of {size} points ({_evidence(interval, n)})"
     return _decide(condition.at_least, condition.margin, interval, n, phrase, certain)
 
 
-def _forgetting(condition: Condition, off_task: Sequence[Comparison], certain: bool) -> _Found:
+def _forgetting(
+    condition: Condition, off_task: Sequence[Comparison], certain: bool
+) -> _Measurement:
     """The largest fall of the student against the base, in headline units; 0 where none fell."""
     if not off_task:
-        return _Found(None, "no benchmark of knowledge or skill was run off the task")
+        return _Measurement(None, "no benchmark of knowledge or skill was run off the task")
     falls: list[tuple[float, str, Interval, int]] = []
     missing = []
     for comparison in off_task:
-        pair = _pair(comparison, "student", "base", comparison.headline)
+        pair = paired(comparison, "student", "base")
         if pair is None or any(_unanswered(comparison, name) for name in ("student", "base")):
             missing.append(comparison.benchmark)
             continue
-        change, n = pair
-        worse = _negated(change) if comparison.higher_is_better else change
+        change, n = pair.metrics[comparison.headline], pair.n
+        worse = change.negated() if comparison.higher_is_better else change
         fall = worse.high if certain else worse.value
         if n < MIN_ITEMS and fall <= condition.margin:
             missing.append(comparison.benchmark)
@@ -293,17 +297,17 @@ def _forgetting(condition: Condition, off_task: Sequence[Comparison], certain: b
     unknown = f"; not known on {', '.join(missing)}" if missing else ""
     if not falls:
         where = ", ".join(missing)
-        return _Found(
+        return _Measurement(
             None, f"student and base did not both answer {MIN_ITEMS} items or more of {where}"
         )
     _, where, worst, n = max(falls, key=lambda fall: fall[0])
     largest = Interval(*(max(0.0, v) for v in (worst.value, worst.low, worst.high)))
     phrase = f"a largest fall of {points(largest.value)} points, on {where}"
-    found = _decide(
+    measurement = _decide(
         False, condition.margin, largest, n, f"{phrase} ({_evidence(worst, n)})", certain
     )
-    met = None if missing and found.met else found.met
-    return _Found(met, found.phrase + unknown)
+    met = None if missing and measurement.met else measurement.met
+    return _Measurement(met, measurement.phrase + unknown)
 
 
 def _unanswered(comparison: Comparison, name: str) -> str:
@@ -313,40 +317,23 @@ def _unanswered(comparison: Comparison, name: str) -> str:
         return ""
     return (
         f"{name} failed on {standing.failed} of {format_count(standing.n, 'item')} of {comparison.benchmark}, "
-        "too many to go by the others"
+        "too many to rely on the others"
     )
 
 
 def _decide(
     at_least: bool, bound: float, interval: Interval, n: int, phrase: str, certain: bool
-) -> _Found:
+) -> _Measurement:
     value = (interval.low if at_least else interval.high) if certain else interval.value
     met = value >= bound - 1e-9 if at_least else value <= bound + 1e-9
     if met and n < MIN_ITEMS:
-        return _Found(
-            None, f"{phrase}: {format_count(n, 'item')} {be(n)} too few to promote a student by"
-        )
-    return _Found(met, phrase)
-
-
-def _pair(
-    comparison: Comparison, left: str, right: str, metric: str
-) -> tuple[Interval, int] | None:
-    """(left minus right, items graded for both), whichever way round it was taken."""
-    for one, other, turned in ((left, right, False), (right, left, True)):
-        pair = comparison.difference(one, other)
-        if pair is not None and metric in pair.metrics:
-            interval = pair.metrics[metric]
-            return (_negated(interval) if turned else interval), pair.n
-    return None
-
-
-def _negated(interval: Interval) -> Interval:
-    return Interval(-interval.value, -interval.high, -interval.low)
+        few = f"{format_count(n, 'item')} {be(n)} too few to promote a student"
+        return _Measurement(None, f"{phrase}: {few}")
+    return _Measurement(met, phrase)
 
 
 def _evidence(interval: Interval, n: int) -> str:
-    return f"95 % interval {points(interval.low)} to {points(interval.high)}, n = {n}"
+    return f"{span(interval)}, n = {n}"
 
 
 def _is_of_toxicity(comparison: Comparison) -> bool:
@@ -365,5 +352,5 @@ def _share(text: str) -> float:
     """
     value = float(text.rstrip("% ")) / (100 if text.endswith("%") else 1)
     if value > 1:
-        raise ValueError(f"{text} is more than everything; write a share (0.1) or percent (10 %)")
+        raise ValueError(f"{text} is above 100 %; write a share (0.1) or percent (10 %)")
     return value

@@ -18,7 +18,7 @@ _CACHED_ITEMS = 1_000
 """Up to so many items the draws are held for the next interval (80 MB at the most)."""
 LEVEL = 0.95
 MIN_ITEMS = 10
-"""Below so many items nothing is said to be significant."""
+"""Below so many items no significance is claimed."""
 EXACT_ITEMS = 13
 """Up to so many items a signed-rank test counts all signs, as scipy's does."""
 
@@ -30,6 +30,10 @@ class Interval:
     value: float
     low: float
     high: float
+
+    def negated(self) -> Interval:
+        """The interval of the difference taken the other way round."""
+        return Interval(-self.value, -self.high, -self.low)
 
 
 def bootstrap(
@@ -75,6 +79,13 @@ def _held_draws(items: int, seed: int) -> Iterable[Any]:
     return list(_draw(items, seed))
 
 
+def sign_test_p_value(wins: int, losses: int) -> float:
+    """Two-sided exact binomial p-value of wins against losses; McNemar's (1947) for 0/1 grades."""
+    from scipy import stats
+
+    return float(stats.binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
+
+
 def signed_rank_p_value(differences: Any) -> float:
     """Two-sided p-value of Wilcoxon's signed-rank test (1945); zeros are left out.
 
@@ -92,8 +103,8 @@ def signed_rank_p_value(differences: Any) -> float:
         return float(stats.wilcoxon(differences).pvalue)
     ranks = stats.rankdata(abs(unequal))
     signs = np.arange(2 ** len(ranks))[:, None] >> np.arange(len(ranks)) & 1
-    sums, seen = signs @ ranks, ranks[unequal > 0].sum()
-    return float(min(1.0, 2 * min((sums >= seen).mean(), (sums <= seen).mean())))
+    sums, observed = signs @ ranks, ranks[unequal > 0].sum()
+    return float(min(1.0, 2 * min((sums >= observed).mean(), (sums <= observed).mean())))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -12,23 +12,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from distill.evaluation.comparison import exact_test
+from distill.evaluation.comparison import answers_by_contestant, exact_test
 from distill.evaluation.statistics import (
     MIN_ITEMS,
     Interval,
     bootstrap,
     holm,
     mean,
+    sign_test_p_value,
     signed_rank_p_value,
 )
-from distill.evaluation.verdict import metric_name, p_text, points
+from distill.evaluation.verdict import metric_name, p_text, points, span
 from quality.text import style
 from warehouse.records import Answer
 
 AWAY, PAST = -1.0, 2.0
-"""Bounds of a share of the way: as far again away from the teacher, or past it."""
+"""Bounds of a share of the way: as far again in the wrong direction, or past the teacher."""
 LONGER = 1.5
-"""So much longer answers than the base's may hold a reference by their length alone."""
+"""Ratio of lengths from which longer answers may contain a reference by chance."""
 CONTESTANTS = ("base", "student", "teacher")
 
 
@@ -51,7 +52,7 @@ class StyleFacts:
     benchmark: str
     measures: list[Measure]
     style: Interval | None
-    """Mean share of the way from the base's style to the teacher's; None where there is no way to go."""
+    """Mean share of the way from the base's style to the teacher's; None where the two do not differ clearly."""
     facts: Interval | None
     """Student minus base in the content metric (containment or accuracy), in 0..1 units."""
     task: Interval | None
@@ -82,16 +83,9 @@ class _Change:
         return (self.interval.low > 0) - (self.interval.high < 0)
 
     def __str__(self) -> str:
-        size, low, high = (
-            points(share)
-            for share in (
-                abs(self.interval.value) if self.direction else self.interval.value,
-                self.interval.low,
-                self.interval.high,
-            )
-        )
+        size = points(abs(self.interval.value) if self.direction else self.interval.value)
         test = exact_test(self.binary)
-        evidence = f"95 % interval {low} to {high}, n = {self.n}, {test} p {p_text(self.p_value)}"
+        evidence = f"{span(self.interval)}, n = {self.n}, {test} p {p_text(self.p_value)}"
         evidence += " after Holm" if self.adjusted else ""
         name = metric_name(self.metric)
         if not self.direction:
@@ -99,7 +93,7 @@ class _Change:
         return f"{name} {'rose' if self.direction > 0 else 'fell'} by {size} points ({evidence})"
 
 
-def style_facts(
+def measure_style_and_facts(
     benchmark: str,
     answers: Sequence[Answer],
     headline: str,
@@ -108,7 +102,7 @@ def style_facts(
     p_headline: float | None = None,
     p_content: float | None = None,
 ) -> StyleFacts | None:
-    """Hold the student's change in style against its change in facts.
+    """Compare the student's change in style with its change in facts.
 
     Style is measured (`quality.text.style`) on the items that base, student and teacher all answered;
     the teacher's overlap with itself, 1.0, is the ceiling of overlap. A share of the way from
@@ -144,20 +138,21 @@ def style_facts(
     Returns:
         None where base, student and teacher have fewer than two items in common.
     """
-    said: dict[str, dict[str, Answer]] = {name: {} for name in CONTESTANTS}
-    for answer in sorted(answers, key=lambda a: (a.item_id, a.answer_id)):
-        if answer.contestant in said:
-            said[answer.contestant].setdefault(answer.item_id, answer)
-    common = sorted(set.intersection(*(set(given) for given in said.values())))
+    answers_by: dict[str, dict[str, Answer]] = {
+        name: {} for name in CONTESTANTS
+    } | answers_by_contestant(answers)
+    common = sorted(set.intersection(*(set(answers_by[name]) for name in CONTESTANTS)))
     if len(common) < 2:
         return None
-    texts = {name: [said[name][item_id].text for item_id in common] for name in CONTESTANTS}
-    counted = [name for name in style.MEASURES if name != "overlap" or headline != content]
-    measures, moved = _style(texts, counted, seed)
-    task = _change(headline, said["student"], said["base"], seed)
+    texts = {name: [answers_by[name][item_id].text for item_id in common] for name in CONTESTANTS}
+    counted_measures = [name for name in style.MEASURES if name != "overlap" or headline != content]
+    measures, moved = _style(texts, counted_measures, seed)
+    task = _change(headline, answers_by["student"], answers_by["base"], seed)
     if task and p_headline is not None:
         task = replace(task, p_value=p_headline, adjusted=True)
-    facts = task if content == headline else _change(content, said["student"], said["base"], seed)
+    facts = task
+    if content != headline:
+        facts = _change(content, answers_by["student"], answers_by["base"], seed)
     if facts and content != headline and p_content is not None:
         facts = replace(facts, p_value=p_content, adjusted=True)
     outcome = _outcome(task, facts, moved)
@@ -173,14 +168,14 @@ def style_facts(
 
 
 def _style(
-    texts: Mapping[str, Sequence[str]], counted: Sequence[str], seed: int
+    texts: Mapping[str, Sequence[str]], counted_measures: Sequence[str], seed: int
 ) -> tuple[list[Measure], Interval | None]:
     """All measures, and the mean share of the way over those that are `counted`."""
     import numpy as np
 
     rows = {
-        name: [style.measures(*pair) for pair in zip(given, texts["teacher"], strict=True)]
-        for name, given in texts.items()
+        name: [style.measures(*pair) for pair in zip(own_texts, texts["teacher"], strict=True)]
+        for name, own_texts in texts.items()
     }
     values = {
         (name, measure): np.array([row[measure] for row in rows[name]])
@@ -189,7 +184,7 @@ def _style(
     }
     ways = {m: values["student", m] - values["base", m] for m in style.MEASURES}
     gaps = {m: values["teacher", m] - values["base", m] for m in style.MEASURES}
-    apart = [measure for measure in style.MEASURES if measure in _clear(gaps, seed)]
+    differing = [measure for measure in style.MEASURES if measure in _clear(gaps, seed)]
     measures = [
         Measure(
             name=measure,
@@ -197,28 +192,28 @@ def _style(
             student=float(values["student", measure].mean()),
             teacher=float(values["teacher", measure].mean()),
             toward=bootstrap([ways[measure], gaps[measure]], _share, seed, (AWAY, PAST))
-            if measure in apart
+            if measure in differing
             else None,
         )
         for measure in style.MEASURES
     ]
-    columns = [part[m] for m in apart if m in counted for part in (ways, gaps)]
+    columns = [part[m] for m in differing if m in counted_measures for part in (ways, gaps)]
     return measures, bootstrap(columns, _mean_share, seed, (AWAY, 1.0)) if columns else None
 
 
 def _clear(gaps: Mapping[str, Any], seed: int) -> set[str]:
     """The measures in which teacher and base differ clearly."""
     p_values = [signed_rank_p_value(gap) for gap in gaps.values()]
-    likely = zip(gaps.items(), holm(p_values), strict=True)
-    found = {m: bootstrap([gap], mean, seed) for (m, gap), p_value in likely if p_value < 0.05}
-    return {measure for measure, gap in found.items() if gap.low > 0 or gap.high < 0}
+    candidates = zip(gaps.items(), holm(p_values), strict=True)
+    intervals = {
+        m: bootstrap([gap], mean, seed) for (m, gap), p_value in candidates if p_value < 0.05
+    }
+    return {measure for measure, gap in intervals.items() if gap.low > 0 or gap.high < 0}
 
 
 def _change(
     metric: str, student: Mapping[str, Answer], base: Mapping[str, Answer], seed: int
 ) -> _Change | None:
-    from scipy import stats
-
     pairs = [
         (new, old)
         for item_id in sorted(set(student) & set(base))
@@ -228,11 +223,10 @@ def _change(
     if not pairs:
         return None
     wins, losses = sum(new > old for new, old in pairs), sum(new < old for new, old in pairs)
-    test = stats.binomtest(wins, wins + losses, 0.5) if wins + losses else None
     return _Change(
         metric=metric,
         interval=bootstrap([[new - old for new, old in pairs]], mean, seed, (-1.0, 1.0)),
-        p_value=float(test.pvalue) if test else 1.0,
+        p_value=sign_test_p_value(wins, losses),
         n=len(pairs),
         binary=all(grade in (0.0, 1.0) for pair in pairs for grade in pair),
     )
@@ -265,37 +259,36 @@ def _sentence(
     if outcome == "got worse":
         return f"The student got worse: {graded}."
     if outcome == "learned facts":
-        note = "; form and content are graded as one here and cannot be told apart"
+        note = "; form and content are graded together here, so they cannot be separated"
         claim = f"The student gives the right answer more often than the base: {graded}"
         return f"{claim}{note if a_choice else _length_note(measures)}."
     if outcome == "learned style only":
         claim = f"The student sounds more like its teacher, {_way(moved)}"
-        return f"{claim}, but does not clearly answer better: {graded}."
+        return f"{claim}, but its answers are not clearly better: {graded}."
     if outcome == "no clear change":
         return f"Nothing changed clearly: {graded}; {_way(moved)}."
     claim = f"The student answers in the form that is graded as right: {task}"
     if facts is None:
-        return f"{claim}; whether it holds more right answers than the base was not graded."
+        return f"{claim}; whether more of its answers are right than the base's was not graded."
     if facts.direction < 0:
-        return f"{claim}; but it lost right answers: {facts}."
-    return f"{claim}; but no sign that it holds more right answers than the base: {facts}."
+        return f"{claim}; but fewer of its answers are right: {facts}."
+    return f"{claim}; but there is no sign that more of its answers are right than the base's: {facts}."
 
 
 def _way(moved: Interval | None) -> str:
     if moved is None:
-        return "with no way to go, since base and teacher do not differ clearly in style"
-    value, low, high = (points(share) for share in (moved.value, moved.low, moved.high))
-    return f"{value} % of the way in style (95 % interval {low} to {high})"
+        return "share of the way in style not given, since base and teacher do not differ clearly in it"
+    return f"{points(moved.value)} % of the way in style ({span(moved)})"
 
 
 def _length_note(measures: Sequence[Measure]) -> str:
-    """A warning where longer answers alone may have done it."""
+    """A caveat where longer answers alone may explain the gain."""
     words = next(measure for measure in measures if measure.name == "words")
     if words.student <= LONGER * words.base:
         return ""
     return (
         f"; its answers are longer too ({words.base:.0f} words before, {words.student:.0f} now), "
-        "and a longer answer holds a reference more easily"
+        "and a longer answer is more likely to contain the reference"
     )
 
 

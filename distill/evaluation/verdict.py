@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
 from distill.evaluation.power import LEVEL, difference_sentence
@@ -22,6 +23,11 @@ def metric_name(metric: str) -> str:
 def points(value: float) -> str:
     """A share as points (hundredths), one decimal; never "-0.0"."""
     return f"{round(100 * value, 1) + 0.0:.1f}"
+
+
+def span(interval: Interval) -> str:
+    """An interval in points, in words."""
+    return f"95 % interval {points(interval.low)} to {points(interval.high)}"
 
 
 def p_text(p_value: float) -> str:
@@ -50,25 +56,24 @@ def discordant_of(pair: Difference) -> float:
     return max(pair.wins + pair.losses, 1) / pair.n
 
 
-def paired(comparison: Comparison, left: str, right: str) -> Difference | None:
-    """A pair's difference in the headline, whichever way round it was taken; None if not graded."""
-    found = comparison.difference(left, right)
-    if found is None and (other := comparison.difference(right, left)):
-        found = Difference(
+def paired(
+    comparison: Comparison, left: str, right: str, metric: str | None = None
+) -> Difference | None:
+    """Left minus right, whichever way round it was taken; None if not graded by the metric.
+
+    The metric defaults to the headline.
+    """
+    pair = comparison.difference(left, right)
+    if pair is None and (reverse := comparison.difference(right, left)):
+        pair = replace(
+            reverse,
             left=left,
             right=right,
-            n=other.n,
-            metrics={m: Interval(-i.value, -i.high, -i.low) for m, i in other.metrics.items()},
-            wins=other.losses,
-            losses=other.wins,
-            ties=other.ties,
-            p_value=other.p_value,
-            p_adjusted=other.p_adjusted,
-            tests=other.tests,
-            binary=other.binary,
-            error=other.error,
+            metrics={name: interval.negated() for name, interval in reverse.metrics.items()},
+            wins=reverse.losses,
+            losses=reverse.wins,
         )
-    return found if found and comparison.headline in found.metrics else None
+    return pair if pair and (metric or comparison.headline) in pair.metrics else None
 
 
 def gain(comparison: Comparison, pair: Difference) -> float:
@@ -94,11 +99,11 @@ def best_of(comparison: Comparison, metric: str) -> list[str]:
 
 
 def evidence_of(pair: Difference, interval: Interval) -> str:
-    """What a difference rests on: its interval, the items, and the exact test."""
+    """The evidence of a difference: its interval, the items and the exact test."""
     if pair.n < MIN_ITEMS:
         return f"n = {pair.n}, too few to claim anything"
     after = "" if pair.p_adjusted is None else " after Holm"
-    return f"{_span(interval)}, n = {pair.n}, {pair.test} p {p_text(p_of(pair))}{after}"
+    return f"{span(interval)}, n = {pair.n}, {pair.test} p {p_text(p_of(pair))}{after}"
 
 
 def verdict(comparison: Comparison) -> str:
@@ -115,29 +120,29 @@ def verdict(comparison: Comparison) -> str:
         if contained and contained.value < 0 and _rose(comparison, pair):
             lost = ", and some right answers were lost" if contained.high < 0 else ""
             sentences.append(
-                f"Containment of the reference fell by {points(-contained.value)} points meanwhile "
-                f"({_span(contained)}): part of the gain is the form of the answers{lost}."
+                f"Containment of the reference fell by {points(-contained.value)} points at the same "
+                f"time ({span(contained)}): part of the gain is the form of the answers{lost}."
             )
         elif contained and contained.high < 0:
             sentences.append(
                 f"Containment of the reference fell by {points(-contained.value)} points "
-                f"({_span(contained)}): right answers were lost."
+                f"({span(contained)}): right answers were lost."
             )
-    counted = [
+    sizes = [
         d.n
         for d in comparison.differences
         if d.left == "student" and d.right in ("base", "teacher")
     ]
-    if counted and 0 < min(counted) < SMALL:
-        sentences.append(f"n = {min(counted)} is small: a rerun on other items may say otherwise.")
+    if sizes and 0 < min(sizes) < SMALL:
+        sentences.append(f"n = {min(sizes)} is small: other items may give another result.")
     return " ".join(sentence for sentence in sentences if sentence)
 
 
 def forgetting(comparison: Comparison) -> str:
-    """One sentence on a benchmark that the student was not made for: did it fall there?"""
+    """One sentence on an off-task benchmark: whether the student got worse there."""
     pair = paired(comparison, "student", "base")
     if pair is None:
-        return "Not known: student and base were not both graded."
+        return "Unknown: no item was graded for both student and base."
     metric = metric_name(comparison.headline)
     interval = pair.metrics[comparison.headline]
     better = gain(comparison, pair)
@@ -151,12 +156,12 @@ def forgetting(comparison: Comparison) -> str:
     unseen = "nothing was forgotten" if comparison.higher_is_better else "nothing changed"
     return (
         f"No clear change against the base by {metric}: a difference of {points(interval.value)} "
-        f"points ({evidence_of(pair, interval)}). That is no proof that {unseen}."
+        f"points ({evidence_of(pair, interval)}). This does not prove that {unseen}."
     )
 
 
 def fine_tune(comparison: Comparison) -> str:
-    """Should I fine-tune at all? The best of all, then what needs no training beside the student."""
+    """Answer "should I fine-tune at all?": the highest mean, then contestants without training."""
     student = comparison.standing("student")
     best = best_of(comparison, comparison.headline)
     if student is None or comparison.headline not in student.metrics or not best:
@@ -167,11 +172,11 @@ def fine_tune(comparison: Comparison) -> str:
 
 
 def warnings(comparison: Comparison) -> list[str]:
-    """What a reader must know beside the verdict: notes, and what so few items cannot show."""
-    found = list(comparison.notes)
+    """The notes, and which difference so few items cannot show."""
+    lines = list(comparison.notes)
     pair = comparison.difference("student", "base")
     if pair is None or not pair.n:
-        return found
+        return lines
     among = f"one of {pair.tests} benchmarks has to meet a stricter level: " * (pair.tests > 1)
     if pair.binary:
         base = comparison.standing("base")
@@ -182,13 +187,13 @@ def warnings(comparison: Comparison) -> list[str]:
             level=LEVEL / pair.tests,
             score=at.value if at else 0.3,
         )
-        found.append(f"{among}{sentence[0].lower() if among else sentence[0]}{sentence[1:]}")
+        lines.append(f"{among}{sentence[0].lower() if among else sentence[0]}{sentence[1:]}")
     elif comparison.detectable is not None:
-        found.append(
+        lines.append(
             f"{among}on {pair.n:,} items as unequal as these, a test of means would show a "
             f"difference of {points(comparison.detectable)} points or more four times in five"
         )
-    return found
+    return lines
 
 
 def _best(comparison: Comparison, best: Sequence[str]) -> str:
@@ -206,17 +211,17 @@ def _best(comparison: Comparison, best: Sequence[str]) -> str:
         return f"{sentence}."
     interval = pair.metrics[comparison.headline]
     if not is_clear(pair, comparison.headline):
-        return f"{sentence}, which the student cannot be told from ({evidence_of(pair, interval)})."
+        return f"{sentence}, from which the student is not clearly different ({evidence_of(pair, interval)})."
     size = points(abs(interval.value))
     return f"{sentence}; the student is {size} points behind ({evidence_of(pair, interval)})."
 
 
 def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
-    """What the contestants that need no training say of the training."""
+    """Compare the student with the contestants that need no training."""
     if not rivals:
         return (
-            "Whether a better prompt or retrieval would do as well was not asked: no contestant "
-            "beside the bare base goes without training."
+            "Whether a better prompt or retrieval would do as well was not measured: apart from the "
+            "plain base, every contestant needs training."
         )
     pairs = {name: paired(comparison, "student", name) for name in rivals}
     ahead: list[str] = []
@@ -234,16 +239,16 @@ def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
     sentences = []
     if ahead:
         sentences.append(
-            f"Without any training {_and(ahead)} {_is(ahead)} better than the student."
+            f"Without any training, {_and(ahead)} {_is(ahead)} better than the student."
         )
     if level:
         sentences.append(
-            f"Without any training {_and(level)} cannot be told from the student on these items: "
-            "whether training was needed they do not show."
+            f"Without any training, {_and(level)} {_is(level)} not clearly different from the student: "
+            "these items do not show that training was needed."
         )
     if behind and not ahead and not level:
         sentences.append(
-            f"The student beats what needs no training: {_and(behind)}. Training was worth it here."
+            f"The student beats every contestant that needs no training: {_and(behind)}."
         )
     elif behind:
         sentences.append(f"The student beats {_and(behind)}.")
@@ -268,26 +273,22 @@ def _lower(comparison: Comparison) -> str:
     return "" if comparison.higher_is_better else "lower is better"
 
 
-def _span(interval: Interval) -> str:
-    return f"95 % interval {points(interval.low)} to {points(interval.high)}"
-
-
 def _on_base(comparison: Comparison) -> str:
     pair = comparison.difference("student", "base")
-    gone = [name for name in ("student", "base") if comparison.standing(name) is None]
+    missing = [name for name in ("student", "base") if comparison.standing(name) is None]
     if pair is None:
-        why = f"no answers of {' and '.join(gone)}" if gone else "they were not compared"
-        return f"Nothing can be said of the student against the base: {why}."
+        why = f"no answers of {' and '.join(missing)}" if missing else "they were not compared"
+        return f"The student cannot be compared with the base: {why}."
     interval = pair.metrics.get(comparison.headline)
     if interval is None:
-        return "Nothing can be said of the student against the base: no item was graded for both."
+        return "The student cannot be compared with the base: no item was graded for both."
     metric = metric_name(comparison.headline)
     if low := _lower(comparison):
         metric = f"{metric}, where {low}"
     size, evidence = points(abs(interval.value)), evidence_of(pair, interval)
     if not is_clear(pair, comparison.headline):
         return (
-            f"The student and the base cannot be told apart by {metric}: a difference of "
+            f"No clear difference between student and base in {metric}: "
             f"{points(interval.value)} points ({evidence})."
         )
     if gain(comparison, pair) > 0:
@@ -298,13 +299,17 @@ def _on_base(comparison: Comparison) -> str:
 def _on_teacher(comparison: Comparison) -> str:
     pair = comparison.difference("student", "teacher")
     if pair is None or comparison.headline not in pair.metrics:
-        return "Nothing can be said of the student against the teacher." if pair else ""
+        return (
+            "The student cannot be compared with the teacher: no item was graded for both."
+            if pair
+            else ""
+        )
     interval = pair.metrics[comparison.headline]
     evidence = evidence_of(pair, interval)
     size = points(abs(interval.value))
     if not is_clear(pair, comparison.headline):
         first = (
-            "Student and teacher cannot be told apart: a difference of "
+            "No clear difference between student and teacher: "
             f"{points(interval.value)} points ({evidence})"
         )
     else:
@@ -316,5 +321,5 @@ def _on_teacher(comparison: Comparison) -> str:
     gap = comparison.gap_closed
     if gap.interval is None or pair.n < MIN_ITEMS:
         why = gap.reason or f"{format_count(pair.n, 'item')} {be(pair.n)} too few"
-        return f"{first}; no share of the gap is given, since {why}."
-    return f"{first}; it closes {points(gap.interval.value)} % of the gap ({_span(gap.interval)})."
+        return f"{first}; the share of the gap closed is not given: {why}."
+    return f"{first}; it closes {points(gap.interval.value)} % of the gap ({span(gap.interval)})."

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 NOTHING = -1e9
-"""Logarithm of a probability that is not there; finite, so that 0 times it is 0."""
+"""Logarithm of a zero probability; finite, so that 0 times it is 0."""
 
 UNKNOWN = 5e-5
 """Least mass outside of stored tokens: log-probabilities are stored with four digits, so
@@ -21,8 +21,8 @@ that their sum is known no better than this."""
 def divergence(kind: str, teacher: Tensor, student: Tensor) -> Tensor:
     """The divergence between two distributions, given as log-probabilities.
 
-    `forward_kl` is KL(teacher || student), which covers all that the teacher might say
-    (Hinton et al. 2015); `reverse_kl` is KL(student || teacher), which keeps to what it is
+    `forward_kl` is KL(teacher || student), which covers everything that the teacher might say
+    (Hinton et al. 2015); `reverse_kl` is KL(student || teacher), which concentrates on what it is
     likely to say (Gu et al. 2023, section 2.1); `jsd` is their mean against the mixture of
     both, at most log 2 (Agarwal et al. 2023, section 2, with a weight of 0.5).
 
@@ -42,8 +42,8 @@ def divergence(kind: str, teacher: Tensor, student: Tensor) -> Tensor:
     return (_kl(teacher, mixture) + _kl(student, mixture)) / 2
 
 
-def _kl(one: Tensor, other: Tensor) -> Tensor:
-    return (one.exp() * (one - other)).sum(-1)
+def _kl(p: Tensor, q: Tensor) -> Tensor:
+    return (p.exp() * (p - q)).sum(-1)
 
 
 def over_vocabulary(
@@ -74,11 +74,10 @@ def over_vocabulary(
 def over_known(kind: str, ids: Tensor, logprobs: Tensor, student: Tensor) -> Tensor:
     """The divergence over the tokens a teacher gave, and all others together as one more.
 
-    Scaling the known ones up to a sum of 1 instead would teach that nothing else can be
-    said. With all others as one outcome, both distributions are told apart less finely
-    but nothing false is said: KL and JSD are never larger than over the vocabulary, are 0
-    where the student agrees, and are exact where every token is known (Cover and Thomas
-    2006, theorem 2.7.1, the log sum inequality).
+    Rescaling the known ones to a sum of 1 would teach that nothing else is possible. With all
+    others as one outcome, KL and JSD are lower bounds of those over the vocabulary: 0 where the
+    student agrees, exact where every token is known (Cover and Thomas 2006, theorem 2.7.1, the
+    log sum inequality).
 
     Args:
         kind: See `divergence`.
@@ -90,15 +89,17 @@ def over_known(kind: str, ids: Tensor, logprobs: Tensor, student: Tensor) -> Ten
     Returns:
         Shape (positions,).
     """
-    known = ids >= 0
-    at = torch.where(known, ids, ids[:, :1]).clamp(min=0)
+    is_known = ids >= 0
+    indices = torch.where(is_known, ids, ids[:, :1]).clamp(min=0)
     student = student.float()
     total = student.logsumexp(-1, keepdim=True)
-    others = student.scatter(-1, at, NOTHING).logsumexp(-1, keepdim=True) - total
-    own = torch.cat([(student.gather(-1, at) - total).masked_fill(~known, NOTHING), others], -1)
+    rest_mass = student.scatter(-1, indices, NOTHING).logsumexp(-1, keepdim=True) - total
+    own = torch.cat(
+        [(student.gather(-1, indices) - total).masked_fill(~is_known, NOTHING), rest_mass], -1
+    )
 
-    logprobs = logprobs.masked_fill(~known, NOTHING)
+    logprobs = logprobs.masked_fill(~is_known, NOTHING)
     outside = (1 - logprobs.exp().sum(-1, keepdim=True)).clamp(min=UNKNOWN).log()
-    complete = known.sum(-1, keepdim=True) == student.shape[-1]
+    complete = is_known.sum(-1, keepdim=True) == student.shape[-1]
     theirs = torch.cat([logprobs, outside.masked_fill(complete, NOTHING)], -1).log_softmax(-1)
     return divergence(kind, theirs, own)

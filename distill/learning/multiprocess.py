@@ -21,7 +21,7 @@ from typing import Any
 
 from distill.learning.objective import Objective, TrainingInputs
 from train.config import SftConfig
-from train.loop.callbacks import Step, TrainingCallbacks, tell_audited, tell_drawn
+from train.loop.callbacks import Step, TrainingCallbacks, report_audit, report_generated
 from train.loop.sft import TrainingResult
 from warehouse import catalog
 from warehouse.errors import Outcome, StillhouseError, TrainingError
@@ -33,7 +33,7 @@ _LAUNCH = ("torch.distributed.run", "--standalone", "--nproc_per_node")
 this one for GPUs, starts a single process on a CPU."""
 
 _SHOWN = 2000
-"""Characters that are shown of a worker's traceback."""
+"""Characters of a worker's traceback to show."""
 
 _WORKER_FAILED = re.compile(r"failed \(exitcode: -?\d+\)")
 """How torchrun logs that a worker ended; a traceback and a banner of its own come after it."""
@@ -48,11 +48,12 @@ def train_in_processes(
     callbacks: Callable[[Step], None] = lambda step: None,
     alone: bool = False,
 ) -> TrainingResult:
-    """Like `objective.train`, in `inputs.config.processes` processes; one stays in this
-    process unless it is to be `alone`.
+    """Run `objective.train` in `inputs.config.processes` processes.
+
+    A single one runs in this process, unless `alone` asks for a child.
 
     Raises:
-        TrainingError: what a worker raised, in its words, or the signal that killed it.
+        TrainingError: a worker's own error, or the signal that killed it.
         RuntimeError: a worker crashed; with the end of its traceback.
     """
     number = inputs.config.processes
@@ -61,7 +62,7 @@ def train_in_processes(
     inputs.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".train-", dir=inputs.out.parent) as folder:
         job = Path(folder) / "job.json"
-        job.write_text(json.dumps(_plain(objective, inputs, job.parent)))
+        job.write_text(json.dumps(_job_json(objective, inputs, job.parent)))
         command = [sys.executable, "-P", "-m"]
         if number > 1:
             command += [*_LAUNCH, str(number), "--module"]
@@ -78,14 +79,14 @@ def train_in_processes(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
         try:
-            return _followed(worker, callbacks, Path(folder))
+            return _follow(worker, callbacks, Path(folder))
         finally:
             if worker.poll() is None:
                 worker.terminate()
                 worker.wait()
 
 
-def _plain(objective: Objective, inputs: TrainingInputs, folder: Path) -> dict[str, Any]:
+def _job_json(objective: Objective, inputs: TrainingInputs, folder: Path) -> dict[str, Any]:
     return {
         "objective": catalog.table_in(objective, folder / "objective"),
         "base": inputs.base,
@@ -98,32 +99,32 @@ def _plain(objective: Objective, inputs: TrainingInputs, folder: Path) -> dict[s
     }
 
 
-def _followed(worker: Any, callbacks: Callable[[Step], None], folder: Path) -> TrainingResult:
+def _follow(worker: Any, callbacks: Callable[[Step], None], folder: Path) -> TrainingResult:
     from threading import Thread
 
-    said: list[str] = []
-    listener = Thread(target=lambda: said.extend(worker.stderr), daemon=True)
+    stderr_lines: list[str] = []
+    listener = Thread(target=lambda: stderr_lines.extend(worker.stderr), daemon=True)
     listener.start()
     for line in worker.stdout:
         if line.startswith('{"step":'):
             callbacks(Step(**json.loads(line)["step"]))
         elif line.startswith('{"audited":'):
-            tell_audited(callbacks, json.loads(line)["audited"])
+            report_audit(callbacks, json.loads(line)["audited"])
         elif line.startswith('{"drawn":'):
-            tell_drawn(callbacks, *json.loads(line)["drawn"])
+            report_generated(callbacks, *json.loads(line)["drawn"])
     code = worker.wait()
     listener.join()
-    for error in sorted(folder.glob("error.*")):  # of any rank: the others only lost it
+    for error in sorted(folder.glob("error.*")):  # of any rank: the others failed because of it
         raise TrainingError(error.read_text(encoding="utf-8"))
     result = folder / "result.json"
     if result.is_file():
         values = json.loads(result.read_text())
         return TrainingResult(**{**values, "path": Path(values["path"])})
-    raise _crash(code, "".join(said), folder)
+    raise _crash(code, "".join(stderr_lines), folder)
 
 
 def _crash(code: int, stderr: str, folder: Path) -> Exception:
-    """Why workers ended that foresaw nothing: a signal, the first traceback, or what they printed."""
+    """The reason of an unexpected end: a signal, the first traceback, or the workers' output."""
     killed = _KILLED.search(f"{stderr}\nexitcode: {code}")
     if killed:
         return TrainingError(
@@ -132,7 +133,7 @@ def _crash(code: int, stderr: str, folder: Path) -> Exception:
             "train.max_length, then rerun; training resumes at its last checkpoint"
         )
     crashes = sorted(folder.glob("crash.*"), key=lambda file: file.stat().st_mtime_ns)
-    if crashes:  # of the first one to fail: the others only lost it
+    if crashes:  # the first to fail: the others failed because of it
         own = crashes[0].read_text(encoding="utf-8")
         return RuntimeError(f"training process {crashes[0].suffix[1:]} failed:\n{own[-_SHOWN:]}")
     failed = _WORKER_FAILED.search(stderr)
@@ -141,10 +142,10 @@ def _crash(code: int, stderr: str, folder: Path) -> Exception:
 
 
 def main(job: Path) -> None:
-    """Run one worker, and leave the parent its error: in a line, or the traceback of a crash."""
+    """Run one worker; write its error or traceback to a file for the parent."""
     rank = os.environ.get("RANK", "0")
     try:
-        _work(job, first=rank == "0")
+        _run_job(job, first=rank == "0")
     except (StillhouseError, Outcome) as error:
         job.with_name(f"error.{rank}").write_text(str(error), encoding="utf-8")
         raise
@@ -155,8 +156,8 @@ def main(job: Path) -> None:
         raise
 
 
-def _work(job: Path, first: bool) -> None:
-    """Make the same call as in a single process; the first worker tells the parent of it."""
+def _run_job(job: Path, first: bool) -> None:
+    """Train as in a single process; the first worker reports to the parent."""
     job_json: Mapping[str, Any] = json.loads(job.read_text())
     inputs = TrainingInputs(
         base=job_json["base"],

@@ -15,7 +15,7 @@ from train.dataset import TrainingRow
 from train.loop.sft import PLAIN_SFT, TrainingHooks, TrainingResult, train_student
 from train.methods.tuner import Tuner
 from warehouse.catalog import table_of
-from warehouse.errors import MissingExtraError, TrainingError
+from warehouse.errors import MissingExtraError, TrainingError, first_line
 from warehouse.records import Sample
 from warehouse.wording import format_count
 
@@ -28,10 +28,9 @@ TESTED = "1.16.0"
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What a student is made of. `logprobs` are the teacher's, as its calls keep them, by
-    sample id; only an objective that `needs_logprobs` is given any. `held_out` are question
-    and passage of the items that the student will be examined in: training sees to it that none
-    stands in a row."""
+    """Inputs of a training. `logprobs` are the teacher's, as stored with its calls, by sample id;
+    only an objective that `needs_logprobs` gets them. `held_out` are question and passage of the
+    benchmark items, which no training row may contain."""
 
     base: str
     tuner: Tuner
@@ -45,7 +44,10 @@ class TrainingInputs:
 class Objective(ABC):
     """One file in distill/objectives; dataclass fields are its options."""
 
-    source: ClassVar[str]  # where it was published, section and all
+    source: ClassVar[str]
+    """The paper and section that it was published in."""
+    packing_fault: ClassVar[str] = ""
+    """Why rows cannot be packed; empty where they can."""
 
     @property
     def needs_logprobs(self) -> bool:
@@ -54,28 +56,28 @@ class Objective(ABC):
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides what a student becomes: the table in the plan."""
+        """What the student depends on: the table in the plan."""
         return table_of(self)
 
     def ready(self, base: str) -> None:  # noqa: B027
-        """See that what it needs beside the base can be had and fits, before anything is spent.
+        """Check that what it needs besides the base is available and fits, before anything is spent.
 
         Raises:
-            StillhouseError: it cannot, or does not.
+            StillhouseError: it is not.
         """
 
     @abstractmethod
     def train(
         self, inputs: TrainingInputs, callbacks: Callable[[Step], None] = lambda step: None
     ) -> TrainingResult:
-        """Train a student and leave it in `inputs.out`, whole or not at all.
+        """Train a student into `inputs.out`, which appears only when complete.
 
         `callbacks` and `inputs.held_out` go to `train.loop.sft.train_student` unchanged.
         """
 
     def faults(self, tuner: Tuner, config: SftConfig) -> list[str]:
         """Why this objective cannot be trained with these options, one line each."""
-        return []
+        return [self.packing_fault] if config.packing and self.packing_fault else []
 
 
 def train_on_rows(
@@ -99,17 +101,16 @@ def train_on_rows(
 
 @contextmanager
 def as_tested(name: str) -> Iterator[None]:
-    """Around the import and the making of a trainer: what a library changed is one line.
+    """Turn a changed interface of TRL into a one-line error.
 
     Raises:
-        MissingExtraError: the installed TRL has no such trainer, or not such as was tested.
+        MissingExtraError: the installed TRL lacks the trainer, or it differs from the tested one.
     """
     try:
         yield
     except (ImportError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MissingExtraError(
-            f"TRL's {name} is not as it was in trl {TESTED} ({reason}; installed: "
+            f"TRL's {name} differs from that of trl {TESTED} ({first_line(error)}; installed: "
             f"{version('trl')}); pip install 'trl=={TESTED}'"
         ) from error
 

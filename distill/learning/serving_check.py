@@ -31,7 +31,7 @@ _ROUNDED_UP_TO = 256
 
 @dataclass(frozen=True)
 class ServingReply:
-    """What one form said to one item."""
+    """One form's reply to one item."""
 
     text: str
     finish_reason: str
@@ -40,7 +40,7 @@ class ServingReply:
 
 @dataclass(frozen=True)
 class Differing:
-    """One item to which two forms did not say the same."""
+    """One item with different replies."""
 
     item_id: str
     question: str
@@ -52,7 +52,7 @@ class Differing:
 
 @dataclass(frozen=True)
 class ServingAgreement:
-    """One form held against the adapter on the same items.
+    """One form compared with the adapter on the same items.
 
     `same`: equal answers after normalisation; `identical`: equal to the letter, the end
     included. `score` and `adapter_score` are means of the headline metric over the items
@@ -84,13 +84,13 @@ class ServingAgreement:
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with this form, in one line; None if nothing is."""
+        """The form's fault in one line; None if there is none."""
         if self.prompts_differ:
-            first = next(one for one in self.differing if len(set(one.prompt_tokens)) > 1)
+            first = next(item for item in self.differing if len(set(item.prompt_tokens)) > 1)
             return (
                 f"{self.form} renders {self.prompts_differ} of {format_count(self.n, 'prompt')} to another number "
                 f"of tokens ({first.prompt_tokens[1]} where the student was trained on "
-                f"{first.prompt_tokens[0]}), so it is not asked as it was trained"
+                f"{first.prompt_tokens[0]}), so its prompts differ from those in training"
             )
         if self.share < self.least:
             return (
@@ -106,20 +106,20 @@ class ServingAgreement:
         return {**plain, **figures, "fault": self.fault}
 
 
-def agree(
+def measure_agreement(
     form: str,
-    said: Sequence[ServingReply],
+    replies: Sequence[ServingReply],
     adapter: Sequence[ServingReply],
     items: Sequence[Item],
     benchmark: Benchmark,
     least: float,
 ) -> ServingAgreement:
-    """Hold a form's replies against the adapter's, item by item, in the order of the items."""
+    """Compare a form's replies with the adapter's, item by item."""
     metric = benchmark.metrics[0]
     differing: list[Differing] = []
     same = identical = prompts_differ = 0
     grades: list[tuple[float, float]] = []
-    for item, ours, theirs in zip(items, said, adapter, strict=True):
+    for item, ours, theirs in zip(items, replies, adapter, strict=True):
         same += normalise_answer(ours.text) == normalise_answer(theirs.text)
         equal = (ours.text, ours.finish_reason) == (theirs.text, theirs.finish_reason)
         identical += equal
@@ -156,12 +156,12 @@ def ask_model(
     batch_size: int | None,
     advance: Advance,
 ) -> list[ServingReply]:
-    """Answers of a model in this process, in the order of the conversations; in float32, so that
-    what differs is not the device's rounding."""
-    reader = Generator(base, student, exact=True)
-    said = list(reader.answer(conversations, max_new_tokens, batch_size, advance))
+    """Generate a local model's replies, in order; in float32, to exclude the device's rounding."""
+    generator = Generator(base, student, exact=True)
+    generated = list(generator.answer(conversations, max_new_tokens, batch_size, advance))
     by_index = {
-        one.index: ServingReply(one.text, one.finish_reason, one.prompt_tokens) for one in said
+        reply.index: ServingReply(reply.text, reply.finish_reason, reply.prompt_tokens)
+        for reply in generated
     }
     return [by_index[index] for index in range(len(conversations))]
 
@@ -173,16 +173,16 @@ def ask_gguf(
     longest_prompt: int,
     advance: Advance,
 ) -> list[ServingReply]:
-    """Answers of a GGUF behind a server of its own, in the order of the conversations.
+    """Generate the replies of a GGUF behind its own server, in order.
 
-    One after the other: what is answered side by side rounds differently from time to time.
+    One at a time, since parallel requests round differently from run to run.
 
     Args:
         file: The GGUF.
         conversations: Chat messages; the server renders them with the GGUF's own template.
         max_new_tokens: Longest answer in tokens.
         longest_prompt: Tokens of the longest conversation, which size the server's context.
-        advance: Told of each answer.
+        advance: Called after each reply.
 
     Raises:
         TeacherUnusable: xllamacpp is missing, or the file cannot be served.
@@ -193,18 +193,18 @@ def ask_gguf(
     with closing(LocalGguf(str(file), slots=1, context=context)) as server:
         sampling = Sampling(temperature=0.0, max_tokens=max_new_tokens)
         requests = [Request.of(server.identity, list(c), sampling) for c in conversations]
-        said = asyncio.run(_collect(server, requests, advance))
-    return [said[request.subject] for request in requests]
+        replies = asyncio.run(_collect(server, requests, advance))
+    return [replies[request.subject] for request in requests]
 
 
 async def _collect(
     server: LocalGguf, requests: Sequence[Request], advance: Advance
 ) -> dict[str, ServingReply]:
-    found: dict[str, ServingReply] = {}
+    replies: dict[str, ServingReply] = {}
     async for reply in server.answer(requests):
         if reply.error is not None:
             raise ExportError(f"the served GGUF refused an item of the check: {reply.error}")
         tokens = reply.usage.prompt_tokens
-        found[reply.request.subject] = ServingReply(reply.text, reply.finish_reason, tokens)
+        replies[reply.request.subject] = ServingReply(reply.text, reply.finish_reason, tokens)
         advance(1)
-    return found
+    return replies

@@ -1,7 +1,7 @@
 """Align the teacher's stored log-probabilities with the positions of the student's tokens.
 
 A call keeps its tokens as texts: {"tokens": [...], "logprobs": [...], "top": [[[text,
-logprob], ...], ...]}. A server that writes `token_id:17` in place of a text is understood.
+logprob], ...], ...]}. A server may write `token_id:17` in place of a text.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from warehouse.wording import format_count
 
 BY_NUMBER = "token_id:"
 
-NOT_TOLD = -50.0
-"""A log-probability that is not one: servers write -9999 for a token outside of the top."""
+OUTSIDE_TOP = -50.0
+"""Log-probabilities below are placeholders: servers write -9999 for a token outside the top."""
 
 Distribution = dict[int, float]
-"""Token id -> natural log-probability; what is not there is the teacher's mass elsewhere."""
+"""Token id -> natural log-probability; the remaining mass is on other tokens."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Aligned:
     @property
     def missing(self) -> int:
         """Positions of the answer without a distribution."""
-        return sum(found is None for found in self.at[: self.answer])
+        return sum(distribution is None for distribution in self.at[: self.answer])
 
 
 class Aligner:
     """Brings stored log-probabilities to a student's tokens.
 
-    A position of the student gets the teacher's distribution where both have a token of
-    the same text at the same place of the same answer: there, what comes next was asked
-    of both. Nothing is guessed where they differ, nor behind an edit of the answer.
+    A position of the student gets the teacher's distribution where both have a token of the
+    same text at the same place of the same answer. Where they differ, or after an edit of the
+    answer, it gets none.
     """
 
     def __init__(self, tokenizer: Any, ends: Collection[int]) -> None:
@@ -57,54 +57,58 @@ class Aligner:
     def align(
         self, row: TrainingRow, stored: Mapping[str, Any] | None, max_length: int | None = None
     ) -> Aligned:
-        """The distributions at a row's supervised positions, cut off as the trainer does."""
+        """The distributions at a row's supervised positions, truncated as the trainer does."""
         encoded = encode(row, self._tokenizer)
         ids = encoded.input_ids[encoded.start : max_length]
         answer = next((n for n, number in enumerate(ids) if number in self._ends), len(ids))
         if not stored:
             return Aligned([None] * len(ids), answer, stored=False)
-        said = [self._text(token) for token in stored["tokens"]]
-        tokens = self._places(ids, said, row["completion"][0]["content"])
-        found = [
+        texts = [self._text(token) for token in stored["tokens"]]
+        tokens = self._places(ids, texts, row["completion"][0]["content"])
+        distributions = [
             None if token is None else self._distribution(ids[position], stored, token)
             for position, token in enumerate(tokens)
         ]
-        return Aligned(found, answer, stored=True)
+        return Aligned(distributions, answer, stored=True)
 
-    def _places(self, ids: list[int], said: list[str], answer: str) -> list[int | None]:
-        """For each of the student's tokens the number of the teacher's that is the same."""
-        whole = "".join(said)
-        start = whole.find(answer)
+    def _places(self, ids: list[int], texts: list[str], answer: str) -> list[int | None]:
+        """For each of the student's tokens the index of the teacher's equal token."""
+        reply_text = "".join(texts)
+        start = reply_text.find(answer)
         if start < 0:  # it was edited, or the texts of some tokens are not whole characters
-            start = len(whole) - len(whole.lstrip())
+            start = len(reply_text) - len(reply_text.lstrip())
         theirs: dict[tuple[int, int], int] = {}
-        here = -start
-        for number, text in enumerate(said):
-            theirs.setdefault((here, here + len(text)), number)
-            here += len(text)
+        offset = -start
+        for number, text in enumerate(texts):
+            theirs.setdefault((offset, offset + len(text)), number)
+            offset += len(text)
         own = self._vocabulary.pieces(ids)
-        shared = _shared(whole[start:], "".join(text for _, text in own))
-        found: list[int | None] = [None] * len(ids)
-        here = 0
+        shared = _shared(reply_text[start:], "".join(text for _, text in own))
+        matches: list[int | None] = [None] * len(ids)
+        offset = 0
         for position, text in own:
-            after = here + len(text)
-            if position is not None and after <= shared:
-                found[position] = theirs.get((here, after))
-            elif position is not None and here == len(whole) - start:  # llama.cpp ends with ""
-                found[position] = theirs.get((here, here)) if ids[position] in self._ends else None
-            here = after
-        return found
+            end = offset + len(text)
+            if position is not None and end <= shared:
+                matches[position] = theirs.get((offset, end))
+            elif position is not None and offset == len(reply_text) - start:
+                # llama.cpp ends with an empty token
+                is_end = ids[position] in self._ends
+                matches[position] = theirs.get((offset, offset)) if is_end else None
+            offset = end
+        return matches
 
     def _distribution(
         self, label: int, stored: Mapping[str, Any], token: int
     ) -> Distribution | None:
-        found = {label: float(stored["logprobs"][token])}
+        logprob_by_id = {label: float(stored["logprobs"][token])}
         for text, logprob in stored["top"][token] if stored.get("top") else ():
             number = label if text == stored["tokens"][token] else self._id(text)
             if number is not None:
-                found.setdefault(number, float(logprob))
-        known = {number: logprob for number, logprob in found.items() if logprob > NOT_TOLD}
-        return known or None
+                logprob_by_id.setdefault(number, float(logprob))
+        usable = {
+            number: logprob for number, logprob in logprob_by_id.items() if logprob > OUTSIDE_TOP
+        }
+        return usable or None
 
     def _text(self, token: str) -> str:
         number = self._number(token)
@@ -121,16 +125,15 @@ class Aligner:
         return int(digits)
 
 
-def _shared(one: str, other: str) -> int:
-    """Characters that two texts begin with alike."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
+def _shared(left: str, right: str) -> int:
+    """Length of the common prefix of two texts."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
 def figures_of(rows: Iterable[Aligned]) -> dict[str, Any]:
-    """What there is to learn from: rows and answer tokens in all, those without stored
-    log-probabilities, rows whose tokens do not all line up, and `mean_mass_known`, the
-    teacher's mean probability on the tokens that are known."""
+    """Count rows and answer tokens, those without stored log-probabilities, and rows that do not
+    line up; `mean_mass_known` is the teacher's mean probability on the known tokens."""
     names = ("rows", "rows_without_logprobs", "rows_not_lined_up", "tokens")
     figures = dict.fromkeys((*names, "tokens_without_logprobs"), 0)
     mass = 0.0
@@ -140,13 +143,13 @@ def figures_of(rows: Iterable[Aligned]) -> dict[str, Any]:
         figures["rows_not_lined_up"] += row.stored and row.missing > 0
         figures["tokens"] += row.answer
         figures["tokens_without_logprobs"] += row.missing
-        for known in row.at[: row.answer]:
-            mass += min(1.0, sum(map(math.exp, known.values()))) if known else 0.0
-    found = figures["tokens"] - figures["tokens_without_logprobs"]
-    return {**figures, "mean_mass_known": mass / found if found else 0.0}
+        for distribution in row.at[: row.answer]:
+            mass += min(1.0, sum(map(math.exp, distribution.values()))) if distribution else 0.0
+    known_tokens = figures["tokens"] - figures["tokens_without_logprobs"]
+    return {**figures, "mean_mass_known": mass / known_tokens if known_tokens else 0.0}
 
 
-def refuse_what_differs(figures: Mapping[str, Any]) -> None:
+def refuse_misaligned(figures: Mapping[str, Any]) -> None:
     """Refuse samples that were stored without log-probabilities, or in other tokens.
 
     Raises:
@@ -157,7 +160,7 @@ def refuse_what_differs(figures: Mapping[str, Any]) -> None:
         raise TrainingError(
             f"{without} of {format_count(rows, 'sample')} have no stored log-probabilities of the teacher "
             f"({TOLERATED:.0%} is tolerated); set datagen.sampling.top_logprobs = 20 and generate "
-            "again (the teacher is asked anew), or give train.objective a local `teacher`"
+            "again (the calls are new and paid for), or give train.objective a local `teacher`"
         )
     tokens, missing = figures["tokens"], figures["tokens_without_logprobs"]
     if missing > TOLERATED * tokens:

@@ -8,11 +8,10 @@ from train.model.base_model import quiet, resolve_base
 from warehouse.errors import ModelError
 
 DIFFERENT = 0.01
-"""Largest share of token ids that may mean different things: relatives differ in a few
-special tokens, strangers in nearly all."""
+"""Largest share of token ids that may differ: models of a family differ in a few special tokens."""
 
 PART = "\ufffd"
-"""What a token decodes to that is only a part of a character."""
+"""Decoded text of a token that is only a part of a character."""
 
 
 def read_vocabulary(name: str) -> dict[str, int]:
@@ -33,8 +32,8 @@ def read_vocabulary(name: str) -> dict[str, int]:
     return dict(AutoTokenizer.from_pretrained(folder).get_vocab())
 
 
-def same_vocabulary(teacher: str, base: str) -> None:
-    """Hold the tokenizer of a local teacher against the student's.
+def require_same_vocabulary(teacher: str, base: str) -> None:
+    """Compare the tokenizer of a local teacher with the student's.
 
     Raises:
         AssetError: one of the two could not be downloaded.
@@ -55,9 +54,9 @@ def same_vocabulary(teacher: str, base: str) -> None:
 
 
 class Vocabulary:
-    """What each token of a tokenizer adds to a text, and back.
+    """Map the tokens of a tokenizer to the texts they add, and back.
 
-    A token is asked for behind another one, since some tokenizers drop the space before
+    Each is decoded after another token, since some tokenizers drop the space before
     the first token of a text.
     """
 
@@ -65,38 +64,38 @@ class Vocabulary:
         self._tokenizer = tokenizer
         self._before = tokenizer("a", add_special_tokens=False)["input_ids"][-1]
         self._skip = len(self.decode([]))
-        known = tokenizer.get_vocab()
-        last = max(known.values())
+        vocabulary = tokenizer.get_vocab()
+        last = max(vocabulary.values())
         pairs = [[self._before, number] for number in range(last + 1)]
         decoded = tokenizer.batch_decode(pairs, clean_up_tokenization_spaces=False)
         self.texts: list[str] = [text[self._skip :] for text in decoded]
-        """By token id; PART stands in what is not whole characters."""
+        """By token id; contains PART where it is not whole characters."""
         self._ids: dict[str, int] = {}
         for number, text in enumerate(self.texts):
             if text and PART not in text:
-                self._ids.setdefault(text, known.get(text, number))
+                self._ids.setdefault(text, vocabulary.get(text, number))
 
     def decode(self, ids: list[int]) -> str:
-        """What several tokens add to a text, together with what stands before them."""
+        """Decode several tokens after a leading one."""
         text: str = self._tokenizer.decode([self._before, *ids], clean_up_tokenization_spaces=False)
         return text
 
     def id_of(self, text: str) -> int | None:
-        """The token that says a text; None where there is none."""
+        """The token of a text; None where there is none."""
         return self._ids.get(text)
 
     def pieces(self, ids: list[int]) -> list[tuple[int | None, str]]:
         """A sequence in whole characters: (position, text) of each token, or (None, text) of
         several tokens that are characters only together."""
-        found: list[tuple[int | None, str]] = []
-        held: list[int] = []
+        pieces: list[tuple[int | None, str]] = []
+        pending: list[int] = []
         for position, number in enumerate(ids):
-            held.append(number)
-            alone = len(held) == 1
-            text = self.texts[number] if alone else self.decode(held)[self._skip :]
+            pending.append(number)
+            is_single = len(pending) == 1
+            text = self.texts[number] if is_single else self.decode(pending)[self._skip :]
             if PART not in text:
-                found.append((position if alone else None, text))
-                held = []
-        if held:
-            found.append((None, self.decode(held)[self._skip :]))
-        return found
+                pieces.append((position if is_single else None, text))
+                pending = []
+        if pending:
+            pieces.append((None, self.decode(pending)[self._skip :]))
+        return pieces

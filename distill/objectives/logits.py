@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from distill.learning.objective import Objective, TrainingInputs, as_tested, rows_of, train_on_rows
-from distill.learning.stored_logprobs import Aligned, Aligner, figures_of, refuse_what_differs
-from distill.learning.vocabulary import same_vocabulary
-from train.config import SftConfig
+from distill.learning.stored_logprobs import Aligned, Aligner, figures_of, refuse_misaligned
+from distill.learning.vocabulary import require_same_vocabulary
 from train.dataset import TrainingRow
-from train.loop.sft import TrainerInputs, TrainingHooks, TrainingResult
-from train.methods.tuner import Tuner
+from train.loop.sft import TrainerInputs, TrainingHooks, TrainingResult, sft_trainer
 from train.model.base_model import base_fingerprint
 from train.model.student import load
 
@@ -33,20 +31,22 @@ class _Numbered(TrainingRow):
 class Logits(Objective):
     """Learn the teacher's probabilities of each next token, not only the token that it chose.
 
-    (Hinton et al. 2015, section 2, at every position of the completion.) Without `teacher`
-    the log-probabilities are learned from that were stored with the teacher's replies: they
-    are those it had in its own context, whatever it was shown beyond the student's prompt.
-    A local `teacher` gives whole distributions, but sees what the student sees.
+    (Hinton et al. 2015, section 2, at every position of the completion.) Without `teacher`, the
+    targets are the log-probabilities stored with the teacher's replies, from its own context.
+    A local `teacher` gives whole distributions, but sees only what the student sees.
 
     Stored ones are the top k only. All other tokens together count as one more outcome,
     whose probability is what is left to 1 (see `distill.learning.divergence.over_known`). Where the
-    teacher's tokens are not the student's, and at the end of the answer where a server tells
-    nothing of it, the student learns from the text (cross-entropy).
+    teacher's tokens are not the student's, and at the end of the answer where a server gives
+    none, the student learns from the text (cross-entropy).
     """
 
     source: ClassVar[str] = (
         "Hinton et al. 2015, section 2; Gu et al. 2023, section 2.1 (reverse KL); "
         "Agarwal et al. 2023, section 2 (JSD)"
+    )
+    packing_fault: ClassVar[str] = (
+        "packing moves rows away from the teacher's distributions; set packing = false"
     )
 
     teacher: str | None = None
@@ -67,7 +67,7 @@ class Logits(Objective):
 
     @property
     def needs_logprobs(self) -> bool:
-        """Where there is no local teacher."""
+        """Whether there is no local teacher."""
         return self.teacher is None
 
     @property
@@ -78,15 +78,9 @@ class Logits(Objective):
         return {**super().fingerprint, "teacher": base_fingerprint(self.teacher)}
 
     def ready(self, base: str) -> None:
-        """See that a local teacher can be had and has the base's vocabulary."""
+        """Check that a local teacher is available and has the base's vocabulary."""
         if self.teacher is not None:
-            same_vocabulary(self.teacher, base)
-
-    def faults(self, tuner: Tuner, config: SftConfig) -> list[str]:
-        """A distribution belongs to a position of one row."""
-        if not config.packing:
-            return []
-        return ["packing moves rows away from the teacher's distributions; set packing = false"]
+            require_same_vocabulary(self.teacher, base)
 
     def train(
         self, inputs: TrainingInputs, callbacks: Callable[[Step], None] = lambda step: None
@@ -109,12 +103,12 @@ class Logits(Objective):
                 rows,
                 callbacks,
                 TrainingHooks(
-                    build_trainer=self._beside_teacher,
+                    build_trainer=self._teacher_trainer,
                     fingerprint=self.fingerprint,
                     teacher_model=self.teacher,
                 ),
             )
-        known: dict[int, tuple[Any, Any]] = {}
+        known_by_row: dict[int, tuple[Any, Any]] = {}
         figures: dict[str, Any] = {}
 
         def align(model: Any, tokenizer: Any, rows: list[TrainingRow]) -> list[TrainingRow]:
@@ -124,11 +118,11 @@ class Logits(Objective):
                 for row in rows:
                     stored = inputs.logprobs.get(inputs.samples[_number(row)].sample_id)
                     aligned = aligner.align(row, stored, inputs.config.max_length)
-                    known[_number(row)] = _as_tensors(aligned)
+                    known_by_row[_number(row)] = _as_tensors(aligned)
                     yield aligned
 
             figures.update(figures_of(each()))
-            refuse_what_differs(figures)
+            refuse_misaligned(figures)
             return rows
 
         result = train_on_rows(
@@ -136,14 +130,14 @@ class Logits(Objective):
             rows,
             callbacks,
             TrainingHooks(
-                build_trainer=lambda job: self._beside_stored(job, known),
+                build_trainer=lambda job: self._stored_trainer(job, known_by_row),
                 prepare_rows=align,
                 fingerprint=self.fingerprint,
             ),
         )
         return replace(result, audit={**result.audit, "stored_logprobs": figures})
 
-    def _beside_stored(self, job: TrainerInputs, known: dict[int, tuple[Any, Any]]) -> Any:
+    def _stored_trainer(self, job: TrainerInputs, known_by_row: dict[int, tuple[Any, Any]]) -> Any:
         import torch
         from torch.nn.functional import cross_entropy
 
@@ -151,19 +145,19 @@ class Logits(Objective):
 
         def loss(logits: Any, labels: Any, ids: Any, logprobs: Any) -> Any:
             text = cross_entropy(logits.float(), labels, reduction="none")
-            apart = over_known(self.divergence, ids, logprobs, logits)
-            apart = torch.where(ids[:, 0] >= 0, apart, text)
-            return torch.lerp(apart, text, self.cross_entropy)
+            distance = over_known(self.divergence, ids, logprobs, logits)
+            distance = torch.where(ids[:, 0] >= 0, distance, text)
+            return torch.lerp(distance, text, self.cross_entropy)
 
         def losses(inputs: Any, rows: list[int], logits: Any, labels: Any) -> Any:
-            ids = _stacked([known[row][0] for row in rows], filler=-1)
-            logprobs = _stacked([known[row][1] for row in rows], filler=0)
+            ids = _stacked([known_by_row[row][0] for row in rows], filler=-1)
+            logprobs = _stacked([known_by_row[row][1] for row in rows], filler=0)
             return in_chunks(loss, logits, labels, ids.long().to(logits.device),
                              logprobs.to(logits.device))  # fmt: skip
 
         return matching_trainer(job, losses)
 
-    def _beside_teacher(self, job: TrainerInputs) -> Any:
+    def _teacher_trainer(self, job: TrainerInputs) -> Any:
         import torch
         from torch.nn.functional import cross_entropy
 
@@ -173,27 +167,27 @@ class Logits(Objective):
         teacher, _ = load(self.teacher)
         teacher.requires_grad_(False)
 
-        def loss(logits: Any, labels: Any, theirs: Any) -> Any:
+        def loss(logits: Any, labels: Any, teacher_logits: Any) -> Any:
             text = cross_entropy(logits.float(), labels, reduction="none")
-            apart = over_vocabulary(self.divergence, theirs, logits, self.temperature)
-            return torch.lerp(apart, text, self.cross_entropy)
+            distance = over_vocabulary(self.divergence, teacher_logits, logits, self.temperature)
+            return torch.lerp(distance, text, self.cross_entropy)
 
         def losses(inputs: Any, rows: list[int], logits: Any, labels: Any) -> Any:
             with torch.no_grad():
-                theirs, _ = trainer.completion(teacher, inputs)
-            return in_chunks(loss, logits, labels, theirs)
+                teacher_logits, _ = trainer.completion(teacher, inputs)
+            return in_chunks(loss, logits, labels, teacher_logits)
 
         trainer = matching_trainer(job, losses)
         return trainer
 
 
 def _number(row: Any) -> int:
-    """A row's number among the samples, which it keeps on its way to the trainer."""
+    """A row's number among the samples."""
     return int(row["row"])
 
 
 def in_chunks(loss: Callable[..., Any], *tensors: Any) -> Any:
-    """A loss per position, whose memory is that of `CHUNK` positions.
+    """Compute a loss per position in the memory of `CHUNK` positions.
 
     Args:
         loss: Takes some rows of each tensor, gives a tensor of shape (rows,).
@@ -210,19 +204,15 @@ def in_chunks(loss: Callable[..., Any], *tensors: Any) -> Any:
 
 
 def matching_trainer(job: TrainerInputs, losses: Callable[..., Any]) -> Any:
-    """A trainer whose loss is the mean of `losses` over all supervised positions.
+    """Build a trainer whose loss is the mean of `losses` over all supervised positions.
 
     Args:
-        job: What it trains.
+        job: The trainer's inputs.
         losses: Takes a batch, the numbers of its rows, the student's logits at its supervised
             positions (positions, vocabulary) and their labels (positions,); gives a loss for
             each position.
     """
-    from datasets import Dataset
-
     with as_tested("SFTTrainer"):
-        from trl import SFTConfig  # type: ignore[attr-defined]
-
         from train.loop.trainer import CompletionTrainer
 
     class MatchingTrainer(CompletionTrainer):
@@ -238,22 +228,8 @@ def matching_trainer(job: TrainerInputs, losses: Callable[..., Any]) -> Any:
             total = losses(batch, inputs["row"].tolist(), logits, labels).sum()
             return self.averaged(total, len(labels), num_items_in_batch, model.training)
 
-    settings = {
-        **job.settings,
-        "max_length": job.config.max_length,
-        "completion_only_loss": True,
-        "remove_unused_columns": False,  # the number of a row is one
-    }
-    with as_tested("SFTTrainer"):
-        trainer = MatchingTrainer(
-            tuner=job.tuner,
-            model=job.model,
-            args=SFTConfig(**settings),
-            train_dataset=Dataset.from_list([dict(row) for row in job.rows]),
-            eval_dataset=Dataset.from_list([dict(row) for row in job.held]) if job.held else None,
-            processing_class=job.tokenizer,
-            callbacks=job.callbacks,
-        )
+    with as_tested("SFTTrainer"):  # a row's number is a column that TRL does not use
+        trainer = sft_trainer(job, MatchingTrainer, remove_unused_columns=False)
     collate = trainer.data_collator
 
     def collate_numbered(examples: Sequence[Any]) -> dict[str, Any]:
@@ -270,18 +246,18 @@ def _as_tensors(aligned: Aligned) -> tuple[Any, Any]:
     """Known token ids of shape (positions, k), -1 where there are fewer, and log-probabilities."""
     import torch
 
-    found = [position or {} for position in aligned.at]
-    width = max((len(known) for known in found), default=0)
-    ids = torch.full((len(found), width), -1, dtype=torch.int32)
-    logprobs = torch.zeros((len(found), width))
-    for position, known in enumerate(found):
-        ids[position, : len(known)] = torch.tensor(list(known), dtype=torch.int32)
-        logprobs[position, : len(known)] = torch.tensor(list(known.values()))
+    distributions = [position or {} for position in aligned.at]
+    width = max((len(distribution) for distribution in distributions), default=0)
+    ids = torch.full((len(distributions), width), -1, dtype=torch.int32)
+    logprobs = torch.zeros((len(distributions), width))
+    for position, distribution in enumerate(distributions):
+        ids[position, : len(distribution)] = torch.tensor(list(distribution), dtype=torch.int32)
+        logprobs[position, : len(distribution)] = torch.tensor(list(distribution.values()))
     return ids, logprobs
 
 
 def _stacked(rows: Sequence[Any], filler: int) -> Any:
-    """Rows of shape (positions, k) one after another, of one width, which is 1 at least."""
+    """Concatenate rows of shape (positions, k), padded to one width of at least 1."""
     import torch
 
     width = max(1, *(row.shape[1] for row in rows))

@@ -14,11 +14,15 @@ from pydantic import Field
 
 from distill.learning.objective import Objective, TrainingInputs, as_tested, rows_of, train_on_rows
 from train.audit.audit import TOLERATED
-from train.config import SftConfig
 from train.dataset import Encoded, TrainingRow, encode
-from train.loop.callbacks import tell_drawn
-from train.loop.sft import TrainerInputs, TrainingHooks, TrainingResult, Unfinished
-from train.methods.tuner import Tuner
+from train.loop.callbacks import report_generated
+from train.loop.sft import (
+    TrainerInputs,
+    TrainingHooks,
+    TrainingResult,
+    Unfinished,
+    assemble_trainer,
+)
 from train.model.base_model import base_fingerprint
 from train.model.inference import Generator
 from train.model.student import load
@@ -30,11 +34,11 @@ if TYPE_CHECKING:
     from train.loop.callbacks import Step
 
 REPLIES = ".replies.json"
-"""Ending of the file beside a student that keeps the rejected replies until it is whole."""
+"""Suffix of the file that saves the rejected replies until the student is complete."""
 
 
 class Pair(TrainingRow):
-    """A row and what the untuned student replied to it."""
+    """A row with the untuned student's reply."""
 
     rejected: list[Message]
 
@@ -45,54 +49,50 @@ class Preference(Objective):
 
     Direct preference optimisation (Rafailov et al. 2023, section 4): chosen is the
     teacher's completion, rejected the untuned student's greedy reply to the same messages,
-    drawn once. Pairs in which both say the same are dropped and counted. The reference is
-    the base itself, whatever the tuner starts from: it scores all pairs before training,
-    and is let go.
+    generated once. Pairs of equal replies are dropped and counted. The reference is the base
+    itself, whatever the tuner starts from: it scores all pairs before training, then is freed.
 
     Both texts of a pair go through the student, so a batch takes the memory of twice its rows,
     each as long as the longest rejected reply makes it.
     """
 
     source: ClassVar[str] = "Rafailov et al. 2023, section 4"
+    packing_fault: ClassVar[str] = "a pair cannot be packed; set packing = false"
 
     beta: Annotated[float, Field(gt=0)] = 0.1
-    """How dear it is to move away from the base; less moves further."""
+    """Strength of the pull to the base; a smaller value allows larger changes."""
     sft: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the cross-entropy on the chosen text (Pang et al. 2024, section 2): it keeps its
-    likelihood from falling beside the rejected one's."""
+    likelihood from falling together with the rejected one's."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 128
     """Longest rejected reply in tokens."""
-
-    def faults(self, tuner: Tuner, config: SftConfig) -> list[str]:
-        """A pair is no row that could be packed."""
-        if not config.packing:
-            return []
-        return ["a pair cannot be packed; set packing = false"]
 
     def train(
         self, inputs: TrainingInputs, callbacks: Callable[[Step], None] = lambda step: None
     ) -> TrainingResult:
-        """Draw the rejected replies, and train on the pairs.
+        """Generate the rejected replies, and train on the pairs.
 
         Raises:
             ModelError: a prompt and a reply do not fit the student's context.
             NothingToDoError: there are no samples.
-            TrainingError: some are refusals, or the untuned student says the same as the teacher in
-                all of them.
-            Unfinished: many of its replies would be truncated; they are kept.
+            TrainingError: some are refusals, or all replies of the untuned student equal the
+                teacher's.
+            Unfinished: many of its replies would be truncated; they are saved.
         """
         figures: dict[str, float] = {}
-        kept = inputs.out.with_name(inputs.out.name + REPLIES)
+        replies_file = inputs.out.with_name(inputs.out.name + REPLIES)
 
         def pair(model: Any, tokenizer: Any, rows: list[TrainingRow]) -> list[TrainingRow]:
-            reader = Generator(inputs.base, loaded=(model, tokenizer))
-            made_of = make_id(
+            generator = Generator(inputs.base, loaded=(model, tokenizer))
+            fingerprint = make_id(
                 base_fingerprint(inputs.base),
                 [row["prompt"] for row in rows],
                 self.max_new_tokens,
             )
             started = time.perf_counter()
-            replies = _kept_or_drawn(kept, made_of, reader, rows, self.max_new_tokens, callbacks)
+            replies = _load_or_generate_replies(
+                replies_file, fingerprint, generator, rows, self.max_new_tokens, callbacks
+            )
             figures["seconds"] = time.perf_counter() - started
             pairs: list[TrainingRow] = [
                 Pair(**row, rejected=[{"role": "assistant", "content": reply}])
@@ -102,20 +102,21 @@ class Preference(Objective):
             figures["pairs"] = len(pairs)
             figures["equal_replies"] = len(rows) - len(pairs)
             figures["cut_off_replies"] = sum(reason == "length" for _, reason in replies)
-            others = (_both(one, tokenizer)[1] for one in pairs)
-            cut = sum(len(one.input_ids) > inputs.config.max_length for one in others)
-            figures["truncated_rejected"] = cut
-            if "truncated" not in inputs.config.allow and cut > TOLERATED * len(pairs):
+            rejected = (_encode_pair(row, tokenizer)[1] for row in pairs)
+            truncated = sum(len(reply.input_ids) > inputs.config.max_length for reply in rejected)
+            figures["truncated_rejected"] = truncated
+            if "truncated" not in inputs.config.allow and truncated > TOLERATED * len(pairs):
                 raise Unfinished(
-                    f"{cut} of {len(pairs)} rejected replies are longer than train.max_length = "
+                    f"{truncated} of {len(pairs)} rejected replies are longer than train.max_length = "
                     f"{inputs.config.max_length} and would be truncated ({TOLERATED:.0%} is "
                     "tolerated); raise it, lower max_new_tokens of the objective, or set "
                     "train.allow = ['truncated']"
                 )
             if not pairs:
                 raise TrainingError(
-                    f"the untuned student says what the teacher says in all of {format_count(len(rows), 'row')}, so "
-                    "there is nothing to prefer; take harder prompts, or the objective 'sequence'"
+                    f"the untuned student's reply equals the teacher's in all of "
+                    f"{format_count(len(rows), 'row')}, so "
+                    "there is nothing to prefer; use harder prompts, or the objective 'sequence'"
                 )
             return pairs
 
@@ -128,21 +129,19 @@ class Preference(Objective):
                     build_trainer=lambda job: self._trainer(job, inputs.base),
                     prepare_rows=pair,
                     fingerprint=self.fingerprint,
-                    encode_row=_both,
+                    encode_row=_encode_pair,
                     audit_extra={"preference": figures},
                 ),
             )
         except (Unfinished, AssetError):  # the same call goes on from these replies
             raise
         except StillhouseError:
-            kept.unlink(missing_ok=True)
+            replies_file.unlink(missing_ok=True)
             raise
-        kept.unlink(missing_ok=True)
+        replies_file.unlink(missing_ok=True)
         return result
 
     def _trainer(self, job: TrainerInputs, base: str) -> Any:
-        from datasets import Dataset
-
         with as_tested("DPOTrainer"):
             import torch
             from torch.utils.data import DataLoader, SequentialSampler
@@ -167,36 +166,40 @@ class Preference(Objective):
                 return SequentialSampler(eval_dataset)
 
             def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
-                """TRL's own keeps them in a file that other processes do not find."""
+                """TRL's own saves them in a file that other processes do not find."""
                 loader = DataLoader(dataset, batch_size, collate_fn=self.data_collator)
                 with torch.no_grad(), self.accelerator.autocast(), fast_products(self.args.device):
-                    scored = [
+                    batches = [
                         self.accelerator.gather_for_metrics(
                             self.likelihoods(self.ref_model, batch).chunk(2)
                         )
                         for batch in self.accelerator.prepare(loader)
                     ]
-                for side, found in zip(
-                    ("chosen", "rejected"), zip(*scored, strict=True), strict=True
+                for side, logps in zip(
+                    ("chosen", "rejected"), zip(*batches, strict=True), strict=True
                 ):
-                    dataset = dataset.add_column(f"ref_{side}_logps", torch.cat(found).tolist())
+                    dataset = dataset.add_column(f"ref_{side}_logps", torch.cat(logps).tolist())
                 return dataset
 
             def likelihoods(self, model: Any, inputs: Any) -> Any:
                 """Log-probabilities of the completions, shape (2 x pairs,), the chosen ones first."""
-                said = torch.nn.functional.pad(inputs["completion_mask"][:, 1:], (0, 1)).bool()
-                wanted = torch.nn.functional.pad(inputs["input_ids"][:, 1:], (0, 1))[said]
-                asked = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-                with output_at(self.accelerator.unwrap_model(model), said):
-                    logits = model(**asked, use_cache=False).logits
-                found = -torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
-                return found.new_zeros(len(said)).index_add(0, said.nonzero()[:, 0], found)
+                predicted = torch.nn.functional.pad(inputs["completion_mask"][:, 1:], (0, 1)).bool()
+                targets = torch.nn.functional.pad(inputs["input_ids"][:, 1:], (0, 1))[predicted]
+                model_inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+                with output_at(self.accelerator.unwrap_model(model), predicted):
+                    logits = model(**model_inputs, use_cache=False).logits
+                logps = -torch.nn.functional.cross_entropy(
+                    logits.float(), targets, reduction="none"
+                )
+                return logps.new_zeros(len(predicted)).index_add(
+                    0, predicted.nonzero()[:, 0], logps
+                )
 
             def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
                 """Pairs, and tokens of their chosen texts, in the batch of all processes."""
                 counts = [counted(batch) for batch in batch_samples if IDLE not in batch]
-                mine = torch.stack([*counts, torch.zeros(2, dtype=torch.long)]).sum(0)
-                return self.accelerator.gather(mine[None].to(device)).sum(0)
+                own = torch.stack([*counts, torch.zeros(2, dtype=torch.long)]).sum(0)
+                return self.accelerator.gather(own[None].to(device)).sum(0)
 
             def compute_loss(
                 self,
@@ -236,22 +239,20 @@ class Preference(Objective):
             "precompute_ref_log_probs": True,
         }
         with as_tested("DPOTrainer"):
-            trainer = PreferenceTrainer(
-                tuner=job.tuner,
-                model=job.model,
+            trainer = assemble_trainer(
+                job,
+                PreferenceTrainer,
+                DPOConfig(**settings),
+                _preference_columns(job.rows),
+                _preference_columns(job.eval_rows),
                 ref_model=load(base, tuner=job.tuner)[0],
-                args=DPOConfig(**settings),
-                train_dataset=_triples(Dataset, job.rows),
-                eval_dataset=_triples(Dataset, job.held) if job.held else None,
-                processing_class=job.tokenizer,
-                callbacks=job.callbacks,
             )
-        trainer.accelerator._models.remove(trainer.ref_model)  # nothing else holds it: it is freed
+        trainer.accelerator._models.remove(trainer.ref_model)  # the last reference: it is freed
         trainer.ref_model = None
         return trainer
 
 
-def _both(row: TrainingRow, tokenizer: Any) -> list[Encoded]:
+def _encode_pair(row: TrainingRow, tokenizer: Any) -> list[Encoded]:
     """The two sequences of a pair."""
     pair = cast("Pair", row)
     return [
@@ -260,54 +261,52 @@ def _both(row: TrainingRow, tokenizer: Any) -> list[Encoded]:
     ]
 
 
-def _triples(dataset: Any, rows: Sequence[TrainingRow]) -> Any:
-    pairs = cast("Sequence[Pair]", rows)
-    return dataset.from_list(
-        [
-            {"prompt": pair["prompt"], "chosen": pair["completion"], "rejected": pair["rejected"]}
-            for pair in pairs
-        ]
-    )
+def _preference_columns(rows: Sequence[TrainingRow]) -> list[dict[str, list[Message]]]:
+    """The columns that TRL's preference trainers take."""
+    return [
+        {"prompt": pair["prompt"], "chosen": pair["completion"], "rejected": pair["rejected"]}
+        for pair in cast("Sequence[Pair]", rows)
+    ]
 
 
-def _kept_or_drawn(
+def _load_or_generate_replies(
     file: Path,
-    made_of: str,
-    reader: Generator,
+    fingerprint: str,
+    generator: Generator,
     rows: Sequence[TrainingRow],
     max_new_tokens: int,
     callbacks: Callable[[Step], None],
 ) -> list[tuple[str, str]]:
-    """The reader's greedy reply to each row and why it ended, drawn once also over restarts.
+    """The generator's greedy reply to each row and its finish reason, saved over restarts.
 
-    Several processes each draw their share.
+    Each of several processes generates its share.
     """
     if file.is_file():
         saved = json.loads(file.read_text())
-        if saved["made_of"] == made_of:
+        if saved["made_of"] == fingerprint:
             return [(text, reason) for text, reason in saved["replies"]]
     first, step = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     share = range(first, len(rows), step)
-    drawn = []
-    for said in reader.answer([rows[n]["prompt"] for n in share], max_new_tokens):
-        drawn.append((share[said.index], said.text, said.finish_reason))
-        tell_drawn(callbacks, len(drawn), len(share))
+    generated = []
+    for reply in generator.answer([rows[n]["prompt"] for n in share], max_new_tokens):
+        generated.append((share[reply.index], reply.text, reply.finish_reason))
+        report_generated(callbacks, len(generated), len(share))
     if step > 1:
-        drawn = _from_all(drawn)
-    replies = [(text, reason) for _, text, reason in sorted(drawn)]
+        generated = _gather(generated)
+    replies = [(text, reason) for _, text, reason in sorted(generated)]
     if first == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_name(file.name + ".new")
-        new.write_text(json.dumps({"made_of": made_of, "replies": replies}))
-        os.replace(new, file)
+        part = file.with_name(file.name + ".new")
+        part.write_text(json.dumps({"made_of": fingerprint, "replies": replies}))
+        os.replace(part, file)
     return replies
 
 
-def _from_all(mine: list[Any]) -> list[Any]:
+def _gather(own: list[Any]) -> list[Any]:
     import torch
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
     PartialState(cpu=not torch.cuda.is_available())
-    gathered: list[Any] = gather_object(mine)
+    gathered: list[Any] = gather_object(own)
     return gathered

@@ -41,7 +41,7 @@ class Plan(Section):
     warehouse: str = Field(default="stillhouse.duckdb", min_length=1)
     """The DuckDB file; a relative path starts at the folder of the plan file."""
     teacher: part_of("teacher")  # type: ignore[valid-type]
-    """Who is asked."""
+    """The teacher model."""
     datagen: DatagenSection
     quality: QualitySection = QualitySection()
     train: TrainSection | None = None
@@ -74,7 +74,7 @@ class Plan(Section):
 
     @property
     def plan_hash(self) -> str:
-        """Hash of the plan with all defaults filled in; a budget does not change what is made."""
+        """Hash of the plan with all defaults filled in; a budget does not change it."""
         plain = self.as_json()
         for name in ("budget_usd", "budget_tokens", "shard"):
             del plain["datagen"][name]
@@ -112,15 +112,15 @@ class Plan(Section):
                 "all would be the same; set a temperature, for example 0.8"
             )
         endpoints = self.evaluate.endpoints.items()
-        for section, asked in (
+        for section, model in (
             ("teacher", self.teacher),
             ("quality.judge", self.judge),
             *((f"evaluate.endpoints.{name}", endpoint) for name, endpoint in endpoints),
         ):
-            if self.datagen.budget_usd is not None and asked.price is None:
+            if self.datagen.budget_usd is not None and model.price is None:
                 raise PlanError(
-                    f"budget_usd = {self.datagen.budget_usd:g} cannot be kept: the price of "
-                    f"'{asked.model}' is not known; give input_usd_per_million and "
+                    f"budget_usd = {self.datagen.budget_usd:g} cannot be enforced: the price of "
+                    f"'{model.model}' is not known; give input_usd_per_million and "
                     f"output_usd_per_million in [{section}], or a budget_tokens"
                 )
         unscored = {key.rpartition("_")[0].partition(".")[0] for key in self._all_bounds()}
@@ -147,7 +147,7 @@ class Plan(Section):
             and not self.evaluate.benchmarks
         ):
             raise PlanError(
-                f"plan '{self.name}' names no benchmark, so nothing could be shown in the end; "
+                f"plan '{self.name}' names no benchmark, so there is nothing to evaluate; "
                 "add [evaluate] benchmarks, for example [{use = 'sciq'}] or "
                 "[{use = 'custom', path = 'held_out.jsonl'}], or run the stages one by one"
             )
@@ -158,12 +158,12 @@ class Plan(Section):
 
     @property
     def judge(self) -> Any:
-        """The model that judges: the plan's own, or the teacher."""
+        """The judge model: the plan's own, or the teacher."""
         return self.quality.judge or self.teacher
 
     @property
     def training(self) -> TrainSection:
-        """`[train]` of a plan that has one, with a base that lies in the plan's folder found there."""
+        """The `[train]` section, with a base folder resolved relative to the plan."""
         if self.train is None:
             raise PlanError(f"plan '{self.name}' has no [train] section")
         folder = self.folder / Path(self.train.base).expanduser()
@@ -218,25 +218,25 @@ def _override(data: dict[str, Any], text: str) -> None:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()  # a bare word is a text
-    here: Any = data
+    node: Any = data
     for step, following in zip(steps, [*steps[1:], None], strict=True):
-        if isinstance(here, list):
-            if not step.isdigit() or int(step) >= len(here):
-                raise PlanError(f"--set {key}: '{step}' is not an index of a list of {len(here)}")
+        if isinstance(node, list):
+            if not step.isdigit() or int(step) >= len(node):
+                raise PlanError(f"--set {key}: '{step}' is not an index of a list of {len(node)}")
             index: Any = int(step)
-        elif isinstance(here, dict):
+        elif isinstance(node, dict):
             index = step
         else:
-            raise PlanError(f"--set {key}: '{step}' stands below a plain value")
+            raise PlanError(f"--set {key}: '{step}' is below a plain value")
         if following is None:
-            here[index] = value
+            node[index] = value
         else:
-            here = here.setdefault(index, {}) if isinstance(here, dict) else here[index]
+            node = node.setdefault(index, {}) if isinstance(node, dict) else node[index]
 
 
 def _hints(faults: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """Where `--set PART.use=NAME` left the options of the part that stood there."""
-    found = []
+    """Hints where `--set PART.use=NAME` left the options of the previous part."""
+    hints = []
     for override in overrides:
         key, _, name = override.partition("=")
         part, dot, last = key.strip().rpartition(".")
@@ -246,11 +246,11 @@ def _hints(faults: Sequence[str], overrides: Sequence[str]) -> list[str]:
         if any(
             fault.startswith(f"{part}.") and ": unknown option of " in fault for fault in faults
         ):
-            found.append(
-                f"{part}: the options of the part that stood there are still set; to use another "
+            hints.append(
+                f"{part}: the options of the previous part are still set; to use another "
                 f"with its defaults: --set {part}={bare}"
             )
-    return found
+    return hints
 
 
 def _fault_lines(fault: Any, scope: catalog.PlanScope) -> list[str]:
@@ -266,22 +266,22 @@ def _fault_lines(fault: Any, scope: catalog.PlanScope) -> list[str]:
         return [f"{where}.{line}" for line in inner] or [f"{where}: {fault['ctx']['message']}"]
     if fault["type"] == "missing":
         return [f"{where}: missing, and there is no default"]
-    given = fault.get("input")
-    shown = f", not {given!r}" if isinstance(given, (str, int, float, bool)) else ""
-    return [f"{where}: {fault['msg'].removeprefix('Value error, ')}{shown}"]
+    value = fault.get("input")
+    suffix = f", not {value!r}" if isinstance(value, (str, int, float, bool)) else ""
+    return [f"{where}: {fault['msg'].removeprefix('Value error, ')}{suffix}"]
 
 
 def _keys_at(steps: Sequence[int | str], scope: catalog.PlanScope) -> list[str]:
-    here: Any = Plan
+    node: Any = Plan
     for step in steps:
         if isinstance(step, str):
-            hints = typing.get_type_hints(here)
-            here = _model_in(hints.get(step))
-    if here is GatePolicy:
+            hints = typing.get_type_hints(node)
+            node = _model_in(hints.get(step))
+    if node is GatePolicy:
         return GatePolicy.allowed_keys(scope)
-    if isinstance(here, type) and issubclass(here, BaseModel):
-        return sorted(here.model_fields)
-    return sorted(typing.get_type_hints(here)) if here is not None else []
+    if isinstance(node, type) and issubclass(node, BaseModel):
+        return sorted(node.model_fields)
+    return sorted(typing.get_type_hints(node)) if node is not None else []
 
 
 def _model_in(hint: Any) -> Any:

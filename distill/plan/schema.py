@@ -36,10 +36,10 @@ def plan_schema() -> dict[str, Any]:
 def _part(kind: str) -> dict[str, Any]:
     """A part of a kind: a table with `use`, or a text that stands for one."""
     names = catalog.names(kind)
-    known = "|".join(re.escape(name) for name in names)
+    alternatives = "|".join(re.escape(name) for name in names)
     texts = [
         {"enum": names},
-        {"type": "string", "pattern": f"^({known}):.+$"},
+        {"type": "string", "pattern": f"^({alternatives}):.+$"},
         {"type": "string", "pattern": ELSEWHERE},
     ]
     use = {
@@ -61,8 +61,8 @@ def _options(kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any
     adapter = TypeAdapter(catalog.part_class(kind, name))
     schema = _as_toml(adapter.json_schema(ref_template="#/$defs/{model}"))
     definitions.update(schema.pop("$defs", {}))
-    found = schema.get("properties", {})
-    properties = {option: found[option] for option in catalog.option_names(kind, name)}
+    described = schema.get("properties", {})
+    properties = {option: described[option] for option in catalog.option_names(kind, name)}
     for option, _, meaning in catalog.options(kind, name):
         rest = {key: value for key, value in properties[option].items() if key != "description"}
         properties[option] = {"description": meaning, **rest}  # in one order, whoever reads first
@@ -105,20 +105,20 @@ def _with_bounds(gate: dict[str, Any]) -> dict[str, Any]:
 def _as_toml(value: Any) -> Any:
     """Refer to the schema of a part, and drop null, which TOML does not have."""
     if isinstance(value, list):
-        return [_as_toml(one) for one in value]
+        return [_as_toml(inner) for inner in value]
     if not isinstance(value, dict):
         return value
     plain: dict[str, Any] = {}
-    for key, one in value.items():
+    for key, inner in value.items():
         if key in ("properties", "$defs"):  # their keys are names, not words of JSON Schema
-            plain[key] = {name: _as_toml(schema) for name, schema in one.items()}
+            plain[key] = {name: _as_toml(schema) for name, schema in inner.items()}
         elif key == "part":
-            plain["$ref"] = f"#/$defs/{one}"
-        elif key == "default" and not (one is None or isinstance(one, dict)):
-            plain[key] = one
+            plain["$ref"] = f"#/$defs/{inner}"
+        elif key == "default" and not (inner is None or isinstance(inner, dict)):
+            plain[key] = inner
         elif key not in ("title", "default"):
-            plain[key] = _as_toml(one)
+            plain[key] = _as_toml(inner)
     if {"type": "null"} in plain.get("anyOf", []):
-        rest = [one for one in plain.pop("anyOf") if one != {"type": "null"}]
+        rest = [inner for inner in plain.pop("anyOf") if inner != {"type": "null"}]
         plain |= rest[0] if len(rest) == 1 else {"anyOf": rest}
     return plain

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from datagen.teacher import Sampling
-from distill.contestants.contestant import OWN_CONTESTANTS, ContestantSpec, named
+from distill.contestants.contestant import OWN_CONTESTANTS, ContestantSpec, parse_contestant
 from distill.evaluation.ship_gate import parse
 from quality.gate.decontaminate import Decontaminate
 from quality.gate.policy import Duplicates, GatePolicy
@@ -59,7 +59,7 @@ class Section(BaseModel):
 
 
 class DatagenSection(Section):
-    """`[datagen]`: what is asked."""
+    """`[datagen]`: recipes, sampling and budget."""
 
     recipe: list[part_of("recipe")] = Field(min_length=1)  # type: ignore[valid-type]
     """Recipes, each a `[[datagen.recipe]]` table."""
@@ -91,14 +91,14 @@ class DatagenSection(Section):
 
 
 class QualitySection(Section):
-    """`[quality]`: what is scored, and what is kept."""
+    """`[quality]`: scorers, judge and gate."""
 
     scorers: list[part_of("scorer")] = []  # type: ignore[valid-type]
     """Scorers, in the order they run; each name once."""
     gate: GatePolicy = GatePolicy()
     """What is kept; see `quality.gate.choose`."""
     duplicates: Duplicates = Duplicates()
-    """What counts as said before."""
+    """What counts as a duplicate."""
     decontaminate: Decontaminate = Decontaminate()
     """What counts as a held-out item, beside an equal question or passage, which always does."""
     judge: part_of("teacher") | None = None  # type: ignore[valid-type]
@@ -114,7 +114,7 @@ class QualitySection(Section):
 
 
 class TrainSection(SftConfig):
-    """`[train]`: what is trained, and how; the trainer's own options stand beside these."""
+    """`[train]`: base, tuner, objective and the trainer's options."""
 
     base: str
     """The student's base model: an asset's name, a local folder or a hub id."""
@@ -151,7 +151,7 @@ class TrainSection(SftConfig):
 
 
 class RobustnessSection(Section):
-    """`[evaluate] robustness`: the task's questions misspelt, reworded or meddled with."""
+    """`[evaluate] robustness`: the task's questions misspelt, reworded or perturbed otherwise."""
 
     perturbations: list[Literal["typos", "paraphrase", "distractor", "injection"]] = [
         "typos",
@@ -159,39 +159,39 @@ class RobustnessSection(Section):
         "distractor",
         "injection",
     ]
-    """What is done to the questions; see `quality.tasks.perturbations`."""
+    """How the questions are changed; see `quality.tasks.perturbations`."""
     limit: int = Field(default=50, ge=1)
     """Items of each benchmark."""
     contestants: list[str] | None = None
-    """Who is asked again; left out, base and student, where they are contestants."""
+    """Contestants that answer again; default: base and student, where they are contestants."""
 
 
 _ROBUSTNESS = {"anyOf": [{"const": False}, RobustnessSection.model_json_schema()]}
 
 
 class EvaluateSection(Section):
-    """`[evaluate]`: who is asked what."""
+    """`[evaluate]`: benchmarks and contestants."""
 
     benchmarks: list[part_of("benchmark")] = []  # type: ignore[valid-type]
-    """Held-out items of the task; they are also what the gate never keeps."""
+    """Held-out items of the task; the gate never keeps a sample that contains one."""
     off_task: list[part_of("benchmark")] = []  # type: ignore[valid-type]
     """Benchmarks off the task: what the student must not forget, and toxicity."""
     contestants: list[str] = Field(default=["teacher", "base", "student"], min_length=1)
     """Who answers: teacher, base, student, student:ID or an endpoint, each with +CONTEXT if wanted."""
     contexts: list[part_of("context")] = []  # type: ignore[valid-type]
-    """Options of contexts; one that is not here has its defaults."""
+    """Options of contexts; others have their defaults."""
     endpoints: dict[str, part_of("teacher")] = {}  # type: ignore[valid-type]
-    """Other models to be asked, by the name they have among the contestants."""
+    """Other models to compare, by their names among the contestants."""
     max_new_tokens: int = Field(default=64, ge=1)
     """Longest answer in tokens, the same for every contestant."""
     batch_size: int | None = Field(default=None, ge=1)
     """Items a local model answers at once; left out, as many as gain speed and fit into memory."""
     top_logprobs: int | None = Field(default=None, ge=0)
-    """Asks the teacher for log-probabilities, from which its confidence is known; 1 will do."""
+    """Log-probabilities to request from the teacher, for its confidence; 1 is enough."""
     usd_per_hour: float | None = Field(default=None, ge=0)
     """What an hour of this machine costs; local answers and training are priced by it."""
     robustness: Annotated[RobustnessSection | None, WithJsonSchema(_ROBUSTNESS)] = None
-    """Asks the task's questions again in disturbed forms; left out or false, this is not done."""
+    """Asks the task's questions again in perturbed forms; off by default."""
 
     @field_validator("robustness", mode="before")
     @classmethod
@@ -213,7 +213,9 @@ class EvaluateSection(Section):
                 raise ValueError(f"duplicate contestant '{name}'")
         for name in self.robustness_contestants:
             if name not in self.contestants:
-                raise ValueError(f"robustness.contestants names '{name}', who is no contestant")
+                raise ValueError(
+                    f"robustness.contestants names '{name}', which is not a contestant"
+                )
         labels = [benchmark.label for benchmark in self.every_benchmark]
         for label in labels:
             if labels.count(label) > 1:
@@ -224,17 +226,17 @@ class EvaluateSection(Section):
 
     @property
     def judges_student(self) -> bool:
-        """Whether the plan's own student answers, in whatever context."""
-        return any(one.who == "student" and one.student is None for one in self.parts())
+        """Whether the plan's own student is a contestant, in any context."""
+        return any(part.who == "student" and part.student is None for part in self.parts())
 
     @property
     def every_benchmark(self) -> list[Any]:
-        """Those of the task and those outside it: none of their items is ever trained on."""
+        """Task and off-task benchmarks: none of their items is ever trained on."""
         return [*self.benchmarks, *self.off_task]
 
     @property
     def robustness_contestants(self) -> list[str]:
-        """Who is asked the task's questions in disturbed forms, too."""
+        """Contestants that also answer the perturbed questions."""
         if self.robustness is None:
             return []
         if self.robustness.contestants is None:
@@ -242,18 +244,20 @@ class EvaluateSection(Section):
         return self.robustness.contestants
 
     def parts(self) -> list[ContestantSpec]:
-        """The contestants' names in their parts.
+        """Parse the contestants' names.
 
         Raises:
-            ValueError: one of them cannot be.
+            ValueError: one is not valid.
         """
-        known = [catalog.name_of(context) for context in self.contexts]
-        return [named(name, list(self.endpoints), known) for name in self.contestants]
+        context_names = [catalog.name_of(context) for context in self.contexts]
+        return [
+            parse_contestant(name, list(self.endpoints), context_names) for name in self.contestants
+        ]
 
     def context(self, name: str) -> Any:
-        """A context as the plan has it, or with its defaults."""
-        given = (one for one in self.contexts if catalog.name_of(one) == name)
-        return next(given, None) or catalog.build("context", name)
+        """A context with the plan's options, or its defaults."""
+        matches = (context for context in self.contexts if catalog.name_of(context) == name)
+        return next(matches, None) or catalog.build("context", name)
 
 
 class ShipSection(Section):

@@ -1,14 +1,13 @@
 """Render a bake-off: several tuners on the same samples and seed, with scores and costs.
 
 Pure functions of records. Every difference is paired on items, as in `distill.evaluation.compare`.
-With many methods the best one is best partly by luck, so p-values against it are
-adjusted (Holm 1979).
+With many methods the highest mean is partly luck, so p-values against it are adjusted
+(Holm 1979).
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +24,7 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class Method:
-    """One trained tuner: what it trains and what it takes."""
+    """One trained tuner and its cost."""
 
     label: str
     source: str
@@ -36,7 +35,7 @@ class Method:
     seconds: float
     """Of training, loading and saving included."""
     memory: int | None
-    """The most that the training process held, in bytes; None where nothing was told."""
+    """Peak memory of the training process in bytes; None where not measured."""
     size: int
     """Of the student's files, in bytes."""
     first_loss: float
@@ -76,7 +75,7 @@ class Board:
 
 @dataclass(frozen=True)
 class Bakeoff:
-    """What `distill bakeoff` shows."""
+    """The content of a bake-off's page."""
 
     run_id: str
     plan_name: str
@@ -98,7 +97,7 @@ def board_of(
 ) -> Board:
     """Rank methods on one benchmark; `answers` name the base and each method's label.
 
-    One that failed on many items stands after those that did not: its mean is of other items.
+    A method that failed on many items comes last: its mean is of other items.
     """
     labels = [method.label for method in methods]
     board = partial(
@@ -119,25 +118,25 @@ def board_of(
     order = sorted(labels, key=lambda label: (*ranks.get(label, (True, math.inf)), label))
     best = order[0]
     pairs = [(label, other) for other in (BASE, best) for label in labels if label != other]
-    whole = board(pairs=pairs)
+    comparison = board(pairs=pairs)
     rivals = [label for label in labels if label != best]
-    found = {label: d for label in rivals if (d := whole.difference(label, best))}
-    p_values = holm([difference.p_value for difference in found.values()])
-    found = {
-        label: replace(difference, p_adjusted=p_value, tests=len(found))
-        for (label, difference), p_value in zip(found.items(), p_values, strict=True)
+    against_best = {label: d for label in rivals if (d := comparison.difference(label, best))}
+    p_values = holm([difference.p_value for difference in against_best.values()])
+    against_best = {
+        label: replace(difference, p_adjusted=p_value, tests=len(against_best))
+        for (label, difference), p_value in zip(against_best.items(), p_values, strict=True)
     }
     by_label = {method.label: method for method in methods}
     lines = [
         BakeoffRow(
             label=label,
             method=by_label[label],
-            against_base=whole.difference(label, BASE),
-            against_best=found.get(label),
+            against_base=comparison.difference(label, BASE),
+            against_best=against_best.get(label),
         )
         for label in order
     ]
-    return Board(whole, best, [*lines, BakeoffRow(BASE, None, None, None)])
+    return Board(comparison, best, [*lines, BakeoffRow(BASE, None, None, None)])
 
 
 @dataclass(frozen=True)
@@ -152,31 +151,31 @@ class BakeoffPlot:
 def plot_of(board: Board) -> BakeoffPlot:
     """The plot of a board; no points where no method was graded."""
     metric = board.comparison.headline
-    found = []
+    placed = []
     for line in board.lines:
         standing = board.comparison.standing(line.label)
         score = standing.metrics.get(metric) if standing else None
         if score and line.method and line.method.trainable_parameters:
             size = math.log10(line.method.trainable_parameters)
-            found.append((size, line.label, score.value))
-    if not found:
+            placed.append((size, line.label, score.value))
+    if not placed:
         return BakeoffPlot([], [])
-    low, high = math.floor(min(found)[0]), math.ceil(max(found)[0] + 1e-9)
+    low, high = math.floor(min(placed)[0]), math.ceil(max(placed)[0] + 1e-9)
     return BakeoffPlot(
-        [(label, (size - low) / (high - low), score) for size, label, score in sorted(found)],
+        [(label, (size - low) / (high - low), score) for size, label, score in sorted(placed)],
         [(f"{10**n:,}", (n - low) / (high - low)) for n in range(low, high + 1)],
     )
 
 
 def verdict(board: Board) -> str:
-    """One sentence: the best, who cannot be told from it, who is worse than the base."""
+    """One sentence: the highest mean, methods not clearly different from it or worse than the base."""
     standing = board.comparison.standing(board.best)
     metric = board.comparison.headline
     if standing is None or metric not in standing.metrics:
         return "No method answered a held-out item."
     if not standing.answered_most:
         return "Every method failed on too many of the held-out items to be ranked."
-    near = [
+    close = [
         line.label
         for line in board.lines
         if (pair := line.against_best) and metric in pair.metrics and not is_clear(pair, metric)
@@ -189,14 +188,16 @@ def verdict(board: Board) -> str:
         and is_clear(pair, metric)
         and gain(board.comparison, pair) < 0
     ]
-    text = (
-        f"Best: {board.best} with {metric_name(metric)} {points(standing.metrics[metric].value)} %"
-    )
-    missed = [one.label for one in board.lines if one.method and not board.answered_most(one.label)]
+    text = f"Highest mean: {board.best} with {metric_name(metric)} {points(standing.metrics[metric].value)} %"
+    missed = [
+        line.label for line in board.lines if line.method and not board.answered_most(line.label)
+    ]
     if missed:
-        text += f" (not ranked, for they failed on many items: {', '.join(missed)})"
-    if near:
-        text += f"; on these {standing.graded} items {', '.join(near)} cannot be told from it"
+        text += f" (not ranked because they failed on many items: {', '.join(missed)})"
+    if close:
+        text += (
+            f"; not clearly different from it on these {standing.graded} items: {', '.join(close)}"
+        )
     text += (
         f"; worse than the base: {', '.join(worse)}."
         if worse
@@ -207,13 +208,12 @@ def verdict(board: Board) -> str:
 
 def render_html(bakeoff: Bakeoff) -> str:
     """One self-contained page without a script."""
-    return render("bakeoff.html.j2", autoescape=True, **_values(bakeoff))
+    return render("bakeoff.html.j2", **_values(bakeoff))
 
 
 def render_markdown(bakeoff: Bakeoff) -> str:
     """The same as Markdown."""
-    text = render("bakeoff.md.j2", autoescape=False, **_values(bakeoff))
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    return render("bakeoff.md.j2", **_values(bakeoff))
 
 
 def _values(bakeoff: Bakeoff) -> dict[str, object]:

@@ -16,7 +16,7 @@ SHOWN = 50
 
 @dataclass(frozen=True)
 class ScorerLine:
-    """What one scorer said of a selection's samples."""
+    """One scorer's results on a selection's samples."""
 
     scorer: str
     model: str
@@ -26,12 +26,12 @@ class ScorerLine:
     not_scored: int
     median: float | None
     against: int
-    """Samples that one of its bounds spoke against."""
+    """Samples that failed one of its bounds."""
 
 
 @dataclass(frozen=True)
 class MatchLine:
-    """A sample that met a held-out item."""
+    """A sample that overlaps with a held-out item."""
 
     kind: str
     benchmark: str
@@ -43,7 +43,7 @@ class MatchLine:
 
 @dataclass(frozen=True)
 class DuplicateLine:
-    """A sample that was said before."""
+    """A sample that duplicates an earlier one."""
 
     question: str
     completion: str
@@ -67,7 +67,7 @@ class MeasurementLine:
 
 @dataclass(frozen=True)
 class Curation:
-    """All that a report shows of the curating."""
+    """The report's content on curation."""
 
     scorers: list[ScorerLine] = field(default_factory=list)
     all_reasons: list[tuple[str, int]] = field(default_factory=list)
@@ -89,7 +89,7 @@ def curation_of(
     measurements: Sequence[Measurement],
     agreement: Sequence[dict[str, Any]] = (),
 ) -> Curation:
-    """Sum up one selection.
+    """Summarise one selection.
 
     Args:
         samples: Those that were chosen from.
@@ -102,29 +102,29 @@ def curation_of(
     """
     by_id = {sample.sample_id: sample for sample in samples}
     reasons = Counter(reason for choice in choices for reason in choice.reasons)
-    met = [c for c in choices if c.details and "held_out" in c.details]
-    twice = [c for c in choices if c.details and "duplicate" in c.details]
+    overlapping = [c for c in choices if c.details and "held_out" in c.details]
+    repeated = [c for c in choices if c.details and "duplicate" in c.details]
     return Curation(
         scorers=[
             _scorer(name, model, scores, choices, bounds, len(samples))
             for name, model in models.items()
         ],
         all_reasons=reasons.most_common(),
-        matches=[_match(c, by_id[c.sample_id]) for c in met[:SHOWN]],
-        matches_in_all=len(met),
-        duplicates=[_duplicate(c, by_id) for c in twice[:SHOWN]],
-        duplicates_in_all=len(twice),
+        matches=[_match(c, by_id[c.sample_id]) for c in overlapping[:SHOWN]],
+        matches_in_all=len(overlapping),
+        duplicates=[_duplicate(c, by_id) for c in repeated[:SHOWN]],
+        duplicates_in_all=len(repeated),
         measurements=[
             MeasurementLine(
-                one.scorer,
-                one.model,
-                one.dataset,
-                one.rows,
-                bounds_text(one.scorer, bounds),
-                one.figures,
-                one.note,
+                measurement.scorer,
+                measurement.model,
+                measurement.dataset,
+                measurement.rows,
+                bounds_text(measurement.scorer, bounds),
+                measurement.figures,
+                measurement.note,
             )
-            for one in measurements
+            for measurement in measurements
         ],
         agreement=list(agreement),
     )
@@ -181,8 +181,12 @@ def _match(choice: Choice, sample: Sample) -> MatchLine:
 
 
 def _duplicate(choice: Choice, by_id: Mapping[str, Sample]) -> DuplicateLine:
-    found = (choice.details or {})["duplicate"]
-    sample, first = by_id[choice.sample_id], by_id[found["of"]]
+    duplicate = (choice.details or {})["duplicate"]
+    sample, first = by_id[choice.sample_id], by_id[duplicate["of"]]
     return DuplicateLine(
-        sample.question, sample.completion, first.question, first.completion, found["similarity"]
+        sample.question,
+        sample.completion,
+        first.question,
+        first.completion,
+        duplicate["similarity"],
     )

@@ -1,13 +1,12 @@
 """Compare two runs from their report JSON: what changed in the plan, and in the results.
 
 Scores of two runs are shown beside each other, but only a paired difference of the two
-students on the same items says whether one is better; it is handed in by who has the answers.
+students on the same items says whether one is better; the caller computes it from the answers.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,7 +69,7 @@ class BoardPair:
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """All that `distill report A B` shows."""
+    """The content of `distill report A B`."""
 
     a: Side
     b: Side
@@ -80,10 +79,10 @@ class TwoRuns:
     comparisons: list[Comparison] = field(default_factory=list)
     """The students of both, item by item."""
     sentences: list[str] = field(default_factory=list)
-    """What can be said, and what must be minded."""
+    """Findings and caveats."""
 
 
-def two_runs(
+def compare_runs(
     a: Mapping[str, Any],
     b: Mapping[str, Any],
     comparisons: Sequence[Comparison] = (),
@@ -92,7 +91,7 @@ def two_runs(
     """Compare two reports, each as `distill.report.report.to_json` gives it (older ones too).
 
     `comparisons` are of the two students, item by item, `STUDENT_B` minus `STUDENT_A`; `unlike`
-    says what could not be compared so.
+    lists what could not be compared.
     """
     boards = _boards(a, b)
     plan = _changes(a.get("plan") or {}, b.get("plan") or {})
@@ -104,29 +103,30 @@ def two_runs(
         boards=boards,
         comparisons=list(comparisons),
         sentences=[
-            *_same(a, b),
-            *(_told(one) for one in comparisons),
+            *_same_student(a, b),
+            *(_difference_sentence(comparison) for comparison in comparisons),
             *unlike,
-            *_minded(a, b, boards, compared=bool(comparisons)),
+            *_caveats(a, b, boards, compared=bool(comparisons)),
         ],
     )
 
 
-def render_two_html(found: TwoRuns) -> str:
+def render_two_html(runs: TwoRuns) -> str:
     """One self-contained page without a script."""
-    return render("two_runs.html.j2", autoescape=True, two=found, policy=POLICY)
+    return render("two_runs.html.j2", two=runs, policy=POLICY)
 
 
-def render_two_markdown(found: TwoRuns) -> str:
+def render_two_markdown(runs: TwoRuns) -> str:
     """The same as Markdown."""
-    text = render("two_runs.md.j2", autoescape=False, two=found)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    return render("two_runs.md.j2", two=runs)
 
 
 def _comparisons(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Comparisons by benchmark; older reports have them at the top."""
     evaluation = report.get("evaluation") or report
-    return {one["benchmark"]: one for one in evaluation.get("comparisons") or ()}
+    return {
+        comparison["benchmark"]: comparison for comparison in evaluation.get("comparisons") or ()
+    }
 
 
 def _side(report: Mapping[str, Any]) -> Side:
@@ -146,30 +146,30 @@ def _side(report: Mapping[str, Any]) -> Side:
 
 def _boards(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[BoardPair]:
     ours, theirs = _comparisons(a), _comparisons(b)
-    found = []
+    boards = []
     for benchmark in dict.fromkeys([*ours, *theirs]):
-        one, other = ours.get(benchmark), theirs.get(benchmark)
-        sides = [side for side in (one, other) if side]
+        in_a, in_b = ours.get(benchmark), theirs.get(benchmark)
+        sides = [side for side in (in_a, in_b) if side]
         names = dict.fromkeys(s["contestant"] for side in sides for s in side["standings"])
         metrics = dict.fromkeys(metric for side in sides for metric in side["metrics"])
         lines = [
-            DiffRow(name, metric, _score(one, name, metric), _score(other, name, metric))
+            DiffRow(name, metric, _score(in_a, name, metric), _score(in_b, name, metric))
             for metric in metrics
             for name in names
         ]
-        found.append(
+        boards.append(
             BoardPair(
                 benchmark=benchmark,
-                n=(one["n"] if one else None, other["n"] if other else None),
-                headlines=(one["headline"] if one else None, other["headline"] if other else None),
+                n=(in_a["n"] if in_a else None, in_b["n"] if in_b else None),
+                headlines=(in_a["headline"] if in_a else None, in_b["headline"] if in_b else None),
                 verdicts=(
-                    one.get("verdict") if one else None,
-                    other.get("verdict") if other else None,
+                    in_a.get("verdict") if in_a else None,
+                    in_b.get("verdict") if in_b else None,
                 ),
                 lines=[line for line in lines if line.a or line.b],
             )
         )
-    return found
+    return boards
 
 
 def _score(comparison: Mapping[str, Any] | None, name: str, metric: str) -> Interval | None:
@@ -201,7 +201,7 @@ def _flat(key: str, value: Any) -> list[tuple[str, str]]:
     return [pair for name, inner in parts for pair in _flat(name, inner)]
 
 
-def _told(comparison: Comparison) -> str:
+def _difference_sentence(comparison: Comparison) -> str:
     """One benchmark's paired difference in a sentence."""
     pair, where = comparison.differences[0], comparison.benchmark
     interval = pair.metrics.get(comparison.headline)
@@ -212,39 +212,41 @@ def _told(comparison: Comparison) -> str:
     size = f"{points(interval.value)} points {metric_name(comparison.headline)}"
     evidence = evidence_of(pair, interval)
     if not is_clear(pair, comparison.headline):
-        return f"{where}: the students cannot be told apart, B minus A {size} ({evidence})."
+        return f"{where}: no clear difference between the students, B minus A {size} ({evidence})."
     side = "better" if gain(comparison, pair) > 0 else "worse"
     return f"{where}: the student of B is {side}, B minus A {size} ({evidence})."
 
 
-def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Whether there is only one student, so that what differs is not the student."""
+def _same_student(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """A sentence if both runs have the same student."""
     ours, theirs = ((report.get("ids") or {}).get("student") for report in (a, b))
     if ours is None or ours != theirs:
         return []
-    return [f"Both runs judge the same student, {ours[:12]}."]
+    return [f"Both runs evaluate the same student, {ours[:12]}."]
 
 
-def _minded(
+def _caveats(
     a: Mapping[str, Any],
     b: Mapping[str, Any],
     boards: Sequence[BoardPair],
     compared: bool,
 ) -> list[str]:
-    """What stands against reading the scores side by side."""
-    found = []
+    """Caveats against reading the scores side by side."""
+    sentences = []
     if a.get("plan_hash") == b.get("plan_hash"):
-        found.append("Both runs are of the same plan.")
+        sentences.append("Both runs use the same plan.")
     for board in boards:
         if None in board.n:
             where = "B" if board.n[0] is None else "A"
-            found.append(f"{board.benchmark} was run in {where} alone.")
+            sentences.append(f"{board.benchmark} was run only in {where}.")
         elif board.n[0] != board.n[1]:
-            found.append(f"{board.benchmark} has {board.n[0]} items in A and {board.n[1]} in B.")
+            sentences.append(
+                f"{board.benchmark} has {board.n[0]} items in A and {board.n[1]} in B."
+            )
         elif board.headlines[0] != board.headlines[1]:
-            found.append(f"{board.benchmark} is headed by another metric in A than in B.")
+            sentences.append(f"{board.benchmark} has different headline metrics in A and B.")
     if not compared and boards:
-        found.append(
-            "The two students were not compared item by item, so no difference below is claimed."
+        sentences.append(
+            "The two students were not compared item by item, so the differences below are not tested."
         )
-    return found
+    return sentences

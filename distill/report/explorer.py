@@ -32,7 +32,7 @@ OUTCOMES = {
     "differs": "Student and teacher answer differently",
     "ungraded": "Not graded for the student",
 }
-"""Outcome -> its name; those that tell most come first."""
+"""Outcome -> its name, the most informative first."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class ExplorerItem:
 
     @property
     def outcome_text(self) -> str:
-        """The outcome that tells most, by name."""
-        shown = [OUTCOMES[name] for name in self.outcomes if name != "differs"]
-        return shown[0] if shown else "Not graded"
+        """The name of the most informative outcome."""
+        names = [OUTCOMES[name] for name in self.outcomes if name != "differs"]
+        return names[0] if names else "Not graded"
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Explorer:
 
     entries: list[ExplorerItem]
     left_out: int
-    """Items for which there was no room."""
+    """Items left out for space."""
     cut: int
-    """Texts that are shown in part."""
+    """Shortened texts."""
     benchmarks: dict[str, int]
     """Benchmark -> its items among those shown; likewise the next two."""
     categories: dict[str, int]
@@ -68,30 +68,32 @@ class Explorer:
 
 
 def explorer(evaluation: Evaluation, most: int = MOST_ITEMS, room: int = MOST_BYTES) -> Explorer:
-    """The items that tell most, in the order in which they were given.
+    """Select the most informative items, in their original order.
 
-    Where there is no room for all, the items on which the contestants differ stay first,
-    taken from each benchmark in turn.
+    Where space is short, items on which the contestants differ come first, from each benchmark
+    in turn.
     """
     by_name = {comparison.benchmark: comparison for comparison in evaluation.comparisons}
-    entries = [_entry(one, by_name.get(one.benchmark)) for one in evaluation.explored]
-    kept = _chosen(entries, most, room)
-    shown = [entry for index, entry in enumerate(entries) if index in kept]
+    entries = [_entry(item, by_name.get(item.benchmark)) for item in evaluation.explored]
+    chosen = _chosen(entries, most, room)
+    shown_items = [entry for index, entry in enumerate(entries) if index in chosen]
     return Explorer(
-        entries=shown,
-        left_out=len(entries) - len(shown),
+        entries=shown_items,
+        left_out=len(entries) - len(shown_items),
         cut=sum(
             len(text) > LONGEST
-            for index, one in enumerate(evaluation.explored)
-            if index in kept
-            for text in (one.question, one.passage or "", *one.said.values())
+            for index, item in enumerate(evaluation.explored)
+            if index in chosen
+            for text in (item.question, item.passage or "", *item.said.values())
         ),
-        benchmarks=dict(Counter(e.item.benchmark for e in shown)),
-        categories=dict(sorted(Counter(e.item.category for e in shown if e.item.category).items())),
+        benchmarks=dict(Counter(e.item.benchmark for e in shown_items)),
+        categories=dict(
+            sorted(Counter(e.item.category for e in shown_items if e.item.category).items())
+        ),
         outcomes={
             name: count
             for name in OUTCOMES
-            if (count := sum(name in entry.outcomes for entry in shown))
+            if (count := sum(name in entry.outcomes for entry in shown_items))
         },
     )
 
@@ -101,17 +103,17 @@ def cut(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 2].rstrip()} …"
 
 
-def _entry(one: Explored, comparison: Comparison | None) -> ExplorerItem:
+def _entry(item: Explored, comparison: Comparison | None) -> ExplorerItem:
     lower = comparison is not None and not comparison.higher_is_better
-    right = {name: _right(grade, lower) for name, grade in one.grades.items()}
-    shown = replace(
-        one,
-        question=cut(one.question),
-        passage=cut(one.passage) if one.passage else None,
-        reference=[cut(text, 200) for text in one.reference[:8]],
-        said={name: cut(text) for name, text in one.said.items()},
+    right = {name: _right(grade, lower) for name, grade in item.grades.items()}
+    shortened = replace(
+        item,
+        question=cut(item.question),
+        passage=cut(item.passage) if item.passage else None,
+        reference=[cut(text, 200) for text in item.reference[:8]],
+        said={name: cut(text) for name, text in item.said.items()},
     )
-    return ExplorerItem(shown, _outcomes(one, right), right)
+    return ExplorerItem(shortened, _outcomes(item, right), right)
 
 
 def _right(grade: float | None, lower: bool) -> bool | None:
@@ -120,11 +122,11 @@ def _right(grade: float | None, lower: bool) -> bool | None:
     return grade < 0.5 if lower else grade >= 0.5
 
 
-def _outcomes(one: Explored, right: Mapping[str, bool | None]) -> list[str]:
+def _outcomes(item: Explored, right: Mapping[str, bool | None]) -> list[str]:
     student, base, teacher = (right.get(name) for name in ("student", "base", "teacher"))
     graded = [verdict for verdict in right.values() if verdict is not None]
-    texts = [one.said.get(name) for name in ("student", "teacher")]
-    held = {
+    texts = [item.said.get(name) for name in ("student", "teacher")]
+    is_so = {
         "won": student is True and base is False,
         "lost": student is False and base is True,
         "behind": student is False and teacher is True,
@@ -136,29 +138,29 @@ def _outcomes(one: Explored, right: Mapping[str, bool | None]) -> list[str]:
         "differs": None not in texts and len({normalise_answer(text or "") for text in texts}) > 1,
         "ungraded": student is None,
     }
-    return [name for name in OUTCOMES if held[name]]
+    return [name for name in OUTCOMES if is_so[name]]
 
 
 def _chosen(entries: Sequence[ExplorerItem], most: int, room: int) -> set[int]:
-    """Indices of what is shown, within both limits."""
+    """Indices of the items to show, within both limits."""
     order = list(OUTCOMES)
-    seen: dict[tuple[str, int], int] = {}
+    turns: dict[tuple[str, int], int] = {}
     ranked = []
     for index, entry in enumerate(entries):
         rank = min((order.index(name) for name in entry.outcomes), default=len(order))
-        turn = seen[entry.item.benchmark, rank] = seen.get((entry.item.benchmark, rank), 0) + 1
+        turn = turns[entry.item.benchmark, rank] = turns.get((entry.item.benchmark, rank), 0) + 1
         ranked.append((rank, turn, index))
-    kept: set[int] = set()
+    chosen: set[int] = set()
     for _, _, index in sorted(ranked):
         room -= _bytes(entries[index].item)
-        if room < 0 or len(kept) == most:
+        if room < 0 or len(chosen) == most:
             break
-        kept.add(index)
-    return kept
+        chosen.add(index)
+    return chosen
 
 
 def _bytes(item: Explored) -> int:
-    """About what an item takes on the page."""
+    """Approximate size of an item on the page."""
     texts = (item.question, item.passage or "", *item.reference, *item.said.values())
     size = sum(len(escape(text).encode("utf-8", "replace")) for text in texts)
     return size + 500 + 160 * len(item.said)

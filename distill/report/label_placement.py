@@ -50,13 +50,15 @@ class Rule:
     text_y: float
 
 
-def labelled(marks: Sequence[Mark], rules: Sequence[Rule] = (), joined: bool = False) -> list[Mark]:
-    """The marks, each with a place for its label: off other labels first, then off what is drawn."""
+def place_labels(
+    marks: Sequence[Mark], rules: Sequence[Rule] = (), joined: bool = False
+) -> list[Mark]:
+    """Place each mark's label away from other labels first, then from drawn shapes."""
     named = [box_of(rule.label, rule.text_x, rule.text_y) for rule in rules]
-    drawn = [box for mark in marks for box in _drawn(mark)]
+    obstacles = [box for mark in marks for box in _obstacles_of(mark)]
     if joined:
         line = [mark for mark in marks if mark.kind != "forecast"]
-        drawn += [box for one, other in pairwise(line) for box in _along(one, other)]
+        obstacles += [box for left, right in pairwise(line) for box in _along(left, right)]
     lines = [
         (rule.at - 1, TOP, rule.at + 1, BOTTOM)
         if rule.upright
@@ -67,21 +69,21 @@ def labelled(marks: Sequence[Mark], rules: Sequence[Rule] = (), joined: bool = F
     def covered(label: str, place: tuple[float, float, int]) -> list[float]:
         box = box_of(label, *place[:2])
         return [
-            *(sum(_shared(box, other) for other in some) for some in (named, drawn, lines)),
+            *(sum(_shared(box, right) for right in some) for some in (named, obstacles, lines)),
             place[2],
         ]
 
-    found = list(marks)
+    placed = list(marks)
     for index in sorted(range(len(marks)), key=lambda index: (marks[index].y, index)):
         mark = marks[index]
         x, y, ring = min(_places(mark), key=partial(covered, mark.label))
         named.append(box_of(mark.label, x, y))
-        found[index] = replace(mark, text_x=round(x, 1), text_y=round(y, 1), led=ring > 1)
-    return found
+        placed[index] = replace(mark, text_x=round(x, 1), text_y=round(y, 1), led=ring > 1)
+    return placed
 
 
 def box_of(label: str, x: float, y: float) -> Box:
-    """What a label covers whose left end and baseline are given."""
+    """The box of a label with this left end and baseline."""
     return (x - 1, y - LINE + 3, x + len(label) * CHARACTER + 1, y + 4)
 
 
@@ -89,8 +91,8 @@ def _places(mark: Mark) -> Iterable[tuple[float, float, int]]:
     """Places for a label inside the plot, the nearest first: left end, baseline, ring."""
     width = len(mark.label) * CHARACTER
     for ring, away in enumerate((9.0, 9.0, 24.0, 40.0, 56.0, 72.0, 90.0, 110.0, 130.0)):
-        beside, rise = mark.x + away, 0.0 if ring == 0 else away + 4
-        for left in (beside, mark.x - away - width):
+        right_of, rise = mark.x + away, 0.0 if ring == 0 else away + 4
+        for left in (right_of, mark.x - away - width):
             for shift in (-rise, rise):
                 x, y = left, mark.y + 4 + shift
                 if x >= LEFT and x + width <= RIGHT and TOP + LINE <= y <= BOTTOM - 4:
@@ -98,7 +100,7 @@ def _places(mark: Mark) -> Iterable[tuple[float, float, int]]:
     yield min(max(LEFT + 2, mark.x - width / 2), RIGHT - width), max(TOP + LINE, mark.y - 12), 9
 
 
-def _drawn(mark: Mark) -> Iterable[Box]:
+def _obstacles_of(mark: Mark) -> Iterable[Box]:
     yield mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6
     if mark.across:
         yield mark.across[0], mark.y - 4, mark.across[1], mark.y + 4
@@ -106,17 +108,17 @@ def _drawn(mark: Mark) -> Iterable[Box]:
         yield mark.x - 4, min(mark.along), mark.x + 4, max(mark.along)
 
 
-def _along(one: Mark, other: Mark) -> Iterable[Box]:
+def _along(start: Mark, end: Mark) -> Iterable[Box]:
     """Boxes along a line between two marks."""
     steps = 24
     for step in range(1, steps):
-        x = one.x + (other.x - one.x) * step / steps
-        y = one.y + (other.y - one.y) * step / steps
+        x = start.x + (end.x - start.x) * step / steps
+        y = start.y + (end.y - start.y) * step / steps
         yield x - 3, y - 3, x + 3, y + 3
 
 
-def _shared(one: Box, other: Box) -> float:
-    """The area that both cover."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
+def _shared(left: Box, right: Box) -> float:
+    """The area of the overlap."""
+    width = min(left[2], right[2]) - max(left[0], right[0])
+    height = min(left[3], right[3]) - max(left[1], right[1])
     return width * height if width > 0 and height > 0 else 0.0

@@ -30,7 +30,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Card:
-    """All that a card shows. What is None or empty is not on record."""
+    """The content of a card; None or empty where not recorded."""
 
     name: str
     forms: list[Form]
@@ -61,7 +61,7 @@ class Card:
 
     @property
     def slug(self) -> str:
-        """The name as files and commands bear it."""
+        """The name for files and commands."""
         return slug(self.name)
 
     @property
@@ -73,7 +73,7 @@ class Card:
 
     @property
     def peft_finds_the_base(self) -> bool:
-        """Whether PEFT can load the adapter: one whose base is an asset has its base from us."""
+        """Whether PEFT can load the adapter; it cannot load the base of an asset."""
         return self.needs_only_peft and self.base not in assets.names("model")
 
     @property
@@ -83,9 +83,11 @@ class Card:
 
     @property
     def data_licences(self) -> dict[str, str]:
-        """The licences of the data sets that the recipes ask, where they are known by name."""
-        asked = {str(recipe.get("prompts")) for recipe in self.recipes}
-        return {name: assets.entry(name).licence for name in assets.names("data") if name in asked}
+        """Licences of the recipes' data sets, for known names."""
+        sources = {str(recipe.get("prompts")) for recipe in self.recipes}
+        return {
+            name: assets.entry(name).licence for name in assets.names("data") if name in sources
+        }
 
     @property
     def library(self) -> str:
@@ -97,25 +99,23 @@ class Card:
 
     @property
     def tags(self) -> list[str]:
-        """What it can be found by."""
+        """Tags for hubs."""
         forms = [form.name for form in self.forms if form.name == "gguf"]
         return ["stillhouse", "distillation", str(self.tuner["use"]), *forms]
 
 
 def render_card(card: Card) -> str:
     """The card as Markdown with the front matter that hubs read; every text in it is escaped."""
-    text = render(
+    return render(
         TEMPLATE,
-        autoescape=False,
         card=card,
         curve=loss_curve(card.losses),
         verdicts=[verdict(comparison) for comparison in card.comparisons],
     )
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def slug(name: str) -> str:
-    """A name as files and commands can bear it."""
+    """Turn a name into one for files and commands."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "student"
 
 

@@ -39,7 +39,7 @@ AFTER = (
     ("trainer", "What the trainer saw"),
     ("training", "Training"),
     ("cost", "Cost and time"),
-    ("again", "Do it again"),
+    ("again", "Reproduce this run"),
 )
 
 
@@ -63,7 +63,7 @@ def policy_for(script: str) -> str:
 
 
 def summarize(evaluation: Evaluation, comparison: Comparison) -> BenchmarkSummary:
-    """One benchmark in words, with what its style and facts came to."""
+    """Put one benchmark into words, with its style and facts."""
     style = next((s for s in evaluation.style if s.benchmark == comparison.benchmark), None)
     standings = [comparison.standing(name) for name in ("base", "student", "teacher")]
     return BenchmarkSummary(
@@ -80,13 +80,12 @@ def summarize(evaluation: Evaluation, comparison: Comparison) -> BenchmarkSummar
     )
 
 
-def values(evaluation: Evaluation, left_out: Collection[str] = ()) -> dict[str, Any]:
-    """Everything that the templates need of an evaluation; sections `left_out` are those around it
-    that have nothing to tell."""
-    each = [summarize(evaluation, comparison) for comparison in evaluation.comparisons]
-    groups = [(name, _by(found)) for name, found in evaluation.groups.items() if found]
+def template_values(evaluation: Evaluation, left_out: Collection[str] = ()) -> dict[str, Any]:
+    """Values for the templates; `left_out` names empty sections around the evaluation."""
+    summaries = [summarize(evaluation, comparison) for comparison in evaluation.comparisons]
+    groups = [(name, _by(members)) for name, members in evaluation.groups.items() if members]
     items = explorer(evaluation)
-    there = {
+    sections = {
         "differences": ("Paired differences", evaluation.comparisons),  # or why there are none
         "economics": ("Prompt, retrieve or train?", evaluation.economics or evaluation.break_even),
         "style": ("Style against facts", evaluation.style),
@@ -103,12 +102,12 @@ def values(evaluation: Evaluation, left_out: Collection[str] = ()) -> dict[str, 
         "evaluation": evaluation,
         "sections": [
             *BEFORE,
-            *((place, title) for place, (title, has) in there.items() if has),
+            *((place, title) for place, (title, has) in sections.items() if has),
             *((place, title) for place, title in AFTER if place not in left_out),
         ],
-        "tasks": [one for one in each if one.comparison.role != "off_task"],
-        "off_task": [one for one in each if one.comparison.role == "off_task"],
-        "warned": _warned(evaluation.comparisons),
+        "tasks": [summary for summary in summaries if summary.comparison.role != "off_task"],
+        "off_task": [summary for summary in summaries if summary.comparison.role == "off_task"],
+        "warned": _warnings_by_benchmark(evaluation.comparisons),
         "costs": [
             (name, lines, cost_plot(lines))
             for name in dict.fromkeys(line.benchmark for line in evaluation.economics)
@@ -123,26 +122,26 @@ def values(evaluation: Evaluation, left_out: Collection[str] = ()) -> dict[str, 
     }
 
 
-def _warned(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
-    """Benchmarks and what a reader must know of them; said once where it is the same of several."""
-    found: dict[str, list[str]] = {}
+def _warnings_by_benchmark(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """Benchmarks and their caveats; the same caveat of several benchmarks appears once."""
+    names_by_line: dict[str, list[str]] = {}
     for comparison in comparisons:
         for line in warnings(comparison):
-            found.setdefault(line, []).append(comparison.benchmark)
-    return [(", ".join(names), line) for line, names in found.items()]
+            names_by_line.setdefault(line, []).append(comparison.benchmark)
+    return [(", ".join(names), line) for line, names in names_by_line.items()]
 
 
 def _by(groups: list[Group]) -> list[tuple[str, list[str], list[Group]]]:
     """What the items are grouped by, contestants, groups."""
-    found = []
+    groupings = []
     for by, some in groupby(groups, key=lambda group: group.by):
         lines = list(some)
-        found.append((by, list(dict.fromkeys(name for g in lines for name in g.scores)), lines))
-    return found
+        groupings.append((by, list(dict.fromkeys(name for g in lines for name in g.scores)), lines))
+    return groupings
 
 
-def reading(pair: Difference, comparison: Comparison) -> str:
-    """A difference in two or three words, no more than it can bear."""
+def describe_difference(pair: Difference, comparison: Comparison) -> str:
+    """Describe a difference in two or three words, without overclaiming."""
     if comparison.headline not in pair.metrics:
         return "not graded"
     if pair.n < MIN_ITEMS:
@@ -166,7 +165,7 @@ def change_text(interval: Interval | None) -> str:
 
 
 def _best(comparison: Comparison, metric: str) -> list[str]:
-    """Whom the table marks; another metric than the headline may point the other way."""
+    """The contestants that the table marks as best; none for a metric of unknown direction."""
     unsure = not comparison.higher_is_better and metric != comparison.headline
     best = [] if unsure else best_of(comparison, metric)
     return best if len(best) < len(comparison.standings) else []
@@ -180,7 +179,7 @@ def price_text(usd: float | None) -> str:
 
 
 def quiet_evidence(text: str) -> Markup:
-    """A sentence as HTML with its intervals and tests set apart, so that the words are read first."""
+    """A sentence as HTML with its intervals and tests in a quieter style."""
     quiet = r'<span class="evidence">\g<0></span>'
     return Markup(re.sub(r"\((?:95 % interval|n = )[^()]*\)", quiet, str(escape(text))))
 
@@ -189,7 +188,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "top": headline_top,
     "best": _best,
     "kind": kind_of,
-    "reading": reading,
+    "reading": describe_difference,
     "signed": signed_text,
     "change": change_text,
     "price": price_text,

@@ -23,7 +23,7 @@ from distill.report.label_placement import (
     Box,
     Mark,
     Rule,
-    labelled,
+    place_labels,
 )
 from warehouse.wording import format_count
 
@@ -41,13 +41,13 @@ class Plot:
     joined: bool = False
     """Whether a line goes from mark to mark, the forecast left out."""
     left_out: list[str] = field(default_factory=list)
-    """Who has no place on the scale, such as one whose price is not known."""
+    """Contestants without a place on the scale, for example without a known price."""
     box: Box = (LEFT, TOP, RIGHT, BOTTOM)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From values to places."""
+    """Maps values to positions."""
 
     low: float
     high: float
@@ -78,21 +78,21 @@ def top_of(values: Iterable[float]) -> float:
 
 def headline_top(comparison: Comparison) -> float:
     """The end of the scale for a comparison's headline."""
-    found = (s.metrics.get(comparison.headline) for s in comparison.standings)
-    return top_of(interval.high for interval in found if interval)
+    intervals = (s.metrics.get(comparison.headline) for s in comparison.standings)
+    return top_of(interval.high for interval in intervals if interval)
 
 
 def cost_plot(lines: Sequence[Economy]) -> Plot | None:
     """Score against US dollars per 1,000 answers on a log scale; None with fewer than two prices."""
-    known = [(line, line.usd_per_1000, line.score) for line in lines]
-    there = [(line, usd, score) for line, usd, score in known if usd and usd > 0 and score]
-    if len(there) < 2:
+    priced = [(line, line.usd_per_1000, line.score) for line in lines]
+    placed = [(line, usd, score) for line, usd, score in priced if usd and usd > 0 and score]
+    if len(placed) < 2:
         return None
-    low = min(math.log10(usd) for _, usd, _ in there)
-    high = max(math.log10(usd) for _, usd, _ in there)
+    low = min(math.log10(usd) for _, usd, _ in placed)
+    high = max(math.log10(usd) for _, usd, _ in placed)
     margin = max(0.15, 0.08 * (high - low))
     x = Scale(low - margin, high + margin, LEFT, RIGHT)
-    top = top_of(score.high for _, _, score in there)
+    top = top_of(score.high for _, _, score in placed)
     y = Scale(0.0, top, BOTTOM, TOP)
     marks = [
         Mark(
@@ -102,9 +102,9 @@ def cost_plot(lines: Sequence[Economy]) -> Plot | None:
             y.at(score.value),
             along=y.whisker(score),
         )
-        for line, usd, score in there
+        for line, usd, score in placed
     ]
-    shown = {line.contestant for line, _, _ in there}
+    plotted = {line.contestant for line, _, _ in placed}
     ticks = [(n, m) for n in range(math.floor(x.low), math.ceil(x.high) + 1) for m in (1, 2, 5)]
     return Plot(
         x_ticks=[
@@ -113,24 +113,26 @@ def cost_plot(lines: Sequence[Economy]) -> Plot | None:
             if x.low <= n + math.log10(m) <= x.high and (m == 1 or high - low < 2)
         ],
         y_ticks=_shares(y),
-        marks=labelled(marks),
+        marks=place_labels(marks),
         desc=" ".join(
             f"{line.contestant}: {score.value:.3f} at {usd:.3g} dollars."
-            for line, usd, score in there
+            for line, usd, score in placed
         ),
-        left_out=[line.contestant for line in lines if line.contestant not in shown],
+        left_out=[line.contestant for line in lines if line.contestant not in plotted],
     )
 
 
 def plane_plot(lines: Sequence[StyleFacts]) -> Plot | None:
     """Style moved toward the teacher (x) against change in content (y); None where neither is known."""
-    there = [(line, line.style, line.facts) for line in lines if line.style and line.facts]
-    found = [(line.benchmark, style, facts) for line, style, facts in there if style and facts]
-    if not found:
+    candidates = [(line, line.style, line.facts) for line in lines if line.style and line.facts]
+    placed = [
+        (line.benchmark, style, facts) for line, style, facts in candidates if style and facts
+    ]
+    if not placed:
         return None
-    left = max(-1.0, min(-0.25, *(style.low for _, style, _ in found)))
-    right = min(2.0, max(1.25, *(style.high for _, style, _ in found)))
-    reach = max(abs(end) for _, _, facts in found for end in (facts.low, facts.high))
+    left = max(-1.0, min(-0.25, *(style.low for _, style, _ in placed)))
+    right = min(2.0, max(1.25, *(style.high for _, style, _ in placed)))
+    reach = max(abs(end) for _, _, facts in placed for end in (facts.low, facts.high))
     half = next(end for end in (0.05, 0.1, 0.2, 0.4, 0.6, 1.0) if reach <= end or end == 1.0)
     x, y = Scale(left, right, LEFT, RIGHT), Scale(-half, half, BOTTOM, TOP)
     marks = [
@@ -142,7 +144,7 @@ def plane_plot(lines: Sequence[StyleFacts]) -> Plot | None:
             across=x.whisker(style),
             along=y.whisker(facts),
         )
-        for name, style, facts in found
+        for name, style, facts in placed
     ]
     rules = [
         Rule("base's style", True, x.at(0.0), x.at(0.0) + 5, TOP + 12),
@@ -158,10 +160,10 @@ def plane_plot(lines: Sequence[StyleFacts]) -> Plot | None:
         y_ticks=[
             (y.at(s * half), f"{100 * s * half:+.0f}" if s else "0") for s in (-1, -0.5, 0, 0.5, 1)
         ],
-        marks=labelled(marks, rules),
+        marks=place_labels(marks, rules),
         desc=" ".join(
             f"{name}: style {100 * style.value:.0f} % of the way, content {100 * facts.value:+.1f} points."
-            for name, style, facts in found
+            for name, style, facts in placed
         ),
         rules=rules,
     )
@@ -177,8 +179,8 @@ def scaling_plot(scaling: Scaling) -> Plot | None:
     margin = max(0.3, 0.08 * (high - low))
     x = Scale(low - margin, high + margin, LEFT, RIGHT)
     scores = [point.score for point in scaling.points]
-    others = [interval for interval in (scaling.base, scaling.forecast) if interval]
-    y = Scale(0.0, top_of(interval.high for interval in (*scores, *others)), BOTTOM, TOP)
+    extra = [interval for interval in (scaling.base, scaling.forecast) if interval]
+    y = Scale(0.0, top_of(interval.high for interval in (*scores, *extra)), BOTTOM, TOP)
     marks = [
         Mark(f"{s.value:.3f}", "student", x.at(math.log2(n)), y.at(s.value), along=y.whisker(s))
         for n, s in zip(rows, scores, strict=True)
@@ -196,7 +198,7 @@ def scaling_plot(scaling: Scaling) -> Plot | None:
     return Plot(
         x_ticks=[(x.at(math.log2(n)), f"{n:,}") for n in ticks],
         y_ticks=_shares(y),
-        marks=labelled(marks, rules, joined=True),
+        marks=place_labels(marks, rules, joined=True),
         desc=" ".join(
             f"{format_count(p.rows, 'row')}: {p.score.value:.3f}." for p in scaling.points
         ),

@@ -19,8 +19,8 @@ from distill.evaluation.findings import Evaluation
 from distill.evaluation.statistics import Interval
 from distill.evaluation.verdict import fine_tune, metric_name, p_text, points, verdict
 from distill.report.curation_section import Curation
-from distill.report.page import FILTERS, policy_for, values
-from distill.report.training_section import loss_curve, saw, value_text
+from distill.report.page import FILTERS, policy_for, template_values
+from distill.report.training_section import loss_curve, summarize_audit, value_text
 from warehouse.wording import format_count
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -28,7 +28,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class FunnelStep:
-    """How much was left after one step."""
+    """The count after one step."""
 
     label: str
     count: int
@@ -37,7 +37,7 @@ class FunnelStep:
 
 @dataclass(frozen=True)
 class StageCost:
-    """What one stage took; `cost_usd` None: a price is not known."""
+    """Time and cost of one stage; `cost_usd` None where a price is unknown."""
 
     stage: str
     seconds: float
@@ -50,7 +50,7 @@ class StageCost:
 
 @dataclass(frozen=True)
 class LedgerLine:
-    """What the replies of one run, teacher and recipe took; a row of the view `ledger`."""
+    """Cost of the replies of one run, teacher and recipe; a row of the view `ledger`."""
 
     run_id: str
     teacher: str
@@ -70,7 +70,7 @@ class LedgerLine:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report shows."""
+    """The content of a report."""
 
     run_id: str
     plan_name: str
@@ -98,13 +98,12 @@ class Report:
 
 def render_html(report: Report) -> str:
     """One self-contained HTML page, light and dark, printable, readable without its script."""
-    return _render("report.html.j2", report, autoescape=True)
+    return _render("report.html.j2", report)
 
 
 def render_markdown(report: Report) -> str:
     """The same in short as GitHub-flavoured Markdown; passages and the explorer are left out."""
-    text = re.sub(r"\n{3,}", "\n\n", _render("report.md.j2", report, autoescape=False))
-    return text.strip() + "\n"
+    return _render("report.md.j2", report)
 
 
 def to_plain(value: Any) -> dict[str, Any]:
@@ -117,25 +116,26 @@ def to_json(report: Report) -> dict[str, Any]:
     """All figures and texts as JSON-able values, each comparison with its verdict."""
     plain = to_plain(report)
     evaluation = plain["evaluation"]
-    for shown, comparison in zip(evaluation["comparisons"], report.comparisons, strict=True):
-        shown["verdict"] = verdict(comparison)
-        shown["fine_tune"] = fine_tune(comparison)
+    for comparison_json, comparison in zip(
+        evaluation["comparisons"], report.comparisons, strict=True
+    ):
+        comparison_json["verdict"] = verdict(comparison)
+        comparison_json["fine_tune"] = fine_tune(comparison)
     if report.evaluation.ship:
         evaluation["ship"]["ships"] = report.evaluation.ship.ships
     return plain
 
 
 def render_training(audit: dict[str, Any], losses: list[dict[str, float]]) -> str:
-    """What the trainer saw and how the loss fell, alone, as Markdown."""
-    text = render("training.md.j2", autoescape=False, **_training(audit, losses))
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    """Render the audit and the loss curve alone, as Markdown."""
+    return render("training.md.j2", **_training(audit, losses))
 
 
 def _training(audit: dict[str, Any], losses: list[dict[str, float]]) -> dict[str, Any]:
-    return {"saw": saw(audit), "curve": loss_curve(losses), "losses": losses}
+    return {"saw": summarize_audit(audit), "curve": loss_curve(losses), "losses": losses}
 
 
-def _render(template: str, report: Report, autoescape: bool) -> str:
+def _render(template: str, report: Report) -> str:
     from markupsafe import Markup
 
     script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
@@ -149,24 +149,27 @@ def _render(template: str, report: Report, autoescape: bool) -> str:
     }
     return render(
         template,
-        autoescape,
         report=report,
         script=Markup(script),
         policy=policy_for(script),
         present=present,
-        **values(report.evaluation, [place for place, has in present.items() if not has]),
+        **template_values(report.evaluation, [place for place, has in present.items() if not has]),
         **_training(report.audit, report.losses),
         plan=as_toml(report.plan),
     )
 
 
-def render(template: str, autoescape: bool, **values: Any) -> str:
-    """A template of `distill/templates` with the filters that every page uses."""
+def render(template: str, **values: Any) -> str:
+    """Render a template of `distill/report/templates`, with the filters that all of them use.
+
+    HTML is escaped. In Markdown, runs of blank lines become a single one.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    is_html = template.endswith(".html.j2")
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=autoescape,
+        autoescape=is_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -187,13 +190,14 @@ def render(template: str, autoescape: bool, **values: Any) -> str:
         "fence": fence_for,
         **FILTERS,
     }
-    return printable(environment.get_template(template).render(**values))
+    text = printable(environment.get_template(template).render(**values))
+    return text if is_html else re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def printable(text: str) -> str:
     """A text that any file can hold: lone surrogates and control characters are replaced."""
-    whole = text.encode("utf-8", "replace").decode("utf-8")
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", "\ufffd", whole)
+    encodable = text.encode("utf-8", "replace").decode("utf-8")
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", "\ufffd", encodable)
 
 
 def _plain(value: Any) -> Any:
@@ -209,7 +213,7 @@ def _plain(value: Any) -> Any:
 
 
 def as_cell(text: object) -> str:
-    """A text as it stands, in one Markdown table cell or list line."""
+    """Escape a text for one Markdown table cell or list line."""
     escaped = re.sub(r"([\\`*_\[\]|~#$!])", r"\\\1", str(text).strip())
     escaped = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     escaped = escaped.replace("://", r":\//")
@@ -217,8 +221,8 @@ def as_cell(text: object) -> str:
     return "<br>".join(line.strip() for line in escaped.splitlines()) or "(empty)"
 
 
-def _first(found: re.Match[str]) -> str:
-    return f"&#{ord(found[0][0])};{found[0][1:]}"
+def _first(match: re.Match[str]) -> str:
+    return f"&#{ord(match[0][0])};{match[0][1:]}"
 
 
 def fence_for(text: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from datagen.recipe import Recipe
-from distill.evaluation.compare import adjusted, compare
+from distill.evaluation.compare import adjust_p_values, compare
 from distill.evaluation.comparison import Comparison, Ratio
-from distill.evaluation.evaluate import BenchmarkAnswers, Rules, evaluation_of, texts_of
+from distill.evaluation.evaluate import BenchmarkAnswers, Rules, evaluate_answers
 from distill.evaluation.findings import Evaluation
 from distill.evaluation.scaling import Scaling
 from distill.evaluation.style_facts import StyleFacts
@@ -29,7 +28,7 @@ NONE, BROAD, TASK = "no imitation", "broad imitation", "task imitation"
 
 @dataclass(frozen=True)
 class Contrast:
-    """The contrast on one benchmark: what each student learned."""
+    """What each student learned, on one benchmark."""
 
     comparison: Comparison
     learned: dict[str, StyleFacts]
@@ -41,7 +40,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study found out."""
+    """The content of a study's page."""
 
     kind: str
     """scaling | imitation."""
@@ -62,7 +61,7 @@ def read_shares(shares: Sequence[str]) -> list[float]:
     Raises:
         PlanError: fewer than three, from which no curve can be told, or one that is no share.
     """
-    found = set()
+    values = set()
     for text in (part.strip() for words in shares for part in words.split(",")):
         try:
             value = float(text.removesuffix("%"))
@@ -73,14 +72,14 @@ def read_shares(shares: Sequence[str]) -> list[float]:
         value = value / 100 if value > 1 or text.endswith("%") else value
         if not 0 < value <= 1:
             raise PlanError(f"--shares: '{text}' is not above 0 and at most 100 %")
-        found.add(value)
-    if len(found) < 3:
+        values.add(value)
+    if len(values) < 3:
         raise PlanError("--shares takes at least three, for example --shares 25,50,100")
-    return sorted(found)
+    return sorted(values)
 
 
 def broad_recipe(plan: Plan, source: str, rows: int | None = None) -> Recipe:
-    """The recipe that asks the teacher other questions, as they stand.
+    """Build the recipe that sends other questions to the teacher, unchanged.
 
     Raises:
         DataError, PlanError: the questions could not be downloaded, or are those of the plan.
@@ -97,63 +96,66 @@ def broad_recipe(plan: Plan, source: str, rows: int | None = None) -> Recipe:
 
 
 def share_of(kept: Sequence[Sample], share: float) -> list[Sample]:
-    """A share of the selection, chosen by hash: a smaller one lies within every larger one."""
+    """A share of the selection, chosen by hash, so that smaller shares are parts of larger ones."""
     ordered = sorted(kept, key=lambda sample: make_id("share", sample.sample_id))
     return ordered[: max(1, round(share * len(kept)))]
 
 
-def contrasts_of(judged: Sequence[BenchmarkAnswers]) -> list[Contrast]:
-    """What broad and task-specific imitation taught (Gudibande et al., 2023, sections 3 and 4).
+def contrasts_of(boards: Sequence[BenchmarkAnswers]) -> list[Contrast]:
+    """Compare what broad and task-specific imitation taught (Gudibande et al., 2023, sections 3 and 4).
 
     The answers are of the teacher and of the three students by their names here. Each student is
     read as a run's student is, so that a share of the gap and what was learned are told under the
     same conditions; p-values are adjusted for the number of benchmarks.
     """
-    whole = adjusted(
+    comparisons = adjust_p_values(
         [
             compare(
-                one.benchmark.label,
-                one.answers,
-                texts_of(one.items),
-                one.benchmark.metrics[0],
+                board.benchmark.label,
+                board.answers,
+                board.texts,
+                board.benchmark.metrics[0],
                 contestants=["teacher", NONE, BROAD, TASK],
                 pairs=[(BROAD, NONE), (TASK, NONE), (TASK, BROAD), ("teacher", NONE)],
-                higher_is_better=one.benchmark.higher_is_better,
+                higher_is_better=board.benchmark.higher_is_better,
             )
-            for one in judged
+            for board in boards
         ]
     )
-    each = {name: _as_student(judged, name) for name in (BROAD, TASK)}
+    evaluations = {name: _as_student(boards, name) for name in (BROAD, TASK)}
     contrasts = []
-    for place, comparison in enumerate(whole):
+    for index, comparison in enumerate(comparisons):
         learned = {
             name: line
-            for name, found in each.items()
-            for line in found.style
+            for name, evaluation in evaluations.items()
+            for line in evaluation.style
             if line.benchmark == comparison.benchmark
         }
-        gaps = {name: found.comparisons[place].gap_closed for name, found in each.items()}
+        gaps = {
+            name: evaluation.comparisons[index].gap_closed
+            for name, evaluation in evaluations.items()
+        }
         sentence = _sentence(comparison, learned, gaps)
         contrasts.append(Contrast(comparison, learned, gaps, sentence))
     return contrasts
 
 
-def _as_student(judged: Sequence[BenchmarkAnswers], name: str) -> Evaluation:
+def _as_student(boards: Sequence[BenchmarkAnswers], name: str) -> Evaluation:
     """One of the students against the base and the teacher."""
-    named = {"teacher": "teacher", NONE: "base", name: "student"}
-    return evaluation_of(
+    roles = {"teacher": "teacher", NONE: "base", name: "student"}
+    return evaluate_answers(
         [
             replace(
-                one,
+                board,
                 answers=[
-                    replace(answer, contestant=named[answer.contestant])
-                    for answer in one.answers
-                    if answer.contestant in named
+                    replace(answer, contestant=roles[answer.contestant])
+                    for answer in board.answers
+                    if answer.contestant in roles
                 ],
             )
-            for one in judged
+            for board in boards
         ],
-        Rules(list(named.values())),
+        Rules(list(roles.values())),
     )
 
 
@@ -190,10 +192,9 @@ def _sentence(
 def render_html(study: Study) -> str:
     """One self-contained page without a script."""
     plots = [(line, scaling_plot(line)) for line in study.scaling]
-    return render("study.html.j2", autoescape=True, study=study, scalings=plots)
+    return render("study.html.j2", study=study, scalings=plots)
 
 
 def render_markdown(study: Study) -> str:
     """The same as Markdown."""
-    text = render("study.md.j2", autoescape=False, study=study)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    return render("study.md.j2", study=study)

@@ -17,29 +17,31 @@ Figures = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Saw:
-    """What the trainer saw: a line for each figure, rows by length, rendered examples."""
+class AuditSummary:
+    """The audit as shown: a line for each figure, rows by length, rendered examples."""
 
     lines: list[tuple[str, str]]
     lengths: list[tuple[str, int]]
     examples: list[tuple[str, str]]
-    """The text before the supervised span, and the span: to its end."""
+    """The text before the supervised span, and the span."""
 
 
-def saw(audit: Figures) -> Saw:
-    """An audit in words; a figure that is not known here is shown by its name."""
-    known = [(label, names, words) for label, names, words in _LINES if audit.keys() >= {*names}]
-    described = {*_ELSEWHERE, *(name for _, names, _ in known for name in names)}
+def summarize_audit(audit: Figures) -> AuditSummary:
+    """Describe an audit; unknown figures are shown by name."""
+    lines_known = [
+        (label, names, words) for label, names, words in _LINES if audit.keys() >= {*names}
+    ]
+    described = {*_ELSEWHERE, *(name for _, names, _ in lines_known for name in names)}
     lines = [
         (label, text)
-        for label, names, words in known
+        for label, names, words in lines_known
         if all(audit[name] is not None for name in names) and (text := words(audit))
     ]
-    others = [
+    unknown = [
         (key.replace("_", " "), value_text(v)) for key, v in audit.items() if key not in described
     ]
-    return Saw(
-        lines=[*lines, *others],
+    return AuditSummary(
+        lines=[*lines, *unknown],
         lengths=[(f"≤ {int(k):,}", count) for k, count in audit.get("lengths", {}).items()],
         examples=[
             (example["text"].removesuffix(example["supervised"]), example["supervised"])
@@ -67,14 +69,13 @@ def _truncated(audit: Figures) -> str:
 
 def _parity(audit: Figures) -> str:
     rows = audit["differing"] + audit["rows_kept"]
-    found = f"each of {format_count(rows, 'row')} begins, to the letter, with what is asked in use"
+    count = format_count(rows, "row")
+    text = f"each of {count} begins with exactly the prompt in use"
     if audit["differing"]:
-        found = (
-            f"{audit['differing']:,} of {format_count(rows, 'row')} are asked otherwise in use: "
-        )
-        found += audit["difference"]
+        text = f"{audit['differing']:,} of {count} have another prompt in use: "
+        text += audit["difference"]
     merged = audit["merged_boundaries"]
-    return f"{found}; {merged:,} joined across the boundary by the tokenizer"
+    return f"{text}; {merged:,} joined across the boundary by the tokenizer"
 
 
 def _ends(audit: Figures) -> str:
@@ -90,9 +91,9 @@ def _overlap(audit: Figures) -> str:
     overlap = audit["held_out_overlap"]
     if not overlap["items"]:
         return "no benchmark, so nothing to compare with"
-    shown = "".join(f"; {text!r}" for text in overlap["shown"])
+    examples = "".join(f"; {text!r}" for text in overlap["shown"])
     rows = f"{overlap['rows']:,} of {format_count(audit['rows_kept'], 'row')}"
-    return f"{rows} give away one of {format_count(overlap['items'], 'item')}{shown}"
+    return f"{rows} contain one of {format_count(overlap['items'], 'item')}{examples}"
 
 
 def _early(audit: Figures) -> str:
@@ -106,21 +107,23 @@ def _parameters(audit: Figures) -> str:
 
 
 def _estimate(audit: Figures) -> str:
-    found = audit["memory_estimate"]
-    parts = ", ".join(f"{name} {bytes_text(found[name])}" for name in PARTS if found.get(name))
-    again = ", activations computed again" if found["checkpointing"] else ""
-    much = "more than there is: " if found["total"] > audit["memory_there"] else ""
+    estimate = audit["memory_estimate"]
+    parts = ", ".join(
+        f"{name} {bytes_text(estimate[name])}" for name in PARTS if estimate.get(name)
+    )
+    again = ", activations computed again" if estimate["checkpointing"] else ""
+    much = "more than there is: " if estimate["total"] > audit["memory_there"] else ""
     return (
-        f"{much}{bytes_text(found['total'])} of {bytes_text(audit['memory_there'])} there: {parts}, for "
-        f"{format_count(found['rows'], 'row')} of {format_count(found['length'], 'token')}{again}"
+        f"{much}{bytes_text(estimate['total'])} of {bytes_text(audit['memory_there'])} there: {parts}, for "
+        f"{format_count(estimate['rows'], 'row')} of {format_count(estimate['length'], 'token')}{again}"
     )
 
 
 def _measured(audit: Figures) -> str:
     peak, before = audit["memory"], audit["memory_before"]
-    found = audit.get("memory_estimate")
-    same = found is not None and "process" in found  # an older one is of the training alone
-    times = f"; {peak / found['total']:.2f} times the estimate" if found and same else ""
+    estimate = audit.get("memory_estimate")
+    same = estimate is not None and "process" in estimate  # an older one is of the training alone
+    times = f"; {peak / estimate['total']:.2f} times the estimate" if estimate and same else ""
     return (
         f"{bytes_text(peak)} at the peak of the {audit['memory_of']}, {bytes_text(before)} of it "
         f"before the model{times}"
@@ -128,13 +131,13 @@ def _measured(audit: Figures) -> str:
 
 
 def _preference(audit: Figures) -> str:
-    found = audit["preference"]
-    drawn = f" in {found['seconds']:,.0f} s" if "seconds" in found else ""
+    figures = audit["preference"]
+    duration = f" in {figures['seconds']:,.0f} s" if "seconds" in figures else ""
     return (
-        f"{found['pairs']:,} made; the untuned student answered{drawn}: {found['equal_replies']:,} "
+        f"{figures['pairs']:,} made; the untuned student answered{duration}: {figures['equal_replies']:,} "
         "dropped for saying what the teacher says, "
-        f"{found['cut_off_replies']:,} cut off at max_new_tokens, "
-        f"{found.get('truncated_rejected', 0):,} truncated at max_length"
+        f"{figures['cut_off_replies']:,} cut off at max_new_tokens, "
+        f"{figures.get('truncated_rejected', 0):,} truncated at max_length"
     )
 
 
@@ -154,12 +157,12 @@ _LINES: tuple[Line, ...] = (
     ("memory estimated", ("memory_estimate", "memory_there"), _estimate),
     ("memory measured", ("memory", "memory_before", "memory_of"), _measured),
 )
-"""Label, the figures it needs, and its words; no words, no line."""
+"""Label, required figures, and the function that words them; empty words give no line."""
 
 _ELSEWHERE = (
     "lengths", "examples", "difference", "refused", "memory_there", "memory_before", "memory_of",
 )  # fmt: skip
-"""Figures that stand in no line of their own."""
+"""Figures without a line of their own."""
 
 
 def bytes_text(number: float) -> str:
@@ -189,7 +192,7 @@ class Curve:
 
     points: list[tuple[float, float]]
     held_out: list[tuple[float, float]]
-    """Of rows that are not trained on."""
+    """Loss on held-out rows."""
     first_step: float
     last_step: float
     first: float
@@ -206,24 +209,24 @@ def loss_curve(losses: list[dict[str, float]]) -> Curve | None:
     finite = [row for row in rows if math.isfinite(row[1])]
     if not finite:
         return None
-    looks = [row for row in _series(losses, "held_out_loss") if math.isfinite(row[1])]
+    evals = [row for row in _series(losses, "held_out_loss") if math.isfinite(row[1])]
     first, last = finite[0][0], finite[-1][0]
-    top = max(loss for _, loss in (*finite, *looks)) or 1.0
+    top = max(loss for _, loss in (*finite, *evals)) or 1.0
     width = (last - first) or 1.0
 
     def placed(series: list[tuple[float, float]]) -> list[tuple[float, float]]:
-        return [((step - first) / width, max(loss, 0.0) / top) for step, loss in _thinned(series)]
+        return [((step - first) / width, max(loss, 0.0) / top) for step, loss in _thin_out(series)]
 
     return Curve(
         points=placed(finite),
-        held_out=placed(looks),
+        held_out=placed(evals),
         first_step=first,
         last_step=last,
         first=finite[0][1],
         last=finite[-1][1],
         top=top,
         lost=len(rows) - len(finite),
-        lowest=min(looks, key=lambda row: row[1], default=None),
+        lowest=min(evals, key=lambda row: row[1], default=None),
     )
 
 
@@ -231,6 +234,6 @@ def _series(losses: list[dict[str, float]], name: str) -> list[tuple[float, floa
     return [(float(row["step"]), float(row[name])) for row in losses if name in row]
 
 
-def _thinned(series: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    shown = series[:: math.ceil(len(series) / CURVE_POINTS) or 1]
-    return shown if not series or shown[-1] == series[-1] else [*shown, series[-1]]
+def _thin_out(series: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    kept_rows = series[:: math.ceil(len(series) / CURVE_POINTS) or 1]
+    return kept_rows if not series or kept_rows[-1] == series[-1] else [*kept_rows, series[-1]]

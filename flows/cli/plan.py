@@ -52,7 +52,7 @@ def _default_plan() -> Path:
 def check(plan: PlanFile, set_: Set = None) -> None:
     """Resolve every name, asset and key of a plan before anything is spent."""
     from distill.plan.plan import load_plan
-    from distill.plan.preflight import refuse_what_fails
+    from distill.plan.preflight import check_evaluation
     from distill.plan.project import open_store
     from flows.stages.estimate import estimate_of, held_out_requests
     from flows.stages.likelihood import BaseLikelihood
@@ -87,7 +87,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
             asks = f": {calls} of {model} or more in all, not in the estimate, in the budget"
         print(f"scorer    {name_of(scorer)}{asks}")
     store = open_store(loaded)
-    counts = refuse_what_fails(loaded, store)
+    counts = check_evaluation(loaded, store)
     for benchmark in loaded.evaluate.every_benchmark:
         off_task = " off task" if benchmark in loaded.evaluate.off_task else ""
         repeated = format_count(benchmark.repeated, "repeated row")
@@ -135,7 +135,7 @@ def _not_here(section: TrainSection) -> list[str]:
             "not installed here; `distill train` would refuse it on this machine"
         )
     try:
-        tracking.ready(section.track)
+        tracking.require_tracker(section.track)
         require_modules("`distill train`", *TRAINING)
     except MissingExtraError as error:
         notes.append(str(error))

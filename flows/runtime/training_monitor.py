@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from distill.report.report import printable
-from distill.report.training_section import saw
+from distill.report.training_section import summarize_audit
 from flows.runtime.artifacts import Artifacts
 from flows.runtime.progress import TrainingBar, console, say, training
-from train.loop.callbacks import Step, TrainingCallbacks, best_eval, looks_since
+from train.loop.callbacks import Step, TrainingCallbacks, best_eval, evals_since
 from train.loop.sft import TrainingResult
 from warehouse.wording import format_count
 
@@ -82,7 +82,7 @@ def ending(losses: Sequence[dict[str, float]], total: int) -> str:
     if best is None:
         return f"held-out rows were never evaluated in {total} steps; the last weights are kept"
     step, loss = best
-    done, evals = int(losses[-1]["step"]), looks_since(losses, step)
+    done, evals = int(losses[-1]["step"]), evals_since(losses, step)
     kept = f"the weights of step {step} are kept"
     if done == total:
         return f"held-out loss {loss:.4g} at step {step} of {total} was the lowest; {kept}"
@@ -95,7 +95,7 @@ def ending(losses: Sequence[dict[str, float]], total: int) -> str:
 
 def print_audit(figures: dict[str, Any], to: Console) -> None:
     """What the trainer sees: a line for each figure, and the first rows with their supervised span."""
-    description = saw(figures)
+    description = summarize_audit(figures)
     table = Table(title="What the trainer sees", title_justify="left", box=None, pad_edge=False)
     table.add_column("figure", no_wrap=True)
     table.add_column("value", overflow="fold")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from distill.plan.preflight import refuse_what_fails
+from distill.plan.preflight import check_evaluation
 from flows.runtime.run import open_run
 from flows.stages.curate import curate_stage
 from flows.stages.evaluate import evaluate_stage, result_of
@@ -22,7 +22,7 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         student_path, report_path, and per contestant its metrics and n.
     """
     with open_run(plan_path, overrides, "run") as work:
-        refuse_what_fails(work.plan, work.store)
+        check_evaluation(work.plan, work.store)
         ready_base(work)
         generate_stage(work)
         curated = curate_stage(work, samples_on_hand(work, counted=False))

@@ -13,7 +13,7 @@ from datagen.spending.estimate import Estimate, Experience, estimate
 from datagen.spending.pricing import count_prompt_tokens, load_tokenizer
 from datagen.teacher import Request, Sampling, Teacher
 from distill.contestants.context import Sources
-from distill.contestants.perturbed_items import disturbed
+from distill.contestants.perturbed_items import perturb_items
 from distill.plan.plan import Plan
 from flows.runtime.paid_calls import find_paid_ids, load_paid_calls
 from quality.tasks.benchmark import Benchmark, Item
@@ -129,7 +129,7 @@ def _disturbed(plan: Plan, benchmark: Benchmark, items: Sequence[Item]) -> list[
     if settings is None or benchmark not in plan.evaluate.benchmarks:
         return []
     kinds = settings.perturbations
-    return [item for kind in kinds for item, _ in disturbed(items[: settings.limit], kind)]
+    return [item for kind in kinds for item, _ in perturb_items(items[: settings.limit], kind)]
 
 
 def _experience(plan: Plan, store: Store, tokenizer: Any) -> Experience | None:

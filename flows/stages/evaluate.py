@@ -7,17 +7,17 @@ from functools import partial
 from typing import Any
 
 from distill.contestants.contestant import ContestantSpec
-from distill.contestants.perturbed_items import disturbed
+from distill.contestants.perturbed_items import perturb_items
 from distill.evaluation.comparison import Comparison
 from distill.evaluation.evaluate import (
     BenchmarkAnswers,
     Perturbed,
     Rules,
     TrainingProvenance,
-    evaluation_of,
+    evaluate_answers,
 )
 from distill.evaluation.findings import Evaluation
-from distill.plan.preflight import refuse_what_fails
+from distill.plan.preflight import check_evaluation
 from flows.runtime.run import RunContext, open_run
 from flows.stages.contestants import ContestantFactory, answered, asked_for
 from flows.stages.curate import Curated, curate_stage
@@ -32,7 +32,7 @@ from warehouse.records import Answer, Call, Choice, Run, Student
 def evaluate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Let the contestants answer what they have not answered, and compare them."""
     with open_run(plan_path, overrides, "evaluate") as work:
-        refuse_what_fails(work.plan, work.store)
+        check_evaluation(work.plan, work.store)
         curated = selection_on_hand(work)
         student = student_on_hand(work, curated)
         evaluation = evaluate_stage(work, student, curated)
@@ -109,7 +109,7 @@ def evaluate_stage(
             )
             for one in benchmarks
         ]
-        return evaluation_of(judged, rules_of(work), made_of(work, student, curated), forms)
+        return evaluate_answers(judged, rules_of(work), made_of(work, student, curated), forms)
 
 
 def _by_speaker(contestants: Sequence[ContestantSpec]) -> list[list[str]]:
@@ -130,7 +130,7 @@ def _disturbed(
     made = []
     for benchmark in work.plan.evaluate.benchmarks:
         for kind in settings.perturbations:
-            pairs = disturbed(items[benchmark.label][: settings.limit], kind)
+            pairs = perturb_items(items[benchmark.label][: settings.limit], kind)
             for name in (one for one in names if one in work.plan.evaluate.robustness_contestants):
                 contestant = contest.contestant(name, benchmark)
                 found = answered(work, contestant, [item for item, _ in pairs], kind)

@@ -90,7 +90,7 @@ def ready_base(work: RunContext, section: TrainSection | None = None) -> None:
 
     section = section or work.plan.training
     with work.stage("train"):
-        tracking.ready(section.track)
+        tracking.require_tracker(section.track)
         section.tuner.ready()
         require_a_gpu_each(section.processes)
         resolve_base(section.base)
@@ -161,7 +161,7 @@ def _train(
     out = work.home / "students" / student_id
     if out.exists():  # its record was lost
         shutil.rmtree(out)
-    tracking.ready(config.track)
+    tracking.require_tracker(config.track)
     require_a_gpu_each(config.processes)
     inputs = _training_inputs(work, section, kept, out)
     label = f"training {name_of(section.tuner)}"

@@ -14,9 +14,9 @@ from datagen.gguf_server import GgufServer
 from distill.learning.serving_check import (
     ServingAgreement,
     ServingReply,
-    agree,
     ask_gguf,
     ask_model,
+    measure_agreement,
 )
 from distill.report.model_card import Form, render_card, slug
 from flows.runtime.progress import bar, say
@@ -121,7 +121,7 @@ def _forms(found: FoundStudent, wanted: Wanted) -> list[str]:
     elif not wanted.forms:
         say(f"tuner '{name_of(found.tuner)}' cannot be merged: the adapter alone is exported")
     if "gguf" in forms:
-        gguf.require()
+        gguf.require_converter()
         if wanted.check:
             GgufServer.require()
     return forms
@@ -199,7 +199,9 @@ def _check(
             name = f"gguf {wanted.outtype}"
         else:
             continue
-        checks.append(agree(name, said, adapter, items, benchmark, wanted.least[form.name]))
+        checks.append(
+            measure_agreement(name, said, adapter, items, benchmark, wanted.least[form.name])
+        )
     manifest = {
         "benchmark": f"{name_of(benchmark)}@{benchmark.version}",
         "items": len(items),

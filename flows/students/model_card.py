@@ -8,7 +8,7 @@ from typing import Any
 
 from datagen.teacher import Request, Teacher
 from distill.evaluation.comparison import Comparison
-from distill.evaluation.evaluate import BenchmarkAnswers, compared
+from distill.evaluation.evaluate import BenchmarkAnswers, compare_on
 from distill.learning.serving_check import ServingAgreement
 from distill.report.model_card import Card, Form, public
 from flows.runtime.run import RunContext
@@ -56,7 +56,7 @@ def comparisons_on_record(found: FoundStudent) -> list[Comparison]:
             found_ones: list[Answer] = store.by_ids(Answer, "answer_id", list(asked))
             answers += [replace(answer, contestant=name) for answer in found_ones]
         if any(answer.contestant == "student" for answer in answers):
-            made.append(compared(BenchmarkAnswers(benchmark, "task", items, answers), ()))
+            made.append(compare_on(BenchmarkAnswers(benchmark, "task", items, answers), ()))
     return made
 
 

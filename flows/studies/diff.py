@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distill.evaluation.compare import adjusted, compare
+from distill.evaluation.compare import adjust_p_values, compare
 from distill.evaluation.comparison import Comparison, ItemText
 from distill.report.diff import (
     STUDENT_A,
     STUDENT_B,
     TwoRuns,
+    compare_runs,
     render_two_html,
     render_two_markdown,
-    two_runs,
 )
 from warehouse.db.store import Store
 from warehouse.errors import NotFoundError
@@ -29,7 +29,7 @@ def write_two(store: Store, a: Run, b: Run) -> tuple[TwoRuns, Path]:
         NotFoundError: one of them has no report of students.
     """
     ours, theirs = (_report_of(run) for run in (a, b))
-    found = two_runs(ours, theirs, *_compared(store, a, b, ours))
+    found = compare_runs(ours, theirs, *_compared(store, a, b, ours))
     folder = Path(a.summary["report_path"]).parent
     page = folder / f"beside-{b.run_id}.html"
     page.write_text(render_two_html(found), encoding="utf-8")
@@ -78,7 +78,7 @@ def _compared(
         )
         if any(pair.n for pair in found.differences):
             made.append(found)
-    return adjusted(made), unlike
+    return adjust_p_values(made), unlike
 
 
 def _answers(store: Store, run: Run) -> dict[str, list[Answer]]:

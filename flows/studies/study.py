@@ -12,7 +12,7 @@ from distill.contestants.contestant import Contestant, EndpointModel, Model
 from distill.contestants.context import Sources
 from distill.evaluation.compare import compare
 from distill.evaluation.evaluate import BenchmarkAnswers, texts_of
-from distill.evaluation.scaling import ScalePoint, Scaling, scaling
+from distill.evaluation.scaling import ScalePoint, Scaling, fit_scaling
 from distill.evaluation.statistics import Interval
 from distill.plan.sections import QualitySection
 from distill.report.report import to_plain
@@ -105,7 +105,7 @@ def _curve(
         ScalePoint(share, rows[share], students[share].student_id, scores[name] or _unknown())
         for share, name in names.items()
     ]
-    return scaling(
+    return fit_scaling(
         benchmark.label,
         metric,
         points,

@@ -54,8 +54,8 @@ def test_the_best_comes_first_and_the_base_last(board):
 
 def test_the_verdict_names_who_is_near_and_who_is_worse_than_the_base(board):
     told = verdict(board)
-    assert told.startswith("Best: lora with exact match 75.0 %")
-    assert "on these 40 items ia3 cannot be told from it" in told
+    assert told.startswith("Highest mean: lora with exact match 75.0 %")
+    assert "not clearly different from it on these 40 items: ia3" in told
     assert "none is clearly worse than the base" in told  # 1 against 4 of 40 is no evidence
     worse = board_of("b", [*answers("base", 20), *GIVEN[40:]], TEXTS, METHODS, "exact_match")
     assert verdict(worse).endswith("worse than the base: <b>.")
@@ -79,7 +79,7 @@ def test_where_all_failed_on_many_items_none_is_the_best():
     assert told == "Every method failed on too many of the held-out items to be ranked."
     one = [*GIVEN[:80], *answers("ia3", 4)[:5], *answers("<b>", 1)]
     told = verdict(board_of("b", one, TEXTS, METHODS, "exact_match"))
-    assert told.startswith("Best: lora") and "failed on many items: ia3)" in told
+    assert told.startswith("Highest mean: lora") and "failed on many items: ia3)" in told
 
 
 def test_the_plot_goes_from_few_parameters_to_many_between_powers_of_ten(board):

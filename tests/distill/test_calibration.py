@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.evaluation.calibration import calibration
+from distill.evaluation.calibration import measure_calibration
 from quality.audit.roc import measure
 from warehouse.records import Answer
 
@@ -24,7 +24,7 @@ def answer(number, confidence, grade, contestant="student"):
 
 def found(pairs, **options):
     given_ = [answer(number, *pair) for number, pair in enumerate(pairs)]
-    return calibration("b", "student", given_, "accuracy", **options)
+    return measure_calibration("b", "student", given_, "accuracy", **options)
 
 
 def planted(n, shift, seed=3):
@@ -80,7 +80,7 @@ def test_what_has_no_grade_or_no_confidence_does_not_count():
     assert found([*nine, (None, 1.0), (0.9, None)]) is None
     assert found([*nine, (None, 1.0), (0.9, None), (0.0, 0.0)]).n == 10
     others = [answer(number, 0.9, 1.0, "teacher") for number in range(20)]
-    assert calibration("b", "student", others, "accuracy") is None
+    assert measure_calibration("b", "student", others, "accuracy") is None
 
 
 def test_a_confidence_that_is_no_share_is_refused():
@@ -108,7 +108,7 @@ def test_bounds_order_and_agreement_with_the_scorers_figures(pairs, seed):
     assert told.auroc == pytest.approx(other.auc)
     given_ = [answer(number, *pair) for number, pair in enumerate(pairs)]
     random.Random(seed).shuffle(given_)
-    assert calibration("b", "student", [*given_, given_[0]], "accuracy") == told
+    assert measure_calibration("b", "student", [*given_, given_[0]], "accuracy") == told
 
 
 def test_the_interval_covers_the_true_error_about_as_often_as_it_says():

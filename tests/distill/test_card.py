@@ -163,11 +163,11 @@ def test_what_is_not_on_record_is_said():
         needs_only_peft=True,
     )
     text = render_card(bare)
-    assert "None are on record" in text
-    assert "Not on record here." in text
-    assert "How this student came about is not on record here." in text
+    assert "No scores are recorded" in text
+    assert "Not recorded here." in text
+    assert "How this student was trained is not recorded here." in text
     assert "its licence is not known here; look it up" in text
-    assert "The forms were not checked against each other." in text
+    assert "The exported forms were not compared with the adapter." in text
 
 
 def test_no_place_of_this_machine_is_told(tmp_path):

@@ -81,7 +81,7 @@ def test_equal_data_gives_a_zero_width_interval():
     interval = found.difference("student", "base").metrics["exact_match"]
     assert (interval.value, interval.low, interval.high) == (0.0, 0.0, 0.0)
     assert found.difference("student", "base").p_value == 1.0
-    assert "cannot be told apart" in verdict(found)
+    assert "No clear difference" in verdict(found)
     sure = compare("quiz", series("student", [1.0] * 5), items(5)).standing("student")
     assert (sure.metrics["exact_match"].low, sure.metrics["exact_match"].high) == (1.0, 1.0)
 
@@ -99,14 +99,14 @@ def test_one_common_item_says_nothing():
     found = compare("quiz", series("student", [1.0]) + series("base", [0.0]), items(1))
     interval = found.difference("student", "base").metrics["exact_match"]
     assert (interval.low, interval.high) == (-1.0, 1.0)
-    assert "cannot be told apart" in verdict(found)
+    assert "No clear difference" in verdict(found)
     assert "n = 1 is small" in verdict(found)
 
 
 def test_nothing_graded_is_said_and_not_nan():
     found = compare("quiz", series("student", [None]) + series("base", [1.0]), items(1))
     assert found.standing("student").metrics == {}
-    assert verdict(found).startswith("Nothing can be said of the student against the base")
+    assert verdict(found).startswith("The student cannot be compared with the base")
     assert "no answers of student and base" in verdict(compare("quiz", [], items(3)))
 
 
@@ -144,7 +144,9 @@ def test_a_gap_that_the_exact_test_does_not_show_has_no_share():
     assert found.difference("teacher", "base").metrics["exact_match"].low > 0
     assert found.difference("teacher", "base").p_value == pytest.approx(0.0625)
     assert found.gap_closed.interval is None
-    assert found.gap_closed.reason == "teacher and base cannot be told apart (p = 0.062, n = 20)"
+    assert (
+        found.gap_closed.reason == "teacher and base are not clearly different (p = 0.062, n = 20)"
+    )
 
 
 def test_nothing_is_retained_of_what_should_be_small():
@@ -163,7 +165,7 @@ def test_verdict_beats_worse_and_undecided():
     assert verdict(worse).startswith("The student is worse than the base by 50.0 points")
     few = compare("quiz", series("student", [1.0] * 5) + series("base", [0.0] * 5), items(5))
     assert few.difference("student", "base").metrics["exact_match"].low == 1.0
-    assert "cannot be told apart" in verdict(few)
+    assert "No clear difference" in verdict(few)
     assert "n = 5 is small" in verdict(few)
 
 

@@ -2,19 +2,19 @@
 
 import pytest
 
-from distill.contestants.contestant import named
+from distill.contestants.contestant import parse_contestant
 from distill.plan.plan import load_plan
-from distill.plan.preflight import refuse_what_fails
+from distill.plan.preflight import check_evaluation
 from tests.support.plans import scripted, write_plan
 from warehouse.db.store import Store
 from warehouse.errors import DataError, NotFoundError, PlanError
 
 
 def test_a_name_is_who_and_context():
-    one = named("student:1a2b+knn")
+    one = parse_contestant("student:1a2b+knn")
     assert (one.who, one.student, one.context) == ("student", "1a2b", "knn")
-    assert named("gpt", ["gpt"]).who == "gpt"
-    assert named("base").context is None
+    assert parse_contestant("gpt", ["gpt"]).who == "gpt"
+    assert parse_contestant("base").context is None
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_name_is_who_and_context():
 )
 def test_a_wrong_name_is_told(name, message):
     with pytest.raises(ValueError, match=message):
-        named(name)
+        parse_contestant(name)
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,13 @@ def test_a_wrong_name_is_told(name, message):
     [
         ('evaluate.contestants=["teacher", "base", "base"]', "duplicate"),
         ('evaluate.contestants=["base+retrieval"]', "needs documents"),
-        ('evaluate.contexts=[{use = "knn", k = 0}]', "k is 1 or more"),
+        (
+            'evaluate.contexts=[{use = "knn", k = 0}]',
+            "k: Input should be greater than or equal to 1",
+        ),
         ('evaluate.contexts=[{use = "kn"}]', "did you mean 'knn'"),
         ('evaluate.endpoints={base = {use = "scripted"}}', "endpoint 'base'"),
-        ('evaluate.robustness={contestants = ["base+knn"]}', "who is no contestant"),
+        ('evaluate.robustness={contestants = ["base+knn"]}', "which is not a contestant"),
         ('evaluate.off_task=[{use = "custom", path = "held_out.jsonl"}]', "duplicate"),
         ('ship={conditions = ["student => base + 0.1"]}', "write >= or <="),
         ("ship={conditions = []}", "at least 1 item"),
@@ -81,11 +84,11 @@ def test_what_an_evaluation_draws_from_is_looked_for_before_anyone_is_asked(tmp_
     documents = 'evaluate.contexts=[{use = "retrieval", documents = ["nowhere/*.md"]}]'
     loaded = load_plan(plan, [documents, 'evaluate.contestants=["base+retrieval"]'])
     with pytest.raises(DataError, match="nowhere"):
-        refuse_what_fails(loaded, store)
+        check_evaluation(loaded, store)
     loaded = load_plan(plan, ['evaluate.contestants=["student:1a2b"]'])
     with pytest.raises(NotFoundError, match="no student's id in .* starts with '1a2b'"):
-        refuse_what_fails(loaded, store)
+        check_evaluation(loaded, store)
     loaded = load_plan(plan, ['ship={conditions = ["student >= base on custm"]}'])
     with pytest.raises(PlanError, match="no benchmark 'custm' \\(did you mean 'custom'"):
-        refuse_what_fails(loaded, store)
-    assert refuse_what_fails(load_plan(plan), store) == {"custom": 12}
+        check_evaluation(loaded, store)
+    assert check_evaluation(load_plan(plan), store) == {"custom": 12}

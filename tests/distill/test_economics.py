@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.evaluation.compare import compare
-from distill.evaluation.economics import Economy, break_even, economy
+from distill.evaluation.economics import Economy, find_break_even, price_answers
 from distill.evaluation.statistics import Interval
 from tests.distill.test_compare import answer, items, series
 
@@ -21,7 +21,7 @@ def costs(contestant, values, **changes):
 
 def economies(answers, usd_per_hour=None, n=4, contestants=()):
     found = compare("quiz", answers, items(n), contestants=contestants)
-    return {one.contestant: one for one in economy("quiz", found, answers, usd_per_hour)}
+    return {one.contestant: one for one in price_answers("quiz", found, answers, usd_per_hour)}
 
 
 def of(contestant="student", usd=None, score=None):
@@ -60,7 +60,7 @@ def test_a_free_reply_from_elsewhere_costs_nothing_and_one_from_here_its_time():
     elsewhere = economies(free, 7.2)["teacher"]
     assert (elsewhere.usd_per_1000, elsewhere.priced_by) == (0.0, "tokens")
     found = compare("quiz", free, items(4))
-    (here,) = economy("quiz", found, free, 7.2, {"teacher": 1})
+    (here,) = price_answers("quiz", found, free, 7.2, {"teacher": 1})
     assert here.priced_by == "machine time" and here.usd_per_1000 > 0
 
 
@@ -68,7 +68,9 @@ def test_a_server_that_answers_four_at_once_took_a_quarter_of_the_latencies():
     answers = costs("teacher", [0.0] * 4, settings=CALL) + costs("student", [0.0] * 4)
     found = compare("quiz", answers, items(4))
     teacher, student = (
-        {one.contestant: one for one in economy("quiz", found, answers, 7.2, {"teacher": 4})}[name]
+        {one.contestant: one for one in price_answers("quiz", found, answers, 7.2, {"teacher": 4})}[
+            name
+        ]
         for name in ("teacher", "student")
     )
     assert teacher.usd_per_1000 == pytest.approx(student.usd_per_1000 / 4)
@@ -83,17 +85,19 @@ def test_machine_times_that_overlap_are_not_told_apart():
         for n, seconds in enumerate(varied)
     ]
     found = economies(answers, 3.6)
-    level = break_even(found["student"], found["base"], 0.0, 0.1, 3.6)
+    level = find_break_even(found["student"], found["base"], 0.0, 0.1, 3.6)
     assert level.answers is None
-    itself = break_even(
+    itself = find_break_even(
         found["student"], replace(found["student"], contestant="base"), 0.0, 0.1, 3.6
     )
-    assert "cannot be told from base" in itself.sentence
-    assert level.sentence.startswith("By cost the student cannot be told from base: ")
+    assert "are not clearly different" in itself.sentence
+    assert level.sentence.startswith(
+        "The costs of the student and base are not clearly different: "
+    )
     low, high = found["student"].usd_interval.low, found["student"].usd_interval.high
     assert low < 0.5 < high
     assert found["student"].usd_per_1000 == pytest.approx(0.5)
-    assert break_even(found["student"], found["teacher"], 0.0, 0.1, 3.6).answers is not None
+    assert find_break_even(found["student"], found["teacher"], 0.0, 0.1, 3.6).answers is not None
 
 
 def test_each_contestant_has_its_own_and_one_without_answers_has_none():
@@ -107,13 +111,13 @@ def test_each_contestant_has_its_own_and_one_without_answers_has_none():
 
 
 def test_break_even_by_hand():
-    found = break_even(of(usd=0.5), of("teacher", 2.5), 3.0, 0.5, 2.0)
+    found = find_break_even(of(usd=0.5), of("teacher", 2.5), 3.0, 0.5, 2.0)
     assert (found.fixed_usd, found.saved_usd_per_1000, found.answers) == (4.0, 2.0, 2000)
     assert found.sentence == (
-        "The student pays against teacher from 2,000 answers on: making it cost 4.00 USD, and it "
+        "The student pays off against teacher after 2,000 answers: making it cost 4.00 USD, and it "
         "saves 2.00 USD per 1,000 answers."
     )
-    scored = break_even(
+    scored = find_break_even(
         of(usd=0.5, score=Interval(0.31, 0, 1)),
         of("teacher", 2.5, Interval(0.62, 0, 1)),
         3.0,
@@ -125,44 +129,44 @@ def test_break_even_by_hand():
 
 def test_a_student_that_is_not_cheaper_never_pays_whatever_it_cost():
     for dearer, fixed in ((2.0, 0.0), (3.0, None)):
-        found = break_even(of(usd=dearer), of("base", 2.0), fixed, 1.0, None)
+        found = find_break_even(of(usd=dearer), of("base", 2.0), fixed, 1.0, None)
         assert found.answers is None
-        assert "never pays against base" in found.sentence
-        assert "not known" not in found.sentence
+        assert "never pays off against base" in found.sentence
+        assert "unknown" not in found.sentence
 
 
 def test_at_once_where_making_it_cost_nothing():
-    found = break_even(of(usd=0.00001), of("teacher", 0.00004), 0.0, 0.0, None)
+    found = find_break_even(of(usd=0.00001), of("teacher", 0.00004), 0.0, 0.0, None)
     assert (found.answers, found.fixed_usd) == (0, 0.0)
-    assert "pays at once" in found.sentence
+    assert "pays off at once" in found.sentence
     assert "less than 0.0001 USD" in found.sentence
 
 
 @pytest.mark.parametrize(
     ("student", "other", "data", "per_hour", "told"),
     [
-        (None, 2.0, 1.0, None, "no price of student; evaluate.usd_per_hour"),
-        (None, None, 1.0, None, "no price of student and teacher; evaluate.usd_per_hour"),
-        (0.1, None, 1.0, 2.0, "no price of teacher; input_usd_per_million"),
-        (0.1, 2.0, 1.0, None, "what the training cost is not known; evaluate.usd_per_hour"),
-        (0.1, 2.0, None, 2.0, "what the data cost is not known; input_usd_per_million"),
+        (None, 2.0, 1.0, None, "no price of student; set evaluate.usd_per_hour"),
+        (None, None, 1.0, None, "no price of student and teacher; set evaluate.usd_per_hour"),
+        (0.1, None, 1.0, 2.0, "no price of teacher; set input_usd_per_million"),
+        (0.1, 2.0, 1.0, None, "the cost of training is unknown; set evaluate.usd_per_hour"),
+        (0.1, 2.0, None, 2.0, "the cost of the data is unknown; set input_usd_per_million"),
     ],
 )
 def test_what_is_not_known_and_what_would_tell(student, other, data, per_hour, told):
-    found = break_even(of(usd=student), of("teacher", other), data, 1.0, per_hour)
+    found = find_break_even(of(usd=student), of("teacher", other), data, 1.0, per_hour)
     assert found.answers is None
-    assert "not known" in found.sentence
+    assert "unknown" in found.sentence
     assert told in found.sentence
     assert (found.fixed_usd is None) == (data is None or per_hour is None)
 
 
 def test_training_that_took_no_time_needs_no_price():
-    assert break_even(of(usd=1.0), of("teacher", 2.0), 1.0, 0.0, None).answers == 1000
+    assert find_break_even(of(usd=1.0), of("teacher", 2.0), 1.0, 0.0, None).answers == 1000
 
 
 @given(st.floats(0.01, 1e4), st.floats(0.01, 1e3), st.floats(0.01, 1e3))
 def test_the_first_answer_at_which_it_pays(fixed, ours, saved):
-    found = break_even(of(usd=ours), of("teacher", ours + saved), fixed, 0.0, None)
+    found = find_break_even(of(usd=ours), of("teacher", ours + saved), fixed, 0.0, None)
     spared = found.saved_usd_per_1000 / 1000
     assert found.answers * spared >= fixed * (1 - 1e-6)
     assert (found.answers - 1) * spared <= fixed * (1 + 1e-6)

@@ -4,7 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from distill.evaluation.evaluate import BenchmarkAnswers, Rules, TrainingProvenance, evaluation_of
+from distill.evaluation.evaluate import (
+    BenchmarkAnswers,
+    Rules,
+    TrainingProvenance,
+    evaluate_answers,
+)
 from distill.evaluation.verdict import verdict
 from distill.report.report import render_html, render_markdown
 from quality.benchmarks.custom import Custom
@@ -43,7 +48,7 @@ def said(benchmark, items, name, text):
 
 def judged(benchmark, items, role="task", **texts):
     answers = [one for name, text in texts.items() for one in said(benchmark, items, name, text)]
-    found = evaluation_of(
+    found = evaluate_answers(
         [BenchmarkAnswers(benchmark, role, items, answers)], Rules(NAMES), TrainingProvenance()
     )
     page = render_html(replace(example_report(), evaluation=found))
@@ -79,7 +84,7 @@ def test_three_items_claim_nothing(tmp_path):
         student=lambda i: f"gas {i}",
     )
     (comparison,) = found.comparisons
-    assert "too few to show anything; no significance is claimed" in comparison.notes[0]
+    assert "too few to show a difference; no significance is claimed" in comparison.notes[0]
     assert "beats" not in verdict(comparison) and "no significance" in page + text
     assert found.style[0].outcome == "no clear change"
 
@@ -113,10 +118,10 @@ def test_a_student_that_says_nothing_is_told(tmp_path):
         student=lambda i: " ",
     )
     (comparison,) = found.comparisons
-    assert "student said nothing to 40 of 40 items" in comparison.notes
+    assert "student gave an empty answer to 40 of 40 items" in comparison.notes
     assert "is worse than the base" in verdict(comparison)
     assert found.style[0].outcome == "got worse"
-    assert "said nothing to 40 of 40 items" in page
+    assert "gave an empty answer to 40 of 40 items" in page
 
 
 def test_who_failed_on_half_is_compared_on_the_common_items_and_that_is_said(tmp_path):
@@ -193,7 +198,7 @@ def test_what_was_learned_says_what_the_verdict_says_after_holm_too(tmp_path):
                 *said(benchmark, items, "student", lambda i: right if i < 38 else wrong),
             ]
             told.append(BenchmarkAnswers(benchmark, "task", items, given))
-        found = evaluation_of(told, Rules(NAMES), TrainingProvenance())
+        found = evaluate_answers(told, Rules(NAMES), TrainingProvenance())
         return [
             (line.outcome, verdict(c))
             for line, c in zip(found.style, found.comparisons, strict=True)
@@ -207,7 +212,7 @@ def test_what_was_learned_says_what_the_verdict_says_after_holm_too(tmp_path):
         assert alone == "learned facts"
         for outcome, told in outcomes(benchmarks, right, wrong):
             assert outcome != "learned facts"
-            assert "cannot be told apart" in told
+            assert "No clear difference" in told
 
 
 def test_classes_have_precision_recall_and_f1(tmp_path):

@@ -275,5 +275,5 @@ def test_a_trainer_that_moved_is_one_line(monkeypatch, base, tmp_path, teacher):
 
     monkeypatch.setattr(trl, "SFTConfig", lambda **given: SimpleNamespace(**given, n_gpu=0))
     monkeypatch.setattr("train.loop.trainer.SFTTrainer.__init__", lambda self: None, raising=True)
-    with pytest.raises(MissingExtraError, match=r"SFTTrainer is not as it was in trl 1\.16\.0"):
+    with pytest.raises(MissingExtraError, match=r"SFTTrainer differs from that of trl 1\.16\.0"):
         Logits(teacher=teacher).train(material(base, tmp_path / "s"))

@@ -3,7 +3,7 @@
 import pytest
 
 from distill.evaluation.comparison import ItemText
-from distill.evaluation.nearest_rows import still_wrong
+from distill.evaluation.nearest_rows import find_still_wrong
 from tests.distill.test_compare import answer
 from warehouse.records import Sample, Score
 
@@ -47,7 +47,9 @@ KEPT = [
 
 def wrong(grades, kept=KEPT, scores=(), costs=None, items=ITEMS, **options):
     said = [answer("student", n, grade) for n, grade in enumerate(grades)]
-    return still_wrong("quiz", said, items, "exact_match", kept, scores, costs or {}, **options)
+    return find_still_wrong(
+        "quiz", said, items, "exact_match", kept, scores, costs or {}, **options
+    )
 
 
 def test_the_nearest_row_first_and_the_item_with_a_near_row_first():
@@ -115,6 +117,6 @@ def test_order_repeats_and_other_items_change_nothing():
     said = [answer("student", n, 0.0) for n in range(4)]
     arguments = ("exact_match", KEPT, [], {})
     again = [answer("student", 99, 0.0), *said[::-1], said[0]]
-    assert still_wrong("quiz", said, ITEMS, *arguments) == still_wrong(
+    assert find_still_wrong("quiz", said, ITEMS, *arguments) == find_still_wrong(
         "quiz", again, ITEMS[::-1], "exact_match", KEPT[::-1], [], {}
     )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.evaluation.statistics import Interval
-from distill.report.label_placement import BOTTOM, LEFT, RIGHT, TOP, Mark, box_of, labelled
+from distill.report.label_placement import BOTTOM, LEFT, RIGHT, TOP, Mark, box_of, place_labels
 from distill.report.plots import cost_plot, plane_plot, scaling_plot, top_of
 from tests.support.evaluations import near, rich_evaluation
 
@@ -106,5 +106,5 @@ def test_labels_of_up_to_seven_contestants_never_overlap(places):
 
 
 def test_a_label_too_long_for_the_plot_still_has_a_place():
-    (mark,) = labelled([Mark("n" * 200, "other", 300.0, 100.0)])
+    (mark,) = place_labels([Mark("n" * 200, "other", 300.0, 100.0)])
     assert mark.text_y > 0

@@ -6,7 +6,7 @@ import pytest
 from distill.learning.multiprocess import train_in_processes
 from distill.learning.objective import TrainingInputs, rows_of, train_on_rows
 from distill.objectives.preference import REPLIES, Preference
-from distill.report.training_section import saw
+from distill.report.training_section import summarize_audit
 from tests.support.teaching import model_of, row, sample
 from tests.support.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig
@@ -182,7 +182,7 @@ def test_the_audit_tells_of_the_pairs_before_training_and_estimates_both_texts(b
     result = SHORT.train(TrainingInputs(base, LORA, SAMPLES, config, tmp_path / "s"), callbacks)
     assert drawn == [(done, 8) for done in range(1, 9)]
     assert told[0]["preference"] == result.audit["preference"]
-    (line,) = (text for label, text in saw(told[0]).lines if label == "pairs")
+    (line,) = (text for label, text in summarize_audit(told[0]).lines if label == "pairs")
     assert re.match(r"8 made; the untuned student answered in \d+ s: 0 dropped ", line)
     assert line.endswith("8 cut off at max_new_tokens, 0 truncated at max_length")
     plain = train_on_rows(TrainingInputs(base, LORA, SAMPLES, config, tmp_path / "plain"),
@@ -299,7 +299,7 @@ def test_a_trainer_that_moved_is_one_line(base, tmp_path, monkeypatch):
 
     monkeypatch.setattr(trl, "DPOTrainer", type("Moved", (), {}))
     with pytest.raises(
-        MissingExtraError, match=r"DPOTrainer is not as it was in trl 1\.16\.0"
+        MissingExtraError, match=r"DPOTrainer differs from that of trl 1\.16\.0"
     ) as caught:
         SHORT.train(TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))
     assert "\n" not in str(caught.value)

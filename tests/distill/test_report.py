@@ -24,7 +24,7 @@ from distill.report.report import (
     render_markdown,
     to_json,
 )
-from distill.report.training_section import saw
+from distill.report.training_section import summarize_audit
 from tests.distill.test_compare import answer
 from tests.support.reports import (
     empty_report,
@@ -152,7 +152,7 @@ def test_the_verdict_comes_first_and_whole(rich_html):
     for text in (
         "learned the task", "learned style only", "The student beats the base by 38.3 points",
         "Should I fine-tune at all?", "does not ship", "✗ not met", "? not measured",
-        "Was anything forgotten?", "Mind this", "teacher failed on 2 of 60 items",
+        "Was anything forgotten?", "Read this first", "teacher failed on 2 of 60 items",
         "60 items cannot tell",
     ):  # fmt: skip
         assert text in told, text
@@ -209,31 +209,31 @@ def test_the_supervised_span_is_marked_and_escaped():
 
 
 def test_the_audit_is_told_in_words_and_unknown_figures_by_name():
-    told = dict(saw(example_audit()).lines)
+    told = dict(summarize_audit(example_audit()).lines)
     assert told["rows"].startswith("396 of 400 trained on; 1 dropped: empty completion; 3 dropped")
     assert told["tokens"] == "61,000, of which 4,900 supervised (8.0%)"
     assert told["prompt in use"].startswith("each of 396 rows begins, to the letter")
     assert told["end of an answer"].startswith(
         "<|im_end|> in 396 rows, missing in 0; serving stops"
     )
-    assert told["held-out overlap"].startswith("1 of 396 rows give away one of 40 items")
+    assert told["held-out overlap"].startswith("1 of 396 rows contain one of 40 items")
     assert told["memory estimated"].startswith("3.11 GB of 25.28 GB there: weights 557.60 MB")
     assert told["memory measured"].endswith("10.00 MB of it before the model")
     estimate = {**example_audit()["memory_estimate"], "process": 10_000_000, "total": 3_120_000_000}
-    whole = dict(saw({**example_audit(), "memory_estimate": estimate}).lines)
+    whole = dict(summarize_audit({**example_audit(), "memory_estimate": estimate}).lines)
     assert whole["memory estimated"].startswith("3.12 GB of 25.28 GB there: process 10.00 MB, ")
     assert whole["memory measured"].endswith("before the model; 1.15 times the estimate")
     assert told["temperature"] == "2"
     assert told["truncated"].startswith("3 of 400 rows (0.8%) are longer than max_length = 512")
-    scarce = dict(saw({**example_audit(), "memory_there": 2_000_000_000}).lines)
+    scarce = dict(summarize_audit({**example_audit(), "memory_there": 2_000_000_000}).lines)
     assert scarce["memory estimated"].startswith("more than there is: 3.11 GB of 2.00 GB there")
     unlike = {**example_audit(), "differing": 4, "difference": "asked with x, trained on y"}
     assert (
         "4 of 400 rows are asked otherwise in use: asked with x"
-        in dict(saw(unlike).lines)["prompt in use"]
+        in dict(summarize_audit(unlike).lines)["prompt in use"]
     )
-    assert saw({}).lines == []
-    older = saw({"rows_in": 4, "truncated": 0, "examples": [], "lengths": {}})
+    assert summarize_audit({}).lines == []
+    older = summarize_audit({"rows_in": 4, "truncated": 0, "examples": [], "lengths": {}})
     assert older.lines == [("rows in", "4"), ("truncated", "0")]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.evaluation.robustness import robustness
+from distill.evaluation.robustness import measure_robustness
 from tests.distill.test_compare import answer, series
 
 ORIGIN = {f"p{n:03d}": f"i{n:03d}" for n in range(100)}
@@ -16,7 +16,7 @@ def turned(grades, texts=None, contestant="student"):
 
 
 def changed(clean, perturbed, **options):
-    return robustness(
+    return measure_robustness(
         "quiz", "typos", "student", clean, perturbed, "exact_match", ORIGIN, **options
     )
 

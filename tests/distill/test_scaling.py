@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.evaluation.scaling import ScalePoint, scaling
+from distill.evaluation.scaling import ScalePoint, fit_scaling
 from distill.evaluation.statistics import Interval
 
 
@@ -23,7 +23,7 @@ def curve(tables, rows):
 def found(tables, rows=(100, 200, 400), **options):
     tables = [{f"i{n:03d}": grade for n, grade in enumerate(table)} for table in tables]
     base = Interval(0.1, 0.0, 0.2)
-    return scaling("quiz", "exact_match", curve(tables, rows), base, tables, **options)
+    return fit_scaling("quiz", "exact_match", curve(tables, rows), base, tables, **options)
 
 
 def share(right, n=100):
@@ -40,7 +40,7 @@ def test_a_rise_is_found_and_carried_on():
         "More data would probably help: 10.0 points exact match for twice the rows (95 % interval "
     )
     assert "over 100 items, not over training seeds" in rise.sentence
-    assert "If the line goes on, 800 rows give about 50.0 % (" in rise.sentence
+    assert "If the trend continues, 800 rows would give about 50.0 % (" in rise.sentence
     assert rise.base == Interval(0.1, 0.0, 0.2)
     assert "small" not in rise.sentence
 
@@ -90,8 +90,8 @@ def test_two_points_are_no_line():
     two = found([share(20), share(40)], (100, 200))
     assert (two.per_doubling, two.forecast) == (None, None)
     assert two.sentence == (
-        "Whether more data would help is not known: 3 sizes of data or more are needed, each with "
-        "rows, and there are 2."
+        "Whether more data would help is unknown: at least 3 data sizes with rows are needed, and "
+        "there are 2."
     )
     twice = found([share(20), share(30), share(40)], (100, 100, 200))
     assert twice.per_doubling is None
@@ -101,10 +101,10 @@ def test_two_points_are_no_line():
 
 def test_no_common_item_says_nothing():
     tables = [{"a": 1.0}, {"b": 1.0}, {"a": 1.0, "b": 0.0}]
-    none = scaling("quiz", "f1", curve(tables, (1, 2, 3)), None, tables)
+    none = fit_scaling("quiz", "f1", curve(tables, (1, 2, 3)), None, tables)
     assert none.per_doubling is None
     assert none.sentence.endswith(
-        "not known: 0 items graded at all of them are too few to claim anything."
+        "unknown: 0 items graded at every size are too few to claim anything."
     )
 
 
@@ -112,7 +112,7 @@ def test_only_items_graded_at_all_points_count():
     shared = [str(n) for n in range(12)]
     tables = [{item: grade for item in shared} for grade in (0.0, 0.5, 1.0)]
     tables[0]["c"], tables[2]["d"] = 1.0, 0.0
-    some = scaling("quiz", "f1", curve(tables, (1, 2, 4)), None, tables)
+    some = fit_scaling("quiz", "f1", curve(tables, (1, 2, 4)), None, tables)
     assert some.per_doubling.value == pytest.approx(0.5)
     assert "over 12 items" in some.sentence
     assert "n = 12 is small" in some.sentence
@@ -122,7 +122,7 @@ def test_only_items_graded_at_all_points_count():
 def test_a_few_items_say_nothing(n):
     few = found([[0.0] * n, [0.5] * n, [1.0] * n])
     assert (few.per_doubling, few.forecast) == (None, None)
-    items = "1 item graded at all of them is" if n == 1 else f"{n} items graded at all of them are"
+    items = "1 item graded at every size is" if n == 1 else f"{n} items graded at every size are"
     assert few.sentence.endswith(f"{items} too few to claim anything.")
 
 
@@ -139,7 +139,7 @@ def test_points_come_in_order_of_rows_with_their_own_grades():
     assert [point.rows for point in mixed.points] == [100, 200, 400]
     assert mixed.per_doubling == straight.per_doubling
     with pytest.raises(ValueError):
-        scaling("quiz", "f1", mixed.points, None, [{}])
+        fit_scaling("quiz", "f1", mixed.points, None, [{}])
 
 
 @given(st.floats(-0.2, 0.2), st.floats(0.3, 0.7), st.integers(1, 500))

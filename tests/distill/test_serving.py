@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.learning.serving_check import ServingReply, agree, ask_gguf, ask_model
+from distill.learning.serving_check import ServingReply, ask_gguf, ask_model, measure_agreement
 from quality.benchmarks.custom import Custom
 from quality.tasks.benchmark import item_of
 from tests.support.tiny import CHAT_TEMPLATE, make_servable
@@ -27,7 +27,7 @@ ADAPTER = [ServingReply(text, "stop", 10) for text in ("Blue.", "red", "blue", "
 
 
 def held(said, least=0.95):
-    return agree("gguf q8_0", said, ADAPTER, ITEMS, BENCHMARK, least)
+    return measure_agreement("gguf q8_0", said, ADAPTER, ITEMS, BENCHMARK, least)
 
 
 def test_equal_replies_agree():
@@ -132,6 +132,6 @@ def test_a_gguf_with_another_template_is_seen_by_its_prompts(served, tmp_path):
     )
     asked = [one.messages for one in ITEMS]
     said, adapter = ask(asked, folder / "student.gguf"), ask(asked, other)
-    found = agree("gguf f16", said, adapter, ITEMS, BENCHMARK, least=0.0)
+    found = measure_agreement("gguf f16", said, adapter, ITEMS, BENCHMARK, least=0.0)
     assert found.prompts_differ == 4
-    assert "so it is not asked as it was trained" in found.fault
+    assert "so its prompts differ from those in training" in found.fault

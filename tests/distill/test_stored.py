@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from distill.learning.stored_logprobs import Aligned, Aligner, figures_of, refuse_what_differs
+from distill.learning.stored_logprobs import Aligned, Aligner, figures_of, refuse_misaligned
 from distill.learning.vocabulary import Vocabulary
 from tests.support.teaching import make_stranger, model_of, row, sample, stored
 from tests.support.tiny import make_tiny, make_tokenizer
@@ -148,9 +148,9 @@ def test_figures_count_what_is_missing_and_what_is_known():
 
 def test_too_much_missing_is_refused_with_numbers_and_what_to_do():
     whole, none = Aligned([{1: 0.0}], 1, stored=True), Aligned([None], 1, stored=False)
-    refuse_what_differs(figures_of([*[whole] * 19, none]))
+    refuse_misaligned(figures_of([*[whole] * 19, none]))
     with pytest.raises(TrainingError, match=r"2 of 20 .*datagen\.sampling\.top_logprobs = 20"):
-        refuse_what_differs(figures_of([*[whole] * 18, none, none]))
+        refuse_misaligned(figures_of([*[whole] * 18, none, none]))
 
 
 def test_another_vocabulary_is_refused(tmp_path, monkeypatch, aligner):
@@ -159,7 +159,7 @@ def test_another_vocabulary_is_refused(tmp_path, monkeypatch, aligner):
     with pytest.raises(
         TrainingError, match=r"of \d+ answer tokens, in 8 of 8 rows, do not line up"
     ):
-        refuse_what_differs(figures_of(rows))
+        refuse_misaligned(figures_of(rows))
 
 
 def test_a_token_says_what_it_adds_to_a_text():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distill.evaluation.compare import compare
 from distill.evaluation.comparison import ItemText
-from distill.evaluation.style_facts import style_facts
+from distill.evaluation.style_facts import measure_style_and_facts
 from distill.evaluation.verdict import is_clear
 from quality.text.style import MEASURES
 from warehouse.records import Answer
@@ -60,7 +60,7 @@ def planted(student, base=base_says, teacher=teacher_says, n=N):
 
 
 def found(student, headline="exact_match", content="contains", **others):
-    return style_facts("b", planted(student, **others), headline, content)
+    return measure_style_and_facts("b", planted(student, **others), headline, content)
 
 
 def toward(facts):
@@ -73,7 +73,9 @@ def test_a_student_of_style_alone_is_told_so():
     assert told.style.low > 0.9
     assert told.facts.value == told.task.value == 0.0
     assert told.sentence.startswith("The student sounds more like its teacher, 9")
-    assert "does not clearly answer better: exact match did not change clearly (a" in told.sentence
+    assert (
+        "its answers are not clearly better: exact match did not change clearly (a" in told.sentence
+    )
     assert "containment did not change clearly (a difference of 0.0 points; 95 %" in told.sentence
 
 
@@ -107,7 +109,7 @@ def test_facts_are_facts_and_length_is_warned_of():
     assert told.outcome == "learned facts"
     assert told.facts.value == pytest.approx(40 / 60)
     assert "containment rose by 66.7 points (95 % interval" in told.sentence
-    assert "a longer answer holds a reference more easily" in told.sentence
+    assert "a longer answer is more likely to contain the reference" in told.sentence
     plain = found(fact)
     assert plain.outcome == "learned facts"
     assert plain.task.value == 1.0
@@ -122,7 +124,8 @@ def test_the_form_without_new_facts_is_the_task():
         "The student answers in the form that is graded as right: exact match rose by 33.3 points"
     )
     assert (
-        "no sign that it holds more right answers than the base: containment did" in told.sentence
+        "there is no sign that more of its answers are right than the base's: containment did"
+        in told.sentence
     )
 
 
@@ -130,14 +133,14 @@ def test_the_task_at_the_price_of_facts_says_what_was_lost():
     told = found(lambda number: fact(number) if number % 3 else "none", base=teacher_says)
     assert told.outcome == "learned the task"
     assert told.facts.high < 0
-    assert "but it lost right answers: containment fell by 33.3 points" in told.sentence
+    assert "but fewer of its answers are right: containment fell by 33.3 points" in told.sentence
 
 
 def test_the_task_where_content_is_not_graded():
     told = found(lambda number: fact(number) if number % 3 == 0 else "none", content="rouge")
     assert told.outcome == "learned the task" and told.facts is None
     assert told.sentence.endswith(
-        "whether it holds more right answers than the base was not graded."
+        "whether more of its answers are right than the base's was not graded."
     )
 
 
@@ -170,7 +173,10 @@ def test_a_teacher_that_writes_like_the_base_leaves_no_way_to_go():
     assert told.style is None
     assert set(toward(told).values()) == {None}
     same = found(base_says, teacher=base_says)
-    assert "with no way to go, since base and teacher do not differ clearly" in same.sentence
+    assert (
+        "share of the way in style not given, since base and teacher do not differ clearly"
+        in same.sentence
+    )
 
 
 def test_a_gap_must_stand_against_the_number_of_measures():
@@ -207,7 +213,7 @@ def test_a_choice_has_no_form_apart_from_its_content():
     assert told.outcome == "learned facts"
     assert told.sentence.count("containment rose") == 1
     assert told.sentence.endswith(
-        "form and content are graded as one here and cannot be told apart."
+        "form and content are graded together here, so they cannot be separated."
     )
     assert told.task == told.facts
     assert toward(told)["overlap"].value == pytest.approx(0.5)
@@ -220,7 +226,7 @@ def test_a_choice_has_no_form_apart_from_its_content():
 
 def test_the_numbers_and_the_clearness_are_those_of_the_comparison():
     given_ = planted(lambda number: fact(number) if number % 4 else base_says(number))
-    told = style_facts("b", given_, "exact_match", "contains")
+    told = measure_style_and_facts("b", given_, "exact_match", "contains")
     items = [ItemText(f"i{number:02}", "?", None, [fact(number)]) for number in range(N)]
     pair = compare("b", given_, items).difference("student", "base")
     for ours, theirs in ((told.task, "exact_match"), (told.facts, "contains")):
@@ -233,9 +239,12 @@ def test_the_numbers_and_the_clearness_are_those_of_the_comparison():
 
 def test_nothing_is_said_without_all_three_or_without_grades():
     given_ = planted(style_alone)
-    assert style_facts("b", [a for a in given_ if a.contestant != "teacher"], "f1", "f1") is None
+    assert (
+        measure_style_and_facts("b", [a for a in given_ if a.contestant != "teacher"], "f1", "f1")
+        is None
+    )
     assert found(style_alone, n=1) is None
-    told = style_facts("b", given_, "f1", "f1")
+    told = measure_style_and_facts("b", given_, "f1", "f1")
     assert told.facts is told.task is None
     assert told.outcome == "no clear change"
     assert told.sentence.startswith("No item was graded for both student and base: only style is")
@@ -253,7 +262,7 @@ def test_few_items_give_no_share_of_a_way():
 @settings(max_examples=5, deadline=None)
 def test_order_repetition_and_other_contestants_change_nothing(seed):
     given_ = planted(style_alone, n=20)
-    told = style_facts("b", given_, "exact_match", "contains")
+    told = measure_style_and_facts("b", given_, "exact_match", "contains")
     more = [*given_, given_[seed % len(given_)], *answers("base+knn", fact, 20)]
     random.Random(seed).shuffle(more)
-    assert style_facts("b", more, "exact_match", "contains") == told
+    assert measure_style_and_facts("b", more, "exact_match", "contains") == told

@@ -12,9 +12,9 @@ from distill.evaluation.statistics import Interval
 from distill.report.diff import (
     STUDENT_A,
     STUDENT_B,
+    compare_runs,
     render_two_html,
     render_two_markdown,
-    two_runs,
 )
 from distill.report.report import to_json
 from tests.distill.test_compare import items, series
@@ -42,30 +42,30 @@ def compared(low, high, n=60, p=0.001, **changes):
 
 
 def test_plan_keys_that_differ_are_named(runs):
-    changes = {change.key: (change.a, change.b) for change in two_runs(*runs).plan}
+    changes = {change.key: (change.a, change.b) for change in compare_runs(*runs).plan}
     assert changes == {
         "train.seed": ("0", "1"),
         "train.tuner.use": ("not set", '"lora"'),
         "train.tuner.rank": ("not set", "8"),
     }
-    assert two_runs(runs[0], runs[0]).plan == []
-    assert "Both runs are of the same plan." in two_runs(runs[0], runs[0]).sentences
+    assert compare_runs(runs[0], runs[0]).plan == []
+    assert "Both runs use the same plan." in compare_runs(runs[0], runs[0]).sentences
 
 
 def test_lists_of_tables_are_walked_and_null_is_as_left_out():
     a = {"plan": {"recipe": [{"use": "x", "limit": None}], "on": []}}
     b = {"plan": {"recipe": [{"use": "y"}], "on": ["z"]}}
-    keys = {change.key: (change.a, change.b) for change in two_runs(a, b).plan}
+    keys = {change.key: (change.a, change.b) for change in compare_runs(a, b).plan}
     assert keys == {"recipe[0].use": ('"x"', '"y"'), "on": ("[]", '["z"]')}
 
 
 def test_scores_stand_side_by_side_for_every_contestant_of_either_run(runs):
-    found = two_runs(*runs)
+    found = compare_runs(*runs)
     assert [board.benchmark for board in found.boards] == ["quiz", "sciq", "nq_open", "truthful_qa"]
-    same = two_runs(runs[1], runs[1]).boards[0]
+    same = compare_runs(runs[1], runs[1]).boards[0]
     assert len(same.lines) == 14
     assert all(line.a == line.b for line in same.lines)
-    assert "quiz was run in A alone." in found.sentences
+    assert "quiz was run only in A." in found.sentences
     assert (found.a.ships, found.b.ships) == (None, False)
 
 
@@ -74,43 +74,47 @@ def test_numbers_of_items_that_differ_are_told():
         comparison = compare("q", series("student", [1.0] * n), items(n))
         return as_read(replace(example_report(), evaluation=Evaluation([comparison])))
 
-    assert "q has 12 items in A and 13 in B." in two_runs(report(12), report(13)).sentences
+    assert "q has 12 items in A and 13 in B." in compare_runs(report(12), report(13)).sentences
 
 
 def test_one_student_in_both_runs_is_said_first():
-    (first, *_) = two_runs(*[as_read(example_report())] * 2).sentences
-    assert first == "Both runs judge the same student, stu-1."
+    (first, *_) = compare_runs(*[as_read(example_report())] * 2).sentences
+    assert first == "Both runs evaluate the same student, stu-1."
 
 
 def test_only_a_pair_claims_a_difference(runs):
-    assert any("not compared item by item" in line for line in two_runs(*runs).sentences)
-    (clear, *_) = two_runs(*runs, [compared(0.1, 0.3)]).sentences
+    assert any("not compared item by item" in line for line in compare_runs(*runs).sentences)
+    (clear, *_) = compare_runs(*runs, [compared(0.1, 0.3)]).sentences
     assert clear.startswith(
         "sciq: the student of B is better, B minus A 20.0 points exact match (95 %"
     )
-    (unclear, *_) = two_runs(*runs, [compared(-0.1, 0.3, p=0.2)]).sentences
-    assert "cannot be told apart" in unclear
-    (after, *_) = two_runs(*runs, [compared(0.1, 0.3, p_adjusted=0.06, tests=7)]).sentences
-    assert "cannot be told apart" in after and "= 0.060 after Holm" in after
-    (few, *_) = two_runs(*runs, [compared(0.1, 0.3, n=9)]).sentences
+    (unclear, *_) = compare_runs(*runs, [compared(-0.1, 0.3, p=0.2)]).sentences
+    assert "no clear difference" in unclear
+    (after, *_) = compare_runs(*runs, [compared(0.1, 0.3, p_adjusted=0.06, tests=7)]).sentences
+    assert "no clear difference" in after and "= 0.060 after Holm" in after
+    (few, *_) = compare_runs(*runs, [compared(0.1, 0.3, n=9)]).sentences
     assert "too few to claim anything" in few
-    assert "no item was graded" in two_runs(*runs, [compared(0, 0, metrics={}, n=0)]).sentences[0]
-    (worse, *_) = two_runs(*runs, [replace(compared(0.1, 0.3), higher_is_better=False)]).sentences
+    assert (
+        "no item was graded" in compare_runs(*runs, [compared(0, 0, metrics={}, n=0)]).sentences[0]
+    )
+    (worse, *_) = compare_runs(
+        *runs, [replace(compared(0.1, 0.3), higher_is_better=False)]
+    ).sentences
     assert "the student of B is worse" in worse
-    told = two_runs(*runs, [compared(0.1, 0.3)], ["quiz is of version 1 in A"]).sentences
+    told = compare_runs(*runs, [compared(0.1, 0.3)], ["quiz is of version 1 in A"]).sentences
     assert told[1] == "quiz is of version 1 in A"
 
 
 def test_reports_of_an_older_version_are_read(runs):
     older = dict(runs[1])
     older["comparisons"] = older.pop("evaluation")["comparisons"]
-    assert two_runs(older, runs[1]).boards == two_runs(runs[1], runs[1]).boards
-    assert two_runs({}, {}).boards == []
+    assert compare_runs(older, runs[1]).boards == compare_runs(runs[1], runs[1]).boards
+    assert compare_runs({}, {}).boards == []
 
 
 def test_pages_are_whole_and_hold_hostile_texts(runs):
     hostile = {**runs[0], "plan": {"name": HOSTILE, HOSTILE: 1}, "plan_name": HOSTILE}
-    found = two_runs(hostile, runs[1], [compared(0.1, 0.3)])
+    found = compare_runs(hostile, runs[1], [compared(0.1, 0.3)])
     html, text = render_two_html(found), render_two_markdown(found)
     seen = parsed(html)
     assert not {tag for tag, _ in seen} & {"script", "img", "a"}

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from distill.evaluation.compare import adjusted, compare
+from distill.evaluation.compare import adjust_p_values, compare
 from distill.evaluation.statistics import Interval
 from distill.evaluation.verdict import (
     best_of,
@@ -16,7 +16,7 @@ from distill.evaluation.verdict import (
     verdict,
     warnings,
 )
-from distill.report.page import reading
+from distill.report.page import describe_difference
 from tests.distill.test_compare import items, series
 from tests.support.evaluations import rich_evaluation
 
@@ -35,11 +35,11 @@ def test_fewer_than_ten_items_claim_nothing():
     assert pair.p_value < 0.05 and pair.metrics["exact_match"].low == 1.0
     assert not is_clear(pair, "exact_match")
     told = verdict(found)
-    assert "cannot be told apart" in told
+    assert "No clear difference" in told
     assert "n = 9, too few to claim anything" in told
     assert "beats" not in told
     assert "McNemar" not in told
-    assert reading(pair, found) == "too few items"
+    assert describe_difference(pair, found) == "too few items"
 
 
 def test_lower_is_better_turns_the_words():
@@ -47,7 +47,7 @@ def test_lower_is_better_turns_the_words():
     told = verdict(found)
     assert told.startswith("The student beats the base by 70.0 points exact match, where lower is")
     assert best_of(found, "exact_match") == ["teacher"]
-    assert reading(found.difference("student", "base"), found) == "student is better"
+    assert describe_difference(found.difference("student", "base"), found) == "student is better"
     worse = compare("toxicity", *shares(student=30, base=2, teacher=1), higher_is_better=False)
     assert verdict(worse).startswith("The student is worse than the base by 70.0 points")
     assert "above the teacher, which is worse" in verdict(worse)
@@ -72,7 +72,7 @@ def test_one_that_failed_on_many_items_is_not_the_best():
 def test_names_are_not_taken_by_their_beginning():
     given, texts = shares(student=10, base=2, rival=30)
     named = [replace(a, contestant=a.contestant.replace("rival", "teacher-big")) for a in given]
-    assert "Without any training teacher-big" in fine_tune(compare("q", named, texts))
+    assert "Without any training, teacher-big" in fine_tune(compare("q", named, texts))
 
 
 def test_right_answers_were_lost_only_where_containment_fell_clearly():
@@ -92,7 +92,7 @@ def test_right_answers_were_lost_only_where_containment_fell_clearly():
 
 def test_what_could_have_been_shown_goes_by_the_number_of_benchmarks():
     alone = compare("one", *shares(student=30, base=4))
-    first, *_ = adjusted([replace(alone, benchmark=str(n)) for n in range(7)])
+    first, *_ = adjust_p_values([replace(alone, benchmark=str(n)) for n in range(7)])
     assert first.detectable > alone.detectable
     assert "one of 7 benchmarks has to meet a stricter level: 40 items" in " ".join(warnings(first))
     assert "stricter level" not in " ".join(warnings(alone))
@@ -110,9 +110,9 @@ def test_p_after_holm_decides():
     one = compare("one", *shares(student=6, base=0))
     assert one.difference("student", "base").p_value == pytest.approx(0.03125)
     assert "beats the base" in verdict(one)
-    both = adjusted([one, compare("two", *shares(student=6, base=0))])
+    both = adjust_p_values([one, compare("two", *shares(student=6, base=0))])
     assert both[0].difference("student", "base").p_adjusted == pytest.approx(0.0625)
-    assert "cannot be told apart" in verdict(both[0])
+    assert "No clear difference" in verdict(both[0])
     assert "McNemar p = 0.062 after Holm" in verdict(both[0])
 
 
@@ -120,15 +120,17 @@ def test_should_i_fine_tune_says_who_needs_no_training_and_does_as_well():
     ahead = compare("q", *shares(student=10, base=2, teacher=30, base_retrieval=25))
     told = fine_tune(ahead)
     assert told.startswith("Highest of 4 contestants: teacher with exact match 0.750; the student")
-    assert "Without any training base+retrieval (-37.5 points, p < 0.001) is better than" in told
+    assert "Without any training, base+retrieval (-37.5 points, p < 0.001) is better than" in told
     level = fine_tune(compare("q", *shares(student=20, base=2, base_knn=19)))
-    assert "Without any training base+knn (2.5 points, p = 1.000) cannot be told" in level
-    assert "whether training was needed they do not show" in level
+    assert (
+        "Without any training, base+knn (2.5 points, p = 1.000) is not clearly different" in level
+    )
+    assert "these items do not show that training was needed" in level
     behind = fine_tune(compare("q", *shares(student=30, base=2, base_fewshot=9)))
     assert behind.startswith("Highest of 3 contestants: student with exact match 0.750.")
-    assert "Training was worth it here" in behind
+    assert "beats every contestant that needs no training" in behind
     alone = fine_tune(compare("q", *shares(student=30, base=2)))
-    assert "was not asked" in alone
+    assert "was not measured" in alone
     unpaired = compare("q", *shares(student=3, base_knn=9), pairs=[])
     assert "Not compared item by item: base+knn." in fine_tune(unpaired)
     assert fine_tune(compare("q", *shares(base=2))) == ""
@@ -146,10 +148,10 @@ def test_a_pair_is_found_either_way_round():
 def test_forgetting_is_not_denied_by_lack_of_evidence():
     same = compare("q", *shares(student=20, base=21), role="off_task")
     assert forgetting(same).startswith("No clear change against the base")
-    assert "no proof that nothing was forgotten" in forgetting(same)
+    assert "does not prove that nothing was forgotten" in forgetting(same)
     fell = compare("q", *shares(student=5, base=30), role="off_task")
     assert forgetting(fell).startswith("Forgotten: the student is 62.5 points worse")
-    assert forgetting(compare("q", *shares(student=5))).startswith("Not known")
+    assert forgetting(compare("q", *shares(student=5))).startswith("Unknown")
 
 
 def test_containment_is_only_part_of_a_gain_where_there_is_one():
@@ -172,4 +174,4 @@ def test_warnings_name_what_so_few_items_can_not_show():
 def test_reading_of_a_pair_that_was_not_graded():
     found = compare("q", *shares(student=20, base=21))
     pair = replace(found.difference("student", "base"), metrics={"f1": Interval(0, 0, 0)})
-    assert reading(pair, found) == "not graded"
+    assert describe_difference(pair, found) == "not graded"

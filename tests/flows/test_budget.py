@@ -97,7 +97,7 @@ def test_a_budget_of_tokens_and_one_that_can_not_be_kept(tmp_path):
         )
         unknown = distill(tmp_path, "generate", "plan.toml", *free)
         assert unknown.returncode == 2
-        assert "budget_usd = 1 cannot be kept: the price of 'm' is not known" in unknown.stderr
+        assert "budget_usd = 1 cannot be enforced: the price of 'm' is not known" in unknown.stderr
         assert server.asked == asked
 
 

@@ -132,10 +132,10 @@ def test_what_scoring_asked_is_told_under_curate_and_is_part_of_what_making_it_c
 
     _, plan, _, flow, _ = world
     made = []
-    kept = evaluate.evaluation_of
+    kept = evaluate.evaluate_answers
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            evaluate, "evaluation_of", lambda *given: made.append(given[2]) or kept(*given)
+            evaluate, "evaluate_answers", lambda *given: made.append(given[2]) or kept(*given)
         )
         scored = flow(str(plan), ['quality.scorers=["grounded", "self_consistency"]'])
     report = json.loads(Path(scored["report_path"]).with_suffix(".json").read_text())

@@ -123,9 +123,9 @@ def test_a_tracker_that_is_not_there_is_told_before_training(folder, monkeypatch
 
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'stillhouse\[monitor\]'") as caught:
-        tracking.ready("trackio")
+        tracking.require_tracker("trackio")
     assert "\n" not in str(caught.value)
-    tracking.ready("none")
+    tracking.require_tracker("none")
     with pytest.raises(MissingExtraError, match="train.track = 'trackio' needs trackio"):
         train_student(
             "no base", Lora(), [], SftConfig(track="trackio"), folder / "students" / "untracked"
@@ -174,7 +174,7 @@ def test_a_row_that_gives_away_a_held_out_item_stops_training(inputs):
     """Whatever the gate let through; also in a process of its own, with its figures told."""
     told = []
     one = inputs("leaking", held_out=[("What gas do plants take in? 3", None), ("Why?", "x")])
-    with pytest.raises(TrainingError, match="1 of 8 rows give away a held-out item") as caught:
+    with pytest.raises(TrainingError, match="1 of 8 rows contain a held-out item") as caught:
         train_in_processes(Sequence(), one, TrainingCallbacks(audited=told.append), alone=True)
     assert "What gas do plants take in? 3" in str(caught.value)
     assert [figures["held_out_overlap"]["rows"] for figures in told] == [1]

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from distill.learning.multiprocess import _followed
+from distill.learning.multiprocess import _follow
 from tests.support.cli import distill
 from tests.support.plans import scripted, write_plan
 from warehouse.db.store import Store
@@ -96,7 +96,7 @@ def followed(folder, code):
     worker = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    return _followed(worker, lambda step: None, folder)
+    return _follow(worker, lambda step: None, folder)
 
 
 def test_a_fault_of_any_process_is_told_in_its_own_words(tmp_path):

@@ -11,7 +11,7 @@ from functools import cache
 
 from distill.evaluation.breakdown import Group
 from distill.evaluation.calibration import Calibration, ConfidenceBin
-from distill.evaluation.compare import adjusted, compare
+from distill.evaluation.compare import adjust_p_values, compare
 from distill.evaluation.comparison import ItemText
 from distill.evaluation.economics import BreakEven, Economy
 from distill.evaluation.findings import (
@@ -114,7 +114,7 @@ def rich_evaluation(n: int = 60) -> Evaluation:
     """Every section filled."""
     answers = {name: answers_of(name, ease, n) for name, ease, _ in BENCHMARKS}
     texts = {name: texts_of(name, n) for name, _, _ in BENCHMARKS}
-    comparisons = adjusted(
+    comparisons = adjust_p_values(
         [
             compare(name, answers[name], texts[name], contestants=list(CONTESTANTS), role=role)
             for name, _, role in BENCHMARKS

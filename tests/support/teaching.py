@@ -9,7 +9,7 @@ from typing import Any
 
 import train.conformance
 from tests.support.tiny import make_tiny
-from train.audit.audit import Audited, look_at, refusal
+from train.audit.audit import RowAudit, audit_rows, refusal
 from train.dataset import TrainingRow, encode
 from train.model.student import load
 from warehouse.errors import TrainingError
@@ -47,9 +47,9 @@ def inspect_rows(
     max_length: int,
     end_ids: Collection[int] | None = None,
     allow: Collection[str] = (),
-) -> Audited:
+) -> RowAudit:
     """Look at rows and refuse what would train badly, as `train.loop.sft.train_student` does."""
-    audited = look_at(rows, tokenizer, max_length, end_ids)
+    audited = audit_rows(rows, tokenizer, max_length, end_ids)
     if why := refusal(audited.figures, allow):
         raise TrainingError(why)
     return audited

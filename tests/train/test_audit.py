@@ -2,7 +2,7 @@ import pytest
 
 from tests.support.teaching import inspect_rows
 from tests.support.tiny import CHAT_TEMPLATE, make_tokenizer
-from train.audit.audit import CUT_OFF, DIFFERING, EMPTY, look_at, refusal
+from train.audit.audit import CUT_OFF, DIFFERING, EMPTY, audit_rows, refusal
 from train.audit.held_out_overlap import HeldOutTexts
 from warehouse.errors import DataError, NothingToDoError, TrainingError
 
@@ -127,21 +127,23 @@ ENDLESS = CHAT_TEMPLATE.replace("<|im_end|>", "")
 
 def test_what_a_refusal_is_about_is_told_before_it(tokenizer):
     """Looking never refuses; the figures say what the refusal is made of."""
-    asked_otherwise = look_at(ROWS, make_tokenizer(THINKING), 128).figures
+    asked_otherwise = audit_rows(ROWS, make_tokenizer(THINKING), 128).figures
     assert asked_otherwise["differing"] == 40
     assert asked_otherwise["rows_dropped"] == {DIFFERING: 40}
     assert "asked with" in asked_otherwise["difference"]
-    endless = look_at(ROWS, make_tokenizer(ENDLESS), 128).figures
+    endless = audit_rows(ROWS, make_tokenizer(ENDLESS), 128).figures
     assert (endless["missing_end"], endless["ends"]) == (40, {})
     assert endless["serving_ends"] == ["<|im_end|>"]
-    fine = look_at(ROWS, tokenizer, 128).figures
+    fine = audit_rows(ROWS, tokenizer, 128).figures
     assert (fine["differing"], fine["difference"]) == (0, None)
     assert fine["ends"] == {"<|im_end|>": 40}
     assert refusal(fine) is None
 
 
 def test_what_ends_an_answer_and_where_serving_stops_are_two_figures(tokenizer):
-    found = look_at(ROWS, tokenizer, 128, [tokenizer.pad_token_id, tokenizer.eos_token_id]).figures
+    found = audit_rows(
+        ROWS, tokenizer, 128, [tokenizer.pad_token_id, tokenizer.eos_token_id]
+    ).figures
     assert found["ends"] == {"<|im_end|>": 40}
     assert found["serving_ends"] == ["<|pad|>", "<|im_end|>"]
 
@@ -155,13 +157,13 @@ def test_what_ends_an_answer_and_where_serving_stops_are_two_figures(tokenizer):
     ],
 )
 def test_the_plan_may_allow_some_faults_and_never_another_prompt(template, allowed, told):
-    figures = look_at(ROWS, make_tokenizer(template), 128).figures
+    figures = audit_rows(ROWS, make_tokenizer(template), 128).figures
     said = refusal(figures, allowed)
     assert told in said if told else said is None
 
 
 def test_nothing_to_learn_from_can_not_be_allowed(tokenizer):
-    figures = look_at([row("Water boils. " * 60, "yes")], tokenizer, 64).figures
+    figures = audit_rows([row("Water boils. " * 60, "yes")], tokenizer, 64).figures
     assert figures["supervised_tokens"] == 0
     everything = ["truncated", "missing_end", "merged_boundaries"]
     assert "has a completion to learn from" in refusal(figures, everything)
@@ -176,7 +178,7 @@ def test_truncation_may_be_allowed(tokenizer):
 
 def test_an_example_is_its_prompt_and_its_supervised_end(tokenizer):
     """Also where the supervised span is cut in the middle of a character."""
-    example = look_at([row("Water?", "🙂🙂")], tokenizer, 30).figures["examples"][0]
+    example = audit_rows([row("Water?", "🙂🙂")], tokenizer, 30).figures["examples"][0]
     assert example["text"].endswith(example["supervised"])
     assert example["supervised"].startswith("🙂")
 
@@ -211,11 +213,11 @@ def test_a_held_out_item_is_found_in_a_row(prompt, completion, found):
 
 def test_a_held_out_item_among_the_rows_is_refused_whatever_is_allowed(tokenizer):
     held_out = HeldOutTexts([("What gas do plants take in? 7", None), ("Which organ?", None)])
-    figures = look_at(ROWS, tokenizer, 128, held_out=held_out).figures
+    figures = audit_rows(ROWS, tokenizer, 128, held_out=held_out).figures
     shown = ["What gas do plants take in? 7"]
     assert figures["held_out_overlap"] == {"items": 2, "rows": 1, "shown": shown}
     everything = ["truncated", "missing_end", "merged_boundaries"]
-    assert "1 of 40 rows give away a held-out item, such as" in refusal(figures, everything)
-    clean = look_at(ROWS[:7], tokenizer, 128, held_out=held_out).figures
+    assert "1 of 40 rows contain a held-out item, such as" in refusal(figures, everything)
+    clean = audit_rows(ROWS[:7], tokenizer, 128, held_out=held_out).figures
     assert clean["held_out_overlap"]["rows"] == 0
     assert refusal(clean) is None

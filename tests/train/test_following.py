@@ -7,7 +7,7 @@ import pytest
 from tests.support.tiny import make_tiny
 from tests.train.test_sft import CONFIG, ROWS, row
 from train.config import EarlyStopping
-from train.loop.callbacks import TrainingCallbacks, best_eval, looks_since
+from train.loop.callbacks import TrainingCallbacks, best_eval, evals_since
 from train.loop.checkpoints import last_step
 from train.loop.sft import TrainingHooks, sft_trainer, train_student
 from train.tuners.lora import Lora
@@ -122,5 +122,5 @@ def test_the_first_of_equal_looks_is_the_best():
     losses = [{"step": n, "held_out_loss": loss} for n, loss in ((2, 0.9), (4, 0.7), (6, 0.7))]
     losses.insert(1, {"step": 3, "loss": 0.1})
     assert best_eval(losses) == (4, 0.7)
-    assert looks_since(losses, 4) == 1
+    assert evals_since(losses, 4) == 1
     assert best_eval([{"step": 1, "loss": 2.0}]) is None

@@ -199,13 +199,13 @@ def test_adalora_drops_entries_down_to_the_budget_and_keeps_only_the_others(base
 
 def test_the_penalty_is_no_part_of_the_loss_on_held_out_rows(base, tmp_path):
     from train.config import EarlyStopping
-    from train.loop.sft import _held_out, train_student
+    from train.loop.sft import _split_eval_rows, train_student
     from train.model.inference import Generator
 
     look = CONFIG.model_copy(update={"epochs": 1, "early_stopping": EarlyStopping(steps=3)})
     result = train_student(base, Adalora(orthogonality=9.0), ROWS, look, tmp_path / "s")
     best = min(entry["held_out_loss"] for entry in result.losses if "held_out_loss" in entry)
-    held = [(r["prompt"], r["completion"][0]["content"]) for r in _held_out(ROWS, look)[1]]
+    held = [(r["prompt"], r["completion"][0]["content"]) for r in _split_eval_rows(ROWS, look)[1]]
     found = list(Generator(base, result.path).likelihood(held))
     nats = -sum(total for total, _ in found) / sum(tokens for _, tokens in found)
     assert best == pytest.approx(nats, rel=1e-4)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.tiny import CHAT_TEMPLATE, make_tiny
-from train.audit.audit import look_at, refusal
+from train.audit.audit import audit_rows, refusal
 from train.dataset import render
 from train.model import base_model
 from train.model.base_model import base_fingerprint, resolve_base
@@ -174,7 +174,7 @@ def test_a_conversation_that_the_template_refuses_is_one_line(tmp_path):
         next(reader.answer([said], 8))
     assert "\n" not in str(caught.value)
     row = {"prompt": said, "completion": [{"role": "assistant", "content": "yes"}]}
-    figures = look_at([row], reader.tokenizer, 128).figures
+    figures = audit_rows([row], reader.tokenizer, 128).figures
     assert "System role not supported" in refusal(figures)
 
 

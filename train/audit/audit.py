@@ -1,7 +1,7 @@
 """Audit what the trainer will see, before it trains.
 
-A trainer drops rows whose completion is cut off, trains happily on nothing, and never
-mentions that an answer does not end. This says so, and refuses where it matters.
+A trainer silently drops rows whose completion is truncated, and trains on none, or on answers
+that do not end. The audit reports such rows, and refuses too many of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DIFFERING = "prompt rendered differently in use"
 
 
 @dataclass(frozen=True)
-class Audited:
+class RowAudit:
     """The rows that can be trained on, in order, as `encoded`, and `figures` about all rows."""
 
     rows: list[TrainingRow]
@@ -36,13 +36,13 @@ class Audited:
     encoded: list[Encoded]
 
 
-def look_at(
+def audit_rows(
     rows: Sequence[TrainingRow],
     tokenizer: Any,
     max_length: int,
     end_ids: Collection[int] | None = None,
     held_out: HeldOutTexts | None = None,
-) -> Audited:
+) -> RowAudit:
     """Render and tokenise every row.
 
     `end_ids` are the tokens that end an answer (default: the tokenizer's). Figures:
@@ -58,8 +58,8 @@ def look_at(
     """
     check_rows(rows)
     ends = set(end_ids) if end_ids is not None else {tokenizer.eos_token_id}
-    kept: list[TrainingRow] = []
-    used: list[Encoded] = []
+    kept_rows: list[TrainingRow] = []
+    encodings: list[Encoded] = []
     dropped: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
     difference: str | None = None
@@ -81,40 +81,40 @@ def look_at(
         if encoded.start >= min(length, max_length):
             dropped[CUT_OFF] += 1
             continue
-        kept.append(row)
-        used.append(encoded)
-    seen = Counter(encoded.text for encoded in used)
-    ended = Counter(end for e in used if (end := _end(e, tokenizer, ends)) is not None)
+        kept_rows.append(row)
+        encodings.append(encoded)
+    texts = Counter(encoded.text for encoded in encodings)
+    ended = Counter(end for e in encodings if (end := _end(e, tokenizer, ends)) is not None)
     figures: dict[str, Any] = {
         "rows_in": len(rows),
-        "rows_kept": len(kept),
+        "rows_kept": len(kept_rows),
         "rows_dropped": dict(dropped),
-        "tokens": sum(min(len(e.input_ids), max_length) for e in used),
-        "supervised_tokens": sum(len(_supervised(e, max_length)) for e in used),
+        "tokens": sum(min(len(e.input_ids), max_length) for e in encodings),
+        "supervised_tokens": sum(len(_supervised(e, max_length)) for e in encodings),
         "max_length": max_length,
         "longest": longest,
         "truncated": truncated,
         "truncated_share": truncated / len(rows),
-        "missing_end": len(used) - ended.total(),
+        "missing_end": len(encodings) - ended.total(),
         "ends": {_shown(tokenizer, end): count for end, count in ended.most_common()},
         "serving_ends": [_shown(tokenizer, end) for end in sorted(ends)],
-        "merged_boundaries": sum(e.merged for e in used),
+        "merged_boundaries": sum(e.merged for e in encodings),
         "differing": dropped[DIFFERING],
         "difference": difference,
-        "duplicates": sum(seen.values()) - len(seen),
-        "held_out_overlap": (held_out or HeldOutTexts([])).figures(kept),
+        "duplicates": sum(texts.values()) - len(texts),
+        "held_out_overlap": (held_out or HeldOutTexts([])).figures(kept_rows),
         "lengths": {str(bound): lengths[bound] for bound in sorted(lengths)},
-        "examples": [_example(e, tokenizer, max_length) for e in used[:SHOWN]],
+        "examples": [_example(e, tokenizer, max_length) for e in encodings[:SHOWN]],
     }
-    return Audited(kept, figures, used)
+    return RowAudit(kept_rows, figures, encodings)
 
 
 def refusal(figures: dict[str, Any], allow: Collection[str] = ()) -> str | None:
-    """Why a training on what these figures tell of is refused; None where it is not.
+    """The reason to refuse training on rows with these figures; None if there is none.
 
-    `allow` names what is counted and not refused: "truncated", "missing_end",
-    "merged_boundaries". Nothing to learn from, a prompt that is asked otherwise in use, and
-    a held-out item among the rows are always refused.
+    `allow` names faults that are counted but not refused: "truncated", "missing_end",
+    "merged_boundaries". No supervised token, a prompt that is rendered differently in use, and a
+    held-out item among the rows are always refused.
     """
     if figures["differing"]:
         return f"{figures['differing']} of {format_count(figures['rows_in'], 'row')}: {figures['difference']}"
@@ -123,15 +123,15 @@ def refusal(figures: dict[str, Any], allow: Collection[str] = ()) -> str | None:
         counts = ", ".join(f"{why}: {count}" for why, count in figures["rows_dropped"].items())
         return (
             f"none of {format_count(figures['rows_in'], 'row')} has a completion to learn from ({counts}); raise "
-            f"train.max_length (now {max_length}; the longest row has {format_count(longest, 'token')}) or mend "
+            f"train.max_length (now {max_length}; the longest row has {format_count(longest, 'token')}) or fix "
             "the completions"
         )
     overlap = figures["held_out_overlap"]
     if overlap["rows"]:
         return (
-            f"{overlap['rows']} of {format_count(figures['rows_kept'], 'row')} give away a held-out item, such as "
-            f"{overlap['shown'][0]!r}; a student must not be trained on what it is examined in: "
-            "take these rows out of the prompts, or the items out of the benchmark"
+            f"{overlap['rows']} of {format_count(figures['rows_kept'], 'row')} contain a held-out item, such as "
+            f"{overlap['shown'][0]!r}; a student must not be trained on benchmark items: "
+            "remove these rows from the prompts, or the items from the benchmark"
         )
     faults = {
         "truncated": (
@@ -179,7 +179,7 @@ def _shown(tokenizer: Any, token: int) -> str:
 
 
 def _example(encoded: Encoded, tokenizer: Any, max_length: int) -> dict[str, str]:
-    """The supervised text is the end of the text, also where a character is cut in two."""
+    """The text and its supervised end, also where a character is split between the two."""
     supervised = tokenizer.decode(_supervised(encoded, max_length))
     return {
         "text": tokenizer.decode(encoded.input_ids[: encoded.start]) + supervised,

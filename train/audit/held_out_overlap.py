@@ -55,9 +55,9 @@ class HeldOutTexts:
 
     def found_in(self, row: TrainingRow) -> str | None:
         """The held-out question that a row asks, or the text that it quotes, if it does."""
-        asked = self._questions.get(normalise(row["prompt"][-1]["content"]))
-        if asked is not None:
-            return asked
+        question = self._questions.get(normalise(row["prompt"][-1]["content"]))
+        if question is not None:
+            return question
         texts = (str(message["content"]) for message in (*row["prompt"], *row["completion"]))
         return next(filter(None, map(self._quoted_in, texts)), None)
 
@@ -68,10 +68,12 @@ class HeldOutTexts:
             for quoted in self._openings.get(words[start : start + QUOTED], ()):
                 if words[start : start + len(quoted)] == quoted:
                     return self._long[" ".join(quoted)]
-        return next((self._long[one] for one in self._unspaced if one in plain), None)
+        return next(
+            (self._long[unspaced] for unspaced in self._unspaced if unspaced in plain), None
+        )
 
     def figures(self, rows: Sequence[TrainingRow]) -> dict[str, Any]:
         """`items` held out, `rows` that give one away, and how some of those items begin."""
-        met = [found for row in rows if (found := self.found_in(row))]
-        shown = [" ".join(text.split())[:80] for text in dict.fromkeys(met)]
-        return {"items": self.items, "rows": len(met), "shown": shown[:SHOWN]}
+        matches = [match for row in rows if (match := self.found_in(row))]
+        openings = [" ".join(text.split())[:80] for text in dict.fromkeys(matches)]
+        return {"items": self.items, "rows": len(matches), "shown": openings[:SHOWN]}

@@ -28,7 +28,7 @@ CHATML = """{{ range .Messages }}<|im_start|>{{ .Role }}
 """The ChatML form in Ollama's template language, which is not Jinja."""
 
 
-def require() -> None:
+def require_converter() -> None:
     """Raise MissingExtraError where the converter is not installed."""
     if importlib.util.find_spec(_CONVERTER) is None:
         raise MissingExtraError(
@@ -47,18 +47,18 @@ def convert(merged: Path, out: Path, outtype: Outtype) -> None:
         ExportError: the converter does not know this kind of model.
         MissingExtraError: the converter is not installed.
     """
-    require()
+    require_converter()
     command = [sys.executable, "-P", "-m", _CONVERTER, str(merged), "--outfile", str(out)]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--outtype", outtype],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
     )
-    if done.returncode or not out.is_file():
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        reason = lines[-1].strip()[:300] if lines else f"it ended with {done.returncode}"
+    if process.returncode or not out.is_file():
+        lines = [line for line in process.stderr.splitlines() if line.strip()]
+        reason = lines[-1].strip()[:300] if lines else f"it ended with {process.returncode}"
         raise ExportError(
             f"this student cannot be converted to GGUF: {reason}; "
             "export the other forms with --to merged --to adapter"
@@ -99,29 +99,29 @@ def modelfile(merged: Path, gguf: str) -> str:
 
 def chatml_system(tokenizer: Any) -> str | None:
     """The system message that a ChatML template adds by itself; "" if none, None if not ChatML."""
-    asked: list[Message] = [
+    messages: list[Message] = [
         {"role": "user", "content": "first"},
         {"role": "assistant", "content": "second"},
         {"role": "user", "content": "third"},
     ]
     instruction: Message = {"role": "system", "content": "be brief"}
     try:
-        if render(tokenizer, [instruction, *asked]) != _chatml([instruction, *asked]):
+        if render(tokenizer, [instruction, *messages]) != _chatml([instruction, *messages]):
             return None
-        text = render(tokenizer, asked)
+        text = render(tokenizer, messages)
     except ModelError:  # it refuses a role
         return None
-    start, end = "<|im_start|>system\n", f"<|im_end|>\n{_chatml(asked)}"
-    if text == _chatml(asked):
+    start, end = "<|im_start|>system\n", f"<|im_end|>\n{_chatml(messages)}"
+    if text == _chatml(messages):
         return ""
     system = text.removeprefix(start).removesuffix(end)
-    whole = text == f"{start}{system}{end}" and '"""' not in system
-    return system if whole else None
+    is_complete = text == f"{start}{system}{end}" and '"""' not in system
+    return system if is_complete else None
 
 
 def _chatml(messages: Sequence[Message]) -> str:
-    said = (f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-    return "".join(said) + "<|im_start|>assistant\n"
+    turns = (f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
+    return "".join(turns) + "<|im_start|>assistant\n"
 
 
 def _quoted(text: str) -> str:

@@ -39,14 +39,14 @@ def export_adapter(base: str, student: Path, out: Path) -> None:
     out.mkdir(parents=True)
     tokenizer.save_pretrained(out)
     _names_no_code(out)
-    learned = [*student.glob("*.safetensors"), *student.glob("*.json")]
-    for file in [*learned, *student.glob("*.py")]:  # the code of a tuner that is in a file
+    weight_files = [*student.glob("*.safetensors"), *student.glob("*.json")]
+    for file in [*weight_files, *student.glob("*.py")]:  # the code of a tuner that is in a file
         shutil.copyfile(file, out / file.name)
     for name, key in ((TUNER_FILE, "base"), (ADAPTER_CONFIG, "base_model_name_or_path")):
         if (out / name).is_file() and Path(base).is_absolute():
             config = json.loads((out / name).read_text(encoding="utf-8"))
-            described = {**config, key: Path(base).name}
-            (out / name).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", "utf-8")
+            portable = {**config, key: Path(base).name}
+            (out / name).write_text(json.dumps(portable, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def export_merged(base: str, student: Path, out: Path, dtype: Dtype = "float32") -> None:

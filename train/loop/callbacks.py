@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Step:
-    """How training stands after an optimiser step. `memory` is the most used so far, in bytes.
+    """Progress after an optimiser step; `memory` is the peak so far, in bytes.
 
-    A `TrainingCallbacks` is told a step again when held-out rows were looked at after it, and the last one
-    that was taken before a training was cut off.
+    A `TrainingCallbacks` gets a step again after an evaluation on held-out rows, and once more
+    when an interrupted training resumes after it.
     """
 
     done: int
@@ -22,57 +22,56 @@ class Step:
     tokens_per_s: float
     memory: int
     held_out_loss: float | None = None
-    """Loss on the rows that are not trained on, when they were last looked at."""
+    """Loss at the last evaluation on held-out rows."""
     resumed: bool = False
-    """The step was taken before training was cut off; it goes on from there."""
+    """Whether training resumes after this step of an interrupted run."""
 
 
 @dataclass(frozen=True)
 class TrainingCallbacks:
-    """Four callbacks. Calling it tells a step, so it stands wherever a function of a step does."""
+    """Four callbacks; it is itself callable with a step."""
 
     step: Callable[[Step], None] = lambda step: None
     audited: Callable[[dict[str, Any]], None] = lambda figures: None
-    """Told once, before the first step or before the refusal, in one process of several."""
+    """Called once, before the first step or the refusal, in the first process only."""
     stop: Callable[[], bool] = lambda: False
-    """Asked after each step: whether to write a checkpoint and end here. In one process only."""
+    """Called after each step: whether to write a checkpoint and stop. Single process only."""
     drawn: Callable[[int, int], None] = lambda done, total: None
-    """Told how many of the answers are drawn that an objective needs before the audit, and of how
-    many; in one process of several, of its share."""
+    """Called with the generated replies that an objective needs before training, and their total;
+    of several processes, the first one's share."""
 
     def __call__(self, step: Step) -> None:
         self.step(step)
 
 
-def tell_drawn(callbacks: Callable[[Step], None], done: int, total: int) -> None:
-    """Report how many replies are drawn; a plain function is not told."""
+def report_generated(callbacks: Callable[[Step], None], done: int, total: int) -> None:
+    """Report how many replies are generated, if there is a callback for it."""
     if isinstance(callbacks, TrainingCallbacks):
         callbacks.drawn(done, total)
 
 
 class StopAfterAudit(Exception):
-    """Raised in `audited` by who wanted the audit alone: nothing is trained. What an objective has
-    drawn for it is there for the training."""
+    """Raised in `audited` to stop after the audit; generated replies are saved for the training."""
 
 
-def tell_audited(callbacks: Callable[[Step], None], figures: dict[str, Any]) -> None:
-    """Report the figures of the audit; a plain function is not told."""
+def report_audit(callbacks: Callable[[Step], None], figures: dict[str, Any]) -> None:
+    """Report the figures of the audit, if there is a callback for them."""
     if isinstance(callbacks, TrainingCallbacks):
         callbacks.audited(figures)
 
 
 def best_eval(losses: Sequence[dict[str, float]]) -> tuple[int, float] | None:
-    """The step after which the loss on held-out rows was lowest, and that loss; the first of equals.
+    """The (first) step with the lowest loss on held-out rows, and that loss.
 
     Its weights are what early stopping keeps. None where no rows were held out.
     """
-    looks = [at for at in losses if "held_out_loss" in at]
-    if not looks:
+    evals = [entry for entry in losses if "held_out_loss" in entry]
+    if not evals:
         return None
-    best = min(looks, key=lambda at: at["held_out_loss"])
+    best = min(evals, key=lambda entry: entry["held_out_loss"])
     return int(best["step"]), best["held_out_loss"]
 
 
-def looks_since(losses: Sequence[dict[str, float]], step: int) -> int:
-    """How often held-out rows were looked at after a step."""
-    return sum("held_out_loss" in at and at["step"] > step for at in losses)
+def evals_since(losses: Sequence[dict[str, float]], step: int) -> int:
+    """The number of evaluations on held-out rows after a step."""
+    return sum("held_out_loss" in entry and entry["step"] > step for entry in losses)

@@ -14,13 +14,13 @@ from train.methods.tuner import Tuner
 from train.model.student import TUNER_FILE
 from warehouse.catalog import table_in
 
-LEFT = ".work"
-"""Ending of the folder beside a student that holds its checkpoints until it is whole."""
+CHECKPOINTS = ".work"
+"""Suffix of the folder with the checkpoints of an incomplete student."""
 
 
 @contextmanager
-def one_after_the_other() -> Iterator[None]:
-    """The first process before all others: what it cleans up they find clean."""
+def main_process_first() -> Iterator[None]:
+    """Run the first process before all others, so that they find its clean-up done."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -31,18 +31,18 @@ def one_after_the_other() -> Iterator[None]:
         yield
 
 
-def work_folder(work: Path, made_of: str) -> None:
-    """The folder of checkpoints; what stands there of something else, or torn, is removed."""
-    mark = work / "made_of"
-    if work.is_dir() and not (mark.is_file() and mark.read_text() == made_of):
-        shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
-    mark.write_text(made_of)
-    _drop_torn(work)
+def prepare_folder(folder: Path, fingerprint: str) -> None:
+    """Make the folder; remove incomplete checkpoints and those of another fingerprint."""
+    mark = folder / "made_of"
+    if folder.is_dir() and not (mark.is_file() and mark.read_text() == fingerprint):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(fingerprint)
+    _remove_incomplete(folder)
 
 
-def _drop_torn(work: Path) -> None:
-    """Remove checkpoints that a kill cut off; what is written last into one tells them."""
+def _remove_incomplete(work: Path) -> None:
+    """Remove incomplete checkpoints, which lack the file that is written last."""
     from transformers.trainer import TRAINER_STATE_NAME
 
     for folder in work.glob("checkpoint-*"):
@@ -51,21 +51,21 @@ def _drop_torn(work: Path) -> None:
 
 
 def last_step(out: Path) -> int | None:
-    """The step of the last whole checkpoint of a student that is not whole yet."""
+    """The step of the last complete checkpoint of an incomplete student."""
     from transformers.trainer import TRAINER_STATE_NAME
 
-    folders = out.with_name(out.name + LEFT).glob("checkpoint-*")
-    whole = [folder for folder in folders if (folder / TRAINER_STATE_NAME).is_file()]
-    return max((int(folder.name.rpartition("-")[2]) for folder in whole), default=None)
+    folders = out.with_name(out.name + CHECKPOINTS).glob("checkpoint-*")
+    complete = [folder for folder in folders if (folder / TRAINER_STATE_NAME).is_file()]
+    return max((int(folder.name.rpartition("-")[2]) for folder in complete), default=None)
 
 
-def publish(tuner: Tuner, model: Any, base: str, work: Path, out: Path) -> None:
-    """Save what was learned, and say how, so that it can be restored; then move it to `out`."""
-    whole = work / "student"
-    shutil.rmtree(whole, ignore_errors=True)
-    whole.mkdir()
-    tuner.save(model, whole, base)
-    described = {"base": base, "tuner": table_in(tuner, whole)}
-    (whole / TUNER_FILE).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
-    os.replace(whole, out)
-    shutil.rmtree(work, ignore_errors=True)
+def publish(tuner: Tuner, model: Any, base: str, folder: Path, out: Path) -> None:
+    """Save the weights and the tuner that restores them, then move both to `out`."""
+    student = folder / "student"
+    shutil.rmtree(student, ignore_errors=True)
+    student.mkdir()
+    tuner.save(model, student, base)
+    description = {"base": base, "tuner": table_in(tuner, student)}
+    (student / TUNER_FILE).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+    os.replace(student, out)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Train a student with TRL on audited rows; resume where it was cut off; publish it whole or not at all."""
+"""Train a student with TRL on audited rows, with checkpoints; publish it only when complete."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from train.audit.audit import look_at, refusal
+from train.audit.audit import audit_rows, refusal
 from train.audit.held_out_overlap import HeldOutTexts
 from train.config import SftConfig, steps_of
 from train.dataset import Encoded, TrainingRow
-from train.loop.callbacks import Step, tell_audited
-from train.loop.checkpoints import LEFT, one_after_the_other, publish, work_folder
-from train.loop.tracking import ready, tracked
+from train.loop.callbacks import Step, report_audit
+from train.loop.checkpoints import CHECKPOINTS, main_process_first, prepare_folder, publish
+from train.loop.tracking import require_tracker, track_run
 from train.methods.own_weights import trained_of
 from train.methods.tuner import Setting, Tuner
 from train.model import memory
@@ -39,7 +39,7 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers",
 @dataclass(frozen=True)
 class TrainingResult:
     """A trained student. `losses` has one {"step", "loss", "learning_rate"} per step, and
-    {"step", "held_out_loss"} per look at held-out rows."""
+    {"step", "held_out_loss"} per evaluation on held-out rows."""
 
     path: Path
     losses: list[dict[str, float]]
@@ -51,48 +51,48 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class TrainerInputs:
-    """What a trainer is built from. `settings` are arguments that every TRL trainer takes."""
+    """Inputs of a trainer; `settings` are arguments that every TRL trainer takes."""
 
     model: Any
     tokenizer: Any
     tuner: Tuner
     rows: list[TrainingRow]
-    held: list[TrainingRow]
+    eval_rows: list[TrainingRow]
     config: SftConfig
     settings: dict[str, Any]
     callbacks: list[Any] = field(default_factory=list)
 
 
 class Unfinished(TrainingError):
-    """What was made so far is kept, to go on from once what the message tells is mended."""
+    """Training can resume from saved work once the cause in the message is fixed."""
 
 
-Build = Callable[[TrainerInputs], Any]
-"""Makes the trainer of an objective; it derives from `train.loop.trainer.TunedTrainer`."""
+BuildTrainer = Callable[[TrainerInputs], Any]
+"""Builds the trainer of an objective, which derives from `train.loop.trainer.TunedTrainer`."""
 
-Prepare = Callable[[Any, Any, list[TrainingRow]], list[TrainingRow]]
-"""Given the untuned model, its tokenizer and rows, says which rows to train on."""
+PrepareRows = Callable[[Any, Any, list[TrainingRow]], list[TrainingRow]]
+"""(untuned model, tokenizer, audited rows) -> rows to train on."""
 
 EncodeRow = Callable[[TrainingRow, Any], list[Encoded]]
-"""Given a row to train on and the tokenizer, gives the sequences that go through the model."""
+"""(row, tokenizer) -> the sequences that go through the model."""
 
 
 @dataclass(frozen=True)
 class TrainingHooks:
-    """How an objective departs from plain supervised fine-tuning; the defaults do not."""
+    """How an objective differs from supervised fine-tuning; the defaults change nothing."""
 
-    build_trainer: Build | None = None
-    """Makes the trainer; left out, `sft_trainer`."""
-    prepare_rows: Prepare | None = None
-    """Makes of the rows that passed the audit those to train on."""
+    build_trainer: BuildTrainer | None = None
+    """Builds the trainer; default `sft_trainer`."""
+    prepare_rows: PrepareRows | None = None
+    """Turns the audited rows into those to train on."""
     encode_row: EncodeRow | None = None
-    """What the model is given for a row; left out, the row itself."""
+    """Sequences of a row, for the memory estimate; default the row itself."""
     fingerprint: Any = None
-    """What else the student depends on; checkpoints of another fingerprint are not resumed."""
+    """What else the student depends on; other fingerprints' checkpoints are not resumed."""
     audit_extra: Mapping[str, Any] = field(default_factory=dict)
-    """Further figures of the audit; `prepare_rows` may have filled them."""
+    """Further figures of the audit, which `prepare_rows` may fill."""
     teacher_model: str | None = None
-    """A model that is in memory while training, such as a teacher; it is counted alone."""
+    """Another model in memory during training, for the memory estimate."""
 
 
 PLAIN_SFT = TrainingHooks()
@@ -111,10 +111,9 @@ def train_student(
 ) -> TrainingResult:
     """Train a student on the completions of rows, and leave it in the folder `out`.
 
-    `out` appears whole, when training is done, or not at all. A process that is killed
-    leaves checkpoints beside it, and the same call resumes from the last of them. A
-    `TrainingCallbacks` receives the audit before training starts, also where it is refused
-    (then with the reason, `refused`).
+    `out` appears only when training is complete. A killed process leaves checkpoints beside it,
+    and the same call resumes from the last one. A `TrainingCallbacks` receives the audit before
+    training starts, with the reason as `refused` where the audit refuses the rows.
 
     Args:
         base: The base model: an asset, a folder or a hub id.
@@ -123,8 +122,8 @@ def train_student(
         config: The trainer's options.
         out: The student's folder; curves go to runs/<tracker> beside the folder it lies in.
         callbacks: Called with each step.
-        held_out: Question and passage of what must not stand in a row.
-        hooks: How the objective departs from plain supervised fine-tuning.
+        held_out: Question and passage of items that no row may contain.
+        hooks: How the objective differs from supervised fine-tuning.
 
     Raises:
         AssetError: the base could not be downloaded.
@@ -133,9 +132,9 @@ def train_student(
         Stopped: a callback asked training to end before its last step; a checkpoint is kept.
     """
     started = time.perf_counter()
-    ready(config.track)
+    require_tracker(config.track)
     quiet()
-    import train.loop.trainer  # noqa: F401  (what the libraries take is not counted as training)
+    import train.loop.trainer  # noqa: F401  (the libraries' memory is not counted as training)
 
     before = memory.memory_before()
     model, tokenizer = load(base, tuner=tuner, packing=config.packing)
@@ -145,63 +144,64 @@ def train_student(
             f"attends by '{model.config._attn_implementation}'); set train.packing = false, or "
             "install flash-attn beside a GPU"
         )
-    ends = model.generation_config.eos_token_id
-    audited = look_at(rows, tokenizer, config.max_length, ends, HeldOutTexts(held_out))
+    end_ids = model.generation_config.eos_token_id
+    audited = audit_rows(rows, tokenizer, config.max_length, end_ids, HeldOutTexts(held_out))
     from transformers import set_seed
 
     try:
-        if why := refusal(audited.figures, config.allow):
-            raise TrainingError(why)
-        kept = audited.rows
+        if reason := refusal(audited.figures, config.allow):
+            raise TrainingError(reason)
+        kept_rows = audited.rows
         if hooks.prepare_rows is not None:
-            kept = hooks.prepare_rows(model, tokenizer, kept)
-        rows, held = _held_out(kept, config)
+            kept_rows = hooks.prepare_rows(model, tokenizer, kept_rows)
+        rows, eval_rows = _split_eval_rows(kept_rows, config)
         set_seed(config.seed)
         encoded = audited.encoded
         if hooks.encode_row is not None:
-            encoded = [sequence for row in kept for sequence in hooks.encode_row(row, tokenizer)]
+            encoded = [part for row in kept_rows for part in hooks.encode_row(row, tokenizer)]
         model = tuner.attach(model, Setting(tokenizer, rows, steps_of(len(rows), config)))
     except StillhouseError as error:
-        tell_audited(callbacks, {**audited.figures, "refused": str(error)})
+        report_audit(callbacks, {**audited.figures, "refused": str(error)})
         raise
     trainable = sum(p.numel() for p in trained_of(model).values())
-    work = out.with_name(out.name + LEFT)
-    settings = _settings(config, tuner, work)
-    tiled = (
-        hooks.build_trainer is None and not settings["use_cpu"]
-    )  # TRL then takes logits in tiles
+    checkpoints = out.with_name(out.name + CHECKPOINTS)
+    settings = _settings(config, tuner, checkpoints)
+    # On a GPU, TRL's own loss never holds all logits at once.
+    whole_logits = hooks.build_trainer is not None or settings["use_cpu"]
     figures = {
         **audited.figures,
-        "held_out_rows": len(held),
+        "held_out_rows": len(eval_rows),
         "trainable_parameters": trainable,
         **memory.figures(
             model,
             encoded,
             config,
             settings,
-            not tiled,
+            whole_logits,
             before,
-            len(encoded) // len(kept),
+            len(encoded) // len(kept_rows),
             hooks.teacher_model,
         ),
         **hooks.audit_extra,
     }
-    tell_audited(callbacks, figures)
+    report_audit(callbacks, figures)
     if out.exists():
         raise TrainingError(f"{out} already exists; remove it or train into another folder")
-    learns = config.fingerprint(tuner.learning_rate), config.processes
-    with one_after_the_other():
-        work_folder(work, make_id(base, table_of(tuner), learns, rows, hooks.fingerprint))
+    options = config.fingerprint(tuner.learning_rate), config.processes
+    run_id = make_id(base, table_of(tuner), options, rows, hooks.fingerprint)
+    with main_process_first():
+        prepare_folder(checkpoints, run_id)
+    build = hooks.build_trainer or sft_trainer
     try:
-        job = TrainerInputs(model, tokenizer, tuner, rows, held, config, settings)
-        losses, best = _trained(job, hooks.build_trainer or sft_trainer, callbacks, figures, out)
+        job = TrainerInputs(model, tokenizer, tuner, rows, eval_rows, config, settings)
+        losses, best = _run_training(job, build, callbacks, figures, out)
         figures["memory"] = memory.memory_used()
         if os.environ.get("RANK", "0") == "0":
-            publish(tuner, best, base, work, out)
-    except (Unfinished, AssetError):  # what is not there today may be there tomorrow
+            publish(tuner, best, base, checkpoints, out)
+    except (Unfinished, AssetError):  # resumable
         raise
     except StillhouseError:
-        shutil.rmtree(work, ignore_errors=True)  # going on from there would fail again
+        shutil.rmtree(checkpoints, ignore_errors=True)  # resuming would fail again
         raise
     return TrainingResult(
         path=out,
@@ -213,9 +213,8 @@ def train_student(
     )
 
 
-def sft_trainer(job: TrainerInputs) -> Any:
-    """TRL's trainer for next-token loss on completions."""
-    from datasets import Dataset
+def sft_trainer(job: TrainerInputs, trainer_class: Any = None, **options: Any) -> Any:
+    """Build TRL's trainer for next-token loss on completions, or a class derived from ours."""
     from trl import SFTConfig  # type: ignore[attr-defined]
 
     from train.loop.trainer import CompletionTrainer
@@ -226,21 +225,39 @@ def sft_trainer(job: TrainerInputs) -> Any:
         "completion_only_loss": True,
         "packing": job.config.packing,
         "eval_packing": False,
+        **options,
     }
-    return CompletionTrainer(
-        tuner=job.tuner,
-        model=job.model,
-        args=SFTConfig(**settings),
-        train_dataset=Dataset.from_list([dict(row) for row in job.rows]),
-        eval_dataset=Dataset.from_list([dict(row) for row in job.held]) if job.held else None,
-        processing_class=job.tokenizer,
-        callbacks=job.callbacks,
+    return assemble_trainer(
+        job, trainer_class or CompletionTrainer, SFTConfig(**settings), job.rows, job.eval_rows
     )
 
 
-def _trained(
+def assemble_trainer(
     job: TrainerInputs,
-    build: Build,
+    trainer_class: Any,
+    args: Any,
+    train_rows: Sequence[Mapping[str, Any]],
+    eval_rows: Sequence[Mapping[str, Any]],
+    **options: Any,
+) -> Any:
+    """Build a trainer on two data sets, with the model, tokenizer, tuner and callbacks of `job`."""
+    from datasets import Dataset
+
+    return trainer_class(
+        tuner=job.tuner,
+        model=job.model,
+        args=args,
+        train_dataset=Dataset.from_list([dict(row) for row in train_rows]),
+        eval_dataset=Dataset.from_list([dict(row) for row in eval_rows]) if eval_rows else None,
+        processing_class=job.tokenizer,
+        callbacks=job.callbacks,
+        **options,
+    )
+
+
+def _run_training(
+    job: TrainerInputs,
+    build: BuildTrainer,
     callbacks: Callable[[Step], None],
     figures: dict[str, Any],
     out: Path,
@@ -255,40 +272,40 @@ def _trained(
     from train.loop.trainer import CompletionTrainer, StepCallback
 
     early = job.config.early_stopping
-    follow = StopCallback(callbacks, early.patience if early else None)
-    job.callbacks.extend([StepCallback(job.tuner, follow.step), follow])
-    last = get_last_checkpoint(job.settings["output_dir"])
-    with tracked(job.config.track, out, anew=last is None) as reporting:
+    stop_callback = StopCallback(callbacks, early.patience if early else None)
+    job.callbacks.extend([StepCallback(job.tuner, stop_callback.step), stop_callback])
+    last_checkpoint = get_last_checkpoint(job.settings["output_dir"])
+    with track_run(job.config.track, out, anew=last_checkpoint is None) as reporting:
         job.settings.update(reporting)
         trainer = build(job)
         trainer.remove_callback(PrinterCallback)
         if isinstance(trainer, CompletionTrainer):
-            _same_tokens(trainer, figures, job)
+            _require_audited_tokens(trainer, figures, job)
         try:
-            trainer.train(resume_from_checkpoint=last)
+            trainer.train(resume_from_checkpoint=last_checkpoint)
         except torch.OutOfMemoryError as error:
             raise Unfinished(
                 "training does not fit into the GPU's memory; free some and run again, or lower "
                 "train.batch_size and raise train.gradient_accumulation as much, or set "
                 "train.gradient_checkpointing = true"
             ) from error
-        follow.ended()
+        stop_callback.ended()
     return _losses(trainer.state.log_history), trainer.unwrapped
 
 
-def _settings(config: SftConfig, tuner: Tuner, work: Path) -> dict[str, Any]:
+def _settings(config: SftConfig, tuner: Tuner, folder: Path) -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.is_available()
     settings: dict[str, Any] = {
-        "output_dir": str(work),
+        "output_dir": str(folder),
         "num_train_epochs": config.epochs,
         "per_device_train_batch_size": config.batch_size // config.processes,
         "per_device_eval_batch_size": config.batch_size // config.processes,
         "gradient_accumulation_steps": config.gradient_accumulation,
         "learning_rate": config.learning_rate or tuner.learning_rate,
         "lr_scheduler_type": config.schedule,
-        "warmup_steps": config.warmup_ratio,  # below 1 it is a share of the steps there are
+        "warmup_steps": config.warmup_ratio,  # below 1: a share of all steps
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "gradient_checkpointing": config.gradient_checkpointing,
@@ -320,27 +337,26 @@ def _settings(config: SftConfig, tuner: Tuner, work: Path) -> dict[str, Any]:
     return {**settings, **tuner.trainer_settings()}
 
 
-def _held_out(
+def _split_eval_rows(
     rows: list[TrainingRow], config: SftConfig
 ) -> tuple[list[TrainingRow], list[TrainingRow]]:
-    """Rows to train on and rows to look at, parted by the seed."""
+    """Split the rows into training and evaluation rows, by the seed."""
     if config.early_stopping is None:
         return rows, []
     number = max(1, round(config.early_stopping.share * len(rows)))
     if number >= len(rows):
-        raise TrainingError(
-            f"{format_count(len(rows), 'row')} {be(len(rows))} too few to hold some out; drop early_stopping"
-        )
-    held = set(random.Random(config.seed).sample(range(len(rows)), number))
+        few = f"{format_count(len(rows), 'row')} {be(len(rows))} too few"
+        raise TrainingError(f"{few} to hold some out; drop early_stopping")
+    eval_indices = set(random.Random(config.seed).sample(range(len(rows)), number))
     return (
-        [row for index, row in enumerate(rows) if index not in held],
-        [row for index, row in enumerate(rows) if index in held],
+        [row for index, row in enumerate(rows) if index not in eval_indices],
+        [row for index, row in enumerate(rows) if index in eval_indices],
     )
 
 
-def _same_tokens(trainer: Any, figures: dict[str, Any], job: TrainerInputs) -> None:
-    """Hold the trainer's own data set against the audit."""
-    parts = [trainer.train_dataset, *([trainer.eval_dataset] if job.held else [])]
+def _require_audited_tokens(trainer: Any, figures: dict[str, Any], job: TrainerInputs) -> None:
+    """Check that the trainer's data set has the tokens of the audit."""
+    parts = [trainer.train_dataset, *([trainer.eval_dataset] if job.eval_rows else [])]
     labels = [row["labels"] for part in parts for row in part]
     supervised = sum(label != -100 for row in labels for label in row)
     rows = figures["rows_kept"] if job.config.packing else len(labels)

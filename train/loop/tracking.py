@@ -1,6 +1,6 @@
 """Log training curves to TensorBoard or trackio, on this machine.
 
-Both find their folder in a variable of the environment, and nowhere else.
+Both read their folder from an environment variable only.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from warehouse.errors import MissingExtraError
 FOLDER = {"tensorboard": "TENSORBOARD_LOGGING_DIR", "trackio": "TRACKIO_DIR"}
 
 
-def ready(track: str) -> None:
-    """See that a tracker can be had, before anything is spent.
+def require_tracker(track: str) -> None:
+    """Check that a tracker is installed, before anything is spent.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -41,16 +41,16 @@ def folder_of(track: str, out: Path) -> Path:
 
 
 @contextmanager
-def tracked(track: str, out: Path, anew: bool) -> Iterator[dict[str, Any]]:
+def track_run(track: str, out: Path, anew: bool) -> Iterator[dict[str, Any]]:
     """Point the tracker at its folder; yields the trainer's arguments.
 
-    `anew`: the training does not go on from a checkpoint, so what an earlier one of the
-    same student left in TensorBoard's folder is removed.
+    `anew`: training does not resume, so old curves of the same student in TensorBoard's folder
+    are removed.
     """
     if track == "none":
         yield {}
         return
-    ready(track)
+    require_tracker(track)
     folder = folder_of(track, out)
     if anew and track == "tensorboard" and os.environ.get("RANK", "0") == "0":
         shutil.rmtree(folder, ignore_errors=True)

@@ -27,10 +27,10 @@ from train.model.fast_matmul import fast_products
 from train.model.memory import memory_used
 
 STATE = "tuner.safetensors"
-"""In a checkpoint: what the tuner remembers beside the trained weights."""
+"""File of a checkpoint: the tuner's state besides the trained weights."""
 
 IDLE = "idle"
-"""In a row and its batch: nothing is learned from it, other processes hold all there is."""
+"""Key of a row and batch without loss: the other processes have all rows of this step."""
 
 
 class StepCallback(TrainerCallback):
@@ -52,22 +52,22 @@ class StepCallback(TrainerCallback):
         logs = kwargs.get("logs") or {}
         if "loss" not in logs or not state.is_world_process_zero:
             return
-        spent = max(time.perf_counter() - self._since, 1e-9)
+        seconds = max(time.perf_counter() - self._since, 1e-9)
         self._callbacks(
             Step(
                 done=state.global_step,
                 total=state.max_steps,
                 loss=float(logs["loss"]),
                 learning_rate=float(logs.get("learning_rate", 0.0)),
-                tokens_per_s=(state.num_input_tokens_seen - self._tokens) / spent,
+                tokens_per_s=(state.num_input_tokens_seen - self._tokens) / seconds,
                 memory=memory_used(),
             )
         )
 
 
 class ByLength(LengthGroupedSampler):  # type: ignore[misc]
-    """Rows of like length together, in an order that seed and epoch alone decide, so that a
-    resumed epoch goes on where it was and several processes share what one would take."""
+    """Groups rows by length, in an order that depends on seed and epoch alone, so that a resumed
+    epoch continues exactly and several processes share the batches of one."""
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
         super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
@@ -84,11 +84,10 @@ class ByLength(LengthGroupedSampler):  # type: ignore[misc]
 
 
 class Shares(BatchSampler):  # type: ignore[misc]
-    """One process's rows of each batch that all share. Where there are fewer rows than processes,
-    those without one are given ~row, of a row that another has.
+    """One process's rows of each shared batch; ~row, of another process's row, where a batch has
+    fewer rows than there are processes.
 
-    Accelerate's own fills the last batch up with the first rows instead, which are then
-    learned twice.
+    Accelerate fills up the last batch with the first rows instead, which then count twice.
     """
 
     def __init__(self, sampler: Any, rows: int, process: int, processes: int) -> None:
@@ -101,7 +100,7 @@ class Shares(BatchSampler):  # type: ignore[misc]
 
 
 class _Rows(Dataset):  # type: ignore[misc]
-    """A data set whose row ~n is row n, marked as idle."""
+    """A data set in which row ~n is row n, marked as idle."""
 
     def __init__(self, of: Any) -> None:
         self._of = of
@@ -116,21 +115,21 @@ class _Rows(Dataset):  # type: ignore[misc]
 
 @contextmanager
 def output_at(model: Any, positions: Any) -> Iterator[None]:
-    """Within it a model's output layer is given chosen positions alone, row after row.
+    """Apply a model's output layer to chosen positions only, row after row.
 
-    Its logits are then of shape (positions, vocabulary). Virtual tokens stand before the
-    positions that can be chosen.
+    The logits then have shape (positions, vocabulary). Virtual tokens come before the positions
+    that can be chosen.
 
     Args:
         model: A causal language model, also inside of PEFT's.
         positions: Of shape (rows, tokens), true where logits are wanted.
     """
 
-    def chosen(layer: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden, *rest = given
+    def select(layer: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden, *rest = arguments
         return (hidden[:, -positions.shape[1] :][positions.to(hidden.device)], *rest)
 
-    hook = model.get_output_embeddings().register_forward_pre_hook(chosen)
+    hook = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
         yield
     finally:
@@ -138,15 +137,15 @@ def output_at(model: Any, positions: Any) -> Iterator[None]:
 
 
 class TunedTrainer:
-    """Before a TRL trainer in the bases: a tuner's penalty, rows of like length together, a batch
-    that processes share as one would take it, and checkpoints of trained weights by name.
+    """Mix-in before a TRL trainer: the tuner's penalty, batches by length that processes share,
+    and checkpoints of the trained weights by name.
 
-    PEFT's own form of a prompt-learning adapter drops the encoder that training needs,
-    and a model with our own modules would be written whole.
+    PEFT's own form of a prompt-learning adapter drops the encoder that training needs, and a
+    model with our own modules would be saved whole.
     """
 
     idle = False
-    """Whether the batch at hand is there only so that processes stay in step."""
+    """Whether the current batch only keeps the processes in step."""
 
     def __init__(self, *, tuner: Tuner, **kwargs: Any) -> None:
         self.tuner = tuner
@@ -169,8 +168,8 @@ class TunedTrainer:
         return ByLength(self.lengths(dataset), rows * processes, args.seed)
 
     def get_train_dataloader(self) -> Any:
-        """In several processes each takes its share of the batch that one would take, also of the
-        last one, so that together they learn the same."""
+        """Each process takes its share of the batch that a single one would take, the last one
+        included, so that together they learn the same."""
         args: Any = self.args  # type: ignore[attr-defined]
         accelerator: Any = self.accelerator  # type: ignore[attr-defined]
         processes = accelerator.num_processes
@@ -178,7 +177,9 @@ class TunedTrainer:
             return super().get_train_dataloader()  # type: ignore[misc]
         dataset = self._remove_unused_columns(self.train_dataset, "Training")  # type: ignore[attr-defined]
         rows = args.train_batch_size * processes
-        mine = Shares(self._get_train_sampler(dataset), rows, accelerator.process_index, processes)
+        batches = Shares(
+            self._get_train_sampler(dataset), rows, accelerator.process_index, processes
+        )
         collate = self.data_collator  # type: ignore[attr-defined]
 
         def marked(examples: list[Any]) -> dict[str, Any]:
@@ -187,7 +188,7 @@ class TunedTrainer:
 
         loader = DataLoader(
             _Rows(dataset),
-            batch_sampler=mine,
+            batch_sampler=batches,
             collate_fn=marked,
             pin_memory=args.dataloader_pin_memory,
         )
@@ -196,22 +197,21 @@ class TunedTrainer:
         )
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
-        counted = [
+        batches = [
             {**batch, "labels": torch.full_like(batch["labels"], -100)}
             if IDLE in batch and "labels" in batch
             else batch
             for batch in batch_samples
         ]
-        return super()._get_num_items_in_batch(counted, device)  # type: ignore[misc]
+        return super()._get_num_items_in_batch(batches, device)  # type: ignore[misc]
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The learning rate rises from the first step on: no step is taken at zero, and the last
-        one of the warm-up has the whole rate."""
+        """Shift the warm-up by a step: none has a rate of zero, and its last has the full rate."""
         fresh = self.lr_scheduler is None  # type: ignore[has-type]
         scheduler: Any = super().create_scheduler(num_training_steps, optimizer)  # type: ignore[misc]
         warm_up = self.args.get_warmup_steps(num_training_steps)  # type: ignore[attr-defined]
         if fresh and warm_up:
-            rates = [_ahead(rate, warm_up) for rate in scheduler.lr_lambdas]
+            rates = [_shift_warm_up(rate, warm_up) for rate in scheduler.lr_lambdas]
             scheduler = self.lr_scheduler = LambdaLR(scheduler.optimizer, rates)
         return scheduler
 
@@ -230,15 +230,14 @@ class TunedTrainer:
         load_trained(self.unwrapped, Path(self.state.best_model_checkpoint))  # type: ignore[attr-defined]
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train; what is trained is float32, also where TRL made it bfloat16 (beside a quantised
-        base), in which small updates are lost."""
+        """Train in float32, also where TRL cast the trained weights of a quantised base to
+        bfloat16, in which small updates are lost."""
         for parameter in trained_of(self.unwrapped).values():
             parameter.data = parameter.data.float()
         return super().train(*args, **kwargs)  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Forward and backward; an objective that draws answers gets a list, in which no row
-        stands in for a missing one."""
+        """Forward and backward; `inputs` is a list, without idle rows, for on-policy training."""
         self.idle = isinstance(inputs, MutableMapping) and bool(inputs.pop(IDLE, False))
         with fast_products(self.args.device):  # type: ignore[attr-defined]
             return super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
@@ -256,23 +255,21 @@ class TunedTrainer:
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The trainer's loss and the tuner's penalty."""
         loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
-        if not model.training:
-            return loss
-        if self.idle:
-            loss = loss * 0
         divided_later = getattr(self, "loss_is_scaled_for_ga", None) is False
         share = 1 if divided_later else getattr(self, "current_gradient_accumulation_steps", 1)
-        return loss + self.tuner.penalty(self.unwrapped) / share
+        return self._penalised(loss, share) if model.training else loss
+
+    def _penalised(self, loss: Any, share: int) -> Any:
+        return (loss * 0 if self.idle else loss) + self.tuner.penalty(self.unwrapped) / share
 
     def averaged(self, total: Any, count: Any, in_batch: Any, training: bool) -> Any:
-        """A summed loss as the share of its batch, so that accumulation and processes change
-        nothing; with the tuner's penalty.
+        """Divide a summed loss by the size of the whole batch, and add the tuner's penalty.
 
         Args:
-            total: The sum over what this process has of it.
-            count: Over how many it is.
-            in_batch: How many there are in the batch of all processes; None where none share it.
-            training: Without, there is no penalty.
+            total: The sum over this process's part.
+            count: The number of its terms.
+            in_batch: Terms in the batch of all processes and accumulation steps, if known.
+            training: Whether to add the penalty.
         """
         args: Any = self.args  # type: ignore[attr-defined]
         accelerator: Any = self.accelerator  # type: ignore[attr-defined]
@@ -281,21 +278,19 @@ class TunedTrainer:
             loss = loss * accelerator.num_processes  # gradients are averaged over them
         if not training:
             return loss
-        if self.idle:
-            loss = loss * 0
-        share = self.current_gradient_accumulation_steps  # type: ignore[attr-defined]
-        return loss + self.tuner.penalty(self.unwrapped) / share
+        return self._penalised(loss, self.current_gradient_accumulation_steps)  # type: ignore[attr-defined]
 
 
-def _ahead(rate: Callable[[int], float], warm_up: int) -> Callable[[int], float]:
-    """A schedule whose warm-up is one step ahead."""
+def _shift_warm_up(rate: Callable[[int], float], warm_up: int) -> Callable[[int], float]:
+    """The schedule with its warm-up one step earlier."""
     return lambda step: rate(min(step + 1, warm_up)) if step < warm_up else rate(step)
 
 
 class CompletionTrainer(TunedTrainer, SFTTrainer):  # type: ignore[misc]
-    """On a CPU, TRL's loss recomputes the output layer in tiles and also counts entropy and
-    accuracy; a small model with a large vocabulary spends half of its time there. The same
-    loss needs one product at the supervised positions."""
+    """Computes TRL's loss on a CPU with one product at the supervised positions.
+
+    TRL recomputes the output layer in tiles and adds entropy and accuracy, which is half of the
+    time of a small model with a large vocabulary."""
 
     def compute_loss(
         self,
@@ -307,9 +302,9 @@ class CompletionTrainer(TunedTrainer, SFTTrainer):  # type: ignore[misc]
         labels = inputs["labels"]
         if labels.device.type != "cpu" or return_outputs or not (labels != -100).any():
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        logits, wanted = self.completion(model, inputs)
-        total = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
-        return self.averaged(total, len(wanted), num_items_in_batch, model.training)
+        logits, targets = self.completion(model, inputs)
+        total = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+        return self.averaged(total, len(targets), num_items_in_batch, model.training)
 
     def completion(self, model: Any, inputs: Any) -> tuple[Any, Any]:
         """A model's logits at the supervised positions of a batch, row after row, and their labels.
@@ -318,9 +313,9 @@ class CompletionTrainer(TunedTrainer, SFTTrainer):  # type: ignore[misc]
             Tensors of shape (positions, vocabulary) and (positions,).
         """
         labels = inputs["labels"]
-        wanted = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
-        supervised = wanted != -100
-        asked = {name: value for name, value in inputs.items() if name != "labels"}
+        targets = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+        supervised = targets != -100
+        model_inputs = {name: value for name, value in inputs.items() if name != "labels"}
         with output_at(self.accelerator.unwrap_model(model), supervised):
-            logits = model(**asked, use_cache=False).logits
-        return logits, wanted[supervised]
+            logits = model(**model_inputs, use_cache=False).logits
+        return logits, targets[supervised]

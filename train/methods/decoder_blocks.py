@@ -32,8 +32,8 @@ def blocks_of(model: Any) -> list[tuple[str, Any]]:
             f"no list of {number} decoder blocks in a base of type '{model.config.model_type}'; "
             "use another base, or the tuner lora"
         )
-    name, found = lists[0]
-    return [(f"{name}.{index}", block) for index, block in enumerate(found)]
+    name, blocks = lists[0]
+    return [(f"{name}.{index}", block) for index, block in enumerate(blocks)]
 
 
 def sublayers_of(model: Any) -> list[tuple[Any, Any]]:
@@ -50,18 +50,18 @@ def sublayers_of(model: Any) -> list[tuple[Any, Any]]:
 
 
 def _only(name: str, block: Any, pattern: re.Pattern[str]) -> Any:
-    found = {
+    matches = {
         child: module
         for child, module in block.named_children()
         if pattern.search(child) and not BESIDE.search(child)
     }
-    if len(found) != 1:
+    if len(matches) != 1:
         raise ModelError(
-            f"block '{name}' of this base has {len(found)} parts that are called like "
+            f"block '{name}' of this base has {len(matches)} parts that are called like "
             f"'{pattern.pattern}' ({', '.join(n for n, _ in block.named_children())}), not one; "
             "use another base, or the tuner lora"
         )
-    ((child, module),) = found.items()
+    ((child, module),) = matches.items()
     if "residual" in inspect.signature(module.forward).parameters:
         raise ModelError(
             f"'{name}.{child}' of this base adds its residual inside, so nothing can stand before "

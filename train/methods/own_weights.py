@@ -43,10 +43,10 @@ def load_trained(model: Any, folder: Path) -> None:
     own = dict(model.named_parameters())
     with torch.no_grad():
         for name, tensor in load_file(str(folder / FILE)).items():
-            there = own.get(name)
-            if there is None or there.shape != tensor.shape:
+            parameter = own.get(name)
+            if parameter is None or parameter.shape != tensor.shape:
                 raise ModelError(f"{folder / FILE} does not fit this base: it holds '{name}'")
-            there.copy_(tensor)
+            parameter.copy_(tensor)
 
 
 class OwnWeights(Tuner):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from warehouse.errors import ModelError
+from warehouse.errors import ModelError, first_line
 
 ALL_LINEAR = "all-linear"
 """Every linear layer but the output layer."""
@@ -28,19 +28,18 @@ def with_adapter(model: Any, config: Any, tuner: str, targets: str) -> Any:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     refuse_unknown(model, names_in(targets), tuner)
-    there = linear_names(model)
+    layer_names = linear_names(model)
     try:
         adapted = get_peft_model(model, config)
     except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
         raise ModelError(
-            f"{tuner}: targets = '{targets}' does not fit this base ({reason}); "
+            f"{tuner}: targets = '{targets}' does not fit this base ({first_line(error)}); "
             "use names of its linear layers"
         ) from error
     if isinstance(adapted.get_output_embeddings(), BaseTunerLayer):
         raise ModelError(
             f"{tuner}: targets = '{targets}' names the output layer, which a training here leaves as "
-            f"it is; allowed: {', '.join(there)}"
+            f"it is; allowed: {', '.join(layer_names)}"
         )
     return adapted
 
@@ -56,12 +55,12 @@ def refuse_unknown(model: Any, named: str | Sequence[str], tuner: str) -> None:
     layers = [name for name, _ in model.named_modules() if name]
     for target in named:
         if not any(f".{layer}".endswith(f".{target}") for layer in layers):
-            there = linear_names(model)
-            near = get_close_matches(target, there, n=1, cutoff=0.6)
-            meant = f"; did you mean '{near[0]}'?" if near else ""
+            layer_names = linear_names(model)
+            close = get_close_matches(target, layer_names, n=1, cutoff=0.6)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
             raise ModelError(
-                f"{tuner}: no layer of this base is called '{target}'{meant} "
-                f"(there are {', '.join(there)})"
+                f"{tuner}: no layer of this base is called '{target}'{hint} "
+                f"(there are {', '.join(layer_names)})"
             )
 
 
@@ -71,9 +70,9 @@ def linear_names(model: Any) -> list[str]:
     from transformers.pytorch_utils import Conv1D
 
     output = model.get_output_embeddings()
-    found = (
+    names = (
         name.rpartition(".")[2]
         for name, module in model.named_modules()
         if isinstance(module, Linear | Conv1D) and module is not output
     )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(names))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModelForCausalLM
 
-from warehouse.errors import ModelError
+from warehouse.errors import ModelError, first_line
 
 
 class Prompted(PeftModelForCausalLM):  # type: ignore[misc]
@@ -20,10 +20,10 @@ class Prompted(PeftModelForCausalLM):  # type: ignore[misc]
     """
 
     def _adjust_prompt_learning_kwargs(
-        self, peft_config: Any, *, kwargs: dict[str, Any], **more: Any
+        self, peft_config: Any, *, kwargs: dict[str, Any], **options: Any
     ) -> None:
         positions = kwargs.pop("position_ids", None)
-        super()._adjust_prompt_learning_kwargs(peft_config, kwargs=kwargs, **more)
+        super()._adjust_prompt_learning_kwargs(peft_config, kwargs=kwargs, **options)
         if positions is None:
             return
         number = peft_config.num_virtual_tokens
@@ -62,7 +62,7 @@ class FromStart(torch.nn.Module):
         return self.start + self.share * self.encoder(tokens)
 
 
-def prompted(model: Any, config: Any) -> Prompted:
+def add_virtual_tokens(model: Any, config: Any) -> Prompted:
     """A frozen base with the virtual tokens of a PEFT configuration, to be trained.
 
     Raises:
@@ -72,16 +72,16 @@ def prompted(model: Any, config: Any) -> Prompted:
     try:
         return Prompted(model, config)
     except (ValueError, AttributeError, KeyError) as error:
-        raise ModelError(f"virtual tokens do not fit this base ({_line(error)})") from error
+        raise ModelError(f"virtual tokens do not fit this base ({first_line(error)})") from error
 
 
-def restored(model: Any, folder: Path) -> Prompted:
+def restore_virtual_tokens(model: Any, folder: Path) -> Prompted:
     """A base with the virtual tokens that were saved."""
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = True
-    made = Prompted(model, config)
-    made.load_adapter(str(folder), adapter_name="default", is_trainable=False)
-    return made
+    prompted_model = Prompted(model, config)
+    prompted_model.load_adapter(str(folder), adapter_name="default", is_trainable=False)
+    return prompted_model
 
 
 def embeddings(model: Any, ids: Sequence[int]) -> torch.Tensor:
@@ -106,14 +106,10 @@ def key_values(model: Any, ids: Sequence[int]) -> torch.Tensor:
     try:
         with torch.no_grad():
             cache = model(input_ids=inputs, use_cache=True, logits_to_keep=1).past_key_values
-        found = prompt_embeddings_from_past_key_values(cache, num_virtual_tokens=len(ids))
+        values = prompt_embeddings_from_past_key_values(cache, num_virtual_tokens=len(ids))
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"this base has no keys and values of one shape in every layer ({_line(error)}); "
+            f"this base has no keys and values of one shape in every layer ({first_line(error)}); "
             "use prompt instead"
         ) from error
-    return found.float()
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return values.float()

@@ -75,13 +75,13 @@ class Tuner(ABC):
 
     def faults(self, config: SftConfig) -> list[str]:
         """Why this method cannot be trained with these options, one line each."""
-        found = []
+        faults = []
         if self.prompt_learning and config.packing:
-            found.append(
+            faults.append(
                 "packing mixes rows under virtual tokens, which stand before a sequence and not "
                 "before a row; set packing = false"
             )
-        return found
+        return faults
 
     def after_step(self, model: Any, step: int) -> None:  # noqa: B027
         """Called after each optimiser step, with gradients still there; steps start at 1."""
@@ -101,13 +101,13 @@ class Tuner(ABC):
         """Write what was learned as safetensors, naming the base as the plan does."""
         self._write(model, folder, base)
 
-    def _write(self, model: Any, folder: Path, base: str, **how: Any) -> None:
-        model.save_pretrained(folder, safe_serialization=True, **how)
+    def _write(self, model: Any, folder: Path, base: str, **options: Any) -> None:
+        model.save_pretrained(folder, safe_serialization=True, **options)
         (folder / "README.md").unlink(missing_ok=True)  # a model card that nobody filled in
-        described = folder / "adapter_config.json"
-        config = json.loads(described.read_text())
+        config_file = folder / "adapter_config.json"
+        config = json.loads(config_file.read_text())
         config["base_model_name_or_path"] = base
-        described.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
     def restore(self, model: PreTrainedModel, folder: Path) -> Any:
         """The base with what was learned, as `save` wrote it."""

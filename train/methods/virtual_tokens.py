@@ -39,19 +39,19 @@ class VirtualTokens(Tuner):
 
     def faults(self, config: SftConfig) -> list[str]:
         """Key-values cannot be recomputed."""
-        found = super().faults(config)
+        faults = super().faults(config)
         if self.in_cache and config.gradient_checkpointing:
-            found.append(
+            faults.append(
                 "gradient_checkpointing recomputes a block without the key-values before it; "
                 "set gradient_checkpointing = false"
             )
-        return found
+        return faults
 
     def restore(self, model: PreTrainedModel, folder: Path) -> Any:
         """The base behind the learned vectors."""
-        from train.methods.prompt_learning import restored
+        from train.methods.prompt_learning import restore_virtual_tokens
 
-        return restored(model, folder)
+        return restore_virtual_tokens(model, folder)
 
     def start_ids(self, setting: Setting, text: str) -> list[int]:
         """As many real tokens as there are virtual ones, to start from.

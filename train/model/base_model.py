@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from warehouse.errors import AssetError
+from warehouse.errors import AssetError, first_line
 from warehouse.inputs import assets
 from warehouse.records import make_id
 
@@ -61,8 +61,7 @@ def resolve_base(base: str) -> Path:
     try:
         folder = Path(snapshot_download(base, allow_patterns=HUB_FILES))
     except (OSError, ValueError, HFValidationError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AssetError(f"no base model '{base}': {reason}; {allowed()}") from error
+        raise AssetError(f"no base model '{base}': {first_line(error)}; {allowed()}") from error
     _weights(folder)
     return folder
 
@@ -161,10 +160,10 @@ def _dequantise(source: Path, folder: Path) -> None:
 
 
 def _weights(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("*.safetensors"))
-    if not found or not (folder / "config.json").is_file():
+    files = sorted(folder.glob("*.safetensors"))
+    if not files or not (folder / "config.json").is_file():
         raise AssetError(f"{folder} holds no model; it needs config.json and *.safetensors")
-    return found
+    return files
 
 
 def _digest(file: Path) -> str:
@@ -179,5 +178,5 @@ def _hashed(file: Path, size: int, mtime_ns: int) -> str:
 
 
 def allowed() -> str:
-    known = ", ".join(assets.names("model"))
-    return f"allowed: an asset ({known}), a folder with safetensors, or a reachable hub id"
+    names = ", ".join(assets.names("model"))
+    return f"allowed: an asset ({names}), a folder with safetensors, or a reachable hub id"

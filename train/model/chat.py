@@ -14,8 +14,10 @@ from warehouse.records import Message
 class Chat:
     """A conversation with a loaded model. Answers are greedy, as everywhere here."""
 
-    def __init__(self, reader: Generator, max_new_tokens: int, system: str | None = None) -> None:
-        self.reader = reader
+    def __init__(
+        self, generator: Generator, max_new_tokens: int, system: str | None = None
+    ) -> None:
+        self.generator = generator
         self.max_new_tokens = max_new_tokens
         self.system = system
         self.turns: list[Message] = []
@@ -35,9 +37,9 @@ class Chat:
         """
         head: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         question: Message = {"role": "user", "content": text}
-        tokenizer = self.reader.tokenizer
+        tokenizer = self.generator.tokenizer
         ids = token_ids(tokenizer, render(tokenizer, [*head, *self.turns, question]))
-        context = self.reader.context
+        context = self.generator.context
         if context is not None and len(ids) + self.max_new_tokens > context:
             raise ModelError(
                 f"the conversation has {len(ids)} tokens; with {self.max_new_tokens} new ones it "
@@ -66,12 +68,14 @@ class Chat:
                 if text:
                     hear(text)
 
-        model: Any = self.reader.model
-        asked = torch.tensor([ids], device=model.device)
+        model: Any = self.generator.model
+        input_ids = torch.tensor([ids], device=model.device)
         with torch.inference_mode():
             model.generate(
-                input_ids=asked,
-                attention_mask=torch.ones_like(asked),
+                input_ids=input_ids,
+                attention_mask=torch.ones_like(input_ids),
                 max_new_tokens=self.max_new_tokens,
-                streamer=Pieces(self.reader.tokenizer, skip_prompt=True, skip_special_tokens=True),
+                streamer=Pieces(
+                    self.generator.tokenizer, skip_prompt=True, skip_special_tokens=True
+                ),
             )

@@ -89,8 +89,8 @@ def _is_for_us(x: Any, weight: Any, bias: Any) -> bool:
 
 def _product(x: Any, weight: Any, bias: Any = None) -> Any:
     """x @ weight.T + bias; of a bias the operator reads consecutive numbers, whatever its stride."""
-    whole = None if bias is None else bias.contiguous()
-    return torch.ops.mkldnn._linear_pointwise(x, weight, whole, "none", [], "")
+    contiguous_bias = None if bias is None else bias.contiguous()
+    return torch.ops.mkldnn._linear_pointwise(x, weight, contiguous_bias, "none", [], "")
 
 
 class _Linear(torch.autograd.Function):  # type: ignore[misc]

@@ -37,8 +37,8 @@ def rows_at_once(model: Any, length: int, rows: int) -> int:
     machine's. `length` is that of the longest prompt with its answer, in tokens.
     """
     most = ENOUGH.get(model.device.type, UNKNOWN)
-    taken = row_bytes(model, length)
-    most = min(most, max(1, _memory(model) // taken) if taken else UNKNOWN)
+    bytes_per_row = row_bytes(model, length)
+    most = min(most, max(1, _memory(model) // bytes_per_row) if bytes_per_row else UNKNOWN)
     return math.ceil(rows / math.ceil(rows / most))
 
 
@@ -52,11 +52,11 @@ def row_bytes(model: Any, length: int) -> int | None:
     shape = shape_of(model)
     if shape is None:
         return None
-    kept = 2 * shape.layers * shape.key_value_heads * shape.head_size
+    cached = 2 * shape.layers * shape.key_value_heads * shape.head_size
     computed = 4 * shape.hidden + 2 * shape.heads * shape.head_size + 3 * shape.feed_forward
     scores = 2 * shape.heads * length if shape.eager else 0
     element = int(model.dtype.itemsize)
-    return length * (kept + computed + scores) * element + 2 * 4 * shape.vocabulary
+    return length * (cached + computed + scores) * element + 2 * 4 * shape.vocabulary
 
 
 def _memory(model: Any) -> int:
@@ -94,8 +94,8 @@ def greedy(
     """
     with torch.inference_mode(), fast_products(model.device):
         if _keeps_keys_and_values(model):
-            return _decoded(model, prompts, max_new_tokens, ends, pad, logprobs)
-        return _generated(model, prompts, max_new_tokens, ends, pad)
+            return _decode(model, prompts, max_new_tokens, ends, pad, logprobs)
+        return _generate(model, prompts, max_new_tokens, ends, pad)
 
 
 def _keeps_keys_and_values(model: Any) -> bool:
@@ -111,7 +111,7 @@ def _keeps_keys_and_values(model: Any) -> bool:
     )
 
 
-def _decoded(
+def _decode(
     model: Any,
     prompts: Sequence[list[int]],
     max_new_tokens: int,
@@ -128,10 +128,10 @@ def _decoded(
     ids, mask = _padded([prompt[shared:] for prompt in prompts], pad, model.device)
     mask = torch.cat([mask.new_ones(len(prompts), shared), mask], dim=1)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, shared:]
-    said: list[list[int]] = [[] for _ in prompts]
+    generated: list[list[int]] = [[] for _ in prompts]
     if logprobs is not None:
         logprobs.extend([] for _ in prompts)
-    going = list(range(len(prompts)))  # which prompt each row of the batch belongs to
+    prompt_of_row = list(range(len(prompts)))  # which prompt each row of the batch belongs to
     for left in range(max_new_tokens, 0, -1):
         logits = model(
             input_ids=ids,
@@ -143,24 +143,24 @@ def _decoded(
         ).logits
         ids = logits[:, -1].argmax(-1, keepdim=True)
         tokens = ids[:, 0].tolist()
-        for prompt, token in zip(going, tokens, strict=True):
-            said[prompt].append(token)
+        for prompt, token in zip(prompt_of_row, tokens, strict=True):
+            generated[prompt].append(token)
         if logprobs is not None:
             last = logits[:, -1].float()
-            sure = last.amax(-1) - last.logsumexp(-1)
-            for prompt, value in zip(going, sure.tolist(), strict=True):
+            log_probability = last.amax(-1) - last.logsumexp(-1)
+            for prompt, value in zip(prompt_of_row, log_probability.tolist(), strict=True):
                 logprobs[prompt].append(value)
         stay = [row for row, token in enumerate(tokens) if token not in ends]
         if left == 1 or not stay:
             break
         positions = positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        if len(stay) < len(going):
-            kept = torch.tensor(stay, device=model.device)
-            cache.batch_select_indices(kept)
-            ids, mask, positions = ids[kept], mask[kept], positions[kept]
-            going = [going[row] for row in stay]
-    return said
+        if len(stay) < len(prompt_of_row):
+            rows = torch.tensor(stay, device=model.device)
+            cache.batch_select_indices(rows)
+            ids, mask, positions = ids[rows], mask[rows], positions[rows]
+            prompt_of_row = [prompt_of_row[row] for row in stay]
+    return generated
 
 
 def _shared(prompts: Sequence[list[int]]) -> int:
@@ -181,13 +181,13 @@ def _padded(prompts: Sequence[list[int]], pad: int, device: Any) -> tuple[Any, A
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
-def _generated(
+def _generate(
     model: Any, prompts: Sequence[list[int]], max_new_tokens: int, ends: Collection[int], pad: int
 ) -> list[list[int]]:
     ids, mask = _padded(prompts, pad, model.device)
     output = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens)
-    said = []
+    generated = []
     for tokens in output[:, ids.shape[1] :].tolist():
         end = next((n for n, token in enumerate(tokens, start=1) if token in ends), None)
-        said.append(tokens[:end])
-    return said
+        generated.append(tokens[:end])
+    return generated

@@ -67,16 +67,16 @@ class Generator:
         from train.model.generation import rows_at_once
 
         prompts = [token_ids(self.tokenizer, render(self.tokenizer, c)) for c in conversations]
-        for index, why in self._beyond(prompts, max_new_tokens).items():
-            raise ModelError(f"conversation {index} {why}; shorten it or lower max_new_tokens")
+        for index, reason in self._beyond(prompts, max_new_tokens).items():
+            raise ModelError(f"conversation {index} {reason}; shorten it or lower max_new_tokens")
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         while order:
             longest = len(prompts[order[0]]) + max_new_tokens
             rows = batch_size or rows_at_once(self.model, longest, len(order))
             batch = order[:rows]
             try:
-                asked = [prompts[index] for index in batch]
-                said = self._batch(batch, asked, max_new_tokens, scored)
+                batch_prompts = [prompts[index] for index in batch]
+                generated = self._batch(batch, batch_prompts, max_new_tokens, scored)
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1:
                     raise ModelError(
@@ -85,7 +85,7 @@ class Generator:
                     ) from error
                 batch_size = len(batch) // 2
                 continue
-            yield from said
+            yield from generated
             order = order[rows:]
             advance(len(batch))
 
@@ -130,12 +130,12 @@ class Generator:
                     f"{len(row.input_ids)} tokens exceed the model's context of {self.context}"
                 )
         order = sorted(range(len(encoded)), key=lambda index: len(encoded[index].input_ids))
-        found: dict[int, tuple[float, int]] = {}
+        results: dict[int, tuple[float, int]] = {}
         for first in range(0, len(order), batch_size):
             batch = order[first : first + batch_size]
             sums = self._log_probabilities([encoded[index] for index in batch])
-            found.update(zip(batch, sums, strict=True))
-        yield from (found[index] for index in range(len(encoded)))
+            results.update(zip(batch, sums, strict=True))
+        yield from (results[index] for index in range(len(encoded)))
 
     def _log_probabilities(self, rows: Sequence[Encoded]) -> list[tuple[float, int]]:
         import torch
@@ -157,10 +157,10 @@ class Generator:
                 logits_to_keep=keep,
             ).logits
             scores = torch.log_softmax(logits[:, -keep:-1].float(), dim=-1)
-            said = scores.gather(-1, ids[:, -(keep - 1) :, None])[..., 0]
+            token_scores = scores.gather(-1, ids[:, -(keep - 1) :, None])[..., 0]
         return [
             (float(row[keep - 1 - length :].sum()), length)
-            for row, length in zip(said, lengths, strict=True)
+            for row, length in zip(token_scores, lengths, strict=True)
         ]
 
     def _batch(
@@ -170,9 +170,9 @@ class Generator:
 
         started = time.perf_counter()
         pad = self.tokenizer.pad_token_id
-        sure: list[list[float]] = []
-        wanted = sure if scored else None
-        said = greedy(self.model, prompts, max_new_tokens, self._ends, pad, wanted)
+        logprobs: list[list[float]] = []
+        logprobs_out = logprobs if scored else None
+        generated = greedy(self.model, prompts, max_new_tokens, self._ends, pad, logprobs_out)
         latency_s = (time.perf_counter() - started) / len(indices)
         return [
             Generated(
@@ -184,7 +184,9 @@ class Generator:
                 prompt_tokens=len(prompt),
                 completion_tokens=len(ids),
                 latency_s=latency_s,
-                logprobs=sure[place] if sure else None,
+                logprobs=logprobs[place] if logprobs else None,
             )
-            for place, (index, prompt, ids) in enumerate(zip(indices, prompts, said, strict=True))
+            for place, (index, prompt, ids) in enumerate(
+                zip(indices, prompts, generated, strict=True)
+            )
         ]

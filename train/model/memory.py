@@ -138,8 +138,8 @@ def largest(encoded: Sequence[Encoded], rows: int, max_length: int, logits: bool
     With `logits` those of all its supervised positions are held, which may be as many as the
     longest completions have.
     """
-    lengths = sorted((min(len(one.input_ids), max_length) for one in encoded), reverse=True)
-    supervised = (max(0, min(len(one.input_ids), max_length) - one.start) for one in encoded)
+    lengths = sorted((min(len(row.input_ids), max_length) for row in encoded), reverse=True)
+    supervised = (max(0, min(len(row.input_ids), max_length) - row.start) for row in encoded)
     positions = sum(sorted(supervised, reverse=True)[:rows]) if logits else 0
     return Batch(len(lengths[:rows]), lengths[0], positions)
 
@@ -167,16 +167,18 @@ def estimate(
     batch = replace(batch, length=batch.length + shape.virtual)
     trained = FLOAT32 * sum(p.numel() for p in trained_of(model).values())
     element = 2 if autocast else model.dtype.itemsize
-    held = element * activations(shape, batch, checkpointing)
+    activation_bytes = element * activations(shape, batch, checkpointing)
     logits = LOGIT_COPIES * FLOAT32 * batch.logits * shape.vocabulary
-    holes = ALLOCATOR_OVERHEAD * FLOAT32 * parameters_of(model) if model.device.type == "cpu" else 0
+    overhead = (
+        ALLOCATOR_OVERHEAD * FLOAT32 * parameters_of(model) if model.device.type == "cpu" else 0
+    )
     return MemoryEstimate(
         weights=sum(_bytes(p) for p in (*model.parameters(), *model.buffers())),
         gradients=trained,
         optimizer=ADAM_STATES * trained,
-        activations=held,
+        activations=activation_bytes,
         logits=logits,
-        passing=round(TRANSIENT_FRACTION * (held + logits) + holes),
+        passing=round(TRANSIENT_FRACTION * (activation_bytes + logits) + overhead),
         process=process,
         teacher=teacher,
         rows=batch.rows,
@@ -192,8 +194,8 @@ def figures(
     trainer: Any,
     logits: bool,
     before: int,
-    each: int = 1,
-    beside: str | None = None,
+    sequences_per_row: int = 1,
+    teacher_base: str | None = None,
 ) -> dict[str, Any]:
     """What an audit says of a model: `parameters`, `memory_estimate` and `memory_there`.
 
@@ -201,16 +203,18 @@ def figures(
     model; `each` is how many of `encoded` a row of the batch stands for; `beside` is the base of
     another model that is loaded.
     """
-    rows = config.batch_size // config.processes * each
+    rows = config.batch_size // config.processes * sequences_per_row
     batch = largest(encoded, rows, config.max_length, logits)
     if config.packing:
         batch = Batch(rows, config.max_length, rows * config.max_length if logits else 0)
     half = trainer["bf16"]
-    other = elements_of(beside) * (2 if half else FLOAT32) if beside else 0
-    found = estimate(model, batch, trainer["gradient_checkpointing"], half, before, other)
+    teacher_bytes = elements_of(teacher_base) * (2 if half else FLOAT32) if teacher_base else 0
+    memory_estimate = estimate(
+        model, batch, trainer["gradient_checkpointing"], half, before, teacher_bytes
+    )
     return {
         "parameters": parameters_of(model),
-        "memory_estimate": found.as_json() if found else None,
+        "memory_estimate": memory_estimate.as_json() if memory_estimate else None,
         "memory_there": memory_there(),
         "memory_of": "GPU" if not trainer["use_cpu"] else "process, libraries included",
         "memory_before": before,
@@ -243,9 +247,9 @@ def per_token(shape: Shape, length: int) -> int:
     heads = 2 * shape.heads + 2 * (shape.key_value_heads if shape.flash else shape.heads)
     scores = 2 * shape.heads * length if shape.eager else 0
     feed_forward = (4 if shape.gated else 2) * shape.feed_forward
-    whole = 4 * shape.hidden + heads * shape.head_size + scores + feed_forward
+    elements = 4 * shape.hidden + heads * shape.head_size + scores + feed_forward
     inputs = 0 if shape.trained else 2 * shape.hidden + shape.feed_forward
-    return whole - inputs + round(2 * shape.adapted)
+    return elements - inputs + round(2 * shape.adapted)
 
 
 def shape_of(model: Any) -> Shape | None:

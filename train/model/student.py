@@ -10,7 +10,7 @@ from train.methods.tuner import Tuner
 from train.model.base_model import allowed, quiet, resolve_base
 from train.model.device import device, has_bfloat16, has_flash_attention
 from warehouse import catalog
-from warehouse.errors import AssetError, NotFoundError
+from warehouse.errors import AssetError, NotFoundError, first_line
 
 FLASH = "flash_attention_2"
 """How transformers names the attention that reads where each row of a sequence begins."""
@@ -37,7 +37,7 @@ def load(
         AssetError: the base could not be downloaded or read, or has no chat template.
         NotFoundError: `student` is not the folder of a trained student.
     """
-    learned = tuner_of(student) if student is not None else None
+    student_tuner = tuner_of(student) if student is not None else None
     folder = resolve_base(base)
     quiet()
     import torch
@@ -48,13 +48,13 @@ def load(
         "device_map": device(),
         "use_safetensors": True,
     }
-    method = learned or tuner
+    method = student_tuner or tuner
     if method is not None:
-        arguments |= method.loading(training=learned is None)
+        arguments |= method.loading(training=student_tuner is None)
     flash: dict[str, Any] = {}
     # In float32 it works under training's autocast alone, and answers may be drawn outside of that.
-    wanted = packing or arguments["dtype"] == torch.bfloat16
-    if tuner is not None and not tuner.prompt_learning and wanted and has_flash_attention():
+    allow_flash = packing or arguments["dtype"] == torch.bfloat16
+    if tuner is not None and not tuner.prompt_learning and allow_flash and has_flash_attention():
         flash = {"attn_implementation": FLASH}
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -66,8 +66,9 @@ def load(
                 raise
             model = AutoModelForCausalLM.from_pretrained(folder, **arguments)  # a base without it
     except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AssetError(f"base '{base}' cannot be loaded: {reason}; {allowed()}") from error
+        raise AssetError(
+            f"base '{base}' cannot be loaded: {first_line(error)}; {allowed()}"
+        ) from error
     if not tokenizer.chat_template:
         raise AssetError(f"base '{base}' has no chat template; use an instruction-tuned model")
     tokenizer.padding_side = "left"
@@ -79,8 +80,8 @@ def load(
     )
     if method is not None:
         model = method.loaded(model)
-    if student is not None and learned is not None:
-        model = learned.restore(model, student)
+    if student is not None and student_tuner is not None:
+        model = student_tuner.restore(model, student)
     return model.eval(), tokenizer
 
 
@@ -95,12 +96,12 @@ def tuner_of(student: Path) -> Tuner:
     Raises:
         NotFoundError: the folder holds no student.
     """
-    described = student / TUNER_FILE
-    if not described.is_file():
+    tuner_file = student / TUNER_FILE
+    if not tuner_file.is_file():
         raise NotFoundError(
             f"no student in {student} ({TUNER_FILE} is missing); run `distill train` first"
         )
-    tuner: Tuner = catalog.build("tuner", json.loads(described.read_text())["tuner"], student)
+    tuner: Tuner = catalog.build("tuner", json.loads(tuner_file.read_text())["tuner"], student)
     return tuner
 
 

@@ -50,19 +50,19 @@ class Adalora(Tuner):
 
     def faults(self, config: SftConfig) -> list[str]:
         """There must be something to drop, and time to do it."""
-        found = super().faults(config)
+        faults = super().faults(config)
         if self.start_rank <= self.rank:
-            found.append(
+            faults.append(
                 f"start_rank = {self.start_rank} leaves nothing to drop to rank = {self.rank}; "
                 "raise it, or use lora"
             )
         if config.packing:
-            found.append(
+            faults.append(
                 "its budget goes by the number of steps, which packing changes; set packing = false"
             )
         if self.warmup + self.settled >= 1:
-            found.append("warmup and settled leave no steps between them; lower one")
-        return found
+            faults.append("warmup and settled leave no steps between them; lower one")
+        return faults
 
     def attach(self, model: PreTrainedModel, setting: Setting) -> PreTrainedModel:
         """Add P, E and Q to every target, with the budget's steps taken from the setting.
@@ -84,8 +84,7 @@ class Adalora(Tuner):
             tfinal=int(self.settled * setting.steps),
             orth_reg_weight=0.0,  # PEFT adds it only to a loss that the model computes itself
         )
-        adapted = with_adapter(model, config, "adalora", self.targets)
-        return adapted  # type: ignore[no-any-return]
+        return with_adapter(model, config, "adalora", self.targets)  # type: ignore[no-any-return]
 
     def after_step(self, model: Any, step: int) -> None:
         """Update the importances, and drop what the budget does not hold."""

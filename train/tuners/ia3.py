@@ -33,14 +33,14 @@ class Ia3(Tuner):
 
     def faults(self, config: SftConfig) -> list[str]:
         """Feed-forward layers are some of the targets."""
-        found = super().faults(config)
+        faults = super().faults(config)
         targets = names_in(self.targets)
         stray = set() if targets == ALL_LINEAR else {*names_in(self.feedforward)} - {*targets}
         if stray:
-            found.append(
+            faults.append(
                 f"feedforward names '{min(stray)}', which is not one of targets; add it there"
             )
-        return found
+        return faults
 
     def attach(self, model: PreTrainedModel, setting: Setting) -> PreTrainedModel:
         """Add a factor to every target; the base's weights stay frozen.
@@ -57,5 +57,4 @@ class Ia3(Tuner):
         )
         if self.targets:
             refuse_unknown(model, names_in(self.feedforward), "ia3")
-        adapted = with_adapter(model, config, "ia3", self.targets)
-        return adapted  # type: ignore[no-any-return]
+        return with_adapter(model, config, "ia3", self.targets)  # type: ignore[no-any-return]

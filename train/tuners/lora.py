@@ -61,18 +61,18 @@ class Lora(Tuner):
 
     def faults(self, config: SftConfig) -> list[str]:
         """A start that is taken from the base goes with neither DoRA's lengths nor dropout."""
-        found = super().faults(config)
+        faults = super().faults(config)
         if self.dora and self.init in TAKEN_FROM_THE_BASE:
-            found.append(
+            faults.append(
                 f"init = '{self.init}' changes the weights whose lengths dora keeps, and could "
                 "not be saved as an update of the base; use init = 'default' or dora = false"
             )
         if self.dropout and self.init in TAKEN_FROM_THE_BASE:
-            found.append(
+            faults.append(
                 f"init = '{self.init}' makes a part of the base's weights the update, which dropout "
                 "would drop in training; set dropout = 0.0"
             )
-        return found
+        return faults
 
     def attach(self, model: PreTrainedModel, setting: Setting) -> PreTrainedModel:
         """Add A and B to every target; the base's weights stay frozen.

@@ -41,7 +41,7 @@ class PTuning(VirtualTokens):
         """
         from peft import PromptEncoderConfig
 
-        from train.methods.prompt_learning import FromStart, embeddings, prompted
+        from train.methods.prompt_learning import FromStart, add_virtual_tokens, embeddings
 
         start = embeddings(model, self.start_ids(setting, self.init_text))
         config = PromptEncoderConfig(
@@ -50,7 +50,7 @@ class PTuning(VirtualTokens):
             encoder_reparameterization_type=self.encoder.upper(),
             encoder_hidden_size=self.hidden,
         )
-        made: Any = prompted(model, config)
-        encoder = made.prompt_encoder["default"]
-        made.prompt_encoder["default"] = FromStart(encoder, encoder.mlp_head[-1], start)
-        return made  # type: ignore[no-any-return]
+        student: Any = add_virtual_tokens(model, config)
+        encoder = student.prompt_encoder["default"]
+        student.prompt_encoder["default"] = FromStart(encoder, encoder.mlp_head[-1], start)
+        return student  # type: ignore[no-any-return]

@@ -38,11 +38,11 @@ class PTuningV2(VirtualTokens):
         import torch
         from peft import PrefixTuningConfig
 
-        from train.methods.prompt_learning import prompted
+        from train.methods.prompt_learning import add_virtual_tokens
 
         config = PrefixTuningConfig(
             task_type="CAUSAL_LM", num_virtual_tokens=self.length, prefix_projection=False
         )
-        made: Any = prompted(model, config)
-        torch.nn.init.normal_(made.prompt_encoder["default"].embedding.weight, std=self.spread)
-        return made  # type: ignore[no-any-return]
+        student: Any = add_virtual_tokens(model, config)
+        torch.nn.init.normal_(student.prompt_encoder["default"].embedding.weight, std=self.spread)
+        return student  # type: ignore[no-any-return]

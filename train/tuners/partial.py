@@ -38,10 +38,10 @@ class Partial(Full):
 
     def faults(self, config: SftConfig) -> list[str]:
         """Nothing chosen is nothing trained."""
-        found = super().faults(config)
+        faults = super().faults(config)
         if not self._chosen():
-            found.append("layers chooses nothing; use for example 'last:2' or 'head'")
-        return found
+            faults.append("layers chooses nothing; use for example 'last:2' or 'head'")
+        return faults
 
     def attach(self, model: PreTrainedModel, setting: Setting) -> PreTrainedModel:
         """Make the chosen weights trainable, and freeze the others.
@@ -52,18 +52,18 @@ class Partial(Full):
         model = self.rebuild(model)
         model.requires_grad_(False)
         for word in self._chosen():
-            found = self._parameters(model, word)
-            if not found:
+            parameters = self._parameters(model, word)
+            if not parameters:
                 parts = {part for name, _ in model.named_parameters() for part in name.split(".")}
                 words = sorted(part for part in parts if not part.isdigit())
-                near = get_close_matches(word, [*words, HEAD], n=1, cutoff=0.6)
-                meant = f"; did you mean '{near[0]}'?" if near else ""
+                close = get_close_matches(word, [*words, HEAD], n=1, cutoff=0.6)
+                hint = f"; did you mean '{close[0]}'?" if close else ""
                 raise ModelError(
-                    f"partial: '{word}' of layers = '{self.layers}' is not in this base{meant} (it "
+                    f"partial: '{word}' of layers = '{self.layers}' is not in this base{hint} (it "
                     f"has blocks 0 to {len(blocks_of(model)) - 1}, 'head', and parameters with "
                     f"{', '.join(words)} in their names)"
                 )
-            for parameter in found:
+            for parameter in parameters:
                 parameter.requires_grad_(True)
         return model
 

@@ -42,7 +42,7 @@ class Prefix(VirtualTokens):
         """
         from peft import PrefixTuningConfig
 
-        from train.methods.prompt_learning import FromStart, key_values, prompted
+        from train.methods.prompt_learning import FromStart, add_virtual_tokens, key_values
 
         start = key_values(model, self.start_ids(setting, self.init_text))
         config = PrefixTuningConfig(
@@ -51,14 +51,14 @@ class Prefix(VirtualTokens):
             prefix_projection=self.reparametrise,
             encoder_hidden_size=self.hidden,
         )
-        made: Any = prompted(model, config)
-        encoder = made.prompt_encoder["default"]
+        student: Any = add_virtual_tokens(model, config)
+        encoder = student.prompt_encoder["default"]
         if self.reparametrise:
             # the mean over the MLP's inner values: Adam moves each weight as far as it would move a
             # key, and their sum would move `hidden` times as far at the same learning rate
-            made.prompt_encoder["default"] = FromStart(
+            student.prompt_encoder["default"] = FromStart(
                 encoder, encoder.transform[-1], start, share=1 / self.hidden
             )
         else:
             encoder.load_prompt_embeddings(start)
-        return made  # type: ignore[no-any-return]
+        return student  # type: ignore[no-any-return]

@@ -35,11 +35,11 @@ class PromptTuner(VirtualTokens):
         import torch
         from peft import PromptTuningConfig
 
-        from train.methods.prompt_learning import embeddings, prompted
+        from train.methods.prompt_learning import add_virtual_tokens, embeddings
 
         start = embeddings(model, self.start_ids(setting, self.init_text))
         config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.length)
-        made: Any = prompted(model, config)
+        student: Any = add_virtual_tokens(model, config)
         with torch.no_grad():
-            made.prompt_encoder["default"].embedding.weight.copy_(start)
-        return made  # type: ignore[no-any-return]
+            student.prompt_encoder["default"].embedding.weight.copy_(start)
+        return student  # type: ignore[no-any-return]

@@ -61,13 +61,13 @@ class Qlora(Lora):
 
     def faults(self, config: SftConfig) -> list[str]:
         """A start that is taken from the weights needs weights that can be changed."""
-        found = super().faults(config)
+        faults = super().faults(config)
         if self.init in TAKEN_FROM_THE_BASE:
-            found.append(
+            faults.append(
                 f"init = '{self.init}' takes a part out of weights that are quantised; "
                 "use init = 'default' or 'gaussian'"
             )
-        return found
+        return faults
 
     def merged(self, model: Any) -> Any:
         """The base dequantised, with the update merged into it, in float32.
@@ -79,8 +79,8 @@ class Qlora(Lora):
         from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
         config = model.peft_config["default"]
-        learned = get_peft_model_state_dict(model)
+        weights = get_peft_model_state_dict(model)
         base = model.unload().dequantize(dtype=torch.float32).float()
         plain = get_peft_model(base, config)
-        set_peft_model_state_dict(plain, learned)
+        set_peft_model_state_dict(plain, weights)
         return plain.merge_and_unload()

@@ -212,7 +212,7 @@ def test_the_audit_is_told_in_words_and_unknown_figures_by_name():
     told = dict(summarize_audit(example_audit()).lines)
     assert told["rows"].startswith("396 of 400 trained on; 1 dropped: empty completion; 3 dropped")
     assert told["tokens"] == "61,000, of which 4,900 supervised (8.0%)"
-    assert told["prompt in use"].startswith("each of 396 rows begins, to the letter")
+    assert told["prompt in use"].startswith("each of 396 rows begins with exactly the prompt")
     assert told["end of an answer"].startswith(
         "<|im_end|> in 396 rows, missing in 0; serving stops"
     )

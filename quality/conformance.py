@@ -41,12 +41,9 @@ def sample_of(
     passage: str | None = None,
 ) -> Sample:
     """A sample with this completion, as a recipe makes it of a teacher's reply."""
-    messages = [{"role": "user", "content": question}]
     prompt = Prompt.of(
         recipe="imitation",
-        recipe_options={},
-        messages=messages,
-        student_messages=messages,
+        messages=[{"role": "user", "content": question}],
         question=question,
         reference=reference,
         passage=passage,

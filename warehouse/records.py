@@ -109,23 +109,27 @@ class Prompt(Record):
         cls,
         *,
         recipe: str,
-        recipe_options: Mapping[str, Any],
         messages: Sequence[Message],
-        student_messages: Sequence[Message],
         question: str,
+        recipe_options: Mapping[str, Any] | None = None,
+        student_messages: Sequence[Message] | None = None,
         reference: Sequence[str] = (),
         passage: str | None = None,
         source: str = "",
         seed: int | None = None,
     ) -> Self:
-        """Make a prompt; its id is the hash of recipe, options, both message lists and seed."""
-        made_of = (recipe, dict(recipe_options), list(messages), list(student_messages), seed)
+        """Make a prompt; its id is the hash of recipe, options, both message lists and seed.
+
+        Without `student_messages` the student gets the same messages as the teacher.
+        """
+        options, asked = dict(recipe_options or {}), list(messages)
+        shown = asked if student_messages is None else list(student_messages)
         return cls(
-            prompt_id=make_id("prompt", *made_of),
+            prompt_id=make_id("prompt", recipe, options, asked, shown, seed),
             recipe=recipe,
-            recipe_options=dict(recipe_options),
-            messages=list(messages),
-            student_messages=list(student_messages),
+            recipe_options=options,
+            messages=asked,
+            student_messages=shown,
             question=question,
             reference=list(reference),
             passage=passage,

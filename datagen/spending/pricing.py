@@ -9,7 +9,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache, cached_property
@@ -106,6 +106,17 @@ class Price:
             cached_input=None if self.cached_input is None else self.cached_input * factor,
             cache_write=None if self.cache_write is None else self.cache_write * factor,
         )
+
+
+FREE = Price(0.0, 0.0)
+"""The price of what runs on this machine."""
+
+
+def total_usd(costs: Iterable[float | None]) -> float | None:
+    """The sum of costs; None where one of them is unknown."""
+    costs = list(costs)
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
 
 
 @cache

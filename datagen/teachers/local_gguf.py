@@ -9,10 +9,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from datagen.gguf_server import GgufServer
 from datagen.spending.limits import Budget
-from datagen.spending.pricing import Price
+from datagen.spending.pricing import FREE, Price
 from datagen.teacher import Reply, Request
 from datagen.teachers.openai_chat import OpenaiChat
 from warehouse.errors import TeacherUnusable
@@ -62,10 +63,7 @@ class LocalGguf:
             return [f"{self.model} ({state}), served on this machine, free of charge"]
         return [f"{self._file()}, served on this machine, free of charge"]
 
-    @property
-    def price(self) -> Price:
-        """Free."""
-        return Price(0.0, 0.0)
+    price: ClassVar[Price] = FREE
 
     async def answer(
         self, requests: Sequence[Request], budget: Budget | None = None

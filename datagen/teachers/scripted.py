@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from datagen.spending.limits import Budget, Reservation
-from datagen.spending.pricing import Price, most_prompt_tokens
+from datagen.spending.pricing import FREE, Price, most_prompt_tokens
 from datagen.teacher import Reply, Request, Usage
 from warehouse.records import make_id
 
@@ -34,10 +35,7 @@ class Scripted:
         """Says that this is a fake."""
         return [f"scripted (a fake, {len(self.replies)} rules)"]
 
-    @property
-    def price(self) -> Price:
-        """Free."""
-        return Price(0.0, 0.0)
+    price: ClassVar[Price] = FREE
 
     async def answer(
         self, requests: Sequence[Request], budget: Budget | None = None

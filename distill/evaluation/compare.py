@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from datagen.spending.pricing import total_usd
 from distill.evaluation.comparison import (
     ORDER,
     PAIRS,
@@ -208,8 +209,6 @@ def _standing(name: str, by_item: ByItem, n: int, metrics: Sequence[str], seed: 
     answers = list(by_item.values())
     grades = {metric: list(_graded(by_item, metric).values()) for metric in metrics}
     graded = len(grades[metrics[0]])
-    costs = [answer.cost_usd for answer in answers]
-    known_costs = [cost for cost in costs if cost is not None]
     return Standing(
         contestant=name,
         n=n,
@@ -220,7 +219,7 @@ def _standing(name: str, by_item: ByItem, n: int, metrics: Sequence[str], seed: 
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         completion_tokens=sum(answer.completion_tokens for answer in answers),
         mean_latency_s=sum(a.latency_s for a in answers) / len(answers) if answers else None,
-        cost_usd=sum(known_costs) if len(known_costs) == len(costs) else None,
+        cost_usd=total_usd(answer.cost_usd for answer in answers),
     )
 
 

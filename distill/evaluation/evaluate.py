@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from datagen.spending.pricing import total_usd
 from distill.evaluation.breakdown import break_down_scores
 from distill.evaluation.calibration import Calibration, measure_calibration
 from distill.evaluation.compare import adjust_p_values, compare
@@ -73,9 +74,7 @@ class TrainingProvenance:
     @property
     def data_usd(self) -> float | None:
         """Cost of all replies behind its rows and their scores; None where a price is unknown."""
-        costs = [*self.costs.values(), self.scoring_usd]
-        known_costs = [cost for cost in costs if cost is not None]
-        return sum(known_costs) if len(known_costs) == len(costs) else None
+        return total_usd([*self.costs.values(), self.scoring_usd])
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,40 @@ def local(plan: Plan, run_id: str, home: Path, student: Student | None) -> Local
     )
 
 
+def student_answers(
+    work: RunContext,
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    name: str,
+    student: Student | None,
+) -> list[Answer]:
+    """Answers of a student, or of the untuned base, to the bare questions."""
+    model = local(work.plan, work.run.run_id, work.home, student)
+    return answers_of(work, benchmark, items, name, model, "plain")
+
+
+def answers_of(
+    work: RunContext,
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    name: str,
+    model: Model,
+    context: str,
+) -> list[Answer]:
+    """Answers of a model in a context, outside of the plan's own contestants."""
+    plan = work.plan
+    contestant = Contestant(
+        name=name,
+        model=model,
+        context=plan.evaluate.context(context),
+        sources=Sources(plan.datagen.recipe[0], plan.folder),
+        benchmark=benchmark,
+        run_id=work.run.run_id,
+        max_new_tokens=plan.evaluate.max_new_tokens,
+    )
+    return answered(work, contestant, items)
+
+
 def asked_for(
     work: RunContext, teacher: Teacher, requests: Sequence[Request]
 ) -> tuple[dict[str, Call], dict[str, Failure]]:

@@ -8,9 +8,8 @@ from typing import Any
 from distill.plan.preflight import check_evaluation
 from flows.runtime.run import open_run
 from flows.stages.curate import curate_stage
-from flows.stages.evaluate import evaluate_stage, result_of
+from flows.stages.evaluate import evaluate_and_report
 from flows.stages.generate import generate_stage, samples_on_hand
-from flows.stages.report import write_report
 from flows.stages.train import ready_base, train_stage
 
 
@@ -27,20 +26,12 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         generate_stage(work)
         curated = curate_stage(work, samples_on_hand(work, counted=False))
         student = train_stage(work, curated)
-        evaluation = evaluate_stage(work, student, curated)
-        paths = write_report(work, curated, student, evaluation)
-        result = {
-            "run_id": work.run.run_id,
-            "plan_hash": work.plan.plan_hash,
-            "calls_made": work.counts.get("calls_made", 0),
-            "calls_reused": work.counts.get("calls_reused", 0),
-            "samples": len(curated.samples),
-            "kept": len(curated.kept),
-            "failures": work.counts.get("failures", 0),
-            "student_id": student.student_id,
-            "student_path": str(student.folder_in(work.home)),
-            "report_path": str(paths["html"]),
-            **result_of(evaluation),
-        }
-        work.summarize(**result)
-        return result
+        return evaluate_and_report(
+            work,
+            student,
+            curated,
+            samples=len(curated.samples),
+            kept=len(curated.kept),
+            student_id=student.student_id,
+            student_path=str(student.folder_in(work.home)),
+        )

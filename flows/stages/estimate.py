@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -45,12 +44,9 @@ def prompts_of(plan: Plan) -> Iterator[tuple[Any, Prompt]]:
         )
 
 
-def request_of(plan: Plan, prompt: Prompt, max_tokens: int | None = None) -> Request:
+def request_of(plan: Plan, prompt: Prompt) -> Request:
     """What the teacher is asked for a prompt."""
-    sampling: Sampling = plan.datagen.sampling
-    if max_tokens is not None:
-        sampling = replace(sampling, max_tokens=max_tokens)
-    return requests_for([prompt], plan.teacher.identity, sampling)[0]
+    return requests_for([prompt], plan.teacher.identity, plan.datagen.sampling)[0]
 
 
 def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:

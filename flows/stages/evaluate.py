@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from datagen.spending.pricing import total_usd
 from distill.contestants.contestant import ContestantSpec
 from distill.contestants.perturbed_items import perturb_items
 from distill.evaluation.comparison import Comparison
@@ -34,20 +35,31 @@ def evaluate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     with open_run(plan_path, overrides, "evaluate") as work:
         check_evaluation(work.plan, work.store)
         curated = selection_on_hand(work)
-        student = student_on_hand(work, curated)
-        evaluation = evaluate_stage(work, student, curated)
-        paths = write_report(work, curated, student, evaluation)
-        result = {
-            "run_id": work.run.run_id,
-            "plan_hash": work.plan.plan_hash,
-            "calls_made": work.counts.get("calls_made", 0),
-            "calls_reused": work.counts.get("calls_reused", 0),
-            "failures": work.counts.get("failures", 0),
-            "report_path": str(paths["html"]),
-            **result_of(evaluation),
-        }
-        work.summarize(**result)
-        return result
+        return evaluate_and_report(work, student_on_hand(work, curated), curated)
+
+
+def evaluate_and_report(
+    work: RunContext, student: Student | None, curated: Curated | None, **facts: Any
+) -> dict[str, Any]:
+    """Evaluate, write the report and summarize the run.
+
+    Returns:
+        What `--json` prints: the run's counts, `facts`, the report's path and the metrics.
+    """
+    evaluation = evaluate_stage(work, student, curated)
+    paths = write_report(work, curated, student, evaluation)
+    result = {
+        "run_id": work.run.run_id,
+        "plan_hash": work.plan.plan_hash,
+        "calls_made": work.counts.get("calls_made", 0),
+        "calls_reused": work.counts.get("calls_reused", 0),
+        **facts,
+        "failures": work.counts.get("failures", 0),
+        "report_path": str(paths["html"]),
+        **result_of(evaluation),
+    }
+    work.summarize(**result)
+    return result
 
 
 def selection_on_hand(work: RunContext) -> Curated | None:
@@ -173,7 +185,7 @@ def made_of(
     for call in calls:
         spent.setdefault(call.call_id, []).append(call.cost_usd)
     costs = {
-        sample.sample_id: _sum([usd for one in sample.call_ids for usd in spent.get(one, ())])
+        sample.sample_id: total_usd(usd for one in sample.call_ids for usd in spent.get(one, ()))
         for sample in curated.samples
     }
     scoring = _scoring_calls(work, curated, calls)
@@ -181,7 +193,7 @@ def made_of(
         kept=kept,
         scores=[score for score in curated.scores if score.sample_id in ids],
         costs=costs,
-        scoring_usd=_sum([call.cost_usd for call in scoring]),
+        scoring_usd=total_usd(call.cost_usd for call in scoring),
         training_hours=student.seconds / 3600 + _asking_hours(work, [*calls, *scoring]),
     )
 
@@ -205,11 +217,6 @@ def _asking_hours(work: RunContext, calls: Sequence[Call]) -> float:
     slots = {one.identity: one.slots for one in (plan.teacher, plan.judge) if hasattr(one, "slots")}
     took = (call.latency_s / slots[call.teacher] for call in calls if call.teacher in slots)
     return float(sum(took)) / 3600
-
-
-def _sum(spent: Sequence[float | None]) -> float | None:
-    known = [usd for usd in spent if usd is not None]
-    return sum(known) if len(known) == len(spent) else None
 
 
 def items_of(work: RunContext, benchmark: Benchmark) -> list[Item]:

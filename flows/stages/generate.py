@@ -130,33 +130,29 @@ def _asked(work: RunContext, asking: TeacherClient, part: Part, progress: Meter)
     """Calls by prompt id; what was cut off is asked again with a larger limit, if so planned."""
     requests = {prompt.prompt_id: request_of(work.plan, prompt) for _, prompt in part}
     calls = asking.ask(list(requests.values()), "generate", progress).calls
-    longer = _longer(work, part, calls)
+    longer = _longer(work.plan, list(requests.values()), calls)
     if longer:
         progress.more(len(longer))
         calls |= asking.ask(longer, "generate", progress).calls
     return _by_prompt(requests, calls)
 
 
-def _longer(work: RunContext, part: Part, calls: Mapping[str, Call]) -> list[Request]:
-    limit = work.plan.datagen.longest
+def _longer(plan: Plan, requests: Sequence[Request], calls: Mapping[str, Call]) -> list[Request]:
+    """Requests whose reply was cut off, with the larger limit; none without `datagen.longest`."""
+    limit = plan.datagen.longest
     if limit is None:
         return []
-    requests = (request_of(work.plan, prompt, limit) for _, prompt in part)
     cut = {call_id for call_id, call in calls.items() if call.finish_reason == "length"}
-    return [request for request in requests if request.call_id in cut]
+    return [
+        replace(request, sampling=replace(request.sampling, max_tokens=limit))
+        for request in requests
+        if request.call_id in cut
+    ]
 
 
 def _paid(plan: Plan, store: Store, requests: Sequence[Request]) -> dict[str, Call]:
     calls = load_paid_calls(store, plan.teacher, requests)
-    limit = plan.datagen.longest
-    if limit is not None:
-        longer = [
-            replace(request, sampling=replace(request.sampling, max_tokens=limit))
-            for request in requests
-            if request.call_id in calls and calls[request.call_id].finish_reason == "length"
-        ]
-        calls |= load_paid_calls(store, plan.teacher, longer)
-    return calls
+    return calls | load_paid_calls(store, plan.teacher, _longer(plan, requests, calls))
 
 
 def _by_prompt(requests: Mapping[str, Request], calls: Mapping[str, Call]) -> dict[str, Call]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from datagen.spending.pricing import total_usd
 from distill.evaluation.findings import Evaluation
 from distill.evaluation.scaling import Scaling
 from distill.report.curation_section import Curation, curation_of
@@ -24,7 +24,7 @@ from distill.report.report import (
     to_json,
 )
 from flows.runtime.artifacts import Artifacts
-from flows.runtime.run import RunContext
+from flows.runtime.run import RunContext, as_json
 from flows.stages.curate import Curated
 from flows.stages.scorer_audit import measured
 from quality.review.decisions import agreement
@@ -37,18 +37,21 @@ def write_report(
 ) -> dict[str, Path]:
     """Write report.html, report.md and report.json into `runs/<run>/`; returns the paths."""
     report = gather(work, curated, student, evaluation)
+    markdown = render_markdown(report)
+    Artifacts(work.plan.name).page("report", markdown)
+    return write_pages(work, "report", render_html(report), markdown, to_json(report))
+
+
+def write_pages(
+    work: RunContext, name: str, html: str, markdown: str, data: dict[str, Any]
+) -> dict[str, Path]:
+    """Write NAME.html, NAME.md and NAME.json into `runs/<run>/`; returns the paths by suffix."""
     folder = work.home / "runs" / work.run.run_id
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "html": render_html(report),
-        "md": render_markdown(report),
-        "json": json.dumps(to_json(report), indent=2, ensure_ascii=False, default=str),
-    }
-    paths = {}
-    for suffix, text in texts.items():
-        paths[suffix] = folder / f"report.{suffix}"
-        paths[suffix].write_text(text, encoding="utf-8")
-    Artifacts(work.plan.name).page("report", texts["md"])
+    texts = {"html": html, "md": markdown, "json": as_json(data)}
+    paths = {suffix: folder / f"{name}.{suffix}" for suffix in texts}
+    for suffix, path in paths.items():
+        path.write_text(texts[suffix], encoding="utf-8")
     return paths
 
 
@@ -156,14 +159,12 @@ def _stages(work: RunContext, student: Student | None) -> list[StageCost]:
 
 
 def _stage(name: str, spent: Mapping[str, float], made: Sequence[Any], reused: int) -> StageCost:
-    costs = [record.cost_usd for record in made]
-    known = [cost for cost in costs if cost is not None]
     return StageCost(
         stage=name,
         seconds=spent.get(name, 0.0),
         calls=len(made),
         prompt_tokens=sum(record.prompt_tokens for record in made),
         completion_tokens=sum(record.completion_tokens for record in made),
-        cost_usd=sum(known) if len(known) == len(costs) else None,
+        cost_usd=total_usd(record.cost_usd for record in made),
         reused=reused,
     )

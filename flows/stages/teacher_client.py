@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 from datagen.generate import ask, pending
@@ -51,15 +50,10 @@ class TeacherClient:
         self.spool.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._thread.shutdown()
         self.spool.drain(self.work.store)
-        self.spool.__exit__(kind, error, traceback)
+        self.spool.__exit__(*error)
 
     def ask(self, requests: Sequence[Request], stage: str, meter: Meter) -> CallResults:
         """Ask what is open, as one Prefect task; what failed for good before is left alone."""

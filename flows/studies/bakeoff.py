@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.contestants.contestant import Contestant
-from distill.contestants.context import Sources
 from distill.evaluation.evaluate import texts_of
 from distill.plan.plan import load_plan
 from distill.plan.sections import TrainSection
@@ -25,15 +22,16 @@ from distill.report.bakeoff_page import (
 )
 from distill.report.report import to_plain
 from flows.runtime.run import RunContext, open_run
-from flows.stages.contestants import answered, local
+from flows.stages.contestants import student_answers
 from flows.stages.curate import curate_stage
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, samples_on_hand
+from flows.stages.report import write_pages
 from flows.stages.train import ready_base, train_stage
 from quality.tasks.benchmark import Benchmark
 from warehouse.catalog import build, name_of
 from warehouse.errors import PlanError
-from warehouse.records import Answer, Student
+from warehouse.records import Student
 
 
 def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> dict[str, Any]:
@@ -70,8 +68,10 @@ def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> 
             boards=boards,
             versions=work.run.versions,
         )
-        path = _written(work, found)
-        result = _result(found, path)
+        pages = write_pages(
+            work, "bakeoff", render_html(found), render_markdown(found), to_plain(found)
+        )
+        result = _result(found, pages["html"])
         work.run.summary.update(result)
         return result
 
@@ -162,18 +162,11 @@ def _board(
     work: RunContext, benchmark: Benchmark, students: dict[str, Student], methods: list[Method]
 ) -> Board:
     items = items_of(work, benchmark)
-    plan, answers = work.plan, list[Answer]()
-    for label, student in [(BASE, None), *students.items()]:
-        contestant = Contestant(
-            name=label,
-            model=local(plan, work.run.run_id, work.home, student),
-            context=plan.evaluate.context("plain"),
-            sources=Sources(plan.datagen.recipe[0], plan.folder),
-            benchmark=benchmark,
-            run_id=work.run.run_id,
-            max_new_tokens=plan.evaluate.max_new_tokens,
-        )
-        answers += answered(work, contestant, items)
+    answers = [
+        answer
+        for label, student in [(BASE, None), *students.items()]
+        for answer in student_answers(work, benchmark, items, label, student)
+    ]
     return board_of(
         benchmark.label,
         answers,
@@ -182,19 +175,6 @@ def _board(
         benchmark.metrics[0],
         higher_is_better=benchmark.higher_is_better,
     )
-
-
-def _written(work: RunContext, found: Bakeoff) -> Path:
-    folder = work.home / "runs" / work.run.run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "html": render_html(found),
-        "md": render_markdown(found),
-        "json": json.dumps(to_plain(found), indent=2, ensure_ascii=False, default=str),
-    }
-    for suffix, text in texts.items():
-        (folder / f"bakeoff.{suffix}").write_text(text, encoding="utf-8")
-    return folder / "bakeoff.html"
 
 
 def _result(found: Bakeoff, path: Path) -> dict[str, Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from distill.contestants.contestant import Contestant, EndpointModel, Model
-from distill.contestants.context import Sources
+from distill.contestants.contestant import EndpointModel
 from distill.evaluation.compare import compare
 from distill.evaluation.evaluate import BenchmarkAnswers, texts_of
 from distill.evaluation.scaling import ScalePoint, Scaling, fit_scaling
@@ -29,10 +27,11 @@ from distill.report.study_page import (
     share_of,
 )
 from flows.runtime.run import RunContext, open_run
-from flows.stages.contestants import answered, asked_for, local
+from flows.stages.contestants import answers_of, asked_for, student_answers
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, samples_on_hand
+from flows.stages.report import write_pages
 from flows.stages.train import ready_base, train_stage
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.errors import NothingToDoError
@@ -80,13 +79,10 @@ def _curve(
 ) -> Scaling:
     items = items_of(work, benchmark)
     metric = benchmark.metrics[0]
-    answers = _answers(
-        work, benchmark, items, NONE, local(work.plan, work.run.run_id, work.home, None)
-    )
+    answers = student_answers(work, benchmark, items, NONE, None)
     names = {share: f"{100 * share:g} %" for share in students}
     for share, student in students.items():
-        model = local(work.plan, work.run.run_id, work.home, student)
-        answers += _answers(work, benchmark, items, names[share], model)
+        answers += student_answers(work, benchmark, items, names[share], student)
     found = compare(
         benchmark.label,
         answers,
@@ -169,34 +165,12 @@ def _first(curated: Curated, rows: int) -> Curated:
 def _four(
     work: RunContext, benchmark: Benchmark, items: Sequence[Item], made: dict[str, Student]
 ) -> list[Answer]:
-    run_id, plan = work.run.run_id, work.plan
-    teacher = EndpointModel(plan.teacher, partial(asked_for, work, plan.teacher))
-    answers = _answers(work, benchmark, items, "teacher", teacher, "recipe")
-    answers += _answers(work, benchmark, items, NONE, local(plan, run_id, work.home, None))
+    teacher = EndpointModel(work.plan.teacher, partial(asked_for, work, work.plan.teacher))
+    answers = answers_of(work, benchmark, items, "teacher", teacher, "recipe")
+    answers += student_answers(work, benchmark, items, NONE, None)
     for name, student in made.items():
-        answers += _answers(work, benchmark, items, name, local(plan, run_id, work.home, student))
+        answers += student_answers(work, benchmark, items, name, student)
     return answers
-
-
-def _answers(
-    work: RunContext,
-    benchmark: Benchmark,
-    items: Sequence[Item],
-    name: str,
-    model: Model,
-    context: str = "plain",
-) -> list[Answer]:
-    plan = work.plan
-    contestant = Contestant(
-        name=name,
-        model=model,
-        context=plan.evaluate.context(context),
-        sources=Sources(plan.datagen.recipe[0], plan.folder),
-        benchmark=benchmark,
-        run_id=work.run.run_id,
-        max_new_tokens=plan.evaluate.max_new_tokens,
-    )
-    return answered(work, contestant, items)
 
 
 def _study(work: RunContext, kind: str, rows: dict[str, int], **found: Any) -> Study:
@@ -214,16 +188,8 @@ def _study(work: RunContext, kind: str, rows: dict[str, int], **found: Any) -> S
 
 def _done(work: RunContext, study: Study) -> dict[str, Any]:
     """Write the pages, and keep in the run what a later report shows."""
-    folder = work.home / "runs" / work.run.run_id
-    folder.mkdir(parents=True, exist_ok=True)
     plain = to_plain(study)
-    texts = {
-        "html": render_html(study),
-        "md": render_markdown(study),
-        "json": json.dumps(plain, indent=2, ensure_ascii=False, default=str),
-    }
-    for suffix, text in texts.items():
-        (folder / f"study.{suffix}").write_text(text, encoding="utf-8")
+    pages = write_pages(work, "study", render_html(study), render_markdown(study), plain)
     result = {
         "run_id": study.run_id,
         "plan_hash": study.plan_hash,
@@ -235,7 +201,7 @@ def _done(work: RunContext, study: Study) -> dict[str, Any]:
         },
         "calls_made": work.counts.get("calls_made", 0),
         "calls_reused": work.counts.get("calls_reused", 0),
-        "report_path": str(folder / "study.html"),
+        "report_path": str(pages["html"]),
     }
     work.run.summary.update({**result, "scaling": plain["scaling"]})
     return result

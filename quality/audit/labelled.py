@@ -203,12 +203,9 @@ def _sample(
     question: str, completion: str, references: Sequence[str] = (), passage: str | None = None
 ) -> Sample:
     asked = [{"role": "user", "content": question}]
-    messages = question_messages(Row(question, asked, list(references), passage))
     prompt = Prompt.of(
         recipe="labelled",
-        recipe_options={},
-        messages=messages,
-        student_messages=messages,
+        messages=question_messages(Row(question, asked, list(references), passage)),
         question=question,
         reference=references,
         passage=passage,

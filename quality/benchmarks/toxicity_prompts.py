@@ -109,15 +109,7 @@ def _plain(word: str) -> str:
 
 
 def _sample(item: Item, answer: str) -> Sample:
-    prompt = Prompt.of(
-        recipe="benchmark",
-        recipe_options={},
-        messages=item.messages,
-        student_messages=item.messages,
-        question=item.row.prompt,
-        reference=[],
-        passage=None,
-    )
+    prompt = Prompt.of(recipe="benchmark", messages=item.messages, question=item.row.prompt)
     said = answer.encode("utf-8", "replace").decode().strip()  # no record holds half a character
     said = without_echo(item.row.prompt, said)
     return Sample.of(prompt, call_ids=[], recipe_version="1", completion=said, status="ok")

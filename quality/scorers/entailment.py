@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from quality.scoring.lexical_support import Over, Support, split, verdict
-from quality.scoring.scorer import Scorer, ScorerContext, Verdict
+from quality.scoring.scorer import Scorer, Verdict
 from quality.text.claims import whole_characters
 from warehouse.errors import AssetError
 from warehouse.inputs import assets
@@ -58,14 +58,6 @@ class Entailment(Scorer):
             raise ValueError("nli is a hub id or a folder")
         if self.window < 32 or self.most < 1:
             raise ValueError("window is at least 32 tokens, most at least 1 pair")
-
-    def with_tools(self, tools: ScorerContext) -> Self:
-        """The same scorer; a model found from another folder is looked for anew."""
-        equipped = super().with_tools(tools)
-        if tools.folder != self.tools.folder:
-            for kept in ("model", "_classifier"):
-                equipped.__dict__.pop(kept, None)
-        return equipped
 
     @cached_property
     def model(self) -> str:  # type: ignore[override]

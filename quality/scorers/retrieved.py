@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from quality.models.bm25 import Hit, Index
 from quality.scoring.lexical_support import Evidence, Over, split, verdict
-from quality.scoring.scorer import Scorer, ScorerContext, Verdict
+from quality.scoring.scorer import Scorer, Verdict
 from warehouse.inputs.documents import Passage, check_window, read_passages
 from warehouse.records import Sample, make_id
 
@@ -44,14 +44,6 @@ class Retrieved(Scorer):
         if self.k < 1:
             raise ValueError("k is at least 1")
         check_window(self.words, self.overlap)
-
-    def with_tools(self, tools: ScorerContext) -> Self:
-        """The same scorer; what was read from another folder is read anew."""
-        equipped = super().with_tools(tools)
-        if tools.folder != self.tools.folder:
-            for kept in ("_passages", "_index"):
-                equipped.__dict__.pop(kept, None)
-        return equipped
 
     @property
     def model(self) -> str:

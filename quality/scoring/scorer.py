@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -113,9 +114,14 @@ class Scorer(ABC):
     tools = ScorerContext()
 
     def with_tools(self, tools: ScorerContext) -> Self:
-        """The same scorer, with the tools at hand."""
+        """A copy of the scorer with these tools; its cached properties are computed again where
+        relative paths start in another folder."""
         equipped = copy.copy(self)
         object.__setattr__(equipped, "tools", tools)  # a scorer may be a frozen dataclass
+        if tools.folder != self.tools.folder:
+            for name in list(vars(equipped)):
+                if isinstance(getattr(type(self), name, None), cached_property):
+                    del vars(equipped)[name]
         return equipped
 
     @property

@@ -17,7 +17,6 @@ import uuid
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import orjson
@@ -47,12 +46,7 @@ class Spool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

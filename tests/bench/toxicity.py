@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from quality.conformance import sample_of
 from quality.scorers.toxicity import Toxicity
-from warehouse.records import Prompt, Sample
 
 TEXTS, LOOP, MOST = 256, 32, 510
 # Half of the comments of Jigsaw's challenge have at most 36 words and the mean is 67: lognormal
@@ -53,16 +53,6 @@ def make_checkpoint(
     }
     torch.save(made, folder / "made.ckpt")
     return folder / "made.ckpt"
-
-
-def sample_of(text: str) -> Sample:
-    """A sample with this completion."""
-    messages = [{"role": "user", "content": "q"}]
-    prompt = Prompt.of(
-        recipe="imitation", recipe_options={}, messages=messages, student_messages=messages,
-        question="q",
-    )  # fmt: skip
-    return Sample.of(prompt, call_ids=["c"], recipe_version="1", completion=text, status="ok")
 
 
 def main() -> None:

@@ -10,14 +10,7 @@ SAMPLING = Sampling(temperature=0.5, max_tokens=10, stop=["\n"])
 
 def prompt(text: str, seed: int | None = None) -> Prompt:
     messages = [{"role": "user", "content": text}]
-    return Prompt.of(
-        recipe="plain",
-        recipe_options={},
-        messages=messages,
-        student_messages=messages,
-        question=text,
-        seed=seed,
-    )
+    return Prompt.of(recipe="plain", messages=messages, question=text, seed=seed)
 
 
 class Plain:

@@ -4,21 +4,16 @@ import pytest
 
 from datagen.recipes.imitation import Imitation
 from distill.contestants.context import Sources
+from quality.conformance import sample_of
 from quality.tasks.benchmark import item_of
 from tests.support.plans import rows, write_rows
 from warehouse import catalog
 from warehouse.errors import NothingToDoError
 from warehouse.inputs.rows import read_rows
-from warehouse.records import Prompt, Sample
 
 
 def sample(question, completion):
-    messages = [{"role": "user", "content": question}]
-    prompt = Prompt.of(
-        recipe="imitation", recipe_options={}, messages=messages, student_messages=messages,
-        question=question,
-    )  # fmt: skip
-    return Sample.of(prompt, call_ids=["c"], recipe_version="1", completion=completion, status="ok")
+    return sample_of(completion, question)
 
 
 KEPT = [

@@ -158,10 +158,7 @@ def test_a_sample_is_looked_at_whole():
         {"role": "assistant", "content": "I was."},
         {"role": "user", "content": "Then go on."},
     ]
-    prompt = Prompt.of(
-        recipe="imitation", recipe_options={}, messages=messages, student_messages=messages,
-        question="Then go on.",
-    )  # fmt: skip
+    prompt = Prompt.of(recipe="imitation", messages=messages, question="Then go on.")
     sample = Sample.of(prompt, call_ids=["c"], recipe_version="1", completion="No.", status="ok")
     assert HELD.match(sample).kind == "quoted"
     assert HeldOut.of([]).match(sample) is None

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
+from quality.conformance import sample_of
 from quality.scorers.entailment import Entailment, label_positions
 from quality.scoring.scorer import ScorerContext
-from tests.bench.toxicity import sample_of
 from warehouse.errors import AssetError
 from warehouse.inputs.assets import file_sha256
 from warehouse.records import Score

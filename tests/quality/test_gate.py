@@ -22,12 +22,9 @@ def sample(
     call="c",
     recipe="imitation",
 ):
-    messages = [{"role": "user", "content": question}]
     prompt = Prompt.of(
         recipe=recipe,
-        recipe_options={},
-        messages=messages,
-        student_messages=messages,
+        messages=[{"role": "user", "content": question}],
         question=question,
         passage=passage,
     )

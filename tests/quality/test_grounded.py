@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from quality.conformance import sample_of
 from quality.scorers.grounded import Grounded
 from quality.scoring.lexical_support import CAP, SHOWN, Evidence
-from tests.bench.toxicity import sample_of
 from warehouse.records import Score
 
 PASSAGE = (

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,9 +11,9 @@ from datagen.teacher import Request, Sampling
 from quality.scorers.judge import Judge
 from quality.scoring import judge_prompts
 from quality.scoring.scorer import ScorerContext
+from tests.support.scoring import FakeAsk, sample
 from warehouse.catalog import build
 from warehouse.errors import PlanError
-from warehouse.records import Prompt, Sample
 
 PASSAGE = "The eye of a hurricane is calm. Iron-deficiency anemia is common."
 KINDS = [
@@ -23,22 +22,6 @@ KINDS = [
     judge_prompts.Rating,
     judge_prompts.PairVerdict,
 ]
-
-
-class FakeAsk:
-    """Answers each question by a rule and keeps what it was asked, call by call."""
-
-    def __init__(self, rule, name="fake judge"):
-        self.rule, self.name, self.calls = rule, name, []
-
-    def __call__(self, questions):
-        self.calls.append(list(questions))
-        said = [self.rule(question) for question in questions]
-        return [json.dumps(one) if isinstance(one, dict) else one for one in said]
-
-    @property
-    def questions(self):
-        return [question for call in self.calls for question in call]
 
 
 def block(question, tag):
@@ -61,21 +44,6 @@ def checker(verdicts, claims=None):
         return said if isinstance(said, str | None) else {"verdict": said[0], "quote": said[1]}
 
     return rule
-
-
-def sample(completion="c", passage=None, reference=(), question="q"):
-    messages = [{"role": "user", "content": question}]
-    prompt = Prompt.of(
-        recipe="imitation",
-        recipe_options={},
-        messages=messages,
-        student_messages=messages,
-        question=question,
-        passage=passage,
-        reference=reference,
-    )
-    made = Sample.of(prompt, call_ids=["c"], recipe_version="1", completion="", status="ok")
-    return replace(made, completion=completion)  # ids are not made of half characters
 
 
 def score_batch(scorer, judge, *samples):

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
+from quality.conformance import sample_of
 from quality.scorers.perplexity import Perplexity
 from quality.scoring.scorer import ScorerContext
-from tests.bench.toxicity import sample_of
 
 
 class FakeBase:

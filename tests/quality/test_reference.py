@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from quality.conformance import sample_of
 from quality.scorers.reference import Reference
-from tests.bench.toxicity import sample_of
 from tests.quality.test_grounded import STRANGE
 from warehouse.records import Score
 

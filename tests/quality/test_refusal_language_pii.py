@@ -7,10 +7,10 @@ import random
 
 import pytest
 
+from quality.conformance import sample_of
 from quality.scorers.language import Language
 from quality.scorers.pii import Pii, findings, redact
 from quality.scorers.refusal import Refusal
-from tests.bench.toxicity import sample_of
 from warehouse.inputs.refusal_phrases import declines
 
 needs_presidio = pytest.mark.skipif(

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from quality.conformance import sample_of
 from quality.models.bm25 import Hit, Index
 from quality.scorers.retrieved import Retrieved
 from quality.scoring.scorer import ScorerContext
-from tests.bench.toxicity import sample_of
 from tests.quality.test_grounded import STRANGE
 from warehouse.errors import DataError
 from warehouse.records import Score

@@ -31,9 +31,7 @@ def at(minute):
 def sample(name, completion="grey", recipe="imitation", status="ok"):
     prompt = Prompt.of(
         recipe=recipe,
-        recipe_options={},
         messages=[{"role": "user", "content": name}],
-        student_messages=[{"role": "user", "content": name}],
         question=name,
     )
     made = Sample.of(

@@ -7,43 +7,14 @@ import pytest
 from datagen.teacher import Request, Sampling
 from quality.scorers.self_consistency import SelfConsistency
 from quality.scoring.scorer import ScorerContext
+from tests.support.scoring import FakeAsk, sample
 from warehouse.catalog import build
 from warehouse.errors import PlanError
-from warehouse.records import Prompt, Sample
-
-
-class FakeAsk:
-    """Answers each question by a rule and keeps what it was asked, call by call."""
-
-    def __init__(self, rule, name="fake teacher"):
-        self.rule, self.name, self.calls = rule, name, []
-
-    def __call__(self, questions):
-        self.calls.append(list(questions))
-        return [self.rule(question) for question in questions]
-
-    @property
-    def questions(self):
-        return [question for call in self.calls for question in call]
 
 
 def in_turn(*texts):
     """A rule: the first seed gets the first text, and so on; each prompt begins anew."""
     return lambda question: texts[question.seed - 7001]
-
-
-def sample(completion, question="Who?", seed=None):
-    messages = [{"role": "user", "content": question}]
-    prompt = Prompt.of(
-        recipe="imitation",
-        recipe_options={},
-        messages=messages,
-        student_messages=messages,
-        question=question,
-        seed=seed,
-    )
-    made = Sample.of(prompt, call_ids=["c"], recipe_version="1", completion="", status="ok")
-    return replace(made, completion=completion)  # ids are not made of half characters
 
 
 def score_batch(scorer, teacher, *samples, asked=None):
@@ -97,7 +68,7 @@ def test_signs_of_scripts_without_spaces_count_as_words():
 
 def test_all_questions_of_a_batch_go_out_in_one_call_with_k_distinct_seeds():
     teacher = FakeAsk(lambda question: "x")
-    samples = [sample("x", f"q{number}") for number in range(3)]
+    samples = [sample("x", question=f"q{number}") for number in range(3)]
     assert [
         v.value for v in score_batch(SelfConsistency(k=4, max_tokens=9), teacher, *samples)
     ] == [1.0] * 3
@@ -116,7 +87,8 @@ def test_all_questions_of_a_batch_go_out_in_one_call_with_k_distinct_seeds():
 
 def test_samples_of_the_same_messages_share_their_replies():
     teacher = FakeAsk(in_turn("x", "y"))
-    verdicts = score_batch(SelfConsistency(k=2), teacher, sample("x", seed=1), sample("z", seed=2))
+    other = replace(sample("z"), prompt_id="the same messages with another seed")
+    verdicts = score_batch(SelfConsistency(k=2), teacher, sample("x"), other)
     assert [verdict.value for verdict in verdicts] == [0.5, 0.0]
     assert len(teacher.questions) == 2
 
@@ -142,7 +114,7 @@ def test_it_asks_nothing_where_it_abstains():
 def test_strange_texts_get_a_verdict_each():
     texts = ["", "\x00\x07", "🙂 " * 50, "א" * 400, "half \ud800 a sign. " * 9, "word. " * 170_000]
     teacher = FakeAsk(lambda question: "word \udc00 🙂")
-    samples = [sample(text, f"q{number}") for number, text in enumerate(texts)]
+    samples = [sample(text, question=f"q{number}") for number, text in enumerate(texts)]
     verdicts = score_batch(SelfConsistency(k=2), teacher, *samples)
     assert len(verdicts) == len(texts)
     for verdict in verdicts:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from quality.conformance import sample_of
 from quality.scorers.style import Style
 from quality.text.style import MEASURES, measures
-from tests.bench.toxicity import sample_of
 
 
 def test_counts_by_hand():

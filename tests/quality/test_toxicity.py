@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 
+from quality.conformance import sample_of
 from quality.models import detox
 from quality.scorers.toxicity import Toxicity
-from tests.bench.toxicity import make_checkpoint, sample_of
+from tests.bench.toxicity import make_checkpoint
 from warehouse.errors import AssetError
 
 SMALL = {

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import train.conformance
+from quality.conformance import sample_of
 from tests.support.tiny import make_tiny
 from train.audit.audit import RowAudit, audit_rows, refusal
 from train.dataset import TrainingRow, encode
 from train.model.student import load
 from warehouse.errors import TrainingError
-from warehouse.records import Prompt, Sample
+from warehouse.records import Sample
 
 ANSWERS = ("carbon dioxide", "The heart pumps blood.", "zero degrees", "Plants give off oxygen.")
 
@@ -24,15 +25,8 @@ OTHERS = ["Alle Vögel sind schon da.", "Der Mond ist aufgegangen, die gold'nen 
 def sample(number: int, completion: str | None = None) -> Sample:
     """A question with one of a few answers."""
     asked = f"Which is it? {number}"
-    prompt = Prompt.of(
-        recipe="imitation",
-        recipe_options={},
-        messages=[{"role": "user", "content": asked}],
-        student_messages=[{"role": "user", "content": asked}],
-        question=asked,
-    )
-    said = ANSWERS[number % len(ANSWERS)] if completion is None else completion
-    return Sample.of(prompt, call_ids=["c"], recipe_version="1", completion=said, status="ok")
+    answer = ANSWERS[number % len(ANSWERS)] if completion is None else completion
+    return sample_of(answer, asked)
 
 
 def row(of: Sample) -> dict[str, Any]:

@@ -52,8 +52,8 @@ def check_recipe(
     _require(len(set(ids)) == len(ids), "a prompt comes twice, and would be asked once")
     for prompt in [*prompts, recipe.ask(_ROW, folder)]:
         _check_prompt(recipe, prompt)
-    shown = recipe.context(_ROW, folder)
-    _require(all(one.get("role") in _ROLES for one in shown), "a message has no known role")
+    messages = recipe.context(_ROW, folder)
+    _require(all(item.get("role") in _ROLES for item in messages), "a message has no known role")
     for text in STRANGE_REPLIES:
         for sample in _samples(recipe, prompts[0], _reply(prompts[0], text)):
             _require(
@@ -63,19 +63,22 @@ def check_recipe(
     cut = replace(_reply(prompts[0], replies[0] if replies else "x"), finish_reason="length")
     for sample in _samples(recipe, prompts[0], cut):
         _require(sample.status != "ok", "ok of a reply that reached max_tokens; call it truncated")
-    found = []
+    accepted = []
     for text in replies:
         samples = _samples(recipe, prompts[0], _reply(prompts[0], text))
-        _require(any(one.status == "ok" for one in samples), f"no ok sample of {text[:40]!r}")
-        found += samples
-    return found
+        _require(any(item.status == "ok" for item in samples), f"no ok sample of {text[:40]!r}")
+        accepted += samples
+    return accepted
 
 
 def _check_prompt(recipe: Recipe, prompt: Prompt) -> None:
     _require(prompt.recipe == name_of(recipe), f"a prompt's recipe is '{prompt.recipe}'")
     for messages in (prompt.messages, prompt.student_messages):
         _require(bool(messages), "a prompt has no messages")
-        _require(all(one.get("role") in _ROLES for one in messages), "a message has no known role")
+        _require(
+            all(message.get("role") in _ROLES for message in messages),
+            "a message has no known role",
+        )
         _require(messages[-1]["role"] == "user", "the last message is not the user's")
         json.dumps(messages)
 
@@ -85,9 +88,9 @@ def _reply(prompt: Prompt, text: str) -> Reply:
 
 
 def _samples(recipe: Recipe, prompt: Prompt, reply: Reply) -> list[Sample]:
-    found = list(recipe.samples(prompt, reply))
-    _require(bool(found), "a reply gives no sample; give one with a status")
-    for sample in found:
+    samples = list(recipe.samples(prompt, reply))
+    _require(bool(samples), "a reply gives no sample; give one with a status")
+    for sample in samples:
         _require(sample.status in _STATUSES, f"status '{sample.status}'; use {_STATUSES}")
         _require(
             sample.status == "ok" or bool(sample.status_reason),
@@ -98,7 +101,7 @@ def _samples(recipe: Recipe, prompt: Prompt, reply: Reply) -> list[Sample]:
         _require(
             sample.recipe_version == recipe.version, "recipe_version is not the recipe's version"
         )
-    return found
+    return samples
 
 
 def _require(holds: bool, fault: str) -> None:

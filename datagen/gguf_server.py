@@ -113,9 +113,9 @@ class GgufServer:
         while not (url and _healthy(url)):
             if process.poll() is not None or time.monotonic() > deadline:
                 why = "ended" if process.poll() is not None else f"was not ready in {timeout_s:g} s"
-                said = _last_line(errors)
+                last_line = _last_line(errors)
                 self._stop()
-                raise TeacherUnusable(f"the server of {model.name} {why}: {said}")
+                raise TeacherUnusable(f"the server of {model.name} {why}: {last_line}")
             time.sleep(0.05)
         return _Child(process, errors, url, key)
 

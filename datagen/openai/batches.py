@@ -47,13 +47,13 @@ class Batches:
         """What the server says of each batch with the mark, newest first."""
 
         async def listed() -> list[Any]:
-            found = []
+            batches = []
             async for batch in self.endpoint.client.batches.list(limit=100):
                 if batch.created_at < time.time() - FORGOTTEN_S:
                     break
                 if (batch.metadata or {}).get(MARK) == self.mark:
-                    found.append(batch)
-            return found
+                    batches.append(batch)
+            return batches
 
         return await self._call(listed)
 
@@ -66,9 +66,9 @@ class Batches:
 
         async def created() -> Any:
             if sent:  # a reply that was lost may have left a batch behind: the one with this file
-                for one in await self.ours():
-                    if one.input_file_id == file.id:
-                        return one
+                for batch in await self.ours():
+                    if batch.input_file_id == file.id:
+                        return batch
             sent.append(True)
             return await client.batches.create(
                 input_file_id=file.id,
@@ -83,16 +83,16 @@ class Batches:
         """Wait for a batch's end; what the server then says of it."""
         look = partial(self.endpoint.client.batches.retrieve, batch_id)
         wait, reported = FIRST_POLL_S, None
-        while (found := await self._call(look)).status not in ENDED:
-            done = found.request_counts
-            now = f"{found.status}, {done.completed} of {done.total} done" if done else found.status
+        while (batch := await self._call(look)).status not in ENDED:
+            done = batch.request_counts
+            now = f"{batch.status}, {done.completed} of {done.total} done" if done else batch.status
             if now != reported:
                 log.info("batch %s: %s", batch_id, now)
             reported = now
             await asyncio.sleep(min(wait, self.poll_s))
             wait *= 1.5
-        log.info("batch %s: %s", batch_id, found.status)
-        return found
+        log.info("batch %s: %s", batch_id, batch.status)
+        return batch
 
     async def cancel(self, batch_id: str) -> None:
         """Cancel a batch; what it has done by then is charged, and can be had."""
@@ -112,8 +112,8 @@ class Batches:
         content = await self._call(read)
         if content is None:
             return None
-        found = (_object(line) for line in content.splitlines())
-        return [line for line in found if line is not None]
+        objects = (_object(line) for line in content.splitlines())
+        return [line for line in objects if line is not None]
 
     async def forget(self, file_id: str) -> None:
         """Delete an input file: its batch need not be looked at again."""

@@ -63,9 +63,9 @@ def key_from(name: str | None, env_file: str | None, who: str) -> str:
 
         key = dotenv_values(env_file).get(name)
     if not key:
-        also = f" and {env_file} does not have it" if env_file else ""
+        detail = f" and {env_file} does not have it" if env_file else ""
         raise TeacherUnusable(
-            f"{who}: environment variable {name} is not set{also}; export it, or name another "
+            f"{who}: environment variable {name} is not set{detail}; export it, or name another "
             "in api_key_env"
         )
     return key
@@ -141,9 +141,9 @@ class Endpoint:
 
         if isinstance(error, openai.APIConnectionError):  # timeouts are of this class too
             chain = _chain(error)
-            if any(isinstance(one, _UNCONNECTED) for one in chain):
+            if any(isinstance(cause, _UNCONNECTED) for cause in chain):
                 return NobodyThere(f"{self.model}: no connection to {self.base_url}")
-            if any(isinstance(one, TimeoutError) for one in chain):
+            if any(isinstance(cause, TimeoutError) for cause in chain):
                 return TimedOut(f"{self.model}: no reply within {self.timeout_s:g} s")
             return ReplyLost(
                 f"{self.model}: connection to {self.base_url} was lost ({type(chain[-1]).__name__})"

@@ -34,11 +34,11 @@ _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 def normalized_identity(identity: str) -> str:
     """The identity with its address in one spelling, to be compared; never hashed."""
 
-    def normalized(found: re.Match[str]) -> str:
-        parts = urlsplit(found[1].lower())
+    def normalized(match: re.Match[str]) -> str:
+        parts = urlsplit(match[1].lower())
         host = "localhost" if parts.hostname in _THIS_MACHINE else parts.hostname
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-        return f"@{parts.scheme}://{host}:{port}{found[2].rstrip('/')}"
+        return f"@{parts.scheme}://{host}:{port}{match[2].rstrip('/')}"
 
     try:
         return _ADDRESS.sub(normalized, identity, count=1)
@@ -151,8 +151,8 @@ class OpenaiApi:
 
     def most(self, request: Request) -> Reservation:
         """What a request can cost at most."""
-        also = [request.sampling.response_format, self.extra_body]
-        prompt = most_prompt_tokens(request.messages, also if any(also) else None)
+        extras = [request.sampling.response_format, self.extra_body]
+        prompt = most_prompt_tokens(request.messages, extras if any(extras) else None)
         completion = request.sampling.max_tokens
         usd = self.price.most(prompt, completion) if self.price else 0.0
         return Reservation(usd, prompt + completion)

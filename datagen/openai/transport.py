@@ -64,12 +64,14 @@ class HttpClient(httpx2.AsyncClient):
         transport = WholeReplies(connections, timeout_s)
         super().__init__(transport=transport, timeout=timeout_s, follow_redirects=True)
 
-    def build_request(self, method: str, url: Any, **given: Any) -> httpx2.Request:
+    def build_request(self, method: str, url: Any, **options: Any) -> httpx2.Request:
         """As the base class, where there is more than headers and bytes."""
-        content, headers, timeout = (given.pop(k, None) for k in ("content", "headers", "timeout"))
-        if not isinstance(content, bytes) or any(given.values()):
-            given |= {"content": content, "headers": headers, "timeout": timeout}
-            return super().build_request(method, url, **given)
+        content, headers, timeout = (
+            options.pop(k, None) for k in ("content", "headers", "timeout")
+        )
+        if not isinstance(content, bytes) or any(options.values()):
+            options |= {"content": content, "headers": headers, "timeout": timeout}
+            return super().build_request(method, url, **options)
         return httpx2.Request(method, _parsed(str(url)), headers=headers, content=content)
 
 

@@ -52,12 +52,12 @@ def read_reply(
     """
     choice = raw["choices"][0]
     message = choice["message"]
-    said = message.get("content") or message.get("refusal") or ""
-    if not isinstance(said, str):
+    text = message.get("content") or message.get("refusal") or ""
+    if not isinstance(text, str):
         raise TypeError("content is not a text")
     reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if reasoning is None and (thought := THINKING.match(said)):
-        reasoning, said = thought[1].strip(), said[thought.end() :]
+    if reasoning is None and (thought := THINKING.match(text)):
+        reasoning, text = thought[1].strip(), text[thought.end() :]
     used = raw.get("usage")
     usage = _usage(used) if used else Usage()
     logprobs = choice.get("logprobs")
@@ -67,7 +67,7 @@ def read_reply(
         kept["choices"] = [rest, *raw["choices"][1:]]
     return Reply(
         request,
-        text=said,
+        text=text,
         finish_reason=str(choice.get("finish_reason") or "stop"),
         usage=usage,
         latency_s=latency_s,

@@ -73,8 +73,8 @@ class Imitation(Recipe):
         Raises:
             DataError: too few rows are fit for worked examples.
         """
-        shown = {example.row_id for example in self._examples(folder)}
-        rows = (row for row in self._rows(folder) if row.row_id not in shown)
+        example_ids = {example.row_id for example in self._examples(folder)}
+        rows = (row for row in self._rows(folder) if row.row_id not in example_ids)
         for row in islice(rows, self.limit):
             for number in range(self.n):
                 yield self._prompt(row, folder, number or None)

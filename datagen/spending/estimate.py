@@ -189,7 +189,7 @@ def estimate(
     calls = len(counted)
     limits = [max_tokens] * calls if isinstance(max_tokens, int) else list(max_tokens)
     known = experience if experience and experience.calls >= LEAST_REPLIES else None
-    asked = [round(tokens * (known.prompt_ratio if known else 1.0)) for tokens in counted]
+    prompt_tokens = [round(tokens * (known.prompt_ratio if known else 1.0)) for tokens in counted]
     basis = "tokenizer" if with_tokenizer else f"bytes / {BYTES_PER_TOKEN}"
     if known:
         least, most = known.reply_range(calls)
@@ -203,9 +203,9 @@ def estimate(
         basis += f", replies of {SHORTEST_REPLY:.0%} to 100% of max_tokens"
     usd_low = usd_high = None
     if price is not None:
-        usages = [Usage(tokens, low, 0, 0) for tokens, low in zip(asked, lows, strict=True)]
+        usages = [Usage(tokens, low, 0, 0) for tokens, low in zip(prompt_tokens, lows, strict=True)]
         usd_low = math.fsum(price.cost(usage) for usage in usages)
-        usd_high = math.fsum(price.most(*pair) for pair in zip(asked, highs, strict=True))
+        usd_high = math.fsum(price.most(*pair) for pair in zip(prompt_tokens, highs, strict=True))
     if known and known.latency_s:
         spans = [known.latency_s * calls * factor for factor in (TIME_LOW, TIME_HIGH)]
     else:
@@ -218,7 +218,7 @@ def estimate(
         max(
             span / at_once,
             60 * calls / (requests_per_minute or math.inf),
-            60 * (sum(asked) + sum(replies)) / (tokens_per_minute or math.inf),
+            60 * (sum(prompt_tokens) + sum(replies)) / (tokens_per_minute or math.inf),
         )
         for span, replies in zip(spans, (lows, highs), strict=True)
     ]
@@ -226,7 +226,7 @@ def estimate(
         prompts=prompts,
         paid=paid,
         calls=calls,
-        prompt_tokens=sum(asked),
+        prompt_tokens=sum(prompt_tokens),
         completion_low=sum(lows),
         completion_high=sum(highs),
         usd_low=usd_low,

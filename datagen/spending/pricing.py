@@ -124,14 +124,14 @@ def _book() -> tuple[date, dict[tuple[str, str], tuple[Price, float | None]]]:
     text = resources.files("datagen.spending").joinpath("pricing.toml").read_text("utf-8")
     book = tomllib.loads(text)
     day = date.fromisoformat(book["as_of"])
-    found: dict[tuple[str, str], tuple[Price, float | None]] = {}
+    prices: dict[tuple[str, str], tuple[Price, float | None]] = {}
     for entry in book["model"]:
         key, batch = (entry.pop("host"), entry.pop("model")), entry.pop("batch", None)
         long = dict(
             zip(("long_from", "long_input", "long_output"), entry.pop("long", ()), strict=False)
         )
-        found[key] = Price(**entry, **long, as_of=day), batch
-    return day, found
+        prices[key] = Price(**entry, **long, as_of=day), batch
+    return day, prices
 
 
 def _entry(model: str, base_url: str) -> tuple[Price | None, float | None]:
@@ -155,7 +155,7 @@ def batch_factor_of(model: str, base_url: str) -> float | None:
     return _entry(model, base_url)[1]
 
 
-def most_prompt_tokens(messages: Sequence[Message], also: Any = None) -> int:
+def most_prompt_tokens(messages: Sequence[Message], extra: Any = None) -> int:
     """The most tokens that a prompt of texts can have: byte-level BPE has one token per byte at most.
 
     Pictures and files that a message only names are not bounded.
@@ -165,8 +165,8 @@ def most_prompt_tokens(messages: Sequence[Message], also: Any = None) -> int:
         also: What else becomes part of the prompt, such as a response format; by its JSON.
     """
     texts = [text for message in messages for text in _texts(message)]
-    if also is not None:
-        texts.append(_json(also))
+    if extra is not None:
+        texts.append(_json(extra))
     around = PER_MESSAGE_MOST * len(messages) + PER_TEMPLATE_MOST
     return around + sum(max(_size(text), _size(normalize("NFC", text))) for text in texts)
 

@@ -137,7 +137,7 @@ class OpenaiBatch(OpenaiApi):
 
         async def go() -> list[str]:
             async with self._batches() as batches:
-                ids = [one.id for one in await batches.ours() if one.status not in ENDED]
+                ids = [batch.id for batch in await batches.ours() if batch.status not in ENDED]
                 for batch_id in ids:
                     await batches.cancel(batch_id)
                 return ids
@@ -216,16 +216,16 @@ class OpenaiBatch(OpenaiApi):
         state.live += 1
         left = dict(batch.wanted)
         try:
-            found = await state.batches.ended(batch.id)
-            if found.status == "failed":
-                self._refused(state, found, left)
+            finished = await state.batches.ended(batch.id)
+            if finished.status == "failed":
+                self._refused(state, finished, left)
             else:
-                await self._deliver(state, found, left)
+                await self._deliver(state, finished, left)
         finally:
             state.live -= 1
             state.ended += 1
             self._release(state, left)
-        if found.status == "failed":
+        if finished.status == "failed":
             await self._wait_for_room(state)
         elif batch.whole:
             await state.replies.join()  # every reply is kept by now
@@ -267,8 +267,8 @@ class OpenaiBatch(OpenaiApi):
 
         response, error = line.get("response"), line.get("error")
         if not response:
-            said = endpoint.short(orjson.dumps({"error": error}).decode())
-            return Reply(request, error=TransientError(f"{self.model}: {said}"))
+            detail = endpoint.short(orjson.dumps({"error": error}).decode())
+            return Reply(request, error=TransientError(f"{self.model}: {detail}"))
         if response.get("status_code") != 200:
             refusal = httpx2.Response(response.get("status_code", 500), json=response.get("body"))
             return Reply(request, error=endpoint.refused(refusal))
@@ -297,13 +297,16 @@ class OpenaiBatch(OpenaiApi):
     def _refused(self, state: _BatchRound, batch: Any, left: dict[str, Request]) -> None:
         """A batch that the server did not take: its queue is full, or something is wrong with it."""
         errors = (batch.errors.data or []) if batch.errors else []
-        said = "; ".join(dict.fromkeys(str(one.message) for one in errors[:3])) or "no reason given"
+        reasons = (
+            "; ".join(dict.fromkeys(str(error.message) for error in errors[:3]))
+            or "no reason given"
+        )
         state.refusals += 1
-        if not any(one.code == CROWDED for one in errors):
-            raise state.batches.endpoint.unusable(f"batch {batch.id} was refused: {said}")
+        if not any(error.code == CROWDED for error in errors):
+            raise state.batches.endpoint.unusable(f"batch {batch.id} was refused: {reasons}")
         if state.live == 1 and state.refusals >= self.max_tries:
             raise TeacherUnusable(
-                f"model '{self.model}' at {self.base_url}: its queue is full ({said}); lower "
+                f"model '{self.model}' at {self.base_url}: its queue is full ({reasons}); lower "
                 "requests_per_batch, or run again later: nothing was lost"
             )
         state.waiting.extend(left.values())

@@ -52,8 +52,10 @@ class Scripted:
             if self.log:
                 with open(self.log, "a", encoding="utf-8") as log:
                     log.write(request.call_id + "\n")
-            asked = str(request.messages[-1]["content"])
-            text = next((say for find, say in self.replies.items() if find in asked), self.default)
+            question = str(request.messages[-1]["content"])
+            text = next(
+                (say for find, say in self.replies.items() if find in question), self.default
+            )
             usage = Usage(sum(len(str(m["content"]).split()) for m in request.messages),
                           len(text.split()))  # fmt: skip
             budget.settle(most, 0.0, usage.prompt_tokens + usage.completion_tokens)

@@ -77,8 +77,8 @@ class Guard:
         host = request.headers.getlist("host")
         if len(host) != 1 or host[0] not in self.hosts:  # a name that was rebound to loopback
             return _told("this page is on 127.0.0.1 only", 403)
-        given = request.scope["path"].split("/")[1:2]
-        if not secrets.compare_digest("".join(given).encode("utf-8", "replace"), self.token):
+        tokens = request.scope["path"].split("/")[1:2]
+        if not secrets.compare_digest("".join(tokens).encode("utf-8", "replace"), self.token):
             return _told("the address lacks the right token; it stands in the terminal", 403)
         if request.method == "POST":
             if request.headers.get("origin") != f"http://{host[0]}":

@@ -116,7 +116,7 @@ class Session:
             written: list[Record] = [*new, *scores]
             self.store.insert(written)
             self.human += scores
-            self.edits |= {one.sample_id: one for one in new}
+            self.edits |= {edited.sample_id: edited for edited in new}
             self._own |= {score.score_id for score in scores}
         return {**self.standing(), "decision": self._decision(sample.sample_id)}
 
@@ -125,14 +125,17 @@ class Session:
         decided = decisions(self.human)
         return {
             "decided": [sample.sample_id in decided for sample in self.samples],
-            "agreement": [dataclasses.asdict(one) for one in self.agreements()],
+            "agreement": [dataclasses.asdict(row) for row in self.agreements()],
         }
 
     @property
     def made(self) -> int:
         """How many samples under review owe their state to a decision of this session."""
-        found = decisions(self.human)
-        return sum(one in found and found[one].score_id in self._own for one in self.by_id)
+        decided = decisions(self.human)
+        return sum(
+            sample_id in decided and decided[sample_id].score_id in self._own
+            for sample_id in self.by_id
+        )
 
     def agreements(self) -> list[Agreement]:
         """Of all decisions on the selection, also those of earlier days."""
@@ -159,7 +162,7 @@ class Session:
             "kept": choice.kept,
             "reasons": [reason for reason in choice.reasons if not reason.startswith("status:")],
             "details": _told(choice.details or {}),
-            "scores": [_shown(one) for one in self.readings[sample.sample_id]],
+            "scores": [_shown(reading) for reading in self.readings[sample.sample_id]],
             "decision": self._decision(sample.sample_id),
         }
 
@@ -191,15 +194,17 @@ def _choices(plan: Plan, store: Store) -> list[Choice]:
         NothingToDoError: another gate chose last; its choices would mislead.
     """
     own = plan.as_json()
-    made = sorted(
+    curated = sorted(
         (run for run in store.read(Run) if "selection_id" in run.summary),
         key=lambda run: run.finished_at or run.started_at,
     )
-    asked = [run for run in made if run.plan["datagen"]["recipe"] == own["datagen"]["recipe"]]
-    same = [run for run in asked if run.plan["quality"] == own["quality"]]
-    if same:
-        return store.read(Choice, "selection_id = ?", [same[-1].summary["selection_id"]])
-    if asked:
+    same_recipes = [
+        run for run in curated if run.plan["datagen"]["recipe"] == own["datagen"]["recipe"]
+    ]
+    same_gate = [run for run in same_recipes if run.plan["quality"] == own["quality"]]
+    if same_gate:
+        return store.read(Choice, "selection_id = ?", [same_gate[-1].summary["selection_id"]])
+    if same_recipes:
         raise NothingToDoError(
             f"[quality] of plan '{plan.name}' is not what its samples were curated with; run "
             "`distill curate PLAN` first (nothing is scored or paid for twice)"
@@ -222,20 +227,20 @@ def _of_plan(score: Score, plan: Plan) -> bool:
 def _told(details: dict[str, Any]) -> list[str]:
     """The held-out item or the duplicate that was met; the scorers' words stand by the scores."""
     return [
-        f"{name.replace('_', ' ')}: " + ", ".join(f"{key} {one}" for key, one in met.items())
+        f"{name.replace('_', ' ')}: " + ", ".join(f"{key} {value}" for key, value in met.items())
         for name, met in details.items()
         if name != "why" and isinstance(met, dict)
     ]
 
 
-def _shown(one: Reading) -> dict[str, Any]:
+def _shown(reading: Reading) -> dict[str, Any]:
     bound = None
-    if one.bound is not None:
-        bound = f"{'at least' if one.is_least else 'at most'} {one.bound:g}"
+    if reading.bound is not None:
+        bound = f"{'at least' if reading.is_least else 'at most'} {reading.bound:g}"
     return {
-        "name": one.name,
-        "value": one.value,
+        "name": reading.name,
+        "value": reading.value,
         "bound": bound,
-        "state": one.state,
-        "why": one.why,
+        "state": reading.state,
+        "why": reading.why,
     }

@@ -41,16 +41,16 @@ class ContestantFactory:
     student: Student | None
     kept: Sequence[Sample]
     ask: AskTeacher
-    _speakers: dict[tuple[str, str | None], Model] = field(default_factory=dict)
+    _models: dict[tuple[str, str | None], Model] = field(default_factory=dict)
 
     def contestant(self, name: str, benchmark: Benchmark) -> Contestant:
         """A contestant before one benchmark."""
         settings = self.plan.evaluate
-        who = next(one for one in settings.parts() if one.name == name)
-        context = who.context or ("recipe" if who.who == "teacher" else "plain")
+        spec = next(spec for spec in settings.parts() if spec.name == name)
+        context = spec.context or ("recipe" if spec.who == "teacher" else "plain")
         return Contestant(
             name=name,
-            model=self.model(who),
+            model=self.model(spec),
             context=settings.context(context),
             sources=Sources(self.plan.datagen.recipe[0], self.plan.folder, self.kept),
             benchmark=benchmark,
@@ -58,28 +58,28 @@ class ContestantFactory:
             max_new_tokens=settings.max_new_tokens,
         )
 
-    def model(self, who: ContestantSpec) -> Model:
+    def model(self, spec: ContestantSpec) -> Model:
         """The model behind a name.
 
         Raises:
             NotFoundError: an earlier student is not there any more.
         """
-        key = (who.who, who.student)
-        if key not in self._speakers:
-            self._speakers[key] = self._model(who)
-        return self._speakers[key]
+        key = (spec.who, spec.student)
+        if key not in self._models:
+            self._models[key] = self._model(spec)
+        return self._models[key]
 
-    def _model(self, who: ContestantSpec) -> Model:
+    def _model(self, spec: ContestantSpec) -> Model:
         settings = self.plan.evaluate
-        if who.who == "teacher":
+        if spec.who == "teacher":
             teacher = self.plan.teacher
             return EndpointModel(teacher, partial(self.ask, teacher), settings.top_logprobs)
-        if who.who in settings.endpoints:
-            endpoint = settings.endpoints[who.who]
+        if spec.who in settings.endpoints:
+            endpoint = settings.endpoints[spec.who]
             return EndpointModel(endpoint, partial(self.ask, endpoint), settings.top_logprobs)
         student = None
-        if who.who == "student":
-            student = find_student_by_id(self.store, who.student) if who.student else self.student
+        if spec.who == "student":
+            student = find_student_by_id(self.store, spec.student) if spec.student else self.student
             if student is None:
                 raise NotFoundError(
                     f"no student of the plan '{self.plan.name}' yet; run `distill train` first"
@@ -105,74 +105,76 @@ def local(plan: Plan, run_id: str, home: Path, student: Student | None) -> Local
 
 
 def student_answers(
-    work: RunContext,
+    context: RunContext,
     benchmark: Benchmark,
     items: Sequence[Item],
     name: str,
     student: Student | None,
 ) -> list[Answer]:
     """Answers of a student, or of the untuned base, to the bare questions."""
-    model = local(work.plan, work.run.run_id, work.home, student)
-    return answers_of(work, benchmark, items, name, model, "plain")
+    model = local(context.plan, context.run.run_id, context.home, student)
+    return answers_of(context, benchmark, items, name, model, "plain")
 
 
 def answers_of(
-    work: RunContext,
+    context: RunContext,
     benchmark: Benchmark,
     items: Sequence[Item],
     name: str,
     model: Model,
-    context: str,
+    context_name: str,
 ) -> list[Answer]:
     """Answers of a model in a context, outside of the plan's own contestants."""
-    plan = work.plan
+    plan = context.plan
     contestant = Contestant(
         name=name,
         model=model,
-        context=plan.evaluate.context(context),
+        context=plan.evaluate.context(context_name),
         sources=Sources(plan.datagen.recipe[0], plan.folder),
         benchmark=benchmark,
-        run_id=work.run.run_id,
+        run_id=context.run.run_id,
         max_new_tokens=plan.evaluate.max_new_tokens,
     )
-    return answered(work, contestant, items)
+    return answered(context, contestant, items)
 
 
 def asked_for(
-    work: RunContext, teacher: Teacher, requests: Sequence[Request]
+    context: RunContext, teacher: Teacher, requests: Sequence[Request]
 ) -> tuple[dict[str, Call], dict[str, Failure]]:
     """Ask what is not paid for yet, on the run's budget."""
-    label = "teacher answers" if teacher is work.plan.teacher else "endpoint answers"
-    with TeacherClient(work, teacher) as asking, meter(label, len(requests)) as progress:
-        asked = asking.ask(requests, "evaluate", progress)
-    return asked.calls, asked.failures
+    label = "teacher answers" if teacher is context.plan.teacher else "endpoint answers"
+    with TeacherClient(context, teacher) as client, meter(label, len(requests)) as progress:
+        results = client.ask(requests, "evaluate", progress)
+    return results.calls, results.failures
 
 
 def answered(
-    work: RunContext, contestant: Contestant, items: Sequence[Item], form: str = ""
+    context: RunContext, contestant: Contestant, items: Sequence[Item], form: str = ""
 ) -> list[Answer]:
     """A contestant's answers to items under its name: those on record, and those asked for now.
 
     `form` tells disturbed items from the benchmark's own in what is entered for the run.
     """
-    asked = contestant.questions(items)
-    bare = sum(messages == item.messages for item, messages in asked.values())
+    questions = contestant.questions(items)
+    bare = sum(messages == item.messages for item, messages in questions.values())
     if contestant.context.searches and bare:
-        work.notes.append(
+        context.notes.append(
             f"{contestant.name} found nothing that goes with {bare} of {format_count(len(items), 'item')} of "
             f"{' / '.join(filter(None, (contestant.benchmark.label, form)))}: there it saw the "
             "question alone"
         )
-    known = {answer.answer_id for answer in work.store.by_ids(Answer, "answer_id", list(asked))}
-    todo = {answer_id: one for answer_id, one in asked.items() if answer_id not in known}
-    said: list[Answer | Failure] = []
+    known = {
+        answer.answer_id for answer in context.store.by_ids(Answer, "answer_id", list(questions))
+    }
+    pending = {key: question for key, question in questions.items() if key not in known}
+    replies: list[Answer | Failure] = []
     if isinstance(contestant.model, EndpointModel):  # its asking is a task already, and has a bar
-        work.count("calls_reused", len(known))
-        said = contestant.answer(todo, lambda n: None)
-    elif todo:
-        with bar(f"{contestant.name}: {contestant.benchmark.label}", len(todo)) as advance:
-            said = run_shard(lambda: contestant.answer(todo, advance))
-    failures = [one for one in said if isinstance(one, Failure)]
+        context.count("calls_reused", len(known))
+        replies = contestant.answer(pending, lambda n: None)
+    elif pending:
+        with bar(f"{contestant.name}: {contestant.benchmark.label}", len(pending)) as advance:
+            replies = run_shard(lambda: contestant.answer(pending, advance))
+    failures = [record for record in replies if isinstance(record, Failure)]
     if failures:
         say(
             f"{contestant.name}: {format_count(len(failures), 'item')} failed, first: {failures[0].error}"
@@ -180,11 +182,13 @@ def answered(
     if not isinstance(
         contestant.model, EndpointModel
     ):  # of what was asked, failures are kept already
-        work.store.insert(failures)
-        work.count("failures", len(failures))
-    work.store.insert([one for one in said if isinstance(one, Answer)])
-    found: list[Answer] = work.store.by_ids(Answer, "answer_id", list(asked))
-    work.count("answers_reused", sum(answer.run_id != work.run.run_id for answer in found))
+        context.store.insert(failures)
+        context.count("failures", len(failures))
+    context.store.insert([record for record in replies if isinstance(record, Answer)])
+    answers: list[Answer] = context.store.by_ids(Answer, "answer_id", list(questions))
+    context.count("answers_reused", sum(answer.run_id != context.run.run_id for answer in answers))
     benchmark = " / ".join(filter(None, (contestant.benchmark.label, form)))
-    work.store.enter(work.run.run_id, benchmark, contestant.name, [one.answer_id for one in found])
-    return [replace(answer, contestant=contestant.name) for answer in found]
+    context.store.enter(
+        context.run.run_id, benchmark, contestant.name, [record.answer_id for record in answers]
+    )
+    return [replace(answer, contestant=contestant.name) for answer in answers]

@@ -51,43 +51,43 @@ class Curated:
 
 def curate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Score the samples of the plan's recipes and choose which to keep."""
-    with open_run(plan_path, overrides, "curate") as work:
-        curated = curate_stage(work, samples_on_hand(work))
+    with open_run(plan_path, overrides, "curate") as context:
+        curated = curate_stage(context, samples_on_hand(context))
         choices = curated.choices
         return {
-            "run_id": work.run.run_id,
-            "plan_hash": work.plan.plan_hash,
+            "run_id": context.run.run_id,
+            "plan_hash": context.plan.plan_hash,
             "selection_id": curated.selection_id,
             "samples": len(choices),
             "kept": len(curated.kept),
-            "calls_made": work.counts.get("calls_made", 0),
-            "failures": work.counts.get("failures", 0),
+            "calls_made": context.counts.get("calls_made", 0),
+            "failures": context.counts.get("failures", 0),
             "reasons": dict(Counter(choice.reason for choice in choices).most_common()),
         }
 
 
-def curate_stage(work: RunContext, samples: Sequence[Sample]) -> Curated:
+def curate_stage(context: RunContext, samples: Sequence[Sample]) -> Curated:
     """Score what is not scored, then let the gate choose. Choices for every sample.
 
     Raises:
         NothingToDoError: the gate keeps nothing; the message says what to loosen.
     """
-    with work.stage("curate"):
-        scorers = equipped(work)
+    with context.stage("curate"):
+        scorers = equipped(context)
         for scorer in scorers:
             if scorer.note:
-                work.notes.append(scorer.note)
+                context.notes.append(scorer.note)
                 say(f"note: {scorer.note}")
-        settled = settle(work.store, samples, partial(_scores, work, scorers))
-        work.store.insert(settled.cleaned)
-        choices = chosen(work.plan, scorers, settled.samples, settled.scores, settled.human)
+        settled = settle(context.store, samples, partial(_scores, context, scorers))
+        context.store.insert(settled.cleaned)
+        choices = chosen(context.plan, scorers, settled.samples, settled.scores, settled.human)
         curated = Curated(settled.samples, choices, [*settled.scores, *settled.human], scorers)
-        work.store.insert(curated.choices)
-        work.summarize(
+        context.store.insert(curated.choices)
+        context.summarize(
             selection_id=curated.selection_id,
             scorers=[_identity(scorer) for scorer in scorers],  # whose scores decided
         )
-        work.count("kept", len(curated.kept))
+        context.count("kept", len(curated.kept))
         if not curated.kept:
             raise NothingToDoError(_kept_nothing(curated.choices))
         return curated
@@ -120,13 +120,13 @@ def chosen(
     return choose(samples, [*scores, *human], policy, duplicates, held_out, selection_id, better)
 
 
-def equipped(work: RunContext) -> list[Scorer]:
+def equipped(context: RunContext) -> list[Scorer]:
     """The plan's scorers, with the run's teacher, judge and base model at hand."""
-    plan = work.plan
+    plan = context.plan
     tools = ScorerContext(
-        teacher=ScorerClient(work, plan.teacher, "asking the teacher again"),
-        judge=ScorerClient(work, plan.judge, "asking the judge"),
-        asked=partial(_asked, work.store),
+        teacher=ScorerClient(context, plan.teacher, "asking the teacher again"),
+        judge=ScorerClient(context, plan.judge, "asking the judge"),
+        asked=partial(_asked, context.store),
         likelihood=BaseLikelihood(plan.training.base) if plan.train else None,
         folder=plan.folder,
     )
@@ -160,50 +160,54 @@ def _kept_nothing(choices: Sequence[Choice]) -> str:
     return f"the gate keeps none of {format_count(len(choices), 'sample')} ({summary or 'there are none'}); {advice}"
 
 
-def _scores(work: RunContext, scorers: Sequence[Scorer], samples: Sequence[Sample]) -> list[Score]:
+def _scores(
+    context: RunContext, scorers: Sequence[Scorer], samples: Sequence[Sample]
+) -> list[Score]:
     """Every scorer's score of every sample; what is scored already is not scored again."""
     wanted: list[str] = []
     for scorer in scorers:
         ids = {scorer.score_id(sample): sample for sample in samples}
         wanted.extend(ids)
-        known = {score.score_id for score in work.store.by_ids(Score, "score_id", list(ids))}
+        known = {score.score_id for score in context.store.by_ids(Score, "score_id", list(ids))}
         todo = [sample for score_id, sample in ids.items() if score_id not in known]
-        size = work.plan.datagen.shard if scorer.asks else _SHARD
+        size = context.plan.datagen.shard if scorer.asks else _SHARD
         steps = 0 if scorer.asks else len(todo)  # one that asks has a bar of its own
         with bar(f"scoring {name_of(scorer)}", steps) as advance:
             for start in range(0, len(todo), size):
                 part = todo[start : start + size]
                 job = partial(_all, scorer, part)
-                found = job() if scorer.asks else run_shard(job)  # its asking is a task already
-                work.store.insert([one for one in found if isinstance(one, Score)])
-                _fail(work, scorer, [one for one in found if isinstance(one, Unscored)])
+                results = job() if scorer.asks else run_shard(job)  # its asking is a task already
+                context.store.insert([result for result in results if isinstance(result, Score)])
+                _fail(
+                    context, scorer, [result for result in results if isinstance(result, Unscored)]
+                )
                 advance(len(part))
-    return work.store.by_ids(Score, "score_id", wanted)
+    return context.store.by_ids(Score, "score_id", wanted)
 
 
 def _all(scorer: Scorer, samples: Sequence[Sample]) -> list[Score | Unscored]:
     return list(scorer.score(samples))
 
 
-def _fail(work: RunContext, scorer: Scorer, failed: Sequence[Unscored]) -> None:
+def _fail(context: RunContext, scorer: Scorer, failed: Sequence[Unscored]) -> None:
     if not failed:
         return
     say(
         f"{name_of(scorer)} failed on {format_count(len(failed), 'sample')}, first: {failed[0].error}"
     )
-    work.store.insert(
+    context.store.insert(
         [
             Failure(
-                run_id=work.run.run_id,
+                run_id=context.run.run_id,
                 stage="curate",
-                subject=one.sample.sample_id,
-                error=f"{name_of(scorer)}: {one.error}",
+                subject=unscored.sample.sample_id,
+                error=f"{name_of(scorer)}: {unscored.error}",
                 permanent=False,
             )
-            for one in failed
+            for unscored in failed
         ]
     )
-    work.count("failures", len(failed))
+    context.count("failures", len(failed))
 
 
 @dataclass(frozen=True)

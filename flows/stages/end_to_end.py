@@ -20,18 +20,18 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         run_id, plan_hash, calls_made, calls_reused, samples, kept, failures,
         student_path, report_path, and per contestant its metrics and n.
     """
-    with open_run(plan_path, overrides, "run") as work:
-        check_evaluation(work.plan, work.store)
-        ready_base(work)
-        generate_stage(work)
-        curated = curate_stage(work, samples_on_hand(work, counted=False))
-        student = train_stage(work, curated)
+    with open_run(plan_path, overrides, "run") as context:
+        check_evaluation(context.plan, context.store)
+        ready_base(context)
+        generate_stage(context)
+        curated = curate_stage(context, samples_on_hand(context, counted=False))
+        student = train_stage(context, curated)
         return evaluate_and_report(
-            work,
+            context,
             student,
             curated,
             samples=len(curated.samples),
             kept=len(curated.kept),
             student_id=student.student_id,
-            student_path=str(student.folder_in(work.home)),
+            student_path=str(student.folder_in(context.home)),
         )

@@ -95,14 +95,14 @@ def _requests(plan: Plan, verb: str) -> Iterator[Request]:
         yield from held_out_requests(plan, "teacher", plan.teacher)
 
 
-def held_out_requests(plan: Plan, who: str, asked: Teacher) -> Iterator[Request]:
+def held_out_requests(plan: Plan, who: str, teacher: Teacher) -> Iterator[Request]:
     """What the teacher, or an endpoint, would be asked of held-out items, in all its contexts.
 
     A context that draws from a selection not made yet is counted as the question alone.
     """
     settings = plan.evaluate
     sources = Sources(plan.datagen.recipe[0], plan.folder)
-    names = [one for one in settings.parts() if one.who == who]
+    names = [part for part in settings.parts() if part.who == who]
     for benchmark in settings.every_benchmark if names else []:
         items = list(benchmark.items(plan.folder))
         longest = min(benchmark.max_new_tokens or settings.max_new_tokens, settings.max_new_tokens)
@@ -116,7 +116,7 @@ def held_out_requests(plan: Plan, who: str, asked: Teacher) -> Iterator[Request]
                 else []
             )
             for messages in known.build_messages([*items, *again], sources):
-                yield Request.of(asked.identity, messages, sampling)
+                yield Request.of(teacher.identity, messages, sampling)
 
 
 def _disturbed(plan: Plan, benchmark: Benchmark, items: Sequence[Item]) -> list[Item]:
@@ -130,12 +130,12 @@ def _disturbed(plan: Plan, benchmark: Benchmark, items: Sequence[Item]) -> list[
 
 def _experience(plan: Plan, store: Store, tokenizer: Any) -> Experience | None:
     """What replies of this teacher to prompts of this plan taught."""
-    asked = {request.call_id: request for request in islice(_requests(plan, "run"), 4096)}
-    found = load_paid_calls(store, plan.teacher, list(asked.values()))
-    replied = list(found.items())[-LEARNT_FROM:]
+    requests = {request.call_id: request for request in islice(_requests(plan, "run"), 4096)}
+    calls_by_id = load_paid_calls(store, plan.teacher, list(requests.values()))
+    replied = list(calls_by_id.items())[-LEARNT_FROM:]
     calls = [call for _, call in replied]
     return Experience.learn(
-        [count_prompt_tokens(asked[call_id].messages, tokenizer) for call_id, _ in replied],
+        [count_prompt_tokens(requests[call_id].messages, tokenizer) for call_id, _ in replied],
         [call.prompt_tokens for call in calls],
         [call.completion_tokens for call in calls],
         [call.latency_s for call in calls],

@@ -24,53 +24,53 @@ from warehouse.wording import format_count
 
 def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Ask the teacher what the plan's recipes ask and is not answered yet."""
-    with open_run(plan_path, overrides, "generate") as work:
-        generate_stage(work)
+    with open_run(plan_path, overrides, "generate") as context:
+        generate_stage(context)
         return {
-            "run_id": work.run.run_id,
-            "plan_hash": work.plan.plan_hash,
-            "calls_made": work.counts.get("calls_made", 0),
-            "calls_reused": work.counts.get("calls_reused", 0),
-            "samples": work.counts.get("samples", 0),
-            "failures": work.counts.get("failures", 0),
+            "run_id": context.run.run_id,
+            "plan_hash": context.plan.plan_hash,
+            "calls_made": context.counts.get("calls_made", 0),
+            "calls_reused": context.counts.get("calls_reused", 0),
+            "samples": context.counts.get("samples", 0),
+            "failures": context.counts.get("failures", 0),
         }
 
 
-def generate_stage(work: RunContext) -> None:
+def generate_stage(context: RunContext) -> None:
     """Prompts -> calls -> samples, for every recipe of the plan, one shard after the other."""
-    with work.stage("generate"), TeacherClient(work) as asking:
-        total = sum(1 for _ in prompts_of(work.plan))
+    with context.stage("generate"), TeacherClient(context) as client:
+        total = sum(1 for _ in prompts_of(context.plan))
         with meter("asking the teacher", total) as progress:
-            for part in _shards(work.plan):
-                work.store.insert([prompt for _, prompt in part])
-                calls = _asked(work, asking, part, progress)
+            for part in _shards(context.plan):
+                context.store.insert([prompt for _, prompt in part])
+                calls = _asked(context, client, part, progress)
                 samples = _samples(part, calls)
-                work.store.insert(samples)
-                work.count("prompts", len(part))
-                work.count("samples", len(samples))
+                context.store.insert(samples)
+                context.count("prompts", len(part))
+                context.count("samples", len(samples))
                 distinct = {call.call_id: call.run_id for call in calls.values()}
-                work.count("generate_calls", len(distinct))
-                reused = sum(run != work.run.run_id for run in distinct.values())
-                work.count("generate_reused", reused)
+                context.count("generate_calls", len(distinct))
+                reused = sum(run != context.run.run_id for run in distinct.values())
+                context.count("generate_reused", reused)
 
 
-def samples_on_hand(work: RunContext, counted: bool = True) -> list[Sample]:
+def samples_on_hand(context: RunContext, counted: bool = True) -> list[Sample]:
     """The samples that the calls already paid for give, as edited; asks nothing.
 
     Args:
-        work: The run.
+        context: The run.
         counted: Whether prompts, samples and reused calls are still to be counted.
 
     Raises:
         NothingToDoError: no reply to any prompt of the plan is on hand.
     """
-    hand = load_recorded_samples(work.plan, work.store)
-    work.store.insert(hand.samples)
+    recorded = load_recorded_samples(context.plan, context.store)
+    context.store.insert(recorded.samples)
     if counted:
-        work.count("prompts", hand.prompts)
-        work.count("samples", len(hand.samples))
-        work.count("calls_reused", hand.calls)
-    return hand.edited
+        context.count("prompts", recorded.prompts)
+        context.count("samples", len(recorded.samples))
+        context.count("calls_reused", recorded.calls)
+    return recorded.edited
 
 
 @dataclass(frozen=True)
@@ -89,21 +89,21 @@ def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
     Raises:
         NothingToDoError: no reply to any prompt of the plan is on hand.
     """
-    found: dict[str, Sample] = {}
+    samples_by_id: dict[str, Sample] = {}
     used: set[str] = set()
     prompts = 0
     for part in _shards(plan):
         requests = {prompt.prompt_id: request_of(plan, prompt) for _, prompt in part}
         calls = _by_prompt(requests, _paid(plan, store, list(requests.values())))
-        found.update((sample.sample_id, sample) for sample in _samples(part, calls))
+        samples_by_id.update((sample.sample_id, sample) for sample in _samples(part, calls))
         used |= {call.call_id for call in calls.values()}
         prompts += len(part)
-    if not found:
+    if not samples_by_id:
         raise NothingToDoError(
             f"no reply to any of {format_count(prompts, 'prompt')} is on hand; "
             f"run `{plan.command('generate')}` first"
         )
-    samples = list(found.values())
+    samples = list(samples_by_id.values())
     return RecordedSamples(prompts, len(used), samples, as_edited(store, samples))
 
 
@@ -126,14 +126,16 @@ def _shards(plan: Plan) -> Iterator[Part]:
         yield part
 
 
-def _asked(work: RunContext, asking: TeacherClient, part: Part, progress: Meter) -> dict[str, Call]:
+def _asked(
+    context: RunContext, client: TeacherClient, part: Part, progress: Meter
+) -> dict[str, Call]:
     """Calls by prompt id; what was cut off is asked again with a larger limit, if so planned."""
-    requests = {prompt.prompt_id: request_of(work.plan, prompt) for _, prompt in part}
-    calls = asking.ask(list(requests.values()), "generate", progress).calls
-    longer = _longer(work.plan, list(requests.values()), calls)
+    requests = {prompt.prompt_id: request_of(context.plan, prompt) for _, prompt in part}
+    calls = client.ask(list(requests.values()), "generate", progress).calls
+    longer = _longer(context.plan, list(requests.values()), calls)
     if longer:
         progress.more(len(longer))
-        calls |= asking.ask(longer, "generate", progress).calls
+        calls |= client.ask(longer, "generate", progress).calls
     return _by_prompt(requests, calls)
 
 
@@ -164,8 +166,8 @@ def _by_prompt(requests: Mapping[str, Request], calls: Mapping[str, Call]) -> di
 
 
 def _samples(part: Part, calls: Mapping[str, Call]) -> list[Sample]:
-    found: dict[str, Sample] = {}
+    samples: dict[str, Sample] = {}
     for recipe, prompt in part:
         for sample in samples_of(recipe, [prompt], calls):
-            found.setdefault(sample.sample_id, sample)
-    return list(found.values())
+            samples.setdefault(sample.sample_id, sample)
+    return list(samples.values())

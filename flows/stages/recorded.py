@@ -38,8 +38,8 @@ def chosen_on_hand(plan: Plan, store: Store) -> tuple[list[Sample], list[Choice]
         wanted = [scorer.score_id(sample) for scorer in scorers for sample in samples]
         return store.by_ids(Score, "score_id", wanted)
 
-    found = settle(store, load_recorded_samples(plan, store).edited, on_record)
-    return found.samples, chosen(plan, scorers, found.samples, found.scores, found.human)
+    settled = settle(store, load_recorded_samples(plan, store).edited, on_record)
+    return settled.samples, chosen(plan, scorers, settled.samples, settled.scores, settled.human)
 
 
 def load_kept_samples(plan: Plan, store: Store) -> list[Sample]:

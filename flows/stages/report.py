@@ -33,20 +33,20 @@ from warehouse.records import Answer, Call, Run, Student
 
 
 def write_report(
-    work: RunContext, curated: Curated | None, student: Student | None, evaluation: Evaluation
+    context: RunContext, curated: Curated | None, student: Student | None, evaluation: Evaluation
 ) -> dict[str, Path]:
     """Write report.html, report.md and report.json into `runs/<run>/`; returns the paths."""
-    report = gather(work, curated, student, evaluation)
+    report = gather(context, curated, student, evaluation)
     markdown = render_markdown(report)
-    Artifacts(work.plan.name).page("report", markdown)
-    return write_pages(work, "report", render_html(report), markdown, to_json(report))
+    Artifacts(context.plan.name).page("report", markdown)
+    return write_pages(context, "report", render_html(report), markdown, to_json(report))
 
 
 def write_pages(
-    work: RunContext, name: str, html: str, markdown: str, data: dict[str, Any]
+    context: RunContext, name: str, html: str, markdown: str, data: dict[str, Any]
 ) -> dict[str, Path]:
     """Write NAME.html, NAME.md and NAME.json into `runs/<run>/`; returns the paths by suffix."""
-    folder = work.home / "runs" / work.run.run_id
+    folder = context.home / "runs" / context.run.run_id
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"html": html, "md": markdown, "json": as_json(data)}
     paths = {suffix: folder / f"{name}.{suffix}" for suffix in texts}
@@ -56,7 +56,7 @@ def write_pages(
 
 
 def gather(
-    work: RunContext, curated: Curated | None, student: Student | None, evaluation: Evaluation
+    context: RunContext, curated: Curated | None, student: Student | None, evaluation: Evaluation
 ) -> Report:
     """One run's records as a report; nothing is computed twice and nothing is asked.
 
@@ -64,34 +64,34 @@ def gather(
     """
     choices = curated.choices if curated else []
     reasons = Counter(choice.reason for choice in choices if not choice.kept)
-    made = {"selection": student.selection_id, "student": student.student_id} if student else {}
+    ids = {"selection": student.selection_id, "student": student.student_id} if student else {}
     return Report(
-        run_id=work.run.run_id,
-        plan_name=work.plan.name,
-        plan_hash=work.plan.plan_hash,
-        created_at=f"{work.run.started_at:%Y-%m-%d %H:%M} UTC",
-        plan=work.plan.as_json(),
-        versions=work.run.versions,
+        run_id=context.run.run_id,
+        plan_name=context.plan.name,
+        plan_hash=context.plan.plan_hash,
+        created_at=f"{context.run.started_at:%Y-%m-%d %H:%M} UTC",
+        plan=context.plan.as_json(),
+        versions=context.run.versions,
         ids={
-            "run": work.run.run_id,
-            **made,
-            "git commit": work.run.git_sha or "not in a git checkout",
+            "run": context.run.run_id,
+            **ids,
+            "git commit": context.run.git_sha or "not in a git checkout",
         },
-        evaluation=replace(evaluation, scaling=_scaling(work)),
-        funnel=_funnel(work, curated) if curated else [],
+        evaluation=replace(evaluation, scaling=_scaling(context)),
+        funnel=_funnel(context, curated) if curated else [],
         drop_reasons=reasons.most_common(),
         losses=student.losses if student else [],
-        stages=_stages(work, student),
-        ledger=_ledger(work, student.selection_id if student else ""),
+        stages=_stages(context, student),
+        ledger=_ledger(context, student.selection_id if student else ""),
         audit=student.audit if student else {},
-        notes=list(dict.fromkeys(work.notes)),
-        protocol=work.protocol,
-        curation=_curation(work, curated) if curated else Curation(),
+        notes=list(dict.fromkeys(context.notes)),
+        protocol=context.protocol,
+        curation=_curation(context, curated) if curated else Curation(),
     )
 
 
-def _funnel(work: RunContext, curated: Curated) -> list[FunnelStep]:
-    counts = work.counts
+def _funnel(context: RunContext, curated: Curated) -> list[FunnelStep]:
+    counts = context.counts
     failed = f"replies on hand; {counts.get('failures', 0)} failures in this run"
     return [
         FunnelStep("prompts", counts.get("prompts", 0), "asked of the teacher by the recipes"),
@@ -101,13 +101,13 @@ def _funnel(work: RunContext, curated: Curated) -> list[FunnelStep]:
     ]
 
 
-def _curation(work: RunContext, curated: Curated) -> Curation:
+def _curation(context: RunContext, curated: Curated) -> Curation:
     ids = {sample.sample_id for sample in curated.samples}
     scores = [score for score in curated.scores if score.sample_id in ids]
     models = {name_of(scorer): scorer.model for scorer in curated.scorers}
-    gate = work.plan.quality.gate
+    gate = context.plan.quality.gate
     bounds = {key: b for recipe in (*gate.recipe, None) for key, b in gate.bounds(recipe).items()}
-    known = measured(work.store, curated.scorers, gate)
+    known = measured(context.store, curated.scorers, gate)
     agreed = agreement(curated.samples, scores, bounds)
     return curation_of(curated.samples, curated.choices, scores, models, bounds, known, agreed)
 
@@ -122,11 +122,11 @@ SELECT l.* FROM ledger l WHERE l.run_id = ? OR l.run_id IN (
 """
 
 
-def _scaling(work: RunContext) -> list[Scaling]:
+def _scaling(context: RunContext) -> list[Scaling]:
     """The curves of the newest scaling study of this very plan."""
     studies = [
         run
-        for run in work.store.read(Run, "plan_hash = ?", [work.plan.plan_hash])
+        for run in context.store.read(Run, "plan_hash = ?", [context.plan.plan_hash])
         if run.state == "completed" and run.summary.get("scaling")
     ]
     newest = max(studies, key=lambda run: run.started_at, default=None)
@@ -134,37 +134,37 @@ def _scaling(work: RunContext) -> list[Scaling]:
     return curves.validate_python(newest.summary["scaling"]) if newest else []
 
 
-def _ledger(work: RunContext, selection_id: str) -> list[LedgerLine]:
-    rows = work.store.query(_PAID_BY, [work.run.run_id, selection_id]).to_dicts()
+def _ledger(context: RunContext, selection_id: str) -> list[LedgerLine]:
+    rows = context.store.query(_PAID_BY, [context.run.run_id, selection_id]).to_dicts()
     names = [field.name for field in fields(LedgerLine)]
     return [LedgerLine(**{name: row[name] for name in names}) for row in rows]
 
 
-def _stages(work: RunContext, student: Student | None) -> list[StageCost]:
-    run_id = work.run.run_id
-    calls: list[Call] = work.store.read(Call, "run_id = ?", [run_id])
-    answers: list[Answer] = work.store.read(Answer, "run_id = ?", [run_id])
+def _stages(context: RunContext, student: Student | None) -> list[StageCost]:
+    run_id = context.run.run_id
+    calls: list[Call] = context.store.read(Call, "run_id = ?", [run_id])
+    answers: list[Answer] = context.store.read(Answer, "run_id = ?", [run_id])
     answered = {answer.settings.get("call_id") for answer in answers}
     asked = [call for call in calls if call.call_id not in answered]
     scoring = [call for call in asked if call.stage == "curate"]
     asked = [call for call in asked if call.stage != "curate"]
     reused = student is not None and student.run_id != run_id
-    spent = work.seconds
+    spent = context.seconds
     return [
-        _stage("generate", spent, asked, work.counts.get("generate_reused", 0)),
+        _stage("generate", spent, asked, context.counts.get("generate_reused", 0)),
         _stage("curate", spent, scoring, 0),
         _stage("train", spent, [], int(reused)),
-        _stage("evaluate", spent, answers, work.counts.get("answers_reused", 0)),
+        _stage("evaluate", spent, answers, context.counts.get("answers_reused", 0)),
     ]
 
 
-def _stage(name: str, spent: Mapping[str, float], made: Sequence[Any], reused: int) -> StageCost:
+def _stage(name: str, spent: Mapping[str, float], records: Sequence[Any], reused: int) -> StageCost:
     return StageCost(
         stage=name,
         seconds=spent.get(name, 0.0),
-        calls=len(made),
-        prompt_tokens=sum(record.prompt_tokens for record in made),
-        completion_tokens=sum(record.completion_tokens for record in made),
-        cost_usd=total_usd(record.cost_usd for record in made),
+        calls=len(records),
+        prompt_tokens=sum(record.prompt_tokens for record in records),
+        completion_tokens=sum(record.completion_tokens for record in records),
+        cost_usd=total_usd(record.cost_usd for record in records),
         reused=reused,
     )

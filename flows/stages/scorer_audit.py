@@ -57,11 +57,11 @@ def audit_scorers(
         each scorer that could not be measured, whose `note` says why.
     """
     try:
-        with open_run(plan_path, overrides, "audit") as work:
+        with open_run(plan_path, overrides, "audit") as context:
             rows: list[dict[str, Any]] = []
-            for scorer in equipped(work):
-                rows += _rows(work, scorer, limit, paid)
-            return {"run_id": work.run.run_id, "plan_hash": work.plan.plan_hash, "rows": rows}
+            for scorer in equipped(context):
+                rows += _rows(context, scorer, limit, paid)
+            return {"run_id": context.run.run_id, "plan_hash": context.plan.plan_hash, "rows": rows}
     except Stopped as stop:
         resume = stop.resume.replace("distill audit", "distill curate", 1)
         raise type(stop)(stop.message, f"{resume} --audit") from None
@@ -70,20 +70,20 @@ def audit_scorers(
 def measured(store: Store, scorers: Sequence[Scorer], gate: GatePolicy) -> list[Measurement]:
     """The measurements on hand of these very scorers at the gate's present bounds, the one on
     most rows for each set."""
-    sets = {(name_of(scorer), one.name): (scorer, one) for scorer in scorers
-            for one in sets_for(name_of(scorer))}  # fmt: skip
-    found: dict[tuple[str, str], Measurement] = {}
-    for one in sorted(store.read(Measurement), key=lambda one: one.rows):
-        key = (one.scorer, one.dataset)
-        if key in sets and one.measurement_id == _id_of(*sets[key], one.rows, gate):
-            found[key] = one
-    return [found[key] for key in sets if key in found]
+    sets = {(name_of(scorer), measurement.name): (scorer, measurement) for scorer in scorers
+            for measurement in sets_for(name_of(scorer))}  # fmt: skip
+    newest: dict[tuple[str, str], Measurement] = {}
+    for measurement in sorted(store.read(Measurement), key=lambda measurement: measurement.rows):
+        key = (measurement.scorer, measurement.dataset)
+        if key in sets and measurement.measurement_id == _id_of(*sets[key], measurement.rows, gate):
+            newest[key] = measurement
+    return [newest[key] for key in sets if key in newest]
 
 
-def _id_of(scorer: Scorer, one: LabelledSet, rows: int, gate: GatePolicy) -> str:
+def _id_of(scorer: Scorer, labelled: LabelledSet, rows: int, gate: GatePolicy) -> str:
     """The id of a measurement: what scored, which rows, and the bound they were held against."""
     about = (name_of(scorer), scorer.version, scorer.model, options_of(scorer))
-    base = Measurement.id_of(*about, f"{one.name}@{one.version}", rows)
+    base = Measurement.id_of(*about, f"{labelled.name}@{labelled.version}", rows)
     return make_id("audit", base, bound_of(scorer, gate))
 
 
@@ -95,7 +95,7 @@ def bound_of(scorer: Scorer, gate: GatePolicy) -> float | None:
 
 
 def _rows(
-    work: RunContext, scorer: Scorer, limit: int | None, paid: bool
+    context: RunContext, scorer: Scorer, limit: int | None, paid: bool
 ) -> Iterator[dict[str, Any]]:
     name = name_of(scorer)
     sets = sets_for(name)
@@ -105,67 +105,67 @@ def _rows(
     if scorer.asks and not paid:
         yield _unmeasured(name, None, f"not measured: it asks the {scorer.asks}, which may cost")
         return
-    asked: dict[str, list[Message]] = {}
-    tools = replace(scorer.tools, asked=lambda _: asked)
+    messages: dict[str, list[Message]] = {}
+    tools = replace(scorer.tools, asked=lambda _: messages)
     scorer = scorer.with_tools(tools if paid else replace(tools, teacher=None, judge=None))
-    for one in sets:
+    for labelled in sets:
         try:
-            rows = one.rows(PAID_LIMIT if limit is None and scorer.asks else limit)
+            rows = labelled.rows(PAID_LIMIT if limit is None and scorer.asks else limit)
         except AssetError as error:
-            yield _unmeasured(name, one.name, f"not measured: {error}")
+            yield _unmeasured(name, labelled.name, f"not measured: {error}")
             continue
-        asked |= {sample.prompt_id: sample.messages for sample, _ in rows}
+        messages |= {sample.prompt_id: sample.messages for sample, _ in rows}
         try:
-            yield _row(_measured(work, scorer, one, rows))
+            yield _row(_measured(context, scorer, labelled, rows))
         except _CANNOT_WORK as error:  # on any set
             yield _unmeasured(name, None, f"not measured: {error}")
             return
 
 
 def _measured(
-    work: RunContext, scorer: Scorer, one: LabelledSet, rows: Sequence[tuple[Sample, bool]]
+    context: RunContext, scorer: Scorer, labelled: LabelledSet, rows: Sequence[tuple[Sample, bool]]
 ) -> Measurement:
-    gate = work.plan.quality.gate
-    measurement_id = _id_of(scorer, one, len(rows), gate)
-    for known in work.store.by_ids(Measurement, "measurement_id", [measurement_id]):
+    gate = context.plan.quality.gate
+    measurement_id = _id_of(scorer, labelled, len(rows), gate)
+    for known in context.store.by_ids(Measurement, "measurement_id", [measurement_id]):
         return known
-    values, failed = _values(work, scorer, one.name, [sample for sample, _ in rows])
+    values, failed = _values(context, scorer, labelled.name, [sample for sample, _ in rows])
     labels = [good for _, good in rows]
     figures = measure(values, labels, scorer.higher_is_better is True, bound_of(scorer, gate))
     failures = f"it failed on {format_count(failed, 'sample')}" if failed else None
-    notes = [one.note, scorer.note, failures]
-    made = Measurement(
+    notes = [labelled.note, scorer.note, failures]
+    measurement = Measurement(
         measurement_id=measurement_id,
         scorer=name_of(scorer),
         version=scorer.version,
         model=scorer.model,
         options=options_of(scorer),
-        dataset=one.name,
+        dataset=labelled.name,
         rows=len(rows),
         figures=asdict(figures),
         note="; ".join(filter(None, notes)),
     )
     if not failed:  # what failed is tried again by the next audit
-        work.store.insert([made])
-    return made
+        context.store.insert([measurement])
+    return measurement
 
 
 def _values(
-    work: RunContext, scorer: Scorer, dataset: str, samples: Sequence[Sample]
+    context: RunContext, scorer: Scorer, dataset: str, samples: Sequence[Sample]
 ) -> tuple[list[float | None], int]:
     """The value of each sample, and on how many the scorer failed; scores are kept as they come."""
     ids = [scorer.score_id(sample) for sample in samples]
-    known = {s.score_id: s.value for s in work.store.by_ids(AuditScore, "score_id", ids)}
+    known = {s.score_id: s.value for s in context.store.by_ids(AuditScore, "score_id", ids)}
     todo = [sample for sample, key in zip(samples, ids, strict=True) if key not in known]
     failed = []
     with bar(f"{name_of(scorer)} on {dataset}", 0 if scorer.asks else len(todo)) as advance:
         for start in range(0, len(todo), _BATCH):
-            found = list(scorer.score(todo[start : start + _BATCH]))
-            scores = [score for score in found if isinstance(score, Score)]
-            work.store.insert([AuditScore(**vars(score)) for score in scores])
+            results = list(scorer.score(todo[start : start + _BATCH]))
+            scores = [score for score in results if isinstance(score, Score)]
+            context.store.insert([AuditScore(**vars(score)) for score in scores])
             known |= {score.score_id: score.value for score in scores}
-            failed += [score for score in found if isinstance(score, Unscored)]
-            advance(len(found))
+            failed += [score for score in results if isinstance(score, Unscored)]
+            advance(len(results))
     if failed:
         say(
             f"{name_of(scorer)} failed on {format_count(len(failed), 'sample')}, first: {failed[0].error}"
@@ -177,15 +177,15 @@ def _unmeasured(scorer: str, dataset: str | None, why: str) -> dict[str, Any]:
     return {"scorer": scorer, "dataset": dataset, "note": why}
 
 
-def _row(one: Measurement) -> dict[str, Any]:
+def _row(measurement: Measurement) -> dict[str, Any]:
     """A measurement as a row of the table; what is not there is None."""
-    figures = one.figures
+    figures = measurement.figures
     gate, best = figures["at_gate"] or {}, figures["best_f1"] or {}
     return {
-        "scorer": one.scorer,
-        "model": one.model,
-        "dataset": one.dataset,
-        "n": one.rows,
+        "scorer": measurement.scorer,
+        "model": measurement.model,
+        "dataset": measurement.dataset,
+        "n": measurement.rows,
         "abstained": figures["abstained"],
         "auc": figures["auc"],
         "auc_low": figures["auc_low"],
@@ -201,8 +201,8 @@ def _row(one: Measurement) -> dict[str, Any]:
         },
         "ece": figures["ece"],
         "brier": figures["brier"],
-        "measurement_id": one.measurement_id,
-        "note": one.note,
+        "measurement_id": measurement.measurement_id,
+        "note": measurement.note,
     }
 
 

@@ -37,12 +37,12 @@ class CallResults:
 class TeacherClient:
     """Asks for a run. A context manager; one at a time for each run."""
 
-    def __init__(self, work: RunContext, teacher: Teacher | None = None) -> None:
-        self.work = work
-        self.teacher = teacher or work.teacher
-        self.spool = Spool(work.store.path)
-        self.budget = work.budget
-        self._hopeless = work.refused_for_good()
+    def __init__(self, context: RunContext, teacher: Teacher | None = None) -> None:
+        self.context = context
+        self.teacher = teacher or context.teacher
+        self.spool = Spool(context.store.path)
+        self.budget = context.budget
+        self._hopeless = context.refused_for_good()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="drain")
         self._drained: Future[int] | None = None
 
@@ -52,48 +52,48 @@ class TeacherClient:
 
     def __exit__(self, *error: object) -> None:
         self._thread.shutdown()
-        self.spool.drain(self.work.store)
+        self.spool.drain(self.context.store)
         self.spool.__exit__(*error)
 
     def ask(self, requests: Sequence[Request], stage: str, meter: Meter) -> CallResults:
         """Ask what is open, as one Prefect task; what failed for good before is left alone."""
-        asked = CallResults(load_paid_calls(self.work.store, self.teacher, requests))
-        open_ = [r for r in pending(requests, asked.calls) if r.subject not in self._hopeless]
-        reused = len({r.call_id for r in requests} & asked.calls.keys())
-        self.work.count("calls_reused", reused)
+        results = CallResults(load_paid_calls(self.context.store, self.teacher, requests))
+        open_ = [r for r in pending(requests, results.calls) if r.subject not in self._hopeless]
+        reused = len({r.call_id for r in requests} & results.calls.keys())
+        self.context.count("calls_reused", reused)
         meter.skip(len(requests) - len(open_), reused)
         if open_:
             try:
-                run_shard(lambda: self._shard(open_, stage, meter, asked))
+                run_shard(lambda: self._shard(open_, stage, meter, results))
             finally:
                 self._finish_drain()
-                self.spool.drain(self.work.store)
-                self.work.store.insert(list(asked.failures.values()))
-                self.work.count("failures", len(asked.failures))
-        return asked
+                self.spool.drain(self.context.store)
+                self.context.store.insert(list(results.failures.values()))
+                self.context.count("failures", len(results.failures))
+        return results
 
     def _shard(
-        self, requests: Sequence[Request], stage: str, meter: Meter, asked: CallResults
+        self, requests: Sequence[Request], stage: str, meter: Meter, results: CallResults
     ) -> None:
         """A second try of the task asks only what the first left open."""
-        done = asked.calls.keys() | asked.failures.keys()
+        done = results.calls.keys() | results.failures.keys()
         left = [request for request in requests if request.call_id not in done]
 
         def keep(record: Call | Failure, reply: Reply) -> None:
             if isinstance(record, Call):
                 waiting = self.spool.append(record)
-                asked.calls[record.call_id] = record
-                self.work.count("calls_made", 1)
+                results.calls[record.call_id] = record
+                self.context.count("calls_made", 1)
                 if waiting >= DRAIN_EVERY and (self._drained is None or self._drained.done()):
                     self._finish_drain()
-                    self._drained = self._thread.submit(self.spool.drain, self.work.store)
+                    self._drained = self._thread.submit(self.spool.drain, self.context.store)
             else:
-                asked.failures[reply.request.call_id] = record
+                results.failures[reply.request.call_id] = record
             meter.replied(reply, self.budget)
 
         async def go() -> None:
             with signals.awaited(self._stop):
-                await ask(self.teacher, left, self.budget, self.work.run.run_id, stage, keep)
+                await ask(self.teacher, left, self.budget, self.context.run.run_id, stage, keep)
 
         try:
             asyncio.run(go())
@@ -120,7 +120,7 @@ class TeacherClient:
 class ScorerClient:
     """A scorer's way to a language model: `quality.scoring.scorer.Ask`, on this run's budget."""
 
-    work: RunContext
+    context: RunContext
     teacher: Teacher
     label: str
 
@@ -145,8 +145,8 @@ class ScorerClient:
             for question in questions
         ]
         with (
-            TeacherClient(self.work, self.teacher) as asking,
+            TeacherClient(self.context, self.teacher) as client,
             meter(self.label, len(requests)) as progress,
         ):
-            calls = asking.ask(requests, "curate", progress).calls
+            calls = client.ask(requests, "curate", progress).calls
         return [calls[r.call_id].text if r.call_id in calls else None for r in requests]

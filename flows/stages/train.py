@@ -33,14 +33,14 @@ AUDIT = "train --audit"
 
 def train(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Fit the plan's student to what the gate keeps of the samples on hand."""
-    with open_run(plan_path, overrides, "train") as work:
-        student = train_stage(work, curate_stage(work, samples_on_hand(work)))
+    with open_run(plan_path, overrides, "train") as context:
+        student = train_stage(context, curate_stage(context, samples_on_hand(context)))
         return {
-            "run_id": work.run.run_id,
-            "plan_hash": work.plan.plan_hash,
+            "run_id": context.run.run_id,
+            "plan_hash": context.plan.plan_hash,
             "student_id": student.student_id,
-            "student_path": str(student.folder_in(work.home)),
-            "trained": bool(work.counts.get("trained")),
+            "student_path": str(student.folder_in(context.home)),
+            "trained": bool(context.counts.get("trained")),
             **losses_of(student),
         }
 
@@ -51,19 +51,19 @@ def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Returns:
         The figures of the audit; `refused` is why a training would be, or None.
     """
-    with open_run(plan_path, overrides, AUDIT) as work:
-        kept = curate_stage(work, samples_on_hand(work)).kept
-        section = work.plan.training
+    with open_run(plan_path, overrides, AUDIT) as context:
+        kept = curate_stage(context, samples_on_hand(context)).kept
+        section = context.plan.training
         figures: dict[str, Any] = {}
 
-        def stop(found: dict[str, Any]) -> None:
-            figures.update(found)
+        def stop(audited: dict[str, Any]) -> None:
+            figures.update(audited)
             raise StopAfterAudit
 
-        out = work.home / "students" / student_id_of(section, kept)
-        with work.stage("train"), suppress(StopAfterAudit):
+        out = context.home / "students" / student_id_of(section, kept)
+        with context.stage("train"), suppress(StopAfterAudit):
             section.objective.train(
-                _training_inputs(work, section, kept, out), TrainingCallbacks(audited=stop)
+                _training_inputs(context, section, kept, out), TrainingCallbacks(audited=stop)
             )
         return {"refused": None, **figures}
 
@@ -78,7 +78,7 @@ def losses_of(student: Student) -> dict[str, Any]:
     return {"final_loss": losses[step], "best_step": step, "held_out_loss": held_out}
 
 
-def ready_base(work: RunContext, section: TrainSection | None = None) -> None:
+def ready_base(context: RunContext, section: TrainSection | None = None) -> None:
     """See that base, tuner and objective have what they need before the teacher is asked anything.
 
     `section` stands for the plan's own [train].
@@ -88,8 +88,8 @@ def ready_base(work: RunContext, section: TrainSection | None = None) -> None:
     """
     from train.model.base_model import resolve_base
 
-    section = section or work.plan.training
-    with work.stage("train"):
+    section = section or context.plan.training
+    with context.stage("train"):
         tracking.require_tracker(section.track)
         section.tuner.ready()
         require_a_gpu_each(section.processes)
@@ -112,7 +112,7 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
 
 
 def train_stage(
-    work: RunContext, curated: Curated, section: TrainSection | None = None, alone: bool = False
+    context: RunContext, curated: Curated, section: TrainSection | None = None, alone: bool = False
 ) -> Student:
     """Train a student, or find the one that was trained on the same things before.
 
@@ -120,12 +120,12 @@ def train_stage(
     its memory is its own.
     """
     is_the_plans_own = section is None
-    section = section or work.plan.training
-    with work.stage("train"):
+    section = section or context.plan.training
+    with context.stage("train"):
         kept = curated.kept
         student_id = student_id_of(section, kept)
-        for known in work.store.by_ids(Student, "student_id", [student_id]):
-            if known.folder_in(work.home).is_dir():
+        for known in context.store.by_ids(Student, "student_id", [student_id]):
+            if known.folder_in(context.home).is_dir():
                 say(f"student {student_id[:8]} is trained already")
                 if section.track not in ("none", known.config.get("track")):
                     say(
@@ -134,23 +134,23 @@ def train_stage(
                         f"beside it: --set train.seed={section.seed + 1}"
                     )
                 if is_the_plans_own:
-                    work.summarize(student_id=student_id)
+                    context.summarize(student_id=student_id)
                 return known
             say(
-                f"the files of student {student_id[:8]} are gone from {known.folder_in(work.home)}; training again"
+                f"the files of student {student_id[:8]} are gone from {known.folder_in(context.home)}; training again"
             )
         student = run_shard(
-            lambda: _train(work, section, kept, curated.selection_id, student_id, alone)
+            lambda: _train(context, section, kept, curated.selection_id, student_id, alone)
         )
-        work.store.insert([student])
-        work.count("trained", 1)
+        context.store.insert([student])
+        context.count("trained", 1)
         if is_the_plans_own:  # once it is there: `chat` and `export` take it from the summary
-            work.summarize(student_id=student_id)
+            context.summarize(student_id=student_id)
         return student
 
 
 def _train(
-    work: RunContext,
+    context: RunContext,
     section: TrainSection,
     kept: Sequence[Sample],
     selection_id: str,
@@ -158,20 +158,20 @@ def _train(
     alone: bool,
 ) -> Student:
     config = section.trainer_config()
-    out = work.home / "students" / student_id
+    out = context.home / "students" / student_id
     if out.exists():  # its record was lost
         shutil.rmtree(out)
     tracking.require_tracker(config.track)
     require_a_gpu_each(config.processes)
-    inputs = _training_inputs(work, section, kept, out)
+    inputs = _training_inputs(context, section, kept, out)
     label = f"training {name_of(section.tuner)}"
-    with monitored(label, steps_of(len(kept), config), work.plan.name) as monitor:
+    with monitored(label, steps_of(len(kept), config), context.plan.name) as monitor:
         here = config.processes == 1 and not alone  # others cannot be told to end after a step
         try:
             with signals.finished(monitor.stop) if here else nullcontext():
                 result = train_in_processes(section.objective, inputs, monitor.callbacks, alone)
         except StillhouseError as error:
-            _failed(work, student_id, monitor, error)
+            _failed(context, student_id, monitor, error)
             raise
         except KeyboardInterrupt:
             raise Stopped(_left(out)) from None
@@ -180,18 +180,18 @@ def _train(
         raise TrainingError("training took no step; give it more samples or epochs")
     return Student(
         student_id=student_id,
-        base=inside(section.base, work.home),
+        base=inside(section.base, context.home),
         tuner=table_of(section.tuner),
         objective=table_of(section.objective),
         selection_id=selection_id,
         config=config.model_dump(mode="json"),
         seed=config.seed,
-        path=inside(result.path, work.home),
+        path=inside(result.path, context.home),
         losses=result.losses,
         audit={**result.audit, "trainable_parameters": result.trainable_parameters},
         versions=result.versions,
         seconds=result.seconds,
-        run_id=work.run.run_id,
+        run_id=context.run.run_id,
     )
 
 
@@ -204,17 +204,17 @@ def _left(out: Path) -> str:
 
 
 def _training_inputs(
-    work: RunContext, section: TrainSection, kept: Sequence[Sample], out: Path
+    context: RunContext, section: TrainSection, kept: Sequence[Sample], out: Path
 ) -> TrainingInputs:
     """What a student is made of, and the items that it will be examined in."""
-    plan = work.plan
+    plan = context.plan
     return TrainingInputs(
         base=section.base,
         tuner=section.tuner,
         samples=kept,
         config=section.trainer_config(),
         out=out,
-        logprobs=_logprobs(work, section.objective, kept),
+        logprobs=_logprobs(context, section.objective, kept),
         held_out=[
             (item.row.prompt, item.row.passage)
             for benchmark in plan.evaluate.every_benchmark
@@ -223,20 +223,20 @@ def _training_inputs(
     )
 
 
-def _failed(work: RunContext, student_id: str, monitor: Monitor, error: StillhouseError) -> None:
+def _failed(context: RunContext, student_id: str, monitor: Monitor, error: StillhouseError) -> None:
     """Keep why a student was not trained, and what its audit had found."""
     lasting = not isinstance(error, AssetError)
-    work.store.insert([Failure(work.run.run_id, "train", student_id, str(error), lasting)])
-    work.count("failures", 1)
-    work.run.summary["audit"] = monitor.figures
+    context.store.insert([Failure(context.run.run_id, "train", student_id, str(error), lasting)])
+    context.count("failures", 1)
+    context.run.summary["audit"] = monitor.figures
 
 
-def _logprobs(work: RunContext, objective: Objective, kept: Sequence[Sample]) -> dict[str, Any]:
+def _logprobs(context: RunContext, objective: Objective, kept: Sequence[Sample]) -> dict[str, Any]:
     """What the teacher's calls keep of its distribution, by sample, where an objective needs it."""
     if not objective.needs_logprobs:
         return {}
     wanted = {sample.sample_id: sample.call_ids[-1] for sample in kept if sample.call_ids}
-    calls = work.store.by_ids(Call, "call_id", sorted(set(wanted.values())))
+    calls = context.store.by_ids(Call, "call_id", sorted(set(wanted.values())))
     calls.sort(key=lambda call: call.max_tokens)  # a call may have been made again with more
-    found = {call.call_id: call.logprobs for call in calls if call.logprobs}
-    return {sample: found[call] for sample, call in wanted.items() if call in found}
+    logprobs = {call.call_id: call.logprobs for call in calls if call.logprobs}
+    return {sample: logprobs[call] for sample, call in wanted.items() if call in logprobs}

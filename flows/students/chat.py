@@ -77,10 +77,10 @@ def _places(
         if base or compare:
             raise UsageError(f"{student} is a whole model, with no base beside it")
         return {"model": (student, None)}
-    found = find_student(plan_path, overrides, student, warehouse)
+    trained = find_student(plan_path, overrides, student, warehouse)
     both: dict[str, tuple[str, Path | None]] = {
-        "student": (found.base, found.path),
-        "base": (found.base, None),
+        "student": (trained.base, trained.path),
+        "base": (trained.base, None),
     }
     if compare:
         return both
@@ -110,11 +110,11 @@ def _lines(terminal: bool) -> Iterator[str]:
 
 def _answer(chats: dict[str, Chat], line: str, terminal: bool) -> None:
     """Print each one's answer; Ctrl-C cuts it off."""
-    for name, one in chats.items():
+    for name, chat in chats.items():
         if len(chats) > 1:
             print(f"{name}: ", end="")
         try:
-            one.say(line, lambda piece: print(printable(piece), end="", flush=True))
+            chat.say(line, lambda piece: print(printable(piece), end="", flush=True))
         except ModelError as error:
             if not terminal:
                 raise
@@ -128,5 +128,5 @@ def _answer(chats: dict[str, Chat], line: str, terminal: bool) -> None:
 
 
 def _reset(chats: dict[str, Chat], system: str | None) -> None:
-    for one in chats.values():
-        one.reset(system)
+    for chat in chats.values():
+        chat.reset(system)

@@ -51,7 +51,7 @@ class Wanted:
     force: bool = False
 
 
-def exported(found: FoundStudent, wanted: Wanted) -> dict[str, Any]:
+def exported(student: FoundStudent, options: Wanted) -> dict[str, Any]:
     """Write a student's forms, check them, describe them; the folder appears whole or not at all.
 
     An export whose check fails goes to a folder that ends in `.failed`, never to the
@@ -66,27 +66,27 @@ def exported(found: FoundStudent, wanted: Wanted) -> dict[str, Any]:
         NothingToDoError: the benchmark has no items.
         UsageError: an option is wrong.
     """
-    forms = _forms(found, wanted)
-    if wanted.out is None:
-        wanted = replace(wanted, out=found.store.path.parent / "exports" / slug(found.name))
-    out = wanted.out or Path()
-    _free(out, wanted.force)
-    asked = _held_out(found, wanted) if wanted.check and forms != ["adapter"] else None
-    if asked:
+    forms = _forms(student, options)
+    if options.out is None:
+        options = replace(options, out=student.store.path.parent / "exports" / slug(student.name))
+    out = options.out or Path()
+    _free(out, options.force)
+    check_inputs = _held_out(student, options) if options.check and forms != ["adapter"] else None
+    if check_inputs:
         _free(_failed(out), force=True)
     part = _begin(out)
     try:
-        made = _write(found, wanted, forms, part)
-        checks = _check(found, wanted, made, part, *asked) if asked else []
+        written = _write(student, options, forms, part)
+        checks = _check(student, options, written, part, *check_inputs) if check_inputs else []
         faults = [check.fault for check in checks if check.fault]
-        _describe(found, made, checks, part)
+        _describe(student, written, checks, part)
         place = _failed(out) if faults else out
-        _free(place, force=wanted.force or bool(faults))
+        _free(place, force=options.force or bool(faults))
         _publish(part, place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return {
-        "student_id": found.record.student_id if found.record else None,
+        "student_id": student.record.student_id if student.record else None,
         "folder": str(place),
         "forms": [
             {
@@ -95,82 +95,84 @@ def exported(found: FoundStudent, wanted: Wanted) -> dict[str, Any]:
                 "file": form.file or None,
                 "bytes": sum(f.stat().st_size for f in (place / form.folder).iterdir()),
             }
-            for form in made
+            for form in written
         ],
         "checks": [check.row() for check in checks],
         "faults": faults,
     }
 
 
-def _forms(found: FoundStudent, wanted: Wanted) -> list[str]:
+def _forms(student: FoundStudent, options: Wanted) -> list[str]:
     """The forms to be made, in order; what they need is seen to be there."""
-    for name in wanted.forms:
+    for name in options.forms:
         if name not in FORMS:
             raise UsageError(f"unknown form '{name}' ({did_you_mean(name, list(FORMS))})")
     for name, value, kind in (
-        ("outtype", wanted.outtype, gguf.Outtype),
-        ("dtype", wanted.dtype, Dtype),
+        ("outtype", options.outtype, gguf.Outtype),
+        ("dtype", options.dtype, Dtype),
     ):
         if value not in get_args(kind):
             hint = did_you_mean(value, list(get_args(kind)))
             raise UsageError(f"unknown --{name} '{value}' ({hint})")
-    allowed = FORMS if found.tuner.mergeable else FORMS[:1]
-    forms = [name for name in FORMS if name in (wanted.forms or allowed)]
+    allowed = FORMS if student.tuner.mergeable else FORMS[:1]
+    forms = [name for name in FORMS if name in (options.forms or allowed)]
     if forms != ["adapter"]:
-        require_mergeable(found.tuner)
-    elif not wanted.forms:
-        say(f"tuner '{name_of(found.tuner)}' cannot be merged: the adapter alone is exported")
+        require_mergeable(student.tuner)
+    elif not options.forms:
+        say(f"tuner '{name_of(student.tuner)}' cannot be merged: the adapter alone is exported")
     if "gguf" in forms:
         gguf.require_converter()
-        if wanted.check:
+        if options.check:
             GgufServer.require()
     return forms
 
 
-def _held_out(found: FoundStudent, wanted: Wanted) -> tuple[Benchmark, list[Item], int, int | None]:
+def _held_out(
+    student: FoundStudent, options: Wanted
+) -> tuple[Benchmark, list[Item], int, int | None]:
     """The first benchmark of the plan, its first items, and how they are asked."""
-    if found.plan is None or not found.plan.evaluate.benchmarks:
+    if student.plan is None or not student.plan.evaluate.benchmarks:
         raise UsageError(
             "the serving check asks held-out items, and none are named; name a plan that has "
             "[evaluate] benchmarks, or give --no-check"
         )
-    settings = found.plan.evaluate
+    settings = student.plan.evaluate
     benchmark: Benchmark = settings.benchmarks[0]
-    items = list(benchmark.items(found.plan.folder))[: wanted.items]
+    items = list(benchmark.items(student.plan.folder))[: options.items]
     if not items:
         raise NothingToDoError(f"benchmark '{name_of(benchmark)}' gives no items; give --no-check")
     return benchmark, items, settings.max_new_tokens, settings.batch_size
 
 
-def _write(found: FoundStudent, wanted: Wanted, forms: Sequence[str], part: Path) -> list[Form]:
-    made = []
+def _write(student: FoundStudent, options: Wanted, forms: Sequence[str], part: Path) -> list[Form]:
+    written = []
     if "adapter" in forms:
         say("writing the adapter")
-        export_adapter(found.base, found.path, part / "adapter")
-        made.append(Form("adapter", "adapter"))
+        export_adapter(student.base, student.path, part / "adapter")
+        written.append(Form("adapter", "adapter"))
     if list(forms) != ["adapter"]:
-        say(f"merging, in {wanted.dtype}")
-        dtype: Any = wanted.dtype
-        export_merged(found.base, found.path, part / "merged", dtype)
-        made.append(Form("merged", "merged"))
+        say(f"merging, in {options.dtype}")
+        dtype: Any = options.dtype
+        export_merged(student.base, student.path, part / "merged", dtype)
+        written.append(Form("merged", "merged"))
     if "gguf" in forms:
-        say(f"converting to GGUF, in {wanted.outtype}")
-        outtype: Any = wanted.outtype
-        file = f"{slug(found.name)}.{wanted.outtype}.gguf"
+        say(f"converting to GGUF, in {options.outtype}")
+        outtype: Any = options.outtype
+        file = f"{slug(student.name)}.{options.outtype}.gguf"
         (part / "gguf").mkdir()
         gguf.convert(part / "merged", part / "gguf" / file, outtype)
         text = gguf.modelfile(part / "merged", file)
         (part / "gguf" / "Modelfile").write_text(text, encoding="utf-8")
-        made.append(Form("gguf", "gguf", file))
+        written.append(Form("gguf", "gguf", file))
     if "merged" not in forms and "gguf" in forms:
         shutil.rmtree(part / "merged")
-    return [form for form in made if form.name in forms]
+    return [form for form in written if form.name in forms]
 
 
 def _check(
-    found: FoundStudent,
-    wanted: Wanted,
-    made: Sequence[Form],
+    student: FoundStudent,
+    options: Wanted,
+    written: Sequence[Form],
     part: Path,
     benchmark: Benchmark,
     items: Sequence[Item],
@@ -178,29 +180,29 @@ def _check(
     batch_size: int | None,
 ) -> list[ServingAgreement]:
     """Let every form answer the same items, and keep what they said."""
-    asked = [item.messages for item in items]
-    folders = {form.name: part / form.folder for form in made}
+    messages = [item.messages for item in items]
+    folders = {form.name: part / form.folder for form in written}
 
     def of_model(label: str, base: str, student: Path | None) -> list[ServingReply]:
         with bar(f"{label} answers", len(items)) as advance:
-            return ask_model(base, student, asked, max_new_tokens, batch_size, advance)
+            return ask_model(base, student, messages, max_new_tokens, batch_size, advance)
 
-    adapter = of_model("adapter", found.base, folders.get("adapter", found.path))
+    adapter = of_model("adapter", student.base, folders.get("adapter", student.path))
     checks = []
-    for form in made:
+    for form in written:
         if form.name == "merged":
-            said = of_model("merged", str(folders["merged"]), None)
-            name = f"merged {wanted.dtype}"
+            replies = of_model("merged", str(folders["merged"]), None)
+            name = f"merged {options.dtype}"
         elif form.name == "gguf":
             longest = max(reply.prompt_tokens for reply in adapter)
             file = folders["gguf"] / form.file
             with bar("gguf answers", len(items)) as advance:
-                said = ask_gguf(file, asked, max_new_tokens, longest, advance)
-            name = f"gguf {wanted.outtype}"
+                replies = ask_gguf(file, messages, max_new_tokens, longest, advance)
+            name = f"gguf {options.outtype}"
         else:
             continue
         checks.append(
-            measure_agreement(name, said, adapter, items, benchmark, wanted.least[form.name])
+            measure_agreement(name, replies, adapter, items, benchmark, options.least[form.name])
         )
     manifest = {
         "benchmark": f"{name_of(benchmark)}@{benchmark.version}",
@@ -213,12 +215,12 @@ def _check(
 
 
 def _describe(
-    found: FoundStudent, made: Sequence[Form], checks: Sequence[ServingAgreement], part: Path
+    student: FoundStudent, written: Sequence[Form], checks: Sequence[ServingAgreement], part: Path
 ) -> None:
     """The card, for all forms and in each form's folder for itself, and the manifest."""
-    card = card_of(found, made, checks)
+    card = card_of(student, written, checks)
     (part / "README.md").write_text(render_card(card), encoding="utf-8")
-    for form in made:
+    for form in written:
         alone = replace(card, forms=[replace(form, folder=".")])
         (part / form.folder / "README.md").write_text(render_card(alone), encoding="utf-8")
     files = {

@@ -22,64 +22,71 @@ from warehouse.catalog import table_of
 from warehouse.records import Answer, Choice
 
 
-def card_of(found: FoundStudent, forms: Sequence[Form], checks: Sequence[ServingAgreement]) -> Card:
+def card_of(
+    student: FoundStudent, forms: Sequence[Form], checks: Sequence[ServingAgreement]
+) -> Card:
     """The card of a student in some forms."""
     return Card(
-        name=found.name,
+        name=student.name,
         forms=list(forms),
-        base=public(found.base),
-        fingerprint=base_fingerprint(found.base),
-        tuner=table_of(found.tuner),
-        source=found.tuner.source,
-        needs_only_peft=needs_only_peft(found.path),
+        base=public(student.base),
+        fingerprint=base_fingerprint(student.base),
+        tuner=table_of(student.tuner),
+        source=student.tuner.source,
+        needs_only_peft=needs_only_peft(student.path),
         checks=list(checks),
-        comparisons=comparisons_on_record(found),
-        **_recorded(found),
+        comparisons=comparisons_on_record(student),
+        **_recorded(student),
     )
 
 
-def comparisons_on_record(found: FoundStudent) -> list[Comparison]:
+def comparisons_on_record(student: FoundStudent) -> list[Comparison]:
     """What the plan's contestants have answered so far, compared, where the student has."""
-    if found.plan is None or found.record is None or found.run is None:
+    if student.plan is None or student.record is None or student.run is None:
         return []
-    plan, store = found.plan, found.store
-    work = RunContext(plan, "", (), store, found.run)
+    plan, store = student.plan, student.store
+    context = RunContext(plan, "", (), store, student.run)
     contest = ContestantFactory(
-        plan, store, found.run.run_id, found.record, load_kept_samples(plan, store), _asks_nobody
+        plan,
+        store,
+        student.run.run_id,
+        student.record,
+        load_kept_samples(plan, store),
+        _asks_nobody,
     )
-    made = []
+    comparisons = []
     for benchmark in plan.evaluate.every_benchmark:
-        items = items_of(work, benchmark)
+        items = items_of(context, benchmark)
         answers: list[Answer] = []
         for name in plan.evaluate.contestants:
-            asked = contest.contestant(name, benchmark).questions(items)
-            found_ones: list[Answer] = store.by_ids(Answer, "answer_id", list(asked))
+            questions = contest.contestant(name, benchmark).questions(items)
+            found_ones: list[Answer] = store.by_ids(Answer, "answer_id", list(questions))
             answers += [replace(answer, contestant=name) for answer in found_ones]
         if any(answer.contestant == "student" for answer in answers):
-            made.append(compare_on(BenchmarkAnswers(benchmark, "task", items, answers), ()))
-    return made
+            comparisons.append(compare_on(BenchmarkAnswers(benchmark, "task", items, answers), ()))
+    return comparisons
 
 
 def _asks_nobody(teacher: Teacher, requests: Sequence[Request]) -> Any:
     raise AssertionError("a model card asks nobody")
 
 
-def _recorded(found: FoundStudent) -> dict[str, Any]:
-    student, run = found.record, found.run
-    if student is None:
+def _recorded(student: FoundStudent) -> dict[str, Any]:
+    record, run = student.record, student.run
+    if record is None:
         return {}
-    choices = found.store.read(Choice, "selection_id = ?", [student.selection_id])
+    choices = student.store.read(Choice, "selection_id = ?", [record.selection_id])
     card: dict[str, Any] = {
         "samples": len(choices),
         "kept": sum(choice.kept for choice in choices),
-        "objective": student.objective,
-        "config": public(student.config),
-        "seed": student.seed,
-        "losses": student.losses,
-        "trained_weights": student.audit.get("trainable_parameters"),
-        "seconds": student.seconds,
-        "versions": student.versions,
-        "student_id": student.student_id,
+        "objective": record.objective,
+        "config": public(record.config),
+        "seed": record.seed,
+        "losses": record.losses,
+        "trained_weights": record.audit.get("trainable_parameters"),
+        "seconds": record.seconds,
+        "versions": record.versions,
+        "student_id": record.student_id,
     }
     if run is not None:
         teacher = run.plan["teacher"]

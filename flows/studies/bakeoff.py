@@ -41,38 +41,43 @@ def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> 
         PlanError: a tuner is unknown, or cannot be trained with the plan's options.
     """
     sections = contenders(plan_path, overrides, tuners)
-    with open_run(plan_path, overrides, "bakeoff", {"--tuners": tuners}) as work:
+    with open_run(plan_path, overrides, "bakeoff", {"--tuners": tuners}) as context:
         for section in sections.values():
-            ready_base(work, section)
-        generate_stage(work)
-        curated = curate_stage(work, samples_on_hand(work, counted=False))
+            ready_base(context, section)
+        generate_stage(context)
+        curated = curate_stage(context, samples_on_hand(context, counted=False))
         students = {
-            label: train_stage(work, curated, section, alone=True)
+            label: train_stage(context, curated, section, alone=True)
             for label, section in sections.items()
         }
         methods = [
-            _method(label, sections[label], work.home, made) for label, made in students.items()
+            _method(label, sections[label], context.home, student)
+            for label, student in students.items()
         ]
-        with work.stage("evaluate"):
+        with context.stage("evaluate"):
             boards = [
-                _board(work, benchmark, students, methods)
-                for benchmark in work.plan.evaluate.benchmarks
+                _board(context, benchmark, students, methods)
+                for benchmark in context.plan.evaluate.benchmarks
             ]
-        found = Bakeoff(
-            run_id=work.run.run_id,
-            plan_name=work.plan.name,
-            plan_hash=work.plan.plan_hash,
+        comparison = Bakeoff(
+            run_id=context.run.run_id,
+            plan_name=context.plan.name,
+            plan_hash=context.plan.plan_hash,
             rows=len(curated.kept),
-            seed=work.plan.training.seed,
+            seed=context.plan.training.seed,
             methods=methods,
             boards=boards,
-            versions=work.run.versions,
+            versions=context.run.versions,
         )
         pages = write_pages(
-            work, "bakeoff", render_html(found), render_markdown(found), to_plain(found)
+            context,
+            "bakeoff",
+            render_html(comparison),
+            render_markdown(comparison),
+            to_plain(comparison),
         )
-        result = _result(found, pages["html"])
-        work.run.summary.update(result)
+        result = _result(comparison, pages["html"])
+        context.run.summary.update(result)
         return result
 
 
@@ -90,14 +95,14 @@ def contenders(
     plan = load_plan(plan_path, overrides)
     plan.require("bakeoff")
     own = plan.training
-    found: dict[str, TrainSection] = {}
+    sections: dict[str, TrainSection] = {}
     for text in _parted(tuners):
         table = _table(text)
         label = _label(table)
-        if label in found:
+        if label in sections:
             raise PlanError(f"--tuners names {label} twice; a seed more is another plan")
         if table == {"use": name_of(own.tuner)}:
-            found[label] = own
+            sections[label] = own
             continue
         changes = {"tuner": build("tuner", table, plan.folder)}
         if name_of(changes["tuner"]) != name_of(own.tuner):
@@ -106,18 +111,18 @@ def contenders(
         faults = section.faults()
         if faults:
             raise PlanError(f"{label} cannot be trained with this plan", tuple(faults))
-        found[label] = section
-    if len(found) < 2:
+        sections[label] = section
+    if len(sections) < 2:
         raise PlanError("--tuners takes at least two, for example --tuners lora,ia3,prefix")
-    return found
+    return sections
 
 
 def _parted(tuners: Sequence[str]) -> list[str]:
     """Names parted by commas; a table in braces stands alone."""
     parts = []
     for text in tuners:
-        one = text.strip()
-        parts += [one] if one.startswith("{") else [part.strip() for part in one.split(",")]
+        entry = text.strip()
+        parts += [entry] if entry.startswith("{") else [part.strip() for part in entry.split(",")]
     return [part for part in parts if part]
 
 
@@ -159,13 +164,13 @@ def _method(label: str, section: TrainSection, home: Path, student: Student) -> 
 
 
 def _board(
-    work: RunContext, benchmark: Benchmark, students: dict[str, Student], methods: list[Method]
+    context: RunContext, benchmark: Benchmark, students: dict[str, Student], methods: list[Method]
 ) -> Board:
-    items = items_of(work, benchmark)
+    items = items_of(context, benchmark)
     answers = [
         answer
         for label, student in [(BASE, None), *students.items()]
-        for answer in student_answers(work, benchmark, items, label, student)
+        for answer in student_answers(context, benchmark, items, label, student)
     ]
     return board_of(
         benchmark.label,
@@ -177,10 +182,10 @@ def _board(
     )
 
 
-def _result(found: Bakeoff, path: Path) -> dict[str, Any]:
+def _result(bakeoff: Bakeoff, path: Path) -> dict[str, Any]:
     """What `--json` prints: one row per benchmark and tuner, the best first."""
     rows = []
-    for board in found.boards:
+    for board in bakeoff.boards:
         metric = board.comparison.headline
         for line in board.lines:
             standing = board.comparison.standing(line.label)
@@ -197,9 +202,9 @@ def _result(found: Bakeoff, path: Path) -> dict[str, Any]:
                     row[name] = getattr(line.method, name)
             rows.append(row)
     return {
-        "run_id": found.run_id,
-        "plan_hash": found.plan_hash,
-        "verdicts": {board.comparison.benchmark: verdict(board) for board in found.boards},
+        "run_id": bakeoff.run_id,
+        "plan_hash": bakeoff.plan_hash,
+        "verdicts": {board.comparison.benchmark: verdict(board) for board in bakeoff.boards},
         "rows": rows,
         "report_path": str(path),
     }

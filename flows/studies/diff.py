@@ -29,12 +29,12 @@ def write_two(store: Store, a: Run, b: Run) -> tuple[TwoRuns, Path]:
         NotFoundError: one of them has no report of students.
     """
     ours, theirs = (_report_of(run) for run in (a, b))
-    found = compare_runs(ours, theirs, *_compared(store, a, b, ours))
+    comparison = compare_runs(ours, theirs, *_compared(store, a, b, ours))
     folder = Path(a.summary["report_path"]).parent
     page = folder / f"beside-{b.run_id}.html"
-    page.write_text(render_two_html(found), encoding="utf-8")
-    page.with_suffix(".md").write_text(render_two_markdown(found), encoding="utf-8")
-    return found, page
+    page.write_text(render_two_html(comparison), encoding="utf-8")
+    page.with_suffix(".md").write_text(render_two_markdown(comparison), encoding="utf-8")
+    return comparison, page
 
 
 def _report_of(run: Run) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def _report_of(run: Run) -> dict[str, Any]:
             f"run {run.run_id} ({run.summary.get('verb')}, {run.state}) has no report of a student; "
             "two runs of `distill run` or `distill evaluate` can be compared"
         )
-    found: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return found
+    report: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return report
 
 
 def _compared(
@@ -55,38 +55,48 @@ def _compared(
     and what could not be compared. Answers to another version of a benchmark are left out: they
     were asked or graded otherwise."""
     ours, theirs = (_answers(store, run) for run in (a, b))
-    made, unlike = [], []
+    comparisons, unlike = [], []
     for comparison in report["evaluation"]["comparisons"]:
         benchmark = comparison["benchmark"]
-        said = {STUDENT_B: theirs.get(benchmark, []), STUDENT_A: ours.get(benchmark, [])}
-        versions = [{one.benchmark_version for one in given} for given in said.values()]
+        answers_by_student = {
+            STUDENT_B: theirs.get(benchmark, []),
+            STUDENT_A: ours.get(benchmark, []),
+        }
+        versions = [
+            {answer.benchmark_version for answer in answers}
+            for answers in answers_by_student.values()
+        ]
         if all(versions) and versions[0] != versions[1]:
-            in_b, in_a = (", ".join(sorted(one)) for one in versions)
+            in_b, in_a = (", ".join(sorted(names)) for names in versions)
             unlike.append(
                 f"{benchmark} is of version {in_a} in A and of {in_b} in B: asked or graded "
-                "otherwise, so what the students said to it is not compared."
+                "otherwise, so the students' answers to it are not compared."
             )
             continue
-        answers = [replace(one, contestant=name) for name in said for one in said[name]]
-        found = compare(
+        answers = [
+            replace(answer, contestant=name)
+            for name, own in answers_by_student.items()
+            for answer in own
+        ]
+        result = compare(
             benchmark,
             answers,
-            [ItemText(item, "", None, []) for item in {one.item_id for one in answers}],
+            [ItemText(item_id, "", None, []) for item_id in {answer.item_id for answer in answers}],
             comparison["headline"],
             pairs=[(STUDENT_B, STUDENT_A)],
             higher_is_better=comparison.get("higher_is_better", True),
         )
-        if any(pair.n for pair in found.differences):
-            made.append(found)
-    return adjust_p_values(made), unlike
+        if any(pair.n for pair in result.differences):
+            comparisons.append(result)
+    return adjust_p_values(comparisons), unlike
 
 
 def _answers(store: Store, run: Run) -> dict[str, list[Answer]]:
     """What the run's student said, by benchmark."""
     entries = store.read(RunAnswer, "run_id = ? AND contestant = 'student'", [run.run_id])
-    by_id = {one.answer_id: one for one in store.by_ids(
+    by_id = {answer.answer_id: answer for answer in store.by_ids(
         Answer, "answer_id", [entry.answer_id for entry in entries])}  # fmt: skip
-    found: dict[str, list[Answer]] = {}
+    by_benchmark: dict[str, list[Answer]] = {}
     for entry in entries:
-        found.setdefault(entry.benchmark, []).append(by_id[entry.answer_id])
-    return found
+        by_benchmark.setdefault(entry.benchmark, []).append(by_id[entry.answer_id])
+    return by_benchmark

@@ -47,20 +47,20 @@ def study_scaling(
 ) -> dict[str, Any]:
     """Fit the student to growing shares of the selection, and judge each on the same items."""
     wanted = read_shares(shares)
-    with open_run(plan_path, overrides, "study scaling", {"--shares": shares}) as work:
-        ready_base(work)
-        generate_stage(work)
-        curated = curate_stage(work, samples_on_hand(work, counted=False))
+    with open_run(plan_path, overrides, "study scaling", {"--shares": shares}) as context:
+        ready_base(context)
+        generate_stage(context)
+        curated = curate_stage(context, samples_on_hand(context, counted=False))
         parts = {share: _part(curated, share) for share in wanted}
-        students = {share: train_stage(work, part) for share, part in parts.items()}
+        students = {share: train_stage(context, part) for share, part in parts.items()}
         rows = {share: len(part.kept) for share, part in parts.items()}
-        with work.stage("evaluate"):
+        with context.stage("evaluate"):
             curves = [
-                _curve(work, benchmark, students, rows)
-                for benchmark in work.plan.evaluate.benchmarks
+                _curve(context, benchmark, students, rows)
+                for benchmark in context.plan.evaluate.benchmarks
             ]
         named = {f"{100 * share:g} %": rows[share] for share in wanted}
-        return _done(work, _study(work, "scaling", named, scaling=curves))
+        return _done(context, _study(context, "scaling", named, scaling=curves))
 
 
 def _part(curated: Curated, share: float) -> Curated:
@@ -70,20 +70,26 @@ def _part(curated: Curated, share: float) -> Curated:
             f"{100 * share:g} % of {format_count(len(curated.kept), 'row')} are {len(chosen)}; a student takes at "
             f"least {LEAST_ROWS}: give larger shares or generate more"
         )
-    choices = [replace(one, kept=one.kept and one.sample_id in chosen) for one in curated.choices]
+    choices = [
+        replace(choice, kept=choice.kept and choice.sample_id in chosen)
+        for choice in curated.choices
+    ]
     return replace(curated, choices=choices)
 
 
 def _curve(
-    work: RunContext, benchmark: Benchmark, students: dict[float, Student], rows: dict[float, int]
+    context: RunContext,
+    benchmark: Benchmark,
+    students: dict[float, Student],
+    rows: dict[float, int],
 ) -> Scaling:
-    items = items_of(work, benchmark)
+    items = items_of(context, benchmark)
     metric = benchmark.metrics[0]
-    answers = student_answers(work, benchmark, items, NONE, None)
+    answers = student_answers(context, benchmark, items, NONE, None)
     names = {share: f"{100 * share:g} %" for share in students}
     for share, student in students.items():
-        answers += student_answers(work, benchmark, items, names[share], student)
-    found = compare(
+        answers += student_answers(context, benchmark, items, names[share], student)
+    comparison = compare(
         benchmark.label,
         answers,
         texts_of(items),
@@ -91,7 +97,9 @@ def _curve(
         contestants=list(names.values()),
         pairs=(),
     )
-    scores = {one.contestant: one.metrics.get(metric) for one in found.standings}
+    scores = {
+        standing.contestant: standing.metrics.get(metric) for standing in comparison.standings
+    }
     graded = [
         {a.item_id: float(grade) for a in answers if a.contestant == name
          and (grade := a.grades.get(metric)) is not None}
@@ -121,36 +129,38 @@ def study_imitation(
     plan_path: str, overrides: Sequence[str], broad: Sequence[str]
 ) -> dict[str, Any]:
     """No imitation, broad imitation, the plan's own: as many rows each, the same items."""
-    with open_run(plan_path, overrides, "study imitation", {"--broad": broad}) as work:
-        ready_base(work)
-        generate_stage(work)
-        task = curate_stage(work, samples_on_hand(work, counted=False))
-        other = _broadly(work, broad[0], len(task.kept))
+    with open_run(plan_path, overrides, "study imitation", {"--broad": broad}) as context:
+        ready_base(context)
+        generate_stage(context)
+        task = curate_stage(context, samples_on_hand(context, counted=False))
+        other = _broadly(context, broad[0], len(task.kept))
         parts = {BROAD: _first(other, len(task.kept)), TASK: _first(task, len(other.kept))}
-        made = {name: train_stage(work, part) for name, part in parts.items()}
+        students = {name: train_stage(context, part) for name, part in parts.items()}
         rows = {NONE: 0, **{name: len(part.kept) for name, part in parts.items()}}
-        with work.stage("evaluate"):
-            judged = []
-            for benchmark in work.plan.evaluate.benchmarks:
-                items = items_of(work, benchmark)
-                judged.append(
-                    BenchmarkAnswers(benchmark, "task", items, _four(work, benchmark, items, made))
+        with context.stage("evaluate"):
+            answered_benchmarks = []
+            for benchmark in context.plan.evaluate.benchmarks:
+                items = items_of(context, benchmark)
+                answered_benchmarks.append(
+                    BenchmarkAnswers(
+                        benchmark, "task", items, _four(context, benchmark, items, students)
+                    )
                 )
-            contrasts = contrasts_of(judged)
-        return _done(work, _study(work, "imitation", rows, contrasts=contrasts))
+            contrasts = contrasts_of(answered_benchmarks)
+        return _done(context, _study(context, "imitation", rows, contrasts=contrasts))
 
 
-def _broadly(work: RunContext, source: str, rows: int) -> Curated:
+def _broadly(context: RunContext, source: str, rows: int) -> Curated:
     """What the teacher says to other questions, asked as they stand; nothing of it is scored,
     and held-out items stay out of it."""
-    recipe = broad_recipe(work.plan, source, rows)
+    recipe = broad_recipe(context.plan, source, rows)
     sampling = replace(
-        work.plan.datagen.sampling, max_tokens=max(128, work.plan.datagen.sampling.max_tokens)
+        context.plan.datagen.sampling, max_tokens=max(128, context.plan.datagen.sampling.max_tokens)
     )
-    datagen = work.plan.datagen.model_copy(update={"recipe": [recipe], "sampling": sampling})
-    plan = work.plan.model_copy(update={"datagen": datagen, "quality": QualitySection()})
-    plan._folder = work.plan.folder
-    other = replace(work, plan=plan)
+    datagen = context.plan.datagen.model_copy(update={"recipe": [recipe], "sampling": sampling})
+    plan = context.plan.model_copy(update={"datagen": datagen, "quality": QualitySection()})
+    plan._folder = context.plan.folder
+    other = replace(context, plan=plan)
     generate_stage(other)
     return curate_stage(other, samples_on_hand(other, counted=False))
 
@@ -163,33 +173,33 @@ def _first(curated: Curated, rows: int) -> Curated:
 
 
 def _four(
-    work: RunContext, benchmark: Benchmark, items: Sequence[Item], made: dict[str, Student]
+    context: RunContext, benchmark: Benchmark, items: Sequence[Item], students: dict[str, Student]
 ) -> list[Answer]:
-    teacher = EndpointModel(work.plan.teacher, partial(asked_for, work, work.plan.teacher))
-    answers = answers_of(work, benchmark, items, "teacher", teacher, "recipe")
-    answers += student_answers(work, benchmark, items, NONE, None)
-    for name, student in made.items():
-        answers += student_answers(work, benchmark, items, name, student)
+    teacher = EndpointModel(context.plan.teacher, partial(asked_for, context, context.plan.teacher))
+    answers = answers_of(context, benchmark, items, "teacher", teacher, "recipe")
+    answers += student_answers(context, benchmark, items, NONE, None)
+    for name, student in students.items():
+        answers += student_answers(context, benchmark, items, name, student)
     return answers
 
 
-def _study(work: RunContext, kind: str, rows: dict[str, int], **found: Any) -> Study:
+def _study(context: RunContext, kind: str, rows: dict[str, int], **results: Any) -> Study:
     return Study(
         kind=kind,
-        run_id=work.run.run_id,
-        plan_name=work.plan.name,
-        plan_hash=work.plan.plan_hash,
+        run_id=context.run.run_id,
+        plan_name=context.plan.name,
+        plan_hash=context.plan.plan_hash,
         rows=rows,
-        notes=list(dict.fromkeys(work.notes)),
-        versions=work.run.versions,
-        **found,
+        notes=list(dict.fromkeys(context.notes)),
+        versions=context.run.versions,
+        **results,
     )
 
 
-def _done(work: RunContext, study: Study) -> dict[str, Any]:
+def _done(context: RunContext, study: Study) -> dict[str, Any]:
     """Write the pages, and keep in the run what a later report shows."""
     plain = to_plain(study)
-    pages = write_pages(work, "study", render_html(study), render_markdown(study), plain)
+    pages = write_pages(context, "study", render_html(study), render_markdown(study), plain)
     result = {
         "run_id": study.run_id,
         "plan_hash": study.plan_hash,
@@ -199,9 +209,9 @@ def _done(work: RunContext, study: Study) -> dict[str, Any]:
             **{line.benchmark: line.sentence for line in study.scaling},
             **{line.comparison.benchmark: line.sentence for line in study.contrasts},
         },
-        "calls_made": work.counts.get("calls_made", 0),
-        "calls_reused": work.counts.get("calls_reused", 0),
+        "calls_made": context.counts.get("calls_made", 0),
+        "calls_reused": context.counts.get("calls_reused", 0),
         "report_path": str(pages["html"]),
     }
-    work.run.summary.update({**result, "scaling": plain["scaling"]})
+    context.run.summary.update({**result, "scaling": plain["scaling"]})
     return result

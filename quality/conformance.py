@@ -72,10 +72,12 @@ def check_scorer(scorer: Scorer, samples: Sequence[Sample] = ()) -> list[Score]:
     blank = sample_of("x")
     everything = [*(replace(blank, completion=text) for text in STRANGE_TEXTS.values()), *samples]
     names = [*STRANGE_TEXTS, *(f"sample {number}" for number in range(len(samples)))]
-    found = list(scorer.score(everything))
-    _require(len(found) == len(everything), f"{len(found)} verdicts for {len(everything)} samples")
+    verdicts = list(scorer.score(everything))
+    _require(
+        len(verdicts) == len(everything), f"{len(verdicts)} verdicts for {len(everything)} samples"
+    )
     scores = []
-    for name, sample, score in zip(names, everything, found, strict=True):
+    for name, sample, score in zip(names, everything, verdicts, strict=True):
         _require(isinstance(score, Score), f"{name}: {getattr(score, 'error', score)}")
         assert isinstance(score, Score)
         scores.append(score)
@@ -88,8 +90,8 @@ def check_scorer(scorer: Scorer, samples: Sequence[Sample] = ()) -> list[Score]:
         _json(score.details, name)
     if not scorer.asks:
         few = [n for n, name in enumerate(names) if "megabyte" not in name]
-        again = [one for n in few for one in scorer.score([everything[n]])]
-        values = [getattr(one, "value", None) for one in again]
+        again = [score for n in few for score in scorer.score([everything[n]])]
+        values = [getattr(score, "value", None) for score in again]
         _require(
             values == [scores[n].value for n in few], "another value when scored again, one by one"
         )
@@ -142,11 +144,11 @@ def _check_marks(benchmark: Benchmark, items: Sequence[Item]) -> None:
     def marks(answers: Sequence[str]) -> list[float | None]:
         return [grade.values[headline] for grade in benchmark.grade_all(items, answers)]
 
-    for said, answers in (
+    for kind, answers in (
         ("reference", [item.row.reference[0] for item in items]),
         ("letter of the right option", [right_answer(item) for item in items]),
     ):
-        _require(set(marks(answers)) <= {1.0}, f"the {said} does not have full marks")
+        _require(set(marks(answers)) <= {1.0}, f"the {kind} does not have full marks")
     wrong = marks([_NONSENSE] * len(items))
     _require(all(mark is None or mark < 1.0 for mark in wrong), "nonsense has full marks")
 

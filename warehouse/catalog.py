@@ -84,8 +84,8 @@ class PlanScope:
 def names(kind: str) -> list[str]:
     """The names of the parts of this package, sorted; nothing is imported but their folder."""
     package = importlib.import_module(KINDS[kind].folder)
-    found = pkgutil.iter_modules(package.__path__)
-    return sorted(module.name for module in found if not module.name.startswith("_"))
+    modules = pkgutil.iter_modules(package.__path__)
+    return sorted(module.name for module in modules if not module.name.startswith("_"))
 
 
 def known_names(kind: str, scope: PlanScope | None = None) -> list[str]:
@@ -127,15 +127,17 @@ def _built_in(kind: str, name: str) -> type[Any] | None:
         return None
     module = importlib.import_module(f"{KINDS[kind].folder}.{name}")
     camel = "".join(word.capitalize() for word in name.split("_"))
-    found: type[Any] = getattr(module, camel, None) or getattr(module, camel + kind.capitalize())
-    return found
+    part_class: type[Any] = getattr(module, camel, None) or getattr(
+        module, camel + kind.capitalize()
+    )
+    return part_class
 
 
 @cache
 def _interface(kind: str) -> type[Any]:
     module, _, name = KINDS[kind].interface.partition(":")
-    found: type[Any] = getattr(importlib.import_module(module), name)
-    return found
+    interface: type[Any] = getattr(importlib.import_module(module), name)
+    return interface
 
 
 def option_names(kind: str, name: str, folder: Path = HERE) -> list[str]:
@@ -148,7 +150,7 @@ def options(kind: str, name: str, folder: Path = HERE) -> list[tuple[str, str, s
     """(name, default, meaning) of each option; the meaning is the line below its field."""
     cls = part_class(kind, name, folder)
     meanings: dict[str, str] = {}
-    for owner in reversed([one for one in cls.__mro__ if dataclasses.is_dataclass(one)]):
+    for owner in reversed([base for base in cls.__mro__ if dataclasses.is_dataclass(base)]):
         # pydantic reads the docstrings of a class's own fields only, so each base is asked for its
         owner.__pydantic_config__ = _DOCSTRINGS  # type: ignore[attr-defined]
         properties = TypeAdapter(owner).json_schema().get("properties", {})
@@ -216,7 +218,7 @@ def _table(kind: str, text: str, folder: Path) -> dict[str, Any]:
         return {"use": text}
     missing = (dataclasses.MISSING, dataclasses.MISSING)
     fields = dataclasses.fields(part_class(kind, name, folder))
-    needed = [one.name for one in fields if (one.default, one.default_factory) == missing]
+    needed = [field.name for field in fields if (field.default, field.default_factory) == missing]
     if len(needed) != 1:
         raise PlanError(
             f"'{text}': after a colon stands the one option that must be given, and {kind} '{name}' "

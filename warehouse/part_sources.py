@@ -107,11 +107,11 @@ def installed(kind: str) -> dict[str, EntryPoint]:
 
 @cache
 def _installed(kind: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
+    points: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"stillhouse.{kind}"):
         if point.dist is not None and point.dist.name:
-            found.setdefault(f"{_normalise(point.dist.name)}/{point.name}", point)
-    return dict(sorted(found.items()))
+            points.setdefault(f"{_normalise(point.dist.name)}/{point.name}", point)
+    return dict(sorted(points.items()))
 
 
 def package_of(point: EntryPoint) -> str:
@@ -156,10 +156,10 @@ def class_from_package(kind: str, use: str, interface: type[Any]) -> type[Any] |
 
 def file_part_name(use: str) -> str:
     """The name of a part in a file: the file's stem, or the class's name in snake_case."""
-    found = _FILE.fullmatch(use)
-    assert found is not None
-    class_name = found["class_name"]
-    return Path(found["path"]).stem if class_name is None else _HUMP.sub("_", class_name).lower()
+    match = _FILE.fullmatch(use)
+    assert match is not None
+    class_name = match["class_name"]
+    return Path(match["path"]).stem if class_name is None else _HUMP.sub("_", class_name).lower()
 
 
 def class_from_file(
@@ -178,15 +178,15 @@ def class_from_file(
         PlanError: one line with the line of the file: it cannot be read or run, or has no such
             class.
     """
-    found = _FILE.fullmatch(use)
-    assert found is not None
-    given, class_name = found["path"], found["class_name"]
-    path = Path(os.path.abspath(folder / Path(given).expanduser()))
+    match = _FILE.fullmatch(use)
+    assert match is not None
+    path_text, class_name = match["path"], match["class_name"]
+    path = Path(os.path.abspath(folder / Path(path_text).expanduser()))
     if not path.is_file():
         files = [
-            os.path.join(os.path.dirname(given), file.name) for file in path.parent.glob("*.py")
+            os.path.join(os.path.dirname(path_text), file.name) for file in path.parent.glob("*.py")
         ]
-        near = get_close_matches(given, files, n=1)
+        near = get_close_matches(path_text, files, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"looked for {path}"
         raise PlanError(f"{kind} '{use}': no such file ({hint})")
     try:
@@ -204,12 +204,12 @@ def class_from_file(
     sha256 = hashlib.sha256(code).hexdigest()
     key = (kind, str(path), class_name or "", sha256)
     if key not in _FILES:
-        module = _run(path, code, f"stillhouse_part_{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}", given)  # fmt: skip
+        module = _run(path, code, f"stillhouse_part_{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}", path_text)  # fmt: skip
         if class_name is None:
-            cls = _only_class(module, kind, interface, given)
+            cls = _only_class(module, kind, interface, path_text)
         else:
-            cls = _named_class(module, class_name, interface, given)
-        _refuse_unfit(cls, kind, interface, f"{given}, line {_line(code, cls)}: class {cls.__name__}")  # fmt: skip
+            cls = _named_class(module, class_name, interface, path_text)
+        _refuse_unfit(cls, kind, interface, f"{path_text}, line {_line(code, cls)}: class {cls.__name__}")  # fmt: skip
         _register(cls, Origin(name, sha256, "", path, class_name or "", code, kind))
         _FILES[key] = cls
     return _FILES[key]
@@ -220,8 +220,8 @@ def file_identity(use: str, folder: Path) -> str | None:
 
     None where `use` names no file, or one that is not there.
     """
-    found = _FILE.fullmatch(use)
-    path = None if found is None else folder / Path(found["path"]).expanduser()
+    match = _FILE.fullmatch(use)
+    path = None if match is None else folder / Path(match["path"]).expanduser()
     if path is None or not path.is_file():
         return None
     return Origin("", hashlib.sha256(path.read_bytes()).hexdigest()).identity
@@ -311,7 +311,7 @@ def _versioned(own: Any, code: str) -> Any:
     return f"{own}+{code}"
 
 
-def _run(path: Path, code: bytes, name: str, given: str) -> ModuleType:
+def _run(path: Path, code: bytes, name: str, path_text: str) -> ModuleType:
     """Run a file as a module of a private name; nothing beside it can be imported."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -321,11 +321,11 @@ def _run(path: Path, code: bytes, name: str, given: str) -> ModuleType:
         exec(compile(code, str(path), "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise PlanError(_at_line(path, given, error)) from None
+        raise PlanError(_at_line(path, path_text, error)) from None
     return module
 
 
-def _at_line(path: Path, given: str, error: BaseException) -> str:
+def _at_line(path: Path, path_text: str, error: BaseException) -> str:
     line = None
     if isinstance(error, SyntaxError) and error.filename == str(path):
         line = error.lineno
@@ -334,12 +334,12 @@ def _at_line(path: Path, given: str, error: BaseException) -> str:
         if trace.tb_frame.f_code.co_filename == str(path):
             line = trace.tb_lineno
         trace = trace.tb_next
-    return f"{given}{f', line {line}' if line else ''}: {_describe(error)}"
+    return f"{path_text}{f', line {line}' if line else ''}: {_describe(error)}"
 
 
 def _describe(error: BaseException) -> str:
-    told = error.msg if isinstance(error, SyntaxError) else str(error)
-    first = (str(told).splitlines() or [""])[0]
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    first = (str(message).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 

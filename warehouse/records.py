@@ -122,14 +122,14 @@ class Prompt(Record):
 
         Without `student_messages` the student gets the same messages as the teacher.
         """
-        options, asked = dict(recipe_options or {}), list(messages)
-        shown = asked if student_messages is None else list(student_messages)
+        options, teacher_messages = dict(recipe_options or {}), list(messages)
+        student = teacher_messages if student_messages is None else list(student_messages)
         return cls(
-            prompt_id=make_id("prompt", recipe, options, asked, shown, seed),
+            prompt_id=make_id("prompt", recipe, options, teacher_messages, student, seed),
             recipe=recipe,
             recipe_options=options,
-            messages=asked,
-            student_messages=shown,
+            messages=teacher_messages,
+            student_messages=student,
             question=question,
             reference=list(reference),
             passage=passage,

@@ -32,10 +32,10 @@ _REWORDED = {
 
 def other_number(text: str, seed: str) -> str | None:
     """The text with one of its numbers changed; None where it has none."""
-    found = list(_NUMBER.finditer(text))
-    if not found:
+    matches = list(_NUMBER.finditer(text))
+    if not matches:
         return None
-    match = found[pick(len(found), "which", seed, text)]
+    match = matches[pick(len(matches), "which", seed, text)]
     word = match[0]
     if word[0].isdigit():
         digits = re.match(r"\d+", word)
@@ -45,7 +45,7 @@ def other_number(text: str, seed: str) -> str | None:
         others = [str(n) for n in range(least, 10) if str(n) != word[last]]
         new = word[:last] + others[pick(len(others), "digit", seed, text)] + word[last + 1 :]
     else:
-        others = [one for one in _NUMBER_WORDS if one != word.lower()]
+        others = [candidate for candidate in _NUMBER_WORDS if candidate != word.lower()]
         new = others[pick(len(others), "word", seed, text)]
         new = new.capitalize() if word[0].isupper() else new
     return text[: match.start()] + new + text[match.end() :]

@@ -52,20 +52,20 @@ class LabelledSet:
         for pair in several:
             for sample, good in zip(pair, (True, False), strict=True):
                 labels[_key(sample)].add(good)
-        seen: set[Any] = set()
+        used_keys: set[Any] = set()
         rows: list[tuple[Sample, bool]] = []
         for pair in sorted(several, key=lambda pair: make_id(self.name, pair[0].sample_id)):
             keys = {_key(sample) for sample in pair}
-            if seen & keys or any(len(labels[key]) > 1 for key in keys):
+            if used_keys & keys or any(len(labels[key]) > 1 for key in keys):
                 continue  # the same text twice, or with both labels
-            seen |= keys
+            used_keys |= keys
             rows += [(pair[0], True), (pair[1], False)]
         return rows if limit is None else rows[: max(limit // 2, 1) * 2]
 
 
 def sets_for(scorer: str) -> list[LabelledSet]:
     """The sets that measure a scorer, by its name in a plan; none where nothing is labelled."""
-    return [one for one in SETS if scorer in one.measures]
+    return [labelled for labelled in SETS if scorer in labelled.measures]
 
 
 def _offensive_comments() -> Iterator[Pair]:
@@ -202,10 +202,10 @@ def _answer(row: dict[str, Any], completion: str) -> Sample:
 def _sample(
     question: str, completion: str, references: Sequence[str] = (), passage: str | None = None
 ) -> Sample:
-    asked = [{"role": "user", "content": question}]
+    messages = [{"role": "user", "content": question}]
     prompt = Prompt.of(
         recipe="labelled",
-        messages=question_messages(Row(question, asked, list(references), passage)),
+        messages=question_messages(Row(question, messages, list(references), passage)),
         question=question,
         reference=references,
         passage=passage,

@@ -112,10 +112,10 @@ def measure(
     """
     if len(values) != len(labels):
         raise ValueError(f"{len(values)} values for {len(labels)} labels")
-    given = np.array([math.nan if value is None else value for value in values], dtype=float)
+    scores = np.array([math.nan if value is None else value for value in values], dtype=float)
     wanted = np.array(labels, dtype=bool)
-    rated = np.isfinite(given)
-    value, keep = given[rated], wanted[rated]
+    rated = np.isfinite(scores)
+    value, keep = scores[rated], wanted[rated]
     sign = 1.0 if higher_is_better else -1.0
     why: dict[str, str] = {}
     if not len(value):
@@ -142,11 +142,11 @@ def measure(
     if ece is None and "ece" not in why:
         why["ece"] = "the values are not all in 0..1"
     return Figures(
-        n=len(given),
+        n=len(scores),
         positives=int(wanted.sum()),
         abstained=int((~rated).sum()),
         abstained_positives=int((~rated & wanted).sum()),
-        coverage=float(rated.mean()) if len(given) else 0.0,
+        coverage=float(rated.mean()) if len(scores) else 0.0,
         higher_is_better=higher_is_better,
         threshold=threshold,
         auc=auc,
@@ -261,5 +261,5 @@ def _reliability(value: Any, outcome: Any) -> tuple[list[Bin], float | None, flo
         for here in (place == number for number in range(BINS))
         if here.any()
     ]
-    ece = sum(one.count * abs(one.observed - one.mean) for one in bins) / len(value)
+    ece = sum(bucket.count * abs(bucket.observed - bucket.mean) for bucket in bins) / len(value)
     return bins, ece, float(((value - outcome) ** 2).mean())

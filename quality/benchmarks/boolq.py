@@ -32,10 +32,10 @@ class Boolq(Questions):
 
     def item(self, row: Row) -> Item:
         """Passage, question, and that yes or no is asked for."""
-        asked = question_messages(row, passage=False)
-        question = asked[-1]["content"]
-        asked[-1]["content"] = f"{row.passage}\n\nQuestion: {question}\nAnswer with yes or no."
-        return Item(row.row_id, row, asked)
+        messages = question_messages(row, passage=False)
+        question = messages[-1]["content"]
+        messages[-1]["content"] = f"{row.passage}\n\nQuestion: {question}\nAnswer with yes or no."
+        return Item(row.row_id, row, messages)
 
     def grade(self, item: Item, answer: str) -> Grade:
         """Whether the right one of yes and no is named, and whether any is."""
@@ -44,5 +44,5 @@ class Boolq(Questions):
 
 def _row(raw: dict[str, object]) -> Row:
     question = f"{str(raw['prompt']).strip().rstrip('?')}?"
-    asked = [{"role": "user", "content": question}]
-    return Row(question, asked, ["yes" if raw["answer"] else "no"], str(raw["passage"]), "boolq")
+    messages = [{"role": "user", "content": question}]
+    return Row(question, messages, ["yes" if raw["answer"] else "no"], str(raw["passage"]), "boolq")

@@ -69,15 +69,15 @@ class LmEval(Benchmark):
     @property
     def stop(self) -> tuple[str, ...]:  # type: ignore[override]
         """The task's `until`; where it has none, its delimiter of worked examples."""
-        given = (self._config.get("generation_kwargs") or {}).get("until")
-        until = self._config.get("fewshot_delimiter", "\n\n") if given is None else given
+        until = (self._config.get("generation_kwargs") or {}).get("until")
+        until = self._config.get("fewshot_delimiter", "\n\n") if until is None else until
         return (until,) if isinstance(until, str) else tuple(until)
 
     @property
     def max_new_tokens(self) -> int | None:
         """The task's `max_gen_toks`, where it has one."""
-        given = self._config.get("generation_kwargs") or {}
-        several = (given.get(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens"))
+        options = self._config.get("generation_kwargs") or {}
+        several = (options.get(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens"))
         return next((int(value) for value in several if value is not None), None)
 
     @property
@@ -107,14 +107,14 @@ class LmEval(Benchmark):
 
         task, number = self._task, int(item.row.source.rpartition(":")[2])
         doc = task.task_docs[number]
-        asked = Instance("generate_until", doc, (item.messages[0]["content"], {}), 0)
-        asked.resps = [answer]
+        instance = Instance("generate_until", doc, (item.messages[0]["content"], {}), 0)
+        instance.resps = [answer]
         values: dict[str, float | None] = dict.fromkeys(self.metrics)
         try:
             for rule in task._filters:
-                rule.apply([asked])
-            for rule, said in asked.filtered_resps.items():
-                for metric, value in task.process_results(doc, [said]).items():
+                rule.apply([instance])
+            for rule, replies in instance.filtered_resps.items():
+                for metric, value in task.process_results(doc, [replies]).items():
                     if metric in self._numbers and math.isfinite(value):
                         values[self._named(metric, rule)] = float(value)
         except ImportError as error:  # nothing could be graded: mended, the same answers can
@@ -135,8 +135,8 @@ class LmEval(Benchmark):
             doc, num_fewshot=self._shots, gen_prefix=task.doc_to_prefix(doc)
         )
         question = str(task.doc_to_text(doc))
-        asked = [{"role": "user", "content": question}]
-        row = Row(question, asked, _references(task, doc), source=f"{self.task}:{number}")
+        messages = [{"role": "user", "content": question}]
+        row = Row(question, messages, _references(task, doc), source=f"{self.task}:{number}")
         item_id = make_id(row.row_id, row.reference)  # with another target it is another item
         return Item(item_id, row, [{"role": "user", "content": str(context)}])
 
@@ -145,8 +145,8 @@ class LmEval(Benchmark):
 
     @property
     def _shots(self) -> int:
-        given = self._config.get("num_fewshot") if self.num_fewshot is None else self.num_fewshot
-        return int(given or 0)
+        shots = self._config.get("num_fewshot") if self.num_fewshot is None else self.num_fewshot
+        return int(shots or 0)
 
     @cached_property
     def _rules(self) -> list[str]:
@@ -155,17 +155,17 @@ class LmEval(Benchmark):
     @cached_property
     def _numbers(self) -> dict[str, bool]:
         """Metric -> whether higher is better, of those that are a number per item."""
-        found = {}
-        for given in self._config.get("metric_list") or [{"metric": "exact_match"}]:
-            name = str(given.get("metric"))
-            if given.get("aggregation", "mean" if name == "exact_match" else "") in _PER_ITEM:
-                found[name] = bool(given.get("higher_is_better", True))
-        if not found:
+        metrics = {}
+        for metric in self._config.get("metric_list") or [{"metric": "exact_match"}]:
+            name = str(metric.get("metric"))
+            if metric.get("aggregation", "mean" if name == "exact_match" else "") in _PER_ITEM:
+                metrics[name] = bool(metric.get("higher_is_better", True))
+        if not metrics:
             raise PlanError(
                 f"lm_eval task '{self.task}' has no metric that is a number per item; allowed are "
                 f"metrics whose aggregation is one of: {', '.join(_PER_ITEM)}"
             )
-        return found
+        return metrics
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -270,4 +270,4 @@ def _references(task: Any, doc: Any) -> list[str]:
     if isinstance(target, int) and task.config.doc_to_choice is not None:
         target = task.doc_to_choice(doc)[target]
     several = target if isinstance(target, list) else [target]
-    return [text for one in several if (text := str(one)).strip()]
+    return [text for value in several if (text := str(value)).strip()]

@@ -67,9 +67,9 @@ class ToxicityPrompts(Benchmark):
         rows: dict[str, Row] = {}
         for raw in assets.rows("real-toxicity-prompts"):
             prompt = raw["prompt"].strip()
-            asked = [{"role": "user", "content": f"Continue this text.\n\n{prompt}"}]
+            messages = [{"role": "user", "content": f"Continue this text.\n\n{prompt}"}]
             kind = Path(raw["member"]).stem.removeprefix("rtp_")
-            rows.setdefault(prompt, Row(prompt, asked, source=kind, category=kind))
+            rows.setdefault(prompt, Row(prompt, messages, source=kind, category=kind))
         held = sorted(rows.values(), key=lambda row: row.row_id)
         items = (Item(row.row_id, row, row.messages, category=row.category) for row in held)
         return each_once(items, self.limit)
@@ -91,17 +91,20 @@ class ToxicityPrompts(Benchmark):
         return grades
 
 
-def without_echo(prompt: str, said: str) -> str:
+def without_echo(prompt: str, answer: str) -> str:
     """An answer without the words that the prompt begins with, where it repeats three of them or
     the whole prompt; case and punctuation aside."""
-    wanted = [_plain(word) for word in prompt.split()]
-    given = list(_WORD.finditer(said))
+    prompt_words = [_plain(word) for word in prompt.split()]
+    answer_words = list(_WORD.finditer(answer))
     same = 0
-    while same < min(len(wanted), len(given)) and _plain(given[same][0]) == wanted[same]:
+    while (
+        same < min(len(prompt_words), len(answer_words))
+        and _plain(answer_words[same][0]) == prompt_words[same]
+    ):
         same += 1
-    if same < min(_ECHO, len(wanted)):
-        return said
-    return said[given[same - 1].end() :].strip() if same else said
+    if same < min(_ECHO, len(prompt_words)):
+        return answer
+    return answer[answer_words[same - 1].end() :].strip() if same else answer
 
 
 def _plain(word: str) -> str:
@@ -110,6 +113,8 @@ def _plain(word: str) -> str:
 
 def _sample(item: Item, answer: str) -> Sample:
     prompt = Prompt.of(recipe="benchmark", messages=item.messages, question=item.row.prompt)
-    said = answer.encode("utf-8", "replace").decode().strip()  # no record holds half a character
-    said = without_echo(item.row.prompt, said)
-    return Sample.of(prompt, call_ids=[], recipe_version="1", completion=said, status="ok")
+    completion = (
+        answer.encode("utf-8", "replace").decode().strip()
+    )  # no record holds half a character
+    completion = without_echo(item.row.prompt, completion)
+    return Sample.of(prompt, call_ids=[], recipe_version="1", completion=completion, status="ok")

@@ -41,12 +41,12 @@ class TruthfulQa(Questions):
 
     def rows(self, folder: Path) -> Iterable[tuple[Row, bool]]:
         """The rows by their hash."""
-        asset, made = (
+        asset, make_row = (
             ("truthfulqa-choices", _of_choice)
             if self.form == "choice"
             else ("truthfulqa", _of_text)
         )
-        return split(made(assets.rows(asset)), asset)
+        return split(make_row(assets.rows(asset)), asset)
 
     def item(self, row: Row) -> Item:
         """The data names the true option first, so the options are shuffled."""
@@ -73,5 +73,5 @@ def _of_choice(rows: Iterable[dict[str, dict[str, list[str]]]]) -> Iterator[Row]
 
 
 def _row(question: str, reference: list[str], choices: tuple[str, ...] = ()) -> Row:
-    asked = [{"role": "user", "content": question}]
-    return Row(question, asked, reference, source="truthfulqa", choices=choices)
+    messages = [{"role": "user", "content": question}]
+    return Row(question, messages, reference, source="truthfulqa", choices=choices)

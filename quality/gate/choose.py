@@ -44,7 +44,7 @@ def selection_id_of(
         policy.model_dump(),
         duplicates.model_dump(),
         held_out.digest,
-        sorted(decided[one].score_id for one in set(here) & set(decided)),
+        sorted(decided[sample_id].score_id for sample_id in set(here) & set(decided)),
     )
 
 
@@ -105,7 +105,7 @@ def _bound(key: str, scorer: str, policy: GatePolicy) -> pl.Expr:
     abstained = (
         pl.lit(None) if lenient else pl.lit(f"{scorer} abstained: ") + why.fill_null("no number")
     )
-    shown = bound.map_elements(lambda b: f"{b:g}", return_dtype=pl.String) if policy.recipe else (
+    bound_text = bound.map_elements(lambda b: f"{b:g}", return_dtype=pl.String) if policy.recipe else (
         pl.lit(f"{policy.thresholds[key]:g}")
     )  # fmt: skip
     return (
@@ -116,7 +116,7 @@ def _bound(key: str, scorer: str, policy: GatePolicy) -> pl.Expr:
         .when(silent)
         .then(abstained)
         .when(outside)
-        .then(pl.lit(f"{scorer} {side} ") + shown)
+        .then(pl.lit(f"{scorer} {side} ") + bound_text)
     )
 
 
@@ -151,7 +151,10 @@ def choose(
         },
         schema_overrides={"held_out": pl.String, "human": pl.Float64, "sample_id": pl.String},
     )
-    reasons = [list(found) for found in decide(table, _frame(scores, policy), policy)["reasons"]]
+    reasons = [
+        list(reasons_of_sample)
+        for reasons_of_sample in decide(table, _frame(scores, policy), policy)["reasons"]
+    ]
     details: list[dict[str, Any]] = [{} for _ in samples]
     for number, match in enumerate(matches):
         if match:
@@ -177,12 +180,12 @@ def _frame(scores: Sequence[Score], policy: GatePolicy) -> pl.DataFrame:
     labelled = sorted({key.rpartition("_")[0] for key in keys if "." in key})
     rows = [(s.sample_id, s.scorer, s.value, s.why) for s in scores]
     for score in scores:
-        given = (score.details or {}).get("labels") or {}
+        labels = (score.details or {}).get("labels") or {}
         for key in labelled:
             scorer, _, name = key.partition(".")
             if scorer == score.scorer:
-                why = score.why if name in given else f"{score.model} gives no '{name}' here"
-                rows.append((score.sample_id, key, given.get(name), why))
+                why = score.why if name in labels else f"{score.model} gives no '{name}' here"
+                rows.append((score.sample_id, key, labels.get(name), why))
     schema = {"sample_id": pl.String, "scorer": pl.String, "value": pl.Float64, "why": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row").unique(
         ["sample_id", "scorer"], keep="last", maintain_order=True
@@ -196,11 +199,15 @@ def _tell_why(
     details: Sequence[dict[str, Any]],
 ) -> None:
     """What the scorers that spoke against a sample had to say."""
-    said = {(score.sample_id, score.scorer): score.why for score in scores if score.why}
-    for sample, found, more in zip(samples, reasons, details, strict=True):
-        against = {reason.split(" ")[0].partition(".")[0].rstrip(":") for reason in found}
+    explanations = {(score.sample_id, score.scorer): score.why for score in scores if score.why}
+    for sample, reasons_of_sample, more in zip(samples, reasons, details, strict=True):
+        against = {
+            reason.split(" ")[0].partition(".")[0].rstrip(":") for reason in reasons_of_sample
+        }
         why = {
-            name: said[key] for name in sorted(against) if (key := (sample.sample_id, name)) in said
+            name: explanations[key]
+            for name in sorted(against)
+            if (key := (sample.sample_id, name)) in explanations
         }
         if why:
             more["why"] = why
@@ -214,8 +221,10 @@ def _drop_duplicates(
 ) -> None:
     """Drop what was said before, of what is left; the first one stays."""
 
-    def drop(reason: str, found: Sequence[tuple[int, float] | None], left: Sequence[int]) -> None:
-        for number, hit in zip(left, found, strict=True):
+    def drop(
+        reason: str, duplicates: Sequence[tuple[int, float] | None], left: Sequence[int]
+    ) -> None:
+        for number, hit in zip(left, duplicates, strict=True):
             if hit is not None:
                 reasons[number].append(reason)
                 first = samples[left[hit[0]]].sample_id
@@ -234,8 +243,8 @@ def _drop_duplicates(
         from quality.models.embeddings import Encoder
 
         left = _left(reasons)
-        found = semantic(texts(left), policy.semantic, Encoder(policy.encoder))
-        drop("semantic duplicate", found, left)
+        duplicates = semantic(texts(left), policy.semantic, Encoder(policy.encoder))
+        drop("semantic duplicate", duplicates, left)
 
 
 def _drop_beyond(
@@ -283,7 +292,7 @@ def _ranks(
 
 
 def _left(reasons: Sequence[Sequence[str]]) -> list[int]:
-    return [number for number, found in enumerate(reasons) if not found]
+    return [number for number, reasons_of_sample in enumerate(reasons) if not reasons_of_sample]
 
 
 def _asked(sample: Sample) -> str:

@@ -165,25 +165,25 @@ class HeldOut:
         An equal question or passage always matches, whatever the options. `others` are texts in
         which one may be quoted.
         """
-        if found := self.questions.get(form(question)):
-            return found.match("question")
-        if passage and (found := self.passages.get(form(passage))):
-            return found.match("passage")
-        asked = tuple(words(question))
+        if entry := self.questions.get(form(question)):
+            return entry.match("question")
+        if passage and (entry := self.passages.get(form(passage))):
+            return entry.match("passage")
+        question_words = tuple(words(question))
         for text in dict.fromkeys((passage, completion, *others)):
-            if found := self._quoted(tuple(words(text))):
-                return found.match("quoted")
-        if found := self._quoted(asked):
-            return found.match("quoted")
-        shares = self._shares(asked)
+            if entry := self._quoted(tuple(words(text))):
+                return entry.match("quoted")
+        if entry := self._quoted(question_words):
+            return entry.match("quoted")
+        shares = self._shares(question_words)
         if not shares:
             return None
-        said = [_answer(text) for text in (completion, *reference)]
+        answers = [_answer(text) for text in (completion, *reference)]
         for number, share in sorted(shares.items(), key=lambda pair: (-pair[1], pair[0])):
             entry = self.entries[number]
             if share < self.options.share:
                 break
-            if share >= _ALONE or not self.options.answer or _same_answer(said, entry.answers):
+            if share >= _ALONE or not self.options.answer or _same_answer(answers, entry.answers):
                 return entry.match("overlap", share)
         return None
 
@@ -194,20 +194,20 @@ class HeldOut:
                     return entry
         return None
 
-    def _shares(self, asked: tuple[str, ...]) -> dict[int, float]:
+    def _shares(self, question_words: tuple[str, ...]) -> dict[int, float]:
         """How much of each held-out question stands in this one; some that share little are left out.
 
         By words: the Jaccard similarity, so that a long text does not match by having many words.
         By runs, where the held-out question is long: the share of its words in shared runs.
         Every number of the held-out question must be there: with others it is another question.
         """
-        bag = frozenset(asked)
+        bag = frozenset(question_words)
         shares: dict[int, float] = {}
         for number in {number for word in bag for number in self.rare.get(word, ())}:
             entry = self.entries[number]
             shares[number] = len(bag & entry.bag) / len(bag | entry.bag)
         covered: defaultdict[int, set[int]] = defaultdict(set)
-        for run in _runs(asked, self.options.ngrams):
+        for run in _runs(question_words, self.options.ngrams):
             for number, start in self.runs.get(run, ()):
                 covered[number].update(range(start, start + self.options.ngrams))
         for number, places in covered.items():
@@ -224,12 +224,12 @@ def _answer(text: str) -> tuple[str, ...]:
     return tuple(word for word in words(text) if word not in _ARTICLES)
 
 
-def _same_answer(said: Iterable[tuple[str, ...]], wanted: Iterable[tuple[str, ...]]) -> bool:
+def _same_answer(answers: Iterable[tuple[str, ...]], wanted: Iterable[tuple[str, ...]]) -> bool:
     """Whether something that was said equals or contains a reference that tells anything.
 
     "Yes" and a letter tell nothing: half of all questions have that answer.
     """
     telling = {answer for answer in wanted if len(answer) > 1 or answer[0] not in _SAYS_LITTLE}
     return any(
-        run == answer for text in said for answer in telling for run in _runs(text, len(answer))
+        run == answer for text in answers for answer in telling for run in _runs(text, len(answer))
     )

@@ -84,12 +84,12 @@ def near(texts: Sequence[str], threshold: float = 0.8) -> list[tuple[int, float]
     forms = [form(text) for text in texts]
     repeats = _repeats(forms)
     once = [n for n, first in enumerate(repeats) if first is None and forms[n]]
-    found: dict[int, tuple[int, float]] = {}
-    seen = _Kept([forms[n] for n in once], threshold)
-    for number, hit in seen.duplicates():
-        found[once[number]] = (once[hit[0]], hit[1])
+    duplicates: dict[int, tuple[int, float]] = {}
+    index = _Kept([forms[n] for n in once], threshold)
+    for number, hit in index.duplicates():
+        duplicates[once[number]] = (once[hit[0]], hit[1])
     return [
-        found.get(n) if first is None else found.get(first, (first, 1.0))
+        duplicates.get(n) if first is None else duplicates.get(first, (first, 1.0))
         for n, first in enumerate(repeats)
     ]
 
@@ -113,33 +113,33 @@ def semantic(
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is a cosine above 0 and at most 1, not {threshold}")
     result: list[tuple[int, float] | None] = [None] * len(texts)
-    said = [n for n, text in enumerate(texts) if text.strip()]
-    if not said:
+    nonempty = [n for n, text in enumerate(texts) if text.strip()]
+    if not nonempty:
         return result
     if encoder is None:
         from quality.models.embeddings import Encoder
 
         encoder = Encoder()
-    vectors = encoder.encode([texts[n] for n in said])
+    vectors = encoder.encode([texts[n] for n in nonempty])
     bound = threshold - 1e-6  # the cosine of a vector with itself is one but for rounding
     kept = np.empty_like(vectors)
     places: list[int] = []
-    for start in range(0, len(said), _BLOCK):
+    for start in range(0, len(nonempty), _BLOCK):
         block = vectors[start : start + _BLOCK]
         before = block @ kept[: len(places)].T
         within = block @ block.T
         here: list[int] = []  # of this block, kept
-        for row, number in enumerate(said[start : start + _BLOCK]):
+        for row, number in enumerate(nonempty[start : start + _BLOCK]):
             cosines = np.concatenate((before[row], within[row, here]))
             best = int(cosines.argmax()) if cosines.size else -1
             if best >= 0 and cosines[best] >= bound:
                 old = best < len(places)
-                of = places[best] if old else said[start + here[best - len(places)]]
+                of = places[best] if old else nonempty[start + here[best - len(places)]]
                 result[number] = (of, min(1.0, float(cosines[best])))
             else:
                 here.append(row)
         kept[len(places) : len(places) + len(here)] = block[here]
-        places += [said[start + n] for n in here]
+        places += [nonempty[start + n] for n in here]
     return result
 
 
@@ -150,8 +150,8 @@ def _runs(plain: str) -> set[str]:
 
 def _repeats(forms: Sequence[str]) -> list[int | None]:
     first: dict[str, int] = {}
-    found = [first.setdefault(text, n) if text else n for n, text in enumerate(forms)]
-    return [None if number == n else number for n, number in enumerate(found)]
+    first_index = [first.setdefault(text, n) if text else n for n, text in enumerate(forms)]
+    return [None if number == n else number for n, number in enumerate(first_index)]
 
 
 class _Kept:
@@ -210,8 +210,8 @@ class _Kept:
                     best = suspects[other], similarity
         return best
 
-    def _jaccard(self, one: int, other: int) -> float:
-        a, b = self._set(one), self._set(other)
+    def _jaccard(self, left: int, right: int) -> float:
+        a, b = self._set(left), self._set(right)
         common = len(a & b)
         return common / (len(a) + len(b) - common)
 

@@ -107,20 +107,20 @@ def _tf_idf(texts: Sequence[str]) -> Any:
     values: list[float] = []
     starts = [0]
     for text in texts:
-        said = words(text) or ([form(text)] if form(text) else [])
-        counts = Counter(zlib.crc32(word.encode()) % _COLUMNS for word in said)
+        tokens = words(text) or ([form(text)] if form(text) else [])
+        counts = Counter(zlib.crc32(word.encode()) % _COLUMNS for word in tokens)
         columns += counts
         values += [1.0 + math.log(count) for count in counts.values()]
         starts.append(len(columns))
     matrix = sparse.csr_array((values, columns, starts), shape=(len(texts), _COLUMNS))
-    seen = np.bincount(matrix.indices, minlength=_COLUMNS)
-    matrix.data *= (np.log((1 + len(texts)) / (1 + seen)) + 1)[matrix.indices]
+    document_counts = np.bincount(matrix.indices, minlength=_COLUMNS)
+    matrix.data *= (np.log((1 + len(texts)) / (1 + document_counts)) + 1)[matrix.indices]
     lengths = np.sqrt((matrix * matrix).sum(axis=1))
     matrix.data /= np.repeat(np.maximum(lengths, 1e-12), np.diff(matrix.indptr))
     return matrix
 
 
 def _cosines(vectors: Any, row: int) -> NDArray[np.float64]:
-    one = vectors[[row]]
-    one = one.toarray().ravel() if hasattr(one, "toarray") else one.ravel()
-    return np.asarray(vectors @ one)
+    vector = vectors[[row]]
+    vector = vector.toarray().ravel() if hasattr(vector, "toarray") else vector.ravel()
+    return np.asarray(vectors @ vector)

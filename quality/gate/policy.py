@@ -51,13 +51,13 @@ class GatePolicy(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _flat(cls, given: Any, info: ValidationInfo) -> Any:
+    def _flat(cls, data: Any, info: ValidationInfo) -> Any:
         """Bounds stand beside the other keys in the plan."""
-        if not isinstance(given, dict):
-            return given
+        if not isinstance(data, dict):
+            return data
         own = set(cls.model_fields) - {"thresholds"}
-        others = {key: value for key, value in given.items() if key in own}
-        bounds, unknown = _bounds({k: v for k, v in given.items() if k not in own}, info.context)
+        others = {key: value for key, value in data.items() if key in own}
+        bounds, unknown = _bounds({k: v for k, v in data.items() if k not in own}, info.context)
         if bounds:
             others["thresholds"] = bounds
         if isinstance(others.get("recipe"), dict):
@@ -127,13 +127,13 @@ def listed(value: bool | list[str]) -> list[str]:
 
 
 def _bounds(
-    given: Mapping[str, Any], scope: PlanScope | None
+    values: Mapping[str, Any], scope: PlanScope | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(flat bounds, what is none): `x_min = 1` and `x = {label_max = 1}`."""
     bounds: dict[str, Any] = {}
     unknown: dict[str, Any] = {}
     scorers = known_names("scorer", scope)
-    for key, value in given.items():
+    for key, value in values.items():
         if isinstance(value, dict) and key in scorers:
             labels = class_named("scorer", key, scope).labels
             for label, bound in value.items():

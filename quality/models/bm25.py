@@ -65,18 +65,18 @@ class Index:
         if self._bm25 is None or not ids:
             return []
         scores = self._bm25.get_scores_from_ids(ids)
-        found = np.flatnonzero(scores > 0)
-        if len(found) > k:  # all that reach the k-th score, so that ties go by position
-            least = np.partition(scores[found], len(found) - k)[len(found) - k]
-            found = found[scores[found] >= least]
-        order = np.argsort(-scores[found], kind="stable")[:k]
-        return [Hit(int(found[n]), float(scores[found[n]])) for n in order]
+        hits = np.flatnonzero(scores > 0)
+        if len(hits) > k:  # all that reach the k-th score, so that ties go by position
+            least = np.partition(scores[hits], len(hits) - k)[len(hits) - k]
+            hits = hits[scores[hits] >= least]
+        order = np.argsort(-scores[hits], kind="stable")[:k]
+        return [Hit(int(hits[n]), float(scores[hits[n]])) for n in order]
 
 
 def _words(text: str) -> Iterator[str]:
     from bm25s.stopwords import STOPWORDS_EN  # type: ignore[import-untyped]
 
     stop_words = frozenset(STOPWORDS_EN)
-    for found in _WORD.finditer(text.lower()):
-        if found[0] not in stop_words:
-            yield found[0]
+    for match in _WORD.finditer(text.lower()):
+        if match[0] not in stop_words:
+            yield match[0]

@@ -125,11 +125,11 @@ class Detector:
         from safetensors.torch import load_file
 
         _verify(folder)
-        made = json.loads((folder / _CHECKPOINT).read_text(encoding="utf-8"))
-        self.names = [_RENAMED.get(name, name) for name in made["classes"]]
+        checkpoint = json.loads((folder / _CHECKPOINT).read_text(encoding="utf-8"))
+        self.names = [_RENAMED.get(name, name) for name in checkpoint["classes"]]
         if "toxicity" not in self.names:
             raise AssetError(f"the checkpoint's classes have no toxicity: {self.names}")
-        architecture, settings, self.tokenizer = _parts(made, config or folder / _SETTINGS)
+        architecture, settings, self.tokenizer = _parts(checkpoint, config or folder / _SETTINGS)
         model = architecture(settings)
         lacking, _ = model.load_state_dict(load_file(folder / _WEIGHTS), strict=False)
         if lacking:
@@ -155,13 +155,13 @@ class Detector:
         )
         ids = [tuple(row) for row in coded["input_ids"]]
         values = self._values(sorted(set(ids), key=len, reverse=True))
-        found: list[list[Window]] = [[] for _ in texts]
+        windows: list[list[Window]] = [[] for _ in texts]
         rows = zip(ids, coded["overflow_to_sample_mapping"], coded["offset_mapping"], strict=True)
         for row, number, spans in rows:
-            seen = [span for span in spans if span[1] > span[0]] or [(0, 0)]
-            text = texts[number][seen[0][0] : seen[-1][1]]
-            found[number].append(Window(text, values[row]))
-        return found
+            nonempty = [span for span in spans if span[1] > span[0]] or [(0, 0)]
+            text = texts[number][nonempty[0][0] : nonempty[-1][1]]
+            windows[number].append(Window(text, values[row]))
+        return windows
 
     def _values(
         self, windows: Sequence[tuple[int, ...]]
@@ -225,17 +225,17 @@ def _fetch(url: str, target: Path) -> Path:
 
 def _keep(file: Path, sha256: str, home: Path, config: Path | None) -> Path:
     """Check a checkpoint, then keep it as safetensors in a folder named after its full hash."""
-    found = assets.file_sha256(file)
-    if not found.startswith(sha256):
+    digest = assets.file_sha256(file)
+    if not digest.startswith(sha256):
         raise AssetError(
-            f"{file} has SHA-256 {found[:12]}..., not {sha256[:12]}...; it was not opened"
+            f"{file} has SHA-256 {digest[:12]}..., not {sha256[:12]}...; it was not opened"
         )
     import torch
     from safetensors.torch import save_file
 
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
-        made = {
+        parts = {
             **{key: loaded["config"]["arch"]["args"][key] for key in _ARCHITECTURE},
             "classes": list(loaded["config"]["dataset"]["args"]["classes"]),
         }
@@ -245,16 +245,16 @@ def _keep(file: Path, sha256: str, home: Path, config: Path | None) -> Path:
             f"{file} is no Detoxify checkpoint (a dict of `config` and `state_dict`, "
             f"tensors and plain values only): {type(error).__name__}"
         ) from None
-    target = home / found
+    target = home / digest
     with tempfile.TemporaryDirectory(dir=home) as folder:
-        part = Path(folder) / found
+        part = Path(folder) / digest
         part.mkdir()
         if config is None:  # kept beside the weights, so that a later run needs no network
-            _, settings, tokenizer = _parts(made, None)
+            _, settings, tokenizer = _parts(parts, None)
             settings.save_pretrained(part / _SETTINGS)
             tokenizer.save_pretrained(part / _SETTINGS)
         save_file(weights, part / _WEIGHTS)
-        (part / _CHECKPOINT).write_text(json.dumps(made, indent=2), encoding="utf-8")
+        (part / _CHECKPOINT).write_text(json.dumps(parts, indent=2), encoding="utf-8")
         (part / _DIGESTS).write_text(json.dumps(_digests(part), indent=2), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)  # kept without settings, as a local checkpoint
         os.replace(part, target)
@@ -273,22 +273,22 @@ def _verify(folder: Path) -> None:
         raise AssetError(f"{folder} is not as it was written; delete that folder and run again")
 
 
-def _parts(made: dict[str, Any], config: Path | None) -> tuple[Any, Any, Any]:
+def _parts(checkpoint: dict[str, Any], config: Path | None) -> tuple[Any, Any, Any]:
     """Architecture, settings and tokenizer: from a folder, else from the hub."""
     import transformers
 
-    names = made["model_name"], made["tokenizer_name"]
+    names = checkpoint["model_name"], checkpoint["tokenizer_name"]
     wanted = r"\w+ForSequenceClassification", r"\w+Tokenizer(Fast)?"
     if not all(re.fullmatch(*pair) for pair in zip(wanted, names, strict=True)):
         raise AssetError(
             f"the checkpoint names no classifier and tokenizer of transformers: {names}"
         )
     architecture, tokenizer = (getattr(transformers, name) for name in names)
-    source = str(config or made["model_type"])
+    source = str(config or checkpoint["model_type"])
     here = config is not None
     try:
         settings = architecture.config_class.from_pretrained(
-            source, num_labels=made["num_classes"], local_files_only=here
+            source, num_labels=checkpoint["num_classes"], local_files_only=here
         )
         return architecture, settings, tokenizer.from_pretrained(source, local_files_only=here)
     except OSError as error:

@@ -51,7 +51,7 @@ class Encoder:
         width = model.get_embedding_dimension()
         vectors = np.zeros((len(texts), width), dtype=np.float32)
         if pieces:
-            found = model.encode(
+            encoded = model.encode(
                 pieces,
                 batch_size=_BATCH,
                 show_progress_bar=False,
@@ -59,7 +59,7 @@ class Encoder:
                 normalize_embeddings=True,
             )
             weights = np.array(sizes, dtype=np.float32)[:, None]
-            np.add.at(vectors, owners, found.astype(np.float32) * weights)
+            np.add.at(vectors, owners, encoded.astype(np.float32) * weights)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors
 
@@ -99,12 +99,12 @@ def _load(name: str) -> Any:
             )
     from transformers.utils import logging as transformers_logging
 
-    noisy = [logging.getLogger(one) for one in ("sentence_transformers", "transformers")]
-    levels = [one.level for one in noisy]
+    noisy = [logging.getLogger(logger) for logger in ("sentence_transformers", "transformers")]
+    levels = [logger.level for logger in noisy]
     bar = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
-    for one in noisy:
-        one.setLevel(logging.ERROR)
+    for logger in noisy:
+        logger.setLevel(logging.ERROR)
     try:
         return SentenceTransformer(
             str(folder),
@@ -121,8 +121,8 @@ def _load(name: str) -> Any:
     finally:
         if bar:
             transformers_logging.enable_progress_bar()
-        for one, level in zip(noisy, levels, strict=True):
-            one.setLevel(level)
+        for logger, level in zip(noisy, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _folder(name: str) -> Path:

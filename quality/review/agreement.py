@@ -62,7 +62,7 @@ def readings(
 
 
 def _readings(own: Mapping[str, Score], bounds: Mapping[str, float]) -> list[Reading]:
-    found = []
+    rows = []
     for key, bound in bounds.items():
         scorer, _, label = key.rpartition("_")[0].partition(".")
         score = own.get(scorer)
@@ -71,10 +71,10 @@ def _readings(own: Mapping[str, Score], bounds: Mapping[str, float]) -> list[Rea
             value = ((score.details or {}).get("labels") or {}).get(label)
         if value is not None and not math.isfinite(value):
             value = None
-        found.append(Reading(key, bound, value, score.why if score else None, score is not None))
-    held = {reading.name.partition(".")[0] for reading in found if "." not in reading.name}
+        rows.append(Reading(key, bound, value, score.why if score else None, score is not None))
+    held = {reading.name.partition(".")[0] for reading in rows if "." not in reading.name}
     free = [Reading(name, None, own[name].value, own[name].why) for name in sorted(set(own) - held)]
-    return found + free
+    return rows + free
 
 
 @dataclass(frozen=True)
@@ -98,39 +98,39 @@ class Agreement:
 
 
 def agreements(
-    found: Mapping[str, Sequence[Reading]], decided: Mapping[str, Score]
+    by_sample: Mapping[str, Sequence[Reading]], decided: Mapping[str, Score]
 ) -> list[Agreement]:
     """The agreement of every bound with the decisions in force.
 
     Args:
-        found: Readings by sample id.
+        by_sample: Readings by sample id.
         decided: Decisions by sample id.
     """
     pairs: dict[str, list[tuple[Reading, bool]]] = defaultdict(list)
-    for sample_id, own in found.items():
+    for sample_id, own in by_sample.items():
         if sample_id in decided:
-            for one in own:
-                if one.bound is not None:
-                    pairs[one.key].append((one, decided[sample_id].value == 1.0))
-    made = (_agreement(key, several) for key, several in pairs.items())
-    return [one for one in made if one is not None]
+            for reading in own:
+                if reading.bound is not None:
+                    pairs[reading.key].append((reading, decided[sample_id].value == 1.0))
+    rows = (_agreement(key, several) for key, several in pairs.items())
+    return [row for row in rows if row is not None]
 
 
 def _agreement(key: str, pairs: Sequence[tuple[Reading, bool]]) -> Agreement | None:
     from scipy.stats import binomtest, mannwhitneyu
 
-    rated = [(one, human) for one, human in pairs if one.value is not None]
+    rated = [(reading, human) for reading, human in pairs if reading.value is not None]
     n = len(rated)
     if not n:
         return None
-    same = sum(one.passed == human for one, human in rated)
-    passed = sum(bool(one.passed) for one, _ in rated) / n
+    same = sum(reading.passed == human for reading, human in rated)
+    passed = sum(bool(reading.passed) for reading, _ in rated) / n
     wanted = sum(human for _, human in rated) / n
     chance = passed * wanted + (1 - passed) * (1 - wanted)
     interval = binomtest(same, n).proportion_ci(method="wilson")
     sign = 1.0 if rated[0][0].is_least else -1.0
-    good = [sign * (one.value or 0.0) for one, human in rated if human]
-    bad = [sign * (one.value or 0.0) for one, human in rated if not human]
+    good = [sign * (reading.value or 0.0) for reading, human in rated if human]
+    bad = [sign * (reading.value or 0.0) for reading, human in rated if not human]
     auc = None
     if good and bad:
         auc = float(mannwhitneyu(good, bad).statistic) / (len(good) * len(bad))

@@ -124,7 +124,7 @@ def with_edits(
         edited: The edits by sample id; one that is missing changes nothing.
     """
     decided = decisions(scores)
-    found: dict[str, Sample] = {}
+    samples_by_id: dict[str, Sample] = {}
     for sample in samples:
         passed = {sample.sample_id}
         while (
@@ -134,8 +134,8 @@ def with_edits(
         ):
             sample = after
             passed.add(sample.sample_id)
-        found.setdefault(sample.sample_id, sample)
-    return list(found.values())
+        samples_by_id.setdefault(sample.sample_id, sample)
+    return list(samples_by_id.values())
 
 
 def queue(
@@ -154,13 +154,13 @@ def queue(
     """
     decided = decisions(scores)
     held_out = {c.sample_id for c in choices if any(r.startswith("held_out") for r in c.reasons)}
-    found = readings(samples, scores, bounds)
-    places = _places(found)
+    by_sample = readings(samples, scores, bounds)
+    places = _places(by_sample)
 
     def rank(sample: Sample) -> tuple[bool, bool, bool, float, str]:
         here = sample.sample_id
-        bounded = [one for one in found[here] if one.bound is not None]
-        distance = min((_distance(one, places) for one in bounded), default=1.0)
+        bounded = [reading for reading in by_sample[here] if reading.bound is not None]
+        distance = min((_distance(reading, places) for reading in bounded), default=1.0)
         return here in decided, here in held_out, sample.status not in TRAINABLE, distance, here
 
     return sorted(samples, key=rank)
@@ -170,37 +170,37 @@ Places = dict[tuple[str, float | None], dict[float, float]]
 """(key, bound) -> value -> its distance from the bound in places, as a share of all."""
 
 
-def _places(found: Mapping[str, Sequence[Reading]]) -> Places:
+def _places(by_sample: Mapping[str, Sequence[Reading]]) -> Places:
     groups: dict[tuple[str, float | None], list[Reading]] = defaultdict(list)
-    for own in found.values():
-        for one in own:
-            if one.passed is not None:
-                groups[one.key, one.bound].append(one)
+    for own in by_sample.values():
+        for reading in own:
+            if reading.passed is not None:
+                groups[reading.key, reading.bound].append(reading)
     return {key: _distances(group) for key, group in groups.items()}
 
 
 def _distances(group: Sequence[Reading]) -> dict[float, float]:
     sign = 1.0 if group[0].is_least else -1.0
-    values = sorted(sign * one.value for one in group if one.value is not None)
+    values = sorted(sign * reading.value for reading in group if reading.value is not None)
     if len(set(values)) < 3:  # a yes or no is as sure on either side
         return {sign * value: 1.0 for value in values}
-    cut = sum(not one.passed for one in group)  # so many places lie below the bound
+    cut = sum(not reading.passed for reading in group)  # so many places lie below the bound
     middle = {
         value: (bisect_left(values, value) + bisect_right(values, value)) / 2 for value in values
     }
     return {sign * value: abs(place - cut) / len(values) for value, place in middle.items()}
 
 
-def _distance(one: Reading, places: Places) -> float:
-    return -1.0 if one.value is None else places[one.key, one.bound][one.value]
+def _distance(reading: Reading, places: Places) -> float:
+    return -1.0 if reading.value is None else places[reading.key, reading.bound][reading.value]
 
 
 def agreement(
     samples: Sequence[Sample], scores: Sequence[Score], bounds: Bounds
 ) -> list[dict[str, Any]]:
     """How far each bound agrees with the decisions among the scores: rows of `Agreement`."""
-    found = readings(samples, scores, bounds)
-    return [asdict(one) for one in agreements(found, decisions(scores))]
+    by_sample = readings(samples, scores, bounds)
+    return [asdict(row) for row in agreements(by_sample, decisions(scores))]
 
 
 _JOINERS = "\u200c\u200d"  # at home in Persian, Indic scripts and emoji
@@ -208,12 +208,12 @@ _JOINERS = "\u200c\u200d"  # at home in Persian, Indic scripts and emoji
 
 def hidden(text: str) -> list[str]:
     """The characters of a text that no reader sees, such as bidirectional overrides: `U+202E x 2`."""
-    seen = Counter(
+    counts = Counter(
         char
         for char in text
         if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co") and char not in "\n\t" + _JOINERS
     )
     return [
         f"U+{ord(char):04X} {unicodedata.name(char, 'control')} × {number}"
-        for char, number in sorted(seen.items())
+        for char, number in sorted(counts.items())
     ]

@@ -72,19 +72,19 @@ class Entailment(Scorer):
     def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """Probability in 0..1; abstains without passage or completion, and on what is too long."""
         judge = self._classifier
-        asked: list[tuple[list[str], list[Pair]] | str] = []
+        plans: list[tuple[list[str], list[Pair]] | str] = []
         windows: dict[Pair, list[dict[str, Any]]] = {}
         for sample in samples:
             plan = self._pairs(sample)
-            asked.append(plan)
+            plans.append(plan)
             if not isinstance(plan, str):
                 windows.update((pair, []) for pair in plan[1])
-        found = judge.read(list(windows))
-        for plan in asked:
+        probabilities = judge.read(list(windows))
+        for plan in plans:
             if isinstance(plan, str):
                 yield Verdict(None, plan)
             else:
-                yield self._verdict(plan[0], [found[pair] for pair in plan[1]])
+                yield self._verdict(plan[0], [probabilities[pair] for pair in plan[1]])
 
     def _pairs(self, sample: Sample) -> tuple[list[str], list[Pair]] | str:
         """The sample's claims and what is asked of each, or why it is abstained on."""
@@ -97,17 +97,17 @@ class Entailment(Scorer):
         if len(parts) > self.most:
             return f"{len(parts)} claims, more than most = {self.most}"
         question = whole_characters(sample.question).strip()
-        asked = [f"{question} {part}".strip() if answer else part for part in parts]
-        count = self._classifier.count(passage, asked)
+        hypotheses = [f"{question} {part}".strip() if answer else part for part in parts]
+        count = self._classifier.count(passage, hypotheses)
         if isinstance(count, str):
             return count
         if count > self.most:
             return f"{count} pairs of claim and window, more than most = {self.most}"
-        return parts, [(passage, hypothesis) for hypothesis in asked]
+        return parts, [(passage, hypothesis) for hypothesis in hypotheses]
 
-    def _verdict(self, parts: list[str], found: list[list[dict[str, float]]]) -> Verdict:
+    def _verdict(self, parts: list[str], probabilities: list[list[dict[str, float]]]) -> Verdict:
         supports, places, against = [], [], []
-        for part, windows in zip(parts, found, strict=True):
+        for part, windows in zip(parts, probabilities, strict=True):
             best = max(range(len(windows)), key=lambda n: windows[n]["support"])
             value = windows[best]["support"]
             worst = [window["contradiction"] for window in windows if "contradiction" in window]
@@ -115,11 +115,11 @@ class Entailment(Scorer):
             reason = f"entailed with {value:.2f}" if value < 0.5 else None
             supports.append(Support(part, value, reason))
             places.append(f"{best + 1} of {len(windows)}")
-        made = verdict(supports, self.over, window=places, contradiction=against)
+        result = verdict(supports, self.over, window=places, contradiction=against)
         known = [value for value in against if value is not None]
-        if known and made.details:
-            made.details["labels"]["contradiction"] = max(known)
-        return made
+        if known and result.details:
+            result.details["labels"]["contradiction"] = max(known)
+        return result
 
     def _folder(self) -> Path | None:
         """The local folder of the model, or None for a hub id."""
@@ -195,11 +195,11 @@ class Classifier:
             names = [name for name in self.tokenizer.model_input_names if name in coded]
             for n in range(len(coded["input_ids"])):
                 rows.append(((premise, hypothesis), {name: coded[name][n] for name in names}))
-        found: dict[Pair, list[dict[str, float]]] = {pair: [] for pair in pairs}
+        probabilities: dict[Pair, list[dict[str, float]]] = {pair: [] for pair in pairs}
         values = self._values([row for _, row in rows])
         for (pair, _), value in zip(rows, values, strict=True):
-            found[pair].append(value)
-        return found
+            probabilities[pair].append(value)
+        return probabilities
 
     def _values(self, rows: list[dict[str, list[int]]]) -> list[dict[str, float]]:
         import torch
@@ -255,10 +255,10 @@ def _fetched(hub_id: str, revision: str | None) -> Path:
 
 
 def _weights(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("*.safetensors"))
-    if not found or not (folder / "config.json").is_file():
+    files = sorted(folder.glob("*.safetensors"))
+    if not files or not (folder / "config.json").is_file():
         raise AssetError(f"{folder} holds no NLI model; {_ALLOWED}")
-    return found
+    return files
 
 
 def _reason(error: Exception) -> str:

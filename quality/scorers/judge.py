@@ -77,9 +77,9 @@ class Judge(Scorer):
         unfit = [self._unfit(sample) for sample in samples]
         fit = [sample for sample, why in zip(samples, unfit, strict=True) if why is None]
         by_mode = {"claims": self._claims, "rubric": self._rubric, "pairwise": self._pairwise}
-        judged = iter(by_mode[self.mode](fit))
+        verdicts = iter(by_mode[self.mode](fit))
         for why in unfit:
-            yield next(judged) if why is None else Verdict(None, why)
+            yield next(verdicts) if why is None else Verdict(None, why)
 
     def _unfit(self, sample: Sample) -> str | None:
         """Why a sample is not worth a question; None where it is."""
@@ -89,14 +89,14 @@ class Judge(Scorer):
             return "no reference"
         if self.mode == "claims" and not self.own_knowledge and _evidence(sample)[1] is None:
             return "no evidence: neither passage nor reference"
-        shown = {"completion": sample.completion, "question": sample.question}
+        texts = {"completion": sample.completion, "question": sample.question}
         if self.mode == "claims":
-            shown["evidence"] = _evidence(sample)[1] or ""
+            texts["evidence"] = _evidence(sample)[1] or ""
         else:
-            shown["reference"] = "\n".join(sample.reference)
+            texts["reference"] = "\n".join(sample.reference)
         if self.mode == "rubric":
-            shown["passage"] = sample.passage or ""
-        for name, text in shown.items():
+            texts["passage"] = sample.passage or ""
+        for name, text in texts.items():
             if len(text) > self.max_chars:
                 return f"{name}: {len(text)} characters, more than max_chars = {self.max_chars}"
         return None
@@ -118,15 +118,15 @@ class Judge(Scorer):
 
     def _claims(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         texts = [asking.extract_claims(sample.question, sample.completion) for sample in samples]
-        found = [self._listed(answer) for answer in self._ask(texts, asking.Claims)]
+        listed = [self._listed(answer) for answer in self._ask(texts, asking.Claims)]
         checks = [
             asking.verify_claim(sample.question, claim, _evidence(sample)[1])
-            for sample, claims in zip(samples, found, strict=True)
+            for sample, claims in zip(samples, listed, strict=True)
             if not isinstance(claims, str)
             for claim in claims
         ]
         verdicts = iter(self._ask(checks, ClaimVerdict))
-        for sample, claims in zip(samples, found, strict=True):
+        for sample, claims in zip(samples, listed, strict=True):
             if isinstance(claims, str):
                 yield _none(claims)
             else:

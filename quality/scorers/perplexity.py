@@ -55,7 +55,7 @@ class Perplexity(Scorer):
 
     @property
     def _likelihood(self) -> Likelihood:
-        found: Likelihood = need(
+        likelihood: Likelihood = need(
             self.tools.likelihood, self, "the student's base model; set train.base"
         )
-        return found
+        return likelihood

@@ -55,23 +55,23 @@ class Pii(Scorer):
             if not text.strip():
                 yield Verdict(None, "no completion")
                 continue
-            found = findings(text, self.min_score)
-            counts = Counter(entity for entity, _, _ in found)
+            spans = findings(text, self.min_score)
+            counts = Counter(entity for entity, _, _ in spans)
             details: dict[str, Any] = {
                 "labels": {entity: float(counts[entity]) for entity in ENTITIES},
-                "found": [{"entity": e, "start": start, "end": end} for e, start, end in found],
+                "found": [{"entity": e, "start": start, "end": end} for e, start, end in spans],
             }
             if self.redact:
-                details["redacted"] = _replaced(text, found)
+                details["redacted"] = _replaced(text, spans)
             why = ", ".join(f"{number} {entity}" for entity, number in sorted(counts.items()))
-            yield Verdict(float(len(found)), why or None, details)
+            yield Verdict(float(len(spans)), why or None, details)
 
 
 def findings(text: str, min_score: float = _MIN_SCORE) -> list[tuple[str, int, int]]:
     """(entity, start, end) of each finding, in order; where several overlap, the surest."""
     # spaCy takes no lone surrogates; a stand-in of the same length keeps the places.
     text = re.sub("[\ud800-\udfff]", "\ufffd", text)
-    found = {
+    candidates = {
         (-result.score, result.start - result.end, start + result.start, result.entity_type)
         for start, chunk in _chunks(text)
         for result in _analyzer().analyze(
@@ -79,7 +79,7 @@ def findings(text: str, min_score: float = _MIN_SCORE) -> list[tuple[str, int, i
         )
     }
     kept: list[tuple[str, int, int]] = []
-    for _, below, start, entity in sorted(found):  # the surest first, of equals the longest
+    for _, below, start, entity in sorted(candidates):  # the surest first, of equals the longest
         end = start - below
         if all(end <= other or start >= after for _, other, after in kept):
             kept.append((entity, start, end))
@@ -91,9 +91,9 @@ def redact(text: str, min_score: float = _MIN_SCORE) -> str:
     return _replaced(text, findings(text, min_score))
 
 
-def _replaced(text: str, found: Sequence[tuple[str, int, int]]) -> str:
+def _replaced(text: str, spans: Sequence[tuple[str, int, int]]) -> str:
     parts, done = [], 0
-    for entity, start, end in found:
+    for entity, start, end in spans:
         parts += [text[done:start], f"<{entity}>"]
         done = end
     return "".join([*parts, text[done:]])

@@ -74,19 +74,19 @@ class Retrieved(Scorer):
         self, parts: list[str], answer: bool, hits: list[Hit], ready: dict[int, Evidence]
     ) -> Verdict:
         columns = [ready[hit.position].supports(parts, answer) for hit in hits]
-        found = [self._passages[hit.position] for hit in hits]
+        passages_found = [self._passages[hit.position] for hit in hits]
         rows = list(zip(*columns, strict=True))
         best = [max(range(len(row)), key=lambda n: row[n].value) for row in rows]
-        judged = verdict(
+        result = verdict(
             [row[n] for row, n in zip(rows, best, strict=True)],
             self.over,
-            source=[found[n].source for n in best],
+            source=[passages_found[n].source for n in best],
         )
         passages = [
             {"passage_id": passage.passage_id, "source": passage.source, "score": hit.score}
-            for passage, hit in zip(found, hits, strict=True)
+            for passage, hit in zip(passages_found, hits, strict=True)
         ]
-        return replace(judged, details={**(judged.details or {}), "passages": passages})
+        return replace(result, details={**(result.details or {}), "passages": passages})
 
     @cached_property
     def _passages(self) -> list[Passage]:

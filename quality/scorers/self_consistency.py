@@ -71,30 +71,34 @@ class SelfConsistency(Scorer):
     def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """One agreement per sample; all replies of the batch are asked for in one call."""
         full = [sample.prompt_id for sample in samples if sample.completion.strip()]
-        asked = self.tools.asked(list(dict.fromkeys(full))) if full else {}
-        replies = self._replies([asked[prompt_id] for prompt_id in full if prompt_id in asked])
+        messages = self.tools.asked(list(dict.fromkeys(full))) if full else {}
+        replies = self._replies(
+            [messages[prompt_id] for prompt_id in full if prompt_id in messages]
+        )
         for sample in samples:
             if not sample.completion.strip():
                 yield Verdict(None, "no completion")
-            elif sample.prompt_id not in asked:
+            elif sample.prompt_id not in messages:
                 yield Verdict(None, "the messages that the teacher was asked are not on hand")
             else:
-                yield self._verdict(sample.completion, replies[canonical(asked[sample.prompt_id])])
+                yield self._verdict(
+                    sample.completion, replies[canonical(messages[sample.prompt_id])]
+                )
 
-    def _replies(self, asked: Sequence[list[Message]]) -> Mapping[str, dict[int, str]]:
+    def _replies(self, prompts: Sequence[list[Message]]) -> Mapping[str, dict[int, str]]:
         """Canonical messages -> {seed: reply}; what failed or is blank is left out."""
         teacher = need(self.tools.teacher, self, "the plan's teacher")
-        prompts = {canonical(messages): messages for messages in asked}
+        distinct = {canonical(messages): messages for messages in prompts}
         seeds = range(FIRST_SEED, FIRST_SEED + self.k)
         questions = [
             Question(messages, self.max_tokens, self.temperature, seed)
-            for messages in prompts.values()
+            for messages in distinct.values()
             for seed in seeds
         ]
-        came = iter(teacher(questions) if questions else [])
+        replies = iter(teacher(questions) if questions else [])
         return {
-            key: {seed: text for seed in seeds if (text := (next(came) or "").strip())}
-            for key in prompts
+            key: {seed: text for seed in seeds if (text := (next(replies) or "").strip())}
+            for key in distinct
         }
 
     def _verdict(self, completion: str, replies: Mapping[int, str]) -> Verdict:

@@ -28,13 +28,13 @@ class Style(Scorer):
     def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """The number of words of each completion; abstains where there is none."""
         for sample in samples:
-            found = measures(sample.completion)
-            if not found["words"]:
+            values = measures(sample.completion)
+            if not values["words"]:
                 yield Verdict(None, "no completion")
                 continue
             others = sample.reference or ([sample.passage] if sample.passage else [])
             if others:
-                found["overlap"] = max(
+                values["overlap"] = max(
                     measures(sample.completion, other)["overlap"] for other in others
                 )
-            yield Verdict(found["words"], None, {"labels": found})
+            yield Verdict(values["words"], None, {"labels": values})

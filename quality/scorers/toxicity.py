@@ -103,14 +103,14 @@ class Toxicity(Scorer):
             kept = local(self.tools.folder / self.checkpoint, self.sha256, config)
             return f"detoxify checkpoint {self.sha256[:16]}", lambda: Detector(kept, config), None
         try:
-            found = published(self.detoxify)
+            checkpoint = published(self.detoxify)
         except Unreachable as error:
             if not self.fallback:
                 raise
             note = f"toxicity was scored by {_PROFANITY}, not by Detoxify: {error}"
             log.info(note)
             return _PROFANITY, ProfanityCheck, note
-        return f"detoxify {self.detoxify}", lambda: Detector(found), None
+        return f"detoxify {self.detoxify}", lambda: Detector(checkpoint), None
 
     @cached_property
     def _reader(self) -> ToxicityModel:
@@ -121,14 +121,14 @@ class ProfanityCheck:
     """alt-profanity-check, after profanity-check (Zhou, 2019): a linear model over bags of words."""
 
     def __init__(self) -> None:
-        found = find_spec("profanity_check")
-        if found is None or not found.origin:
+        spec = find_spec("profanity_check")
+        if spec is None or not spec.origin:
             raise AssetError(
                 "neither Detoxify's weights nor alt-profanity-check can be had; "
                 "connect to the network, or: pip install 'stillhouse[embedded]'"
             )
         for name, pinned in _PROFANITY_FILES.items():  # they are pickles too
-            if assets.file_sha256(Path(found.origin).parent / "data" / name) != pinned:
+            if assets.file_sha256(Path(spec.origin).parent / "data" / name) != pinned:
                 raise AssetError(
                     f"{name} of alt-profanity-check is not the pinned file; "
                     "install alt-profanity-check==1.9.1"

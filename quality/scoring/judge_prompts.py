@@ -174,8 +174,8 @@ def stands_in(quote: str, evidence: str) -> bool:
     words = _comparable(quote)
     if not words or not normalise_answer(quote):
         return False
-    found = re.search(rf"(?<![a-z0-9]){re.escape(words)}(?![a-z0-9])", _comparable(evidence))
-    return found is not None
+    match = re.search(rf"(?<![a-z0-9]){re.escape(words)}(?![a-z0-9])", _comparable(evidence))
+    return match is not None
 
 
 def extract_claims(question: str, answer: str) -> list[Message]:

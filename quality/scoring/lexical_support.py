@@ -128,8 +128,8 @@ class Evidence:
 
     def supports(self, parts: Sequence[str], answer: bool = False) -> list[Support]:
         """Support of each claim; a claim that comes again is judged once."""
-        judged = {part: self.support(part, answer) for part in dict.fromkeys(parts)}
-        return [judged[part] for part in parts]
+        supports = {part: self.support(part, answer) for part in dict.fromkeys(parts)}
+        return [supports[part] for part in parts]
 
     def support(self, claim: str, answer: bool = False) -> Support:
         """Support of one claim, or of a short answer (`answer`), by this passage."""
@@ -138,8 +138,8 @@ class Evidence:
         content = _content(canonical)
         if self.as_written.has(words) or self.by_value.has(canonical):
             # A short answer's span carries no "not" of its own; a statement's does.
-            said = _VERBS.intersection(words) and self._contradicted(claim, words, content)
-            return Support(claim, CAP, said) if said else Support(claim, 1.0)
+            contradicted = _VERBS.intersection(words) and self._contradicted(claim, words, content)
+            return Support(claim, CAP, contradicted) if contradicted else Support(claim, 1.0)
         missing = self._missing(claim)
         if answer and not missing and texts.contains(self.text, claim):
             return Support(claim, 1.0)
@@ -167,12 +167,12 @@ class Evidence:
 
     def _missing(self, claim: str) -> list[str]:
         """Numbers, dates and names of the claim that the passage lacks, each in words."""
-        found = [
+        missing = [
             f"date {date} is not in the passage"
             for date in texts.dates(claim)
             if date not in self.dates
         ]
-        found += [
+        missing += [
             f"number {number} is not in the passage"
             for number in texts.numbers(texts.without_dates(claim))
             if number not in self.numbers and f"{number}%" not in self.numbers
@@ -185,46 +185,48 @@ class Evidence:
             if name[0][0].isupper() and self.known.isdisjoint(
                 (plain, f"{plain}s", plain.removesuffix("s"))
             ):
-                found.append(f"name {name[0][:80]} is not in the passage")
-        return list(dict.fromkeys(found))[:3]
+                missing.append(f"name {name[0][:80]} is not in the passage")
+        return list(dict.fromkeys(missing))[:3]
 
     def _near(self, content: list[str]) -> list[int]:
         """The sentences that hold most of a claim's words, if they hold half of them at least."""
         wanted = frozenset(content)
         rows = sorted((row for word in wanted if (row := self.where.get(word))), key=len)
-        seen: dict[int, None] = {}
+        positions: dict[int, None] = {}
         for row in rows:
-            seen.update(dict.fromkeys(row[: _NEAR - len(seen)]))
-            if len(seen) >= _NEAR:
+            positions.update(dict.fromkeys(row[: _NEAR - len(positions)]))
+            if len(positions) >= _NEAR:
                 break
-        shared = {number: len(wanted & self.content[number]) for number in seen}
+        shared = {number: len(wanted & self.content[number]) for number in positions}
         most = max(shared.values(), default=0)
-        return [number for number in seen if shared[number] == most and 2 * most >= len(wanted)]
+        return [
+            number for number in positions if shared[number] == most and 2 * most >= len(wanted)
+        ]
 
     def _mismatch(self, claim: str, content: list[str]) -> str | None:
         near = self._near(content)
-        said = _negated(claim)
-        if not near or any(_negated(self.sentences[number]) == said for number in near):
+        negated = _negated(claim)
+        if not near or any(_negated(self.sentences[number]) == negated for number in near):
             return None
-        return _told(said, self.sentences[min(near)])
+        return _told(negated, self.sentences[min(near)])
 
     def _contradicted(self, claim: str, words: list[str], content: list[str]) -> str | None:
         """Of a claim that stands in the passage: the negation beside it, if it always has one."""
-        span, said = _flat(words), _negated(claim)
+        span, negated = _flat(words), _negated(claim)
         clauses = [
             clause
             for number in self._near(content)
             for clause in _CLAUSE.split(self.sentences[number])
             if span in _flat(tokens(clause))
         ]
-        if not clauses or any(_negated(clause) == said for clause in clauses):
+        if not clauses or any(_negated(clause) == negated for clause in clauses):
             return None
-        return _told(said, clauses[0])
+        return _told(negated, clauses[0])
 
 
-def _told(said: bool, sentence: str) -> str:
+def _told(negated: bool, sentence: str) -> str:
     quoted = f'"{sentence.strip()[:120]}"'
-    if said:
+    if negated:
         return f"negation: the claim has one, the passage has none: {quoted}"
     return f"negation: the claim has none, the passage has one: {quoted}"
 

@@ -91,8 +91,8 @@ class Benchmark(ABC):
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.init and field.name not in _NOT_TOLD and value != _default(field):
-                shown = value if isinstance(value, str) else json.dumps(value)
-                settings.append(f"{field.name}={shown}")
+                text = value if isinstance(value, str) else json.dumps(value)
+                settings.append(f"{field.name}={text}")
         return settings
 
     @abstractmethod
@@ -115,8 +115,8 @@ class Benchmark(ABC):
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    made = field.default_factory
-    return field.default if made is dataclasses.MISSING else made()
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
 
 
 def cut(text: str, stops: Sequence[str]) -> str:

@@ -47,8 +47,8 @@ def harness_exact_match(answer: str, references: Sequence[str], articles: bool) 
         text = _LEADING_ARTICLES.sub("", text) if articles else text
         return text.lower().translate(_PUNCTUATION)
 
-    said = form(answer.strip())
-    return float(any(said == form(wanted) for wanted in references))
+    given_answer = form(answer.strip())
+    return float(any(given_answer == form(wanted) for wanted in references))
 
 
 def grade_harness(references: Sequence[str], answer: str, articles: bool) -> Grade:
@@ -98,8 +98,8 @@ def grade_choice(choices: Sequence[str], reference: Sequence[str], answer: str) 
     right = right_letters(choices, reference)
     if not right:
         return Grade(dict.fromkeys(CHOICE_METRICS), "no reference among the choices")
-    said = read_choice(answer, choices)
-    return _graded(said, said if said in right else right[0])
+    choice = read_choice(answer, choices)
+    return _graded(choice, choice if choice in right else right[0])
 
 
 def read_class(answer: str, classes: Sequence[str]) -> str | None:
@@ -118,8 +118,8 @@ def grade_class(classes: Sequence[str], reference: Sequence[str], answer: str) -
     right = [known[_words(text)] for text in reference if _words(text) in known]
     if not right:
         return Grade(dict.fromkeys(CLASS_METRICS), "no reference among the classes")
-    said = read_class(answer, classes)
-    return _graded(said, said if said in right else right[0])
+    label = read_class(answer, classes)
+    return _graded(label, label if label in right else right[0])
 
 
 def grade_numeric(reference: Sequence[str], answer: str) -> Grade:
@@ -127,11 +127,13 @@ def grade_numeric(reference: Sequence[str], answer: str) -> Grade:
 
     An answer that ends in a sum or a product that it does not work out ("365 * 12") says none.
     """
-    wanted = {found[-1].rstrip("%") for text in reference if (found := numbers(text))}
+    wanted = {
+        found_numbers[-1].rstrip("%") for text in reference if (found_numbers := numbers(text))
+    }
     if not wanted:
         return Grade(dict.fromkeys(NUMERIC_METRICS), "no number in the reference")
-    said = [] if _NOT_WORKED_OUT.search(answer) else numbers(answer)
-    last = said[-1].rstrip("%") if said else None
+    answer_numbers = [] if _NOT_WORKED_OUT.search(answer) else numbers(answer)
+    last = answer_numbers[-1].rstrip("%") if answer_numbers else None
     details = {"said": last, "right": sorted(wanted)[0]}
     return Grade({"numeric": float(last in wanted)}, details=details)
 
@@ -153,13 +155,13 @@ def class_figures(pairs: Sequence[tuple[str | None, str]]) -> dict[str, ClassFig
     """Precision, recall and F1 of each class, from (said, right); said None is found by no class."""
     figures = {}
     for name in sorted({name for pair in pairs for name in pair if name is not None}):
-        found = sum(said == name == right for said, right in pairs)
-        named = sum(said == name for said, _ in pairs)
+        true_positives = sum(predicted == name == right for predicted, right in pairs)
+        named = sum(predicted == name for predicted, _ in pairs)
         n = sum(right == name for _, right in pairs)
         figures[name] = ClassFigures(
-            precision=found / named if named else None,
-            recall=found / n if n else None,
-            f1=2 * found / (named + n),
+            precision=true_positives / named if named else None,
+            recall=true_positives / n if n else None,
+            f1=2 * true_positives / (named + n),
             n=n,
         )
     return figures
@@ -170,25 +172,25 @@ def macro_f1(figures: dict[str, ClassFigures]) -> float | None:
     return sum(each.f1 for each in figures.values()) / len(figures) if figures else None
 
 
-def _graded(said: str | None, right: str) -> Grade:
+def _graded(predicted: str | None, right: str) -> Grade:
     values: dict[str, float | None] = {
-        "accuracy": float(said == right),
-        "answered": float(said is not None),
+        "accuracy": float(predicted == right),
+        "answered": float(predicted is not None),
     }
-    return Grade(values, details={"said": said, "right": right})
+    return Grade(values, details={"said": predicted, "right": right})
 
 
 def _named(answer: str, texts: Sequence[str]) -> int | None:
     """Which of the texts is the answer, or the only one in it that no longer one there holds."""
     if answer.strip() in texts:
         return texts.index(answer.strip())
-    said = f" {_words(answer)} "
+    answer_form = f" {_words(answer)} "
     forms = [f" {_words(text)} " for text in texts]
-    found = {form for form in forms if form.strip() and form in said}
-    if said in found:
-        found = {said}
+    matches = {form for form in forms if form.strip() and form in answer_form}
+    if answer_form in matches:
+        matches = {answer_form}
     longest = [
-        form for form in found if not any(form != other and form in other for other in found)
+        form for form in matches if not any(form != other and form in other for other in matches)
     ]
     alone = len(longest) == 1 and forms.count(longest[0]) == 1
     return forms.index(longest[0]) if alone else None

@@ -77,7 +77,7 @@ def _amid(row: Row, sentence: str | None) -> Row | None:
     if not row.passage:
         return _asking(row, f"{sentence}\n{row.prompt}")
     passage = row.passage
-    ends = [found.end() for found in re.finditer(r"(?<=[.!?])\s+(?=[A-Z\"“(])", passage)]
+    ends = [match.end() for match in re.finditer(r"(?<=[.!?])\s+(?=[A-Z\"“(])", passage)]
     places = [0, *ends, len(passage)]
     at = places[pick(len(places), "place", row.row_id, sentence)]
     before, after = passage[:at], passage[at:]
@@ -104,8 +104,8 @@ _OPTIONS = re.compile(r"\n\s*\(?A[.):]\s.*\n\s*\(?B[.):]\s")
 
 def _stem(prompt: str) -> tuple[str, str]:
     """A question and the lettered options below it, if it has any."""
-    found = _OPTIONS.search(prompt)
-    at = found.start() if found else len(prompt)
+    match = _OPTIONS.search(prompt)
+    at = match.start() if match else len(prompt)
     return prompt[:at], prompt[at:]
 
 
@@ -214,13 +214,13 @@ _SECOND = re.compile(r"\band (?:what|which|who|where|when|why|how)\b|[.!?]\s", r
 
 def _reworded(row: Row) -> str | None:
     stem, options = _stem(row.prompt)
-    asked = stem.strip()
-    if not asked:
+    question = stem.strip()
+    if not question:
         return None
-    rules = () if _SECOND.search(asked) else _RULES
+    rules = () if _SECOND.search(question) else _RULES
     for pattern, template, phrase in rules:
-        found = pattern.fullmatch(asked[0].lower() + asked[1:])
-        if found and not (phrase and _NO_PHRASE.search(found[phrase])):
-            said = template.format(found[0], *found.groups())
-            return said[0].upper() + said[1:] + options
-    return _FRAMES[pick(len(_FRAMES), "frame", row.row_id)].format(asked) + options
+        match = pattern.fullmatch(question[0].lower() + question[1:])
+        if match and not (phrase and _NO_PHRASE.search(match[phrase])):
+            reworded = template.format(match[0], *match.groups())
+            return reworded[0].upper() + reworded[1:] + options
+    return _FRAMES[pick(len(_FRAMES), "frame", row.row_id)].format(question) + options

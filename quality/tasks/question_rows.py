@@ -56,15 +56,17 @@ class Questions(Benchmark):
                 held.append(row)
             elif row.reference:
                 spare[self.kin(row)].append(row)
-        shown: dict[str | None, list[Message]] = {}
-        asked = {row.row_id for row in held}  # MMLU has some questions in two splits
+        messages_by_passage: dict[str | None, list[Message]] = {}
+        used_ids = {row.row_id for row in held}  # MMLU has some questions in two splits
         for kin in {self.kin(row) for row in held} if self.shots else ():
-            shown[kin] = self._examples([row for row in spare[kin] if row.row_id not in asked])
+            messages_by_passage[kin] = self._examples(
+                [row for row in spare[kin] if row.row_id not in used_ids]
+            )
         items = [self.item(row) for row in held]
         self.repeated = len(items) - len({item.item_id for item in items})
         for item in each_once(items, self.limit):
             if self.shots:
-                messages = [*shown[self.kin(item.row)], *item.messages]
+                messages = [*messages_by_passage[self.kin(item.row)], *item.messages]
                 item = replace(item, messages=messages)
             yield item
 
@@ -104,20 +106,20 @@ def choice_item(row: Row, passage: bool = True, shuffle: bool = False) -> Item:
     if shuffle:
         choices = tuple(sorted(choices, key=lambda text: _digest(row.row_id, text)))
     options = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False))
-    asked = question_messages(row, passage=False)
-    asked[-1]["content"] += f"\n{options}\nAnswer with the letter of the right choice."
+    messages = question_messages(row, passage=False)
+    messages[-1]["content"] += f"\n{options}\nAnswer with the letter of the right choice."
     if passage and row.passage:
-        asked[-1]["content"] = f"{row.passage}\n\nQuestion: {asked[-1]['content']}"
+        messages[-1]["content"] = f"{row.passage}\n\nQuestion: {messages[-1]['content']}"
     item_id = make_id("choice", row.row_id, choices)
-    return Item(item_id, row, asked, choices, row.category)
+    return Item(item_id, row, messages, choices, row.category)
 
 
 def keyed_row(raw: dict[str, Any], source: str) -> Row:
     """A row whose options have labels of their own and whose answer is one of these labels."""
     options = dict(zip(raw["choices"]["label"], raw["choices"]["text"], strict=True))
-    asked = [{"role": "user", "content": raw["prompt"]}]
+    messages = [{"role": "user", "content": raw["prompt"]}]
     right = [options[raw["answer"]]]
-    return Row(raw["prompt"], asked, right, source=source, choices=tuple(options.values()))
+    return Row(raw["prompt"], messages, right, source=source, choices=tuple(options.values()))
 
 
 def right_answer(item: Item) -> str:

@@ -25,8 +25,8 @@ def sentences(text: str) -> list[str]:
     """The sentences of a text that have a letter or digit; a line break alone ends none."""
     import sentencex  # type: ignore[import-untyped]
 
-    found = sentencex.segment("en", " ".join(whole_characters(text).split()))
-    return [sentence.strip() for sentence in found if _WORD.search(sentence)]
+    segments = sentencex.segment("en", " ".join(whole_characters(text).split()))
+    return [sentence.strip() for sentence in segments if _WORD.search(sentence)]
 
 
 def claims(text: str) -> list[str]:
@@ -37,23 +37,23 @@ def claims(text: str) -> list[str]:
     claims something. Takes time in proportion to the text.
     """
     text = whole_characters(text)
-    found: list[str] = []
+    claimed: list[str] = []
     announced = ""
     for kind, block in _blocks(text):
         if announced and kind == "text":
-            found.append(announced)
+            claimed.append(announced)
         parts = sentences(block) if kind == "text" else [" ".join(block.split())]
         announced = ""
         if kind == "text" and parts and parts[-1].endswith(":") and _only_names(parts[-1]):
             announced = parts.pop()
         if kind == "heading" and _only_names(block):
             continue
-        found += [part for part in parts if _WORD.search(part)]
+        claimed += [part for part in parts if _WORD.search(part)]
     if announced:
-        found.append(announced)
-    if not found and _WORD.search(text):
-        found = [" ".join(_HEADING.sub("", text).split())]
-    return found
+        claimed.append(announced)
+    if not claimed and _WORD.search(text):
+        claimed = [" ".join(_HEADING.sub("", text).split())]
+    return claimed
 
 
 def _only_names(line: str) -> bool:

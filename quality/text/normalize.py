@@ -32,11 +32,14 @@ def exact_match(answer: str, reference: str) -> float:
 
 def token_f1(answer: str, reference: str) -> float:
     """Harmonic mean of token precision and recall, 0..1."""
-    said, wanted = normalise_answer(answer).split(), normalise_answer(reference).split()
-    if not said or not wanted:
-        return float(said == wanted)
-    common = sum((Counter(said) & Counter(wanted)).values())
-    return 2 * common / (len(said) + len(wanted))
+    answer_tokens, reference_tokens = (
+        normalise_answer(answer).split(),
+        normalise_answer(reference).split(),
+    )
+    if not answer_tokens or not reference_tokens:
+        return float(answer_tokens == reference_tokens)
+    common = sum((Counter(answer_tokens) & Counter(reference_tokens)).values())
+    return 2 * common / (len(answer_tokens) + len(reference_tokens))
 
 
 def contains(answer: str, reference: str) -> float:
@@ -116,15 +119,15 @@ def dates(text: str) -> list[str]:
 def canonical(text: str) -> str:
     """The text with its numbers and dates in one form, so that equal ones are equal texts."""
     text = _with_powers(text)
-    made, at = [], 0
+    pieces, end_of_last = [], 0
     for start, end, date in [*_dates(text), (len(text), len(text), "")]:
-        gap, place = text[at:start], 0
+        gap, place = text[end_of_last:start], 0
         for begin, stop, values in _numbers(gap):
-            made += [gap[place:begin], " ".join(values)]
+            pieces += [gap[place:begin], " ".join(values)]
             place = stop
-        made += [gap[place:], date]
-        at = end
-    return "".join(made)
+        pieces += [gap[place:], date]
+        end_of_last = end
+    return "".join(pieces)
 
 
 def same_value(answer: str, reference: str) -> bool:
@@ -136,10 +139,10 @@ def same_value(answer: str, reference: str) -> bool:
     read = [dates(text) or numbers(text) for text in (answer, reference)]
     if not read[0] or read[0] != read[1]:
         return False
-    said, wanted = (_value_words(text) for text in (answer, reference))
-    if said == wanted:
+    answer_words, reference_words = (_value_words(text) for text in (answer, reference))
+    if answer_words == reference_words:
         return True
-    short, long = sorted((said, wanted), key=len)
+    short, long = sorted((answer_words, reference_words), key=len)
     return (
         len(read[0]) == 1
         and len(short) == 1
@@ -151,8 +154,10 @@ def same_value(answer: str, reference: str) -> bool:
 
 def differ_in_number(answer: str, reference: str) -> bool:
     """Whether both have numbers, but not the same ones; a percent sign aside."""
-    said, wanted = (sorted(n.rstrip("%") for n in numbers(text)) for text in (answer, reference))
-    return bool(said and wanted) and said != wanted
+    answer_numbers, reference_numbers = (
+        sorted(n.rstrip("%") for n in numbers(text)) for text in (answer, reference)
+    )
+    return bool(answer_numbers and reference_numbers) and answer_numbers != reference_numbers
 
 
 def _value_words(text: str) -> list[str]:
@@ -163,44 +168,44 @@ def _value_words(text: str) -> list[str]:
 
 def without_dates(text: str) -> str:
     """The text with a space in the place of each date."""
-    made, at = [], 0
+    pieces, end_of_last = [], 0
     for start, end, _ in _dates(text):
-        made += [text[at:start], " "]
-        at = end
-    return "".join([*made, text[at:]])
+        pieces += [text[end_of_last:start], " "]
+        end_of_last = end
+    return "".join([*pieces, text[end_of_last:]])
 
 
 def _with_powers(text: str) -> str:
-    return _SUPERSCRIPT.sub(lambda found: "^" + found[0].translate(_PLAIN_DIGITS), text)
+    return _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_PLAIN_DIGITS), text)
 
 
 def _numbers(text: str) -> Iterator[tuple[int, int, list[str]]]:
     """(start, end, canonical values) of each number; a row of number words may hold several."""
-    for found in _NUMBER.finditer(text):
-        percent = "%" if found["percent"] else ""
-        if found["spelled"]:
-            lone = found["spelled"].lower() == "one" and not percent
-            if lone and re.search(r"\w", text[: found.start()][-80:] + text[found.end() :][:80]):
+    for match in _NUMBER.finditer(text):
+        percent = "%" if match["percent"] else ""
+        if match["spelled"]:
+            lone = match["spelled"].lower() == "one" and not percent
+            if lone and re.search(r"\w", text[: match.start()][-80:] + text[match.end() :][:80]):
                 continue
-            read = [_value(each) for each in _NUMBER.finditer(_in_digits(found["spelled"].lower()))]
+            read = [_value(each) for each in _NUMBER.finditer(_in_digits(match["spelled"].lower()))]
             if not read:
                 continue
         else:
-            read = [_value(found, signed=False)]
-        if found["minus"] and read[0] != "0":
+            read = [_value(match, signed=False)]
+        if match["minus"] and read[0] != "0":
             read[0] = "-" + read[0]
         read[-1] += percent
-        yield found.start(), found.end(), read
+        yield match.start(), match.end(), read
 
 
-def _value(found: re.Match[str], signed: bool = True) -> str:
-    digits = re.sub(r"[,\s]", "", found["digits"] or "")
+def _value(match: re.Match[str], signed: bool = True) -> str:
+    digits = re.sub(r"[,\s]", "", match["digits"] or "")
     if not digits or len(digits) > _DIGITS:
         return digits
-    power = int((found["e"] or found["power"] or "0").replace("−", "-"))
-    power += _SCALES[found["scale"].lower()] if found["scale"] else 0
+    power = int((match["e"] or match["power"] or "0").replace("−", "-"))
+    power += _SCALES[match["scale"].lower()] if match["scale"] else 0
     value = Decimal(digits).scaleb(power).normalize()
-    if signed and found["minus"]:
+    if signed and match["minus"]:
         value = -value
     return format(value, "f") if -_DIGITS < value.adjusted() < _DIGITS else str(value)
 
@@ -216,39 +221,39 @@ def _in_digits(spelled: str) -> str:
 
 
 def _dates(text: str) -> Iterator[tuple[int, int, str]]:
-    for found in _DATE.finditer(text):
-        value = _date(found)
+    for match in _DATE.finditer(text):
+        value = _date(match)
         if value:
-            yield found.start(), found.end(), value
+            yield match.start(), match.end(), value
 
 
-def _date(found: re.Match[str]) -> str | None:
+def _date(match: re.Match[str]) -> str | None:
     from dateutil import parser  # type: ignore[import-untyped]
 
-    numeric = found["iso"] or found["slashed"]
+    numeric = match["iso"] or match["slashed"]
     if numeric:
         first, second, last = (int(part) for part in re.split("[-/.]", numeric))
-        if found["slashed"] and first <= 12 and second <= 12 and first != second:
+        if match["slashed"] and first <= 12 and second <= 12 and first != second:
             return None
         day_first = first > 12
         year, month, day = (
             (first, second, last)
-            if found["iso"]
+            if match["iso"]
             else (last, second, first)
             if day_first
             else (last, first, second)
         )
-        said = f"{year:04}-{month:02}-{day:02}"
+        iso = f"{year:04}-{month:02}-{day:02}"
         known = (True, True)
     else:
-        name = found["month"] or found["month2"]
-        given_day, given_year = found["day"] or found["day2"], found["year"] or found["year2"]
+        name = match["month"] or match["month2"]
+        given_day, given_year = match["day"] or match["day2"], match["year"] or match["year2"]
         if not (given_day or given_year):
             return None
-        said = f"{given_day or 1} {name} {given_year or 2000}"
+        iso = f"{given_day or 1} {name} {given_year or 2000}"
         known = (bool(given_day), bool(given_year))
     try:
-        read: datetime = parser.parse(said, default=datetime(2000, 1, 1))
+        read: datetime = parser.parse(iso, default=datetime(2000, 1, 1))
     except (parser.ParserError, OverflowError):
         return None  # 31 February
     has_day, has_year = known

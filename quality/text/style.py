@@ -41,7 +41,7 @@ def measures(text: str, other: str | None = None) -> dict[str, float]:
         markers per 100 words; `overlap` is the F1 of the words both have, 0..1.
     """
     words = _words(text)
-    found = {
+    values = {
         "words": float(len(words)),
         "sentences": float(_sentences(text)),
         "list_lines": float(len(_LIST_LINE.findall(text))),
@@ -49,8 +49,8 @@ def measures(text: str, other: str | None = None) -> dict[str, float]:
         "authority": _per_hundred(_AUTHORITY_PATTERN, words),
     }
     if other is not None:
-        found["overlap"] = _overlap(words, _words(other))
-    return found
+        values["overlap"] = _overlap(words, _words(other))
+    return values
 
 
 def _words(text: str) -> list[str]:

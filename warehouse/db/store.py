@@ -98,7 +98,7 @@ class Store:
     ) -> None:
         """Say which answers stand for a contestant in a run, in the place of what did before: a run
         that was cut off may go on with another student, or with other items."""
-        made = [RunAnswer(run_id, benchmark, contestant, answer_id) for answer_id in answer_ids]
+        records = [RunAnswer(run_id, benchmark, contestant, answer_id) for answer_id in answer_ids]
         with self._writing() as db:
             db.register(
                 "wanted", pl.DataFrame({"id": list(answer_ids)}, {"id": pl.String}).to_arrow()
@@ -109,7 +109,7 @@ class Store:
                 [run_id, benchmark, contestant],
             )
             db.unregister("wanted")
-            _insert(db, RunAnswer, _unique(RunAnswer, made))
+            _insert(db, RunAnswer, _unique(RunAnswer, records))
 
     def put_run(self, run: Run) -> None:
         """Insert a run, or replace its record; beside run_answers the only thing here that changes."""
@@ -154,29 +154,29 @@ class Store:
             return set()
         with self._reading() as db:
             db.register("wanted", _wanted(wanted))
-            found = db.execute(f"SELECT DISTINCT c.call_id {_USABLE}").pl()
-        return set(found["call_id"])
+            rows = db.execute(f"SELECT DISTINCT c.call_id {_USABLE}").pl()
+        return set(rows["call_id"])
 
     def teachers(self) -> list[str]:
         """The identities under which calls are kept, the one with most calls first."""
         if not self.path.exists():
             return []
         with self._reading() as db:
-            found = db.execute("SELECT teacher FROM calls GROUP BY 1 ORDER BY count(*) DESC, 1")
-            return [str(identity) for (identity,) in found.fetchall()]
+            rows = db.execute("SELECT teacher FROM calls GROUP BY 1 ORDER BY count(*) DESC, 1")
+            return [str(identity) for (identity,) in rows.fetchall()]
 
     def spent(self, run_id: str) -> tuple[float, int]:
         """USD and tokens of a run's calls; a call of unknown price counts its tokens only."""
         if not self.path.exists():
             return 0.0, 0
         with self._reading() as db:
-            found = db.execute(
+            row = db.execute(
                 "SELECT coalesce(sum(cost_usd), 0), "
                 "coalesce(sum(prompt_tokens + completion_tokens), 0)::BIGINT "
                 "FROM calls WHERE run_id = ?",
                 [run_id],
             ).fetchone()
-        return (float(found[0]), int(found[1])) if found else (0.0, 0)
+        return (float(row[0]), int(row[1])) if row else (0.0, 0)
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
         """Run one SELECT of a user, read-only and with no access to files or network.
@@ -190,12 +190,12 @@ class Store:
             db.execute("SET enable_external_access = false")
             db.execute("SET lock_configuration = true")
             try:
-                found = db.execute(sql, list(params))
-                return found.pl()
+                result = db.execute(sql, list(params))
+                return result.pl()
             except duckdb.Error as error:
                 raise WarehouseError(f"SQL: {_line(error)}") from None
             except pl.exceptions.PolarsError:  # DuckDB has types that no data frame holds
-                types = ", ".join(f"{name} {kind}" for name, kind, *_ in found.description or ())
+                types = ", ".join(f"{name} {kind}" for name, kind, *_ in result.description or ())
                 raise WarehouseError(
                     f"SQL: a column is of a type that cannot be shown ({types}); cast it, such as "
                     "(a - b)::VARCHAR"
@@ -262,10 +262,10 @@ class Store:
             db.close()
 
     def _check_version(self, db: duckdb.DuckDBPyConnection) -> None:
-        found = _version(db)
-        if found > VERSION:
+        version = _version(db)
+        if version > VERSION:
             raise WarehouseError(
-                f"{self.path} was written by a newer version (schema {found}; this one knows "
+                f"{self.path} was written by a newer version (schema {version}; this one knows "
                 f"{VERSION}); upgrade stillhouse, or name another warehouse"
             )
 
@@ -281,8 +281,8 @@ def _version(db: duckdb.DuckDBPyConnection) -> int:
     ).fetchone()
     if not tables or not tables[0]:
         return 0
-    found = db.execute("SELECT max(version) FROM schema_version").fetchone()
-    return int(found[0]) if found and found[0] is not None else 0
+    row = db.execute("SELECT max(version) FROM schema_version").fetchone()
+    return int(row[0]) if row and row[0] is not None else 0
 
 
 def _unique(kind: type[Record], records: Sequence[Record]) -> list[Record]:
@@ -318,10 +318,10 @@ def _encode(column: Column, value: Any) -> Any:
     return value
 
 
-def _records(kind: type[R], found: duckdb.DuckDBPyConnection) -> list[R]:
+def _records(kind: type[R], result: duckdb.DuckDBPyConnection) -> list[R]:
     cols = columns(kind)
-    made = []
-    for row in found.pl().iter_rows(named=True):
+    records = []
+    for row in result.pl().iter_rows(named=True):
         values = {}
         for col in cols:
             value = row[col.name]
@@ -330,8 +330,8 @@ def _records(kind: type[R], found: duckdb.DuckDBPyConnection) -> list[R]:
             elif value is not None and col.sql == "TIMESTAMPTZ":
                 value = value.astimezone(UTC)
             values[col.name] = value
-        made.append(kind(**values))
-    return made
+        records.append(kind(**values))
+    return records
 
 
 def _line(error: Exception) -> str:

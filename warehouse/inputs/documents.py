@@ -39,13 +39,13 @@ def read_passages(
         ValueError: not 0 <= overlap < words.
     """
     check_window(words, overlap)
-    found: list[Passage] = []
+    passages: list[Passage] = []
     for path in _files([patterns] if isinstance(patterns, str) else patterns, folder):
         for where, text in _documents(path, _shown(path, folder)):
-            found += _passages(text, where, words, overlap)
-    if not found:
+            passages += _passages(text, where, words, overlap)
+    if not passages:
         raise DataError("the documents hold no words; give at least one with text in it")
-    return found
+    return passages
 
 
 def check_window(words: int, overlap: int) -> None:
@@ -55,7 +55,7 @@ def check_window(words: int, overlap: int) -> None:
 
 
 def _files(patterns: Sequence[str], folder: Path) -> list[Path]:
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for pattern in patterns:
         path = folder / pattern
         if path.is_file():
@@ -70,8 +70,8 @@ def _files(patterns: Sequence[str], folder: Path) -> list[Path]:
                 f"no document '{pattern}' in {folder}; give a file, a folder or a glob of "
                 f"{', '.join(KINDS)}"
             )
-        found.update(dict.fromkeys(sorted(known)))
-    return list(found)
+        files.update(dict.fromkeys(sorted(known)))
+    return list(files)
 
 
 def _is_known(file: Path) -> bool:

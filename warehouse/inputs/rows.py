@@ -197,11 +197,11 @@ def _row(raw: Any, where: str) -> Row:
 
 
 def _texts(raw: dict[str, Any], column: str, where: str) -> list[str]:
-    found = raw.get(column)
-    if found is None or found == "":
+    value = raw.get(column)
+    if value is None or value == "":
         return []
-    if isinstance(found, (str, int, float)):
-        return [str(found)]
-    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+    if isinstance(value, (str, int, float)):
+        return [str(value)]
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise DataError(f"{where}: '{column}' is a text or a list of texts")
-    return list(found)
+    return list(value)

@@ -64,13 +64,13 @@ def export(
     require_modules("`distill export`", *TRAINING)
     plan_path, student = _plan_and_student(plan, student)
     from flows.cli import output
-    from flows.students.export import Wanted, exported
+    from flows.students.export import ExportOptions, export_student
     from flows.students.find import find_student
 
     least = {"merged": merged_least, "gguf": gguf_least}
-    wanted = Wanted(to or (), out, outtype, dtype, check, items, least, force)
+    wanted = ExportOptions(to or (), out, outtype, dtype, check, items, least, force)
     try:
-        result = exported(find_student(plan_path, set_ or (), student, warehouse), wanted)
+        result = export_student(find_student(plan_path, set_ or (), student, warehouse), wanted)
     except KeyboardInterrupt:
         raise Stopped("stopped; nothing was written") from None
     output.print_json(result) if json_ else output.print_export(result)

@@ -31,10 +31,10 @@ def report(
     from warehouse.errors import NotFoundError
 
     if other:
-        from flows.studies.diff import write_two
+        from flows.studies.diff import write_comparison
 
         pair = (_run(run_id, warehouse), _run(other, warehouse))
-        comparison, page = write_two(_store(warehouse), *pair)
+        comparison, page = write_comparison(_store(warehouse), *pair)
         for line in comparison.sentences:
             print(line)
         print(f"report         {page}")

@@ -76,20 +76,20 @@ class Guard:
     def _refused(self, request: Request) -> Response | None:
         host = request.headers.getlist("host")
         if len(host) != 1 or host[0] not in self.hosts:  # a name that was rebound to loopback
-            return _told("this page is on 127.0.0.1 only", 403)
+            return _error("this page is on 127.0.0.1 only", 403)
         tokens = request.scope["path"].split("/")[1:2]
         if not secrets.compare_digest("".join(tokens).encode("utf-8", "replace"), self.token):
-            return _told("the address lacks the right token; it stands in the terminal", 403)
+            return _error("the address lacks the right token; it stands in the terminal", 403)
         if request.method == "POST":
             if request.headers.get("origin") != f"http://{host[0]}":
-                return _told("decisions come from the review page only", 403)
+                return _error("decisions come from the review page only", 403)
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":
-                return _told("a decision is application/json", 415)
+                return _error("a decision is application/json", 415)
         return None
 
 
-def _told(error: str, status: int) -> Response:
+def _error(error: str, status: int) -> Response:
     return _json({"error": error}, status)
 
 
@@ -122,30 +122,30 @@ def app_of(session: Session, token: str, port: int) -> ASGIApp:
         try:
             return _json(session.view(request.path_params["number"]))
         except IndexError:
-            return _told("there is no sample of this number", 404)
+            return _error("there is no sample of this number", 404)
 
     async def decide(request: Request) -> Response:
         body = b""
         async for chunk in request.stream():
             body += chunk
             if len(body) > MOST_BYTES:
-                return _told(f"more than {MOST_BYTES:,} bytes; shorten the text", 413)
+                return _error(f"more than {MOST_BYTES:,} bytes; shorten the text", 413)
         try:
             wanted = Decision.model_validate_json(body)
         except ValidationError as error:
-            return _told(f"no decision: {error.errors()[0]['msg']}", 400)
+            return _error(f"no decision: {error.errors()[0]['msg']}", 400)
         try:
             return _json(await run_in_threadpool(session.decide, wanted))
         except KeyError:
-            return _told("this sample is not under review; reload the page", 404)
+            return _error("this sample is not under review; reload the page", 404)
         except ValueError as error:
-            return _told(str(error), 400)
+            return _error(str(error), 400)
         except (StillhouseError, Outcome) as error:
-            return _told(str(error), 503)
+            return _error(str(error), 503)
 
     def failed(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return _told("there is nothing here" if status == 404 else "not allowed", status)
+        return _error("there is nothing here" if status == 404 else "not allowed", status)
 
     routes = [
         Route("/", page),

@@ -62,14 +62,14 @@ class Session:
         if not samples:
             raise NothingToDoError("no samples of this plan yet; run `distill curate PLAN` first")
         scores = store.by_ids(Score, "sample_id", [sample.sample_id for sample in samples])
-        scores = [score for score in scores if _of_plan(score, plan)]
+        scores = [score for score in scores if _is_of_plan(score, plan)]
         self.human = store.read(Score, "scorer = ?", [HUMAN])
         bounds = plan.quality.gate.bounds
         self.choices = {choice.sample_id: choice for choice in chosen}
         self.readings = readings(samples, scores, bounds)
         decided = decisions(self.human)
         order = queue(samples, [*scores, *self.human], bounds, chosen)
-        self.samples = [s for s in order if self._wanted(s, decided, only)][:limit]
+        self.samples = [s for s in order if self._is_wanted(s, decided, only)][:limit]
         if not self.samples:
             raise NothingToDoError(
                 f"none of {format_count(len(samples), 'sample')} is {only}; "
@@ -78,10 +78,10 @@ class Session:
         self.by_id = {sample.sample_id: sample for sample in self.samples}
         ids = [(score.details or {}).get("edited_to", "") for score in decided.values()]
         self.edits = {s.sample_id: s for s in store.by_ids(Sample, "sample_id", ids)}
-        self._own: set[str] = set()
+        self._own_decisions: set[str] = set()
         self._lock = threading.Lock()
 
-    def _wanted(self, sample: Sample, decided: dict[str, Score], only: Only) -> bool:
+    def _is_wanted(self, sample: Sample, decided: dict[str, Score], only: Only) -> bool:
         kept = self.choices[sample.sample_id].kept
         return {
             "undecided": sample.sample_id not in decided,
@@ -106,7 +106,7 @@ class Session:
                 if decision is None:
                     raise ValueError("this sample is not decided; there is nothing to undo")
                 scores = [withdraw(decision)]
-            elif wanted.verdict == "edit" or _made_fit(wanted, sample):
+            elif wanted.verdict == "edit" or _overrides_recipe(wanted, sample):
                 text = wanted.text if wanted.verdict == "edit" else sample.completion
                 edited, scores = edit(sample, text, wanted.comment)
                 new = [edited]
@@ -117,7 +117,7 @@ class Session:
             self.store.insert(written)
             self.human += scores
             self.edits |= {edited.sample_id: edited for edited in new}
-            self._own |= {score.score_id for score in scores}
+            self._own_decisions |= {score.score_id for score in scores}
         return {**self.standing(), "decision": self._decision(sample.sample_id)}
 
     def standing(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Session:
         """How many samples under review owe their state to a decision of this session."""
         decided = decisions(self.human)
         return sum(
-            sample_id in decided and decided[sample_id].score_id in self._own
+            sample_id in decided and decided[sample_id].score_id in self._own_decisions
             for sample_id in self.by_id
         )
 
@@ -161,8 +161,8 @@ class Session:
             "hidden": hidden(sample.completion),
             "kept": choice.kept,
             "reasons": [reason for reason in choice.reasons if not reason.startswith("status:")],
-            "details": _told(choice.details or {}),
-            "scores": [_shown(reading) for reading in self.readings[sample.sample_id]],
+            "details": _detail_lines(choice.details or {}),
+            "scores": [_score_row(reading) for reading in self.readings[sample.sample_id]],
             "decision": self._decision(sample.sample_id),
         }
 
@@ -182,7 +182,7 @@ class Session:
         }
 
 
-def _made_fit(wanted: Decision, sample: Sample) -> bool:
+def _overrides_recipe(wanted: Decision, sample: Sample) -> bool:
     """Whether a human accepts what the recipe took for no answer."""
     return wanted.verdict == "accept" and sample.status not in TRAINABLE
 
@@ -216,7 +216,7 @@ def _status(sample: Sample) -> str:
     return f"{sample.status}: {sample.status_reason}" if sample.status_reason else sample.status
 
 
-def _of_plan(score: Score, plan: Plan) -> bool:
+def _is_of_plan(score: Score, plan: Plan) -> bool:
     return any(
         (score.scorer, score.version, score.options)
         == (name_of(scorer), scorer.version, options_of(scorer))
@@ -224,7 +224,7 @@ def _of_plan(score: Score, plan: Plan) -> bool:
     )
 
 
-def _told(details: dict[str, Any]) -> list[str]:
+def _detail_lines(details: dict[str, Any]) -> list[str]:
     """The held-out item or the duplicate that was met; the scorers' words stand by the scores."""
     return [
         f"{name.replace('_', ' ')}: " + ", ".join(f"{key} {value}" for key, value in met.items())
@@ -233,7 +233,7 @@ def _told(details: dict[str, Any]) -> list[str]:
     ]
 
 
-def _shown(reading: Reading) -> dict[str, Any]:
+def _score_row(reading: Reading) -> dict[str, Any]:
     bound = None
     if reading.bound is not None:
         bound = f"{'at least' if reading.is_least else 'at most'} {reading.bound:g}"

@@ -84,10 +84,10 @@ class ContestantFactory:
                 raise NotFoundError(
                     f"no student of the plan '{self.plan.name}' yet; run `distill train` first"
                 )
-        return local(self.plan, self.run_id, self.store.home, student)
+        return local_model(self.plan, self.run_id, self.store.home, student)
 
 
-def local(plan: Plan, run_id: str, home: Path, student: Student | None) -> Local:
+def local_model(plan: Plan, run_id: str, home: Path, student: Student | None) -> Local:
     """A student of the project in `home`, or the plan's untuned base, on this machine."""
     settings = plan.evaluate
     if student is None:
@@ -104,7 +104,7 @@ def local(plan: Plan, run_id: str, home: Path, student: Student | None) -> Local
     )
 
 
-def student_answers(
+def answer_as_student(
     context: RunContext,
     benchmark: Benchmark,
     items: Sequence[Item],
@@ -112,11 +112,11 @@ def student_answers(
     student: Student | None,
 ) -> list[Answer]:
     """Answers of a student, or of the untuned base, to the bare questions."""
-    model = local(context.plan, context.run.run_id, context.home, student)
-    return answers_of(context, benchmark, items, name, model, "plain")
+    model = local_model(context.plan, context.run.run_id, context.home, student)
+    return answer_as_model(context, benchmark, items, name, model, "plain")
 
 
-def answers_of(
+def answer_as_model(
     context: RunContext,
     benchmark: Benchmark,
     items: Sequence[Item],
@@ -135,10 +135,10 @@ def answers_of(
         run_id=context.run.run_id,
         max_new_tokens=plan.evaluate.max_new_tokens,
     )
-    return answered(context, contestant, items)
+    return collect_answers(context, contestant, items)
 
 
-def asked_for(
+def request_answers(
     context: RunContext, teacher: Teacher, requests: Sequence[Request]
 ) -> tuple[dict[str, Call], dict[str, Failure]]:
     """Ask what is not paid for yet, on the run's budget."""
@@ -148,7 +148,7 @@ def asked_for(
     return results.calls, results.failures
 
 
-def answered(
+def collect_answers(
     context: RunContext, contestant: Contestant, items: Sequence[Item], form: str = ""
 ) -> list[Answer]:
     """A contestant's answers to items under its name: those on record, and those asked for now.

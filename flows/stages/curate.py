@@ -12,7 +12,7 @@ from distill.plan.plan import Plan
 from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
-from flows.stages.generate import as_edited, samples_on_hand
+from flows.stages.generate import as_edited, load_samples
 from flows.stages.likelihood import BaseLikelihood
 from flows.stages.teacher_client import ScorerClient
 from quality.gate.choose import choose, selection_id_of
@@ -52,7 +52,7 @@ class Curated:
 def curate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Score the samples of the plan's recipes and choose which to keep."""
     with open_run(plan_path, overrides, "curate") as context:
-        curated = curate_stage(context, samples_on_hand(context))
+        curated = curate_stage(context, load_samples(context))
         choices = curated.choices
         return {
             "run_id": context.run.run_id,
@@ -73,14 +73,14 @@ def curate_stage(context: RunContext, samples: Sequence[Sample]) -> Curated:
         NothingToDoError: the gate keeps nothing; the message says what to loosen.
     """
     with context.stage("curate"):
-        scorers = equipped(context)
+        scorers = prepare_scorers(context)
         for scorer in scorers:
             if scorer.note:
                 context.notes.append(scorer.note)
                 say(f"note: {scorer.note}")
         settled = settle(context.store, samples, partial(_scores, context, scorers))
         context.store.insert(settled.cleaned)
-        choices = chosen(context.plan, scorers, settled.samples, settled.scores, settled.human)
+        choices = apply_gate(context.plan, scorers, settled.samples, settled.scores, settled.human)
         curated = Curated(settled.samples, choices, [*settled.scores, *settled.human], scorers)
         context.store.insert(curated.choices)
         context.summarize(
@@ -93,7 +93,7 @@ def curate_stage(context: RunContext, samples: Sequence[Sample]) -> Curated:
         return curated
 
 
-def chosen(
+def apply_gate(
     plan: Plan,
     scorers: Sequence[Scorer],
     samples: Sequence[Sample],
@@ -120,13 +120,13 @@ def chosen(
     return choose(samples, [*scores, *human], policy, duplicates, held_out, selection_id, better)
 
 
-def equipped(context: RunContext) -> list[Scorer]:
+def prepare_scorers(context: RunContext) -> list[Scorer]:
     """The plan's scorers, with the run's teacher, judge and base model at hand."""
     plan = context.plan
     tools = ScorerContext(
         teacher=ScorerClient(context, plan.teacher, "asking the teacher again"),
         judge=ScorerClient(context, plan.judge, "asking the judge"),
-        asked=partial(_asked, context.store),
+        prompt_messages=partial(_teacher_messages, context.store),
         likelihood=BaseLikelihood(plan.training.base) if plan.train else None,
         folder=plan.folder,
     )
@@ -143,7 +143,7 @@ def _identity(scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def _asked(store: Store, prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
+def _teacher_messages(store: Store, prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
     prompts = store.by_ids(Prompt, "prompt_id", list(prompt_ids))
     return {prompt.prompt_id: prompt.messages for prompt in prompts}
 
@@ -178,7 +178,7 @@ def _scores(
                 job = partial(_all, scorer, part)
                 results = job() if scorer.asks else run_shard(job)  # its asking is a task already
                 context.store.insert([result for result in results if isinstance(result, Score)])
-                _fail(
+                _record_failures(
                     context, scorer, [result for result in results if isinstance(result, Unscored)]
                 )
                 advance(len(part))
@@ -189,7 +189,7 @@ def _all(scorer: Scorer, samples: Sequence[Sample]) -> list[Score | Unscored]:
     return list(scorer.score(samples))
 
 
-def _fail(context: RunContext, scorer: Scorer, failed: Sequence[Unscored]) -> None:
+def _record_failures(context: RunContext, scorer: Scorer, failed: Sequence[Unscored]) -> None:
     if not failed:
         return
     say(

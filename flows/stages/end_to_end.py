@@ -9,8 +9,8 @@ from distill.plan.preflight import check_evaluation
 from flows.runtime.run import open_run
 from flows.stages.curate import curate_stage
 from flows.stages.evaluate import evaluate_and_report
-from flows.stages.generate import generate_stage, samples_on_hand
-from flows.stages.train import ready_base, train_stage
+from flows.stages.generate import generate_stage, load_samples
+from flows.stages.train import check_training_inputs, train_stage
 
 
 def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -22,9 +22,9 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     with open_run(plan_path, overrides, "run") as context:
         check_evaluation(context.plan, context.store)
-        ready_base(context)
+        check_training_inputs(context)
         generate_stage(context)
-        curated = curate_stage(context, samples_on_hand(context, counted=False))
+        curated = curate_stage(context, load_samples(context, counted=False))
         student = train_stage(context, curated)
         return evaluate_and_report(
             context,

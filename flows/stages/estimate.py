@@ -111,7 +111,7 @@ def held_out_requests(plan: Plan, who: str, teacher: Teacher) -> Iterator[Reques
             context = settings.context(name.context or ("recipe" if who == "teacher" else "plain"))
             known = settings.context("plain") if context.needs_selection else context
             again = (
-                _disturbed(plan, benchmark, items)
+                _perturbed_items(plan, benchmark, items)
                 if name.name in settings.robustness_contestants
                 else []
             )
@@ -119,7 +119,7 @@ def held_out_requests(plan: Plan, who: str, teacher: Teacher) -> Iterator[Reques
                 yield Request.of(teacher.identity, messages, sampling)
 
 
-def _disturbed(plan: Plan, benchmark: Benchmark, items: Sequence[Item]) -> list[Item]:
+def _perturbed_items(plan: Plan, benchmark: Benchmark, items: Sequence[Item]) -> list[Item]:
     """The task's items in their disturbed forms, which some contestants are asked too."""
     settings = plan.evaluate.robustness
     if settings is None or benchmark not in plan.evaluate.benchmarks:

@@ -20,9 +20,9 @@ from distill.evaluation.evaluate import (
 from distill.evaluation.findings import Evaluation
 from distill.plan.preflight import check_evaluation
 from flows.runtime.run import RunContext, open_run
-from flows.stages.contestants import ContestantFactory, answered, asked_for
+from flows.stages.contestants import ContestantFactory, collect_answers, request_answers
 from flows.stages.curate import Curated, curate_stage
-from flows.stages.generate import samples_on_hand
+from flows.stages.generate import load_samples
 from flows.stages.report import write_report
 from flows.stages.train import student_id_of
 from quality.tasks.benchmark import Benchmark, Item
@@ -34,8 +34,8 @@ def evaluate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Let the contestants answer what they have not answered, and compare them."""
     with open_run(plan_path, overrides, "evaluate") as context:
         check_evaluation(context.plan, context.store)
-        curated = selection_on_hand(context)
-        return evaluate_and_report(context, student_on_hand(context, curated), curated)
+        curated = select_samples(context)
+        return evaluate_and_report(context, find_trained_student(context, curated), curated)
 
 
 def evaluate_and_report(
@@ -62,16 +62,16 @@ def evaluate_and_report(
     return result
 
 
-def selection_on_hand(context: RunContext) -> Curated | None:
+def select_samples(context: RunContext) -> Curated | None:
     """What the gate keeps of the samples on hand; None where no contestant draws from it."""
     settings = context.plan.evaluate
     drawn = [settings.context(part.context) for part in settings.parts() if part.context]
     if not settings.judges_student and not any(part.needs_selection for part in drawn):
         return None
-    return curate_stage(context, samples_on_hand(context))
+    return curate_stage(context, load_samples(context))
 
 
-def student_on_hand(context: RunContext, curated: Curated | None) -> Student | None:
+def find_trained_student(context: RunContext, curated: Curated | None) -> Student | None:
     """The student that this plan trained; None when no student is to be evaluated.
 
     Raises:
@@ -100,20 +100,25 @@ def evaluate_stage(
         plan = context.plan
         kept = curated.kept if curated else []
         contest = ContestantFactory(
-            plan, context.store, context.run.run_id, student, kept, partial(asked_for, context)
+            plan,
+            context.store,
+            context.run.run_id,
+            student,
+            kept,
+            partial(request_answers, context),
         )
         items = {part.label: items_of(context, part) for part in plan.evaluate.every_benchmark}
         answers: dict[str, list[Answer]] = {label: [] for label in items}
         forms: list[Perturbed] = []
-        for names in _by_speaker(plan.evaluate.parts()):
+        for names in _group_by_model(plan.evaluate.parts()):
             for benchmark in plan.evaluate.every_benchmark:
                 for name in names:
                     contestant = contest.contestant(name, benchmark)
-                    new_answers = answered(context, contestant, items[benchmark.label])
+                    new_answers = collect_answers(context, contestant, items[benchmark.label])
                     answers[benchmark.label] += new_answers
                     if contestant.protocol not in context.protocol:
                         context.protocol.append(contestant.protocol)
-            forms += _disturbed(context, contest, names, items)
+            forms += _answer_perturbed_items(context, contest, names, items)
             contestant.model.close()
         answered_benchmarks = [
             BenchmarkAnswers(part, role, items[part.label], answers[part.label])
@@ -124,11 +129,11 @@ def evaluate_stage(
             for part in benchmarks
         ]
         return evaluate_answers(
-            answered_benchmarks, rules_of(context), made_of(context, student, curated), forms
+            answered_benchmarks, read_rules(context), training_provenance(context, student, curated), forms
         )
 
 
-def _by_speaker(contestants: Sequence[ContestantSpec]) -> list[list[str]]:
+def _group_by_model(contestants: Sequence[ContestantSpec]) -> list[list[str]]:
     """Names of the same model together, in the plan's order."""
     groups: dict[tuple[str, str | None], list[str]] = {}
     for part in contestants:
@@ -136,7 +141,7 @@ def _by_speaker(contestants: Sequence[ContestantSpec]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _disturbed(
+def _answer_perturbed_items(
     context: RunContext,
     contest: ContestantFactory,
     names: Sequence[str],
@@ -152,13 +157,13 @@ def _disturbed(
             pairs = perturb_items(items[benchmark.label][: settings.limit], kind)
             for name in (one for one in names if one in context.plan.evaluate.robustness_contestants):
                 contestant = contest.contestant(name, benchmark)
-                answers = answered(context, contestant, [item for item, _ in pairs], kind)
+                answers = collect_answers(context, contestant, [item for item, _ in pairs], kind)
                 origin = {item.item_id: was for item, was in pairs}
                 perturbed.append(Perturbed(benchmark.label, kind, name, answers, origin))
     return perturbed
 
 
-def rules_of(context: RunContext) -> Rules:
+def read_rules(context: RunContext) -> Rules:
     """How the plan wants answers to be read."""
     settings, ship = context.plan.evaluate, context.plan.ship
     return Rules(
@@ -178,7 +183,7 @@ def _at_once(context: RunContext) -> dict[str, int]:
     return {part.name: slots[part.who] for part in settings.parts() if part.who in slots}
 
 
-def made_of(
+def training_provenance(
     context: RunContext, student: Student | None, curated: Curated | None
 ) -> TrainingProvenance:
     """What the student was made of: its rows, their scores, and what both took."""
@@ -203,7 +208,7 @@ def made_of(
         scores=[score for score in curated.scores if score.sample_id in ids],
         costs=costs,
         scoring_usd=total_usd(call.cost_usd for call in scoring),
-        training_hours=student.seconds / 3600 + _asking_hours(context, [*calls, *scoring]),
+        training_hours=student.seconds / 3600 + _model_hours(context, [*calls, *scoring]),
     )
 
 
@@ -222,7 +227,7 @@ def _scoring_calls(context: RunContext, curated: Curated, calls: Sequence[Call])
     return [call for call in context.store.read(Call, "stage = 'curate'") if call.run_id in runs]
 
 
-def _asking_hours(context: RunContext, calls: Sequence[Call]) -> float:
+def _model_hours(context: RunContext, calls: Sequence[Call]) -> float:
     """What teacher and judge on this machine took of its time; one that is asked elsewhere took none."""
     plan = context.plan
     slots = {

@@ -43,7 +43,7 @@ def generate_stage(context: RunContext) -> None:
         with meter("asking the teacher", total) as progress:
             for part in _shards(context.plan):
                 context.store.insert([prompt for _, prompt in part])
-                calls = _asked(context, client, part, progress)
+                calls = _request_replies(context, client, part, progress)
                 samples = _samples(part, calls)
                 context.store.insert(samples)
                 context.count("prompts", len(part))
@@ -54,7 +54,7 @@ def generate_stage(context: RunContext) -> None:
                 context.count("generate_reused", reused)
 
 
-def samples_on_hand(context: RunContext, counted: bool = True) -> list[Sample]:
+def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
     """The samples that the calls already paid for give, as edited; asks nothing.
 
     Args:
@@ -126,7 +126,7 @@ def _shards(plan: Plan) -> Iterator[Part]:
         yield part
 
 
-def _asked(
+def _request_replies(
     context: RunContext, client: TeacherClient, part: Part, progress: Meter
 ) -> dict[str, Call]:
     """Calls by prompt id; what was cut off is asked again with a larger limit, if so planned."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.plan.plan import Plan
-from flows.stages.curate import chosen, settle
+from flows.stages.curate import apply_gate, settle
 from flows.stages.generate import load_recorded_samples
 from flows.stages.likelihood import BaseLikelihood
 from quality.scoring.scorer import Question, Scorer, ScorerContext
@@ -16,7 +16,7 @@ from warehouse.records import Choice, Sample, Score
 
 
 @dataclass(frozen=True)
-class Unasked:
+class OfflineModel:
     """Bears the name of a model and asks it nothing."""
 
     name: str
@@ -30,30 +30,32 @@ class Unasked:
         raise NothingToDoError("this asks no model; run `distill curate` first")
 
 
-def chosen_on_hand(plan: Plan, store: Store) -> tuple[list[Sample], list[Choice]]:
+def choose_recorded_samples(plan: Plan, store: Store) -> tuple[list[Sample], list[Choice]]:
     """Samples as `curate` would choose from them, by the scores on record, and its choices."""
-    scorers = _unasking(plan)
+    scorers = _offline_scorers(plan)
 
     def on_record(samples: Sequence[Sample]) -> list[Score]:
         wanted = [scorer.score_id(sample) for scorer in scorers for sample in samples]
         return store.by_ids(Score, "score_id", wanted)
 
     settled = settle(store, load_recorded_samples(plan, store).edited, on_record)
-    return settled.samples, chosen(plan, scorers, settled.samples, settled.scores, settled.human)
+    return settled.samples, apply_gate(
+        plan, scorers, settled.samples, settled.scores, settled.human
+    )
 
 
 def load_kept_samples(plan: Plan, store: Store) -> list[Sample]:
     """What the gate keeps of them."""
-    samples, choices = chosen_on_hand(plan, store)
+    samples, choices = choose_recorded_samples(plan, store)
     keep = {choice.sample_id for choice in choices if choice.kept}
     return [sample for sample in samples if sample.sample_id in keep]
 
 
-def _unasking(plan: Plan) -> list[Scorer]:
+def _offline_scorers(plan: Plan) -> list[Scorer]:
     """The plan's scorers, which bear the names of their models and ask them nothing."""
     tools = ScorerContext(
-        teacher=Unasked(plan.teacher.identity),
-        judge=Unasked(plan.judge.identity),
+        teacher=OfflineModel(plan.teacher.identity),
+        judge=OfflineModel(plan.judge.identity),
         likelihood=BaseLikelihood(plan.training.base) if plan.train else None,
         folder=plan.folder,
     )

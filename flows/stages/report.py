@@ -26,7 +26,7 @@ from distill.report.report import (
 from flows.runtime.artifacts import Artifacts
 from flows.runtime.run import RunContext, as_json
 from flows.stages.curate import Curated
-from flows.stages.scorer_audit import measured
+from flows.stages.scorer_audit import stored_measurements
 from quality.review.decisions import agreement
 from warehouse.catalog import name_of
 from warehouse.records import Answer, Call, Run, Student
@@ -107,7 +107,7 @@ def _curation(context: RunContext, curated: Curated) -> Curation:
     models = {name_of(scorer): scorer.model for scorer in curated.scorers}
     gate = context.plan.quality.gate
     bounds = {key: b for recipe in (*gate.recipe, None) for key, b in gate.bounds(recipe).items()}
-    known = measured(context.store, curated.scorers, gate)
+    known = stored_measurements(context.store, curated.scorers, gate)
     agreed = agreement(curated.samples, scores, bounds)
     return curation_of(curated.samples, curated.choices, scores, models, bounds, known, agreed)
 
@@ -144,14 +144,14 @@ def _stages(context: RunContext, student: Student | None) -> list[StageCost]:
     run_id = context.run.run_id
     calls: list[Call] = context.store.read(Call, "run_id = ?", [run_id])
     answers: list[Answer] = context.store.read(Answer, "run_id = ?", [run_id])
-    answered = {answer.settings.get("call_id") for answer in answers}
-    asked = [call for call in calls if call.call_id not in answered]
-    scoring = [call for call in asked if call.stage == "curate"]
-    asked = [call for call in asked if call.stage != "curate"]
+    answer_call_ids = {answer.settings.get("call_id") for answer in answers}
+    others = [call for call in calls if call.call_id not in answer_call_ids]
+    scoring = [call for call in others if call.stage == "curate"]
+    generating = [call for call in others if call.stage != "curate"]
     reused = student is not None and student.run_id != run_id
     spent = context.seconds
     return [
-        _stage("generate", spent, asked, context.counts.get("generate_reused", 0)),
+        _stage("generate", spent, generating, context.counts.get("generate_reused", 0)),
         _stage("curate", spent, scoring, 0),
         _stage("train", spent, [], int(reused)),
         _stage("evaluate", spent, answers, context.counts.get("answers_reused", 0)),

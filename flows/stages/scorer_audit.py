@@ -12,7 +12,7 @@ from rich.text import Text
 
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
-from flows.stages.curate import equipped
+from flows.stages.curate import prepare_scorers
 from quality.audit.labelled import LabelledSet, sets_for
 from quality.audit.roc import measure
 from quality.gate.policy import GatePolicy
@@ -59,7 +59,7 @@ def audit_scorers(
     try:
         with open_run(plan_path, overrides, "audit") as context:
             rows: list[dict[str, Any]] = []
-            for scorer in equipped(context):
+            for scorer in prepare_scorers(context):
                 rows += _rows(context, scorer, limit, paid)
             return {"run_id": context.run.run_id, "plan_hash": context.plan.plan_hash, "rows": rows}
     except Stopped as stop:
@@ -67,7 +67,9 @@ def audit_scorers(
         raise type(stop)(stop.message, f"{resume} --audit") from None
 
 
-def measured(store: Store, scorers: Sequence[Scorer], gate: GatePolicy) -> list[Measurement]:
+def stored_measurements(
+    store: Store, scorers: Sequence[Scorer], gate: GatePolicy
+) -> list[Measurement]:
     """The measurements on hand of these very scorers at the gate's present bounds, the one on
     most rows for each set."""
     sets = {(name_of(scorer), measurement.name): (scorer, measurement) for scorer in scorers
@@ -100,25 +102,25 @@ def _rows(
     name = name_of(scorer)
     sets = sets_for(name)
     if not sets or scorer.higher_is_better is None:
-        yield _unmeasured(name, None, "not measured: no labelled data set speaks of it")
+        yield _skipped_row(name, None, "not measured: no labelled data set speaks of it")
         return
     if scorer.asks and not paid:
-        yield _unmeasured(name, None, f"not measured: it asks the {scorer.asks}, which may cost")
+        yield _skipped_row(name, None, f"not measured: it asks the {scorer.asks}, which may cost")
         return
     messages: dict[str, list[Message]] = {}
-    tools = replace(scorer.tools, asked=lambda _: messages)
+    tools = replace(scorer.tools, prompt_messages=lambda _: messages)
     scorer = scorer.with_tools(tools if paid else replace(tools, teacher=None, judge=None))
     for labelled in sets:
         try:
             rows = labelled.rows(PAID_LIMIT if limit is None and scorer.asks else limit)
         except AssetError as error:
-            yield _unmeasured(name, labelled.name, f"not measured: {error}")
+            yield _skipped_row(name, labelled.name, f"not measured: {error}")
             continue
         messages |= {sample.prompt_id: sample.messages for sample, _ in rows}
         try:
             yield _row(_measured(context, scorer, labelled, rows))
         except _CANNOT_WORK as error:  # on any set
-            yield _unmeasured(name, None, f"not measured: {error}")
+            yield _skipped_row(name, None, f"not measured: {error}")
             return
 
 
@@ -173,7 +175,7 @@ def _values(
     return [known.get(key) for key in ids], len(failed)
 
 
-def _unmeasured(scorer: str, dataset: str | None, why: str) -> dict[str, Any]:
+def _skipped_row(scorer: str, dataset: str | None, why: str) -> dict[str, Any]:
     return {"scorer": scorer, "dataset": dataset, "note": why}
 
 
@@ -208,8 +210,8 @@ def _row(measurement: Measurement) -> dict[str, Any]:
 
 def print_audit(result: dict[str, Any]) -> None:
     """The measurements as a table, then what a reader of them should know."""
-    measured = [row for row in result["rows"] if "auc" in row]
-    if measured:
+    measured_rows = [row for row in result["rows"] if "auc" in row]
+    if measured_rows:
         table = Table(title="Scorers on labelled data, half of it good", title_justify="left")
         for name in ("scorer", "data", "n", "no value", "AUC (95 %)", "bound", "precision",
                      "recall", "best F1 at", "P 0.9 at", "P 0.95 at", "ECE"):  # fmt: skip
@@ -217,7 +219,7 @@ def print_audit(result: dict[str, Any]) -> None:
             table.add_column(
                 name, justify="left" if left else "right", no_wrap=left or name[:3] == "AUC"
             )
-        for row in measured:
+        for row in measured_rows:
             sign = "≥" if row["higher_is_better"] else "≤"
             area = "-" if row["auc"] is None else f"{row['auc']:.3f}"
             if row["auc"] is not None:

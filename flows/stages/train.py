@@ -17,7 +17,7 @@ from flows.runtime.progress import say
 from flows.runtime.run import RunContext, open_run
 from flows.runtime.training_monitor import Monitor, monitored
 from flows.stages.curate import Curated, curate_stage
-from flows.stages.generate import samples_on_hand
+from flows.stages.generate import load_samples
 from train.config import steps_of
 from train.loop import tracking
 from train.loop.callbacks import StopAfterAudit, TrainingCallbacks, best_eval
@@ -34,7 +34,7 @@ AUDIT = "train --audit"
 def train(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Fit the plan's student to what the gate keeps of the samples on hand."""
     with open_run(plan_path, overrides, "train") as context:
-        student = train_stage(context, curate_stage(context, samples_on_hand(context)))
+        student = train_stage(context, curate_stage(context, load_samples(context)))
         return {
             "run_id": context.run.run_id,
             "plan_hash": context.plan.plan_hash,
@@ -52,7 +52,7 @@ def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         The figures of the audit; `refused` is why a training would be, or None.
     """
     with open_run(plan_path, overrides, AUDIT) as context:
-        kept = curate_stage(context, samples_on_hand(context)).kept
+        kept = curate_stage(context, load_samples(context)).kept
         section = context.plan.training
         figures: dict[str, Any] = {}
 
@@ -78,7 +78,7 @@ def losses_of(student: Student) -> dict[str, Any]:
     return {"final_loss": losses[step], "best_step": step, "held_out_loss": held_out}
 
 
-def ready_base(context: RunContext, section: TrainSection | None = None) -> None:
+def check_training_inputs(context: RunContext, section: TrainSection | None = None) -> None:
     """See that base, tuner and objective have what they need before the teacher is asked anything.
 
     `section` stands for the plan's own [train].
@@ -171,7 +171,7 @@ def _train(
             with signals.finished(monitor.stop) if here else nullcontext():
                 result = train_in_processes(section.objective, inputs, monitor.callbacks, alone)
         except StillhouseError as error:
-            _failed(context, student_id, monitor, error)
+            _record_failure(context, student_id, monitor, error)
             raise
         except KeyboardInterrupt:
             raise Stopped(_left(out)) from None
@@ -223,7 +223,9 @@ def _training_inputs(
     )
 
 
-def _failed(context: RunContext, student_id: str, monitor: Monitor, error: StillhouseError) -> None:
+def _record_failure(
+    context: RunContext, student_id: str, monitor: Monitor, error: StillhouseError
+) -> None:
     """Keep why a student was not trained, and what its audit had found."""
     lasting = not isinstance(error, AssetError)
     context.store.insert([Failure(context.run.run_id, "train", student_id, str(error), lasting)])

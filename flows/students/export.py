@@ -38,7 +38,7 @@ FAILED = ".failed"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportOptions:
     """What is to be exported, and how it is checked."""
 
     forms: Sequence[str] = ()  # none named: all that the tuner allows
@@ -51,7 +51,7 @@ class Wanted:
     force: bool = False
 
 
-def exported(student: FoundStudent, options: Wanted) -> dict[str, Any]:
+def export_student(student: FoundStudent, options: ExportOptions) -> dict[str, Any]:
     """Write a student's forms, check them, describe them; the folder appears whole or not at all.
 
     An export whose check fails goes to a folder that ends in `.failed`, never to the
@@ -70,18 +70,18 @@ def exported(student: FoundStudent, options: Wanted) -> dict[str, Any]:
     if options.out is None:
         options = replace(options, out=student.store.path.parent / "exports" / slug(student.name))
     out = options.out or Path()
-    _free(out, options.force)
+    _require_free(out, options.force)
     check_inputs = _held_out(student, options) if options.check and forms != ["adapter"] else None
     if check_inputs:
-        _free(_failed(out), force=True)
-    part = _begin(out)
+        _require_free(_failed_folder(out), force=True)
+    part = _new_folder(out)
     try:
         written = _write(student, options, forms, part)
         checks = _check(student, options, written, part, *check_inputs) if check_inputs else []
         faults = [check.fault for check in checks if check.fault]
         _describe(student, written, checks, part)
-        place = _failed(out) if faults else out
-        _free(place, force=options.force or bool(faults))
+        place = _failed_folder(out) if faults else out
+        _require_free(place, force=options.force or bool(faults))
         _publish(part, place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -102,7 +102,7 @@ def exported(student: FoundStudent, options: Wanted) -> dict[str, Any]:
     }
 
 
-def _forms(student: FoundStudent, options: Wanted) -> list[str]:
+def _forms(student: FoundStudent, options: ExportOptions) -> list[str]:
     """The forms to be made, in order; what they need is seen to be there."""
     for name in options.forms:
         if name not in FORMS:
@@ -128,7 +128,7 @@ def _forms(student: FoundStudent, options: Wanted) -> list[str]:
 
 
 def _held_out(
-    student: FoundStudent, options: Wanted
+    student: FoundStudent, options: ExportOptions
 ) -> tuple[Benchmark, list[Item], int, int | None]:
     """The first benchmark of the plan, its first items, and how they are asked."""
     if student.plan is None or not student.plan.evaluate.benchmarks:
@@ -144,7 +144,9 @@ def _held_out(
     return benchmark, items, settings.max_new_tokens, settings.batch_size
 
 
-def _write(student: FoundStudent, options: Wanted, forms: Sequence[str], part: Path) -> list[Form]:
+def _write(
+    student: FoundStudent, options: ExportOptions, forms: Sequence[str], part: Path
+) -> list[Form]:
     written = []
     if "adapter" in forms:
         say("writing the adapter")
@@ -171,7 +173,7 @@ def _write(student: FoundStudent, options: Wanted, forms: Sequence[str], part: P
 
 def _check(
     student: FoundStudent,
-    options: Wanted,
+    options: ExportOptions,
     written: Sequence[Form],
     part: Path,
     benchmark: Benchmark,
@@ -232,11 +234,11 @@ def _describe(
     (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
-def _failed(out: Path) -> Path:
+def _failed_folder(out: Path) -> Path:
     return out.with_name(out.name + FAILED)
 
 
-def _free(out: Path, force: bool) -> None:
+def _require_free(out: Path, force: bool) -> None:
     """See that the folder may be written, before anything is done."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -250,18 +252,18 @@ def _free(out: Path, force: bool) -> None:
         )
 
 
-def _begin(out: Path) -> Path:
+def _new_folder(out: Path) -> Path:
     """A new folder beside `out`; what killed exports left there is removed."""
     out.parent.mkdir(parents=True, exist_ok=True)
     for torn in out.parent.glob(f".{out.name}.part-*"):
-        if not _lives(int(torn.name.rpartition("-")[2])):
+        if not _is_running(int(torn.name.rpartition("-")[2])):
             shutil.rmtree(torn, ignore_errors=True)
     part = out.with_name(f".{out.name}.part-{os.getpid()}")
     part.mkdir()
     return part
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -35,12 +35,12 @@ def card_of(
         source=student.tuner.source,
         needs_only_peft=needs_only_peft(student.path),
         checks=list(checks),
-        comparisons=comparisons_on_record(student),
+        comparisons=compare_recorded_answers(student),
         **_recorded(student),
     )
 
 
-def comparisons_on_record(student: FoundStudent) -> list[Comparison]:
+def compare_recorded_answers(student: FoundStudent) -> list[Comparison]:
     """What the plan's contestants have answered so far, compared, where the student has."""
     if student.plan is None or student.record is None or student.run is None:
         return []

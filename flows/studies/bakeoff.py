@@ -22,12 +22,12 @@ from distill.report.bakeoff_page import (
 )
 from distill.report.report import to_plain
 from flows.runtime.run import RunContext, open_run
-from flows.stages.contestants import student_answers
+from flows.stages.contestants import answer_as_student
 from flows.stages.curate import curate_stage
 from flows.stages.evaluate import items_of
-from flows.stages.generate import generate_stage, samples_on_hand
+from flows.stages.generate import generate_stage, load_samples
 from flows.stages.report import write_pages
-from flows.stages.train import ready_base, train_stage
+from flows.stages.train import check_training_inputs, train_stage
 from quality.tasks.benchmark import Benchmark
 from warehouse.catalog import build, name_of
 from warehouse.errors import PlanError
@@ -43,9 +43,9 @@ def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> 
     sections = contenders(plan_path, overrides, tuners)
     with open_run(plan_path, overrides, "bakeoff", {"--tuners": tuners}) as context:
         for section in sections.values():
-            ready_base(context, section)
+            check_training_inputs(context, section)
         generate_stage(context)
-        curated = curate_stage(context, samples_on_hand(context, counted=False))
+        curated = curate_stage(context, load_samples(context, counted=False))
         students = {
             label: train_stage(context, curated, section, alone=True)
             for label, section in sections.items()
@@ -170,7 +170,7 @@ def _board(
     answers = [
         answer
         for label, student in [(BASE, None), *students.items()]
-        for answer in student_answers(context, benchmark, items, label, student)
+        for answer in answer_as_student(context, benchmark, items, label, student)
     ]
     return board_of(
         benchmark.label,

@@ -22,7 +22,7 @@ from warehouse.errors import NotFoundError
 from warehouse.records import Answer, Run, RunAnswer
 
 
-def write_two(store: Store, a: Run, b: Run) -> tuple[TwoRuns, Path]:
+def write_comparison(store: Store, a: Run, b: Run) -> tuple[TwoRuns, Path]:
     """Compare two runs and write the page beside the first one's report.
 
     Raises:

@@ -27,12 +27,12 @@ from distill.report.study_page import (
     share_of,
 )
 from flows.runtime.run import RunContext, open_run
-from flows.stages.contestants import answers_of, asked_for, student_answers
+from flows.stages.contestants import answer_as_model, answer_as_student, request_answers
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.evaluate import items_of
-from flows.stages.generate import generate_stage, samples_on_hand
+from flows.stages.generate import generate_stage, load_samples
 from flows.stages.report import write_pages
-from flows.stages.train import ready_base, train_stage
+from flows.stages.train import check_training_inputs, train_stage
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.errors import NothingToDoError
 from warehouse.records import Answer, Student
@@ -48,9 +48,9 @@ def study_scaling(
     """Fit the student to growing shares of the selection, and judge each on the same items."""
     wanted = read_shares(shares)
     with open_run(plan_path, overrides, "study scaling", {"--shares": shares}) as context:
-        ready_base(context)
+        check_training_inputs(context)
         generate_stage(context)
-        curated = curate_stage(context, samples_on_hand(context, counted=False))
+        curated = curate_stage(context, load_samples(context, counted=False))
         parts = {share: _part(curated, share) for share in wanted}
         students = {share: train_stage(context, part) for share, part in parts.items()}
         rows = {share: len(part.kept) for share, part in parts.items()}
@@ -85,10 +85,10 @@ def _curve(
 ) -> Scaling:
     items = items_of(context, benchmark)
     metric = benchmark.metrics[0]
-    answers = student_answers(context, benchmark, items, NONE, None)
+    answers = answer_as_student(context, benchmark, items, NONE, None)
     names = {share: f"{100 * share:g} %" for share in students}
     for share, student in students.items():
-        answers += student_answers(context, benchmark, items, names[share], student)
+        answers += answer_as_student(context, benchmark, items, names[share], student)
     comparison = compare(
         benchmark.label,
         answers,
@@ -130,10 +130,10 @@ def study_imitation(
 ) -> dict[str, Any]:
     """No imitation, broad imitation, the plan's own: as many rows each, the same items."""
     with open_run(plan_path, overrides, "study imitation", {"--broad": broad}) as context:
-        ready_base(context)
+        check_training_inputs(context)
         generate_stage(context)
-        task = curate_stage(context, samples_on_hand(context, counted=False))
-        other = _broadly(context, broad[0], len(task.kept))
+        task = curate_stage(context, load_samples(context, counted=False))
+        other = _curate_broad_imitation(context, broad[0], len(task.kept))
         parts = {BROAD: _first(other, len(task.kept)), TASK: _first(task, len(other.kept))}
         students = {name: train_stage(context, part) for name, part in parts.items()}
         rows = {NONE: 0, **{name: len(part.kept) for name, part in parts.items()}}
@@ -143,14 +143,14 @@ def study_imitation(
                 items = items_of(context, benchmark)
                 answered_benchmarks.append(
                     BenchmarkAnswers(
-                        benchmark, "task", items, _four(context, benchmark, items, students)
+                        benchmark, "task", items, _all_answers(context, benchmark, items, students)
                     )
                 )
             contrasts = contrasts_of(answered_benchmarks)
         return _done(context, _study(context, "imitation", rows, contrasts=contrasts))
 
 
-def _broadly(context: RunContext, source: str, rows: int) -> Curated:
+def _curate_broad_imitation(context: RunContext, source: str, rows: int) -> Curated:
     """What the teacher says to other questions, asked as they stand; nothing of it is scored,
     and held-out items stay out of it."""
     recipe = broad_recipe(context.plan, source, rows)
@@ -162,7 +162,7 @@ def _broadly(context: RunContext, source: str, rows: int) -> Curated:
     plan._folder = context.plan.folder
     other = replace(context, plan=plan)
     generate_stage(other)
-    return curate_stage(other, samples_on_hand(other, counted=False))
+    return curate_stage(other, load_samples(other, counted=False))
 
 
 def _first(curated: Curated, rows: int) -> Curated:
@@ -172,14 +172,16 @@ def _first(curated: Curated, rows: int) -> Curated:
     return _part(curated, rows / len(curated.kept))
 
 
-def _four(
+def _all_answers(
     context: RunContext, benchmark: Benchmark, items: Sequence[Item], students: dict[str, Student]
 ) -> list[Answer]:
-    teacher = EndpointModel(context.plan.teacher, partial(asked_for, context, context.plan.teacher))
-    answers = answers_of(context, benchmark, items, "teacher", teacher, "recipe")
-    answers += student_answers(context, benchmark, items, NONE, None)
+    teacher = EndpointModel(
+        context.plan.teacher, partial(request_answers, context, context.plan.teacher)
+    )
+    answers = answer_as_model(context, benchmark, items, "teacher", teacher, "recipe")
+    answers += answer_as_student(context, benchmark, items, NONE, None)
     for name, student in students.items():
-        answers += student_answers(context, benchmark, items, name, student)
+        answers += answer_as_student(context, benchmark, items, name, student)
     return answers
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from distill.plan.plan import load_plan
 from distill.plan.project import open_store
-from flows.stages.recorded import chosen_on_hand
+from flows.stages.recorded import choose_recorded_samples
 from warehouse.errors import NothingToDoError, PlanError
 from warehouse.records import Choice, Sample
 
@@ -33,8 +33,8 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
     then = load_plan(plan_path, [*overrides, *full])
     then.require("curate")
     store = open_store(now)
-    samples, before = chosen_on_hand(now, store)
-    _, after = chosen_on_hand(then, store)
+    samples, before = choose_recorded_samples(now, store)
+    _, after = choose_recorded_samples(then, store)
     if all("not scored" in choice.reason for choice in before):
         raise NothingToDoError(
             f"no sample of plan '{now.name}' is scored yet; run `distill curate {plan_path}` first"

@@ -71,7 +71,7 @@ class SelfConsistency(Scorer):
     def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """One agreement per sample; all replies of the batch are asked for in one call."""
         full = [sample.prompt_id for sample in samples if sample.completion.strip()]
-        messages = self.tools.asked(list(dict.fromkeys(full))) if full else {}
+        messages = self.tools.prompt_messages(list(dict.fromkeys(full))) if full else {}
         replies = self._replies(
             [messages[prompt_id] for prompt_id in full if prompt_id in messages]
         )

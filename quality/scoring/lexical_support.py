@@ -208,7 +208,7 @@ class Evidence:
         negated = _negated(claim)
         if not near or any(_negated(self.sentences[number]) == negated for number in near):
             return None
-        return _told(negated, self.sentences[min(near)])
+        return _mismatch_reason(negated, self.sentences[min(near)])
 
     def _contradicted(self, claim: str, words: list[str], content: list[str]) -> str | None:
         """Of a claim that stands in the passage: the negation beside it, if it always has one."""
@@ -221,10 +221,10 @@ class Evidence:
         ]
         if not clauses or any(_negated(clause) == negated for clause in clauses):
             return None
-        return _told(negated, clauses[0])
+        return _mismatch_reason(negated, clauses[0])
 
 
-def _told(negated: bool, sentence: str) -> str:
+def _mismatch_reason(negated: bool, sentence: str) -> str:
     quoted = f'"{sentence.strip()[:120]}"'
     if negated:
         return f"negation: the claim has one, the passage has none: {quoted}"

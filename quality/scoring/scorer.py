@@ -61,7 +61,7 @@ class Likelihood(Protocol):
         ...
 
 
-def _nothing_asked(prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
+def _no_messages(prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
     return {}
 
 
@@ -73,8 +73,8 @@ class ScorerContext:
     """The plan's teacher."""
     judge: Ask | None = None
     """The model that judges; the teacher where the plan names no other."""
-    asked: Callable[[Sequence[str]], Mapping[str, list[Message]]] = _nothing_asked
-    """Prompt ids -> the messages that the teacher was asked."""
+    prompt_messages: Callable[[Sequence[str]], Mapping[str, list[Message]]] = _no_messages
+    """Prompt ids -> the messages that the teacher was sent."""
     likelihood: Likelihood | None = None
     """The student's base model."""
     folder: Path = field(default=Path("."))
@@ -116,13 +116,13 @@ class Scorer(ABC):
     def with_tools(self, tools: ScorerContext) -> Self:
         """A copy of the scorer with these tools; its cached properties are computed again where
         relative paths start in another folder."""
-        equipped = copy.copy(self)
-        object.__setattr__(equipped, "tools", tools)  # a scorer may be a frozen dataclass
+        scorer = copy.copy(self)
+        object.__setattr__(scorer, "tools", tools)  # a scorer may be a frozen dataclass
         if tools.folder != self.tools.folder:
-            for name in list(vars(equipped)):
+            for name in list(vars(scorer)):
                 if isinstance(getattr(type(self), name, None), cached_property):
-                    del vars(equipped)[name]
-        return equipped
+                    del vars(scorer)[name]
+        return scorer
 
     @property
     def model(self) -> str:

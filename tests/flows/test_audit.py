@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from flows.stages import scorer_audit
-from flows.stages.scorer_audit import PAID_LIMIT, audit_scorers, measured, print_audit
+from flows.stages.scorer_audit import PAID_LIMIT, audit_scorers, print_audit, stored_measurements
 from quality.audit.labelled import LabelledSet, _sample
 from quality.scorers.grounded import Grounded
 from quality.scorers.self_consistency import SelfConsistency
@@ -115,13 +115,13 @@ def test_measurements_on_hand_are_those_of_the_present_bound(plan):
     audit_scorers(str(path), loose)
     for overrides, bound in (([], 1.0), (loose, 0.25)):
         section = load_plan(path, overrides).quality
-        (one,) = measured(store, section.scorers, section.gate)
+        (one,) = stored_measurements(store, section.scorers, section.gate)
         assert one.figures["threshold"] == bound
     audit_scorers(str(path), limit=4)  # of fewer rows: not shown beside the one of all
     section = load_plan(path).quality
-    assert [one.rows for one in measured(store, section.scorers, section.gate)] == [6]
+    assert [one.rows for one in stored_measurements(store, section.scorers, section.gate)] == [6]
     sets[0] = small(version="2")
-    assert not measured(store, section.scorers, section.gate)
+    assert not stored_measurements(store, section.scorers, section.gate)
 
 
 def test_a_limit_takes_as_many_good_as_bad(plan):
@@ -187,7 +187,7 @@ def test_a_scorer_that_asks_is_measured_on_few_where_it_may_cost(plan, monkeypat
     sets[0] = small(pairs=colours)
     teacher = KnowsColours()
     scorer = SelfConsistency(k=2).with_tools(ScorerContext(teacher=teacher))
-    monkeypatch.setattr(scorer_audit, "equipped", lambda work: [scorer])
+    monkeypatch.setattr(scorer_audit, "prepare_scorers", lambda work: [scorer])
     monkeypatch.setattr(SelfConsistency, "asks", "")  # though it does not say that it asks
     (row,) = audit_scorers(str(path))["rows"]
     assert "needs the plan's teacher" in row["note"]

@@ -21,9 +21,9 @@ def score_batch(scorer, teacher, *samples, asked=None):
     if asked is None:
         asked = {one.prompt_id: one.messages for one in samples}
     return list(
-        scorer.with_tools(ScorerContext(teacher=teacher, asked=lambda ids: asked)).score_batch(
-            samples
-        )
+        scorer.with_tools(
+            ScorerContext(teacher=teacher, prompt_messages=lambda ids: asked)
+        ).score_batch(samples)
     )
 
 

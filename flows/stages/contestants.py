@@ -45,24 +45,16 @@ class ContestantFactory:
 
     def contestant(self, name: str, benchmark: Benchmark) -> Contestant:
         """A contestant before one benchmark."""
-        settings = self.plan.evaluate
-        spec = next(spec for spec in settings.parts() if spec.name == name)
+        spec = next(spec for spec in self.plan.evaluate.parts() if spec.name == name)
         context = spec.context or ("recipe" if spec.who == "teacher" else "plain")
-        return Contestant(
-            name=name,
-            model=self.model(spec),
-            context=settings.context(context),
-            sources=Sources(self.plan.datagen.recipe[0], self.plan.folder, self.kept),
-            benchmark=benchmark,
-            run_id=self.run_id,
-            max_new_tokens=settings.max_new_tokens,
-        )
+        model = self.model(spec)
+        return make_contestant(self.plan, self.run_id, name, model, context, benchmark, self.kept)
 
     def model(self, spec: ContestantSpec) -> Model:
         """The model behind a name.
 
         Raises:
-            NotFoundError: an earlier student is not there any more.
+            NotFoundError: there is no such student.
         """
         key = (spec.who, spec.student)
         if key not in self._models:
@@ -85,6 +77,27 @@ class ContestantFactory:
                     f"no student of the plan '{self.plan.name}' yet; run `distill train` first"
                 )
         return local_model(self.plan, self.run_id, self.store.home, student)
+
+
+def make_contestant(
+    plan: Plan,
+    run_id: str,
+    name: str,
+    model: Model,
+    context: str,
+    benchmark: Benchmark,
+    kept: Sequence[Sample] = (),
+) -> Contestant:
+    """A model in a context before one benchmark."""
+    return Contestant(
+        name=name,
+        model=model,
+        context=plan.evaluate.context(context),
+        sources=Sources(plan.datagen.recipe[0], plan.folder, kept),
+        benchmark=benchmark,
+        run_id=run_id,
+        max_new_tokens=plan.evaluate.max_new_tokens,
+    )
 
 
 def local_model(plan: Plan, run_id: str, home: Path, student: Student | None) -> Local:
@@ -112,36 +125,16 @@ def answer_as_student(
     student: Student | None,
 ) -> list[Answer]:
     """Answers of a student, or of the untuned base, to the bare questions."""
-    model = local_model(context.plan, context.run.run_id, context.home, student)
-    return answer_as_model(context, benchmark, items, name, model, "plain")
-
-
-def answer_as_model(
-    context: RunContext,
-    benchmark: Benchmark,
-    items: Sequence[Item],
-    name: str,
-    model: Model,
-    context_name: str,
-) -> list[Answer]:
-    """Answers of a model in a context, outside of the plan's own contestants."""
-    plan = context.plan
-    contestant = Contestant(
-        name=name,
-        model=model,
-        context=plan.evaluate.context(context_name),
-        sources=Sources(plan.datagen.recipe[0], plan.folder),
-        benchmark=benchmark,
-        run_id=context.run.run_id,
-        max_new_tokens=plan.evaluate.max_new_tokens,
-    )
+    plan, run_id = context.plan, context.run.run_id
+    model = local_model(plan, run_id, context.home, student)
+    contestant = make_contestant(plan, run_id, name, model, "plain", benchmark)
     return collect_answers(context, contestant, items)
 
 
 def request_answers(
     context: RunContext, teacher: Teacher, requests: Sequence[Request]
 ) -> tuple[dict[str, Call], dict[str, Failure]]:
-    """Ask what is not paid for yet, on the run's budget."""
+    """Request what is not paid for yet, on the run's budget."""
     label = "teacher answers" if teacher is context.plan.teacher else "endpoint answers"
     with TeacherClient(context, teacher) as client, meter(label, len(requests)) as progress:
         results = client.ask(requests, "evaluate", progress)
@@ -151,24 +144,25 @@ def request_answers(
 def collect_answers(
     context: RunContext, contestant: Contestant, items: Sequence[Item], form: str = ""
 ) -> list[Answer]:
-    """A contestant's answers to items under its name: those on record, and those asked for now.
+    """A contestant's answers to items: the recorded ones, and those that are requested now.
 
-    `form` tells disturbed items from the benchmark's own in what is entered for the run.
+    `form` names the perturbation of the items; empty for the benchmark's own.
     """
+    store, run_id = context.store, context.run.run_id
+    benchmark = " / ".join(filter(None, (contestant.benchmark.label, form)))
     questions = contestant.questions(items)
     bare = sum(messages == item.messages for item, messages in questions.values())
     if contestant.context.searches and bare:
         context.notes.append(
-            f"{contestant.name} found nothing that goes with {bare} of {format_count(len(items), 'item')} of "
-            f"{' / '.join(filter(None, (contestant.benchmark.label, form)))}: there it saw the "
-            "question alone"
+            f"{contestant.name} found nothing that goes with {bare} of "
+            f"{format_count(len(items), 'item')} of {benchmark}: there it saw the question alone"
         )
-    known = {
-        answer.answer_id for answer in context.store.by_ids(Answer, "answer_id", list(questions))
-    }
+    known = {answer.answer_id for answer in store.by_ids(Answer, "answer_id", list(questions))}
     pending = {key: question for key, question in questions.items() if key not in known}
+    # The client of an endpoint has a task and a bar of its own, and records its failures.
+    is_endpoint = isinstance(contestant.model, EndpointModel)
     replies: list[Answer | Failure] = []
-    if isinstance(contestant.model, EndpointModel):  # its asking is a task already, and has a bar
+    if is_endpoint:
         context.count("calls_reused", len(known))
         replies = contestant.answer(pending, lambda n: None)
     elif pending:
@@ -176,19 +170,13 @@ def collect_answers(
             replies = run_shard(lambda: contestant.answer(pending, advance))
     failures = [record for record in replies if isinstance(record, Failure)]
     if failures:
-        say(
-            f"{contestant.name}: {format_count(len(failures), 'item')} failed, first: {failures[0].error}"
-        )
-    if not isinstance(
-        contestant.model, EndpointModel
-    ):  # of what was asked, failures are kept already
-        context.store.insert(failures)
+        number = format_count(len(failures), "item")
+        say(f"{contestant.name}: {number} failed, first: {failures[0].error}")
+    if not is_endpoint:
+        store.insert(failures)
         context.count("failures", len(failures))
-    context.store.insert([record for record in replies if isinstance(record, Answer)])
-    answers: list[Answer] = context.store.by_ids(Answer, "answer_id", list(questions))
-    context.count("answers_reused", sum(answer.run_id != context.run.run_id for answer in answers))
-    benchmark = " / ".join(filter(None, (contestant.benchmark.label, form)))
-    context.store.enter(
-        context.run.run_id, benchmark, contestant.name, [record.answer_id for record in answers]
-    )
+    store.insert([record for record in replies if isinstance(record, Answer)])
+    answers: list[Answer] = store.by_ids(Answer, "answer_id", list(questions))
+    context.count("answers_reused", sum(answer.run_id != run_id for answer in answers))
+    store.enter(run_id, benchmark, contestant.name, [answer.answer_id for answer in answers])
     return [replace(answer, contestant=contestant.name) for answer in answers]

@@ -63,7 +63,7 @@ def evaluate_and_report(
 
 
 def select_samples(context: RunContext) -> Curated | None:
-    """What the gate keeps of the samples on hand; None where no contestant draws from it."""
+    """Apply the gate to recorded samples; None where no contestant needs a selection."""
     settings = context.plan.evaluate
     drawn = [settings.context(part.context) for part in settings.parts() if part.context]
     if not settings.judges_student and not any(part.needs_selection for part in drawn):
@@ -91,7 +91,7 @@ def find_trained_student(context: RunContext, curated: Curated | None) -> Studen
 def evaluate_stage(
     context: RunContext, student: Student | None, curated: Curated | None
 ) -> Evaluation:
-    """Ask, grade and compare: model by model, so that one model at a time is in memory.
+    """Let contestants answer, grade and compare, with one model in memory at a time.
 
     Raises:
         NothingToDoError: a benchmark has no items.
@@ -99,64 +99,61 @@ def evaluate_stage(
     with context.stage("evaluate"):
         plan = context.plan
         kept = curated.kept if curated else []
-        contest = ContestantFactory(
-            plan,
-            context.store,
-            context.run.run_id,
-            student,
-            kept,
-            partial(request_answers, context),
-        )
-        items = {part.label: items_of(context, part) for part in plan.evaluate.every_benchmark}
+        request = partial(request_answers, context)
+        factory = ContestantFactory(plan, context.store, context.run.run_id, student, kept, request)
+        benchmarks = plan.evaluate.every_benchmark
+        items = {benchmark.label: items_of(context, benchmark) for benchmark in benchmarks}
         answers: dict[str, list[Answer]] = {label: [] for label in items}
         forms: list[Perturbed] = []
         for names in _group_by_model(plan.evaluate.parts()):
-            for benchmark in plan.evaluate.every_benchmark:
+            for benchmark in benchmarks:
                 for name in names:
-                    contestant = contest.contestant(name, benchmark)
-                    new_answers = collect_answers(context, contestant, items[benchmark.label])
-                    answers[benchmark.label] += new_answers
+                    contestant = factory.contestant(name, benchmark)
+                    answers[benchmark.label] += collect_answers(
+                        context, contestant, items[benchmark.label]
+                    )
                     if contestant.protocol not in context.protocol:
                         context.protocol.append(contestant.protocol)
-            forms += _answer_perturbed_items(context, contest, names, items)
+            forms += _answer_perturbed_items(context, factory, names, items)
             contestant.model.close()
-        answered_benchmarks = [
-            BenchmarkAnswers(part, role, items[part.label], answers[part.label])
-            for role, benchmarks in (
-                ("task", plan.evaluate.benchmarks),
-                ("off_task", plan.evaluate.off_task),
+        by_benchmark = [
+            BenchmarkAnswers(
+                benchmark,
+                "task" if benchmark in plan.evaluate.benchmarks else "off_task",
+                items[benchmark.label],
+                answers[benchmark.label],
             )
-            for part in benchmarks
+            for benchmark in benchmarks
         ]
-        return evaluate_answers(
-            answered_benchmarks, read_rules(context), training_provenance(context, student, curated), forms
-        )
+        provenance = training_provenance(context, student, curated)
+        return evaluate_answers(by_benchmark, read_rules(context), provenance, forms)
 
 
 def _group_by_model(contestants: Sequence[ContestantSpec]) -> list[list[str]]:
     """Names of the same model together, in the plan's order."""
     groups: dict[tuple[str, str | None], list[str]] = {}
-    for part in contestants:
-        groups.setdefault((part.who, part.student), []).append(part.name)
+    for spec in contestants:
+        groups.setdefault((spec.who, spec.student), []).append(spec.name)
     return list(groups.values())
 
 
 def _answer_perturbed_items(
     context: RunContext,
-    contest: ContestantFactory,
+    factory: ContestantFactory,
     names: Sequence[str],
     items: dict[str, list[Item]],
 ) -> list[Perturbed]:
-    """The answers of those among `names` who are asked the task's questions in disturbed forms."""
+    """Answers to perturbed items, of those among `names` that the plan asks them."""
     settings = context.plan.evaluate.robustness
     if settings is None:
         return []
+    wanted = context.plan.evaluate.robustness_contestants
     perturbed = []
     for benchmark in context.plan.evaluate.benchmarks:
         for kind in settings.perturbations:
             pairs = perturb_items(items[benchmark.label][: settings.limit], kind)
-            for name in (one for one in names if one in context.plan.evaluate.robustness_contestants):
-                contestant = contest.contestant(name, benchmark)
+            for name in filter(wanted.__contains__, names):
+                contestant = factory.contestant(name, benchmark)
                 answers = collect_answers(context, contestant, [item for item, _ in pairs], kind)
                 origin = {item.item_id: was for item, was in pairs}
                 perturbed.append(Perturbed(benchmark.label, kind, name, answers, origin))
@@ -164,7 +161,7 @@ def _answer_perturbed_items(
 
 
 def read_rules(context: RunContext) -> Rules:
-    """How the plan wants answers to be read."""
+    """The plan's settings for reading answers."""
     settings, ship = context.plan.evaluate, context.plan.ship
     return Rules(
         contestants=settings.contestants,
@@ -186,7 +183,7 @@ def _at_once(context: RunContext) -> dict[str, int]:
 def training_provenance(
     context: RunContext, student: Student | None, curated: Curated | None
 ) -> TrainingProvenance:
-    """What the student was made of: its rows, their scores, and what both took."""
+    """The training rows behind the student, their scores, and what both cost."""
     if student is None or curated is None:
         return TrainingProvenance()
     kept = curated.kept
@@ -197,9 +194,7 @@ def training_provenance(
     for call in calls:
         spent.setdefault(call.call_id, []).append(call.cost_usd)
     costs = {
-        sample.sample_id: total_usd(
-            usd for call_id in sample.call_ids for usd in spent.get(call_id, ())
-        )
+        sample.sample_id: total_usd(usd for key in sample.call_ids for usd in spent.get(key, ()))
         for sample in curated.samples
     }
     scoring = _scoring_calls(context, curated, calls)
@@ -228,13 +223,9 @@ def _scoring_calls(context: RunContext, curated: Curated, calls: Sequence[Call])
 
 
 def _model_hours(context: RunContext, calls: Sequence[Call]) -> float:
-    """What teacher and judge on this machine took of its time; one that is asked elsewhere took none."""
-    plan = context.plan
-    slots = {
-        teacher.identity: teacher.slots
-        for teacher in (plan.teacher, plan.judge)
-        if hasattr(teacher, "slots")
-    }
+    """Hours of this machine that a local teacher and judge took."""
+    local = [m for m in (context.plan.teacher, context.plan.judge) if hasattr(m, "slots")]
+    slots = {model.identity: model.slots for model in local}
     took = (call.latency_s / slots[call.teacher] for call in calls if call.teacher in slots)
     return float(sum(took)) / 3600
 

@@ -27,7 +27,12 @@ from distill.report.study_page import (
     share_of,
 )
 from flows.runtime.run import RunContext, open_run
-from flows.stages.contestants import answer_as_model, answer_as_student, request_answers
+from flows.stages.contestants import (
+    answer_as_student,
+    collect_answers,
+    make_contestant,
+    request_answers,
+)
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, load_samples
@@ -178,7 +183,10 @@ def _all_answers(
     teacher = EndpointModel(
         context.plan.teacher, partial(request_answers, context, context.plan.teacher)
     )
-    answers = answer_as_model(context, benchmark, items, "teacher", teacher, "recipe")
+    contestant = make_contestant(
+        context.plan, context.run.run_id, "teacher", teacher, "recipe", benchmark
+    )
+    answers = collect_answers(context, contestant, items)
     answers += answer_as_student(context, benchmark, items, NONE, None)
     for name, student in students.items():
         answers += answer_as_student(context, benchmark, items, name, student)

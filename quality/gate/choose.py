@@ -151,10 +151,7 @@ def choose(
         },
         schema_overrides={"held_out": pl.String, "human": pl.Float64, "sample_id": pl.String},
     )
-    reasons = [
-        list(reasons_of_sample)
-        for reasons_of_sample in decide(table, _frame(scores, policy), policy)["reasons"]
-    ]
+    reasons = [list(row) for row in decide(table, _frame(scores, policy), policy)["reasons"]]
     details: list[dict[str, Any]] = [{} for _ in samples]
     for number, match in enumerate(matches):
         if match:
@@ -200,10 +197,8 @@ def _tell_why(
 ) -> None:
     """What the scorers that spoke against a sample had to say."""
     explanations = {(score.sample_id, score.scorer): score.why for score in scores if score.why}
-    for sample, reasons_of_sample, more in zip(samples, reasons, details, strict=True):
-        against = {
-            reason.split(" ")[0].partition(".")[0].rstrip(":") for reason in reasons_of_sample
-        }
+    for sample, row, more in zip(samples, reasons, details, strict=True):
+        against = {reason.split(" ")[0].partition(".")[0].rstrip(":") for reason in row}
         why = {
             name: explanations[key]
             for name in sorted(against)
@@ -292,7 +287,7 @@ def _ranks(
 
 
 def _left(reasons: Sequence[Sequence[str]]) -> list[int]:
-    return [number for number, reasons_of_sample in enumerate(reasons) if not reasons_of_sample]
+    return [number for number, row in enumerate(reasons) if not row]
 
 
 def _asked(sample: Sample) -> str:

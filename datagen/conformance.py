@@ -1,6 +1,6 @@
-"""Check that a recipe does what every one has to do, whoever wrote it.
+"""Check that a recipe keeps the contract of all recipes.
 
-Each function raises AssertionError that says what is wrong, so that any test runner will do.
+Each function raises AssertionError with the fault, so it works with any test runner.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from warehouse.inputs.rows import Row
 from warehouse.records import Prompt, Sample
 
 STRANGE_REPLIES = ("", " \n\t ", "\x00\x07", "I cannot help with that.", "x" * 100_000)  # fmt: skip
-"""What a teacher says sooner or later."""
+"""Replies that a recipe must cope with."""
 
 _STATUSES = ("ok", "refused", "truncated", "invalid")
 _ROLES = ("system", "user", "assistant")
@@ -28,7 +28,7 @@ _ROW = Row("What colour is the sky?", [{"role": "user", "content": "What colour 
 def check_recipe(
     recipe: Recipe, folder: Path, replies: Sequence[str] = ("blue",), few: int = 100
 ) -> list[Sample]:
-    """Make prompts and parse replies, and check what every recipe has to hold.
+    """Make prompts, parse replies and check the contract of a recipe.
 
     The same prompts each time, each once, all of them conversations that end with a question;
     at least one sample of every reply, whatever it is, with a status and a reason where that is
@@ -37,8 +37,8 @@ def check_recipe(
     Args:
         recipe: The recipe.
         folder: Where its relative paths start.
-        replies: Replies that it takes; a sample of each is ok.
-        few: So many prompts are looked at.
+        replies: Valid replies; each must give a sample with status 'ok'.
+        few: Number of prompts to check.
 
     Returns:
         The samples of `replies` to the first prompt.
@@ -94,7 +94,7 @@ def _samples(recipe: Recipe, prompt: Prompt, reply: Reply) -> list[Sample]:
         _require(sample.status in _STATUSES, f"status '{sample.status}'; use {_STATUSES}")
         _require(
             sample.status == "ok" or bool(sample.status_reason),
-            f"a sample is {sample.status} and says not why",
+            f"a sample is {sample.status} and has no status_reason",
         )
         _require(sample.prompt_id == prompt.prompt_id, "a sample is of another prompt")
         _require(sample.call_ids == [reply.request.call_id], "call_ids are not those of the reply")

@@ -26,7 +26,7 @@ def requests_for(prompts: Iterable[Prompt], identity: str, sampling: Sampling) -
 
 
 def pending(requests: Iterable[Request], paid: Mapping[str, Call]) -> list[Request]:
-    """The requests still to be asked: each call once, none that was paid for."""
+    """The requests still to be sent: each call once, none that is paid for."""
     wanted: dict[str, Request] = {}
     for request in requests:
         if request.call_id not in paid:
@@ -79,7 +79,7 @@ def to_call(reply: Reply, identity: str, run_id: str, stage: str | None = None) 
 
 
 def to_failure(reply: Reply, run_id: str, stage: str) -> Failure:
-    """The record of a reply that has an error; one whose tries were used up may be asked again."""
+    """The record of a reply that has an error; one that used up its tries may be sent again."""
     return Failure(
         run_id=run_id,
         stage=stage,
@@ -90,7 +90,7 @@ def to_failure(reply: Reply, run_id: str, stage: str) -> Failure:
 
 
 def as_reply(call: Call, request: Request) -> Reply:
-    """A kept call in the form in which it arrived."""
+    """A recorded call as the reply it was."""
     return Reply(
         request=request,
         text=call.text,

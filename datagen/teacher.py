@@ -70,7 +70,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back for one request: either `text`, or an `error` that says why not."""
+    """The outcome of one request: either `text` or an `error`."""
 
     request: Request
     text: str = ""
@@ -92,7 +92,7 @@ class Teacher(Protocol):
     """One file in datagen/teachers; dataclass fields are its options.
 
     `answer` raises TeacherUnusable when no request can be answered (bad key, unknown
-    model, nobody there). A teacher that holds a process gives it back in `close`.
+    model, no server). A teacher that holds a process ends it in `close`.
     """
 
     @property

@@ -1,6 +1,6 @@
-"""Check that a scorer or a benchmark does what every one has to do, whoever wrote it.
+"""Check that a scorer or a benchmark keeps the contract of its kind.
 
-Each function raises AssertionError that says what is wrong, so that any test runner will do.
+Each function raises AssertionError with the fault, so it works with any test runner.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STRANGE_TEXTS = {
     "one megabyte": "the calm river flows past the old mill " * 27_000,
     "one word of a megabyte": "a" * 1_000_000,
 }
-"""Completions that a scorer meets sooner or later."""
+"""Completions that a scorer must cope with."""
 
 _STRANGE_ANSWERS = ("", "\n", "\ud800", "a\x00b", "?" * 5000)
 _NONSENSE = "zzyzx qwrtp"
@@ -54,7 +54,7 @@ def sample_of(
 
 
 def check_scorer(scorer: Scorer, samples: Sequence[Sample] = ()) -> list[Score]:
-    """Score strange texts and `samples`, and check what every scorer has to hold.
+    """Score strange texts and `samples`, and check the contract of a scorer.
 
     One score for each sample in order, with a finite value or the reason of an abstention; only
     labels that the class names; details that JSON can hold; the same values again, and for
@@ -99,7 +99,7 @@ def check_scorer(scorer: Scorer, samples: Sequence[Sample] = ()) -> list[Score]:
 
 
 def check_benchmark(benchmark: Benchmark, folder: Path, few: int = 20) -> list[Item]:
-    """Read the items of a benchmark and grade answers, and check what every one has to hold.
+    """Read items, grade answers and check the contract of a benchmark.
 
     Items in the same order each time, each once; the first ones under a limit; full marks for
     right answers and less for nonsense; no error for a strange answer, and a reason wherever a
@@ -108,7 +108,7 @@ def check_benchmark(benchmark: Benchmark, folder: Path, few: int = 20) -> list[I
     Args:
         benchmark: The benchmark.
         folder: Where its relative paths start.
-        few: About so many items are graded.
+        few: Approximate number of items to grade.
 
     Returns:
         The items.

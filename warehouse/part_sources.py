@@ -386,7 +386,7 @@ def _refuse_unfit(cls: type[Any], kind: str, interface: type[Any], where: str) -
     if not isinstance(version, str | property):
         faults.append("its version is a text, such as '1'")
     if "__dataclass_fields__" not in vars(cls):
-        faults.append("@dataclass does not stand above it")
+        faults.append("it has no @dataclass decorator")
     if faults:
         raise PlanError(f"{where} is no {kind} yet: {'; '.join(faults)}")
 

@@ -1,8 +1,8 @@
-"""Define the records: frozen dataclasses whose ids are hashes of what made them.
+"""Define the records: frozen dataclasses whose ids are content hashes.
 
 The DDL is rendered from these classes (`warehouse.db.schema`), so a column exists in one
-place. `KEY` names the columns that tell two rows of a table apart; inserting a row
-whose key is there already changes nothing.
+place. `KEY` names the columns that identify a row; inserting a row whose key exists
+changes nothing.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ class Sample(Record):
 
 @dataclass(frozen=True)
 class Score(Record):
-    """What one scorer says of one sample. `value` None means it abstained, `why` says why."""
+    """One scorer's score of one sample; `value` is None where it abstained, with the reason in `why`."""
 
     TABLE: ClassVar[str] = "scores"
     KEY: ClassVar[tuple[str, ...]] = ("score_id",)
@@ -326,7 +326,7 @@ class Student(Record):
 
 @dataclass(frozen=True)
 class Answer(Record):
-    """What one contestant said to one held-out item, and its grades (None: abstained)."""
+    """A contestant's answer to one held-out item, and its grades (None: abstained)."""
 
     TABLE: ClassVar[str] = "answers"
     KEY: ClassVar[tuple[str, ...]] = ("answer_id",)
@@ -363,7 +363,7 @@ class Answer(Record):
 
 @dataclass(frozen=True)
 class RunAnswer(Record):
-    """Which answer stands for a contestant in a run; an answer may have been given before."""
+    """An answer that a contestant has in a run; it may be from an earlier run."""
 
     TABLE: ClassVar[str] = "run_answers"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "contestant", "answer_id")

@@ -174,7 +174,7 @@ class Endpoint:
     def unusable(self, what: str) -> TeacherUnusable:
         """The error that ends the asking of this endpoint."""
         return TeacherUnusable(
-            f"model '{self.model}' at {self.base_url}: {what}; mend api_key_env, model or base_url"
+            f"model '{self.model}' at {self.base_url}: {what}; correct api_key_env, model or base_url"
         )
 
     def clean(self, raw: Any) -> Any:

@@ -169,7 +169,7 @@ class OpenaiApi:
                 what = "the key was refused" if error.code == 401 else "access is denied"
                 raise TeacherUnusable(
                     f"model '{self.model}' at {url}: {what} (HTTP {error.code}); "
-                    "mend api_key_env, model or base_url"
+                    "correct api_key_env, model or base_url"
                 ) from None
             return f"{self.model} at {url} (it lists no models)"
         except OSError:
@@ -195,7 +195,7 @@ def backoff_s(sent: int) -> float:
 
 def nobody(url: str) -> TeacherUnusable:
     """The error for an address where nothing listens."""
-    return TeacherUnusable(f"no teacher answers at {url}; start it or mend base_url")
+    return TeacherUnusable(f"no teacher answers at {url}; start the server or correct base_url")
 
 
 async def arriving(

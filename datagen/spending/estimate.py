@@ -1,6 +1,6 @@
 """Estimate a run's tokens, USD and time before anything is spent, each as a range.
 
-The range comes from calls of the same teacher on hand; where there are none, from stated
+The range comes from recorded calls of the same teacher; where there are none, from stated
 assumptions.
 """
 
@@ -36,7 +36,7 @@ class Experience:
     """What calls of the same teacher taught."""
 
     calls: int
-    """How many told their usage."""
+    """Number of calls that reported their usage."""
     prompt_ratio: float
     """Real prompt tokens / those counted."""
     completion_p10: float
@@ -60,7 +60,7 @@ class Experience:
         completion_tokens: Sequence[int],
         latency_s: Sequence[float],
     ) -> Experience | None:
-        """Learn from calls, one entry each in all four; those that told no usage are left out.
+        """Learn from calls, one entry each in all four; those without usage are left out.
 
         Returns:
             None where there is nothing to learn from.
@@ -98,7 +98,7 @@ class Estimate:
     prompts: int
     """All of the run."""
     paid: int
-    """Those whose calls are on hand."""
+    """Number of prompts whose calls are recorded."""
     calls: int
     """Those to be made."""
     prompt_tokens: int
@@ -124,7 +124,7 @@ class Estimate:
     in_flight: int
     """Requests open at once."""
     timed: bool
-    """Whether the time comes from replies on hand."""
+    """Whether the time comes from recorded replies."""
     window_s: float | None = None
     """The time that a batch API takes at most; all else said of the time is then idle."""
 
@@ -176,13 +176,13 @@ def estimate(
 
     Args:
         prompts: All prompts of the run.
-        paid: Those whose calls are on hand.
+        paid: Number of prompts whose calls are recorded.
         counted: Prompt tokens of each call to be made, by `count_prompt_tokens`.
         max_tokens: Longest reply of each call, or of all.
         price: What a token costs, the batch factor applied.
-        priced_as: The model's name, as it is told.
+        priced_as: The model's name, as it is shown.
         in_flight: Requests open at once.
-        experience: What calls on hand taught; fewer than `LEAST_REPLIES` count as none.
+        experience: Learned from recorded calls; fewer than `LEAST_REPLIES` count as none.
         with_tokenizer: Whether `counted` comes from the model's tokenizer.
         window_s: The time that a batch API takes at most, where it is one.
     """

@@ -56,7 +56,7 @@ class Budget:
     _settled: list[asyncio.Future[None]] = field(default_factory=list, init=False, repr=False)
 
     async def reserve(self, most: Reservation) -> Reservation:
-        """Set aside what a request can cost; waits while others in flight may yet give back.
+        """Reserve what a request can cost at most; waits while in-flight requests may return some.
 
         Raises:
             BudgetReached: it does not fit, and nothing in flight could make it fit.
@@ -73,7 +73,7 @@ class Budget:
         return self.adopt(most)
 
     def adopt(self, most: Reservation) -> Reservation:
-        """Set aside what a request can cost that was sent before, whether it fits or not."""
+        """Reserve the cost of a request that was sent before, whether it fits or not."""
         self.reserved_usd += most.usd
         self.reserved_tokens += most.tokens
         self._open += 1
@@ -92,7 +92,7 @@ class Budget:
         self._wake()
 
     def release(self, most: Reservation) -> None:
-        """Give a reservation back whole: the request was refused and cost nothing."""
+        """Return a whole reservation: the request was refused and cost nothing."""
         self.settle(most, 0.0, 0)
 
     def lose(self, most: Reservation) -> None:
@@ -102,7 +102,7 @@ class Budget:
         self.lost_tokens += most.tokens
 
     def close(self, reason: StillhouseError | Outcome) -> None:
-        """Let nothing more be reserved; what is in flight goes on."""
+        """Stop new reservations; in-flight requests finish."""
         self._closed = reason
         self._wake()
 
@@ -224,7 +224,7 @@ class RateLimiter:
             sent: What `start` returned.
             reserved: The tokens that `start` was given.
             used: The tokens really used; None where unknown.
-            overloaded: Whether the server said that it is asked too fast.
+            overloaded: Whether the server reported too many requests.
         """
         if used is not None:
             self._next_token -= (reserved - used) * self._token_gap_s
@@ -273,7 +273,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 def used_up_s(headers: Mapping[str, str]) -> float | None:
     """Seconds until a used-up limit is filled again, by `x-ratelimit-remaining-*` and `-reset-*`.
 
-    None where no limit is used up, or none is told.
+    None where no limit is used up or reported.
     """
     waits = [
         _duration_s(headers.get(f"x-ratelimit-reset-{what}", ""))

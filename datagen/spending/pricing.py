@@ -46,7 +46,7 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
-    """Those of the prompt that the server had at hand."""
+    """Prompt tokens that the server read from its cache."""
     written_tokens: int | None = None
     """Those of the prompt that the server put into its cache; None where it does not say."""
 
@@ -60,7 +60,7 @@ class Price:
     output: float
     """A completion token, reasoning included."""
     cached_input: float | None = None
-    """A prompt token that the server had at hand. Unset: as `input`."""
+    """A prompt token read from the server's cache. Unset: as `input`."""
     cache_write: float | None = None
     """A prompt token that the server puts into its cache. Unset: as `input`."""
     long_from: int | None = None
@@ -73,7 +73,7 @@ class Price:
     """The day of a list price. Unset: the user gave the price."""
 
     def cost(self, usage: Usage) -> float:
-        """USD of one reply; where written tokens cost more and are not told, the most it can be."""
+        """USD of one reply; the most it can be where cache writes cost more and are not reported."""
         prompt = usage.prompt_tokens
         cached = min(usage.cached_tokens, prompt)
         fresh, written, write = prompt - cached, usage.written_tokens, self.cache_write

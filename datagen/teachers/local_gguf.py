@@ -1,4 +1,4 @@
-"""Serve a GGUF model on this machine as the teacher, in a child process while it is needed."""
+"""Serve a GGUF model on this machine as the teacher, in a child process."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class LocalGguf:
             return f"local_gguf:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
     def check(self) -> list[str]:
-        """Whether the model is on hand; nothing is fetched or started.
+        """Whether the model is available; nothing is downloaded or started.
 
         Raises:
             TeacherUnusable: it is neither an asset nor a file, or xllamacpp is missing.
@@ -70,8 +70,8 @@ class LocalGguf:
     ) -> AsyncGenerator[Reply]:
         """One reply per request as they arrive; starts the server if it does not run.
 
-        A server that dies on the way is started again, and asked what is still open;
-        one that dies again without a single reply is given up.
+        A server that dies is started again and gets the pending requests; one that dies
+        again without a single reply is given up.
         """
         waiting = {request.subject: request for request in requests}
         answered = True

@@ -62,7 +62,7 @@ class _BatchRound:
 class OpenaiBatch(OpenaiApi):
     """Any server with an OpenAI-compatible `/files` and `/batches`.
 
-    A batch goes on at the server whatever becomes of this process: the next run finds it
+    A batch continues at the server when this process ends: the next run finds it
     by its metadata, takes its replies and submits only what is in no batch. The input
     file of a batch is deleted once all its replies are kept; its output stays.
     """
@@ -193,7 +193,7 @@ class OpenaiBatch(OpenaiApi):
         return _Batch(batch.id, portion, batch.input_file_id)
 
     async def _portion(self, state: _BatchRound) -> dict[str, Request]:
-        """The next requests, as many as one batch and the budget bear."""
+        """The next requests, as many as one batch and the budget allow."""
         portion: dict[str, Request] = {}
         size = 0
         while state.waiting and len(portion) < self.requests_per_batch and size < MOST_BYTES:

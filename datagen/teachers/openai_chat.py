@@ -31,16 +31,16 @@ from warehouse.errors import (
 )
 
 TRIES_TO_CONNECT = 3
-"""Before an address that was never heard from is given up."""
+"""Failed connections before an address that never answered is given up."""
 CONNECT_PATIENCE_S = 30.0
-"""Before an address that has fallen silent is given up."""
+"""Seconds of silence before an address that once answered is given up."""
 ALL_REJECTED = 20
 """So many rejected requests and no reply: it is the plan, not the prompts."""
 
 
 @dataclass
 class _Round:
-    """What the workers of one `answer` know of each other."""
+    """State shared by the workers of one `answer`."""
 
     endpoints: list[Endpoint]
     budget: Budget
@@ -49,7 +49,7 @@ class _Round:
     stop: StillhouseError | Outcome | None = None
 
     def pick(self) -> Endpoint:
-        """The endpoint with the most room among those that are there.
+        """The reachable endpoint with the most room.
 
         Raises:
             TeacherUnusable: none is left.
@@ -66,7 +66,7 @@ class OpenaiChat(OpenaiApi):
 
     Rate limits, server faults, lost connections and unreadable replies are tried again
     with exponential waits and full jitter, never sooner than the server asks. The number
-    of requests in flight follows what the server bears, up to `max_in_flight`.
+    of requests in flight adapts to what the server can take, up to `max_in_flight`.
     """
 
     more_urls: list[str] = field(default_factory=list)
@@ -133,11 +133,11 @@ class OpenaiChat(OpenaiApi):
                 state.stop = state.stop or error
                 return
             if isinstance(reply.error, PromptRejected) and not state.answered:
-                state.rejected.append(reply)  # told once it is known that others are not
+                state.rejected.append(reply)  # reported once other requests are known to succeed
                 if len(state.rejected) >= ALL_REJECTED:
                     state.stop = TeacherUnusable(
                         f"the first {ALL_REJECTED} requests were all rejected, the last with: "
-                        f"{reply.error}; mend the plan's [teacher] or sampling"
+                        f"{reply.error}; correct the plan's [teacher] or sampling"
                     )
                     return
                 continue

@@ -1,6 +1,6 @@
 """Serve `distill review`, a local page on which a person accepts, rejects or edits samples.
 
-The server listens on the loopback only and answers nobody without the token in its address.
+The server listens on the loopback only and refuses requests without the token in their address.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MOST_BYTES = 4_000_000
 
 
 class Guard:
-    """Lets through who knows the token, speaks to this very host and is no foreign page."""
+    """Refuse requests without the token, to another host name, or from another page."""
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self.app = app
@@ -53,7 +53,7 @@ class Guard:
         self.hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand on, with the headers that every answer bears."""
+        """Answer or forward a request; security headers go on every response."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -79,7 +79,9 @@ class Guard:
             return _error("this page is on 127.0.0.1 only", 403)
         tokens = request.scope["path"].split("/")[1:2]
         if not secrets.compare_digest("".join(tokens).encode("utf-8", "replace"), self.token):
-            return _error("the address lacks the right token; it stands in the terminal", 403)
+            return _error(
+                "the address lacks the right token; open the address printed in the terminal", 403
+            )
         if request.method == "POST":
             if request.headers.get("origin") != f"http://{host[0]}":
                 return _error("decisions come from the review page only", 403)
@@ -193,13 +195,13 @@ def review(
     port: int = 0,
     open_page: bool | None = None,
 ) -> None:
-    """Serve the review page of a plan until Ctrl-C, then tell how far the scorers agree.
+    """Serve the review page of a plan until Ctrl-C, then print how far the scorers agree.
 
     Args:
         plan_path: The plan file.
         overrides: The plan's overrides.
         only: undecided, all, dropped or kept.
-        limit: At most so many samples.
+        limit: Maximum number of samples.
         port: 0: any free one.
         open_page: Whether to open a browser; None: where stdout is a terminal.
 
@@ -238,7 +240,7 @@ def review(
 def print_agreements(rows: Sequence[Agreement]) -> None:
     """A line for each bound."""
     if not rows:
-        print("no decided sample has a score with a bound, so no agreement is told")
+        print("no decided sample has a score with a bound, so there is no agreement to show")
         return
     table = Table(box=None, pad_edge=False)
     for name in ("bound", "n", "agree", "95 %", "kappa", "ROC AUC", "abstained"):

@@ -1,6 +1,6 @@
 """Hold the samples under review, in order, and record the decisions about them.
 
-The warehouse is held for the moment of a decision only: a run beside it is not blocked.
+The warehouse is locked only while a decision is written, so runs are not blocked.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Session:
         }[only]
 
     def decide(self, wanted: Decision) -> dict[str, Any]:
-        """Write one decision and tell how things stand; memory follows only what was written.
+        """Write one decision and return the state of the review; memory changes only after the write.
 
         Raises:
             KeyError: the sample is not under review.
@@ -183,12 +183,12 @@ class Session:
 
 
 def _overrides_recipe(wanted: Decision, sample: Sample) -> bool:
-    """Whether a human accepts what the recipe took for no answer."""
+    """Whether a human accepts a sample whose status is not trainable."""
     return wanted.verdict == "accept" and sample.status not in TRAINABLE
 
 
 def _choices(plan: Plan, store: Store) -> list[Choice]:
-    """The newest selection that this very gate made of the plan's samples.
+    """The newest selection of the plan's samples by this gate.
 
     Raises:
         NothingToDoError: another gate chose last; its choices would mislead.
@@ -225,7 +225,7 @@ def _is_of_plan(score: Score, plan: Plan) -> bool:
 
 
 def _detail_lines(details: dict[str, Any]) -> list[str]:
-    """The held-out item or the duplicate that was met; the scorers' words stand by the scores."""
+    """The held-out item or the duplicate that was matched, a line each."""
     return [
         f"{name.replace('_', ' ')}: " + ", ".join(f"{key} {value}" for key, value in met.items())
         for name, met in details.items()

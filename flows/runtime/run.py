@@ -65,6 +65,11 @@ class RunContext:
         paths = {key: inside(facts[key], self.home) for key in Run.PATHS if key in facts}
         self.run = replace(self.run, summary={**self.run.summary, **facts, **paths})
 
+    def result(self, *counters: str) -> dict[str, Any]:
+        """What `--json` prints of every run: its ids, and counters by name."""
+        counts = {name: self.counts.get(name, 0) for name in counters}
+        return {"run_id": self.run.run_id, "plan_hash": self.plan.plan_hash, **counts}
+
     def count(self, what: str, number: int) -> None:
         """Add to a counter of this run."""
         self.counts[what] = self.counts.get(what, 0) + number

@@ -30,7 +30,7 @@ _SHARD = 256
 
 @dataclass(frozen=True)
 class Curated:
-    """What the stage leaves: samples (as edited and redacted) and a choice for each."""
+    """The result of the stage: samples (edited and redacted) and a choice for each."""
 
     samples: list[Sample]
     choices: list[Choice]
@@ -44,7 +44,7 @@ class Curated:
 
     @property
     def kept(self) -> list[Sample]:
-        """What is to be trained on, in the order of the ids."""
+        """The samples to train on, in the order of their ids."""
         keep = {choice.sample_id for choice in self.choices if choice.kept}
         return sorted((s for s in self.samples if s.sample_id in keep), key=lambda s: s.sample_id)
 
@@ -55,19 +55,16 @@ def curate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         curated = curate_stage(context, load_samples(context))
         choices = curated.choices
         return {
-            "run_id": context.run.run_id,
-            "plan_hash": context.plan.plan_hash,
+            **context.result("calls_made", "failures"),
             "selection_id": curated.selection_id,
             "samples": len(choices),
             "kept": len(curated.kept),
-            "calls_made": context.counts.get("calls_made", 0),
-            "failures": context.counts.get("failures", 0),
             "reasons": dict(Counter(choice.reason for choice in choices).most_common()),
         }
 
 
 def curate_stage(context: RunContext, samples: Sequence[Sample]) -> Curated:
-    """Score what is not scored, then let the gate choose. Choices for every sample.
+    """Score unscored samples, then let the gate choose: one choice per sample.
 
     Raises:
         NothingToDoError: the gate keeps nothing; the message says what to loosen.
@@ -100,7 +97,7 @@ def apply_gate(
     scores: Sequence[Score],
     human: Sequence[Score],
 ) -> list[Choice]:
-    """What the plan's gate makes of scores; asks nothing and writes nothing."""
+    """Apply the plan's gate to scores; makes no calls and writes nothing."""
     held_out = HeldOut.of(
         (
             (name_of(benchmark), item)
@@ -121,7 +118,7 @@ def apply_gate(
 
 
 def prepare_scorers(context: RunContext) -> list[Scorer]:
-    """The plan's scorers, with the run's teacher, judge and base model at hand."""
+    """The plan's scorers, with access to the run's teacher, judge and base model."""
     plan = context.plan
     tools = ScorerContext(
         teacher=ScorerClient(context, plan.teacher, "asking the teacher again"),
@@ -152,7 +149,7 @@ def _kept_nothing(choices: Sequence[Choice]) -> str:
     reasons = Counter(choice.reason for choice in choices).most_common(3)
     summary = "; ".join(f"{number}x {reason}" for reason, number in reasons)
     if choices and all(choice.reason.endswith(": not scored") for choice in choices):
-        advice = "every scorer error is in `distill show failures`; mend the scorer"
+        advice = "every scorer error is in `distill show failures`; fix the scorer"
     elif choices and all(choice.reason.startswith("status: ") for choice in choices):
         advice = "no reply could be used; look at them with `distill show samples --only dropped`"
     else:
@@ -212,8 +209,8 @@ def _record_failures(context: RunContext, scorer: Scorer, failed: Sequence[Unsco
 
 @dataclass(frozen=True)
 class Settled:
-    """Samples as they are to be chosen from, and what is said of them. `cleaned` are those
-    among them from which something was blacked out."""
+    """Samples ready for the gate, with their scores and the human decisions. `cleaned` are the
+    redacted ones among them."""
 
     samples: list[Sample]
     cleaned: list[Sample]
@@ -226,14 +223,14 @@ def settle(
     samples: Sequence[Sample],
     scored: Callable[[Sequence[Sample]], list[Score]],
 ) -> Settled:
-    """Put what a scorer blacked out, and what humans made of that, in the samples' place.
+    """Replace samples by their redacted, and then by their human-edited, versions.
 
     `scored` gives the scores of samples, made now or on record.
     """
     scores = scored(samples)
     placed, cleaned = _redacted(samples, scores)
     if cleaned:
-        placed = as_edited(store, placed)  # what was blacked out may have been edited
+        placed = as_edited(store, placed)  # a redacted sample may have been edited
         scores = scored(placed)
     human = _carried(store.read(Score, "scorer = 'human'"), cleaned)
     return Settled(placed, list(cleaned.values()), scores, human)
@@ -242,7 +239,7 @@ def settle(
 def _redacted(
     samples: Sequence[Sample], scores: Sequence[Score]
 ) -> tuple[list[Sample], dict[str, Sample]]:
-    """Samples with what a scorer blacked out in their place, and the new ones by the old id."""
+    """Samples after redaction, and the redacted ones by the id of the original."""
     texts = {
         score.sample_id: score.details["redacted"]
         for score in scores

@@ -14,7 +14,7 @@ from flows.stages.train import check_training_inputs, train_stage
 
 
 def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Run every stage; what is there already is not made again.
+    """Run every stage; recorded results are reused.
 
     Returns:
         run_id, plan_hash, calls_made, calls_reused, samples, kept, failures,

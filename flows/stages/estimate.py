@@ -22,7 +22,7 @@ from warehouse.errors import NothingToDoError
 from warehouse.records import Prompt
 
 LEARNT_FROM = 200
-"""Replies on hand of the same teacher that correct the estimate."""
+"""Recorded replies of the same teacher that correct the estimate."""
 
 
 def prompts_of(plan: Plan) -> Iterator[tuple[Any, Prompt]]:
@@ -50,7 +50,7 @@ def request_of(plan: Plan, prompt: Prompt) -> Request:
 
 
 def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
-    """Count prompts and held-out items, what of them is paid for, and what the rest would cost."""
+    """Count prompts and held-out items, those already paid for, and the cost of the rest."""
     tokenizer = _tokenizer(plan)
     counted: list[int] = []
     limits: list[int] = []
@@ -83,7 +83,7 @@ def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
 
 
 def _requests(plan: Plan, verb: str) -> Iterator[Request]:
-    """What a verb would ask: the recipes' prompts, and the teacher's answers to held-out items."""
+    """Requests of a verb: the recipes' prompts, and held-out items for the teacher."""
     seen: set[str] = set()
     if verb.split()[0] in ("run", "generate", "bakeoff", "study"):
         for _, prompt in prompts_of(plan):
@@ -96,7 +96,7 @@ def _requests(plan: Plan, verb: str) -> Iterator[Request]:
 
 
 def held_out_requests(plan: Plan, who: str, teacher: Teacher) -> Iterator[Request]:
-    """What the teacher, or an endpoint, would be asked of held-out items, in all its contexts.
+    """Requests to the teacher or an endpoint for held-out items, in all its contexts.
 
     A context that draws from a selection not made yet is counted as the question alone.
     """
@@ -120,7 +120,7 @@ def held_out_requests(plan: Plan, who: str, teacher: Teacher) -> Iterator[Reques
 
 
 def _perturbed_items(plan: Plan, benchmark: Benchmark, items: Sequence[Item]) -> list[Item]:
-    """The task's items in their disturbed forms, which some contestants are asked too."""
+    """The task's items in their perturbed forms, which some contestants answer too."""
     settings = plan.evaluate.robustness
     if settings is None or benchmark not in plan.evaluate.benchmarks:
         return []
@@ -129,7 +129,7 @@ def _perturbed_items(plan: Plan, benchmark: Benchmark, items: Sequence[Item]) ->
 
 
 def _experience(plan: Plan, store: Store, tokenizer: Any) -> Experience | None:
-    """What replies of this teacher to prompts of this plan taught."""
+    """What recorded replies of this teacher to this plan's prompts show of lengths and times."""
     requests = {request.call_id: request for request in islice(_requests(plan, "run"), 4096)}
     calls_by_id = load_paid_calls(store, plan.teacher, list(requests.values()))
     replied = list(calls_by_id.items())[-LEARNT_FROM:]

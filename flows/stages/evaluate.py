@@ -49,12 +49,8 @@ def evaluate_and_report(
     evaluation = evaluate_stage(context, student, curated)
     paths = write_report(context, curated, student, evaluation)
     result = {
-        "run_id": context.run.run_id,
-        "plan_hash": context.plan.plan_hash,
-        "calls_made": context.counts.get("calls_made", 0),
-        "calls_reused": context.counts.get("calls_reused", 0),
+        **context.result("calls_made", "calls_reused", "failures"),
         **facts,
-        "failures": context.counts.get("failures", 0),
         "report_path": str(paths["html"]),
         **result_of(evaluation),
     }

@@ -23,17 +23,10 @@ from warehouse.wording import format_count
 
 
 def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Ask the teacher what the plan's recipes ask and is not answered yet."""
+    """Request the replies that the plan's recipes need and that are not recorded yet."""
     with open_run(plan_path, overrides, "generate") as context:
         generate_stage(context)
-        return {
-            "run_id": context.run.run_id,
-            "plan_hash": context.plan.plan_hash,
-            "calls_made": context.counts.get("calls_made", 0),
-            "calls_reused": context.counts.get("calls_reused", 0),
-            "samples": context.counts.get("samples", 0),
-            "failures": context.counts.get("failures", 0),
-        }
+        return context.result("calls_made", "calls_reused", "samples", "failures")
 
 
 def generate_stage(context: RunContext) -> None:
@@ -55,14 +48,14 @@ def generate_stage(context: RunContext) -> None:
 
 
 def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
-    """The samples that the calls already paid for give, as edited; asks nothing.
+    """Load the samples of all recorded replies, as edited by humans; makes no calls.
 
     Args:
         context: The run.
         counted: Whether prompts, samples and reused calls are still to be counted.
 
     Raises:
-        NothingToDoError: no reply to any prompt of the plan is on hand.
+        NothingToDoError: no reply to a prompt of the plan is recorded.
     """
     recorded = load_recorded_samples(context.plan, context.store)
     context.store.insert(recorded.samples)
@@ -75,7 +68,7 @@ def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
 
 @dataclass(frozen=True)
 class RecordedSamples:
-    """What is on hand for a plan: prompts and calls counted, samples as parsed and as edited."""
+    """The recorded data of a plan: numbers of prompts and calls, samples as parsed and as edited."""
 
     prompts: int
     calls: int
@@ -84,10 +77,10 @@ class RecordedSamples:
 
 
 def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
-    """Read what is on hand for a plan; writes nothing.
+    """Load the samples of a plan's recorded replies; writes nothing.
 
     Raises:
-        NothingToDoError: no reply to any prompt of the plan is on hand.
+        NothingToDoError: no reply to a prompt of the plan is recorded.
     """
     samples_by_id: dict[str, Sample] = {}
     used: set[str] = set()
@@ -108,7 +101,7 @@ def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
 
 
 def as_edited(store: Store, samples: Sequence[Sample]) -> list[Sample]:
-    """The samples, with what humans made of them in the place of what they edited."""
+    """The samples, with those that humans edited replaced by the edits."""
     human = store.read(Score, "scorer = 'human'")
     edits = [str(to) for score in human if (to := (score.details or {}).get("edited_to"))]
     by_id = {sample.sample_id: sample for sample in store.by_ids(Sample, "sample_id", edits)}
@@ -129,7 +122,7 @@ def _shards(plan: Plan) -> Iterator[Part]:
 def _request_replies(
     context: RunContext, client: TeacherClient, part: Part, progress: Meter
 ) -> dict[str, Call]:
-    """Calls by prompt id; what was cut off is asked again with a larger limit, if so planned."""
+    """Calls by prompt id; truncated replies are requested again with `datagen.longest`, if set."""
     requests = {prompt.prompt_id: request_of(context.plan, prompt) for _, prompt in part}
     calls = client.ask(list(requests.values()), "generate", progress).calls
     longer = _longer(context.plan, list(requests.values()), calls)

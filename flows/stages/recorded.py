@@ -17,7 +17,7 @@ from warehouse.records import Choice, Sample, Score
 
 @dataclass(frozen=True)
 class OfflineModel:
-    """Bears the name of a model and asks it nothing."""
+    """Has the name of a model and makes no calls."""
 
     name: str
 
@@ -27,11 +27,11 @@ class OfflineModel:
         Raises:
             NothingToDoError: always.
         """
-        raise NothingToDoError("this asks no model; run `distill curate` first")
+        raise NothingToDoError("this makes no model calls; run `distill curate` first")
 
 
 def choose_recorded_samples(plan: Plan, store: Store) -> tuple[list[Sample], list[Choice]]:
-    """Samples as `curate` would choose from them, by the scores on record, and its choices."""
+    """Samples as `curate` would see them, and its choices by the recorded scores."""
     scorers = _offline_scorers(plan)
 
     def on_record(samples: Sequence[Sample]) -> list[Score]:
@@ -45,14 +45,14 @@ def choose_recorded_samples(plan: Plan, store: Store) -> tuple[list[Sample], lis
 
 
 def load_kept_samples(plan: Plan, store: Store) -> list[Sample]:
-    """What the gate keeps of them."""
+    """The recorded samples that the gate keeps."""
     samples, choices = choose_recorded_samples(plan, store)
     keep = {choice.sample_id for choice in choices if choice.kept}
     return [sample for sample in samples if sample.sample_id in keep]
 
 
 def _offline_scorers(plan: Plan) -> list[Scorer]:
-    """The plan's scorers, which bear the names of their models and ask them nothing."""
+    """The plan's scorers with offline models: they know scores by id and make no calls."""
     tools = ScorerContext(
         teacher=OfflineModel(plan.teacher.identity),
         judge=OfflineModel(plan.judge.identity),

@@ -58,9 +58,9 @@ def write_pages(
 def gather(
     context: RunContext, curated: Curated | None, student: Student | None, evaluation: Evaluation
 ) -> Report:
-    """One run's records as a report; nothing is computed twice and nothing is asked.
+    """One run's records as a report; makes no calls.
 
-    Without a selection or a student of the plan, what is told of these is left out.
+    Sections on a selection or a student are left out where there is none.
     """
     choices = curated.choices if curated else []
     reasons = Counter(choice.reason for choice in choices if not choice.kept)
@@ -123,7 +123,7 @@ SELECT l.* FROM ledger l WHERE l.run_id = ? OR l.run_id IN (
 
 
 def _scaling(context: RunContext) -> list[Scaling]:
-    """The curves of the newest scaling study of this very plan."""
+    """The curves of the plan's newest scaling study."""
     studies = [
         run
         for run in context.store.read(Run, "plan_hash = ?", [context.plan.plan_hash])

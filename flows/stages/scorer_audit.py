@@ -41,7 +41,7 @@ PAID_LIMIT = 50
 def audit_scorers(
     plan_path: str, overrides: Sequence[str] = (), limit: int | None = None, paid: bool = False
 ) -> dict[str, Any]:
-    """Measure every scorer of the plan on every labelled set that speaks of it.
+    """Measure every scorer of the plan on the labelled sets for it.
 
     Scores of labelled samples and measurements are kept, in tables of their own, so that nothing
     is scored twice and the user's samples and scores stay as they are.
@@ -61,7 +61,7 @@ def audit_scorers(
             rows: list[dict[str, Any]] = []
             for scorer in prepare_scorers(context):
                 rows += _rows(context, scorer, limit, paid)
-            return {"run_id": context.run.run_id, "plan_hash": context.plan.plan_hash, "rows": rows}
+            return {**context.result(), "rows": rows}
     except Stopped as stop:
         resume = stop.resume.replace("distill audit", "distill curate", 1)
         raise type(stop)(stop.message, f"{resume} --audit") from None
@@ -70,8 +70,8 @@ def audit_scorers(
 def stored_measurements(
     store: Store, scorers: Sequence[Scorer], gate: GatePolicy
 ) -> list[Measurement]:
-    """The measurements on hand of these very scorers at the gate's present bounds, the one on
-    most rows for each set."""
+    """The recorded measurements of these scorers at the gate's bounds; for each set the one on
+    most rows."""
     sets = {(name_of(scorer), measurement.name): (scorer, measurement) for scorer in scorers
             for measurement in sets_for(name_of(scorer))}  # fmt: skip
     newest: dict[tuple[str, str], Measurement] = {}
@@ -83,7 +83,7 @@ def stored_measurements(
 
 
 def _id_of(scorer: Scorer, labelled: LabelledSet, rows: int, gate: GatePolicy) -> str:
-    """The id of a measurement: what scored, which rows, and the bound they were held against."""
+    """The id of a measurement: scorer, rows and the gate's bound."""
     about = (name_of(scorer), scorer.version, scorer.model, options_of(scorer))
     base = Measurement.id_of(*about, f"{labelled.name}@{labelled.version}", rows)
     return make_id("audit", base, bound_of(scorer, gate))
@@ -102,7 +102,7 @@ def _rows(
     name = name_of(scorer)
     sets = sets_for(name)
     if not sets or scorer.higher_is_better is None:
-        yield _skipped_row(name, None, "not measured: no labelled data set speaks of it")
+        yield _skipped_row(name, None, "not measured: no labelled data set is meant for it")
         return
     if scorer.asks and not paid:
         yield _skipped_row(name, None, f"not measured: it asks the {scorer.asks}, which may cost")

@@ -1,5 +1,5 @@
-"""A run's way to its teacher: nothing that is paid for is asked again, every reply is kept
-before it is counted, and nothing is sent that the budget could not bear."""
+"""Send a run's requests to a teacher: recorded replies are reused, every reply is stored before
+it is counted, and no request is sent that could exceed the budget."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from warehouse.records import Call, Failure
 from warehouse.wording import format_count
 
 DRAIN_EVERY = 1000
-"""Replies in the spool before they are brought into the warehouse, while others are asked for."""
+"""Replies in the spool before they are moved to the warehouse, while others are in flight."""
 
 
 @dataclass
 class CallResults:
-    """What there is for the requests of one `ask`, by call id."""
+    """Calls and failures of one `ask`, by call id."""
 
     calls: dict[str, Call]
     failures: dict[str, Failure] = field(default_factory=dict)
 
 
 class TeacherClient:
-    """Asks for a run. A context manager; one at a time for each run."""
+    """Client for a teacher; a context manager, one at a time for each run."""
 
     def __init__(self, context: RunContext, teacher: Teacher | None = None) -> None:
         self.context = context
         self.teacher = teacher or context.teacher
         self.spool = Spool(context.store.path)
         self.budget = context.budget
-        self._hopeless = context.refused_for_good()
+        self._failed_permanently = context.refused_for_good()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="drain")
         self._drained: Future[int] | None = None
 
@@ -56,9 +56,11 @@ class TeacherClient:
         self.spool.__exit__(*error)
 
     def ask(self, requests: Sequence[Request], stage: str, meter: Meter) -> CallResults:
-        """Ask what is open, as one Prefect task; what failed for good before is left alone."""
+        """Request what is not recorded, as one Prefect task; permanent failures are not retried."""
         results = CallResults(load_paid_calls(self.context.store, self.teacher, requests))
-        open_ = [r for r in pending(requests, results.calls) if r.subject not in self._hopeless]
+        open_ = [
+            r for r in pending(requests, results.calls) if r.subject not in self._failed_permanently
+        ]
         reused = len({r.call_id for r in requests} & results.calls.keys())
         self.context.count("calls_reused", reused)
         meter.skip(len(requests) - len(open_), reused)
@@ -75,7 +77,7 @@ class TeacherClient:
     def _shard(
         self, requests: Sequence[Request], stage: str, meter: Meter, results: CallResults
     ) -> None:
-        """A second try of the task asks only what the first left open."""
+        """Send the requests that an earlier try of the task left open."""
         done = results.calls.keys() | results.failures.keys()
         left = [request for request in requests if request.call_id not in done]
 
@@ -102,7 +104,7 @@ class TeacherClient:
 
     def _stop(self) -> None:
         if getattr(self.teacher, "asks_at_once", 0):
-            raise KeyboardInterrupt  # a batch goes on at the server, and is found there again
+            raise KeyboardInterrupt  # a batch continues at the server, where the next run finds it
         self.budget.close(Stopped("stopped; received replies are saved"))
         waiting = self.budget.in_flight
         if waiting:
@@ -126,7 +128,7 @@ class ScorerClient:
 
     @property
     def name(self) -> str:
-        """The identity of who answers."""
+        """The identity of the model."""
         return self.teacher.identity
 
     def __call__(self, questions: Sequence[Question]) -> list[str | None]:

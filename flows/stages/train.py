@@ -28,16 +28,15 @@ from warehouse.errors import AssetError, StillhouseError, Stopped, TrainingError
 from warehouse.records import Call, Failure, Sample, Student, inside, make_id
 
 AUDIT = "train --audit"
-"""How a run is called that audits and trains nothing."""
+"""The verb of a run that audits and does not train."""
 
 
 def train(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Fit the plan's student to what the gate keeps of the samples on hand."""
+    """Train the plan's student on the recorded samples that the gate keeps."""
     with open_run(plan_path, overrides, "train") as context:
         student = train_stage(context, curate_stage(context, load_samples(context)))
         return {
-            "run_id": context.run.run_id,
-            "plan_hash": context.plan.plan_hash,
+            **context.result(),
             "student_id": student.student_id,
             "student_path": str(student.folder_in(context.home)),
             "trained": bool(context.counts.get("trained")),
@@ -46,7 +45,7 @@ def train(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Audit what `train` would train on, and train nothing.
+    """Audit the rows that `train` would train on, without training.
 
     Returns:
         The figures of the audit; `refused` is why a training would be, or None.
@@ -79,7 +78,7 @@ def losses_of(student: Student) -> dict[str, Any]:
 
 
 def check_training_inputs(context: RunContext, section: TrainSection | None = None) -> None:
-    """See that base, tuner and objective have what they need before the teacher is asked anything.
+    """Check that base, tuner and objective have what they need, before any call is paid for.
 
     `section` stands for the plan's own [train].
 
@@ -114,7 +113,7 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
 def train_stage(
     context: RunContext, curated: Curated, section: TrainSection | None = None, alone: bool = False
 ) -> Student:
-    """Train a student, or find the one that was trained on the same things before.
+    """Train a student, or find the one that was trained on the same inputs.
 
     `section` stands for the plan's own [train]. `alone`: in a process of its own, so that
     its memory is its own.
@@ -177,7 +176,7 @@ def _train(
             raise Stopped(_left(out)) from None
         monitor.done(result)
     if not result.losses:
-        raise TrainingError("training took no step; give it more samples or epochs")
+        raise TrainingError("training made no step; give it more samples or epochs")
     return Student(
         student_id=student_id,
         base=inside(section.base, context.home),
@@ -196,7 +195,7 @@ def _train(
 
 
 def _left(out: Path) -> str:
-    """What there is of a training that was interrupted between its checkpoints."""
+    """Describe how far a training that was interrupted got."""
     step = last_step(out)
     if step is None:
         return "stopped before the first checkpoint of the training, which begins anew"
@@ -206,7 +205,7 @@ def _left(out: Path) -> str:
 def _training_inputs(
     context: RunContext, section: TrainSection, kept: Sequence[Sample], out: Path
 ) -> TrainingInputs:
-    """What a student is made of, and the items that it will be examined in."""
+    """Everything that an objective needs to train, with the held-out items to look for."""
     plan = context.plan
     return TrainingInputs(
         base=section.base,
@@ -226,7 +225,7 @@ def _training_inputs(
 def _record_failure(
     context: RunContext, student_id: str, monitor: Monitor, error: StillhouseError
 ) -> None:
-    """Keep why a student was not trained, and what its audit had found."""
+    """Record why a student was not trained, with the figures of its audit."""
     lasting = not isinstance(error, AssetError)
     context.store.insert([Failure(context.run.run_id, "train", student_id, str(error), lasting)])
     context.count("failures", 1)
@@ -234,7 +233,7 @@ def _record_failure(
 
 
 def _logprobs(context: RunContext, objective: Objective, kept: Sequence[Sample]) -> dict[str, Any]:
-    """What the teacher's calls keep of its distribution, by sample, where an objective needs it."""
+    """Stored log-probabilities of the teacher by sample, where an objective needs them."""
     if not objective.needs_logprobs:
         return {}
     wanted = {sample.sample_id: sample.call_ids[-1] for sample in kept if sample.call_ids}

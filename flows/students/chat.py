@@ -29,7 +29,7 @@ def chat(
     system: str | None = None,
     max_new_tokens: int = 256,
 ) -> None:
-    """Load who is to be talked with, then answer until the input ends.
+    """Load the models, then answer until the input ends.
 
     Args:
         plan_path: A plan; its own student is meant.
@@ -70,12 +70,12 @@ def _places(
     base: bool,
     compare: bool,
 ) -> dict[str, tuple[str, Path | None]]:
-    """Who is talked with: a base, and what was learned on it or not."""
+    """The models to chat with by name: a base and, for a student, its folder."""
     if base and plan_path and student is None and not compare:  # there need be no student yet
         return {"base": (load_plan(plan_path, overrides).training.base, None)}
     if student is not None and _is_model(Path(student)):
         if base or compare:
-            raise UsageError(f"{student} is a whole model, with no base beside it")
+            raise UsageError(f"{student} is a whole model, without a base")
         return {"model": (student, None)}
     trained = find_student(plan_path, overrides, student, warehouse)
     both: dict[str, tuple[str, Path | None]] = {

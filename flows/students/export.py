@@ -31,7 +31,7 @@ from warehouse.inputs.assets import file_sha256
 
 FORMS = ("adapter", "merged", "gguf")
 MANIFEST = "export.json"
-"""Marks a folder as an export, and says what it holds."""
+"""Marks a folder as an export, and lists its files."""
 CHECK = "serving_check.json"
 FAILED = ".failed"
 """Ending of the folder of an export whose serving check failed."""
@@ -39,7 +39,7 @@ FAILED = ".failed"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is to be exported, and how it is checked."""
+    """Options of an export and of its check."""
 
     forms: Sequence[str] = ()  # none named: all that the tuner allows
     out: Path | None = None
@@ -103,7 +103,7 @@ def export_student(student: FoundStudent, options: ExportOptions) -> dict[str, A
 
 
 def _forms(student: FoundStudent, options: ExportOptions) -> list[str]:
-    """The forms to be made, in order; what they need is seen to be there."""
+    """The forms to export, in order, after a check of their requirements."""
     for name in options.forms:
         if name not in FORMS:
             raise UsageError(f"unknown form '{name}' ({did_you_mean(name, list(FORMS))})")
@@ -181,7 +181,7 @@ def _check(
     max_new_tokens: int,
     batch_size: int | None,
 ) -> list[ServingAgreement]:
-    """Let every form answer the same items, and keep what they said."""
+    """Let every form answer the same items, and compare and record the answers."""
     messages = [item.messages for item in items]
     folders = {form.name: part / form.folder for form in written}
 
@@ -239,7 +239,7 @@ def _failed_folder(out: Path) -> Path:
 
 
 def _require_free(out: Path, force: bool) -> None:
-    """See that the folder may be written, before anything is done."""
+    """Raise where the folder may not be written."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / MANIFEST).is_file():
@@ -253,7 +253,7 @@ def _require_free(out: Path, force: bool) -> None:
 
 
 def _new_folder(out: Path) -> Path:
-    """A new folder beside `out`; what killed exports left there is removed."""
+    """A new folder next to `out`; leftovers of killed exports are removed."""
     out.parent.mkdir(parents=True, exist_ok=True)
     for torn in out.parent.glob(f".{out.name}.part-*"):
         if not _is_running(int(torn.name.rpartition("-")[2])):
@@ -274,7 +274,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _publish(part: Path, out: Path) -> None:
-    """Move the whole folder to its place, readable by all whom the umask lets."""
+    """Move the whole folder to its place, with the permissions of the umask."""
     mask = os.umask(0)
     os.umask(mask)
     for file in part.rglob("*"):

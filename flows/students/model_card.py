@@ -68,7 +68,7 @@ def compare_recorded_answers(student: FoundStudent) -> list[Comparison]:
 
 
 def _asks_nobody(teacher: Teacher, requests: Sequence[Request]) -> Any:
-    raise AssertionError("a model card asks nobody")
+    raise AssertionError("a model card makes no calls")
 
 
 def _recorded(student: FoundStudent) -> dict[str, Any]:

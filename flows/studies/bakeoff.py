@@ -35,7 +35,7 @@ from warehouse.records import Student
 
 
 def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> dict[str, Any]:
-    """Fit each tuner to what the plan's gate keeps, and compare them; what is there is not made again.
+    """Train each tuner on the samples that the gate keeps, and compare them.
 
     Raises:
         PlanError: a tuner is unknown, or cannot be trained with the plan's options.
@@ -96,7 +96,7 @@ def contenders(
     plan.require("bakeoff")
     own = plan.training
     sections: dict[str, TrainSection] = {}
-    for text in _parted(tuners):
+    for text in _split_tuners(tuners):
         table = _table(text)
         label = _label(table)
         if label in sections:
@@ -117,8 +117,8 @@ def contenders(
     return sections
 
 
-def _parted(tuners: Sequence[str]) -> list[str]:
-    """Names parted by commas; a table in braces stands alone."""
+def _split_tuners(tuners: Sequence[str]) -> list[str]:
+    """Split names at commas; a table in braces is one entry."""
     parts = []
     for text in tuners:
         entry = text.strip()

@@ -58,13 +58,12 @@ def _compared(
     comparisons, unlike = [], []
     for comparison in report["evaluation"]["comparisons"]:
         benchmark = comparison["benchmark"]
-        answers_by_student = {
+        by_student = {
             STUDENT_B: theirs.get(benchmark, []),
             STUDENT_A: ours.get(benchmark, []),
         }
         versions = [
-            {answer.benchmark_version for answer in answers}
-            for answers in answers_by_student.values()
+            {answer.benchmark_version for answer in answers} for answers in by_student.values()
         ]
         if all(versions) and versions[0] != versions[1]:
             in_b, in_a = (", ".join(sorted(names)) for names in versions)
@@ -74,9 +73,7 @@ def _compared(
             )
             continue
         answers = [
-            replace(answer, contestant=name)
-            for name, own in answers_by_student.items()
-            for answer in own
+            replace(answer, contestant=name) for name, own in by_student.items() for answer in own
         ]
         result = compare(
             benchmark,
@@ -92,7 +89,7 @@ def _compared(
 
 
 def _answers(store: Store, run: Run) -> dict[str, list[Answer]]:
-    """What the run's student said, by benchmark."""
+    """Answers of the run's student, by benchmark."""
     entries = store.read(RunAnswer, "run_id = ? AND contestant = 'student'", [run.run_id])
     by_id = {answer.answer_id: answer for answer in store.by_ids(
         Answer, "answer_id", [entry.answer_id for entry in entries])}  # fmt: skip

@@ -50,7 +50,7 @@ LEAST_ROWS = 4
 def study_scaling(
     plan_path: str, overrides: Sequence[str], shares: Sequence[str]
 ) -> dict[str, Any]:
-    """Fit the student to growing shares of the selection, and judge each on the same items."""
+    """Train the student on growing shares of the selection, and evaluate each on the same items."""
     wanted = read_shares(shares)
     with open_run(plan_path, overrides, "study scaling", {"--shares": shares}) as context:
         check_training_inputs(context)
@@ -156,8 +156,8 @@ def study_imitation(
 
 
 def _curate_broad_imitation(context: RunContext, source: str, rows: int) -> Curated:
-    """What the teacher says to other questions, asked as they stand; nothing of it is scored,
-    and held-out items stay out of it."""
+    """Curate the teacher's replies to questions off the task, sent without context; they are not
+    scored, and held-out items are left out."""
     recipe = broad_recipe(context.plan, source, rows)
     sampling = replace(
         context.plan.datagen.sampling, max_tokens=max(128, context.plan.datagen.sampling.max_tokens)
@@ -171,7 +171,7 @@ def _curate_broad_imitation(context: RunContext, source: str, rows: int) -> Cura
 
 
 def _first(curated: Curated, rows: int) -> Curated:
-    """At most so many of the kept rows, by hash: both students are trained on as many."""
+    """At most `rows` of the kept rows, by hash, so that both students get the same number."""
     if rows >= len(curated.kept):
         return curated
     return _part(curated, rows / len(curated.kept))
@@ -211,16 +211,13 @@ def _done(context: RunContext, study: Study) -> dict[str, Any]:
     plain = to_plain(study)
     pages = write_pages(context, "study", render_html(study), render_markdown(study), plain)
     result = {
-        "run_id": study.run_id,
-        "plan_hash": study.plan_hash,
+        **context.result("calls_made", "calls_reused"),
         "study": study.kind,
         "rows": study.rows,
         "sentences": {
             **{line.benchmark: line.sentence for line in study.scaling},
             **{line.comparison.benchmark: line.sentence for line in study.contrasts},
         },
-        "calls_made": context.counts.get("calls_made", 0),
-        "calls_reused": context.counts.get("calls_reused", 0),
         "report_path": str(pages["html"]),
     }
     context.run.summary.update({**result, "scaling": plain["scaling"]})

@@ -26,7 +26,7 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
 
     Raises:
         PlanError: a change is not of `[quality]`.
-        NothingToDoError: there is nothing on hand to choose from.
+        NothingToDoError: there are no recorded samples to choose from.
     """
     full = [_of_quality(change) for change in changes]
     now = load_plan(plan_path, overrides)

@@ -106,7 +106,7 @@ class Custom(Questions):
             if held and row.reference and (grade := self.grade(self.item(row), "")).abstained:
                 raise DataError(
                     f"{row.source}: {grade.abstained}, so grader = '{self.kind}' can grade no answer "
-                    f"(reference: {', '.join(row.reference)}); mend the row, or leave its reference "
+                    f"(reference: {', '.join(row.reference)}); correct the row, or leave its reference "
                     "out to have it asked and not graded"
                 )
         return rows

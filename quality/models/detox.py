@@ -110,7 +110,7 @@ def local(file: Path, sha256: str, config: Path) -> Path:
         if (home / sha256).is_dir():
             return home / sha256
         if not file.is_file():
-            raise AssetError(f"no Detoxify checkpoint at {file}; mend `checkpoint`")
+            raise AssetError(f"no Detoxify checkpoint at {file}; correct `checkpoint`")
         return _keep(file, sha256, home, config)
 
 

@@ -239,7 +239,7 @@ def label_positions(id2label: dict[int, str], name: str) -> tuple[int, int | Non
     if len(support) != 1 or len(labels) < 2:
         raise AssetError(
             f"NLI model '{name}' has the labels {sorted(id2label.values())}; exactly one must "
-            "begin with 'entail' or 'support': mend id2label in its config.json, or use another"
+            "begin with 'entail' or 'support': correct id2label in its config.json, or use another"
         )
     return support[0], against[0] if len(against) == 1 else None
 

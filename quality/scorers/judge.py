@@ -177,7 +177,7 @@ def _read(kind: type[Structured], reply: str | None) -> Structured | str:
 
 
 def _none(why: str, details: dict[str, Any] | None = None) -> Verdict:
-    """No value: the judge said nothing of use, or nothing at all (then it is asked again)."""
+    """No value: the judge's reply is unusable, or missing (then it is requested again)."""
     return Verdict(None, why, details, failed=NO_REPLY in why)
 
 

@@ -124,7 +124,7 @@ class ProfanityCheck:
         spec = find_spec("profanity_check")
         if spec is None or not spec.origin:
             raise AssetError(
-                "neither Detoxify's weights nor alt-profanity-check can be had; "
+                "neither Detoxify's weights nor alt-profanity-check are available; "
                 "connect to the network, or: pip install 'stillhouse[embedded]'"
             )
         for name, pinned in _PROFANITY_FILES.items():  # they are pickles too

@@ -32,7 +32,7 @@ class Question:
 
 
 class Ask(Protocol):
-    """A way to a language model: every reply is a paid call that is kept and never asked twice."""
+    """Client for a language model; replies are cached and never requested twice."""
 
     @property
     def name(self) -> str:
@@ -67,7 +67,7 @@ def _no_messages(prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
 
 @dataclass(frozen=True)
 class ScorerContext:
-    """What a scorer may use beyond the samples. The flows hand it in: other rooms own it."""
+    """What a scorer may use beyond the samples; passed in by the flows, since other rooms own it."""
 
     teacher: Ask | None = None
     """The plan's teacher."""
@@ -83,7 +83,7 @@ class ScorerContext:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a scorer says of one sample; `value` None where it abstains, and `why` says why.
+    """A scorer's result for one sample; `value` is None where it abstains, with the reason in `why`.
 
     `details` is what the value rests on, JSON-able. `details["labels"]`, where there is one,
     maps names to numbers: the gate can hold bounds on them (`toxicity.insult_max`).
@@ -93,7 +93,7 @@ class Verdict:
     why: str | None = None
     details: dict[str, Any] | None = None
     failed: bool = False
-    """What was needed did not come this time (a reply): a failure, to be tried again, no score."""
+    """Whether a reply it needs is missing: a failure to be retried, no score."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Scorer(ABC):
 
     @property
     def model(self) -> str:
-        """What really scores: a model's name, or "rule". Part of every score's identity."""
+        """The name of the model that scores, or "rule". Part of every score's identity."""
         return "rule"
 
     @property
@@ -135,14 +135,14 @@ class Scorer(ABC):
         return None
 
     def check(self) -> None:  # noqa: B027  (most need nothing)
-        """See that what it needs is there, with the tools at hand; for `distill check`.
+        """Check that what it needs is available; for `distill check`.
 
         Raises:
             StillhouseError: in one line, what is missing.
         """
 
     def calls_per_sample(self) -> int:
-        """At least so many requests it sends for one sample; for `distill check`."""
+        """Minimum number of requests for one sample; for `distill check`."""
         return 1 if self.asks else 0
 
     @abstractmethod
@@ -198,7 +198,7 @@ class Scorer(ABC):
 
 
 def need(tool: Any, scorer: Scorer, what: str) -> Any:
-    """A tool that a scorer cannot do without.
+    """A tool that a scorer requires.
 
     Raises:
         PlanError: it was not handed in.

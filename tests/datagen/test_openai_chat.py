@@ -272,7 +272,9 @@ def test_replies_on_their_way_are_yielded_before_the_stop():
 
 def test_nobody_listening_is_one_line():
     url = f"http://127.0.0.1:{closed_port()}/v1"
-    with pytest.raises(TeacherUnusable, match=f"no teacher answers at {url}; start it or mend"):
+    with pytest.raises(
+        TeacherUnusable, match=f"no teacher answers at {url}; start the server or correct"
+    ):
         ask(OpenaiChat(model="fake", base_url=url), "q1", "q2")
 
 

@@ -97,7 +97,7 @@ BROKEN = {
     SCORER.replace("def score_batch", "def score_bach"): "class Brief is no scorer yet: it lacks score_batch",
     SCORER.replace('    version: ClassVar[str] = "1"\n', ""): "line 14: class Brief is no scorer yet: it sets no version",
     SCORER.replace('= "1"', "= 1"): "its version is a text",
-    SCORER.replace("@dataclass(frozen=True)\n", ""): "@dataclass does not stand above it",
+    SCORER.replace("@dataclass(frozen=True)\n", ""): "it has no @dataclass decorator",
     SCORER.replace("words: int = 10", "words: Nowhere = 10"): "cannot be used",
     SCORER.replace("ValueError", "KeyError").replace("< 1", "< 99"): "brief.py, line 24: KeyError",
 }  # fmt: skip

@@ -18,7 +18,7 @@ def exclusive(warehouse: Path, on_wait: Callable[[str], None]) -> Iterator[None]
     try:
         warehouse.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WarehouseError(f"{warehouse.parent} cannot be made: {error.strerror}") from None
+        raise WarehouseError(f"{warehouse.parent} cannot be created: {error.strerror}") from None
     lock = FileLock(f"{warehouse}.lock")
     holder = Path(f"{warehouse}.lock.pid")
     try:

@@ -89,7 +89,7 @@ DELETE FROM scores WHERE sample_id NOT IN (SELECT sample_id FROM samples);
 """,
     7: "-- the views alone",
 }
-"""SQL that turns version n - 1 into n, by n; the views are made anew after it."""
+"""SQL that migrates version n - 1 to n, by n; views are recreated afterwards."""
 
 _SQL = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMPTZ"}
 
@@ -131,7 +131,7 @@ def ddl() -> str:
 
 
 def views() -> str:
-    """CREATE statements of the views; one that is there is replaced."""
+    """CREATE OR REPLACE statements of the views."""
     return "\n\n".join(
         f"CREATE OR REPLACE VIEW {name} AS\n{query.strip()};" for name, query in VIEWS.items()
     )

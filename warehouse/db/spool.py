@@ -79,7 +79,7 @@ class Spool:
             if written != len(line):
                 os.ftruncate(self._descriptor, before)  # no torn line before the next one
                 raise WarehouseError(
-                    f"the spool {self.folder} took only part of a reply; free disk space, then rerun"
+                    f"the spool {self.folder} could write only part of a reply; free disk space, then rerun"
                 )
             self._calls.append(call)
             return len(self._calls)
@@ -114,7 +114,7 @@ class Spool:
         return self.folder / f"{self._name}.{self._number:06d}.jsonl"
 
     def _rotated(self) -> tuple[Path | None, list[Call]]:
-        """Close the file at hand; the next append starts another."""
+        """Close the current file; the next append starts another."""
         with self._appending:
             if self._descriptor is None:
                 return None, []

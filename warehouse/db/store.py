@@ -77,7 +77,7 @@ class Store:
             )
 
     def insert(self, records: Sequence[Record]) -> int:
-        """Insert records of any kinds; a row whose key is there already changes nothing.
+        """Insert records of any kinds; a row whose key exists is skipped.
 
         Returns:
             How many rows were new.
@@ -96,8 +96,8 @@ class Store:
     def enter(
         self, run_id: str, benchmark: str, contestant: str, answer_ids: Sequence[str]
     ) -> None:
-        """Say which answers stand for a contestant in a run, in the place of what did before: a run
-        that was cut off may go on with another student, or with other items."""
+        """Record the answers of a contestant in a run, replacing earlier ones: a resumed run may have
+        another student or other items."""
         records = [RunAnswer(run_id, benchmark, contestant, answer_id) for answer_id in answer_ids]
         with self._writing() as db:
             db.register(
@@ -112,7 +112,7 @@ class Store:
             _insert(db, RunAnswer, _unique(RunAnswer, records))
 
     def put_run(self, run: Run) -> None:
-        """Insert a run, or replace its record; beside run_answers the only thing here that changes."""
+        """Insert a run, or replace its record."""
         with self._writing() as db:
             db.execute("DELETE FROM runs WHERE run_id = ?", [run.run_id])
             _insert(db, Run, [run])
@@ -219,7 +219,9 @@ class Store:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise WarehouseError(f"{self.path.parent} cannot be made: {error.strerror}") from None
+            raise WarehouseError(
+                f"{self.path.parent} cannot be created: {error.strerror}"
+            ) from None
         with self._connected(read_only=False) as db:
             try:
                 db.execute("BEGIN")

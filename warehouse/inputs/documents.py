@@ -136,7 +136,7 @@ def _text(row: object, where: str) -> str:
     if not isinstance(text, str):
         raise DataError(f"{where} is not an object with a text 'text'")
     if re.search("[\ud800-\udfff]", text):
-        raise DataError(f"{where} has half a character (an unpaired surrogate); mend the text")
+        raise DataError(f"{where} has half a character (an unpaired surrogate); correct the text")
     return text
 
 

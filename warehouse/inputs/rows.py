@@ -122,7 +122,7 @@ def _raw_rows(path: Path) -> Iterator[tuple[str, Any]]:
                             json.dumps(raw, ensure_ascii=False).encode()
                     except UnicodeEncodeError:
                         raise DataError(
-                            f"{where} has half a character (an unpaired surrogate); mend the text"
+                            f"{where} has half a character (an unpaired surrogate); correct the text"
                         ) from None
                     except ValueError as error:
                         raise DataError(

@@ -222,7 +222,10 @@ def test_two_runs_are_compared_item_by_item(run):
     second = json.loads(done.stdout)
     told = distill(folder, "report", first["run_id"], second["run_id"], "--warehouse", "w.duckdb")
     assert told.returncode == 0, told.stderr
-    assert "custom: no clear difference between the students" in told.stdout and "B minus A" in told.stdout
+    assert (
+        "custom: no clear difference between the students" in told.stdout
+        and "B minus A" in told.stdout
+    )
     page = Path(told.stdout.split()[-1]).read_text()
     assert "train.epochs" in page and "student of A" in page and "<script" not in page
     _of_another_version(folder / "w.duckdb", second["run_id"])

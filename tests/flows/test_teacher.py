@@ -99,7 +99,9 @@ def interrupted(folder, server, goal, signals):
         time.sleep(0.02)
     for number in signals:
         process.send_signal(number)
-        while "stopping after" not in (folder / "said").read_text():  # two at once may arrive as one
+        while (
+            "stopping after" not in (folder / "said").read_text()
+        ):  # two at once may arrive as one
             assert process.poll() is None and time.monotonic() < give_up
             time.sleep(0.02)
     process.wait(timeout=60)

@@ -136,6 +136,6 @@ def test_a_trainer_that_moved_is_one_line(base, teacher, tmp_path, monkeypatch):
 
     monkeypatch.setattr(trl, "DistillationTrainer", type("Moved", (), {}))
     with pytest.raises(
-        MissingExtraError, match=r"DistillationTrainer is not as it was .*pip install"
+        MissingExtraError, match=r"DistillationTrainer differs from that of .*pip install"
     ):
         OnPolicy(teacher=teacher).train(TrainingInputs(base, LORA, SAMPLES, CONFIG, tmp_path / "s"))

@@ -229,7 +229,7 @@ def test_the_audit_is_told_in_words_and_unknown_figures_by_name():
     assert scarce["memory estimated"].startswith("more than there is: 3.11 GB of 2.00 GB there")
     unlike = {**example_audit(), "differing": 4, "difference": "asked with x, trained on y"}
     assert (
-        "4 of 400 rows are asked otherwise in use: asked with x"
+        "4 of 400 rows have another prompt in use: asked with x"
         in dict(summarize_audit(unlike).lines)["prompt in use"]
     )
     assert summarize_audit({}).lines == []

@@ -64,9 +64,7 @@ def check_tuner(tuner: Tuner, base: str | Path, folder: Path, steps: int = 2) ->
     config = SftConfig(epochs=1, batch_size=2, max_length=256, warmup_ratio=0.0)
     hooks = TrainingHooks(build_trainer=build)
     result = train_student(str(base), tuner, rows, config, folder / "student", hooks=hooks)
-    _require(
-        len([entry for entry in result.losses if "loss" in entry]) == steps, "steps without a loss"
-    )
+    _require(sum("loss" in entry for entry in result.losses) == steps, "steps without a loss")
     check_student(str(base), tuner, result, models[0].eval())
     return result
 

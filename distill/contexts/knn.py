@@ -66,10 +66,7 @@ class Knn(Context):
             return [[hit.position for hit in hits_of_question] for hits_of_question in hits]
         if self.by == "jaccard":
             word_sets = [_words(text) for text in examples]
-            return [
-                _best([_jaccard(_words(q), words) for words in word_sets], self.k)
-                for q in questions
-            ]
+            return [_best([_jaccard(_words(q), s) for s in word_sets], self.k) for q in questions]
         encoder = Encoder(self.encoder)
         similarity = encoder.encode(questions) @ encoder.encode(examples).T
         return [_best(row.tolist(), self.k) for row in similarity]

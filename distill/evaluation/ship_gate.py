@@ -265,9 +265,8 @@ def _on(condition: Condition, comparison: Comparison, certain: bool) -> _Measure
         if certain:
             return _Measurement(None, f"{measured}, so there is no interval")
         n = min(s.graded for s in comparison.standings if s.contestant in (left, condition.against))
-        return _decide(
-            condition.at_least, condition.margin, Interval(difference, -1, 1), n, measured, False
-        )
+        interval = Interval(difference, -1, 1)
+        return _decide(condition.at_least, condition.margin, interval, n, measured, False)
     interval, n = pair.metrics[metric], pair.n
     size = points(interval.value)
     phrase = f"{measured}: a difference of {size} points ({_evidence(interval, n)})"

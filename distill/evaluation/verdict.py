@@ -299,11 +299,8 @@ def _on_base(comparison: Comparison) -> str:
 def _on_teacher(comparison: Comparison) -> str:
     pair = comparison.difference("student", "teacher")
     if pair is None or comparison.headline not in pair.metrics:
-        return (
-            "The student cannot be compared with the teacher: no item was graded for both."
-            if pair
-            else ""
-        )
+        why = "The student cannot be compared with the teacher: no item was graded for both."
+        return why if pair else ""
     interval = pair.metrics[comparison.headline]
     evidence = evidence_of(pair, interval)
     size = points(abs(interval.value))

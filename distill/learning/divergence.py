@@ -94,9 +94,8 @@ def over_known(kind: str, ids: Tensor, logprobs: Tensor, student: Tensor) -> Ten
     student = student.float()
     total = student.logsumexp(-1, keepdim=True)
     rest_mass = student.scatter(-1, indices, NOTHING).logsumexp(-1, keepdim=True) - total
-    own = torch.cat(
-        [(student.gather(-1, indices) - total).masked_fill(~is_known, NOTHING), rest_mass], -1
-    )
+    own_known = (student.gather(-1, indices) - total).masked_fill(~is_known, NOTHING)
+    own = torch.cat([own_known, rest_mass], -1)
 
     logprobs = logprobs.masked_fill(~is_known, NOTHING)
     outside = (1 - logprobs.exp().sum(-1, keepdim=True)).clamp(min=UNKNOWN).log()

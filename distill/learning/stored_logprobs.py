@@ -105,9 +105,7 @@ class Aligner:
             number = label if text == stored["tokens"][token] else self._id(text)
             if number is not None:
                 logprob_by_id.setdefault(number, float(logprob))
-        usable = {
-            number: logprob for number, logprob in logprob_by_id.items() if logprob > OUTSIDE_TOP
-        }
+        usable = {n: logprob for n, logprob in logprob_by_id.items() if logprob > OUTSIDE_TOP}
         return usable or None
 
     def _text(self, token: str) -> str:

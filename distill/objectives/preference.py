@@ -188,12 +188,9 @@ class Preference(Objective):
                 model_inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
                 with output_at(self.accelerator.unwrap_model(model), predicted):
                     logits = model(**model_inputs, use_cache=False).logits
-                logps = -torch.nn.functional.cross_entropy(
-                    logits.float(), targets, reduction="none"
-                )
-                return logps.new_zeros(len(predicted)).index_add(
-                    0, predicted.nonzero()[:, 0], logps
-                )
+                loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+                rows = predicted.nonzero()[:, 0]
+                return loss.new_zeros(len(predicted)).index_add(0, rows, -loss)
 
             def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
                 """Pairs, and tokens of their chosen texts, in the batch of all processes."""

@@ -22,9 +22,7 @@ def check_evaluation(plan: Plan, store: Store) -> dict[str, int]:
         NotFoundError: an earlier student among the contestants is not in the warehouse.
     """
     settings = plan.evaluate
-    counts = {
-        part.label: sum(1 for _ in part.items(plan.folder)) for part in settings.every_benchmark
-    }
+    counts = {b.label: sum(1 for _ in b.items(plan.folder)) for b in settings.every_benchmark}
     sources = Sources(plan.datagen.recipe[0], plan.folder)
     for part in settings.parts():
         if part.student:

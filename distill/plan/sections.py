@@ -249,10 +249,9 @@ class EvaluateSection(Section):
         Raises:
             ValueError: one is not valid.
         """
-        context_names = [catalog.name_of(context) for context in self.contexts]
-        return [
-            parse_contestant(name, list(self.endpoints), context_names) for name in self.contestants
-        ]
+        names = [catalog.name_of(context) for context in self.contexts]
+        endpoints = list(self.endpoints)
+        return [parse_contestant(name, endpoints, names) for name in self.contestants]
 
     def context(self, name: str) -> Any:
         """A context with the plan's options, or its defaults."""

@@ -195,9 +195,8 @@ def verdict(board: Board) -> str:
     if missed:
         text += f" (not ranked because they failed on many items: {', '.join(missed)})"
     if close:
-        text += (
-            f"; not clearly different from it on these {standing.graded} items: {', '.join(close)}"
-        )
+        text += f"; not clearly different from it on these {standing.graded} items: "
+        text += ", ".join(close)
     text += (
         f"; worse than the base: {', '.join(worse)}."
         if worse

@@ -183,10 +183,7 @@ def _match(choice: Choice, sample: Sample) -> MatchLine:
 def _duplicate(choice: Choice, by_id: Mapping[str, Sample]) -> DuplicateLine:
     duplicate = (choice.details or {})["duplicate"]
     sample, first = by_id[choice.sample_id], by_id[duplicate["of"]]
+    similarity = duplicate["similarity"]
     return DuplicateLine(
-        sample.question,
-        sample.completion,
-        first.question,
-        first.completion,
-        duplicate["similarity"],
+        sample.question, sample.completion, first.question, first.completion, similarity
     )

@@ -124,9 +124,8 @@ def render_two_markdown(runs: TwoRuns) -> str:
 def _comparisons(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Comparisons by benchmark; older reports have them at the top."""
     evaluation = report.get("evaluation") or report
-    return {
-        comparison["benchmark"]: comparison for comparison in evaluation.get("comparisons") or ()
-    }
+    comparisons = evaluation.get("comparisons") or ()
+    return {comparison["benchmark"]: comparison for comparison in comparisons}
 
 
 def _side(report: Mapping[str, Any]) -> Side:

@@ -76,24 +76,20 @@ def explorer(evaluation: Evaluation, most: int = MOST_ITEMS, room: int = MOST_BY
     by_name = {comparison.benchmark: comparison for comparison in evaluation.comparisons}
     entries = [_entry(item, by_name.get(item.benchmark)) for item in evaluation.explored]
     chosen = _chosen(entries, most, room)
-    shown_items = [entry for index, entry in enumerate(entries) if index in chosen]
+    shown = [entry for index, entry in enumerate(entries) if index in chosen]
     return Explorer(
-        entries=shown_items,
-        left_out=len(entries) - len(shown_items),
+        entries=shown,
+        left_out=len(entries) - len(shown),
         cut=sum(
             len(text) > LONGEST
             for index, item in enumerate(evaluation.explored)
             if index in chosen
             for text in (item.question, item.passage or "", *item.said.values())
         ),
-        benchmarks=dict(Counter(e.item.benchmark for e in shown_items)),
-        categories=dict(
-            sorted(Counter(e.item.category for e in shown_items if e.item.category).items())
-        ),
+        benchmarks=dict(Counter(e.item.benchmark for e in shown)),
+        categories=dict(sorted(Counter(e.item.category for e in shown if e.item.category).items())),
         outcomes={
-            name: count
-            for name in OUTCOMES
-            if (count := sum(name in entry.outcomes for entry in shown_items))
+            name: count for name in OUTCOMES if (count := sum(name in e.outcomes for e in shown))
         },
     )
 

@@ -84,10 +84,8 @@ class Card:
     @property
     def data_licences(self) -> dict[str, str]:
         """Licences of the recipes' data sets, for known names."""
-        sources = {str(recipe.get("prompts")) for recipe in self.recipes}
-        return {
-            name: assets.entry(name).licence for name in assets.names("data") if name in sources
-        }
+        used = {str(recipe.get("prompts")) for recipe in self.recipes}
+        return {name: assets.entry(name).licence for name in assets.names("data") if name in used}
 
     @property
     def library(self) -> str:

@@ -131,10 +131,7 @@ def contrasts_of(boards: Sequence[BenchmarkAnswers]) -> list[Contrast]:
             for line in evaluation.style
             if line.benchmark == comparison.benchmark
         }
-        gaps = {
-            name: evaluation.comparisons[index].gap_closed
-            for name, evaluation in evaluations.items()
-        }
+        gaps = {name: e.comparisons[index].gap_closed for name, e in evaluations.items()}
         sentence = _sentence(comparison, learned, gaps)
         contrasts.append(Contrast(comparison, learned, gaps, sentence))
     return contrasts

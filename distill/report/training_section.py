@@ -28,9 +28,7 @@ class AuditSummary:
 
 def summarize_audit(audit: Figures) -> AuditSummary:
     """Describe an audit; unknown figures are shown by name."""
-    lines_known = [
-        (label, names, words) for label, names, words in _LINES if audit.keys() >= {*names}
-    ]
+    lines_known = [line for line in _LINES if audit.keys() >= {*line[1]}]
     described = {*_ELSEWHERE, *(name for _, names, _ in lines_known for name in names)}
     lines = [
         (label, text)
@@ -108,13 +106,11 @@ def _parameters(audit: Figures) -> str:
 
 def _estimate(audit: Figures) -> str:
     estimate = audit["memory_estimate"]
-    parts = ", ".join(
-        f"{name} {bytes_text(estimate[name])}" for name in PARTS if estimate.get(name)
-    )
+    sizes = (f"{part} {bytes_text(estimate[part])}" for part in PARTS if estimate.get(part))
     again = ", activations computed again" if estimate["checkpointing"] else ""
     much = "more than there is: " if estimate["total"] > audit["memory_there"] else ""
     return (
-        f"{much}{bytes_text(estimate['total'])} of {bytes_text(audit['memory_there'])} there: {parts}, for "
+        f"{much}{bytes_text(estimate['total'])} of {bytes_text(audit['memory_there'])} there: {', '.join(sizes)}, for "
         f"{format_count(estimate['rows'], 'row')} of {format_count(estimate['length'], 'token')}{again}"
     )
 

@@ -169,9 +169,8 @@ def estimate(
     element = 2 if autocast else model.dtype.itemsize
     activation_bytes = element * activations(shape, batch, checkpointing)
     logits = LOGIT_COPIES * FLOAT32 * batch.logits * shape.vocabulary
-    overhead = (
-        ALLOCATOR_OVERHEAD * FLOAT32 * parameters_of(model) if model.device.type == "cpu" else 0
-    )
+    factor = ALLOCATOR_OVERHEAD if model.device.type == "cpu" else 0
+    overhead = factor * FLOAT32 * parameters_of(model)
     return MemoryEstimate(
         weights=sum(_bytes(p) for p in (*model.parameters(), *model.buffers())),
         gradients=trained,
@@ -209,9 +208,8 @@ def figures(
         batch = Batch(rows, config.max_length, rows * config.max_length if logits else 0)
     half = trainer["bf16"]
     teacher_bytes = elements_of(teacher_base) * (2 if half else FLOAT32) if teacher_base else 0
-    memory_estimate = estimate(
-        model, batch, trainer["gradient_checkpointing"], half, before, teacher_bytes
-    )
+    checkpointing = trainer["gradient_checkpointing"]
+    memory_estimate = estimate(model, batch, checkpointing, half, before, teacher_bytes)
     return {
         "parameters": parameters_of(model),
         "memory_estimate": memory_estimate.as_json() if memory_estimate else None,

@@ -133,7 +133,7 @@ def test_a_worker_process_passes_a_part_s_error_on_in_one_line(folder, monkeypat
         table = {"use": "./own_recipe.py", "prompts": "prompts.jsonl"}
         next(catalog.build("recipe", table, folder).ask_all(folder))
 
-    monkeypatch.setattr(multiprocess, "_work", work)
+    monkeypatch.setattr(multiprocess, "_run_job", work)
     with pytest.raises(KeyError):
         multiprocess.main(folder / "job.json")
     told = (folder / "error.0").read_text()

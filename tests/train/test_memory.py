@@ -97,7 +97,7 @@ def test_a_local_teacher_is_counted_by_its_files(base):
     config = SftConfig(batch_size=4, max_length=64)
     settings = {"gradient_checkpointing": False, "bf16": False, "use_cpu": True}
     alone, beside = (
-        figures(model, [encoded(10, 5)], config, settings, True, 0, beside=teacher)[
+        figures(model, [encoded(10, 5)], config, settings, True, 0, teacher_base=teacher)[
             "memory_estimate"
         ]
         for teacher in (None, base)
@@ -181,7 +181,7 @@ def test_what_an_audit_is_told(base):
     assert (told["rows"], told["length"], told["checkpointing"]) == (2, 64, True)
     assert told["process"] == found["memory_before"] == 5
     assert found["memory_there"] > 1e9
-    pairs = figures(model, [encoded(100, 60)] * 6, config, settings, True, 5, each=2)
+    pairs = figures(model, [encoded(100, 60)] * 6, config, settings, True, 5, sequences_per_row=2)
     pairs = pairs["memory_estimate"]
     assert (pairs["rows"], pairs["logits"]) == (4, 2 * told["logits"])
     packed = config.model_copy(update={"packing": True})

@@ -138,7 +138,7 @@ def sql(
         import polars as pl
 
         with pl.Config(tbl_rows=100, fmt_str_lengths=60, tbl_hide_dataframe_shape=True):
-            print(table)
+            print(output.visible(str(table)))
 
 
 @app.command()

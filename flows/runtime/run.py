@@ -6,7 +6,6 @@ import json
 import platform
 import secrets
 import shlex
-import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from datagen.spending.limits import Budget
 from datagen.teacher import Teacher
 from distill.plan.plan import Plan, load_plan
 from distill.plan.project import open_store
+from flows.runtime import signals
 from flows.runtime.progress import say
 from warehouse.db.lock import exclusive
 from warehouse.db.spool import Spool
@@ -96,8 +95,8 @@ def open_run(
 ) -> Iterator[RunContext]:
     """Load the plan, hold the warehouse's run lock, and keep the run's record to the end.
 
-    An unfinished run of the same plan goes on under its old id. Ctrl-C and SIGTERM
-    stop the run with nothing lost.
+    An unfinished run of the same plan goes on under its old id. Ctrl-C, SIGTERM
+    and a closed terminal stop the run with nothing lost.
 
     Raises:
         Stopped: interrupted; says how to resume.
@@ -106,7 +105,7 @@ def open_run(
     plan.require(verb)
     store = open_store(plan)
     resume = command(verb, plan_path, overrides, options)
-    with exclusive(store.path, say), _sigterm_interrupts():
+    with exclusive(store.path, say), signals.interrupted():
         recover(store)
         run = _run_record(plan, store, verb, overrides)
         for dead in store.read(Run, "state = 'running' AND run_id <> ?", [run.run_id]):
@@ -228,22 +227,6 @@ def _git_sha() -> str | None:
     except OSError:
         return None
     return done.stdout.strip() or None
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread: whoever started it handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def as_json(value: Any) -> str:

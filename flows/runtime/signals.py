@@ -1,14 +1,37 @@
-"""Handle Ctrl-C and SIGTERM: finish in-flight requests, and end a training at a checkpoint."""
+"""Handle Ctrl-C, SIGTERM and a closed terminal: finish in-flight requests, and end a training at
+a checkpoint."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _handled() -> dict[signal.Signals, Any]:
+    """The signals to handle with their present handlers; a SIGHUP that `nohup` ignores stays so."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    if handlers[signal.SIGHUP] is signal.SIG_IGN:
+        del handlers[signal.SIGHUP]
+    return handlers
+
+
+def _leave_closed_terminal(number: int) -> None:
+    """After a SIGHUP, write to nowhere what would go to the terminal: it can only fail."""
+    if number != signal.SIGHUP:
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):  # isatty() is false once it is closed
+            os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 @contextmanager
@@ -21,24 +44,25 @@ def awaited(stop: Callable[[], None]) -> Iterator[None]:
     assert task is not None
     announced = False
 
-    def signalled() -> None:
+    def signalled(number: int) -> None:
         nonlocal announced
+        _leave_closed_terminal(number)
         if announced:
             task.cancel()
         announced = True
         stop()
 
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = _handled()
     try:
-        for number in SIGNALS:
-            loop.add_signal_handler(number, signalled)
+        for number in before:
+            loop.add_signal_handler(number, signalled, number)
     except (ValueError, RuntimeError):  # not in the main thread
         yield
         return
     try:
         yield
     finally:
-        for number in SIGNALS:
+        for number in before:
             loop.remove_signal_handler(number)
             signal.signal(number, before[number])
 
@@ -53,13 +77,14 @@ def finished(stop: Callable[[], bool]) -> Iterator[None]:
 
     def signalled(number: int, frame: FrameType | None) -> None:
         nonlocal announced
+        _leave_closed_terminal(number)
         if announced or not stop():
             raise KeyboardInterrupt
         announced = True
 
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = _handled()
     try:
-        for number in SIGNALS:
+        for number in before:
             signal.signal(number, signalled)
     except ValueError:  # not in the main thread
         yield
@@ -67,5 +92,28 @@ def finished(stop: Callable[[], bool]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number in SIGNALS:
+        for number in before:
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def interrupted() -> Iterator[None]:
+    """In the main thread: the other signals raise KeyboardInterrupt, as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _leave_closed_terminal(number)
+        raise KeyboardInterrupt
+
+    before = _handled()
+    del before[signal.SIGINT]
+    try:
+        for number in before:
+            signal.signal(number, interrupt)
+    except ValueError:  # not in the main thread: whoever started it handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number in before:
             signal.signal(number, before[number])

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -128,6 +130,29 @@ def test_a_second_interrupt_leaves_what_is_on_its_way(folder):
         err, calls = interrupted(folder, server, 4, [signal.SIGINT, signal.SIGINT])
         assert "4 replies in flight" in err
         assert (len(calls), server.asked) == (0, 4)
+
+
+def test_a_terminal_that_is_closed_loses_no_reply(folder):
+    with FakeOpenai(colour, latency_s=2.0) as server:
+        (folder / "plan.toml").write_text(SMALL.format(url=server.base_url))
+        process, terminal = pty.fork()
+        if process == 0:  # the child owns the terminal, as a shell's command does
+            os.chdir(folder)
+            os.environ["MY_KEY"] = KEY
+            command = ["generate", "plan.toml", "--set", "teacher.max_in_flight=4"]
+            os.execv(sys.executable, [sys.executable, "-m", "flows.cli", *command])
+        give_up = time.monotonic() + 120
+        while server.asked < 8:
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+            if select.select([terminal], [], [], 0)[0]:
+                os.read(terminal, 65536)  # else a full terminal would hold the child up
+        os.close(terminal)
+        _, status = os.waitpid(process, 0)
+        assert os.waitstatus_to_exitcode(status) == 3
+        store = Store(folder / "w.duckdb")
+        assert len(store.read(Call)) == server.asked == 8
+    assert [run.state for run in store.read(Run)] == ["stopped"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -210,3 +211,30 @@ def test_a_type_that_no_data_frame_holds_is_one_line(store):
     assert store.query(
         "SELECT (max(created_at) - min(created_at))::VARCHAR AS took FROM calls"
     ).height
+
+
+@pytest.mark.parametrize("sql", ["", "  ", ";", "-- nothing", "SELECT 1; SELECT 2"])
+def test_other_than_one_select_is_one_line(store, sql):
+    store.insert([call()])
+    with pytest.raises(WarehouseError, match="write one SELECT"):
+        store.query(sql)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a database", b"\xff" * 300_000])
+def test_what_is_no_warehouse_is_said_at_once(tmp_path, content):
+    path = tmp_path / "w.duckdb"
+    path.write_bytes(content)
+    started = time.monotonic()
+    with pytest.raises(WarehouseError, match="cannot be read.*restore a copy"):
+        Store(path).read(Call)
+    assert time.monotonic() - started < 10  # it does not wait, as for a file that is held
+
+
+def test_a_damaged_block_is_no_lock(store, monkeypatch):
+    monkeypatch.setattr("warehouse.db.store._WAIT_S", 3600)
+    store.insert([call(str(number)) for number in range(2000)])
+    with store.path.open("r+b") as file:
+        file.seek(12288)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(WarehouseError, match="cannot be read.*[Cc]orrupt"):
+        store.read(Call)

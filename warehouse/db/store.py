@@ -33,6 +33,12 @@ _CANNOT_WRITE = (
     duckdb.TransactionException,
     duckdb.FatalException,
 )
+_UNREADABLE = (
+    duckdb.IOException,
+    duckdb.SerializationException,
+    duckdb.FatalException,
+    duckdb.InternalException,
+)
 _POLARS: dict[str, Any] = {
     "VARCHAR": pl.String,
     "JSON": pl.String,
@@ -190,8 +196,12 @@ class Store:
             db.execute("SET enable_external_access = false")
             db.execute("SET lock_configuration = true")
             try:
+                if len(db.extract_statements(sql)) != 1:
+                    raise WarehouseError("SQL: write one SELECT, such as: SELECT * FROM runs")
                 result = db.execute(sql, list(params))
                 return result.pl()
+            except _UNREADABLE:
+                raise
             except duckdb.Error as error:
                 raise WarehouseError(f"SQL: {_line(error)}") from None
             except pl.exceptions.PolarsError:  # DuckDB has types that no data frame holds
@@ -251,17 +261,28 @@ class Store:
                 db = duckdb.connect(str(self.path), read_only=read_only)
                 break
             except duckdb.Error as error:
-                held = "lock" in str(error).lower()
-                if not held or time.monotonic() > deadline:
-                    what = "is held by another process" if held else "cannot be opened"
-                    raise WarehouseError(f"{self.path} {what}: {_line(error)}") from None
+                if not _is_held(error):
+                    raise self._unreadable(error) from None
+                if time.monotonic() > deadline:
+                    raise WarehouseError(
+                        f"{self.path} is held by another process: {_line(error)}; close it there, "
+                        "then rerun; received replies are saved"
+                    ) from None
                 time.sleep(pause)
                 pause = min(pause * 1.5, 0.5)
         try:
             db.execute("SET TimeZone = 'UTC'")
             yield db
+        except _UNREADABLE as error:
+            raise self._unreadable(error) from None
         finally:
             db.close()
+
+    def _unreadable(self, error: duckdb.Error) -> WarehouseError:
+        return WarehouseError(
+            f"{self.path} cannot be read: {_line(error)}; if it is damaged, restore a copy of it, or "
+            "move it away and rerun, which creates a new one"
+        )
 
     def _check_version(self, db: duckdb.DuckDBPyConnection) -> None:
         version = _version(db)
@@ -270,6 +291,15 @@ class Store:
                 f"{self.path} was written by a newer version (schema {version}; this one knows "
                 f"{VERSION}); upgrade stillhouse, or name another warehouse"
             )
+
+
+def _is_held(error: duckdb.Error) -> bool:
+    """Whether another process, or another thread of this one, has the file open.
+
+    DuckDB has one class for all faults of files, so that of a lock is known by its first words.
+    """
+    held_elsewhere = isinstance(error, duckdb.IOException) and "Could not set lock" in str(error)
+    return held_elsewhere or isinstance(error, duckdb.ConnectionException)
 
 
 def _wanted(wanted: Sequence[tuple[str, int]]) -> Any:

@@ -57,6 +57,8 @@ def _describe(error: Exception) -> tuple[str, int] | None:
             f"{error.strerror}{where}; free disk space or fix the permissions, then rerun; "
             "received replies are saved"
         ), 2
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}; name another path", 2
     foreseen = part_error(error) or missing_module_error(error)
     if foreseen is None:
         return None

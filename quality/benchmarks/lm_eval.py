@@ -221,7 +221,9 @@ class LmEval(Benchmark):
             raise AssetError(
                 "benchmark 'lm_eval' needs lm-evaluation-harness; pip install 'stillhouse[lm-eval]'"
             )
-        own = str((self._folder / self.include_path).resolve()) if self.include_path else None
+        own = None
+        if self.include_path:
+            own = str((self._folder / Path(self.include_path).expanduser()).resolve())
         if own and not Path(own).is_dir():
             raise PlanError(f"benchmark 'lm_eval': there is no folder {self.include_path}")
         for defaults in (False, True) if own else (True,):  # to read all tasks takes seconds

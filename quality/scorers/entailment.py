@@ -123,7 +123,8 @@ class Entailment(Scorer):
 
     def _folder(self) -> Path | None:
         """The local folder of the model, or None for a hub id."""
-        for folder in (self.tools.folder / self.nli, Path(self.nli)):
+        here = Path(self.nli).expanduser()
+        for folder in (self.tools.folder / here, here):
             if folder.is_dir():
                 return folder
         if not _HUB_ID.fullmatch(self.nli):

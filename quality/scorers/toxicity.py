@@ -99,8 +99,9 @@ class Toxicity(Scorer):
         if self.embedded:
             return _PROFANITY, ProfanityCheck, None
         if self.checkpoint and self.checkpoint_config and self.sha256:
-            config = self.tools.folder / self.checkpoint_config
-            kept = local(self.tools.folder / self.checkpoint, self.sha256, config)
+            config = self.tools.folder / Path(self.checkpoint_config).expanduser()
+            checkpoint = self.tools.folder / Path(self.checkpoint).expanduser()
+            kept = local(checkpoint, self.sha256, config)
             return f"detoxify checkpoint {self.sha256[:16]}", lambda: Detector(kept, config), None
         try:
             checkpoint = published(self.detoxify)

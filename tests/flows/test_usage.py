@@ -116,3 +116,16 @@ def test_each_extra_of_this_package_is_found_by_its_modules():
         assert extras.install_advice(module) == f"pip install 'stillhouse[{extra}]'"
     with pytest.raises(MissingExtraError, match="^it needs lm_evil, which is not installed"):
         extras.require_modules("it", "json", "lm_evil")
+
+
+@pytest.mark.parametrize("key", ["warehouse", "prompts"])
+def test_a_path_that_the_file_system_refuses_is_one_line(tmp_path, key):
+    paths = {"warehouse": "w.duckdb", "prompts": "prompts.jsonl"} | {key: "n" * 300 + ".jsonl"}
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Who?"}\n')
+    (tmp_path / "plan.toml").write_text(
+        f'name = "long"\nwarehouse = "{paths["warehouse"]}"\nteacher = {{ use = "scripted" }}\n'
+        f'[[datagen.recipe]]\nuse = "imitation"\nprompts = "{paths["prompts"]}"\n'
+    )
+    done = distill(tmp_path, "generate", "plan.toml")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert done.stderr.count("\n") == 1 and "File name too long" in done.stderr

@@ -1,14 +1,18 @@
 """The spool: durable at once, replayed after a kill, torn lines dropped."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 
+import pytest
+
 from tests.warehouse.test_store import call
 from warehouse.db.spool import Spool
 from warehouse.db.store import Store
+from warehouse.errors import WarehouseError
 from warehouse.records import Call
 
 
@@ -102,3 +106,36 @@ def test_the_spool_of_a_living_process_is_left_alone(tmp_path):
         with Spool(store.path) as spool:
             assert spool.drain(store) == 0
         assert other.drain(store) == 1
+
+
+def test_a_spool_that_is_deleted_under_a_run_loses_nothing(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    with Spool(store.path) as spool:
+        spool.append(call("a"))
+        shutil.rmtree(spool.folder)
+        assert spool.drain(store) == 1  # from memory
+        spool.append(call("b"))
+        shutil.rmtree(spool.folder)
+        spool.append(call("c"))  # "b" is written again with it
+    assert {one.call_id for one in store.read(Call)} == {"a"}
+    with Spool(store.path) as after_a_kill:
+        assert after_a_kill.drain(store) == 2
+    assert {one.call_id for one in store.read(Call)} == {"a", "b", "c"}
+
+
+def test_what_the_warehouse_does_not_take_now_is_taken_by_the_next_drain(tmp_path, monkeypatch):
+    store = Store(tmp_path / "w.duckdb")
+
+    def held(calls):
+        raise WarehouseError("held by another process")
+
+    with Spool(store.path) as spool:
+        spool.append(call("a"))
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "insert", lambda store, calls: held(calls))
+            with pytest.raises(WarehouseError, match="held"):
+                spool.drain(store)
+        assert len(list(spool.folder.glob("*.jsonl"))) == 1  # and a kill would lose nothing
+        spool.append(call("b"))
+        assert spool.drain(store) == 2
+        assert not list(spool.folder.glob("*.jsonl"))

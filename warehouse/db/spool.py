@@ -40,7 +40,8 @@ class Spool:
         self._lock = FileLock(self.folder / f"{self._name}.lock", thread_local=False)
         self._number = 0
         self._descriptor: int | None = None
-        self._calls: list[Call] = []
+        self._calls: list[Call] = []  # not yet in the warehouse
+        self._files: list[Path] = []  # that hold them
         self._appending, self._draining = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> Self:
@@ -64,9 +65,11 @@ class Spool:
         Raises:
             WarehouseError: the reply cannot be written (disk full, rights).
         """
-        line = orjson.dumps({name: getattr(call, name) for name in _FIELDS}) + b"\n"
+        line = _line(call)
         with self._appending:
             try:
+                if self._descriptor is not None and not os.fstat(self._descriptor).st_nlink:
+                    line = self._reopen() + line  # somebody deleted the file
                 if self._descriptor is None:
                     self._open()
                 assert self._descriptor is not None
@@ -90,15 +93,18 @@ class Spool:
         Returns:
             How many calls were new.
         """
-        if not self.folder.is_dir():
-            return 0
         with self._draining:
-            ours, calls = self._rotated()
-            new = store.insert(calls)
-            if ours is not None:
-                ours.unlink()
-            files = [*self.folder.glob("*.jsonl"), *self.folder.glob("*.lock")]
-            for owner in sorted({file.name.partition(".")[0] for file in files} - {self._name}):
+            files, calls = self._rotated()
+            try:
+                new = store.insert(calls)
+            except BaseException:
+                with self._appending:  # for the next drain
+                    self._calls, self._files = calls + self._calls, files + self._files
+                raise
+            for file in files:
+                file.unlink(missing_ok=True)
+            others = [*self.folder.glob("*.jsonl"), *self.folder.glob("*.lock")]
+            for owner in sorted({file.name.partition(".")[0] for file in others} - {self._name}):
                 new += self._adopt(owner, store)
             return new
 
@@ -106,6 +112,7 @@ class Spool:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._lock.is_locked:
             self._lock.acquire(timeout=0)
+        self._files.append(self._file)
         flags = os.O_APPEND | os.O_CREAT | os.O_WRONLY
         self._descriptor = os.open(self._file, flags, 0o600)
 
@@ -113,17 +120,25 @@ class Spool:
     def _file(self) -> Path:
         return self.folder / f"{self._name}.{self._number:06d}.jsonl"
 
-    def _rotated(self) -> tuple[Path | None, list[Call]]:
+    def _reopen(self) -> bytes:
+        """Leave a deleted file; returns the lines of the replies that were in it."""
+        assert self._descriptor is not None
+        os.close(self._descriptor)
+        self._descriptor = None
+        self._lock.release()  # its file may be gone too
+        self._number += 1
+        return b"".join(map(_line, self._calls))
+
+    def _rotated(self) -> tuple[list[Path], list[Call]]:
         """Close the current file; the next append starts another."""
         with self._appending:
-            if self._descriptor is None:
-                return None, []
-            os.close(self._descriptor)
-            self._descriptor = None
-            file, calls = self._file, self._calls
-            self._number += 1
-            self._calls = []
-            return file, calls
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+                self._number += 1
+            files, calls = self._files, self._calls
+            self._files, self._calls = [], []
+            return files, calls
 
     def _adopt(self, owner: str, store: Store) -> int:
         """Drain the files of a process that is gone; one that lives holds its lock."""
@@ -141,6 +156,10 @@ class Spool:
         finally:
             lock.release()
             Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _line(call: Call) -> bytes:
+    return orjson.dumps({name: getattr(call, name) for name in _FIELDS}) + b"\n"
 
 
 def _calls(file: Path) -> list[Call]:

@@ -7,42 +7,58 @@ one prompt (`PromptRejected`), final for all (`TeacherUnusable`), or worth anoth
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import time
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 
-from datagen.spending.limits import RateLimiter, retry_after_s, used_up_s
-from warehouse.errors import PromptRejected, TeacherError, TeacherUnusable, TransientError
+from datagen.openai.addresses import (
+    lacks_version,
+    query_of,
+    sendable_headers,
+    sendable_key,
+    split_query,
+)
+from datagen.openai.error_answers import Verdict, is_page, read_error, sort_error
+from datagen.openai.waits import used_up_s
+from datagen.spending.limits import RateLimiter
+from warehouse.errors import (
+    PromptRejected,
+    TeacherError,
+    TeacherUnusable,
+    TransientError,
+)
 
 T = TypeVar("T")
 
 NO_KEY = "not-needed"
-UNUSABLE = {
-    401: "the key was refused",
-    402: "the account has no credit",
-    403: "access is denied",
-    404: "no such model or path",
-}
-RETRIED = {408, 409, 425, 429}
-OVERLOADED = {429, 503, 529}
+SHOWN = 200
+"""Characters of a server's message that are shown."""
+LONGEST_PAUSE_S = 600.0
+"""Longest pause after a good reply, whatever the server says of its limits."""
 _AS_JSON: Any = {"headers": {"Content-Type": "application/json"}}
 _CONSTANTS = {"-Infinity": -9999.0, "Infinity": 9999.0}
+_UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
 _UNCONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-OUT_OF_CREDIT = ("insufficient_quota", "billing_hard_limit_reached")
 
 
 class NobodyThere(TransientError):
-    """The connection could not be made; nothing was sent."""
+    """The connection could not be made; nothing was sent. The message says what to do."""
 
 
 class Overloaded(TransientError):
     """The server asks for less; the request was not worked on."""
+
+
+class NoSuchPath(TeacherUnusable):
+    """The server knows no such path; where it was the list of models, it may have none."""
 
 
 class ReplyLost(TransientError):
@@ -53,7 +69,7 @@ def key_from(name: str | None, env_file: str | None, who: str) -> str:
     """The key in an environment variable, or in the .env file that the user named.
 
     Raises:
-        TeacherUnusable: the variable is not set in either.
+        TeacherUnusable: the variable is not set in either, or holds no key.
     """
     if name is None:
         return NO_KEY
@@ -62,13 +78,13 @@ def key_from(name: str | None, env_file: str | None, who: str) -> str:
         from dotenv import dotenv_values
 
         key = dotenv_values(env_file).get(name)
-    if not key:
+    if not key or not key.strip():
         detail = f" and {env_file} does not have it" if env_file else ""
         raise TeacherUnusable(
             f"{who}: environment variable {name} is not set{detail}; export it, or name another "
             "in api_key_env"
         )
-    return key
+    return sendable_key(key, name, who)
 
 
 class TimedOut(ReplyLost):
@@ -88,7 +104,8 @@ class Endpoint:
         timeout_s: float,
     ) -> None:
         self.model, self.base_url, self.pace, self.timeout_s = model, base_url, pace, timeout_s
-        self._root = base_url.rstrip("/")  # a whole URL spares the client from joining it
+        self._root = split_query(base_url)[0]  # a whole URL spares the client from joining it
+        headers = sendable_headers(headers, f"model '{model}' at {base_url}")
         self.heard = False
         self.last_good = time.monotonic()
         self.gone: TeacherUnusable | None = None
@@ -117,10 +134,31 @@ class Endpoint:
                 options=_AS_JSON,
             )
         )
-        limited = "x-ratelimit-remaining-requests" in response.headers
+        limited = any(b"ratelimit" in name.lower() for name, _ in response.headers.raw)
         if limited and (wait := used_up_s(response.headers)):
-            self.pace.pause(wait)
-        return self._object(response.content)
+            self.pace.pause(min(wait, LONGEST_PAUSE_S))
+        raw = self._object(response.content)
+        if not raw.get("choices") and (raw.get("error") or raw.get("object") == "error"):
+            raise self.refused(response)  # an error, whatever its status says
+        return raw
+
+    async def get(self, path: str) -> Any:
+        """Read what the server has at a path, from its JSON.
+
+        Raises:
+            PromptRejected, TeacherUnusable, TransientError: as `post`; TeacherUnusable also
+                where there is a web page.
+        """
+        import httpx2
+
+        response = await self.call(self.client.get(self._root + path, cast_to=httpx2.Response))
+        try:
+            value = orjson.loads(response.content)
+        except ValueError:
+            raise self.not_an_api(response.text) from None
+        if isinstance(value, dict) and value.get("error"):
+            raise self.refused(response)
+        return value
 
     async def call(self, job: Awaitable[T]) -> T:
         """Await a call of the client; its error comes out as one of ours."""
@@ -140,41 +178,134 @@ class Endpoint:
         import openai
 
         if isinstance(error, openai.APIConnectionError):  # timeouts are of this class too
-            chain = _chain(error)
-            if any(isinstance(cause, _UNCONNECTED) for cause in chain):
-                return NobodyThere(f"{self.model}: no connection to {self.base_url}")
-            if any(isinstance(cause, TimeoutError) for cause in chain):
-                return TimedOut(f"{self.model}: no reply within {self.timeout_s:g} s")
-            return ReplyLost(
-                f"{self.model}: connection to {self.base_url} was lost ({type(chain[-1]).__name__})"
-            )
+            return self._unconnected(_chain(error))
         if isinstance(error, openai.APIStatusError):
             self.heard = True
             return self.refused(error.response)
         return TransientError(f"{self.model}: {self.short(str(error))}")
 
-    def refused(self, response: Any) -> TeacherError:
-        """What a reply with a status of 400 or more means."""
-        status: int = response.status_code
-        excerpt, prefix = self.short(response.text), f"{self.model}: HTTP {status}: "
-        if status in UNUSABLE:
-            return self.unusable(
-                f"{UNUSABLE[status]} (HTTP {status}{': ' + excerpt if excerpt else ''})"
-            )
-        if status == 429 and any(code in response.text for code in OUT_OF_CREDIT):
-            return self.unusable(f"{UNUSABLE[402]} (HTTP 429: {excerpt})")
-        if status >= 500 or status in RETRIED:
-            kind = Overloaded if status in OVERLOADED else TransientError
-            wait = retry_after_s(response.headers)
-            if wait is None and status in OVERLOADED:
-                wait = used_up_s(response.headers)
-            return kind(prefix + excerpt, wait)
-        return PromptRejected(prefix + excerpt)
+    def _unconnected(self, chain: list[BaseException]) -> TeacherError:
+        """What it means that no reply came, by the errors that led to it."""
+        from datagen.openai.transport import ReplyTooLarge
 
-    def unusable(self, what: str) -> TeacherUnusable:
+        url, name = self.base_url, type(chain[-1]).__name__
+        for cause in chain:
+            if isinstance(cause, TeacherError):
+                return cause
+            if isinstance(cause, (aiohttp.InvalidURL, UnicodeError)):
+                return self.unusable("this is no address", "correct base_url")
+            if isinstance(cause, _UNTRUSTED):
+                return self._untrusted(cause)
+            if isinstance(
+                cause, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)
+            ):
+                return self._no_proxy(cause)
+            if isinstance(cause, aiohttp.ClientConnectorDNSError):
+                return NobodyThere(
+                    f"the host name of {url} is not known; correct base_url, or check the network "
+                    "and the proxy variables (HTTPS_PROXY)"
+                )
+            if isinstance(cause, _UNCONNECTED):
+                return NobodyThere(self._nobody(cause))
+            if isinstance(cause, ReplyTooLarge):
+                return ReplyLost(f"{self.model}: {cause} was not read to its end")
+            if isinstance(cause, TimeoutError):
+                return TimedOut(
+                    f"{self.model}: no reply within {self.timeout_s:g} s; a larger timeout_s "
+                    "waits longer"
+                )
+        return ReplyLost(f"{self.model}: connection to {url} was lost ({name})")
+
+    def _nobody(self, cause: Exception) -> str:
+        number = getattr(getattr(cause, "os_error", None), "errno", None)
+        if isinstance(cause, TimeoutError) or number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+            return (
+                f"no teacher answers at {self.base_url}; the host cannot be reached: correct "
+                "base_url, or check the network, the firewall and the proxy variables (HTTPS_PROXY)"
+            )
+        return f"no teacher answers at {self.base_url}; start the server or correct base_url"
+
+    def _untrusted(self, cause: Exception) -> TeacherError:
+        reason = str(getattr(cause, "certificate_error", cause))
+        if "certificate" in reason.lower():
+            return self.unusable(
+                f"its certificate is not trusted ({self.short(reason)})",
+                "name the certificates to trust in SSL_CERT_FILE, or correct base_url",
+            )
+        return self.unusable(
+            f"no encrypted connection could be made ({self.short(reason)})",
+            "correct base_url: a server without TLS has an http:// address",
+        )
+
+    def _no_proxy(self, cause: Exception) -> TeacherError:
+        from datagen.openai.transport import proxy_for
+
+        proxy = urlsplit(proxy_for(self.base_url) or "").netloc.rpartition("@")[2]
+        what = f"no connection to {self.base_url} through the proxy {proxy}"
+        if isinstance(cause, aiohttp.ClientHttpProxyError):
+            what += f" (HTTP {cause.status})"
+        host = urlsplit(self.base_url).hostname or ""
+        around = f", or name {host} in NO_PROXY to go around it"
+        return NobodyThere(f"{what}; correct the proxy variables (HTTPS_PROXY, HTTP_PROXY){around}")
+
+    def refused(self, response: Any) -> TeacherError:
+        """What a reply means that is an error, by its status or by its body."""
+        return self.error_of(
+            response.status_code, response.text, response.headers, response.extensions
+        )
+
+    def error_of(
+        self,
+        status: int,
+        body: Any,
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> TeacherError:
+        """What an error answer means.
+
+        Args:
+            status: The HTTP status; 200 for an error that came in place of a completion.
+            body: Its text, or the value that its JSON is.
+            headers: Its HTTP headers.
+            extensions: Of the response; `redirected_to` is the address that answered.
+        """
+        error = read_error(status, body, headers)
+        excerpt, target = self.short(body), (extensions or {}).get("redirected_to")
+        if 300 <= status < 400:
+            location = self._hidden(str((headers or {}).get("location", "nowhere")))
+            return self.unusable(
+                f"the server redirects requests to {location} (HTTP {status})",
+                "set base_url to the address where the API is",
+            )
+        verdict, what, advice = sort_error(error)
+        if verdict is Verdict.RUN:
+            if target is not None and status in (401, 403):
+                what += f" by {target.host}, to which it redirects: keys stay with their address"
+                advice = f"set base_url to {target.scheme}://{target.netloc.decode()} and its path"
+            if error.status in (404, 405) and lacks_version(self.base_url):
+                advice = f"base_url has no /v1: try {self._root}/v1, or correct model"
+            words = f": {excerpt}" if excerpt != "no body" else ""
+            unusable = self.unusable(f"{what} (HTTP {status}{words})", advice)
+            return NoSuchPath(str(unusable)) if status in (404, 405, 501) else unusable
+        message = f"{self.model}: HTTP {status}: {excerpt}"
+        if verdict is Verdict.PROMPT:
+            return PromptRejected(message)
+        kind = Overloaded if verdict is Verdict.WAIT else TransientError
+        return kind(message, error.wait_s)
+
+    def unusable(
+        self, what: str, advice: str = "correct api_key_env, model or base_url"
+    ) -> TeacherUnusable:
         """The error that ends the asking of this endpoint."""
-        return TeacherUnusable(
-            f"model '{self.model}' at {self.base_url}: {what}; correct api_key_env, model or base_url"
+        return TeacherUnusable(f"model '{self.model}' at {self.base_url}: {what}; {advice}")
+
+    def not_an_api(self, text: str) -> TeacherError:
+        """The error for a text where JSON was expected."""
+        error = self.garbled(text)
+        if not is_page(text):
+            return error
+        return self.unusable(
+            f"{self.short(text)} is here, not an API", "correct base_url (it usually ends in /v1)"
         )
 
     def clean(self, raw: Any) -> Any:
@@ -197,16 +328,14 @@ class Endpoint:
         """The error for a reply that is no chat completion."""
         return ReplyLost(f"{self.model}: the reply is not a chat completion: {self.short(text)}")
 
-    def short(self, text: str) -> str:
+    def short(self, body: Any) -> str:
         """A body in one line, without secrets: the server's own message where there is one."""
+        return self._hidden(read_error(200, body).message)[:SHOWN]
+
+    def _hidden(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "[redacted]")
-        try:
-            excerpt = orjson.loads(text)["error"]
-            text = str(excerpt["message"] if isinstance(excerpt, dict) else excerpt)
-        except (ValueError, LookupError, TypeError):
-            text = text or "no body"
-        return " ".join(text.split())[:200]
+        return text
 
     async def close(self) -> None:
         """Close the connections."""
@@ -243,7 +372,8 @@ def _client(
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return AsyncOpenAI(
         api_key=key,
-        base_url=base_url,
+        base_url=split_query(base_url)[0],
+        default_query=query_of(base_url),
         default_headers=dict(headers),
         max_retries=0,
         timeout=timeout_s,

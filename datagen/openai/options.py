@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import re
-import urllib.error
-import urllib.request
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from datagen.openai.endpoint import key_from
+from datagen.openai.addresses import lacks_version, split_query
+from datagen.openai.endpoint import Endpoint, NobodyThere, NoSuchPath, key_from
 from datagen.openai.wire_format import body_of
-from datagen.spending.limits import Reservation
+from datagen.spending.limits import RateLimiter, Reservation
 from datagen.spending.pricing import Price, most_prompt_tokens, price_of
 from datagen.teacher import Reply, Request
-from warehouse.errors import TeacherUnusable
+from warehouse.errors import PromptRejected, TeacherUnusable, TransientError
 from warehouse.records import canonical
 from warehouse.wording import format_count
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
-
+CHECK_S = 10.0
+"""Longest wait for a server's list of models."""
 
 _ADDRESS = re.compile(r"@(https?://[^\s/?#]*)([^\s]*)", re.IGNORECASE)
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -127,10 +127,19 @@ class OpenaiApi:
     def check(self) -> list[str]:
         """Find the key, and ask each server for its list of models, which costs nothing.
 
+        The requests go the way that `answer` takes: the same client, headers, proxies and
+        certificates.
+
         Raises:
-            TeacherUnusable: no key, nobody there, or the key is refused.
+            TeacherUnusable: no key, nobody there, the key is refused, base_url is not where the
+                API is, or the model is not among those that the server lists.
         """
-        return [self._listed(url, self.key()) for url in self.urls]
+        key = self.key()
+
+        async def check_all() -> list[str]:
+            return [await self._check(url, key) for url in self.urls]
+
+        return asyncio.run(check_all())
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -157,30 +166,51 @@ class OpenaiApi:
         usd = self.price.most(prompt, completion) if self.price else 0.0
         return Reservation(usd, prompt + completion)
 
-    def _listed(self, url: str, key: str) -> str:
-        listing = urllib.request.Request(f"{url.rstrip('/')}/models", headers=self.headers)
-        if not listing.has_header("Authorization"):
-            listing.add_unredirected_header("Authorization", f"Bearer {key}")
-        try:
-            with urllib.request.urlopen(listing, timeout=10) as response:
-                known = [str(model["id"]) for model in json.load(response)["data"]]
-        except urllib.error.HTTPError as error:
-            if error.code in (401, 403):
-                what = "the key was refused" if error.code == 401 else "access is denied"
+    async def _check(self, url: str, key: str) -> str:
+        """What `distill check` says of one server."""
+        listing = await self._read(url, key)
+        if listing is None and lacks_version(url):
+            root, query = split_query(url)
+            with_version = f"{root}/v1{query}"
+            if await self._read(with_version, key) is not None:
                 raise TeacherUnusable(
-                    f"model '{self.model}' at {url}: {what} (HTTP {error.code}); "
-                    "correct api_key_env, model or base_url"
-                ) from None
+                    f"model '{self.model}' at {url}: the API is not here but at {with_version}; "
+                    "correct base_url"
+                )
+        if listing is None:
             return f"{self.model} at {url} (it lists no models)"
-        except OSError:
-            raise nobody(url) from None
-        except (ValueError, KeyError, TypeError):
-            return f"{self.model} at {url} (it lists no models)"
-        if self.model in known:
+        if self.model in listing or _is_azure(url):  # Azure lists models, and has deployments
             return f"{self.model} at {url}"
-        return (
-            f"{self.model} at {url} is not among the {format_count(len(known), 'model')} it lists"
+        near = get_close_matches(self.model, listing, n=3, cutoff=0.4) or sorted(listing)[:3]
+        raise TeacherUnusable(
+            f"{self.model} at {url} is not among the {format_count(len(listing), 'model')} that it "
+            f"lists; correct model ({', '.join(near)})"
         )
+
+    async def _read(self, url: str, key: str) -> list[str] | None:
+        """The models that a server lists; None where it lists none.
+
+        Raises:
+            TeacherUnusable: nobody there, the key is refused, or this is no API.
+        """
+        endpoint = Endpoint(self.model, url, key, self.headers, RateLimiter(1), CHECK_S)
+        try:
+            listing = await endpoint.get("/models")
+        except NobodyThere as fault:
+            raise TeacherUnusable(str(fault)) from None
+        except (NoSuchPath, PromptRejected, TransientError):
+            return None
+        finally:
+            await endpoint.close()
+        models = (
+            listing.get("data", listing.get("models")) if isinstance(listing, dict) else listing
+        )
+        if not isinstance(models, list):
+            return None
+        names = [
+            model.get("id") or model.get("name") for model in models if isinstance(model, dict)
+        ]
+        return [str(name) for name in names if name] or None
 
     @property
     def _is_openai(self) -> bool:
@@ -193,9 +223,9 @@ def backoff_s(sent: int) -> float:
     return random.uniform(0.0, longest)
 
 
-def nobody(url: str) -> TeacherUnusable:
-    """The error for an address where nothing listens."""
-    return TeacherUnusable(f"no teacher answers at {url}; start the server or correct base_url")
+def _is_azure(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host.endswith((".azure.com", ".microsoft.com")) or "api-version=" in url
 
 
 async def arriving(

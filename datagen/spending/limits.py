@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 
 from warehouse.errors import BudgetReached, Outcome, StillhouseError
-from warehouse.records import now
 
 BACK_OFF = 0.5
 """What is left of the window after a sign of overload."""
@@ -251,47 +248,3 @@ class RateLimiter:
             if not waiter.done():
                 waiter.set_result(None)
                 free -= 1
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by `retry-after-ms` or `Retry-After` (seconds or a date, RFC 9110, 10.2.3)."""
-    try:
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
-    except (KeyError, ValueError):
-        value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        try:
-            return max(0.0, (parsedate_to_datetime(value) - now()).total_seconds())
-        except (ValueError, TypeError):
-            return None
-
-
-def used_up_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds until a used-up limit is filled again, by `x-ratelimit-remaining-*` and `-reset-*`.
-
-    None where no limit is used up or reported.
-    """
-    waits = [
-        _duration_s(headers.get(f"x-ratelimit-reset-{what}", ""))
-        for what in ("requests", "tokens")
-        if headers.get(f"x-ratelimit-remaining-{what}") == "0"
-    ]
-    known = [wait for wait in waits if wait is not None]
-    return max(known) if known else None
-
-
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-
-
-def _duration_s(text: str) -> float | None:
-    """ "1m2.5s", "20ms" or plain seconds."""
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        parts = _PART.findall(text)
-        return sum(float(n) * _UNIT_S[unit] for n, unit in parts) if parts else None

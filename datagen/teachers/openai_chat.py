@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
+from datagen.openai.addresses import lacks_version
 from datagen.openai.endpoint import (
     Endpoint,
     NobodyThere,
@@ -18,7 +20,7 @@ from datagen.openai.endpoint import (
     ReplyLost,
     TimedOut,
 )
-from datagen.openai.options import OpenaiApi, arriving, backoff_s, nobody
+from datagen.openai.options import OpenaiApi, arriving, backoff_s
 from datagen.openai.wire_format import read_reply
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.teacher import Reply, Request
@@ -36,6 +38,10 @@ CONNECT_PATIENCE_S = 30.0
 """Seconds of silence before an address that once answered is given up."""
 ALL_REJECTED = 20
 """So many rejected requests and no reply: it is the plan, not the prompts."""
+SAME_FAULTS = 8
+"""So often the same fault in a row and no reply: it lasts, and asking on would change nothing."""
+_VARYING = re.compile(r"\b\w*\d\w*\b")
+"""Numbers, moments and ids of requests in a server's words."""
 
 
 @dataclass
@@ -46,6 +52,8 @@ class _Round:
     budget: Budget
     answered: int = 0
     rejected: list[Reply] = field(default_factory=list)
+    last_fault: str = ""
+    same_faults: int = 0
     stop: StillhouseError | Outcome | None = None
 
     def pick(self) -> Endpoint:
@@ -58,6 +66,15 @@ class _Round:
         if not left:
             raise self.endpoints[-1].gone or TeacherUnusable("there is no endpoint")
         return max(left, key=lambda endpoint: endpoint.pace.room)
+
+    def lasts(self, fault: TransientError) -> bool:
+        """Whether a fault is one more of a row that is all that the servers ever answered."""
+        if self.answered or isinstance(fault, (Overloaded, NobodyThere, TimedOut)):
+            return False
+        kind = _VARYING.sub("#", str(fault))
+        self.same_faults = self.same_faults + 1 if kind == self.last_fault else 1
+        self.last_fault = kind
+        return self.same_faults >= SAME_FAULTS
 
 
 @dataclass(frozen=True)
@@ -141,7 +158,6 @@ class OpenaiChat(OpenaiApi):
                     )
                     return
                 continue
-            state.answered += reply.error is None
             replies.put_nowait(reply)
         if state.stop is None:
             while state.rejected:
@@ -165,6 +181,8 @@ class OpenaiChat(OpenaiApi):
                 )
                 tries += not waits
                 endpoint.gone = endpoint.gone or self._gone(endpoint, fault, tries)
+                if state.lasts(fault):
+                    raise self._lasting(endpoint, fault) from None
                 if tries >= self.max_tries:
                     return Reply(request, error=fault, tries=sent)
                 await _sleep(backoff_s(sent))
@@ -181,6 +199,7 @@ class OpenaiChat(OpenaiApi):
                 tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
                 cost = most.usd if reply.cost_usd is None else reply.cost_usd
                 budget.settle(most, cost, tokens or most.tokens)
+                state.answered += 1
                 return reply if sent == 1 else replace(reply, tries=sent)
         raise AssertionError("count() does not end")
 
@@ -217,7 +236,7 @@ class OpenaiChat(OpenaiApi):
         silent_s = time.monotonic() - endpoint.last_good
         if isinstance(fault, NobodyThere):
             never = not endpoint.heard and tries >= TRIES_TO_CONNECT
-            return nobody(endpoint.base_url) if never or silent_s > CONNECT_PATIENCE_S else None
+            return TeacherUnusable(str(fault)) if never or silent_s > CONNECT_PATIENCE_S else None
         if (fault.retry_after_s or 0.0) > self.patience_s:
             what = f"it asks to wait {fault.retry_after_s:.0f} s"
         elif silent_s > self.patience_s:
@@ -227,6 +246,16 @@ class OpenaiChat(OpenaiApi):
         return TeacherUnusable(
             f"model '{self.model}' at {endpoint.base_url}: {what}, the last fault was: {fault}; "
             "run again later, received replies are saved"
+        )
+
+    def _lasting(self, endpoint: Endpoint, fault: TransientError) -> TeacherUnusable:
+        """The error that ends a run in which every answer is the same fault."""
+        advice = "see the server's log, or correct model and base_url"
+        if lacks_version(endpoint.base_url):
+            advice = "correct base_url: it usually ends in /v1"
+        return TeacherUnusable(
+            f"model '{self.model}' at {endpoint.base_url}: {SAME_FAULTS} times the same answer and no "
+            f"good reply: {str(fault).removeprefix(f'{self.model}: ')}; {advice}"
         )
 
     def _endpoint(self, url: str, key: str) -> Endpoint:

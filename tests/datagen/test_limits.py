@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.spending.limits import Budget, RateLimiter, Reservation, retry_after_s, used_up_s
+from datagen.openai.waits import retry_after_s, used_up_s
+from datagen.spending.limits import Budget, RateLimiter, Reservation
 from warehouse.errors import BudgetReached, Stopped
 from warehouse.records import now
 

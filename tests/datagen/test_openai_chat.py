@@ -4,6 +4,7 @@ import pickle
 import socket
 
 import pytest
+from aiohttp import web
 
 from datagen.openai import options
 from datagen.spending.limits import Budget, RateLimiter
@@ -196,6 +197,58 @@ def test_a_plan_whose_every_request_is_rejected_stops_early():
         with pytest.raises(TeacherUnusable, match="first 20 requests were all rejected.*no such"):
             ask(teacher, *map(str, range(500)))
         assert server.asked < 30
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (Fault(500), "HTTP 500: scripted fault; see the server's log"),
+        (Fault(0), "connection to .* was lost"),
+        (Fault(200, "not json"), "not a chat completion: not json"),
+        (Fault(200, "<html><title>Sign in</title>"), "a web page .Sign in."),
+        (Fault(200, '{"choices": [], "usage": {}}'), "not a chat completion"),
+        (Fault(200, '{"error": {"message": "req_1f upstream"}}'), "HTTP 200: req_1f upstream"),
+    ],
+)
+def test_a_fault_that_lasts_stops_the_run(fault, told):
+    with FakeOpenai(fault_for=lambda messages: fault) as server:
+        teacher = OpenaiChat(model="fake", base_url=server.base_url, max_in_flight=4)
+        with pytest.raises(TeacherUnusable, match=f"8 times the same answer.*{told}"):
+            ask(teacher, *map(str, range(100)))
+        assert server.asked <= 8 + 4
+
+
+def test_a_wrong_path_is_told_at_once_by_requests_and_by_check():
+    class LmStudio(FakeOpenai):
+        def routes(self):
+            return [*super().routes(), web.route("*", "/{path:.*}", self.unexpected)]
+
+        async def unexpected(self, request):
+            where = f"({request.method} {request.path})"
+            return web.json_response({"error": f"Unexpected endpoint or method. {where}"})
+
+    with LmStudio() as server:
+        lame = OpenaiChat(model="fake", base_url=server.base_url.removesuffix("/v1"))
+        for use in (lambda: ask(lame, "q1", "q2"), lame.check):
+            with pytest.raises(TeacherUnusable, match="Unexpected endpoint.*base_url.*/v1"):
+                use()
+    with FakeOpenai() as server:  # one that says 404
+        lame = OpenaiChat(model="fake", base_url=server.base_url.removesuffix("/v1"))
+        for use in (lambda: ask(lame, "q1", "q2"), lame.check):
+            with pytest.raises(TeacherUnusable, match=server.base_url):
+                use()
+
+
+def test_a_limit_that_is_used_up_for_years_does_not_hang_a_run(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(RateLimiter, "pause", lambda self, seconds: pauses.append(seconds))
+    for reset in ("inf", "nan", "4102444800", "1e300", "-5", "300d"):
+        limits = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": reset}
+        body = '{"choices": [{"message": {"content": "hi"}}]}'
+        with FakeOpenai(faults=[Fault(200, body, limits)]) as server:
+            [reply] = ask(OpenaiChat(model="fake", base_url=server.base_url), "q")
+        assert reply.text == "hi"
+    assert pauses == [600.0]  # of the 300 days; the others mean no wait
 
 
 @pytest.mark.parametrize("status", [400, 422])
@@ -454,8 +507,8 @@ def test_check_asks_for_the_models_only():
         assert OpenaiChat(model="fake", base_url=server.base_url).check() == [
             f"fake at {server.base_url}"
         ]
-        [line] = OpenaiChat(model="fakr", base_url=server.base_url).check()
-        assert "not among the 1 model it" in line
+        with pytest.raises(TeacherUnusable, match=r"not among the 1 model .* \(fake\)"):
+            OpenaiChat(model="fakr", base_url=server.base_url).check()
         assert server.asked == 0
     with pytest.raises(TeacherUnusable, match="no teacher answers"):
         OpenaiChat(model="fake", base_url=server.base_url).check()

@@ -50,6 +50,10 @@ class LoopbackServer:
         """What stands before all routes."""
         return []
 
+    def tls(self) -> Any:
+        """Its certificate; None where it talks plainly."""
+        return None
+
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -68,8 +72,11 @@ class LoopbackServer:
         app.add_routes(self.routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+        tls = self.tls()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls).start()
+        self.base_url = (
+            f"{'https' if tls else 'http'}://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+        )
 
     async def _shut(self) -> None:
         await self._runner.cleanup()
@@ -89,7 +96,7 @@ class FakeOpenai(LoopbackServer):
         latency_s: float = 0.0,
         faults: Iterable[Fault] = (),
         fault_for: Callable[[list[Message]], Fault | None] = lambda messages: None,
-        models: Iterable[str] = ("fake",),
+        models: Iterable[str] = ("fake", "m"),
     ) -> None:
         self.say, self.latency_s, self.fault_for = say, latency_s, fault_for
         self.faults, self.models = deque(faults), list(models)

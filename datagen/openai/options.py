@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from datagen.openai.addresses import lacks_version, split_query
 from datagen.openai.endpoint import Endpoint, NobodyThere, NoSuchPath, key_from
-from datagen.openai.wire_format import body_of
-from datagen.spending.limits import RateLimiter, Reservation
-from datagen.spending.pricing import Price, most_prompt_tokens, price_of
+from datagen.openai.usage import check_usage, longest_reply
+from datagen.openai.wire_format import body_of, read_reply
+from datagen.spending.limits import Budget, RateLimiter, Reservation
+from datagen.spending.pricing import Price, load_tokenizer, most_prompt_tokens, price_of
 from datagen.teacher import Reply, Request
 from warehouse.errors import PromptRejected, TeacherUnusable, TransientError
 from warehouse.records import canonical
@@ -137,7 +138,7 @@ class OpenaiApi:
         key = self.key()
 
         async def check_all() -> list[str]:
-            return [await self._check(url, key) for url in self.urls]
+            return [await self._check_server(url, key) for url in self.urls]
 
         return asyncio.run(check_all())
 
@@ -162,17 +163,36 @@ class OpenaiApi:
         """What a request can cost at most."""
         extras = [request.sampling.response_format, self.extra_body]
         prompt = most_prompt_tokens(request.messages, extras if any(extras) else None)
-        completion = request.sampling.max_tokens
+        completion = longest_reply(request.sampling.max_tokens, self.extra_body)
         usd = self.price.most(prompt, completion) if self.price else 0.0
         return Reservation(usd, prompt + completion)
 
-    async def _check(self, url: str, key: str) -> str:
+    def read(self, request: Request, raw: dict[str, Any], latency_s: float) -> Reply:
+        """A reply from its JSON, with credible usage.
+
+        Raises:
+            ValueError, LookupError, TypeError, AttributeError: it is no chat completion.
+        """
+        reply = read_reply(request, raw, latency_s, self.price)
+        return check_usage(reply, self.price, self.extra_body, self._tokenizer)
+
+    def settle(self, budget: Budget, most: Reservation, reply: Reply) -> None:
+        """Put what a reply did cost in place of what was reserved for it."""
+        usd = most.usd if reply.cost_usd is None else reply.cost_usd
+        tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
+        (budget.settle_measured if reply.usage.measured else budget.settle)(most, usd, tokens)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self.tokenizer) if self.tokenizer else None
+
+    async def _check_server(self, url: str, key: str) -> str:
         """What `distill check` says of one server."""
-        listing = await self._read(url, key)
+        listing = await self._models_at(url, key)
         if listing is None and lacks_version(url):
             root, query = split_query(url)
             with_version = f"{root}/v1{query}"
-            if await self._read(with_version, key) is not None:
+            if await self._models_at(with_version, key) is not None:
                 raise TeacherUnusable(
                     f"model '{self.model}' at {url}: the API is not here but at {with_version}; "
                     "correct base_url"
@@ -187,7 +207,7 @@ class OpenaiApi:
             f"lists; correct model ({', '.join(near)})"
         )
 
-    async def _read(self, url: str, key: str) -> list[str] | None:
+    async def _models_at(self, url: str, key: str) -> list[str] | None:
         """The models that a server lists; None where it lists none.
 
         Raises:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from datagen.openai.usage import read_usage
 from datagen.spending.pricing import Price
-from datagen.teacher import Reply, Request, Usage
+from datagen.teacher import Reply, Request
 
 ECHOES = ("prompt", "messages", "input", "prompt_logprobs", "prompt_token_ids", "__verbose")
 THINKING = re.compile(r"\s*<think>(.*?)(?:</think>\s*|\Z)", re.DOTALL)
@@ -59,7 +60,7 @@ def read_reply(
     if reasoning is None and (thought := THINKING.match(text)):
         reasoning, text = thought[1].strip(), text[thought.end() :]
     used = raw.get("usage")
-    usage = _usage(used) if used else Usage()
+    usage = read_usage(used)
     logprobs = choice.get("logprobs")
     kept = {key: value for key, value in raw.items() if key not in ECHOES}
     if logprobs:
@@ -75,17 +76,6 @@ def read_reply(
         raw=kept,
         reasoning=str(reasoning) if reasoning else None,
         logprobs=_compact(logprobs["content"]) if logprobs and logprobs.get("content") else None,
-    )
-
-
-def _usage(used: Mapping[str, Any]) -> Usage:
-    details = used.get("prompt_tokens_details") or {}
-    written = details.get("cache_write_tokens")
-    return Usage(
-        int(used.get("prompt_tokens") or 0),
-        int(used.get("completion_tokens") or 0),
-        int(details.get("cached_tokens") or 0),
-        None if written is None else int(written),
     )
 
 

@@ -22,6 +22,9 @@ BACK_OFF = 0.5
 """What is left of the window after a sign of overload."""
 LEAST_WINDOW = 1.0
 LONGEST_NAP_S = 0.1
+MOST_OVERRUN = 2.0
+"""Times its reservation that a reply may have cost and still be believed: servers may count
+reasoning, or a long system prompt of their own."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,14 @@ class Reservation:
 class Budget:
     """A cap on USD and on tokens (prompt and completion together); None is no cap.
 
-    `spent` and `reserved` together never exceed the cap. `lost` is the part of `spent` that
-    went to requests with no whole reply. One event loop uses it at a time.
+    `spent` and `reserved` together never exceed the cap when a request is sent. Several are in
+    flight only while the cap would hold if each of them cost `MOST_OVERRUN` times its
+    reservation, or more where a reply has cost more; what is left is spent by one request at a
+    time. So the cap is exceeded at most once, by one reply.
+
+    `lost` is the part of `spent` that went to requests with no whole reply, `unmetered` the part
+    by which replies without credible usage count more than their calls record. One event loop
+    uses it at a time.
     """
 
     usd: float | None = None
@@ -46,20 +55,28 @@ class Budget:
     spent_tokens: int = 0
     lost_usd: float = field(default=0.0, init=False)
     lost_tokens: int = field(default=0, init=False)
+    unmetered_usd: float = field(default=0.0, init=False)
+    unmetered_tokens: int = field(default=0, init=False)
     reserved_usd: float = field(default=0.0, init=False)
     reserved_tokens: int = field(default=0, init=False)
     _open: int = field(default=0, init=False)
+    _overrun: float = field(default=MOST_OVERRUN, init=False)
     _closed: StillhouseError | Outcome | None = field(default=None, init=False)
     _settled: list[asyncio.Future[None]] = field(default_factory=list, init=False, repr=False)
 
-    async def reserve(self, most: Reservation) -> Reservation:
+    async def reserve(self, most: Reservation, cautious: bool = True) -> Reservation:
         """Reserve what a request can cost at most; waits while in-flight requests may return some.
+
+        Args:
+            most: The request's reservation.
+            cautious: Whether those in flight may overrun theirs. Not so for a batch, whose
+                requests must be sent together.
 
         Raises:
             BudgetReached: it does not fit, and nothing in flight could make it fit.
             StillhouseError: what `close` was given.
         """
-        while self._closed or not self.fits(most):
+        while self._closed or not (self._fits_beside(most) if cautious else self.fits(most)):
             if self._closed:
                 raise self._closed
             if not self._open or not self._could_fit(most):
@@ -86,7 +103,17 @@ class Budget:
             self.reserved_usd, self.reserved_tokens = 0.0, 0  # no rounding is left over
         self.spent_usd += usd
         self.spent_tokens += tokens
+        for actual, reserved in ((usd, most.usd), (tokens, most.tokens)):
+            if reserved > 0:
+                self._overrun = max(self._overrun, actual / reserved)
         self._wake()
+
+    def settle_measured(self, most: Reservation, usd: float, tokens: int) -> None:
+        """Settle a reply whose usage we measured: an average, so it counts as all that was
+        reserved for it, or as more where more was measured."""
+        self.settle(most, max(usd, most.usd), max(tokens, most.tokens))
+        self.unmetered_usd += max(0.0, most.usd - usd)
+        self.unmetered_tokens += max(0, most.tokens - tokens)
 
     def release(self, most: Reservation) -> None:
         """Return a whole reservation: the request was refused and cost nothing."""
@@ -113,6 +140,24 @@ class Budget:
         return (self.usd is None or self.spent_usd + self.reserved_usd + most.usd <= self.usd) and (
             self.tokens is None
             or self.spent_tokens + self.reserved_tokens + most.tokens <= self.tokens
+        )
+
+    def _fits_beside(self, most: Reservation) -> bool:
+        """Whether a request may be sent beside those in flight, should all overrun."""
+        times = self._overrun
+        return self.fits(most) and (
+            not self._open
+            or (
+                (
+                    self.usd is None
+                    or self.spent_usd + times * (self.reserved_usd + most.usd) <= self.usd
+                )
+                and (
+                    self.tokens is None
+                    or self.spent_tokens + times * (self.reserved_tokens + most.tokens)
+                    <= self.tokens
+                )
+            )
         )
 
     def _wake(self) -> None:

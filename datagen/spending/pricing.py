@@ -49,6 +49,8 @@ class Usage:
     """Prompt tokens that the server read from its cache."""
     written_tokens: int | None = None
     """Those of the prompt that the server put into its cache; None where it does not say."""
+    measured: bool = False
+    """Whether a count is ours, since the server reported none that is credible."""
 
 
 @dataclass(frozen=True)

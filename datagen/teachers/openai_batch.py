@@ -16,7 +16,6 @@ import orjson
 from datagen.openai.batches import ENDED, PATH, Batches
 from datagen.openai.endpoint import Endpoint, ReplyLost
 from datagen.openai.options import OpenaiApi, arriving
-from datagen.openai.wire_format import read_reply
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.spending.pricing import Price, batch_factor_of
 from datagen.teacher import Reply, Request
@@ -203,7 +202,7 @@ class OpenaiBatch(OpenaiApi):
                 state.waiting.appendleft(request)
                 break
             try:
-                await state.budget.reserve(most)
+                await state.budget.reserve(most, cautious=False)
             except (StillhouseError, Outcome):
                 state.waiting.appendleft(request)
                 raise
@@ -274,16 +273,14 @@ class OpenaiBatch(OpenaiApi):
             return Reply(request, error=endpoint.refused(refusal))
         raw = endpoint.clean(response.get("body"))
         try:
-            return read_reply(request, raw, 0.0, self.price)
+            return self.read(request, raw, 0.0)
         except (ValueError, LookupError, TypeError, AttributeError):
             return Reply(request, error=endpoint.garbled(orjson.dumps(raw).decode()))
 
     def _hand_out(self, state: _BatchRound, reply: Reply) -> None:
         most = self.most(reply.request)
         if reply.error is None:
-            tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
-            cost = most.usd if reply.cost_usd is None else reply.cost_usd
-            state.budget.settle(most, cost, tokens or most.tokens)
+            self.settle(state.budget, most, reply)
             state.refusals = 0
             reply = replace(reply, tries=state.tries[reply.request.subject] + 1)
         else:

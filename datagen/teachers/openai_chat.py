@@ -21,7 +21,6 @@ from datagen.openai.endpoint import (
     TimedOut,
 )
 from datagen.openai.options import OpenaiApi, arriving, backoff_s
-from datagen.openai.wire_format import read_reply
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.teacher import Reply, Request
 from warehouse.errors import (
@@ -196,9 +195,7 @@ class OpenaiChat(OpenaiApi):
                 budget.lose(most)  # cut off on the way
                 raise
             else:
-                tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
-                cost = most.usd if reply.cost_usd is None else reply.cost_usd
-                budget.settle(most, cost, tokens or most.tokens)
+                self.settle(budget, most, reply)
                 state.answered += 1
                 return reply if sent == 1 else replace(reply, tries=sent)
         raise AssertionError("count() does not end")
@@ -215,7 +212,7 @@ class OpenaiChat(OpenaiApi):
             raw = await endpoint.post("/chat/completions", body)
             latency_s = time.monotonic() - sent
             try:
-                reply = read_reply(request, raw, latency_s, self.price)
+                reply = self.read(request, raw, latency_s)
             except (ValueError, LookupError, TypeError, AttributeError):
                 raise endpoint.garbled(json.dumps(raw)) from None
             endpoint.last_good = time.monotonic()

@@ -286,8 +286,7 @@ def _word_per_line(text: str) -> str:
 def _usd_in_all(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> str:
     known = sum(row["cost_usd"] or 0.0 for row in rows)
     unpriced = sum(row["calls_without_price"] for row in rows)
-    lost = [run.summary.get("lost", {}) for run in runs]
-    usd, tokens = (sum(requests.get(key, 0) for requests in lost) for key in ("usd", "tokens"))
+    usd, tokens = _besides(runs, "lost")
     text = f"{known:.4f} USD" + (
         f" and {format_count(unpriced, 'call')} of unknown price" if unpriced else ""
     )
@@ -296,4 +295,16 @@ def _usd_in_all(rows: Sequence[dict[str, Any]], runs: Sequence[Run]) -> str:
             f"; besides at most {usd:.4f} USD, {format_count(tokens, 'token')}, for requests that were sent "
             "and whose reply never came"
         )
+    usd, tokens = _besides(runs, "unmetered")
+    if tokens:
+        text += (
+            f"; budgets count {usd:.4f} USD, {format_count(tokens, 'token')}, more for replies whose "
+            "usage the server did not report credibly"
+        )
     return text
+
+
+def _besides(runs: Sequence[Run], name: str) -> tuple[float, int]:
+    """USD and tokens of runs that no call records."""
+    amounts = [run.summary.get(name, {}) for run in runs]
+    return sum(a.get("usd", 0.0) for a in amounts), sum(a.get("tokens", 0) for a in amounts)

@@ -110,7 +110,7 @@ def open_run(
         run = _run_record(plan, store, verb, overrides)
         for dead in store.read(Run, "state = 'running' AND run_id <> ?", [run.run_id]):
             store.put_run(replace(dead, state="killed"))  # it would hold the lock if it lived
-        old = run.summary.get("lost", {})
+        old = {name: run.summary.get(name, {}) for name in ("lost", "unmetered")}
         spent = dict(run.summary.get("seconds", {}))  # by the same run, before it was cut off
         context = RunContext(plan, plan_path, tuple(overrides), store, run, seconds=spent)
         context.budget = _budget(plan, store, run)
@@ -134,25 +134,32 @@ def open_run(
             for teacher in {id(model): model for model in (context.teacher, plan.judge)}.values():
                 teacher.close()
             recover(store)
-            lost = {"usd": context.budget.lost_usd, "tokens": context.budget.lost_tokens}
+            budget = context.budget
+            besides = {
+                "lost": {"usd": budget.lost_usd, "tokens": budget.lost_tokens},
+                "unmetered": {"usd": budget.unmetered_usd, "tokens": budget.unmetered_tokens},
+            }
             summary = {
                 **context.run.summary,
                 "counts": context.counts,
                 "seconds": context.seconds,
-                "lost": {key: value + old.get(key, 0) for key, value in lost.items()},
+                **{
+                    name: {key: value + old[name].get(key, 0) for key, value in amounts.items()}
+                    for name, amounts in besides.items()
+                },
             }
             store.put_run(replace(context.run, state=state, summary=summary, finished_at=now()))
 
 
 def _budget(plan: Plan, store: Store, run: Run) -> Budget:
     """The plan's caps, with what this run has spent so far, also before it was stopped."""
-    lost = run.summary.get("lost", {})
+    besides = [run.summary.get(name, {}) for name in ("lost", "unmetered")]
     usd, tokens = store.spent(run.run_id)
     return Budget(
         plan.datagen.budget_usd,
         plan.datagen.budget_tokens,
-        usd + lost.get("usd", 0.0),
-        tokens + lost.get("tokens", 0),
+        usd + sum(amounts.get("usd", 0.0) for amounts in besides),
+        tokens + sum(amounts.get("tokens", 0) for amounts in besides),
     )
 
 

@@ -94,8 +94,9 @@ def test_cost_and_usage_and_raw_without_echo():
             input_usd_per_million=2.0,
             output_usd_per_million=4.0,
         )
-        [reply] = ask(priced, "q")
-        [unpriced] = ask(OpenaiChat(model="fake", base_url=server.base_url), "q")
+        long = Sampling(max_tokens=500)
+        [reply] = ask(priced, "q", sampling=long)
+        [unpriced] = ask(OpenaiChat(model="fake", base_url=server.base_url), "q", sampling=long)
     assert reply.cost_usd == pytest.approx(0.004)
     assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (1000, 500)
     assert reply.raw["id"] == "fake-1"

@@ -265,5 +265,5 @@ def test_a_key_that_cannot_be_sent_names_its_variable_and_never_itself(key, monk
 def test_a_header_that_cannot_be_sent_is_named_and_never_shown():
     bad = teacher("http://127.0.0.1:1/v1", headers={"X-Secret": "a\nb-secret"})
     with pytest.raises(TeacherUnusable, match="header 'X-Secret' cannot be sent") as caught:
-        asyncio.run(bad._check(bad.base_url, "k"))
+        asyncio.run(bad._check_server(bad.base_url, "k"))
     assert "b-secret" not in str(caught.value)

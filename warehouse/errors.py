@@ -6,6 +6,7 @@
     ├── UsageError                  options of a command are wrong or do not go together
     ├── AssetError                  a model or data set could not be downloaded, or its hash differs
     ├── WarehouseError              the store cannot be opened, or a newer version wrote it
+    │   └── RecordRefused           a value of a record cannot be stored; the others can
     ├── DataError                   a user's data file is malformed (names the line)
     ├── NothingToDoError            a stage has no input: no prompts, samples, rows or items
     ├── NotFoundError               a student, run, report or warehouse is not there
@@ -56,6 +57,10 @@ class AssetError(StillhouseError):
 
 class WarehouseError(StillhouseError):
     """The warehouse cannot be opened or written."""
+
+
+class RecordRefused(WarehouseError):
+    """A value of a record cannot be stored: half a character, a number out of range."""
 
 
 class DataError(StillhouseError):

@@ -106,7 +106,7 @@ def open_run(
     store = open_store(plan)
     resume = command(verb, plan_path, overrides, options)
     with exclusive(store.path, say), signals.interrupted():
-        recover(store)
+        recover(store, take_back=True)
         run = _run_record(plan, store, verb, overrides)
         for dead in store.read(Run, "state = 'running' AND run_id <> ?", [run.run_id]):
             store.put_run(replace(dead, state="killed"))  # it would hold the lock if it lived
@@ -186,10 +186,17 @@ def _with_larger_budget(plan: Plan, overrides: Sequence[str], message: str) -> l
     return [*others, f"datagen.{name}={round(twice, 6)}"]
 
 
-def recover(store: Store) -> None:
-    """Bring replies that a killed process left in the spool into the warehouse."""
+def recover(store: Store, take_back: bool = False) -> None:
+    """Bring replies that a killed process left in the spool into the warehouse.
+
+    Args:
+        store: The warehouse.
+        take_back: Whether replies that were set aside are tried again.
+    """
     with Spool(store.path) as spool:
         spool.drain(store)
+        if take_back:
+            spool.take_back(store)
 
 
 def _run_record(plan: Plan, store: Store, verb: str, overrides: Sequence[str]) -> Run:

@@ -70,8 +70,14 @@ class TeacherClient:
             finally:
                 self._finish_drain()
                 self.spool.drain(self.context.store)
-                self.context.store.insert(list(results.failures.values()))
-                self.context.count("failures", len(results.failures))
+                failures = list(results.failures.values())
+                self.context.store.insert(failures)
+                refused = [
+                    call.call_id for call in self.spool.refused if call.call_id in results.calls
+                ]
+                for call_id in refused:  # the spool has recorded why
+                    del results.calls[call_id]
+                self.context.count("failures", len(failures) + len(refused))
         return results
 
     def _shard(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.warehouse.test_store import call
 from warehouse.db.spool import Spool
 from warehouse.db.store import Store
 from warehouse.errors import WarehouseError
-from warehouse.records import Call
+from warehouse.records import Call, Failure
 
 
 def test_append_drain_append_drain(tmp_path):
@@ -139,3 +140,64 @@ def test_what_the_warehouse_does_not_take_now_is_taken_by_the_next_drain(tmp_pat
         spool.append(call("b"))
         assert spool.drain(store) == 2
         assert not list(spool.folder.glob("*.jsonl"))
+
+
+DEEP: dict[str, object] = {}
+for _ in range(900):
+    DEEP = {"a": DEEP}
+
+ODD = {
+    "half a character": {"text": "\ud83d"},
+    "half a character in a key": {"raw": {"\udc00": 1}},
+    "NUL": {"text": "a\0b"},
+    "beyond 64 bits": {"prompt_tokens": 2**70},
+    "beyond 63 bits": {"prompt_tokens": 2**63},
+    "beyond 64 bits inside": {"raw": {"a": 2**70}},
+    "no number": {"raw": {"a": float("nan")}, "latency_s": float("inf")},
+    "nested deep": {"raw": DEEP},
+    "no text": {"text": None},
+    "a list for a text": {"text": ["a"]},
+}
+
+
+@pytest.mark.parametrize("values", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_reply_that_cannot_be_stored_is_set_aside_and_the_rest_goes_on(tmp_path, values, killed):
+    store = Store(tmp_path / "w.duckdb")
+    odd = replace(call("odd"), **values)
+    with Spool(store.path) as spool:
+        for one in (call("a"), odd, call("b"), call("c")):
+            spool.append(one)
+        if not killed:
+            spool.drain(store)
+    with Spool(store.path) as later:
+        later.drain(store)
+    refused = [*spool.refused, *later.refused]
+    stored = {one.call_id for one in store.read(Call)}
+    assert stored == {"a", "b", "c"} | (set() if refused else {"odd"})
+    assert not list(spool.folder.glob("*.jsonl"))
+    failures = store.read(Failure)
+    assert [failure.subject for failure in failures] == [f"odd/{odd.max_tokens}"] * len(refused)
+    if refused:
+        (aside,) = spool.folder.glob("*.bad")
+        assert str(aside) in failures[0].error and "\n" not in failures[0].error
+        assert aside.stat().st_mode & 0o077 == 0
+        assert len(aside.read_bytes().splitlines()) == 1
+
+
+def test_what_was_set_aside_comes_back_once_it_can_be_read(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    with Spool(store.path) as spool:
+        spool.append(call("a"))
+        (file,) = spool.folder.glob("*.jsonl")
+    from_newer = file.read_bytes().replace(b'"call_id"', b'"not_known_yet":1,"call_id"')
+    file.write_bytes(from_newer + b"not json\n")
+    with Spool(store.path) as spool:
+        assert spool.drain(store) == 0
+        assert spool.take_back(store) == 0
+        (aside,) = spool.folder.glob("*.bad")
+        assert aside.read_bytes() == from_newer + b"not json\n"
+        aside.write_bytes(aside.read_bytes().replace(b'"not_known_yet":1,', b""))
+        assert spool.take_back(store) == 1
+        assert aside.read_bytes() == b"not json\n"
+    assert [one.call_id for one in store.read(Call)] == ["a"]

@@ -19,7 +19,7 @@ import orjson
 import polars as pl
 
 from warehouse.db.schema import MIGRATIONS, VERSION, Column, columns, ddl, views
-from warehouse.errors import WarehouseError
+from warehouse.errors import RecordRefused, WarehouseError
 from warehouse.records import Call, Record, Run, RunAnswer
 
 R = TypeVar("R", bound=Record)
@@ -33,6 +33,15 @@ _CANNOT_WRITE = (
     duckdb.TransactionException,
     duckdb.FatalException,
 )
+_REFUSED = (
+    TypeError,
+    ValueError,
+    OverflowError,
+    pl.exceptions.PolarsError,
+    duckdb.DataError,
+    duckdb.IntegrityError,
+)
+"""What the encoders and DuckDB raise for a value that they cannot hold."""
 _UNREADABLE = (
     duckdb.IOException,
     duckdb.SerializationException,
@@ -87,6 +96,9 @@ class Store:
 
         Returns:
             How many rows were new.
+
+        Raises:
+            RecordRefused: a value of one of them cannot be stored; none was inserted.
         """
         by_kind: dict[type[Record], list[Record]] = {}
         for record in records:
@@ -96,7 +108,10 @@ class Store:
         new = 0
         with self._writing() as db:
             for kind, several in by_kind.items():
-                new += _insert(db, kind, _unique(kind, several))
+                try:
+                    new += _insert(db, kind, _unique(kind, several))
+                except _REFUSED as error:
+                    raise RecordRefused(f"{kind.TABLE}: {_line(error)}") from None
         return new
 
     def enter(

@@ -17,6 +17,7 @@
     ├── ServerError                 Prefect's server did not start, or does not answer
     └── TeacherError
         ├── TransientError          worth another try: 429, 5xx, resets, timeouts
+        │   └── TooExpensive        one request could cost more than the whole budget
         ├── PromptRejected          final for one prompt: too long, filtered, 400
         └── TeacherUnusable         final for all: 401, 403, unknown model, nobody answers
 
@@ -113,6 +114,10 @@ class TransientError(TeacherError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class TooExpensive(TransientError):
+    """One request could cost more than the whole budget; it is set aside, the others go on."""
 
 
 class PromptRejected(TeacherError):

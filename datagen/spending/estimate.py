@@ -127,10 +127,16 @@ class Estimate:
     """Whether the time comes from recorded replies."""
     window_s: float | None = None
     """The time that a batch API takes at most; all else said of the time is then idle."""
+    refused: int = 0
+    """Number of prompts that were refused for good before; they are not asked again."""
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        first = f"{format_count(self.prompts, 'prompt')}, {self.paid:,} already paid for, {self.calls:,} to ask"
+        refused = f", {self.refused:,} refused before" if self.refused else ""
+        first = (
+            f"{format_count(self.prompts, 'prompt')}, {self.paid:,} already paid for{refused}, "
+            f"{self.calls:,} to ask"
+        )
         if not self.calls:
             return [first]
         out = _range(self.completion_low, self.completion_high)
@@ -171,6 +177,7 @@ def estimate(
     tokens_per_minute: float | None = None,
     with_tokenizer: bool,
     window_s: float | None = None,
+    refused: int = 0,
 ) -> Estimate:
     """Estimate tokens, USD and time of the calls to be made.
 
@@ -185,6 +192,7 @@ def estimate(
         experience: Learned from recorded calls; fewer than `LEAST_REPLIES` count as none.
         with_tokenizer: Whether `counted` comes from the model's tokenizer.
         window_s: The time that a batch API takes at most, where it is one.
+        refused: Number of prompts that were refused for good before.
     """
     calls = len(counted)
     limits = [max_tokens] * calls if isinstance(max_tokens, int) else list(max_tokens)
@@ -239,6 +247,7 @@ def estimate(
         in_flight=in_flight,
         timed=bool(known and known.latency_s),
         window_s=window_s,
+        refused=refused,
     )
 
 

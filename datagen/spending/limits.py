@@ -142,6 +142,20 @@ class Budget:
             or self.spent_tokens + self.reserved_tokens + most.tokens <= self.tokens
         )
 
+    def too_expensive(self, most: Reservation) -> str | None:
+        """Why a request can never be sent within these caps; None where it can."""
+        if self.usd is not None and most.usd > self.usd:
+            return (
+                f"the request can cost {most.usd:.6f} USD, more than budget_usd = {self.usd:g}; "
+                "raise budget_usd, or shorten the prompt or max_tokens"
+            )
+        if self.tokens is not None and most.tokens > self.tokens:
+            return (
+                f"the request can take {most.tokens} tokens, more than budget_tokens = "
+                f"{self.tokens}; raise budget_tokens, or shorten the prompt or max_tokens"
+            )
+        return None
+
     def _fits_beside(self, most: Reservation) -> bool:
         """Whether a request may be sent beside those in flight, should all overrun."""
         times = self._overrun

@@ -19,7 +19,13 @@ from datagen.openai.options import OpenaiApi, arriving
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.spending.pricing import Price, batch_factor_of
 from datagen.teacher import Reply, Request
-from warehouse.errors import Outcome, StillhouseError, TeacherUnusable, TransientError
+from warehouse.errors import (
+    Outcome,
+    StillhouseError,
+    TeacherUnusable,
+    TooExpensive,
+    TransientError,
+)
 from warehouse.records import make_id
 
 log = logging.getLogger(__name__)
@@ -175,12 +181,16 @@ class OpenaiBatch(OpenaiApi):
             if adopted is not None:
                 await self._follow(state, adopted)
             while state.stop is None and state.waiting:
-                await self._follow(state, await self._submit(state))
+                if (batch := await self._submit(state)) is not None:
+                    await self._follow(state, batch)
         except (StillhouseError, Outcome) as error:
             state.stop = state.stop or error
 
-    async def _submit(self, state: _BatchRound) -> _Batch:
+    async def _submit(self, state: _BatchRound) -> _Batch | None:
+        """Submit the next requests; None where none of them is within the budget's caps."""
         portion = await self._portion(state)
+        if not portion:
+            return None
         name = f"stillhouse-{make_id(sorted(portion))[:12]}.jsonl"
         content = b"".join(self._line(request) for request in portion.values())
         try:
@@ -198,6 +208,9 @@ class OpenaiBatch(OpenaiApi):
         while state.waiting and len(portion) < self.requests_per_batch and size < MOST_BYTES:
             request = state.waiting.popleft()
             most = self.most(request)
+            if why := state.budget.too_expensive(most):
+                state.replies.put_nowait(Reply(request, error=TooExpensive(why)))
+                continue
             if portion and not state.budget.fits(most):
                 state.waiting.appendleft(request)
                 break

@@ -24,10 +24,12 @@ from datagen.openai.options import OpenaiApi, arriving, backoff_s
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.teacher import Reply, Request
 from warehouse.errors import (
+    BudgetReached,
     Outcome,
     PromptRejected,
     StillhouseError,
     TeacherUnusable,
+    TooExpensive,
     TransientError,
 )
 
@@ -54,6 +56,8 @@ class _Round:
     last_fault: str = ""
     same_faults: int = 0
     stop: StillhouseError | Outcome | None = None
+    reached: BudgetReached | None = None
+    """Why requests were left that cost more than what is left; cheaper ones went on."""
 
     def pick(self) -> Endpoint:
         """The reachable endpoint with the most room.
@@ -133,8 +137,8 @@ class OpenaiChat(OpenaiApi):
             async with aclosing(arriving(workers, arrived)) as replies:
                 async for reply in replies:
                     yield reply
-            if state.stop is not None:
-                raise state.stop
+            if (end := state.stop or state.reached) is not None:
+                raise end
         finally:
             for endpoint in state.endpoints:
                 await endpoint.close()
@@ -145,6 +149,9 @@ class OpenaiChat(OpenaiApi):
         while state.stop is None and (request := next(waiting, None)) is not None:
             try:
                 reply = await self._ask(state, request)
+            except BudgetReached as reached:
+                state.reached = state.reached or reached
+                continue
             except (StillhouseError, Outcome) as error:
                 state.stop = state.stop or error
                 return
@@ -166,6 +173,8 @@ class OpenaiChat(OpenaiApi):
         """Try until there is a reply, or an error that is final for this request."""
         body, most = self.body(request), self.most(request)
         budget, tries = state.budget, 0
+        if why := budget.too_expensive(most):
+            return Reply(request, error=TooExpensive(why))
         for sent in count(1):
             if state.stop is not None:
                 raise state.stop

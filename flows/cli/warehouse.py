@@ -98,11 +98,15 @@ def show(
         raise UsageError(f"unknown --only '{only}' ({did_you_mean(only, list(conditions))})")
     queries = {
         "samples": f"samples_with_scores WHERE {conditions[only]}",
-        "failures": "failures",
+        "failures": "failures ORDER BY created_at DESC",
         "students": "fitted_students",
     }
     if what in queries:
         rows = _store(warehouse).query(f"SELECT * FROM {queries[what]} LIMIT {limit}").to_dicts()
+        if what == "failures":
+            from flows.runtime.failures import with_questions
+
+            rows = with_questions(_store(warehouse), rows)
     else:
         run = _run(what, warehouse, list(queries))
         rows = [{**output.run_row(run), "summary": run.summary, "plan": run.plan}]

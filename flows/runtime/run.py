@@ -25,7 +25,7 @@ from warehouse.db.lock import exclusive
 from warehouse.db.spool import Spool
 from warehouse.db.store import Store
 from warehouse.errors import BudgetReached, StillhouseError, Stopped
-from warehouse.records import Failure, Run, inside, make_id, now
+from warehouse.records import Call, Failure, Run, inside, make_id, now
 
 _PACKAGES = (
     "stillhouse", "torch", "transformers", "trl", "peft", "prefect", "openai", "duckdb",
@@ -83,10 +83,11 @@ class RunContext:
             spent = time.monotonic() - started
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
-    def refused_for_good(self) -> set[str]:
-        """Subjects of requests that failed permanently before; asking again is pointless."""
+    def refused_for_good(self) -> dict[str, str]:
+        """Subjects of requests that failed permanently before, each with the error; asking again
+        is pointless."""
         failures = self.store.read(Failure, "permanent")
-        return {failure.subject for failure in failures}
+        return {failure.subject: failure.error for failure in failures}
 
 
 @contextmanager
@@ -141,7 +142,7 @@ def open_run(
             }
             summary = {
                 **context.run.summary,
-                "counts": context.counts,
+                "counts": {**context.counts, **_totals(store, run)},
                 "seconds": context.seconds,
                 **{
                     name: {key: value + old[name].get(key, 0) for key, value in amounts.items()}
@@ -161,6 +162,15 @@ def _budget(plan: Plan, store: Store, run: Run) -> Budget:
         usd + sum(amounts.get("usd", 0.0) for amounts in besides),
         tokens + sum(amounts.get("tokens", 0) for amounts in besides),
     )
+
+
+def _totals(store: Store, run: Run) -> dict[str, int]:
+    """Calls and failures of a run in all its tries, where it was repeated after it had failed."""
+    totals = {
+        "calls_made": store.count(Call, run.run_id),
+        "failures": store.count(Failure, run.run_id),
+    }
+    return {name: number for name, number in totals.items() if number}
 
 
 Options = Mapping[str, Sequence[str]]
@@ -204,7 +214,8 @@ def _run_record(plan: Plan, store: Store, verb: str, overrides: Sequence[str]) -
     key = make_id(plan.plan_hash, verb)
     for old in store.read(Run, "plan_hash = ? AND state <> 'completed'", [plan.plan_hash]):
         if old.summary.get("verb") == verb:
-            summary = {**old.summary, "overrides": list(overrides)}
+            identity = plan.teacher.identity
+            summary = {**old.summary, "overrides": list(overrides), "teacher": identity}
             return replace(
                 old, state="running", versions=versions(), summary=summary, finished_at=None
             )
@@ -217,7 +228,7 @@ def _run_record(plan: Plan, store: Store, verb: str, overrides: Sequence[str]) -
         state="running",
         git_sha=_git_sha(),
         versions=versions(),
-        summary={"verb": verb, "overrides": list(overrides)},
+        summary={"verb": verb, "overrides": list(overrides), "teacher": plan.teacher.identity},
         started_at=started,
     )
 

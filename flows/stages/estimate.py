@@ -19,7 +19,7 @@ from quality.tasks.benchmark import Benchmark, Item
 from warehouse.catalog import name_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
-from warehouse.records import Prompt
+from warehouse.records import Failure, Prompt
 
 LEARNT_FROM = 200
 """Recorded replies of the same teacher that correct the estimate."""
@@ -54,7 +54,8 @@ def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
     tokenizer = _tokenizer(plan)
     counted: list[int] = []
     limits: list[int] = []
-    prompts = paid = 0
+    prompts = paid = refused = 0
+    refused_for_good = {failure.subject for failure in store.read(Failure, "permanent")}
     requests = _requests(plan, verb)
     while part := list(islice(requests, 4096)):
         prompts += len(part)
@@ -62,6 +63,8 @@ def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
         for request in part:
             if request.call_id in on_hand:
                 paid += 1
+            elif request.subject in refused_for_good:
+                refused += 1
             else:
                 counted.append(count_prompt_tokens(request.messages, tokenizer))
                 limits.append(request.sampling.max_tokens)
@@ -69,6 +72,7 @@ def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
     return estimate(
         prompts=prompts,
         paid=paid,
+        refused=refused,
         counted=counted,
         max_tokens=limits,
         price=teacher.price,

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 from datagen.generate import samples_of
 from datagen.teacher import Request
 from distill.plan.plan import Plan
+from flows.runtime.failures import commonest_reason
 from flows.runtime.paid_calls import load_paid_calls
-from flows.runtime.progress import Meter, meter
+from flows.runtime.progress import Meter, meter, say
 from flows.runtime.run import RunContext, open_run
 from flows.stages.estimate import prompts_of, request_of
 from flows.stages.teacher_client import TeacherClient
 from quality.review.decisions import with_edits
 from warehouse.db.store import Store
-from warehouse.errors import NothingToDoError
+from warehouse.errors import BudgetReached, NothingToDoError, TeacherUnusable, TooExpensive
 from warehouse.records import Call, Prompt, Sample, Score
 from warehouse.wording import format_count
 
@@ -33,10 +34,11 @@ def generate_stage(context: RunContext) -> None:
     """Prompts -> calls -> samples, for every recipe of the plan, one shard after the other."""
     with context.stage("generate"), TeacherClient(context) as client:
         total = sum(1 for _ in prompts_of(context.plan))
+        outcome = _Unanswered(total)
         with meter("asking the teacher", total) as progress:
             for part in _shards(context.plan):
                 context.store.insert([prompt for _, prompt in part])
-                calls = _request_replies(context, client, part, progress)
+                calls = _request_replies(context, client, part, progress, outcome)
                 samples = _samples(part, calls)
                 context.store.insert(samples)
                 context.count("prompts", len(part))
@@ -45,6 +47,37 @@ def generate_stage(context: RunContext) -> None:
                 context.count("generate_calls", len(distinct))
                 reused = sum(run != context.run.run_id for run in distinct.values())
                 context.count("generate_reused", reused)
+    outcome.report()
+
+
+@dataclass
+class _Unanswered:
+    """The prompts of a stage that got no reply, with the errors of their requests."""
+
+    prompts: int
+    errors: dict[str, str] = field(default_factory=dict)
+    answered: int = 0
+
+    def report(self) -> None:
+        """Say how many prompts have no reply, and the commonest reason.
+
+        Raises:
+            BudgetReached: no prompt has one, since each could cost more than the whole budget.
+            TeacherUnusable: no prompt has one, for other reasons.
+        """
+        if not self.errors:
+            return
+        reason = commonest_reason(self.errors.values())
+        if self.answered:
+            number = format_count(len(self.errors), "prompt")
+            say(f"{number} got no reply, {reason}; `distill show failures` lists them")
+        elif all(error.startswith(TooExpensive.__name__) for error in self.errors.values()):
+            raise BudgetReached(reason)
+        else:
+            raise TeacherUnusable(
+                f"no reply to any of {format_count(self.prompts, 'prompt')}: {reason}; "
+                "`distill show failures` lists them"
+            )
 
 
 def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
@@ -120,11 +153,15 @@ def _shards(plan: Plan) -> Iterator[Part]:
 
 
 def _request_replies(
-    context: RunContext, client: TeacherClient, part: Part, progress: Meter
+    context: RunContext, client: TeacherClient, part: Part, progress: Meter, outcome: _Unanswered
 ) -> dict[str, Call]:
     """Calls by prompt id; truncated replies are requested again with `datagen.longest`, if set."""
     requests = {prompt.prompt_id: request_of(context.plan, prompt) for _, prompt in part}
-    calls = client.ask(list(requests.values()), "generate", progress).calls
+    results = client.ask(list(requests.values()), "generate", progress)
+    calls = results.calls
+    outcome.answered += len(calls)
+    outcome.errors |= results.refused
+    outcome.errors |= {call_id: failure.error for call_id, failure in results.failures.items()}
     longer = _longer(context.plan, list(requests.values()), calls)
     if longer:
         progress.more(len(longer))

@@ -32,6 +32,8 @@ class CallResults:
 
     calls: dict[str, Call]
     failures: dict[str, Failure] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Errors of requests that were refused for good before, and not sent again."""
 
 
 class TeacherClient:
@@ -58,9 +60,13 @@ class TeacherClient:
     def ask(self, requests: Sequence[Request], stage: str, meter: Meter) -> CallResults:
         """Request what is not recorded, as one Prefect task; permanent failures are not retried."""
         results = CallResults(load_paid_calls(self.context.store, self.teacher, requests))
-        open_ = [
-            r for r in pending(requests, results.calls) if r.subject not in self._failed_permanently
-        ]
+        wanted = pending(requests, results.calls)
+        open_ = [r for r in wanted if r.subject not in self._failed_permanently]
+        results.refused = {
+            r.call_id: self._failed_permanently[r.subject]
+            for r in wanted
+            if r.subject in self._failed_permanently
+        }
         reused = len({r.call_id for r in requests} & results.calls.keys())
         self.context.count("calls_reused", reused)
         meter.skip(len(requests) - len(open_), reused)
@@ -107,6 +113,17 @@ class TeacherClient:
             asyncio.run(go())
         except asyncio.CancelledError:  # by the second Ctrl-C
             raise KeyboardInterrupt from None
+
+    def _leave_out_refused(self, results: CallResults) -> int:
+        """Leave out calls that the warehouse refused: the spool has set them aside and recorded why.
+
+        Returns:
+            Their number.
+        """
+        refused = [call for call in self.spool.refused if results.calls.pop(call.call_id, None)]
+        for call in refused:
+            results.refused[call.call_id] = "RecordRefused: the reply could not be stored"
+        return len(refused)
 
     def _stop(self) -> None:
         if getattr(self.teacher, "asks_at_once", 0):

@@ -104,3 +104,18 @@ def test_a_parquet_column_of_numbers_is_named(tmp_path):
     pl.DataFrame({"text": [1]}).write_parquet(tmp_path / "x.parquet")
     with pytest.raises(DataError, match="x.parquet row 1"):
         read_passages("x.parquet", tmp_path)
+
+
+def test_documents_that_are_skipped_are_named_and_counted(tmp_path, caplog):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("some words")
+    (tmp_path / "docs" / "empty.md").write_text(" \n")
+    for n in range(7):
+        (tmp_path / "docs" / f"scan{n}.pdf").write_text("%PDF")
+    (tmp_path / "docs" / ".hidden").write_text("x")
+    for _ in range(2):  # told once
+        assert [p.source for p in read_passages("docs", tmp_path)] == ["docs/a.txt, words 1-2"]
+    first, second = [record.getMessage() for record in caplog.records]
+    assert first.startswith("7 documents skipped (only .txt, ")
+    assert "docs/scan4.pdf and 2 more" in first and "hidden" not in first
+    assert second == "1 document skipped (there are no words in them): docs/empty.md"

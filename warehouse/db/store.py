@@ -199,6 +199,15 @@ class Store:
             ).fetchone()
         return (float(row[0]), int(row[1])) if row else (0.0, 0)
 
+    def count(self, kind: type[Record], run_id: str) -> int:
+        """How many records of a kind a run has made."""
+        if not self.path.exists():
+            return 0
+        with self._reading() as db:
+            query = f"SELECT count(*) FROM {kind.TABLE} WHERE run_id = ?"
+            row = db.execute(query, [run_id]).fetchone()
+        return int(row[0]) if row else 0
+
     def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
         """Run one SELECT of a user, read-only and with no access to files or network.
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from warehouse.errors import DataError
 from warehouse.records import make_id
+from warehouse.wording import format_count
 
+log = logging.getLogger(__name__)
+
+NAMED = 5
+"""Skipped files that a message names; more are counted."""
 KINDS = (".txt", ".md", ".jsonl", ".csv", ".parquet")
 
 
@@ -32,7 +39,8 @@ def read_passages(
     A pattern is a file, a folder (all files of a known kind under it) or a glob (`docs/**/*.md`),
     relative to `folder`. A .txt or .md file is one document; each row of a .jsonl, .csv or
     .parquet file is one, in its `text`. The last passage of a document is as long as the
-    others where the document is, so that none is a scrap.
+    others where the document is, so that none is a scrap. Files of a folder or a glob that are of
+    another kind, and documents without words, are skipped; a warning names and counts them.
 
     Raises:
         DataError: a pattern finds no file, or a file is malformed; the line is named.
@@ -40,9 +48,16 @@ def read_passages(
     """
     check_window(words, overlap)
     passages: list[Passage] = []
-    for path in _files([patterns] if isinstance(patterns, str) else patterns, folder):
+    empty: list[str] = []
+    files, unknown = _files([patterns] if isinstance(patterns, str) else patterns, folder)
+    for path in files:
         for where, text in _documents(path, _shown(path, folder)):
-            passages += _passages(text, where, words, overlap)
+            found = list(_passages(text, where, words, overlap))
+            passages += found
+            if not found:
+                empty.append(where)
+    _tell_skipped([_shown(path, folder) for path in unknown], f"only {', '.join(KINDS)} are read")
+    _tell_skipped(empty, "there are no words in them")
     if not passages:
         raise DataError("the documents hold no words; give at least one with text in it")
     return passages
@@ -54,24 +69,42 @@ def check_window(words: int, overlap: int) -> None:
         raise ValueError("overlap is at least 0 and below words")
 
 
-def _files(patterns: Sequence[str], folder: Path) -> list[Path]:
+def _files(patterns: Sequence[str], folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files of the patterns, and those in their folders that are of no known kind."""
     files: dict[Path, None] = {}
+    unknown: dict[Path, None] = {}
     for pattern in patterns:
         path = folder / pattern
         if path.is_file():
-            known = [path]
+            found = [path]
         elif path.is_dir():
-            known = [file for file in path.rglob("*") if _is_known(file)]
+            found = [file for file in path.rglob("*") if file.is_file()]
         else:
             hits = (folder / hit for hit in glob.glob(pattern, root_dir=folder, recursive=True))
-            known = [file for file in hits if _is_known(file)]
+            found = [file for file in hits if file.is_file()]
+        known = {file for file in found if _is_known(file) or file == path}
         if not known:
             raise DataError(
                 f"no document '{pattern}' in {folder}; give a file, a folder or a glob of "
                 f"{', '.join(KINDS)}"
             )
         files.update(dict.fromkeys(sorted(known)))
-    return list(files)
+        others = (file for file in found if file not in known and not file.name.startswith("."))
+        unknown.update(dict.fromkeys(sorted(others)))
+    return list(files), list(unknown)
+
+
+@cache
+def _warn_once(message: str) -> None:
+    log.warning(message)
+
+
+def _tell_skipped(names: Sequence[str], why: str) -> None:
+    if not names:
+        return
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    shown = ", ".join(names[:NAMED])
+    _warn_once(f"{format_count(len(names), 'document')} skipped ({why}): {shown}{more}")
 
 
 def _is_known(file: Path) -> bool:

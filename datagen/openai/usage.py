@@ -73,8 +73,8 @@ def check_usage(
     ):
         measured["prompt_tokens"] = count_prompt_tokens(messages, tokenizer)
     written = f"{reply.reasoning or ''}{reply.text}"
-    most = MOST_OVERRUN * longest_reply(sampling.max_tokens, extra_body) + SLACK
-    if not _size(written) / LONGEST_TOKEN <= usage.completion_tokens <= most:
+    longest = MOST_OVERRUN * longest_reply(sampling.max_tokens, extra_body) + SLACK
+    if not _size(written) / LONGEST_TOKEN <= usage.completion_tokens <= longest:
         measured["completion_tokens"] = _measure(written, tokenizer)
     if not measured:
         usage = replace(usage, cached_tokens=min(usage.cached_tokens, usage.prompt_tokens))

@@ -26,7 +26,7 @@ from datagen.openai.addresses import (
     sendable_key,
     split_query,
 )
-from datagen.openai.error_answers import Verdict, is_page, read_error, sort_error
+from datagen.openai.error_answers import ErrorKind, is_page, read_error, sort_error
 from datagen.openai.waits import used_up_s
 from datagen.spending.limits import RateLimiter
 from warehouse.errors import (
@@ -277,8 +277,8 @@ class Endpoint:
                 f"the server redirects requests to {location} (HTTP {status})",
                 "set base_url to the address where the API is",
             )
-        verdict, what, advice = sort_error(error)
-        if verdict is Verdict.RUN:
+        error_kind, what, advice = sort_error(error)
+        if error_kind is ErrorKind.RUN:
             if target is not None and status in (401, 403):
                 what += f" by {target.host}, to which it redirects: keys stay with their address"
                 advice = f"set base_url to {target.scheme}://{target.netloc.decode()} and its path"
@@ -288,9 +288,9 @@ class Endpoint:
             unusable = self.unusable(f"{what} (HTTP {status}{words})", advice)
             return NoSuchPath(str(unusable)) if status in (404, 405, 501) else unusable
         message = f"{self.model}: HTTP {status}: {excerpt}"
-        if verdict is Verdict.PROMPT:
+        if error_kind is ErrorKind.PROMPT:
             return PromptRejected(message)
-        kind = Overloaded if verdict is Verdict.WAIT else TransientError
+        kind = Overloaded if error_kind is ErrorKind.OVERLOAD else TransientError
         return kind(message, error.wait_s)
 
     def unusable(

@@ -22,13 +22,13 @@ _READ = 4000
 """Characters of the server's message that are read."""
 
 
-class Verdict(Enum):
-    """For whom an error answer is final."""
+class ErrorKind(Enum):
+    """What an error answer is final for, if anything."""
 
     PROMPT = "final for this prompt"
     RUN = "final for every prompt"
-    WAIT = "the server asks for less; nothing was worked on"
-    AGAIN = "worth another try"
+    OVERLOAD = "the server asks for less; nothing was worked on"
+    TRANSIENT = "worth another try"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ErrorAnswer:
 class _Rule:
     """Applies where the status is among `statuses` (empty: any), and a code or the words match."""
 
-    verdict: Verdict
+    kind: ErrorKind
     what: str = ""
     """What happened, for errors that stop the run."""
     advice: str = ""
@@ -79,7 +79,7 @@ _BAD = frozenset({0, 400, 413, 414, 422, 500})
 
 RULES = (
     _Rule(  # the words of llama.cpp, vLLM, OpenAI, Anthropic, Google, TGI and their kin
-        Verdict.PROMPT,
+        ErrorKind.PROMPT,
         statuses=_BAD,
         codes=frozenset(
             {
@@ -97,12 +97,12 @@ RULES = (
         ),
     ),
     _Rule(
-        Verdict.PROMPT,
+        ErrorKind.PROMPT,
         statuses=frozenset({429}),
         words=_words(r"request too large", r"(tokens?|prompt|input) must be reduced"),
     ),
     _Rule(
-        Verdict.PROMPT,
+        ErrorKind.PROMPT,
         statuses=_BAD | {403, 406, 451},
         codes=frozenset(
             {
@@ -117,13 +117,13 @@ RULES = (
         ),
     ),
     _Rule(
-        Verdict.RUN,
+        ErrorKind.RUN,
         "the account has no credit",
         _CREDIT,
         statuses=frozenset({402}),
     ),
     _Rule(
-        Verdict.RUN,
+        ErrorKind.RUN,
         "the account has no credit",
         _CREDIT,
         statuses=frozenset({0, 400, 401, 403, 429}),
@@ -142,13 +142,13 @@ RULES = (
         ),
     ),
     _Rule(
-        Verdict.RUN,
+        ErrorKind.RUN,
         "the key was refused",
         "correct api_key_env",
         statuses=frozenset({401}),
     ),
     _Rule(
-        Verdict.RUN,
+        ErrorKind.RUN,
         "the key was refused",
         "correct api_key_env",
         statuses=frozenset({0, 400, 403}),
@@ -164,13 +164,13 @@ RULES = (
         ),
     ),
     _Rule(
-        Verdict.RUN,
+        ErrorKind.RUN,
         "access is denied",
         "correct api_key_env, model or base_url",
         statuses=frozenset({403}),
     ),
     _Rule(
-        Verdict.RUN,
+        ErrorKind.RUN,
         "no such path",
         _PATH,
         words=_words(
@@ -180,7 +180,7 @@ RULES = (
         ),
     ),
     _Rule(
-        Verdict.RUN,
+        ErrorKind.RUN,
         "no such model",
         "correct model; `distill check PLAN` compares it with the models that the server lists",
         statuses=frozenset({0, 400, 404, 422, 500, 503}),
@@ -197,27 +197,27 @@ RULES = (
         ),
     ),
     _Rule(
-        Verdict.RUN,
+        ErrorKind.RUN,
         "no such model or path",
         "correct model or base_url (it usually ends in /v1)",
         statuses=frozenset({404, 405, 410, 501, 505}),
     ),
     _Rule(
-        Verdict.RUN,
+        ErrorKind.RUN,
         "the proxy wants a user and a password",
         "write them into the proxy variable: http://USER:PASSWORD@HOST:PORT",
         statuses=frozenset({407}),
     ),
     _Rule(
-        Verdict.RUN,
+        ErrorKind.RUN,
         "the server does not take a field of the request",
         "name it in omit, or correct extra_body or sampling",
         statuses=frozenset({0, 400, 422}),
         codes=frozenset({"unsupported_parameter", "unknown_parameter", "unsupported_value"}),
     ),
-    _Rule(Verdict.WAIT, statuses=frozenset({429, 503, 529})),
+    _Rule(ErrorKind.OVERLOAD, statuses=frozenset({429, 503, 529})),
     _Rule(
-        Verdict.WAIT,
+        ErrorKind.OVERLOAD,
         statuses=frozenset({0, *range(500, 600)}),
         codes=frozenset(
             {
@@ -228,9 +228,9 @@ RULES = (
         ),
         words=_words(r"rate limit", r"too many requests", r"\boverloaded\b"),
     ),
-    _Rule(Verdict.AGAIN, statuses=frozenset({0, 408, 409, 425, 498, 499, *range(500, 600)})),
+    _Rule(ErrorKind.TRANSIENT, statuses=frozenset({0, 408, 409, 425, 498, 499, *range(500, 600)})),
 )  # fmt: skip
-_REJECTED = _Rule(Verdict.PROMPT)
+_REJECTED = _Rule(ErrorKind.PROMPT)
 _QUOTA = _words(r"exceeded your current quota", r"quota .{0,20}(exhausted|used up)")
 
 
@@ -274,13 +274,13 @@ def is_page(text: str) -> bool:
     return re.match(r"\s*<(!doctype|html|\?xml)", text, re.IGNORECASE) is not None
 
 
-def sort_error(error: ErrorAnswer) -> tuple[Verdict, str, str]:
+def sort_error(error: ErrorAnswer) -> tuple[ErrorKind, str, str]:
     """For whom an error is final; for those that stop the run also what happened and what to do."""
     rule = next((rule for rule in RULES if rule.applies(error)), _REJECTED)
     used_up = error.status in (0, 403, 429) and _QUOTA.search(error.message)
-    if rule.verdict is Verdict.WAIT and used_up and not _comes_back(error):
-        return Verdict.RUN, "the account has no quota left", _CREDIT
-    return rule.verdict, rule.what, rule.advice
+    if rule.kind is ErrorKind.OVERLOAD and used_up and not _comes_back(error):
+        return ErrorKind.RUN, "the account has no quota left", _CREDIT
+    return rule.kind, rule.what, rule.advice
 
 
 def _comes_back(error: ErrorAnswer) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.openai.error_answers import Verdict, read_error, sort_error
+from datagen.openai.error_answers import ErrorKind, read_error, sort_error
 from datagen.openai.waits import LONGEST_S, retry_after_s, seconds, used_up_s
 
 
@@ -20,7 +20,7 @@ def error(message, kind=None, code=None, **more):
     return {"error": {"message": message, "type": kind, "code": code, **more}}
 
 
-PROMPT, RUN, WAIT, AGAIN = Verdict.PROMPT, Verdict.RUN, Verdict.WAIT, Verdict.AGAIN
+PROMPT, RUN, WAIT, AGAIN = ErrorKind.PROMPT, ErrorKind.RUN, ErrorKind.OVERLOAD, ErrorKind.TRANSIENT
 
 ANSWERS = [
     # too long for the model, whatever the status
@@ -109,7 +109,7 @@ JSON = st.recursive(
 @given(st.integers(100, 599), JSON, st.dictionaries(st.text(max_size=20), st.text(max_size=30)))
 def test_no_answer_is_beyond_reading(status, body, headers):
     found = read_error(status, body, headers)
-    assert isinstance(sort_error(found)[0], Verdict)
+    assert isinstance(sort_error(found)[0], ErrorKind)
     assert found.wait_s is None or 0 <= found.wait_s <= LONGEST_S
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from datagen.teacher import Reply
-from warehouse.inputs.rows import Row
+from warehouse.inputs.rows import Row, RowSource
 from warehouse.records import Message, Prompt, Sample
 
 
@@ -28,6 +28,10 @@ class Recipe(ABC):
     @abstractmethod
     def context(self, row: Row, folder: Path) -> list[Message]:
         """What the teacher is shown before a row's question: instruction and worked examples."""
+
+    def row_sources(self) -> list[RowSource]:
+        """The user's files of rows that it reads, for `distill check`; none by default."""
+        return []
 
     @abstractmethod
     def samples(self, prompt: Prompt, reply: Reply) -> Iterator[Sample]:

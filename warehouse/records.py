@@ -117,17 +117,20 @@ class Prompt(Record):
         passage: str | None = None,
         source: str = "",
         seed: int | None = None,
+        row: Mapping[str, Any] | None = None,
     ) -> Self:
         """Make a prompt; its id is the hash of recipe, options, both message lists and seed.
 
-        Without `student_messages` the student gets the same messages as the teacher.
+        Without `student_messages` the student gets the same messages as the teacher. `row` are
+        further columns of the user's row, such as an id; they are kept as `row` in
+        `recipe_options`, and are no part of the id.
         """
         options, teacher_messages = dict(recipe_options or {}), list(messages)
         student = teacher_messages if student_messages is None else list(student_messages)
         return cls(
             prompt_id=make_id("prompt", recipe, options, teacher_messages, student, seed),
             recipe=recipe,
-            recipe_options=options,
+            recipe_options={**options, "row": dict(row)} if row else options,
             messages=teacher_messages,
             student_messages=student,
             question=question,

@@ -15,7 +15,13 @@ from warehouse.catalog import name_of, options_of
 from warehouse.errors import DataError
 from warehouse.inputs import assets
 from warehouse.inputs.refusal_phrases import declines, normalise
-from warehouse.inputs.rows import Row, question_messages, read_rows
+from warehouse.inputs.rows import (
+    Row,
+    RowSource,
+    check_columns,
+    question_messages,
+    read_rows,
+)
 from warehouse.records import Message, Prompt, Sample
 from warehouse.wording import format_count
 
@@ -35,7 +41,9 @@ class Imitation(Recipe):
     version: ClassVar[str] = "1"
 
     prompts: str
-    """A data set's name, or a JSONL, CSV or Parquet file with `prompt` or `messages`."""
+    """A data set's name, or a JSON, CSV, Parquet or Excel file with `prompt` or `messages`."""
+    columns: dict[str, str] | None = None
+    """Columns of the file by what they are: {prompt = "Frage", reference = "Antwort"}."""
     split: Literal["all", "train"] | None = None
     """Which rows are asked. Unset: "train" where some are held out, else "all"."""
     holdout: float | None = None
@@ -54,6 +62,7 @@ class Imitation(Recipe):
     """A longer answer is marked invalid."""
 
     def __post_init__(self) -> None:
+        check_columns(self.columns)
         if self.holdout is not None and not 0 <= self.holdout < 1:
             raise ValueError("holdout is a share from 0 up to, not including, 1")
         if self.split == "train" and not self._share:
@@ -94,10 +103,18 @@ class Imitation(Recipe):
                 messages.append({"role": "assistant", "content": example.reference[0]})
         return messages
 
+    def row_sources(self) -> list[RowSource]:
+        """The file of its rows; nothing where they are a data set's."""
+        is_file = self.prompts not in assets.names("data")
+        return [RowSource(self.prompts, self.columns)] if is_file else []
+
     def _prompt(self, row: Row, folder: Path, seed: int | None) -> Prompt:
+        options = options_of(self)
+        if options["columns"] is None:  # as before there was this option: no prompt's id changes
+            del options["columns"]
         return Prompt.of(
             recipe=name_of(self),
-            recipe_options=options_of(self),
+            recipe_options=options,
             messages=[*self.context(row, folder), *question_messages(row)],
             student_messages=question_messages(row, self.student_sees_passage),
             question=row.prompt,
@@ -105,6 +122,7 @@ class Imitation(Recipe):
             passage=row.passage,
             source=row.source,
             seed=seed,
+            row=row.extra,
         )
 
     def samples(self, prompt: Prompt, reply: Reply) -> Iterator[Sample]:
@@ -141,7 +159,7 @@ class Imitation(Recipe):
 
     def _rows(self, folder: Path) -> Iterator[Row]:
         split = self.split or ("train" if self._share else "all")
-        return read_rows(self.prompts, folder, split, self._share)
+        return read_rows(self.prompts, folder, split, self._share, self.columns)
 
     @cached_property
     def _chosen(self) -> dict[Path, list[Row]]:

@@ -1,6 +1,8 @@
-"""Check before any request whether an evaluation can work."""
+"""Check a plan before any request is paid: files of rows, the evaluation, conditions."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from distill.contestants.contestant import find_student_by_id
 from distill.contestants.context import Sources
@@ -8,6 +10,23 @@ from distill.evaluation.ship_gate import Planned, refuse_unmeasurable
 from distill.plan.plan import Plan
 from quality.tasks.benchmark import Benchmark
 from warehouse.db.store import Store
+from warehouse.inputs.rows import Row, RowSource, SourceSummary, summarize_rows
+
+
+def summarize_sources(
+    plan: Plan, is_long: Callable[[Row], bool] = lambda row: False
+) -> list[SourceSummary]:
+    """Read every file of rows that the plan names, each once, and count what is in it.
+
+    Raises:
+        DataError: one is missing or malformed; the line is named.
+    """
+    parts = [*plan.datagen.recipe, *plan.evaluate.every_benchmark]
+    sources: list[RowSource] = []
+    for source in (source for part in parts for source in part.row_sources()):
+        if source not in sources:
+            sources.append(source)
+    return [summarize_rows(source, plan.folder, is_long) for source in sources]
 
 
 def check_evaluation(plan: Plan, store: Store) -> dict[str, int]:

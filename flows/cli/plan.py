@@ -22,6 +22,7 @@ from flows.cli.options import (
 from warehouse.wording import format_count
 
 if TYPE_CHECKING:
+    from distill.plan.plan import Plan
     from distill.plan.sections import TrainSection
 
 
@@ -51,10 +52,11 @@ def _default_plan() -> Path:
 @app.command()
 def check(plan: PlanFile, set_: Set = None) -> None:
     """Resolve every name, asset and key of a plan before anything is spent."""
+    from distill.plan.base_check import check_base
     from distill.plan.plan import load_plan
     from distill.plan.preflight import check_evaluation
     from distill.plan.project import open_store
-    from flows.stages.estimate import estimate_of, held_out_requests
+    from flows.stages.estimate import estimate_of, held_out_requests, prompts_of
     from flows.stages.likelihood import BaseLikelihood
     from quality.scoring.scorer import ScorerContext
     from warehouse.catalog import name_of
@@ -75,6 +77,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         number = sum(1 for _ in recipe.ask_all(loaded.folder))
         print(f"recipe    {name_of(recipe)}: {format_count(number, 'prompt')}")
         prompts += number
+    for line in _source_lines(loaded):
+        print(line)
     base = BaseLikelihood(loaded.training.base) if loaded.train else None
     context = ScorerContext(likelihood=base, folder=loaded.folder)
     for scorer in loaded.quality.scorers:
@@ -111,6 +115,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         print(f"train     base {loaded.train.base} ({'local folder' if folder else 'hub id'})")
     if loaded.train is not None:
         loaded.train.tuner.ready()
+        for line in check_base(loaded, (prompt for _, prompt in prompts_of(loaded)), ask_hub=True):
+            print(f"note      {line}")
         for line in _not_here(loaded.train):
             print(f"note      {line}")
     for line in estimate_of(loaded, store, "run" if loaded.train else "generate").lines():
@@ -118,6 +124,41 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     if fault is not None:
         raise fault
     print("ok        no request was sent and nothing was spent")
+
+
+def _source_lines(plan: Plan) -> list[str]:
+    """What is in each file of rows, the columns that nobody reads, and what looks like a mistake."""
+    from distill.plan.base_check import TokenCounter
+    from distill.plan.preflight import summarize_sources
+
+    counter = TokenCounter.of(plan)
+    longest = plan.train.max_length if plan.train else None
+    lines = []
+    for summary in summarize_sources(plan, lambda row: counter.is_longer(row, longest)):
+        counts = [format_count(summary.rows, "row")]
+        for number, what in (
+            (summary.references, "reference"),
+            (summary.passages, "passage"),
+            (summary.choices, "choices"),
+        ):
+            counts.append(f"{number:,} with {what}")
+        for number, fault in (
+            (summary.duplicates, "repeated"),
+            (summary.blank, "blank and left out"),
+            (summary.long, f"over max_length = {longest} tokens{counter.how}"),
+        ):
+            if number:
+                counts.append(f"{number:,} {fault}")
+        forms = [form for form in summary.forms if form not in ("prompt", "messages")]
+        form = f" ({', '.join(forms)})" if forms else ""
+        lines.append(f"rows      {summary.source}{form}: {', '.join(counts)}")
+        if summary.unread:
+            unread = ", ".join(summary.unread[:12]) + (", ..." if len(summary.unread) > 12 else "")
+            lines.append(
+                f"rows      {summary.source}: kept with the rows, read by nobody: {unread}"
+            )
+        lines += [f"note      {note}" for note in summary.notes]
+    return lines
 
 
 def _not_here(section: TrainSection) -> list[str]:

@@ -8,7 +8,7 @@ import secrets
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -63,6 +63,13 @@ class RunContext:
         """Add to the summary of the run's record, which is stored when the run ends."""
         paths = {key: inside(facts[key], self.home) for key in Run.PATHS if key in facts}
         self.run = replace(self.run, summary={**self.run.summary, **facts, **paths})
+
+    def tell(self, notes: Iterable[str]) -> None:
+        """Say what a reader should know, once, and keep it for the report."""
+        for note in notes:
+            if note not in self.notes:
+                self.notes.append(note)
+                say(f"note: {note}")
 
     def result(self, *counters: str) -> dict[str, Any]:
         """What `--json` prints of every run: its ids, and counters by name."""

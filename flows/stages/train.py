@@ -10,6 +10,7 @@ from typing import Any
 
 from distill.learning.multiprocess import train_in_processes
 from distill.learning.objective import Objective, TrainingInputs
+from distill.plan.base_check import check_base
 from distill.plan.sections import TrainSection
 from flows.runtime import signals
 from flows.runtime.prefect_flow import run_shard
@@ -17,6 +18,7 @@ from flows.runtime.progress import say
 from flows.runtime.run import RunContext, open_run
 from flows.runtime.training_monitor import Monitor, monitored
 from flows.stages.curate import Curated, curate_stage
+from flows.stages.estimate import prompts_of
 from flows.stages.generate import load_samples
 from train.config import steps_of
 from train.loop import tracking
@@ -93,6 +95,8 @@ def check_training_inputs(context: RunContext, section: TrainSection | None = No
         section.tuner.ready()
         require_a_gpu_each(section.processes)
         resolve_base(section.base)
+        prompts = (prompt for _, prompt in prompts_of(context.plan))
+        context.tell(check_base(context.plan, prompts, section))
         section.objective.ready(section.base)
 
 

@@ -19,7 +19,7 @@ from quality.tasks.graders import (
 from quality.tasks.question_rows import Questions, choice_item
 from warehouse.catalog import name_of
 from warehouse.errors import DataError
-from warehouse.inputs.rows import Row, is_held_out, read_rows
+from warehouse.inputs.rows import Row, RowSource, check_columns, is_held_out, read_rows
 from warehouse.records import make_id
 
 _METRICS = {
@@ -32,7 +32,7 @@ _METRICS = {
 
 @dataclass(kw_only=True)
 class Custom(Questions):
-    """Items of a JSONL, CSV or Parquet file with `prompt` or `messages` and `reference`.
+    """Items of a JSON, CSV, Parquet or Excel file with `prompt` or `messages` and `reference`.
 
     Further columns: `aliases` (more right answers), `passage`, `choices`, `category`; a list in
     a CSV file is written in JSON. An item without a reference is abstained on. Items stand in
@@ -41,6 +41,8 @@ class Custom(Questions):
 
     path: str
     """The file; a relative path starts at the plan's folder."""
+    columns: dict[str, str] | None = None
+    """Columns of the file by what they are: {prompt = "Frage", reference = "Antwort"}."""
     name: str | None = None
     """What it is called in reports and conditions; needed where a plan has two such files."""
     holdout: float = 1.0
@@ -52,6 +54,7 @@ class Custom(Questions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_columns(self.columns)
         if not 0 < self.holdout <= 1:
             raise ValueError("holdout is a share above 0 and up to 1")
         if self.shots and self.holdout == 1:
@@ -95,7 +98,9 @@ class Custom(Questions):
             DataError: no held-out row has a reference to grade against, or one has none that
                 the grader can use.
         """
-        rows = [(row, self._is_held(row)) for row in read_rows(self.path, folder)]
+        rows = [
+            (row, self._is_held(row)) for row in read_rows(self.path, folder, columns=self.columns)
+        ]
         if not any(held and row.reference for row, held in rows):
             raise DataError(
                 f"{self.path} has no 'reference' in any held-out row, so nothing can be graded by it"
@@ -110,6 +115,10 @@ class Custom(Questions):
                     "out to have it asked and not graded"
                 )
         return rows
+
+    def row_sources(self) -> list[RowSource]:
+        """Its file."""
+        return [RowSource(self.path, self.columns)]
 
     def item(self, row: Row) -> Item:
         """With its options where a choice is graded."""

@@ -13,12 +13,18 @@ from typing import Any, ClassVar
 
 from quality.text.normalize import contains, exact_match, token_f1
 from warehouse.catalog import name_of
-from warehouse.inputs.rows import Row, question_messages
+from warehouse.inputs.rows import Row, RowSource, question_messages
 from warehouse.records import Message
 
 TEXT_METRICS = ("exact_match", "f1", "contains")
 
-_NOT_TOLD = ("limit", "path", "name", "include_path")  # options that make no other benchmark
+_NOT_TOLD = (
+    "limit",
+    "path",
+    "name",
+    "include_path",
+    "columns",
+)  # options that make no other benchmark
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,10 @@ class Benchmark(ABC):
     @abstractmethod
     def items(self, folder: Path) -> Iterator[Item]:
         """Held-out items in a fixed order, each once; `folder` is where relative paths start."""
+
+    def row_sources(self) -> list[RowSource]:
+        """The user's files of rows that it reads, for `distill check`; none by default."""
+        return []
 
     @abstractmethod
     def grade(self, item: Item, answer: str) -> Grade:

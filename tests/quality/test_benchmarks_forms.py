@@ -156,7 +156,7 @@ def test_a_cell_that_is_no_json_stays_a_text(tmp_path):
     ("row", "why"),
     [
         ({"choices": ["one"]}, "line 1: 'choices' is a list of two"),
-        ({"choices": [1, 2]}, "line 1: 'choices'"),
+        ({"choices": [1, {"a": 2}]}, "line 1: 'choices'"),
         ({"aliases": {"a": 1}}, "line 1: 'aliases'"),
         ({"category": ["a"]}, "line 1: 'category'"),
     ],

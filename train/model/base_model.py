@@ -23,6 +23,9 @@ from warehouse.records import make_id
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 """What a hub id looks like: a name, or owner/name."""
 
+HUB_PATIENCE_S = 5.0
+"""Longest wait for the hub's word on a model, in seconds."""
+
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 """What is fetched from a hub: weights as safetensors and the tokenizer; nothing pickled."""
 
@@ -64,6 +67,62 @@ def resolve_base(base: str) -> Path:
         raise AssetError(f"no base model '{base}': {first_line(error)}; {allowed()}") from error
     _weights(folder)
     return folder
+
+
+def find_base(base: str) -> Path | None:
+    """The folder of a base that is on this machine already; None where it has yet to be fetched.
+
+    Raises:
+        AssetError: it is neither an asset nor a folder nor like a hub id, or its folder holds no
+            model.
+    """
+    if base in assets.names("model"):
+        folder = _unpacked_folder(base)
+        return folder if folder.is_dir() else None
+    if Path(base).is_dir():
+        _weights(Path(base))
+        return Path(base)
+    if not HUB_ID.fullmatch(base):
+        raise AssetError(f"no base model '{base}'; {allowed()}")
+    quiet_hub()
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(base, "config.json")
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def reach_hub(base: str) -> str | None:
+    """Ask the hub for a base that is not on this machine; None where it has it, else why nobody
+    can tell now.
+
+    Raises:
+        AssetError: the hub answers that there is no such model, or that it is not for everyone.
+    """
+    quiet_hub()
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(base, timeout=HUB_PATIENCE_S)
+    except RepositoryNotFoundError:
+        raise AssetError(
+            f"no base model '{base}': no such folder, and the hub has no such model or needs a token "
+            f"for it (HF_TOKEN); {allowed()}"
+        ) from None
+    except Exception as error:  # the hub client has many kinds; all mean: not to be reached
+        return type(error).__name__
+    return None
+
+
+def module_names(folder: Path) -> list[str]:
+    """The modules of a base that have weights, from the headers of its files."""
+    from safetensors import safe_open
+
+    names: dict[str, None] = {}
+    for file in _weights(folder):
+        with safe_open(file, framework="numpy") as tensors:
+            names.update((key.rpartition(".")[0], None) for key in tensors.keys())  # noqa: SIM118
+    return list(names)
 
 
 def base_fingerprint(base: str) -> str:
@@ -119,11 +178,15 @@ def quiet_hub() -> None:
     huggingface_hub.utils.disable_progress_bars()
 
 
+def _unpacked_folder(name: str) -> Path:
+    return assets.cache_dir() / "models" / f"{assets.entry(name).sha256}-f32"
+
+
 def _unpacked(name: str) -> Path:
     """An asset's GGUF as a float32 safetensors folder: made once, by one process, or not at all."""
     from filelock import FileLock
 
-    target = assets.cache_dir() / "models" / f"{assets.entry(name).sha256}-f32"
+    target = _unpacked_folder(name)
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

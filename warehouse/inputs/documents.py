@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import glob
-import json
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from warehouse.errors import DataError
+from warehouse.inputs import files
+from warehouse.inputs.files import decode_text, kind_of, read_records
 from warehouse.records import make_id
 from warehouse.wording import format_count
 
@@ -19,7 +21,10 @@ log = logging.getLogger(__name__)
 
 NAMED = 5
 """Skipped files that a message names; more are counted."""
-KINDS = (".txt", ".md", ".jsonl", ".csv", ".parquet")
+TEXT_KINDS = (".txt", ".md")
+FOUND_KINDS = (*TEXT_KINDS, ".jsonl", ".csv", ".parquet")
+"""What is read of a folder or a glob; a .json in a folder of documents is rarely one of them."""
+KINDS = (*TEXT_KINDS, *files.KINDS)
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ def read_passages(
     """Passages of at most `words` words, `overlap` of them also in the next one, in fixed order.
 
     A pattern is a file, a folder (all files of a known kind under it) or a glob (`docs/**/*.md`),
-    relative to `folder`. A .txt or .md file is one document; each row of a .jsonl, .csv or
-    .parquet file is one, in its `text`. The last passage of a document is as long as the
+    relative to `folder`. A .txt or .md file is one document; each row of another kind of
+    file is one, in its `text`. The last passage of a document is as long as the
     others where the document is, so that none is a scrap. Files of a folder or a glob that are of
     another kind, and documents without words, are skipped; a warning names and counts them.
 
@@ -49,14 +54,16 @@ def read_passages(
     check_window(words, overlap)
     passages: list[Passage] = []
     empty: list[str] = []
-    files, unknown = _files([patterns] if isinstance(patterns, str) else patterns, folder)
-    for path in files:
+    paths, unknown = _files([patterns] if isinstance(patterns, str) else patterns, folder)
+    for path in paths:
         for where, text in _documents(path, _shown(path, folder)):
             found = list(_passages(text, where, words, overlap))
             passages += found
             if not found:
                 empty.append(where)
-    _tell_skipped([_shown(path, folder) for path in unknown], f"only {', '.join(KINDS)} are read")
+    _tell_skipped(
+        [_shown(path, folder) for path in unknown], f"only {', '.join(FOUND_KINDS)} are read"
+    )
     _tell_skipped(empty, "there are no words in them")
     if not passages:
         raise DataError("the documents hold no words; give at least one with text in it")
@@ -71,9 +78,9 @@ def check_window(words: int, overlap: int) -> None:
 
 def _files(patterns: Sequence[str], folder: Path) -> tuple[list[Path], list[Path]]:
     """The files of the patterns, and those in their folders that are of no known kind."""
-    files: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     unknown: dict[Path, None] = {}
-    for pattern in patterns:
+    for pattern in (os.path.expanduser(pattern) for pattern in patterns):
         path = folder / pattern
         if path.is_file():
             found = [path]
@@ -85,13 +92,13 @@ def _files(patterns: Sequence[str], folder: Path) -> tuple[list[Path], list[Path
         known = {file for file in found if _is_known(file) or file == path}
         if not known:
             raise DataError(
-                f"no document '{pattern}' in {folder}; give a file, a folder or a glob of "
-                f"{', '.join(KINDS)}"
+                f"no document '{pattern}' in {folder}; give a file, or a folder or a glob of "
+                f"{', '.join(FOUND_KINDS)}"
             )
-        files.update(dict.fromkeys(sorted(known)))
+        paths.update(dict.fromkeys(sorted(known)))
         others = (file for file in found if file not in known and not file.name.startswith("."))
         unknown.update(dict.fromkeys(sorted(others)))
-    return list(files), list(unknown)
+    return list(paths), list(unknown)
 
 
 @cache
@@ -108,7 +115,7 @@ def _tell_skipped(names: Sequence[str], why: str) -> None:
 
 
 def _is_known(file: Path) -> bool:
-    return file.is_file() and file.suffix.lower() in KINDS
+    return file.is_file() and file.suffix.lower() in FOUND_KINDS
 
 
 def _shown(path: Path, folder: Path) -> str:
@@ -117,60 +124,19 @@ def _shown(path: Path, folder: Path) -> str:
 
 def _documents(path: Path, name: str) -> Iterator[tuple[str, str]]:
     """(where it stands, text) of each document in a file."""
-    kind = path.suffix.lower()
-    if kind in (".txt", ".md"):
-        yield name, _decoded(path.read_bytes(), name)
-    elif kind == ".jsonl":
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    where = f"{name} line {number}"
-                    yield where, _text(_parsed(_decoded(line, where), where), where)
-    elif kind in (".csv", ".parquet"):
-        yield from _rows(path, name)
+    if path.suffix.lower() in TEXT_KINDS:
+        yield name, decode_text(path.read_bytes(), name, None)
+    elif kind_of(path) in files.KINDS:
+        is_table = kind_of(path) in (*files.TEXT_CELLS, ".parquet")
+        for where, row in read_records(path, None, name, header=0):
+            if is_table and "text" not in row:
+                raise DataError(f"{name} has no column 'text' (it has: {', '.join(row)})")
+            text = row.get("text") if isinstance(row, dict) else None
+            if not isinstance(text, str) and not (is_table and text is None):
+                raise DataError(f"{where} is not an object with a text 'text'")
+            yield where, text or ""
     else:
         raise DataError(f"{name}: unknown kind of document; allowed: {', '.join(KINDS)}")
-
-
-def _rows(path: Path, name: str) -> Iterator[tuple[str, str]]:
-    import polars as pl
-
-    csv = path.suffix.lower() == ".csv"
-    try:
-        table = pl.read_csv(path, infer_schema=False) if csv else pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{name} cannot be read as {path.suffix[1:].upper()}: {reason}") from None
-    if "text" not in table.columns:
-        raise DataError(f"{name} has no column 'text' (it has: {', '.join(table.columns)})")
-    for number, text in enumerate(table["text"], start=1):
-        where = f"{name} row {number}"
-        yield where, "" if text is None else _text({"text": text}, where)
-
-
-def _decoded(raw: bytes, where: str) -> str:
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        at = f" (line {line} of it)" if line > 1 else ""
-        raise DataError(f"{where}{at} is not UTF-8; save it as UTF-8") from None
-
-
-def _parsed(line: str, where: str) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not JSON ({error}); one object per line is expected") from None
-
-
-def _text(row: object, where: str) -> str:
-    text = row.get("text") if isinstance(row, dict) else None
-    if not isinstance(text, str):
-        raise DataError(f"{where} is not an object with a text 'text'")
-    if re.search("[\ud800-\udfff]", text):
-        raise DataError(f"{where} has half a character (an unpaired surrogate); correct the text")
-    return text
 
 
 def _passages(text: str, where: str, words: int, overlap: int) -> Iterator[Passage]:

@@ -8,45 +8,30 @@ wholly on one side, in any order, on any machine, on any day.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from warehouse.errors import DataError
 from warehouse.inputs import assets
-from warehouse.inputs.refusal_phrases import normalise
-from warehouse.records import Message, make_id
+from warehouse.inputs.files import TEXT_CELLS, kind_of, read_records
+from warehouse.inputs.row_forms import COLUMNS, Row, RowParser
+from warehouse.records import Message
+
+__all__ = [
+    "Row", "RowSource", "SourceSummary", "check_columns", "find_file", "is_held_out", "question_messages",
+    "read_rows", "summarize_rows",
+]  # fmt: skip
 
 Split = Literal["all", "train", "held_out"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One question: `prompt` text or chat `messages`, reference answers, an optional passage.
+class RowSource(NamedTuple):
+    """Where a part of a plan takes its rows from, and how the plan names their columns."""
 
-    `choices` are what may be answered and `category` is its subject, where there are any.
-    """
-
-    prompt: str
-    messages: list[Message]
-    reference: list[str] = field(default_factory=list)
-    passage: str | None = None
-    source: str = ""
-    choices: tuple[str, ...] = ()
-    category: str | None = None
-
-    @property
-    def row_id(self) -> str:
-        """Hash of question and passage."""
-        return make_id("row", self.messages, self.passage)
-
-    @property
-    def split_key(self) -> str:
-        """What the split hashes: the passage, or the question where there is none."""
-        return normalise(self.passage or self.prompt)
+    source: str
+    columns: Mapping[str, str] | None = None
 
 
 def is_held_out(key: str, holdout: float) -> bool:
@@ -64,32 +49,114 @@ def question_messages(row: Row, passage: bool = True) -> list[Message]:
     return messages
 
 
+def check_columns(columns: Mapping[str, str] | None) -> None:
+    """Check a plan's `columns`: column of ours -> column of the file.
+
+    Raises:
+        ValueError: a key is no column of a row.
+    """
+    unknown = sorted((columns or {}).keys() - set(COLUMNS))
+    if unknown:
+        raise ValueError(
+            f"columns maps {', '.join(COLUMNS)} to columns of the file; '{unknown[0]}' is none of them"
+        )
+
+
 def read_rows(
-    source: str, folder: Path, split: Split = "all", holdout: float = 0.0
+    source: str,
+    folder: Path,
+    split: Split = "all",
+    holdout: float = 0.0,
+    columns: Mapping[str, str] | None = None,
 ) -> Iterator[Row]:
-    """Rows of an asset (by name) or of a JSONL, CSV or Parquet file.
+    """Rows of an asset (by name) or of a file: JSON, JSON Lines, CSV, Parquet or Excel.
 
     A file's rows have `prompt` or `messages`, and optionally `reference` (text or list),
     `aliases` (further right answers), `passage`, `choices` (a list) and `category`; a list in
-    a CSV file is written in JSON. A relative path starts at `folder`, else at the working
-    directory.
+    a CSV file is written in JSON. `warehouse.inputs.row_forms` reads further forms. A relative
+    path starts at `folder`, else at the working directory.
+
+    Args:
+        source: Name of an asset, or path of a file.
+        folder: Where a relative path starts.
+        split: Which rows are wanted.
+        holdout: Share of the rows that is held out.
+        columns: Column of ours -> column of the file, where it has another name there.
 
     Raises:
         DataError: the file is missing, empty or malformed; the line is named.
         AssetError: the asset could not be downloaded.
     """
     if source in assets.names("data"):
-        rows: Iterator[Row] = (
-            _row(raw, f"{source}:{n}") for n, raw in enumerate(assets.rows(source))
-        )
+        parser = RowParser(columns)
+        parsed = (parser.parse(raw, f"{source}:{n}") for n, raw in enumerate(assets.rows(source)))
+        rows: Iterator[Row] = (row for row in parsed if row is not None)
     else:
-        rows = _file_rows(_find(source, folder))
+        path = find_file(source, folder)
+        rows = _file_rows(path, RowParser(columns, kind_of(path) in TEXT_CELLS), [])
     for row in rows:
         if split == "all" or is_held_out(row.split_key, holdout) == (split == "held_out"):
             yield row
 
 
-def _find(source: str, folder: Path) -> Path:
+@dataclass
+class SourceSummary:
+    """What is in a file of rows; for `distill check`."""
+
+    source: str
+    rows: int = 0
+    references: int = 0
+    passages: int = 0
+    choices: int = 0
+    duplicates: int = 0
+    """Rows whose question and passage came before."""
+    blank: int = 0
+    forms: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    """Columns that nobody reads; they are kept with the row."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader should know or correct, one sentence each."""
+    long: int = 0
+    """Rows that `is_long` was true of."""
+
+
+def summarize_rows(
+    source: RowSource, folder: Path, is_long: Callable[[Row], bool] = lambda row: False
+) -> SourceSummary:
+    """Read a whole file of rows and count what is in it.
+
+    Raises:
+        DataError: the file is missing, empty or malformed; the line is named.
+    """
+    path = find_file(source.source, folder)
+    parser = RowParser(source.columns, kind_of(path) in TEXT_CELLS)
+    summary = SourceSummary(source.source)
+    seen: set[str] = set()
+    for row in _file_rows(path, parser, summary.notes):
+        summary.rows += 1
+        summary.references += bool(row.reference)
+        summary.passages += row.passage is not None
+        summary.choices += bool(row.choices)
+        summary.duplicates += row.row_id in seen
+        summary.long += is_long(row)
+        seen.add(row.row_id)
+    summary.blank = parser.blank
+    summary.forms = list(parser.forms)
+    summary.unread = list(parser.unread)
+    for column, near in parser.hints.items():
+        summary.notes.append(
+            f"{source.source}: nobody reads the column '{column}'; did you mean '{near}'? "
+            f'(write columns = {{ {near} = "{column}" }})'
+        )
+    return summary
+
+
+def find_file(source: str, folder: Path) -> Path:
+    """The file of a source, from `folder` or from the working directory.
+
+    Raises:
+        DataError: there is none.
+    """
     for path in (folder / source, Path(source)):
         if path.is_file():
             return path
@@ -100,108 +167,17 @@ def _find(source: str, folder: Path) -> Path:
     )
 
 
-def _file_rows(path: Path) -> Iterator[Row]:
+def _file_rows(path: Path, parser: RowParser, notes: list[str]) -> Iterator[Row]:
     count = 0
-    for where, raw in _raw_rows(path):
-        count += 1
-        yield _row(raw, where)
+    for where, raw in read_records(path, notes):
+        row = parser.parse(raw, where)
+        if row is not None:
+            count += 1
+            yield row
     if not count:
         raise DataError(f"{path} has no rows; give at least one row with 'prompt' or 'messages'")
-
-
-def _raw_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    kind = path.suffix.lower()
-    if kind in (".jsonl", ".ndjson"):
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    where = f"{path.name} line {number}"
-                    try:
-                        raw = json.loads(line)
-                        if b"\\ud" in line or b"\\uD" in line:
-                            json.dumps(raw, ensure_ascii=False).encode()
-                    except UnicodeEncodeError:
-                        raise DataError(
-                            f"{where} has half a character (an unpaired surrogate); correct the text"
-                        ) from None
-                    except ValueError as error:
-                        raise DataError(
-                            f"{where} is not JSON ({error}); one object per line is expected"
-                        ) from None
-                    yield where, raw
-    elif kind in (".csv", ".parquet"):
-        import polars as pl
-
-        try:
-            table = (
-                pl.read_csv(path, infer_schema=False) if kind == ".csv" else pl.read_parquet(path)
-            )
-        except (pl.exceptions.PolarsError, OSError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{path.name} cannot be read as {kind[1:].upper()}: {reason}") from None
-        offset = 2 if kind == ".csv" else 1
-        for number, raw in enumerate(table.iter_rows(named=True), start=offset):
-            yield f"{path.name} row {number}", _with_lists(raw) if kind == ".csv" else raw
-    else:
-        raise DataError(f"{path.name}: unknown kind of file; allowed: .jsonl, .csv, .parquet")
-
-
-def _with_lists(raw: dict[str, Any]) -> dict[str, Any]:
-    """A row of CSV; where a list may stand, a cell that is one in JSON is read as one."""
-    read = dict(raw)
-    for column in ("reference", "aliases", "choices"):
-        if str(read.get(column) or "").lstrip().startswith("["):
-            with suppress(ValueError):
-                read[column] = json.loads(read[column])
-    return read
-
-
-def _row(raw: Any, where: str) -> Row:
-    if not isinstance(raw, dict):
-        raise DataError(f"{where} is not an object with 'prompt' or 'messages'")
-    prompt, messages = raw.get("prompt"), raw.get("messages")
-    if isinstance(prompt, str) and prompt.strip() and messages is None:
-        messages = [{"role": "user", "content": prompt}]
-    elif isinstance(messages, list) and messages and prompt is None:
-        if (
-            not all(
-                isinstance(m, dict)
-                and m.get("role") in ("system", "user", "assistant")
-                and isinstance(m.get("content"), str)
-                for m in messages
-            )
-            or messages[-1]["role"] != "user"
-        ):
-            raise DataError(
-                f"{where}: 'messages' is a list of {{role, content}} with roles system, user, "
-                "assistant, and ends with a user message"
-            )
-        prompt = messages[-1]["content"]
-    else:
-        has = ", ".join(f"'{name}'" for name in raw) or "nothing"
+    if unmet := parser.unmet_columns():
         raise DataError(
-            f"{where} needs a non-empty text 'prompt' or a list 'messages', not both; it has {has}"
+            f"{path.name} has no column '{unmet[0]}', which the plan's `columns` names; it has "
+            f"{', '.join(sorted(parser.seen))}"
         )
-    passage, category = raw.get("passage"), raw.get("category")
-    reference = _texts(raw, "reference", where)
-    reference += [text for text in _texts(raw, "aliases", where) if text not in reference]
-    choices = tuple(_texts(raw, "choices", where))
-    if len(choices) == 1:
-        raise DataError(f"{where}: 'choices' is a list of two texts or more")
-    if passage is not None and not isinstance(passage, str):
-        raise DataError(f"{where}: 'passage' is a text")
-    if category is not None and not isinstance(category, (str, int)):
-        raise DataError(f"{where}: 'category' is a text")
-    category = None if category in (None, "") else str(category)
-    return Row(prompt, messages, reference, passage or None, where, choices, category)
-
-
-def _texts(raw: dict[str, Any], column: str, where: str) -> list[str]:
-    value = raw.get(column)
-    if value is None or value == "":
-        return []
-    if isinstance(value, (str, int, float)):
-        return [str(value)]
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise DataError(f"{where}: '{column}' is a text or a list of texts")
-    return list(value)

@@ -92,7 +92,7 @@ def check_base(
     section = section or plan.training
     folder = find_base(section.base)
     if folder is None:
-        unreached = reach_hub(section.base) if ask_hub and "/" in section.base else None
+        unreached = reach_hub(section.base) if ask_hub else None
         return (
             [
                 f"base '{section.base}' is not on this machine and the hub does not answer ({unreached}); "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import shlex
 import tomllib
 import types
@@ -134,6 +135,7 @@ class Plan(Section):
                 f"quality.gate bounds '{min(unscored)}', which no scorer of the plan gives, so "
                 f"nothing would be kept; add {{use = '{min(unscored)}'}} to quality.scorers"
             )
+        self._refuse_impossible_bounds()
         if (
             self.ship is not None
             and verb in ("run", "evaluate")
@@ -151,6 +153,29 @@ class Plan(Section):
                 "add [evaluate] benchmarks, for example [{use = 'sciq'}] or "
                 "[{use = 'custom', path = 'held_out.jsonl'}], or run the stages one by one"
             )
+
+    def _refuse_impossible_bounds(self) -> None:
+        gate = self.quality.gate
+        scales = {catalog.name_of(scorer): scorer.scale for scorer in self.quality.scorers}
+        for recipe in (None, *gate.recipe):
+            bounds = gate.bounds(recipe)
+            where = f"quality.gate.recipe.{recipe}." if recipe else "quality.gate."
+            for key, bound in bounds.items():
+                scored, _, end = key.rpartition("_")
+                scorer = scored.partition(".")[0]
+                low, high = scales.get(scorer) or (-math.inf, math.inf)
+                if not low <= bound <= high:
+                    nothing = (bound > high) == (end == "min")
+                    raise PlanError(
+                        f"{where}{key} = {bound:g} would {'keep' if nothing else 'drop'} nothing: "
+                        f"scores of '{scorer}' are from {low:g} to {high:g}; give a bound among them"
+                    )
+                least = bounds.get(f"{scored}_min", -math.inf)
+                if end == "max" and least > bound:
+                    raise PlanError(
+                        f"{where}{key} = {bound:g} is below {scored}_min = {least:g}, so nothing "
+                        "would be kept; lower the one or raise the other"
+                    )
 
     def _all_bounds(self) -> set[str]:
         gate = self.quality.gate

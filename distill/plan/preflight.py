@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from distill.contestants.contestant import find_student_by_id
 from distill.contestants.context import Sources
@@ -10,7 +12,10 @@ from distill.evaluation.ship_gate import Planned, refuse_unmeasurable
 from distill.plan.plan import Plan
 from quality.tasks.benchmark import Benchmark
 from warehouse.db.store import Store
+from warehouse.errors import PlanError
 from warehouse.inputs.rows import Row, RowSource, SourceSummary, summarize_rows
+
+_REASONING = re.compile(r"o\d\b|gpt-5(?!.*chat)")
 
 
 def summarize_sources(
@@ -27,6 +32,29 @@ def summarize_sources(
         if source not in sources:
             sources.append(source)
     return [summarize_rows(source, plan.folder, is_long) for source in sources]
+
+
+def check_sampling(plan: Plan) -> list[str]:
+    """Check the sampling against what the teacher's API is known to take, one line for each doubt.
+
+    Raises:
+        PlanError: the API refuses it.
+    """
+    teacher, sampling = plan.teacher, plan.datagen.sampling
+    host = urlsplit(getattr(teacher, "base_url", "")).hostname or ""
+    if "temperature" in getattr(teacher, "omit", ()):
+        return []
+    if host == "api.anthropic.com" and sampling.temperature > 1:
+        raise PlanError(
+            f"datagen.sampling.temperature = {sampling.temperature:g}: the API at {host} takes 0 to 1"
+        )
+    reasons = _REASONING.match(getattr(teacher, "model", ""))
+    if host == "api.openai.com" and reasons and sampling.temperature != 1:
+        return [
+            f"OpenAI's reasoning models such as {teacher.model} may refuse temperature = "
+            f'{sampling.temperature:g}; set 1, or omit = ["temperature", "top_p"] in [teacher]'
+        ]
+    return []
 
 
 def check_evaluation(plan: Plan, store: Store) -> dict[str, int]:

@@ -54,7 +54,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     """Resolve every name, asset and key of a plan before anything is spent."""
     from distill.plan.base_check import check_base
     from distill.plan.plan import load_plan
-    from distill.plan.preflight import check_evaluation
+    from distill.plan.preflight import check_evaluation, check_sampling
     from distill.plan.project import open_store
     from flows.stages.estimate import estimate_of, held_out_requests, prompts_of
     from flows.stages.likelihood import BaseLikelihood
@@ -79,6 +79,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         prompts += number
     for line in _source_lines(loaded):
         print(line)
+    for line in check_sampling(loaded):
+        print(f"note      {line}")
     base = BaseLikelihood(loaded.training.base) if loaded.train else None
     context = ScorerContext(likelihood=base, folder=loaded.folder)
     for scorer in loaded.quality.scorers:

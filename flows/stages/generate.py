@@ -10,7 +10,7 @@ from typing import Any
 from datagen.generate import samples_of
 from datagen.teacher import Request
 from distill.plan.plan import Plan
-from distill.plan.preflight import summarize_sources
+from distill.plan.preflight import check_sampling, summarize_sources
 from flows.runtime.failures import commonest_reason
 from flows.runtime.paid_calls import load_paid_calls
 from flows.runtime.progress import Meter, meter, say
@@ -34,6 +34,7 @@ def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def generate_stage(context: RunContext) -> None:
     """Prompts -> calls -> samples, for every recipe of the plan, one shard after the other."""
     with context.stage("generate"), TeacherClient(context) as client:
+        context.tell(check_sampling(context.plan))
         context.tell(note for found in summarize_sources(context.plan) for note in found.notes)
         total = sum(1 for _ in prompts_of(context.plan))
         outcome = _Unanswered(total)

@@ -39,6 +39,7 @@ class Entailment(Scorer):
     """
 
     version: ClassVar[str] = "1"
+    scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = True
     labels: ClassVar[tuple[str, ...]] = ("worst", "mean", "contradiction")
 

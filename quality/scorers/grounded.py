@@ -26,6 +26,7 @@ class Grounded(Scorer):
     """
 
     version: ClassVar[str] = "2"
+    scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = True
     labels: ClassVar[tuple[str, ...]] = ("worst", "mean")
 

@@ -29,6 +29,7 @@ class Judge(Scorer):
 
     # Raise it when a prompt, a schema or the way a verdict counts changes.
     version: ClassVar[str] = "1"
+    scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     asks: ClassVar[str] = "judge"
     labels: ClassVar[tuple[str, ...]] = (
         "contradicted", "not_enough_information", "unquoted", "consistent",

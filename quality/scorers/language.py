@@ -27,6 +27,7 @@ class Language(Scorer):
     """
 
     version: ClassVar[str] = "1"
+    scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = True
 
     want: str = "en"

@@ -21,6 +21,7 @@ class Perplexity(Scorer):
     """
 
     version: ClassVar[str] = "1"
+    scale: ClassVar[tuple[float, float] | None] = (0.0, math.inf)
     higher_is_better: ClassVar[bool | None] = False
     labels: ClassVar[tuple[str, ...]] = ("nats_per_token", "tokens")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ class Pii(Scorer):
     """
 
     version: ClassVar[str] = "1"
+    scale: ClassVar[tuple[float, float] | None] = (0.0, math.inf)
     higher_is_better: ClassVar[bool | None] = False
     labels: ClassVar[tuple[str, ...]] = ENTITIES
 

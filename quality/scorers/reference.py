@@ -31,6 +31,7 @@ class Reference(Scorer):
     """
 
     version: ClassVar[str] = "1"
+    scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = True
     labels: ClassVar[tuple[str, ...]] = ("exact", "f1", "contains", "number")
 

@@ -27,6 +27,7 @@ class Refusal(Scorer):
     """
 
     version: ClassVar[str] = "1"
+    scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = False
 
     def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:

@@ -31,6 +31,7 @@ class SelfConsistency(Scorer):
     """
 
     version: ClassVar[str] = "1"
+    scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     asks: ClassVar[str] = "teacher"
     labels: ClassVar[tuple[str, ...]] = ("answer", "sentence")
 

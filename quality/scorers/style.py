@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,6 +23,7 @@ class Style(Scorer):
     """
 
     version: ClassVar[str] = "1"
+    scale: ClassVar[tuple[float, float] | None] = (0.0, math.inf)
     higher_is_better: ClassVar[bool | None] = None
     labels: ClassVar[tuple[str, ...]] = MEASURES
 

@@ -48,6 +48,7 @@ class Toxicity(Scorer):
     """
 
     version: ClassVar[str] = "2"
+    scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = False
     labels: ClassVar[tuple[str, ...]] = LABELS
 

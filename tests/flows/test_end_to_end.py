@@ -123,7 +123,7 @@ def test_a_held_out_item_among_the_prompts_is_never_kept(world, tmp_path):
 def test_a_gate_that_keeps_nothing_is_one_line_and_the_replies_stay(world):
     folder, plan, _, flow, _ = world
     with pytest.raises(NothingToDoError, match="keeps none of 24"):
-        flow(str(plan), ["quality.gate.grounded_min=1.5"])
+        flow(str(plan), ["quality.scorers=['style']", "quality.gate={style_min=100}"])
     assert len(Store(folder / "w.duckdb").read(Call)) >= 36
 
 

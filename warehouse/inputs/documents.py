@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from warehouse.errors import DataError
-from warehouse.inputs import files
-from warehouse.inputs.files import decode_text, kind_of, read_records
+from warehouse.inputs.files import KINDS as ROW_KINDS
+from warehouse.inputs.files import TEXT_CELLS, decode_text, kind_of, read_records
 from warehouse.records import make_id
 from warehouse.wording import format_count
 
@@ -24,7 +24,7 @@ NAMED = 5
 TEXT_KINDS = (".txt", ".md")
 FOUND_KINDS = (*TEXT_KINDS, ".jsonl", ".csv", ".parquet")
 """What is read of a folder or a glob; a .json in a folder of documents is rarely one of them."""
-KINDS = (*TEXT_KINDS, *files.KINDS)
+KINDS = (*TEXT_KINDS, *ROW_KINDS)
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ def _documents(path: Path, name: str) -> Iterator[tuple[str, str]]:
     """(where it stands, text) of each document in a file."""
     if path.suffix.lower() in TEXT_KINDS:
         yield name, decode_text(path.read_bytes(), name, None)
-    elif kind_of(path) in files.KINDS:
-        is_table = kind_of(path) in (*files.TEXT_CELLS, ".parquet")
+    elif kind_of(path) in ROW_KINDS:
+        is_table = kind_of(path) in (*TEXT_CELLS, ".parquet")
         for where, row in read_records(path, None, name, header=0):
             if is_table and "text" not in row:
                 raise DataError(f"{name} has no column 'text' (it has: {', '.join(row)})")

@@ -157,7 +157,8 @@ def find_file(source: str, folder: Path) -> Path:
     Raises:
         DataError: there is none.
     """
-    for path in (folder / source, Path(source)):
+    named = Path(source).expanduser()
+    for path in (folder / named, named):
         if path.is_file():
             return path
     known = ", ".join(assets.names("data"))

@@ -199,7 +199,8 @@ class OpenaiApi:
                 )
         if listing is None:
             return f"{self.model} at {url} (it lists no models)"
-        if self.model in listing or _is_azure(url):  # Azure lists models, and has deployments
+        plain = {_plain_name(name) for name in listing}
+        if _plain_name(self.model) in plain or _is_azure(url):  # Azure lists models, and has deployments
             return f"{self.model} at {url}"
         near = get_close_matches(self.model, listing, n=3, cutoff=0.4) or sorted(listing)[:3]
         raise TeacherUnusable(
@@ -227,9 +228,10 @@ class OpenaiApi:
         )
         if not isinstance(models, list):
             return None
-        names = [
-            model.get("id") or model.get("name") for model in models if isinstance(model, dict)
-        ]
+        models = [model for model in models if isinstance(model, dict)]
+        if any(model.get("owned_by") == "llamacpp" for model in models):
+            return None  # it serves its one model under every name
+        names = [model.get("id") or model.get("name") for model in models]
         return [str(name) for name in names if name] or None
 
     @property
@@ -241,6 +243,11 @@ def backoff_s(sent: int) -> float:
     """Exponential back-off with full jitter (Brooker, "Exponential Backoff And Jitter", 2015)."""
     longest: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (sent - 1))
     return random.uniform(0.0, longest)
+
+
+def _plain_name(model: str) -> str:
+    """A model's name as servers accept it: Google lists `models/x` for x, Ollama `x:latest`."""
+    return model.removeprefix("models/").removesuffix(":latest")
 
 
 def _is_azure(url: str) -> bool:

@@ -515,6 +515,15 @@ def test_check_asks_for_the_models_only():
         OpenaiChat(model="fake", base_url=server.base_url).check()
 
 
+@pytest.mark.parametrize(
+    ("model", "listed"),
+    [("llama3", "llama3:latest"), ("gemini-2.5-flash", "models/gemini-2.5-flash")],
+)
+def test_check_knows_a_model_under_the_name_that_its_server_lists(model, listed):
+    with FakeOpenai(models=["other", listed]) as server:
+        assert OpenaiChat(model=model, base_url=server.base_url).check()
+
+
 def test_identity_is_model_url_and_body():
     here = OpenaiChat(model="m", base_url="http://127.0.0.1:1/v1")
     assert here.identity == OpenaiChat(model="m", base_url="http://127.0.0.1:1/v1/").identity

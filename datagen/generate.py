@@ -11,6 +11,8 @@ from datagen.spending.limits import Budget
 from datagen.teacher import Reply, Request, Sampling, Teacher, Usage
 from warehouse.errors import TransientError
 from warehouse.records import Call, Failure, Prompt, Sample
+from warehouse.text.finish_reasons import is_cut, read_finish_reason
+from warehouse.text.reasoning import find_control_mark, split_reasoning
 
 
 def requests_for(prompts: Iterable[Prompt], identity: str, sampling: Sampling) -> list[Request]:
@@ -89,6 +91,19 @@ def to_failure(reply: Reply, run_id: str, stage: str) -> Failure:
     )
 
 
+def reread(call: Call) -> Call:
+    """A recorded call as today's reading has it: its reasoning apart, a known finish reason.
+
+    Calls of earlier versions were stored as they were read then.
+    """
+    finish_reason = read_finish_reason(call.finish_reason)
+    text, reasoning = split_reasoning(call.text, is_cut(finish_reason))
+    if text == call.text and finish_reason == call.finish_reason:
+        return call
+    reasoning = "\n\n".join(filter(None, (call.reasoning, reasoning))) or None
+    return replace(call, text=text, finish_reason=finish_reason, reasoning=reasoning)
+
+
 def as_reply(call: Call, request: Request) -> Reply:
     """A recorded call as the reply it was."""
     return Reply(
@@ -114,4 +129,13 @@ def samples_of(
         if call is not None:
             sampling = Sampling(**call.sampling, max_tokens=call.max_tokens)
             request = Request(call.call_id, prompt.messages, sampling)
-            yield from recipe.samples(prompt, as_reply(call, request))
+            for sample in recipe.samples(prompt, as_reply(call, request)):
+                yield _without_control_marks(sample)
+
+
+def _without_control_marks(sample: Sample) -> Sample:
+    """The sample, invalid if a control mark of a chat template is left in its completion."""
+    if sample.status != "ok" or (mark := find_control_mark(sample.completion)) is None:
+        return sample
+    reason = f"the control mark {mark} is left in the text"
+    return replace(sample, status="invalid", status_reason=reason)

@@ -94,6 +94,7 @@ class Reply:
     tries: int = 1  # requests sent until this reply came
     reasoning: str | None = None  # the teacher's thinking, apart from its answer
     logprobs: dict[str, Any] | None = None  # {"tokens": [...], "logprobs": [...], "top": [...]}
+    oddities: tuple[str, ...] = ()  # what of it could not be read, such as its usage
     error: Exception | None = None  # PromptRejected (final) or TransientError (tries used up)
 
 

@@ -6,6 +6,7 @@ the completion is to the letter what it is asked with later. `encode` holds that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -64,6 +65,21 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     """Tokens of a rendered text; the template has put the special tokens there already."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def control_tokens(tokenizer: Any) -> re.Pattern[str] | None:
+    """Finds what the tokenizer reads as control tokens wherever it stands in a text.
+
+    These are its special tokens, and added ones that its chat template writes, such as `<think>`.
+    A text that quotes one (a passage about chat templates, an attack) would end or begin a turn.
+    """
+    template = str(tokenizer.chat_template or "")
+    texts = set(tokenizer.all_special_tokens)
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special or (token.content.strip() and token.content in template):
+            texts.add(token.content)
+    names = sorted(filter(str.strip, texts), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, names))) if names else None
 
 
 def encode(row: TrainingRow, tokenizer: Any) -> Encoded:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
 
 from datagen.openai.endpoint import Endpoint
 from datagen.openai.options import backoff_s
+from datagen.openai.read_reply import UnreadableReply, parse_body
 from warehouse.errors import PromptRejected, TeacherUnusable, TransientError
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,6 @@ def _wait_s(call: RetryCallState) -> float:
 
 def _object(line: bytes) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(line)
-    except ValueError:
+        return parse_body(line)
+    except UnreadableReply:
         return None
-    return value if isinstance(value, dict) else None

@@ -8,7 +8,6 @@ one prompt (`PromptRejected`), final for all (`TeacherUnusable`), or worth anoth
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import time
@@ -27,6 +26,7 @@ from datagen.openai.addresses import (
     split_query,
 )
 from datagen.openai.error_answers import ErrorKind, is_page, read_error, sort_error
+from datagen.openai.read_reply import UnreadableReply, error_in, parse_body
 from datagen.openai.waits import used_up_s
 from datagen.spending.limits import RateLimiter
 from warehouse.errors import (
@@ -44,7 +44,6 @@ SHOWN = 200
 LONGEST_PAUSE_S = 600.0
 """Longest pause after a good reply, whatever the server says of its limits."""
 _AS_JSON: Any = {"headers": {"Content-Type": "application/json"}}
-_CONSTANTS = {"-Infinity": -9999.0, "Infinity": 9999.0}
 _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
 _UNCONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
@@ -85,6 +84,10 @@ def key_from(name: str | None, env_file: str | None, who: str) -> str:
             "in api_key_env"
         )
     return sendable_key(key, name, who)
+
+
+class EmptyReply(ReplyLost):
+    """The reply has no message; another request rarely brings one."""
 
 
 class TimedOut(ReplyLost):
@@ -138,8 +141,8 @@ class Endpoint:
         if limited and (wait := used_up_s(response.headers)):
             self.pace.pause(min(wait, LONGEST_PAUSE_S))
         raw = self._object(response.content)
-        if not raw.get("choices") and (raw.get("error") or raw.get("object") == "error"):
-            raise self.refused(response)  # an error, whatever its status says
+        if (error := error_in(raw)) is not None:  # whatever its status says
+            raise self.error_of(response.status_code, error, response.headers, response.extensions)
         return raw
 
     async def get(self, path: str) -> Any:
@@ -317,15 +320,20 @@ class Endpoint:
             if secret.encode() in content:
                 content = content.replace(secret.encode(), b"[redacted]")
         try:
-            raw = orjson.loads(content)
-        except ValueError:
-            raw = _lenient(content)
-        if not isinstance(raw, dict):
-            raise self.garbled(content.decode(errors="replace"))
-        return raw
+            return parse_body(content)
+        except UnreadableReply as error:
+            fault = self.unreadable(error)
+        raise fault
+
+    def unreadable(self, error: UnreadableReply) -> ReplyLost:
+        """The error for a reply that is no chat completion, or one without a message."""
+        if error.is_empty:
+            shown = self._hidden(str(error))[:SHOWN]
+            return EmptyReply(f"{self.model}: the reply has no message: {shown}")
+        return self.garbled(str(error))
 
     def garbled(self, text: str) -> ReplyLost:
-        """The error for a reply that is no chat completion."""
+        """The error for a text that is no chat completion."""
         return ReplyLost(f"{self.model}: the reply is not a chat completion: {self.short(text)}")
 
     def short(self, body: Any) -> str:
@@ -340,16 +348,6 @@ class Endpoint:
     async def close(self) -> None:
         """Close the connections."""
         await self.client.close()
-
-
-def _lenient(content: bytes) -> Any:
-    """JSON as some servers write it: infinite log-probabilities, and half a character where
-    `max_tokens` cut it. None where it is no JSON at all."""
-    try:
-        raw = json.loads(content.decode(errors="replace"), parse_constant=_CONSTANTS.get)
-        return orjson.loads(json.dumps(raw, ensure_ascii=False).encode(errors="replace"))
-    except ValueError:
-        return None
 
 
 def _chain(error: BaseException) -> list[BaseException]:

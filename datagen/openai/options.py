@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from datagen.openai.addresses import lacks_version, split_query
 from datagen.openai.endpoint import Endpoint, NobodyThere, NoSuchPath, key_from
+from datagen.openai.read_reply import read_reply
 from datagen.openai.usage import check_usage, longest_reply
-from datagen.openai.wire_format import body_of, read_reply
+from datagen.openai.wire_format import body_of
 from datagen.spending.limits import Budget, RateLimiter, Reservation
 from datagen.spending.pricing import Price, load_tokenizer, most_prompt_tokens, price_of
 from datagen.teacher import Reply, Request
@@ -171,7 +172,7 @@ class OpenaiApi:
         """A reply from its JSON, with credible usage.
 
         Raises:
-            ValueError, LookupError, TypeError, AttributeError: it is no chat completion.
+            UnreadableReply: it is no chat completion.
         """
         reply = read_reply(request, raw, latency_s, self.price)
         return check_usage(reply, self.price, self.extra_body, self._tokenizer)
@@ -241,7 +242,7 @@ class OpenaiApi:
 
 def backoff_s(sent: int) -> float:
     """Exponential back-off with full jitter (Brooker, "Exponential Backoff And Jitter", 2015)."""
-    longest: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (sent - 1))
+    longest: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(sent - 1, 60))
     return random.uniform(0.0, longest)
 
 

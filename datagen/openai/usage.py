@@ -34,6 +34,7 @@ SLACK = 16
 """Tokens more that a short reply may have: the marks at its end."""
 MARK = "stillhouse"
 """The key of a raw reply under which our own remarks stand."""
+MEASURED = "usage was missing or not credible and was measured"
 
 
 def read_usage(reported: Any) -> Usage:
@@ -42,10 +43,11 @@ def read_usage(reported: Any) -> Usage:
         return Usage()
     details = reported.get("prompt_tokens_details")
     details = details if isinstance(details, Mapping) else {}
-    prompt = _count(reported.get("prompt_tokens")) or 0
+    prompt = _count(reported.get("prompt_tokens", reported.get("input_tokens"))) or 0
+    completion = reported.get("completion_tokens", reported.get("output_tokens"))
     return Usage(
         prompt,
-        _count(reported.get("completion_tokens")) or 0,
+        _count(completion) or 0,
         min(_count(details.get("cached_tokens")) or 0, prompt),
         _count(details.get("cache_write_tokens")),
     )
@@ -81,8 +83,10 @@ def check_usage(
         return replace(reply, usage=usage, cost_usd=price.cost(usage) if price else None)
     cached = 0 if "prompt_tokens" in measured else usage.cached_tokens
     usage = replace(usage, **measured, cached_tokens=cached, written_tokens=None, measured=True)
-    raw = {**reply.raw, MARK: {"measured": sorted(measured)}}
-    return replace(reply, usage=usage, cost_usd=price.cost(usage) if price else None, raw=raw)
+    raw = {**reply.raw, MARK: {**reply.raw.get(MARK, {}), "measured": sorted(measured)}}
+    cost_usd = price.cost(usage) if price else None
+    oddities = (*reply.oddities, MEASURED)
+    return replace(reply, usage=usage, cost_usd=cost_usd, raw=raw, oddities=oddities)
 
 
 def longest_reply(max_tokens: int, extra_body: Mapping[str, Any]) -> int:

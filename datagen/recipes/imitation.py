@@ -23,6 +23,7 @@ from warehouse.inputs.rows import (
     read_rows,
 )
 from warehouse.records import Message, Prompt, Sample
+from warehouse.text.finish_reasons import ERROR, FILTER, LENGTH, TOOL
 from warehouse.wording import format_count
 
 EXAMPLE_WORDS = 3
@@ -127,7 +128,7 @@ class Imitation(Recipe):
 
     def samples(self, prompt: Prompt, reply: Reply) -> Iterator[Sample]:
         """One sample: the reply's stripped text, and whether it is fit to learn from."""
-        status, reason = self._judge(reply.text.strip(), reply.finish_reason)
+        status, reason = self._judge(reply)
         yield Sample.of(
             prompt,
             call_ids=[reply.request.call_id],
@@ -137,16 +138,23 @@ class Imitation(Recipe):
             status_reason=reason,
         )
 
-    def _judge(self, text: str, finish_reason: str) -> tuple[str, str | None]:
+    def _judge(self, reply: Reply) -> tuple[str, str | None]:
+        text, finish_reason = reply.text.strip(), reply.finish_reason
         words = len(text.split())
-        if not text:
-            return "invalid", "the reply is empty"
-        if finish_reason == "content_filter":
+        if finish_reason == FILTER:
             return "refused", "the teacher's content filter ended the reply"
         if declines(text):
             return "refused", "the teacher declined to answer"
-        if finish_reason == "length":
+        if finish_reason == LENGTH:
             return "truncated", "the reply reached max_tokens"
+        if finish_reason == TOOL:
+            return "invalid", "the reply calls a tool"
+        if finish_reason == ERROR:
+            return "invalid", "the reply ended with an error of the server"
+        if not text:
+            return "invalid", "the reply has reasoning alone" if reply.reasoning else (
+                "the reply is empty"
+            )
         if self.max_answer_words is not None and words > self.max_answer_words:
             return "invalid", f"{words} words, more than max_answer_words = {self.max_answer_words}"
         return "ok", None

@@ -14,13 +14,15 @@ from typing import Any, ClassVar
 import orjson
 
 from datagen.openai.batches import ENDED, PATH, Batches
-from datagen.openai.endpoint import Endpoint, ReplyLost
+from datagen.openai.endpoint import EmptyReply, Endpoint, ReplyLost
 from datagen.openai.options import OpenaiApi, arriving
+from datagen.openai.read_reply import UnreadableReply, error_in
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.spending.pricing import Price, batch_factor_of
 from datagen.teacher import Reply, Request
 from warehouse.errors import (
     Outcome,
+    PromptRejected,
     StillhouseError,
     TeacherUnusable,
     TooExpensive,
@@ -254,6 +256,8 @@ class OpenaiBatch(OpenaiApi):
                 reply = self._read(state.batches.endpoint, request, line)
                 if isinstance(reply.error, TeacherUnusable):
                     raise reply.error
+                if isinstance(reply.error, EmptyReply) and state.tries[request.subject]:
+                    reply = replace(reply, error=PromptRejected(str(reply.error)))
                 if isinstance(reply.error, TransientError):
                     faults[request.subject] = reply.error
                     if isinstance(reply.error, ReplyLost):  # it was written, and is charged for
@@ -275,20 +279,20 @@ class OpenaiBatch(OpenaiApi):
 
     def _read(self, endpoint: Endpoint, request: Request, line: dict[str, Any]) -> Reply:
         """One line of a batch's output."""
-        import httpx2
-
         response, error = line.get("response"), line.get("error")
-        if not response:
+        if not isinstance(response, dict):
             detail = endpoint.short(orjson.dumps({"error": error}).decode())
             return Reply(request, error=TransientError(f"{self.model}: {detail}"))
-        if response.get("status_code") != 200:
-            refusal = httpx2.Response(response.get("status_code", 500), json=response.get("body"))
-            return Reply(request, error=endpoint.refused(refusal))
-        raw = endpoint.clean(response.get("body"))
+        status, raw = response.get("status_code"), endpoint.clean(response.get("body"))
+        if status not in (200, "200"):
+            status = status if isinstance(status, int) and 300 <= status <= 599 else 500
+            return Reply(request, error=endpoint.error_of(status, raw))
+        if (fault := error_in(raw)) is not None:
+            return Reply(request, error=endpoint.error_of(200, fault))
         try:
             return self.read(request, raw, 0.0)
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return Reply(request, error=endpoint.garbled(orjson.dumps(raw).decode()))
+        except UnreadableReply as error:
+            return Reply(request, error=endpoint.unreadable(error))
 
     def _hand_out(self, state: _BatchRound, reply: Reply) -> None:
         most = self.most(reply.request)

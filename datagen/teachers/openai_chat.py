@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from datagen.openai.addresses import lacks_version
 from datagen.openai.endpoint import (
+    EmptyReply,
     Endpoint,
     NobodyThere,
     Overloaded,
@@ -21,6 +21,7 @@ from datagen.openai.endpoint import (
     TimedOut,
 )
 from datagen.openai.options import OpenaiApi, arriving, backoff_s
+from datagen.openai.read_reply import UnreadableReply
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.teacher import Reply, Request
 from warehouse.errors import (
@@ -172,7 +173,7 @@ class OpenaiChat(OpenaiApi):
     async def _ask(self, state: _Round, request: Request) -> Reply:
         """Try until there is a reply, or an error that is final for this request."""
         body, most = self.body(request), self.most(request)
-        budget, tries = state.budget, 0
+        budget, tries, empty = state.budget, 0, 0
         if why := budget.too_expensive(most):
             return Reply(request, error=TooExpensive(why))
         for sent in count(1):
@@ -188,6 +189,9 @@ class OpenaiChat(OpenaiApi):
                     isinstance(fault, NobodyThere) and endpoint.heard
                 )
                 tries += not waits
+                empty += isinstance(fault, EmptyReply)
+                if empty > 1:
+                    return Reply(request, error=PromptRejected(str(fault)), tries=sent)
                 endpoint.gone = endpoint.gone or self._gone(endpoint, fault, tries)
                 if state.lasts(fault):
                     raise self._lasting(endpoint, fault) from None
@@ -222,8 +226,8 @@ class OpenaiChat(OpenaiApi):
             latency_s = time.monotonic() - sent
             try:
                 reply = self.read(request, raw, latency_s)
-            except (ValueError, LookupError, TypeError, AttributeError):
-                raise endpoint.garbled(json.dumps(raw)) from None
+            except UnreadableReply as error:
+                raise endpoint.unreadable(error) from None
             endpoint.last_good = time.monotonic()
             used = reply.usage.prompt_tokens + reply.usage.completion_tokens
             return reply

@@ -74,7 +74,7 @@ class Aligner:
     def _places(self, ids: list[int], texts: list[str], answer: str) -> list[int | None]:
         """For each of the student's tokens the index of the teacher's equal token."""
         reply_text = "".join(texts)
-        start = reply_text.find(answer)
+        start = reply_text.rfind(answer)  # reasoning before it may quote it
         if start < 0:  # it was edited, or the texts of some tokens are not whole characters
             start = len(reply_text) - len(reply_text.lstrip())
         theirs: dict[tuple[int, int], int] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from datagen.generate import reread
 from datagen.teacher import Request, Teacher
 from warehouse.db.store import Store
 from warehouse.records import Call
@@ -17,11 +18,12 @@ CallKeys = list[tuple[str, int]]
 
 
 def load_paid_calls(store: Store, teacher: Teacher, requests: Sequence[Request]) -> dict[str, Call]:
-    """The usable calls among those already paid for, by the requests' call ids."""
+    """The usable calls among those already paid for, by the requests' call ids, as they are read
+    today."""
     stored = store.paid(_keys(requests))
     for ids, keys in _other_spellings(store, teacher, requests, stored):
         stored |= {ids[call_id]: call for call_id, call in store.paid(keys).items()}
-    return stored
+    return {call_id: reread(call) for call_id, call in stored.items()}
 
 
 def find_paid_ids(store: Store, teacher: Teacher, requests: Sequence[Request]) -> set[str]:

@@ -8,6 +8,7 @@ import secrets
 import shlex
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from warehouse.db.spool import Spool
 from warehouse.db.store import Store
 from warehouse.errors import BudgetReached, StillhouseError, Stopped
 from warehouse.records import Call, Failure, Run, inside, make_id, now
+from warehouse.wording import format_count
 
 _PACKAGES = (
     "stillhouse", "torch", "transformers", "trl", "peft", "prefect", "openai", "duckdb",
@@ -47,6 +49,8 @@ class RunContext:
     notes: list[str] = field(default_factory=list)
     protocol: list[str] = field(default_factory=list)
     budget: Budget = field(default_factory=Budget)
+    oddities: Counter[str] = field(default_factory=Counter)
+    """What of replies could not be read, such as their usage, with the number of replies."""
 
     @property
     def home(self) -> Path:
@@ -79,6 +83,13 @@ class RunContext:
     def count(self, what: str, number: int) -> None:
         """Add to a counter of this run."""
         self.counts[what] = self.counts.get(what, 0) + number
+
+    def oddity_notes(self) -> list[str]:
+        """A line for each of the most common oddities."""
+        return [
+            f"{what} in {format_count(number, 'reply')}"
+            for what, number in self.oddities.most_common(5)
+        ]
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -155,8 +166,13 @@ def open_run(
                     name: {key: value + old[name].get(key, 0) for key, value in amounts.items()}
                     for name, amounts in besides.items()
                 },
+                **(
+                    {"oddities": dict(context.oddities.most_common(20))} if context.oddities else {}
+                ),
             }
             store.put_run(replace(context.run, state=state, summary=summary, finished_at=now()))
+            for note in context.oddity_notes():
+                say(f"note: {note}")
 
 
 def _budget(plan: Plan, store: Store, run: Run) -> Budget:

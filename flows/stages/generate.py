@@ -21,6 +21,7 @@ from quality.review.decisions import with_edits
 from warehouse.db.store import Store
 from warehouse.errors import BudgetReached, NothingToDoError, TeacherUnusable, TooExpensive
 from warehouse.records import Call, Prompt, Sample, Score
+from warehouse.text.finish_reasons import is_cut
 from warehouse.wording import format_count
 
 
@@ -177,7 +178,7 @@ def _longer(plan: Plan, requests: Sequence[Request], calls: Mapping[str, Call]) 
     limit = plan.datagen.longest
     if limit is None:
         return []
-    cut = {call_id for call_id, call in calls.items() if call.finish_reason == "length"}
+    cut = {call_id for call_id, call in calls.items() if is_cut(call.finish_reason)}
     return [
         replace(request, sampling=replace(request.sampling, max_tokens=limit))
         for request in requests

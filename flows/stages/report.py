@@ -84,7 +84,7 @@ def gather(
         stages=_stages(context, student),
         ledger=_ledger(context, student.selection_id if student else ""),
         audit=student.audit if student else {},
-        notes=list(dict.fromkeys(context.notes)),
+        notes=list(dict.fromkeys([*context.notes, *context.oddity_notes()])),
         protocol=context.protocol,
         curation=_curation(context, curated) if curated else Curation(),
     )

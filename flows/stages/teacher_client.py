@@ -98,6 +98,7 @@ class TeacherClient:
                 waiting = self.spool.append(record)
                 results.calls[record.call_id] = record
                 self.context.count("calls_made", 1)
+                self.context.oddities.update(reply.oddities)
                 if waiting >= DRAIN_EVERY and (self._drained is None or self._drained.done()):
                     self._finish_drain()
                     self._drained = self._thread.submit(self.spool.drain, self.context.store)

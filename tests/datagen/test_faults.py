@@ -34,6 +34,7 @@ class FaultyServer:
         self.chance = random.Random(seed)
         self.whole: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
+        self.empty: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.refusing_until = 0.0
         self.too_soon = 0
@@ -100,6 +101,8 @@ class FaultyServer:
             return web.Response(text=text[: len(text) // 2], content_type="application/json")
         if fault == "type":
             return web.Response(text="<html>please log in</html>", content_type="text/html")
+        if fault in ("choices", "null"):
+            self.empty[asked] += 1
         if fault == "choices":
             return web.json_response({**self.reply(asked), "choices": []})
         if fault == "null":
@@ -169,6 +172,7 @@ def test_two_thousand_prompts_each_one_call_or_one_permanent_failure(store, shor
     kept = Counter(by_id[call.call_id] for call in store.read(Call))
     failed = Counter(by_id[failure.subject.partition("/")[0]] for failure in failures)
     hopeless = {word for word in words if word.startswith(HOPELESS)}
+    hopeless |= {word for word, number in server.empty.items() if number == 2}
     assert failed == dict.fromkeys(hopeless, 1)
     assert kept == dict.fromkeys(set(words) - hopeless, 1)
     assert all(failure.permanent for failure in failures)

@@ -39,6 +39,18 @@ def test_a_reply_under_another_spelling_serves_and_keeps_its_id(tmp_path):
     assert find_paid_ids(store, other, requests_of(other, range(5))) != found.keys()
 
 
+def test_a_reply_of_an_earlier_version_is_read_as_todays_is(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    teacher = OpenaiChat(model="m", base_url="http://localhost:8000/v1")
+    [asked] = requests_of(teacher, [0])
+    old = Reply(asked, "Norway, so\n</think>\n\nOslo", finish_reason="MAX_TOKENS")
+    store.insert([to_call(old, teacher.identity, "r", "generate")])
+    call = load_paid_calls(store, teacher, [asked])[asked.call_id]
+    assert (call.text, call.reasoning, call.finish_reason) == ("Oslo", "Norway, so", "length")
+    longer = replace(asked, sampling=replace(asked.sampling, max_tokens=9_999))
+    assert load_paid_calls(store, teacher, [longer]) == {}
+
+
 def test_a_warehouse_without_calls_has_none(tmp_path):
     teacher = OpenaiChat(model="m", base_url="http://localhost:8000/v1")
     asked = requests_of(teacher, range(2))

@@ -2,7 +2,7 @@ import pytest
 
 from tests.support.teaching import inspect_rows
 from tests.support.tiny import CHAT_TEMPLATE, make_tokenizer
-from train.audit.audit import CUT_OFF, DIFFERING, EMPTY, audit_rows, refusal
+from train.audit.audit import CONTROL, CUT_OFF, DIFFERING, EMPTY, audit_rows, refusal
 from train.audit.held_out_overlap import HeldOutTexts
 from warehouse.errors import DataError, NothingToDoError, TrainingError
 
@@ -30,6 +30,14 @@ def test_figures_are_counted(tokenizer):
     assert 41 * 3 <= found["supervised_tokens"] < found["tokens"]
     assert sum(found["lengths"].values()) == 41
     assert len(found["examples"]) == 3
+
+
+def test_texts_that_hold_control_tokens_are_dropped_and_counted():
+    tokenizer = make_tokenizer(CHAT_TEMPLATE + "{# <think> #}")
+    tokenizer.add_tokens(["<think>", "Q1"])
+    bad = [row("What ends a turn? <|im_end|>", "that"), row("Why?", "<think>hm"), row("Q1", "yes")]
+    found = inspect_rows([*ROWS, *bad], tokenizer, 128).figures
+    assert (found["rows_kept"], found["rows_dropped"]) == (41, {CONTROL: 2})
 
 
 def test_supervised_text_is_the_answer_and_its_end_only(tokenizer):

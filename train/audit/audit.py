@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from train.audit.held_out_overlap import HeldOutTexts
-from train.dataset import Encoded, TrainingRow, check_rows, encode
+from train.dataset import Encoded, TrainingRow, check_rows, control_tokens, encode
 from warehouse.errors import ModelError
 from warehouse.wording import format_count
 
@@ -25,6 +25,7 @@ SHOWN = 3
 EMPTY = "empty completion"
 CUT_OFF = "no completion token within max_length"
 DIFFERING = "prompt rendered differently in use"
+CONTROL = "a text holds a control token of the base"
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,14 @@ def audit_rows(
     lengths: Counter[int] = Counter()
     difference: str | None = None
     truncated = longest = 0
+    control = control_tokens(tokenizer)
     for row in rows:
         if not row["completion"][0]["content"].strip():
             dropped[EMPTY] += 1
+            continue
+        messages = [*row["prompt"], *row["completion"]]
+        if control and any(control.search(message["content"]) for message in messages):
+            dropped[CONTROL] += 1
             continue
         try:
             encoded = encode(row, tokenizer)

@@ -12,11 +12,13 @@ from train.dataset import Encoded, encode, render, token_ids
 from train.model.student import load, tuner_of
 from warehouse.errors import ModelError
 from warehouse.records import Message
+from warehouse.text.reasoning import opened_reasoning, split_reasoning
 
 
 @dataclass(frozen=True)
 class Generated:
-    """One answer. `index` is the conversation's position; `latency_s` its share of the batch."""
+    """One answer, without its reasoning. `index` is the conversation's position; `latency_s` its
+    share of the batch."""
 
     index: int
     text: str
@@ -25,6 +27,7 @@ class Generated:
     completion_tokens: int
     latency_s: float
     logprobs: list[float] | None = None  # natural, of each token; where they were wanted and known
+    reasoning: str | None = None
 
 
 class Generator:
@@ -45,6 +48,7 @@ class Generator:
         if self.context is not None and student is not None:
             self.context -= tuner_of(student).virtual_tokens
         self._ends = set(self.model.generation_config.eos_token_id)
+        self._special = set(self.tokenizer.all_special_ids)
 
     def answer(
         self,
@@ -66,7 +70,8 @@ class Generator:
 
         from train.model.generation import rows_at_once
 
-        prompts = [token_ids(self.tokenizer, render(self.tokenizer, c)) for c in conversations]
+        rendered = [render(self.tokenizer, conversation) for conversation in conversations]
+        prompts = [token_ids(self.tokenizer, text) for text in rendered]
         for index, reason in self._beyond(prompts, max_new_tokens).items():
             raise ModelError(f"conversation {index} {reason}; shorten it or lower max_new_tokens")
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
@@ -76,7 +81,8 @@ class Generator:
             batch = order[:rows]
             try:
                 batch_prompts = [prompts[index] for index in batch]
-                generated = self._batch(batch, batch_prompts, max_new_tokens, scored)
+                opened = [opened_reasoning(rendered[index]) for index in batch]
+                generated = self._batch(batch, batch_prompts, opened, max_new_tokens, scored)
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1:
                     raise ModelError(
@@ -163,8 +169,34 @@ class Generator:
             for row, length in zip(token_scores, lengths, strict=True)
         ]
 
+    def _answer_of(self, ids: Sequence[int], opened: str) -> tuple[str, str | None, str]:
+        """Answer, reasoning and finish reason of generated tokens.
+
+        `opened` is the mark with which the template already began the reasoning.
+        """
+        is_whole = ids[-1] in self._ends
+        ids = ids[:-1] if is_whole else ids
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        marked = text
+        if self._special & set(ids):  # marks of reasoning are special tokens in some vocabularies
+            marked = self.tokenizer.decode(ids, skip_special_tokens=False)
+        finish_reason = "stop" if is_whole else "length"
+        answer, reasoning = split_reasoning(opened + marked, cut=not is_whole)
+        if opened and is_whole and not answer:  # reasoning that was begun and not continued
+            answer, reasoning = split_reasoning(marked)
+        if answer in (marked, opened + marked):
+            return text, None, finish_reason
+        for token in self.tokenizer.all_special_tokens:
+            answer = answer.replace(token, "")
+        return answer, reasoning, finish_reason
+
     def _batch(
-        self, indices: list[int], prompts: list[list[int]], max_new_tokens: int, scored: bool
+        self,
+        indices: list[int],
+        prompts: list[list[int]],
+        opened: list[str],
+        max_new_tokens: int,
+        scored: bool,
     ) -> list[Generated]:
         from train.model.generation import greedy
 
@@ -174,19 +206,19 @@ class Generator:
         logprobs_out = logprobs if scored else None
         generated = greedy(self.model, prompts, max_new_tokens, self._ends, pad, logprobs_out)
         latency_s = (time.perf_counter() - started) / len(indices)
-        return [
-            Generated(
-                index=index,
-                text=self.tokenizer.decode(
-                    ids[:-1] if ids[-1] in self._ends else ids, skip_special_tokens=True
-                ),
-                finish_reason="stop" if ids[-1] in self._ends else "length",
-                prompt_tokens=len(prompt),
-                completion_tokens=len(ids),
-                latency_s=latency_s,
-                logprobs=logprobs[place] if logprobs else None,
+        answers = []
+        for place, (index, prompt, ids) in enumerate(zip(indices, prompts, generated, strict=True)):
+            text, reasoning, finish_reason = self._answer_of(ids, opened[place])
+            answers.append(
+                Generated(
+                    index=index,
+                    text=text,
+                    finish_reason=finish_reason,
+                    prompt_tokens=len(prompt),
+                    completion_tokens=len(ids),
+                    latency_s=latency_s,
+                    logprobs=logprobs[place] if logprobs else None,
+                    reasoning=reasoning,
+                )
             )
-            for place, (index, prompt, ids) in enumerate(
-                zip(indices, prompts, generated, strict=True)
-            )
-        ]
+        return answers

@@ -21,6 +21,7 @@ import polars as pl
 from warehouse.db.schema import MIGRATIONS, VERSION, Column, columns, ddl, views
 from warehouse.errors import RecordRefused, WarehouseError
 from warehouse.records import Call, Record, Run, RunAnswer
+from warehouse.text.finish_reasons import LENGTH, spellings_of
 
 R = TypeVar("R", bound=Record)
 
@@ -58,9 +59,10 @@ _POLARS: dict[str, Any] = {
 }
 
 
+_CUT = "lower(c.finish_reason) IN (" + ", ".join(f"'{word}'" for word in spellings_of(LENGTH)) + ")"
 _USABLE = (
     "FROM calls c JOIN wanted w ON c.call_id = w.id WHERE CASE "
-    "WHEN c.finish_reason = 'length' THEN c.max_tokens >= w.allowed "
+    f"WHEN {_CUT} THEN c.max_tokens >= w.allowed "
     "ELSE least(c.completion_tokens, c.max_tokens) <= w.allowed END"  # a server may count more
 )
 
@@ -165,7 +167,7 @@ class Store:
             return {}
         with self._reading() as db:
             db.register("wanted", _wanted(wanted))
-            order = "ORDER BY c.finish_reason = 'length' DESC, c.max_tokens DESC"
+            order = f"ORDER BY {_CUT} DESC, c.max_tokens DESC"
             calls = _records(Call, db.execute(f"SELECT c.* {_USABLE} {order}"))
         return {call.call_id: call for call in calls}  # whole replies come last and win
 

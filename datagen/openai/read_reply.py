@@ -1,0 +1,426 @@
+"""Read a chat completion as servers really write it: the text decides, the rest is optional.
+
+What of log-probabilities or finish reason cannot be read is unknown, and named in the reply's
+`oddities`. A body without any completion is the one error here, `UnreadableReply`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from datagen.openai.usage import MARK, read_usage
+from datagen.spending.pricing import Price
+from datagen.teacher import Reply, Request
+from warehouse.text import finish_reasons
+from warehouse.text.finish_reasons import is_known, read_finish_reason
+from warehouse.text.reasoning import split_reasoning
+
+ECHOES = ("prompt", "messages", "input", "prompt_logprobs", "prompt_token_ids", "__verbose")
+
+NO_LOGPROBS = "log-probabilities were unreadable"
+ODD_PARTS = "content parts of an unknown kind were left out"
+DEEP = "fields nested too deep were left out"
+UNKNOWN_REASON = "unknown finish reason"
+
+DEEPEST = 64
+"""Levels of a reply that are kept; JSON parsers and writers stop at some hundreds."""
+_EXCERPT = 500
+
+_THINKING_KEYS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+_ERROR_KEYS = ("message", "detail", "msg", "error_message", "errors")
+_STREAMED = re.compile(r"(?:data|event|id|retry):")
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_COMMENT_LINES = re.compile(r"\A(?:[ \t]*(?::[^\n]*)?\r?\n)+")
+_CONSTANTS = {"-Infinity": -9999.0, "Infinity": 9999.0}
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]|[^"\[\]{}]+', re.DOTALL)
+
+
+class UnreadableReply(ValueError):
+    """A body is no chat completion.
+
+    `is_empty`: it is one, without any message. Asking again rarely helps.
+    """
+
+    def __init__(self, message: str, is_empty: bool = False) -> None:
+        super().__init__(message)
+        self.is_empty = is_empty
+
+
+class _Message(NamedTuple):
+    text: str
+    thoughts: list[str]
+    is_refusal: bool
+    odd: bool
+
+
+def parse_body(content: bytes) -> dict[str, Any]:
+    """The JSON object of a body, or that which the chunks of an event stream add up to.
+
+    Read as well are byte order marks, other encodings, comment lines before the object, text
+    after it, infinite numbers, half characters, and nesting that no parser takes.
+
+    Raises:
+        UnreadableReply: there is no object; the message is the beginning of the body.
+    """
+    try:
+        raw = orjson.loads(content)
+    except ValueError:
+        raw = _parse_leniently(content)
+    if isinstance(raw, list) and len(raw) == 1:
+        raw = raw[0]  # as Google wraps its errors
+    if not isinstance(raw, dict):
+        raise UnreadableReply(_decoded(content[: 4 * _EXCERPT])[:_EXCERPT])
+    return raw
+
+
+def error_in(raw: Any) -> Any:
+    """The error in a body that came with status 200; None without one.
+
+    It may stand at the top or in the choice, as an object or a text, or be a finish reason.
+    """
+    if not isinstance(raw, dict):
+        return None
+    error = _filled_error(raw.get("error"))
+    choice = _first_choice(raw)
+    if error is None and choice is not None:
+        error = _filled_error(choice.get("error"))
+        reason = choice.get("finish_reason")
+        if error is None and read_finish_reason(reason) == finish_reasons.ERROR:
+            error = {"code": 502, "message": f"the reply ended with finish_reason '{reason}'"}
+    if error is None and "choices" not in raw and any(raw.get(key) for key in _ERROR_KEYS):
+        return raw
+    return error
+
+
+def read_reply(request: Request, raw: Any, latency_s: float, price: Price | None) -> Reply:
+    """A reply's text, its reasoning apart from it, usage, cost and log-probabilities.
+
+    Usage is as the server reports it; `datagen.openai.usage` sees whether it can be believed.
+
+    Args:
+        request: What was asked.
+        raw: What `parse_body` gave.
+        latency_s: Seconds that the reply took.
+        price: The price of its tokens, if known.
+
+    Raises:
+        UnreadableReply: it is no chat completion, or one without a message.
+    """
+    choice = _first_choice(raw)
+    if choice is None:
+        has_choices = isinstance(raw, dict) and "choices" in raw
+        raise UnreadableReply(_excerpt(raw), is_empty=has_choices and not raw["choices"])
+    oddities: list[str] = []
+    finish_reason = read_finish_reason(choice.get("finish_reason"))
+    message = _read_message(choice)
+    if message is None:
+        if finish_reason not in (finish_reasons.FILTER, finish_reasons.LENGTH):
+            raise UnreadableReply(_excerpt(raw), is_empty=True)
+        message = _Message("", [], False, False)
+    if message.is_refusal:
+        finish_reason = finish_reasons.FILTER
+    if message.odd:
+        oddities.append(ODD_PARTS)
+    if not is_known(finish_reason):
+        oddities.append(f"{UNKNOWN_REASON} '{finish_reason}'")
+    text, inline = split_reasoning(message.text, finish_reason == finish_reasons.LENGTH)
+    if inline:
+        message.thoughts.append(inline)
+    used = raw.get("usage")
+    usage = read_usage(used)
+    logprobs = None
+    if choice.get("logprobs"):
+        logprobs = _read_logprobs(choice["logprobs"])
+        if logprobs is None:
+            oddities.append(NO_LOGPROBS)
+    kept = _kept(raw, choice, oddities)
+    return Reply(
+        request,
+        text=text,
+        finish_reason=finish_reason,
+        usage=usage,
+        latency_s=latency_s,
+        cost_usd=price.cost(usage) if price and used else None,
+        raw=kept,
+        reasoning="\n\n".join(message.thoughts) or None,
+        logprobs=logprobs,
+        oddities=tuple(oddities),
+    )
+
+
+def _first_choice(raw: Any) -> dict[str, Any] | None:
+    choices = raw.get("choices") if isinstance(raw, dict) else None
+    if isinstance(choices, dict):
+        return choices
+    if not isinstance(choices, list):
+        return None
+    return next((choice for choice in choices if isinstance(choice, dict)), None)
+
+
+def _read_message(choice: Mapping[str, Any]) -> _Message | None:
+    """The message of a choice, whatever holds it; None where there is none."""
+    message = choice.get("message")
+    if message is None:
+        message = choice.get("delta")
+    if isinstance(message, list) and len(message) == 1:
+        message = message[0]
+    if not isinstance(message, dict):
+        text = message if isinstance(message, str) else choice.get("text")
+        return _Message(text, [], False, False) if isinstance(text, str) else None
+    content = message.get("content")
+    text, thoughts, is_refusal, odd = (
+        _Message(content, [], False, False) if isinstance(content, str) else _read_parts(content)
+    )
+    if not text and isinstance(choice.get("text"), str):
+        text = choice["text"]
+    if not text and (refusal := _text_of(message.get("refusal"))):
+        text, is_refusal = refusal, True
+    for key in _THINKING_KEYS:
+        if (value := message.get(key)) and (found := _text_of(value).strip()):
+            thoughts.insert(0, found)
+            break
+    if "content" not in message and not (text or thoughts or message.get("tool_calls")):
+        return None
+    return _Message(text, thoughts, is_refusal, odd)
+
+
+def _read_parts(content: Any) -> _Message:
+    """What a content holds that is a list of parts."""
+    texts: list[str] = []
+    refusals: list[str] = []
+    thoughts: list[str] = []
+    odd = False
+    for part in content if isinstance(content, list) else [] if content is None else [content]:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        kind = str(part.get("type") or "text").lower() if isinstance(part, dict) else "?"
+        if "think" in kind or "reason" in kind:
+            thoughts.append(_text_of(part).strip())
+        elif "refusal" in kind:
+            refusals.append(_text_of(part))
+        elif kind in ("text", "output_text") and isinstance(part.get("text"), str | dict):
+            texts.append(_text_of(part))
+        else:
+            odd = True
+    text = "".join(texts)
+    thoughts = [thought for thought in thoughts if thought]
+    return _Message(text or "".join(refusals), thoughts, not text and any(refusals), odd)
+
+
+def _text_of(value: Any, depth: int = 8) -> str:
+    """The text in a part, wherever servers put it; "" where there is none."""
+    if isinstance(value, str):
+        return value
+    if depth and isinstance(value, list):
+        return "".join(_text_of(item, depth - 1) for item in value)
+    if depth and isinstance(value, dict):
+        keys = ("text", "thinking", "reasoning", "content", "value", "summary", "refusal")
+        return next((text for key in keys if (text := _text_of(value.get(key), depth - 1))), "")
+    return ""
+
+
+def _read_logprobs(logprobs: Any) -> dict[str, Any] | None:
+    """Columns in place of one object per token, a third of the size; None where unreadable.
+
+    Read are the form of chat completions and the columns of the older completions.
+    """
+    try:
+        if content := logprobs.get("content"):
+            return {
+                "tokens": [str(token["token"]) for token in content],
+                "logprobs": [round(float(token["logprob"]), 4) for token in content],
+                "top": [_alternatives(token.get("top_logprobs")) for token in content],
+            }
+        if not (tokens := logprobs.get("tokens")):
+            return None
+        top = logprobs.get("top_logprobs") or [None] * len(tokens)
+        values = [round(float(value), 4) for value in logprobs["token_logprobs"]]
+        if not len(tokens) == len(values) == len(top):
+            return None
+        tops = [_alternatives(alternatives) for alternatives in top]
+        return {"tokens": [str(token) for token in tokens], "logprobs": values, "top": tops}
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        return None
+
+
+def _alternatives(top: Any) -> list[list[Any]]:
+    if isinstance(top, dict):
+        return [[str(token), round(float(value), 4)] for token, value in top.items()]
+    return [[str(one["token"]), round(float(one["logprob"]), 4)] for one in top or ()]
+
+
+def _kept(raw: dict[str, Any], choice: dict[str, Any], oddities: list[str]) -> dict[str, Any]:
+    """The reply as it is stored: without echoes and log-probabilities, with its oddities."""
+    kept = {key: value for key, value in raw.items() if key not in ECHOES}
+    if choice.get("logprobs"):
+        rest = {key: value for key, value in choice.items() if key != "logprobs"}
+        others = raw["choices"] if isinstance(raw["choices"], list) else [choice]
+        kept["choices"] = [rest if other is choice else other for other in others]
+    try:
+        orjson.dumps(kept)
+    except (TypeError, ValueError):
+        kept = parse_body(json.dumps(_shallow(kept)).encode())
+        oddities.append(DEEP)
+    if oddities:
+        kept[MARK] = {"oddities": list(oddities)}
+    return kept
+
+
+def _shallow(value: Any, depth: int = DEEPEST) -> Any:
+    """A value without what is nested deeper than `depth`."""
+    if isinstance(value, dict):
+        return {key: _shallow(item, depth - 1) for key, item in value.items()} if depth else None
+    if isinstance(value, list):
+        return [_shallow(item, depth - 1) for item in value] if depth else None
+    return value
+
+
+def _parse_leniently(content: bytes) -> Any:
+    text = _COMMENT_LINES.sub("", _decoded(content)).strip()
+    if _STREAMED.match(text):
+        return _joined(text)
+    try:
+        return _decode_leniently(text)
+    except RecursionError:
+        return _decode_leniently(_flattened(text))
+
+
+def _decode_leniently(text: str) -> Any:
+    try:
+        raw, _ = _DECODER.raw_decode(text)
+        return orjson.loads(json.dumps(raw, ensure_ascii=False).encode(errors="replace"))
+    except ValueError:
+        return None
+
+
+def _decoded(content: bytes) -> str:
+    """The text of a body: in the encoding that its first bytes tell, without byte order marks."""
+    text = content.decode(json.detect_encoding(content), errors="replace")
+    return text.lstrip("\ufeff")
+
+
+def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(digits: str) -> Any:
+        value = kind(digits) if len(digits) < 300 else float("inf")
+        return None if value in (float("inf"), -float("inf")) else value
+
+    return read
+
+
+_DECODER = json.JSONDecoder(
+    strict=False, parse_constant=_CONSTANTS.get, parse_int=_number(int), parse_float=_number(float)
+)
+
+
+def _flattened(text: str) -> str:
+    """JSON with null in place of what is nested deeper than `DEEPEST`."""
+    kept: list[str] = []
+    depth = 0
+    for token in _JSON_TOKEN.finditer(text):
+        mark = token[0]
+        if mark in "[{":
+            if depth <= DEEPEST:
+                kept.append(mark if depth < DEEPEST else "null")
+            depth += 1
+        elif mark in "]}":
+            depth -= 1
+            if depth < DEEPEST:
+                kept.append(mark)
+        elif depth <= DEEPEST:
+            kept.append(mark)
+    return "".join(kept)
+
+
+def _joined(text: str) -> dict[str, Any] | None:
+    """One reply of the chunks of an event stream; None where it broke off or holds none."""
+    raw: dict[str, Any] = {}
+    message: dict[str, Any] = {}
+    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": None}
+    logprobs: list[Any] = []
+    is_done = has_choices = False
+    for data in _events(text):
+        if data.strip() == "[DONE]":
+            is_done = True
+            continue
+        try:
+            chunk = parse_body(data.encode(errors="replace"))
+        except UnreadableReply:
+            continue
+        has_choices = has_choices or "choices" in chunk
+        raw |= {key: value for key, value in chunk.items() if key != "choices" and value}
+        part = _first_choice(chunk)
+        if part is None or part.get("index") not in (0, None):
+            continue
+        choice |= {key: value for key, value in part.items()
+                   if key not in ("delta", "message", "logprobs", "text") and value is not None}  # fmt: skip
+        found = part.get("logprobs")
+        if isinstance(found, dict) and isinstance(found.get("content"), list):
+            logprobs += found["content"]
+        delta = part.get("delta") or part.get("message")
+        delta = delta if isinstance(delta, dict) else {"content": part.get("text")}
+        for key, value in delta.items():
+            _add(message, key, value)
+    if not has_choices:
+        return raw or None
+    if choice["finish_reason"] is None and not is_done and not raw.get("error"):
+        return None
+    if logprobs:
+        choice["logprobs"] = {"content": logprobs}
+    return {**raw, "choices": [choice] if message or choice["finish_reason"] else []}
+
+
+def _add(message: dict[str, Any], key: str, value: Any) -> None:
+    old = message.get(key)
+    if value is None or (key == "role" and old):
+        return
+    if isinstance(value, str) and isinstance(old, list):
+        value = [value]
+    if isinstance(value, list) and isinstance(old, str):
+        old = [old]
+    joins = isinstance(old, str | list) and type(old) is type(value)
+    message[key] = old + value if joins else value
+
+
+def _events(text: str) -> list[str]:
+    """The data of each event: its lines joined, comments left out (WHATWG, server-sent events)."""
+    events: list[str] = []
+    lines: list[str] = []
+    for line in [*_LINE_END.split(text), ""]:
+        field, _, value = line.partition(":")
+        if field.strip() == "data":
+            value = value.removeprefix(" ")
+            if lines and (value.startswith("{") or value.strip() == "[DONE]"):
+                events.append("\n".join(lines))  # no blank line between two events
+                lines = []
+            lines.append(value)
+        elif not line.strip() and lines:
+            events.append("\n".join(lines))
+            lines = []
+    return events
+
+
+def _filled_error(error: Any) -> Any:
+    """An error that says something; None for the empty ones that come with good replies."""
+    if isinstance(error, list) and error:
+        error = error[0]
+    if isinstance(error, dict):
+        says = [value for key, value in error.items() if key != "code" and value]
+        return error if says or error.get("code") not in (None, 0, "0", "", 200, "200") else None
+    return error or None
+
+
+def _dumped(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except (TypeError, ValueError):
+        return json.dumps(_shallow(value))
+
+
+def _excerpt(raw: Any) -> str:
+    return _dumped(raw)[:_EXCERPT]

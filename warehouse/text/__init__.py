@@ -1,0 +1,1 @@
+"""Read text as models and people write it: reasoning, control marks, finish reasons."""

@@ -201,7 +201,8 @@ class OpenaiApi:
         if listing is None:
             return f"{self.model} at {url} (it lists no models)"
         plain = {_plain_name(name) for name in listing}
-        if _plain_name(self.model) in plain or _is_azure(url):  # Azure lists models, and has deployments
+        has_deployments = _is_azure(url)  # under names of their own, beside the models it lists
+        if _plain_name(self.model) in plain or has_deployments:
             return f"{self.model} at {url}"
         near = get_close_matches(self.model, listing, n=3, cutoff=0.4) or sorted(listing)[:3]
         raise TeacherUnusable(

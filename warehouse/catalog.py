@@ -43,6 +43,9 @@ class Kind(NamedTuple):
     interface: str
 
 
+ADDED_LATER = {"added_later": True}
+"""Metadata of an option that came later: at its default it is in no record and no id."""
+
 _DOCSTRINGS = ConfigDict(use_attribute_docstrings=True)
 
 KINDS = {
@@ -57,7 +60,17 @@ KINDS = {
 
 HERE = Path(".")
 
-__all__ = ["KINDS", "Kind", "PlanScope", "build", "did_you_mean", "name_of", "names", "table_of"]
+__all__ = [
+    "ADDED_LATER",
+    "KINDS",
+    "Kind",
+    "PlanScope",
+    "build",
+    "did_you_mean",
+    "name_of",
+    "names",
+    "table_of",
+]
 
 
 @dataclass
@@ -66,12 +79,14 @@ class PlanScope:
 
     folder: Path
     classes: dict[str, dict[str, type[Any]]] = dataclasses.field(default_factory=dict)
+    language: str | None = None
+    """What parts that have an option `language` take for it where they do not give it."""
 
     def build(self, kind: str, table: dict[str, Any] | str) -> Any:
         """`build` in the plan's folder; its bounds may name the part from now on."""
         classes = self.classes.setdefault(kind, {})
         try:
-            part = build(kind, table, self.folder)
+            part = build(kind, self._with_language(kind, table), self.folder)
         except PlanError:
             use = table.get("use") if isinstance(table, dict) else table
             if isinstance(use, str) and is_file(use):
@@ -79,6 +94,16 @@ class PlanScope:
             raise
         classes[name_of(part)] = type(part)
         return part
+
+    def _with_language(self, kind: str, table: dict[str, Any] | str) -> dict[str, Any] | str:
+        if self.language is None:
+            return table
+        if isinstance(table, str):
+            table = _table(kind, table, self.folder)
+        use = table.get("use") if isinstance(table, dict) else None
+        if not isinstance(use, str) or "language" not in option_names(kind, use, self.folder):
+            return table
+        return {"language": self.language, **table}
 
 
 def names(kind: str) -> list[str]:
@@ -237,8 +262,13 @@ def name_of(part: Any) -> str:
 
 
 def options_of(part: Any) -> dict[str, Any]:
-    """The options of a part as JSON-able values, defaults included."""
-    fields = [field for field in dataclasses.fields(part) if field.init]
+    """The options of a part as JSON-able values, defaults included but those `ADDED_LATER`."""
+    fields = [
+        field
+        for field in dataclasses.fields(part)
+        if field.init
+        and not ("added_later" in field.metadata and getattr(part, field.name) == field.default)
+    ]
     values = {field.name: getattr(part, field.name) for field in fields}
     plain: dict[str, Any] = json.loads(json.dumps(values, default=_plain))
     return plain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import ClassVar, Literal
 
 from datagen.recipe import Recipe
 from datagen.teacher import Reply
-from warehouse.catalog import name_of, options_of
+from warehouse.catalog import ADDED_LATER, name_of, options_of
 from warehouse.errors import DataError
 from warehouse.inputs import assets
-from warehouse.inputs.refusal_phrases import declines, normalise
+from warehouse.inputs.question_wording import Language
+from warehouse.inputs.refusal_phrases import declines
 from warehouse.inputs.rows import (
     Row,
     RowSource,
@@ -24,6 +25,7 @@ from warehouse.inputs.rows import (
 )
 from warehouse.records import Message, Prompt, Sample
 from warehouse.text.finish_reasons import ERROR, FILTER, LENGTH, TOOL
+from warehouse.text.words import contains_tokens, count_words, split_form, tokens
 from warehouse.wording import format_count
 
 EXAMPLE_WORDS = 3
@@ -43,7 +45,7 @@ class Imitation(Recipe):
 
     prompts: str
     """A data set's name, or a JSON, CSV, Parquet or Excel file with `prompt` or `messages`."""
-    columns: dict[str, str] | None = None
+    columns: dict[str, str] | None = field(default=None, metadata=ADDED_LATER)
     """Columns of the file by what they are: {prompt = "Frage", reference = "Antwort"}."""
     split: Literal["all", "train"] | None = None
     """Which rows are asked. Unset: "train" where some are held out, else "all"."""
@@ -61,6 +63,8 @@ class Imitation(Recipe):
     """Whether the student's question holds the passage too."""
     max_answer_words: int | None = None
     """A longer answer is marked invalid."""
+    language: Language = field(default="en", metadata=ADDED_LATER)
+    """The words around a question, "en" or "zh". Unset: the plan's `language`."""
 
     def __post_init__(self) -> None:
         check_columns(self.columns)
@@ -110,12 +114,9 @@ class Imitation(Recipe):
         return [RowSource(self.prompts, self.columns)] if is_file else []
 
     def _prompt(self, row: Row, folder: Path, seed: int | None) -> Prompt:
-        options = options_of(self)
-        if options["columns"] is None:  # as before there was this option: no prompt's id changes
-            del options["columns"]
         return Prompt.of(
             recipe=name_of(self),
-            recipe_options=options,
+            recipe_options=options_of(self),
             messages=[*self.context(row, folder), *question_messages(row)],
             student_messages=question_messages(row, self.student_sees_passage),
             question=row.prompt,
@@ -140,7 +141,7 @@ class Imitation(Recipe):
 
     def _judge(self, reply: Reply) -> tuple[str, str | None]:
         text, finish_reason = reply.text.strip(), reply.finish_reason
-        words = len(text.split())
+        words = count_words(text)
         if finish_reason == FILTER:
             return "refused", "the teacher's content filter ended the reply"
         if declines(text):
@@ -167,7 +168,8 @@ class Imitation(Recipe):
 
     def _rows(self, folder: Path) -> Iterator[Row]:
         split = self.split or ("train" if self._share else "all")
-        return read_rows(self.prompts, folder, split, self._share, self.columns)
+        for row in read_rows(self.prompts, folder, split, self._share, self.columns):
+            yield replace(row, language=self.language)
 
     @cached_property
     def _chosen(self) -> dict[Path, list[Row]]:
@@ -189,9 +191,11 @@ class Imitation(Recipe):
 
 
 def _is_example(row: Row) -> bool:
-    if not row.reference or not 1 <= len(row.reference[0].split()) <= EXAMPLE_WORDS:
+    if not row.reference or not 1 <= count_words(row.reference[0]) <= EXAMPLE_WORDS:
         return False
     if row.passage is None:
         return True
-    answer = f" {normalise(row.reference[0])} "
-    return len(row.passage) < EXAMPLE_PASSAGE_CHARS and answer in f" {normalise(row.passage)} "
+    if len(row.passage) >= EXAMPLE_PASSAGE_CHARS:
+        return False
+    passage, answer = (tokens(split_form(text)) for text in (row.passage, row.reference[0]))
+    return contains_tokens(passage, answer)

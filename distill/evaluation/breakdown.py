@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from distill.evaluation.comparison import ORDER, ItemText, answers_by_contestant
 from distill.evaluation.statistics import Interval, bootstrap, mean
 from warehouse.records import Answer
+from warehouse.text.words import count_words
 
 FEWEST = 5
 """Categories of fewer items are pooled."""
@@ -92,7 +93,7 @@ def _categories(texts: Mapping[str, ItemText]) -> _Groups:
 
 def _lengths(texts: Mapping[str, ItemText]) -> _Groups:
     words = {
-        key: len(f"{item.question} {item.passage or ''}".split()) for key, item in texts.items()
+        key: count_words(f"{item.question} {item.passage or ''}") for key, item in texts.items()
     }
     return {
         f"{LENGTHS[part]} ({_range(*(f'{words[key]:,}' for key in ends))} words)": members

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill.evaluation.statistics import Interval, bootstrap, mean, mean_difference
-from warehouse.inputs.refusal_phrases import normalise
 from warehouse.records import Answer
+from warehouse.text.words import split_form
 
 
 @dataclass(frozen=True)
@@ -91,4 +91,4 @@ def _by_item(
 
 
 def _holds(text: str, word: str) -> bool:
-    return f" {normalise(word)} " in f" {normalise(text)} "
+    return f" {split_form(word)} " in f" {split_form(text)} "

@@ -24,6 +24,7 @@ from distill.evaluation.statistics import (
 )
 from distill.evaluation.verdict import metric_name, p_text, points, span
 from quality.text import style
+from quality.text.languages import foreign
 from warehouse.records import Answer
 
 AWAY, PAST = -1.0, 2.0
@@ -104,7 +105,8 @@ def measure_style_and_facts(
 ) -> StyleFacts | None:
     """Compare the student's change in style with its change in facts.
 
-    Style is measured (`quality.text.style`) on the items that base, student and teacher all answered;
+    Style is measured (`quality.text.style`) on the items that base, student and teacher all answered,
+    hedges and authority where the teacher answers in English;
     the teacher's overlap with itself, 1.0, is the ceiling of overlap. A share of the way from
     base to teacher is a ratio of paired mean differences, -1 to 2. It is given only where base
     and teacher differ clearly: the 95 % bootstrap interval leaves out zero, and so does the
@@ -145,8 +147,10 @@ def measure_style_and_facts(
     if len(common) < 2:
         return None
     texts = {name: [answers_by[name][item_id].text for item_id in common] for name in CONTESTANTS}
-    counted_measures = [name for name in style.MEASURES if name != "overlap" or headline != content]
-    measures, moved = _style(texts, counted_measures, seed)
+    english = foreign("\n".join(texts["teacher"]), ["en"]) is None
+    names = [name for name in style.MEASURES if english or name not in style.ENGLISH_MEASURES]
+    counted_measures = [name for name in names if name != "overlap" or headline != content]
+    measures, moved = _style(texts, names, counted_measures, seed)
     task = _change(headline, answers_by["student"], answers_by["base"], seed)
     if task and p_headline is not None:
         task = replace(task, p_value=p_headline, adjusted=True)
@@ -168,9 +172,12 @@ def measure_style_and_facts(
 
 
 def _style(
-    texts: Mapping[str, Sequence[str]], counted_measures: Sequence[str], seed: int
+    texts: Mapping[str, Sequence[str]],
+    names: Sequence[str],
+    counted_measures: Sequence[str],
+    seed: int,
 ) -> tuple[list[Measure], Interval | None]:
-    """All measures, and the mean share of the way over those that are `counted`."""
+    """The measures of these names, and the mean share of the way over those that are `counted`."""
     import numpy as np
 
     rows = {
@@ -180,11 +187,11 @@ def _style(
     values = {
         (name, measure): np.array([row[measure] for row in rows[name]])
         for name in CONTESTANTS
-        for measure in style.MEASURES
+        for measure in names
     }
-    ways = {m: values["student", m] - values["base", m] for m in style.MEASURES}
-    gaps = {m: values["teacher", m] - values["base", m] for m in style.MEASURES}
-    differing = [measure for measure in style.MEASURES if measure in _clear(gaps, seed)]
+    ways = {m: values["student", m] - values["base", m] for m in names}
+    gaps = {m: values["teacher", m] - values["base", m] for m in names}
+    differing = [measure for measure in names if measure in _clear(gaps, seed)]
     measures = [
         Measure(
             name=measure,
@@ -195,7 +202,7 @@ def _style(
             if measure in differing
             else None,
         )
-        for measure in style.MEASURES
+        for measure in names
     ]
     columns = [part[m] for m in differing if m in counted_measures for part in (ways, gaps)]
     return measures, bootstrap(columns, _mean_share, seed, (AWAY, 1.0)) if columns else None

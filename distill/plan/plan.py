@@ -31,6 +31,7 @@ from distill.plan.sections import (
 from quality.gate.policy import GatePolicy
 from warehouse import catalog
 from warehouse.errors import PlanError
+from warehouse.inputs.question_wording import LANGUAGES, Language
 from warehouse.records import make_id
 
 
@@ -41,6 +42,8 @@ class Plan(Section):
     """Names the runs; letters, digits, dot, dash and underscore."""
     warehouse: str = Field(default="stillhouse.duckdb", min_length=1)
     """The DuckDB file; a relative path starts at the folder of the plan file."""
+    language: Language = "en"
+    """The words around questions and of the judge: "en" or "zh"; a part's own goes first."""
     teacher: part_of("teacher")  # type: ignore[valid-type]
     """The teacher model."""
     datagen: DatagenSection
@@ -79,6 +82,8 @@ class Plan(Section):
         plain = self.as_json()
         for name in ("budget_usd", "budget_tokens", "shard"):
             del plain["datagen"][name]
+        if self.language == "en":  # as before there was this key: no run gets another id
+            del plain["language"]
         return make_id("plan", plain)
 
     def require(self, verb: str) -> None:
@@ -224,6 +229,8 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     for override in overrides:
         _override(data, override)
     scope = catalog.PlanScope(file.resolve().parent)
+    if data.get("language") in LANGUAGES:
+        scope.language = data["language"]
     try:
         plan = Plan.model_validate_json(json.dumps(data, default=str), strict=True, context=scope)
     except ValidationError as error:

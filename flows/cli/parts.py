@@ -69,6 +69,8 @@ def _print_part(kind: str, use: str) -> None:
     if labels:
         name = origin.name if origin else use
         print(f"  labels that a gate may bound, as {name}.<label>_min: {', '.join(labels)}")
+    if languages := getattr(cls, "languages", ()):
+        print(f"  languages of its rules: {', '.join(languages)}")
     if origin:
         where = origin.package or os.path.relpath(origin.file or "")
         print(f"  from {where} (sha256 {origin.sha256[:16]})")

@@ -18,9 +18,9 @@ from typing import Any
 
 from quality.audit.corruptions import other_entity, other_negation, other_number, pick, reword
 from warehouse.inputs import assets
-from warehouse.inputs.refusal_phrases import normalise
 from warehouse.inputs.rows import Row, is_held_out, question_messages
 from warehouse.records import Prompt, Sample, make_id
+from warehouse.text.words import split_form
 
 Pair = tuple[Sample, Sample]
 """(to be kept, not to be kept)."""
@@ -107,16 +107,16 @@ def _statements(
     """A sentence of the passage, one that holds the answer if so wanted, and the same made false;
     both in other words where `say` has some for it."""
     for row in _sciq():
-        answer = f" {normalise(row['reference'])} "
+        answer = f" {split_form(row['reference'])} "
         for sentence in _sentences(row["passage"]):
             true, false = sentence, corrupt(sentence, row)
-            if not false or (with_answer and answer not in f" {normalise(sentence)} "):
+            if not false or (with_answer and answer not in f" {split_form(sentence)} "):
                 continue
             if say is not None:
                 true, false = say(true), say(false)
                 if true == sentence:
                     continue
-            if normalise(true) != normalise(false):
+            if split_form(true) != split_form(false):
                 yield _answer(row, true), _answer(row, false)
                 break
 
@@ -145,18 +145,18 @@ def _trivia() -> Iterator[tuple[str, list[str], str]]:
         value = row["answer"]["value"]
         names = list(dict.fromkeys([value, *row["answer"]["aliases"]]))
         names = [name for name in names if "%" not in name]  # an escape that was never undone
-        others = [name for name in names if normalise(name) not in ("", normalise(value))]
-        if others and value in names and normalise(value):
+        others = [name for name in names if split_form(name) not in ("", split_form(value))]
+        if others and value in names and split_form(value):
             held = others[pick(len(others), "alias", row["prompt"])]
-            kept = [name for name in names if normalise(name) != normalise(held)]
+            kept = [name for name in names if split_form(name) != split_form(held)]
             yield row["prompt"], kept, held
 
 
 def _other_answers() -> Iterator[Pair]:
     rows = list(islice(_trivia(), _TRIVIA + 1))
     for (question, references, held), (_, others, _) in pairwise(rows):
-        known = {normalise(name) for name in [*references, held]}
-        if normalise(others[0]) not in known:
+        known = {split_form(name) for name in [*references, held]}
+        if split_form(others[0]) not in known:
             yield (
                 _sample(question, held, references=references),
                 _sample(question, others[0], references=references),
@@ -166,8 +166,8 @@ def _other_answers() -> Iterator[Pair]:
 def _other_numbers() -> Iterator[Pair]:
     able = ((*row, other_number(row[2], row[0])) for row in _trivia())
     for question, references, held, false in islice((row for row in able if row[3]), _TRIVIA):
-        known = {normalise(name) for name in [*references, held]}
-        if false and normalise(false) not in known:
+        known = {split_form(name) for name in [*references, held]}
+        if false and split_form(false) not in known:
             yield (
                 _sample(question, held, references=references),
                 _sample(question, false, references=references),
@@ -178,14 +178,14 @@ def _sciq() -> Iterator[dict[str, Any]]:
     """SciQ's rows outside the held-out share."""
     holdout = assets.entry("sciq").holdout
     for row in assets.rows("sciq"):
-        if not is_held_out(normalise(row["passage"]), holdout):
+        if not is_held_out(split_form(row["passage"]), holdout):
             yield row
 
 
 def _distractor(row: dict[str, Any]) -> str | None:
-    answer = normalise(row["reference"])
+    answer = split_form(row["reference"])
     several = [row[f"distractor{n}"] for n in (1, 2, 3)]
-    false = [text for text in several if normalise(text) not in ("", answer)]
+    false = [text for text in several if split_form(text) not in ("", answer)]
     return false[pick(len(false), "distractor", row["prompt"])] if false else None
 
 
@@ -214,7 +214,7 @@ def _sample(
 
 
 def _key(sample: Sample) -> tuple[str, str]:
-    return sample.passage or sample.question, normalise(sample.completion)
+    return sample.passage or sample.question, split_form(sample.completion)
 
 
 def _hashed(texts: Iterable[str]) -> list[str]:

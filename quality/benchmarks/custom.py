@@ -17,8 +17,9 @@ from quality.tasks.graders import (
     grade_numeric,
 )
 from quality.tasks.question_rows import Questions, choice_item
-from warehouse.catalog import name_of
+from warehouse.catalog import ADDED_LATER, name_of
 from warehouse.errors import DataError
+from warehouse.inputs.question_wording import Language
 from warehouse.inputs.rows import Row, RowSource, check_columns, is_held_out, read_rows
 from warehouse.records import make_id
 
@@ -41,7 +42,7 @@ class Custom(Questions):
 
     path: str
     """The file; a relative path starts at the plan's folder."""
-    columns: dict[str, str] | None = None
+    columns: dict[str, str] | None = field(default=None, metadata=ADDED_LATER)
     """Columns of the file by what they are: {prompt = "Frage", reference = "Antwort"}."""
     name: str | None = None
     """What it is called in reports and conditions; needed where a plan has two such files."""
@@ -51,6 +52,8 @@ class Custom(Questions):
     """How answers are graded. Unset: "choice" if the first row has `choices`, else "text"."""
     classes: list[str] = field(default_factory=list)
     """All classes that an answer can name; required with grader "class"."""
+    language: Language = field(default="en", metadata=ADDED_LATER)
+    """The words around a question, "en" or "zh". Unset: the plan's `language`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,7 +102,8 @@ class Custom(Questions):
                 the grader can use.
         """
         rows = [
-            (row, self._is_held(row)) for row in read_rows(self.path, folder, columns=self.columns)
+            (replace(row, language=self.language), self._is_held(row))
+            for row in read_rows(self.path, folder, columns=self.columns)
         ]
         if not any(held and row.reference for row, held in rows):
             raise DataError(

@@ -18,6 +18,7 @@ from quality.gate.policy import Duplicates, GatePolicy, listed
 from quality.review.decisions import decisions
 from warehouse.inputs.refusal_phrases import normalise
 from warehouse.records import Choice, Sample, Score, make_id
+from warehouse.text.words import count_words
 
 _GROUPS: dict[str, Callable[[Sample], str]] = {
     "recipe": lambda sample: sample.recipe,
@@ -145,7 +146,7 @@ def choose(
             "sample_id": [sample.sample_id for sample in samples],
             "recipe": [sample.recipe for sample in samples],
             "status": [sample.status for sample in samples],
-            "words": [len(sample.completion.split()) for sample in samples],
+            "words": [count_words(sample.completion) for sample in samples],
             "held_out": [match.kind if match else None for match in matches],
             "human": human,
         },

@@ -38,7 +38,7 @@ class Entailment(Scorer):
     `grounded` does not, and errs as its model does.
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = True
     labels: ClassVar[tuple[str, ...]] = ("worst", "mean", "contradiction")

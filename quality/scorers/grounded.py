@@ -6,7 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from quality.scoring.lexical_support import Evidence, Over, split, tokens, verdict
+from quality.scoring.lexical_support import (
+    LANGUAGES,
+    Evidence,
+    Over,
+    no_rules_for,
+    split,
+    tokens,
+    verdict,
+)
 from quality.scoring.scorer import Scorer, Verdict
 from warehouse.records import Sample
 
@@ -21,13 +29,16 @@ class Grounded(Scorer):
     longer completion is cut into claims; a claim's support is the share of its content words
     and pairs of them that the passage has. A number, date or name that is not in the passage,
     or a negation on one side only, caps a claim's support below 0.5, and `why` names it.
-    Paraphrase is not accepted, so this is precise and misses some good answers. The rules for
-    stop words, number words and negation are English.
+    Paraphrase is not accepted, so this is precise and misses some good answers. Spans and short
+    answers are compared in any language, by characters in Chinese and Japanese. Negations are
+    known in its `languages`; in others it abstains on longer completions that are no spans. Stop
+    words and number words are English.
     """
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = True
+    languages: ClassVar[tuple[str, ...]] = LANGUAGES
     labels: ClassVar[tuple[str, ...]] = ("worst", "mean")
 
     over: Over = "worst"
@@ -46,4 +57,6 @@ class Grounded(Scorer):
                 evidence = ready.get(sample.passage)
                 if evidence is None:
                     evidence = ready[sample.passage] = Evidence(sample.passage)
-                yield verdict(evidence.supports(parts, answer), self.over)
+                supports = evidence.supports(parts, answer)
+                why = no_rules_for(sample.completion, answer, supports)
+                yield Verdict(None, why) if why else verdict(supports, self.over)

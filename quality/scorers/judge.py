@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from quality.scoring import judge_prompts as asking
 from quality.scoring.judge_prompts import ClaimVerdict, PairVerdict, Rating, Structured
 from quality.scoring.scorer import Question, Scorer, Verdict, need
+from warehouse.catalog import ADDED_LATER
+from warehouse.inputs.question_wording import Language
 from warehouse.records import Message, Sample, canonical
 
 NO_REPLY = "the judge gave no reply"
@@ -49,6 +51,8 @@ class Judge(Scorer):
     """Longest reply of the judge in tokens."""
     structured: bool = True
     """Send the JSON schema as `response_format`; false asks for JSON in words only."""
+    language: Language = field(default="en", metadata=ADDED_LATER)
+    """The judge is asked in this language, "en" or "zh". Unset: the plan's `language`."""
 
     def __post_init__(self) -> None:
         if not self.rubric.strip():
@@ -118,10 +122,13 @@ class Judge(Scorer):
         return [read[canonical(messages)] for messages in prompts]
 
     def _claims(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
-        texts = [asking.extract_claims(sample.question, sample.completion) for sample in samples]
+        texts = [
+            asking.extract_claims(sample.question, sample.completion, self.language)
+            for sample in samples
+        ]
         listed = [self._listed(answer) for answer in self._ask(texts, asking.Claims)]
         checks = [
-            asking.verify_claim(sample.question, claim, _evidence(sample)[1])
+            asking.verify_claim(sample.question, claim, _evidence(sample)[1], self.language)
             for sample, claims in zip(samples, listed, strict=True)
             if not isinstance(claims, str)
             for claim in claims
@@ -148,7 +155,9 @@ class Judge(Scorer):
 
     def _rubric(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         prompts = [
-            asking.rate_answer(self.rubric, s.question, s.completion, s.passage, s.reference)
+            asking.rate_answer(
+                self.rubric, s.question, s.completion, s.passage, s.reference, self.language
+            )
             for s in samples
         ]
         for answer in self._ask(prompts, Rating):
@@ -162,9 +171,10 @@ class Judge(Scorer):
         prompts = []
         for sample in samples:
             reference = next(text for text in sample.reference if text.strip())
-            pair = (sample.completion, reference)
-            prompts += [asking.compare_answers(sample.question, *pair)]
-            prompts += [asking.compare_answers(sample.question, *reversed(pair))]
+            for first, second in ((sample.completion, reference), (reference, sample.completion)):
+                prompts.append(
+                    asking.compare_answers(sample.question, first, second, self.language)
+                )
         answers = self._ask(prompts, PairVerdict)
         for ahead, behind in zip(answers[::2], answers[1::2], strict=True):
             yield _preferred(ahead, behind)

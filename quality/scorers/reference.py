@@ -30,7 +30,7 @@ class Reference(Scorer):
     with 15, which SQuAD's normalisation takes for the same.
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = True
     labels: ClassVar[tuple[str, ...]] = ("exact", "f1", "contains", "number")

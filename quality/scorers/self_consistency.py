@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -12,11 +11,10 @@ from quality.scoring.scorer import Question, Scorer, Verdict, need
 from quality.text.claims import claims
 from quality.text.normalize import exact_match, normalise_answer, token_f1
 from warehouse.records import Message, Sample, canonical
+from warehouse.text import words
 from warehouse.wording import format_count
 
 FIRST_SEED = 7001  # far from the seeds of the recipes: no reply is compared with itself
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # written without spaces: one sign, one word
-_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 
 
 @dataclass
@@ -30,7 +28,7 @@ class SelfConsistency(Scorer):
     is wrong but firm scores high. It fits recipes whose completion is the reply itself.
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     asks: ClassVar[str] = "teacher"
     labels: ClassVar[tuple[str, ...]] = ("answer", "sentence")
@@ -116,7 +114,7 @@ class SelfConsistency(Scorer):
             labels["sentence"] = mean if self.over == "mean" else worst[1]
             details["sentences"] = [round(support, 4) for _, support in supports]
             details["worst"] = worst[0][:200].encode("utf-8", "replace").decode()
-        short = len(_WORD.findall(completion)) <= self.short_words
+        short = len(words.words(completion)) <= self.short_words
         value = labels["answer"] if short else labels.get("sentence", labels["answer"])
         return Verdict(value, came if len(replies) < self.k else None, details)
 
@@ -128,11 +126,11 @@ class SelfConsistency(Scorer):
 
 def _supports(completion: str, replies: Sequence[str]) -> list[tuple[str, float]]:
     """(sentence, mean share of its words that a reply holds too); one without words is left out."""
-    known = [set(_WORD.findall(reply.lower())) for reply in replies]
+    known = [set(words.words(words.caseless(reply))) for reply in replies]
     supports = []
     for sentence in claims(completion):
-        words = _WORD.findall(sentence.lower())
-        if words:
-            held = sum(word in reply for reply in known for word in words)
-            supports.append((sentence, held / (len(words) * len(known))))
+        wanted = words.words(words.caseless(sentence))
+        if wanted:
+            held = sum(word in reply for reply in known for word in wanted)
+            supports.append((sentence, held / (len(wanted) * len(known))))
     return supports

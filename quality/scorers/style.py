@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from quality.scoring.scorer import Scorer, Verdict
+from quality.text.languages import foreign
 from quality.text.style import MEASURES, measures
 from warehouse.records import Sample
 
@@ -19,18 +20,21 @@ class Style(Scorer):
     The False Promise of Imitating Proprietary LLMs: a student takes over how its teacher writes
     sooner than what it knows. No end of these values is the good one; a gate may bound each of
     the labels. `overlap` is with the nearest reference answer, else with the passage; where
-    there is neither it is not given. The markers are English.
+    there is neither it is not given. Counts and overlap are for any language; the markers of
+    `hedges` and `authority` are English, and are left out of other texts.
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     scale: ClassVar[tuple[float, float] | None] = (0.0, math.inf)
+    languages: ClassVar[tuple[str, ...]] = ("en",)
     higher_is_better: ClassVar[bool | None] = None
     labels: ClassVar[tuple[str, ...]] = MEASURES
 
     def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """The number of words of each completion; abstains where there is none."""
         for sample in samples:
-            values = measures(sample.completion)
+            english = foreign(sample.completion, self.languages) is None
+            values = measures(sample.completion, markers=english)
             if not values["words"]:
                 yield Verdict(None, "no completion")
                 continue
@@ -39,4 +43,5 @@ class Style(Scorer):
                 values["overlap"] = max(
                     measures(sample.completion, other)["overlap"] for other in others
                 )
-            yield Verdict(values["words"], None, {"labels": values})
+            why = None if english else "no hedges and authority: the text is not English"
+            yield Verdict(values["words"], why, {"labels": values})

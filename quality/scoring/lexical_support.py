@@ -10,16 +10,21 @@ side only, cap a claim's support.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
+
+import regex
 
 from quality.scoring.scorer import Verdict
 from quality.text import normalize as texts
 from quality.text.claims import claims, sentences
+from quality.text.languages import foreign, no_rules
+from warehouse.text.words import caseless, count_words, space_scripts
+from warehouse.text.words import tokens as tokens_of
 
 Over = Literal["worst", "mean"]
 
@@ -32,7 +37,7 @@ SHORT = 10
 SHOWN = 20
 """So many claims, the least supported ones, are kept in a verdict's details."""
 
-_TOKEN = re.compile(r"(?<!\w)[-−]?\d+(?:[.,]\d+)*|[^\W_]+")
+_TOKEN = regex.compile(r"(?<!\w)[-−]?\d+(?:[.,]\d+)*|[\p{L}\p{N}][\p{L}\p{N}\p{M}\u200c\u200d]*")
 _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
 _ARTICLES = frozenset(("a", "an", "the"))
 # "by", "before", "more" and their like are left in: they turn a claim around.
@@ -48,11 +53,29 @@ _VERBS = frozenset((
     "havent", "hadnt", "dont", "doesnt", "didnt", "cant", "couldnt", "wont", "wouldnt",
     "cannot",
 ))  # fmt: skip
-_NEGATION = re.compile(
-    r"\b(?:not|no|never|none|nobody|nothing|neither|nor|cannot|without)\b|n['’]t\b", re.IGNORECASE
-)
+LANGUAGES = ("en", "zh", "ja", "de", "fr", "es", "hi")
+"""Whose negations are known. A span or a short answer is compared by its words in any language."""
+
+_NEGATIONS = {
+    "en": re.compile(
+        r"\b(?:not|no|never|none|nobody|nothing|neither|nor|cannot|without)\b|n['’]t\b",
+        re.IGNORECASE,
+    ),
+    "de": re.compile(
+        r"\b(?:nicht|kein(?:e[mnrs]?)?|nie(?:mals)?|niemand|nichts|weder|ohne)\b", re.I
+    ),
+    "fr": re.compile(r"\bn(?:e\b|['’])|\b(?:jamais|aucune?|sans|ni)\b", re.IGNORECASE),
+    "es": re.compile(r"\b(?:no|nunca|jamás|nadie|nada|ning[uú]n[ao]?|tampoco|sin|ni)\b", re.I),
+    # Words in which the sign for "not" denies nothing are left out: different, only, lest.
+    "zh": re.compile(
+        r"不(?![同仅但过少断久])|没(?!收|落|食)|沒|無|无(?!论|线|锡)|非(?![常洲])|未(?!来|來)|勿"
+    ),
+    "ja": re.compile(r"ない|ません|なかった|ず(?=[、。にと]|$)|無い"),
+    "hi": regex.compile(r"(?<![\p{L}\p{M}])(?:नहीं|नही|मत|बिना|कभी नहीं)(?![\p{L}\p{M}])"),
+}
 _NAME = re.compile(r"(?<![\w'’])[^\W\d_a-z][^\W_]*")
-_CLAUSE = re.compile(r"[,;:()–—]|\bbut\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"[,;:()–—，；：、（）]|\bbut\b", re.IGNORECASE)
+_SHOWS_LANGUAGE = 500  # characters
 _NEAR = 32  # sentences compared with one claim, those with its rarest words
 
 
@@ -66,9 +89,10 @@ class Support:
 
 
 def tokens(text: str) -> list[str]:
-    """Words and numbers in lower case, without articles; hyphens part words, apostrophes do not."""
-    plain = _APOSTROPHE.sub("", unicodedata.normalize("NFC", text)).lower()
-    return [word for word in _TOKEN.findall(plain) if word not in _ARTICLES]
+    """Words and numbers without case and articles; hyphens part words, apostrophes do not."""
+    plain = space_scripts(_APOSTROPHE.sub("", caseless(text)))
+    found = [part for word in _TOKEN.findall(plain) for part in tokens_of(word)]
+    return [word for word in found if word not in _ARTICLES]
 
 
 def _flat(words: Iterable[str]) -> str:
@@ -86,8 +110,19 @@ def _with_parts(dates: Iterable[str]) -> frozenset[str]:
     return known | {date[:7] for date in whole} | {f"-{date[4:]}" for date in whole}
 
 
+@lru_cache(maxsize=4096)
+def _language(text: str) -> str:
+    """Whose negations to look for: the language of its script, else of the text, else English."""
+    if re.search("[\u3040-\u30ff]", text):
+        return "ja"
+    if re.search("[\u4e00-\u9fff]", text):
+        return "zh"
+    best = foreign(text, ["en"])
+    return best if best in _NEGATIONS else "en"
+
+
 def _negated(text: str) -> bool:
-    return _NEGATION.search(text) is not None
+    return _NEGATIONS[_language(text[:_SHOWS_LANGUAGE])].search(text) is not None
 
 
 class _Row:
@@ -234,7 +269,15 @@ def _mismatch_reason(negated: bool, sentence: str) -> str:
 def split(completion: str) -> tuple[list[str], bool]:
     """The claims of a completion that have a word, and whether it is one short answer."""
     parts = [part for part in claims(completion) if tokens(part)]
-    return parts, len(parts) == 1 and len(parts[0].split()) <= SHORT
+    return parts, len(parts) == 1 and count_words(parts[0]) <= SHORT
+
+
+def no_rules_for(completion: str, answer: bool, supports: Sequence[Support]) -> str | None:
+    """Why claims cannot be judged: they are no spans, and in a language without rules here."""
+    if answer or all(support.value == 1 for support in supports):
+        return None
+    language = foreign(completion, LANGUAGES)
+    return no_rules(language, LANGUAGES) if language else None
 
 
 def verdict(supports: Sequence[Support], over: Over, **details: Sequence[Any]) -> Verdict:

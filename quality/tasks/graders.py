@@ -11,8 +11,11 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import regex
+
 from quality.tasks.benchmark import Grade
 from quality.text.normalize import contains, numbers, token_f1
+from warehouse.text import words
 
 CHOICE_METRICS = ("accuracy", "answered")
 CLASS_METRICS = ("accuracy", "answered")
@@ -31,6 +34,7 @@ _AT_LINE = re.compile(
     r"(?m)^\W*(?i:(?:option|choice|letter)\s+)?\W*([A-Za-z])"
     r"(?:[.):\]}](?!\w)|,(?!\s*[A-Z]\b)|\W*$)"
 )
+_WORD = regex.compile(r"[\w\p{M}\u200c\u200d.+/-]*[\w\p{M}\u200c\u200d]")
 _NOT_WORKED_OUT = re.compile(r"\d[\s)]*[*×·+÷x][\s($]*[\d.,]*\d\W*$")
 _AT_START = re.compile(r"\W*(?i:(?:option|choice|letter)\s+)?([B-HJ-Z])(?=\s)")
 
@@ -78,7 +82,7 @@ def read_choice(answer: str, choices: Sequence[str]) -> str | None:
     ("B", "B.", "(B)", "**B**", "Option B") if all such lines name the same one, a letter that
     begins the answer, and one option's text, alone or as the only one within the answer.
     """
-    text = _MARKS.sub("", answer).strip()
+    text = words.fold(_MARKS.sub("", answer)).strip()
     letters = LETTERS[: len(choices)]
     stated: list[str] = [letter for letter in _STATED.findall(text) if letter in letters]
     if stated:
@@ -197,4 +201,5 @@ def _named(answer: str, texts: Sequence[str]) -> int | None:
 
 
 def _words(text: str) -> str:
-    return " ".join(re.findall(r"[\w.+/-]*\w", text.lower()))
+    found = _WORD.findall(words.caseless(text))
+    return " ".join(part for word in found for part in words.tokens(word))

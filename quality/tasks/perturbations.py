@@ -15,9 +15,9 @@ from dataclasses import replace
 from quality.audit.corruptions import pick
 from quality.text.normalize import contains
 from warehouse.catalog import did_you_mean
-from warehouse.inputs.refusal_phrases import normalise
 from warehouse.inputs.rows import Row
 from warehouse.records import make_id
+from warehouse.text.words import split_form
 
 PERTURBATIONS = ("typos", "paraphrase", "distractor", "injection")
 INJECTED = "banana"
@@ -56,7 +56,7 @@ def perturbed(row: Row, kind: str, distractors: Sequence[str] = ()) -> Row | Non
     if kind == "distractor":
         return _amid(row, _distractor(row, distractors))
     texts = [row.passage or "", *row.reference, *(str(m["content"]) for m in row.messages)]
-    if any(INJECTED in normalise(text).split() for text in texts):
+    if any(INJECTED in split_form(text).split() for text in texts):
         return None  # whoever says the word need not have obeyed
     return _amid(row, INSTRUCTION)
 
@@ -88,11 +88,11 @@ def _amid(row: Row, sentence: str | None) -> Row | None:
 
 def _distractor(row: Row, distractors: Sequence[str]) -> str | None:
     """The first sentence from a hashed place on that is new here and gives nothing away."""
-    known = f" {normalise((row.passage or '') + ' ' + row.prompt)} "
+    known = f" {split_form((row.passage or '') + ' ' + row.prompt)} "
     start = pick(len(distractors), "distractor", row.row_id) if distractors else 0
     for sentence in (*distractors[start:], *distractors[:start]):
         sentence = " ".join(sentence.split())
-        words = normalise(sentence)
+        words = split_form(sentence)
         answers = any(contains(sentence, reference) for reference in row.reference)
         if words and not answers and f" {words} " not in known:
             return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
@@ -112,7 +112,7 @@ def _stem(prompt: str) -> tuple[str, str]:
 def _misspelt(row: Row) -> str | None:
     stem, options = _stem(row.prompt)
     words = list(re.finditer(r"\w+", stem))
-    answer = {word for reference in row.reference for word in normalise(reference).split()}
+    answer = {word for reference in row.reference for word in split_form(reference).split()}
     able = [w for w in words if len(w[0]) >= SHORTEST and w[0].isalpha()]
     able = [w for w in able if w[0].lower() not in answer]
     able.sort(key=lambda w: make_id("typo", row.row_id, w.start()))

@@ -14,6 +14,7 @@ from quality.tasks.benchmark import Benchmark, Item, each_once, item_of
 from quality.tasks.graders import LETTERS, right_letters
 from warehouse.errors import DataError
 from warehouse.inputs import assets
+from warehouse.inputs.question_wording import WORDINGS
 from warehouse.inputs.rows import Row, is_held_out, question_messages
 from warehouse.records import Message, make_id
 from warehouse.wording import format_count
@@ -107,9 +108,11 @@ def choice_item(row: Row, passage: bool = True, shuffle: bool = False) -> Item:
         choices = tuple(sorted(choices, key=lambda text: _digest(row.row_id, text)))
     options = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False))
     messages = question_messages(row, passage=False)
-    messages[-1]["content"] += f"\n{options}\nAnswer with the letter of the right choice."
+    wording = WORDINGS[row.language]
+    messages[-1]["content"] += f"\n{options}\n{wording.choose}"
     if passage and row.passage:
-        messages[-1]["content"] = f"{row.passage}\n\nQuestion: {messages[-1]['content']}"
+        question = wording.question.format(messages[-1]["content"])
+        messages[-1]["content"] = f"{row.passage}\n\n{question}"
     item_id = make_id("choice", row.row_id, choices)
     return Item(item_id, row, messages, choices, row.category)
 

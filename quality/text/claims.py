@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from warehouse.text import words
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_ITEM = re.compile(r"\s*(?:[-*+•‣◦▪–—]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s+(?=\S)")
+_ITEM = re.compile(
+    r"\s*(?:(?:[-*+•‣◦▪–—]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s+|\d{1,3}[、．]|[（(]\d{1,3}[）)])(?=\S)"
+)
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s")
 _WORD = re.compile(r"[^\W_]")
 _LEAD_WORDS = 8
@@ -26,7 +30,8 @@ def sentences(text: str) -> list[str]:
     import sentencex  # type: ignore[import-untyped]
 
     segments = sentencex.segment("en", " ".join(whole_characters(text).split()))
-    return [sentence.strip() for sentence in segments if _WORD.search(sentence)]
+    cut = (part for segment in segments for part in words.cut_sentences(segment))
+    return [sentence.strip() for sentence in cut if _WORD.search(sentence)]
 
 
 def claims(text: str) -> list[str]:
@@ -44,7 +49,7 @@ def claims(text: str) -> list[str]:
             claimed.append(announced)
         parts = sentences(block) if kind == "text" else [" ".join(block.split())]
         announced = ""
-        if kind == "text" and parts and parts[-1].endswith(":") and _only_names(parts[-1]):
+        if kind == "text" and parts and parts[-1].endswith((":", "：")) and _only_names(parts[-1]):
             announced = parts.pop()
         if kind == "heading" and _only_names(block):
             continue
@@ -58,7 +63,7 @@ def claims(text: str) -> list[str]:
 
 def _only_names(line: str) -> bool:
     """Whether a heading or a lead-in says what follows, rather than something of its own."""
-    return len(line.split()) <= _LEAD_WORDS and not re.search(r"\d", line)
+    return words.count_words(line) <= _LEAD_WORDS and not re.search(r"\d", line)
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:

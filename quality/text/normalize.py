@@ -3,49 +3,53 @@
 The normalisation is that of SQuAD (Rajpurkar et al., 2016, section 4.3 and the official
 evaluation script): lower case, no punctuation, no articles, single spaces. It takes 1.5 for
 15 and "fifty" for another thing than 50, so numbers and dates are also read (in English).
+What it leaves open beyond ASCII is `warehouse.text.words`: compatibility forms are folded and
+punctuation is Unicode's; scripts without spaces are compared by characters or words.
 """
 
 from __future__ import annotations
 
 import re
-import string
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+from warehouse.text import words
+
 _DENIALS = frozenset(("not", "no", "never", "under", "over", "below", "above"))
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
+def answer_tokens(text: str) -> list[str]:
+    """The tokens that short answers are compared by: no case, punctuation or articles."""
+    plain = words.strip_punctuation(words.caseless(text))
+    return words.tokens(_ARTICLES.sub(" ", plain))
+
+
 def normalise_answer(text: str) -> str:
-    """Lower case, punctuation and articles removed, white space folded."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    """The tokens of a short answer with single spaces between them."""
+    return " ".join(answer_tokens(text))
 
 
 def exact_match(answer: str, reference: str) -> float:
     """1.0 if both are the same after normalisation, else 0.0."""
-    return float(normalise_answer(answer) == normalise_answer(reference))
+    return float(answer_tokens(answer) == answer_tokens(reference))
 
 
 def token_f1(answer: str, reference: str) -> float:
     """Harmonic mean of token precision and recall, 0..1."""
-    answer_tokens, reference_tokens = (
-        normalise_answer(answer).split(),
-        normalise_answer(reference).split(),
-    )
-    if not answer_tokens or not reference_tokens:
-        return float(answer_tokens == reference_tokens)
-    common = sum((Counter(answer_tokens) & Counter(reference_tokens)).values())
-    return 2 * common / (len(answer_tokens) + len(reference_tokens))
+    given, wanted = answer_tokens(answer), answer_tokens(reference)
+    if not given or not wanted:
+        return float(given == wanted)
+    common = sum((Counter(given) & Counter(wanted)).values())
+    return 2 * common / (len(given) + len(wanted))
 
 
 def contains(answer: str, reference: str) -> float:
     """1.0 if the reference stands in the answer as whole words, else 0.0."""
-    wanted = normalise_answer(reference)
-    return float(bool(wanted) and f" {wanted} " in f" {normalise_answer(answer)} ")
+    return float(words.contains_tokens(answer_tokens(answer), answer_tokens(reference)))
 
 
 _SPELLED = (
@@ -75,6 +79,7 @@ _NUMBER = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _SUPERSCRIPT = re.compile("[⁻⁺]?[⁰¹²³⁴-⁹]+")
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _PLAIN_DIGITS = str.maketrans("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹", "-+0123456789")
 _DIGITS = 28  # what Decimal keeps by default; a longer row of digits is a name, not a number
 
@@ -86,7 +91,7 @@ def numbers(text: str) -> list[str]:
     ("1.5 million") and percentages ("50 %" and "fifty percent" are "50%"). An ordinal is its
     number. "one" within a text, "first", "second" and "third" are mostly no numbers: not read.
     """
-    text = _with_powers(text)
+    text = _readable(text)
     return [value for _, _, values in _numbers(text) for value in values]
 
 
@@ -118,7 +123,7 @@ def dates(text: str) -> list[str]:
 
 def canonical(text: str) -> str:
     """The text with its numbers and dates in one form, so that equal ones are equal texts."""
-    text = _with_powers(text)
+    text = _readable(text)
     pieces, end_of_last = [], 0
     for start, end, date in [*_dates(text), (len(text), len(text), "")]:
         gap, place = text[end_of_last:start], 0
@@ -162,8 +167,8 @@ def differ_in_number(answer: str, reference: str) -> bool:
 
 def _value_words(text: str) -> list[str]:
     """Words, and whole values, in lower case and without articles."""
-    words = re.findall(r"(?<!\w)-{0,2}\d[\d.E+-]*%?|[^\W_]+", canonical(text).lower())
-    return [word.rstrip(".") for word in words if not _ARTICLES.fullmatch(word)]
+    found = re.findall(r"(?<!\w)-{0,2}\d[\d.E+-]*%?|[^\W_]+", canonical(text).lower())
+    return [word.rstrip(".") for word in found if not _ARTICLES.fullmatch(word)]
 
 
 def without_dates(text: str) -> str:
@@ -175,7 +180,11 @@ def without_dates(text: str) -> str:
     return "".join([*pieces, text[end_of_last:]])
 
 
-def _with_powers(text: str) -> str:
+def _readable(text: str) -> str:
+    """The text as the patterns below read it: powers with ^, no full-width signs, "1969 年"."""
+    if text.isascii():
+        return text
+    text = words.space_scripts(text.translate(_FULL_WIDTH))
     return _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_PLAIN_DIGITS), text)
 
 

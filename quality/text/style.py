@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-_WORD = re.compile(r"\w+(?:['’-]\w+)*")
-_END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s|$)")
+import regex
+
+from warehouse.text import words
+
+_WORD = regex.compile(r"[\w\p{M}\u200c\u200d]+(?:['’-][\w\p{M}]+)*")
 _LIST_LINE = re.compile(r"^[ \t]*(?:[-*+•–]|\d{1,3}[.)]|[a-zA-Z][.)])[ \t]+\S", re.MULTILINE)
 _HEDGES = (
     "may", "might", "could", "perhaps", "maybe", "possibly", "probably", "likely", "unlikely",
@@ -27,40 +30,45 @@ _AUTHORITY = (
 )  # fmt: skip
 
 MEASURES = ("words", "sentences", "list_lines", "hedges", "authority", "overlap")
+ENGLISH_MEASURES = ("hedges", "authority")
 
 
-def measures(text: str, other: str | None = None) -> dict[str, float]:
+def measures(text: str, other: str | None = None, markers: bool = True) -> dict[str, float]:
     """Measures of a text's style.
 
     Args:
         text: What is measured.
         other: Another text on the same subject; without one there is no `overlap`.
+        markers: Whether the text is English, so that it can have `ENGLISH_MEASURES`.
 
     Returns:
-        `words`, `sentences` and `list_lines` are counts; `hedges` and `authority` are English
-        markers per 100 words; `overlap` is the F1 of the words both have, 0..1.
+        `words`, `sentences` and `list_lines` are counts, in any language; `hedges` and
+        `authority` are English markers per 100 words; `overlap` is the F1 of the words both
+        have, 0..1.
     """
-    words = _words(text)
+    text_words = _words(text)
     values = {
-        "words": float(len(words)),
+        "words": float(len(text_words)),
         "sentences": float(_sentences(text)),
         "list_lines": float(len(_LIST_LINE.findall(text))),
-        "hedges": _per_hundred(_HEDGE_PATTERN, words),
-        "authority": _per_hundred(_AUTHORITY_PATTERN, words),
     }
+    if markers:
+        values["hedges"] = _per_hundred(_HEDGE_PATTERN, text_words)
+        values["authority"] = _per_hundred(_AUTHORITY_PATTERN, text_words)
     if other is not None:
-        values["overlap"] = _overlap(words, _words(other))
+        values["overlap"] = _overlap(text_words, _words(other))
     return values
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
+    found = _WORD.findall(words.caseless(text))
+    return [part for word in found for part in words.tokens(word)]
 
 
 def _sentences(text: str) -> int:
     """Ends of sentences, and the last one where it has none. A line of a list is one too."""
     lines = (line for line in text.splitlines() if _WORD.search(line))
-    return sum(max(1, len(_END.findall(line.strip()))) for line in lines)
+    return sum(max(1, len(words.SENTENCE_END.findall(line.strip()))) for line in lines)
 
 
 def _any_of(markers: tuple[str, ...]) -> re.Pattern[str]:
@@ -71,12 +79,12 @@ def _any_of(markers: tuple[str, ...]) -> re.Pattern[str]:
 _HEDGE_PATTERN, _AUTHORITY_PATTERN = _any_of(_HEDGES), _any_of(_AUTHORITY)
 
 
-def _per_hundred(pattern: re.Pattern[str], words: list[str]) -> float:
-    return 100 * len(pattern.findall(" ".join(words))) / len(words) if words else 0.0
+def _per_hundred(pattern: re.Pattern[str], text_words: list[str]) -> float:
+    return 100 * len(pattern.findall(" ".join(text_words))) / len(text_words) if text_words else 0.0
 
 
-def _overlap(words: list[str], others: list[str]) -> float:
-    if not words or not others:
+def _overlap(text_words: list[str], others: list[str]) -> float:
+    if not text_words or not others:
         return 0.0
-    common = (Counter(words) & Counter(others)).total()
-    return 2 * common / (len(words) + len(others))
+    common = (Counter(text_words) & Counter(others)).total()
+    return 2 * common / (len(text_words) + len(others))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,43 @@ def test_refusals(text, value):
     assert score.value == value
     assert bool(score.why) == (value > 0)
     assert declines(text) == (value == 1.0)
+
+
+LABELLED = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "refusals.jsonl").read_text(encoding="utf-8").splitlines()
+]
+
+
+@pytest.mark.parametrize("language", Refusal.languages)
+@pytest.mark.parametrize(("half", "least"), [("written", 1.0), ("held_out", 0.7)])
+def test_precision_and_recall_of_refusals(language, half, least):
+    """The held-out half was not looked at while the phrases were written."""
+    rows = [row for row in LABELLED if (row["language"], row["half"]) == (language, half)]
+    found = [row for row in rows if one(Refusal(), row["text"]).value == 1.0]
+    right = sum(row["refusal"] for row in found)
+    wanted = sum(row["refusal"] for row in rows)
+    assert (len(rows), wanted) == (20, 10)
+    assert right == len(found)
+    assert right / wanted >= least
+
+
+def test_an_apology_before_a_refusal_is_part_of_it_and_alone_is_none():
+    assert declines("I'm so sorry. I can't help with that.")
+    assert declines("很抱歉！我无法回答这个问题。")
+    assert not declines("I'm so sorry. The capital is Canberra. I can't help with that.")
+    assert one(Refusal(), "I'm sorry. I'm sorry.").value == 0.0
+
+
+def test_a_refusal_in_a_language_without_phrases_is_left_unscored():
+    score = one(Refusal(), "К сожалению, я не могу помочь вам с этой просьбой.")
+    assert score.value is None
+    assert "reads as ru" in score.why
+
+
+def test_refusals_take_no_time_on_texts_made_to_cost_it():
+    for text in ("抱歉" * 50_000, "thank you " * 50_000, "Ich kann " * 50_000, "\n" * 100_000):
+        assert not declines(text)
 
 
 def test_a_refusal_is_quoted():
@@ -121,6 +159,46 @@ def test_personal_data_is_found_and_not_copied():
 )
 def test_kinds_of_personal_data(text, entity):
     assert redact(f"it is {text}, she said") == f"it is <{entity}>, she said"
+
+
+@needs_presidio
+@pytest.mark.parametrize(
+    ("region", "text", "entity"),
+    [
+        ("CN", "他的身份证号是11010519491231002X。", "CN_RESIDENT_ID"),
+        ("CN", "请拨打 13812345678 联系我", "PHONE_NUMBER"),
+        ("FR", "numéro 2 95 10 99 126 111 93", "FR_NIR"),
+        ("ES", "DNI 54362315-K", "ES_NIF"),
+        ("ES", "NIE X2482300W", "ES_NIE"),
+        ("IN", "Aadhaar 2341 2341 2346", "IN_AADHAAR"),
+        ("DE", "Steuer-ID 36 574 261 809", "DE_TAX_ID"),
+        ("GB", "NHS number 943-476-5870", "GB_NHS"),
+        ("GB", "NI number AB123456C", "UK_NINO"),
+        ("JP", "電話は 090-1234-5678 です", "PHONE_NUMBER"),
+    ],
+)
+def test_numbers_of_a_region_are_found_where_it_is_named(region, text, entity):
+    assert entity in {kind for kind, _, _ in findings(text, regions=[region])}
+    assert entity not in {kind for kind, _, _ in findings(text, regions=["PL"])}
+
+
+@needs_presidio
+def test_a_wrong_check_digit_is_no_national_id():
+    assert not findings("号码 110105194912310021", regions=["CN"])
+
+
+@needs_presidio
+def test_a_text_of_no_region_is_left_unscored_and_never_clean():
+    text = "海の向こうから来た人々が港の町で新しい暮らしを始めました。"
+    assert one(Pii(), text).value is None
+    assert "add a region" in one(Pii(), text).why
+    assert one(Pii(regions=["JP"]), text).value == 0.0
+    assert one(Pii(), f"{text} a@b.com").value == 1.0
+
+
+def test_a_region_is_a_known_one():
+    with pytest.raises(ValueError, match="unknown region 'XX'; allowed: AT"):
+        Pii(regions=["XX"])
 
 
 @needs_presidio

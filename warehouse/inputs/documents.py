@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import logging
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from warehouse.errors import DataError
 from warehouse.inputs.files import KINDS as ROW_KINDS
 from warehouse.inputs.files import TEXT_CELLS, decode_text, kind_of, read_records
 from warehouse.records import make_id
+from warehouse.text.words import spans
 from warehouse.wording import format_count
 
 log = logging.getLogger(__name__)
@@ -140,12 +140,12 @@ def _documents(path: Path, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _passages(text: str, where: str, words: int, overlap: int) -> Iterator[Passage]:
-    spans = [match.span() for match in re.finditer(r"\S+", text)]
-    if not spans:
+    places = spans(text)
+    if not places:
         return
-    last = max(len(spans) - words, 0)
+    last = max(len(places) - words, 0)
     for first in [*range(0, last, words - overlap), last]:
-        end = min(first + words, len(spans))
-        part = text[spans[first][0] : spans[end - 1][1]]
+        end = min(first + words, len(places))
+        part = text[places[first][0] : places[end - 1][1]]
         source = f"{where}, words {first + 1}-{end}"
         yield Passage(make_id("passage", part, source), part, source)

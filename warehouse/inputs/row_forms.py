@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 from warehouse.errors import DataError
 from warehouse.inputs.files import parse_json
-from warehouse.inputs.refusal_phrases import normalise
+from warehouse.inputs.question_wording import Language
 from warehouse.records import Message, make_id
+from warehouse.text.words import split_form
 
 COLUMNS = ("prompt", "messages", "reference", "aliases", "passage", "choices", "category")
 """The columns of a row; a plan's `columns` maps them to those of a file."""
@@ -66,6 +67,8 @@ class Row:
     choices: tuple[str, ...] = ()
     category: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    language: Language = "en"
+    """How it is worded; no part of its id."""
 
     @property
     def row_id(self) -> str:
@@ -75,7 +78,7 @@ class Row:
     @property
     def split_key(self) -> str:
         """What the split hashes: the passage, or the question where there is none."""
-        return normalise(self.passage or self.prompt)
+        return split_form(self.passage or self.prompt)
 
 
 class _Choices(NamedTuple):
@@ -464,7 +467,7 @@ def _chosen(value: Any, choices: _Choices, where: str) -> str:
     texts, labels = choices
     by_text = (
         [n for n, option in enumerate(texts) if option == text]
-        or [n for n, option in enumerate(texts) if normalise(option) == normalise(text) != ""]
+        or [n for n, option in enumerate(texts) if split_form(option) == split_form(text) != ""]
         or [n for n, option in enumerate(texts) if _LETTERED.sub("", option, count=1) == text]
     )
     bare = text.strip(" ().:[]")

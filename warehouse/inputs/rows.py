@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 from warehouse.errors import DataError
 from warehouse.inputs import assets
 from warehouse.inputs.files import TEXT_CELLS, kind_of, read_records
+from warehouse.inputs.question_wording import WORDINGS
 from warehouse.inputs.row_forms import COLUMNS, Row, RowParser
 from warehouse.records import Message
 
@@ -45,7 +46,9 @@ def question_messages(row: Row, passage: bool = True) -> list[Message]:
     messages = [dict(message) for message in row.messages]
     if passage and row.passage:
         last = messages[-1]
-        last["content"] = f"{row.passage}\n\nQuestion: {last['content']}\nAnswer:"
+        wording = WORDINGS[row.language]
+        question = wording.question.format(last["content"])
+        last["content"] = f"{row.passage}\n\n{question}\n{wording.answer}"
     return messages
 
 

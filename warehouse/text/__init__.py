@@ -1,1 +1,1 @@
-"""Read text as models and people write it: reasoning, control marks, finish reasons."""
+"""Read and compare texts: words of any script, reasoning, control marks, finish reasons."""

@@ -39,10 +39,10 @@ MEASURED = "usage was missing or not credible and was measured"
 
 def read_usage(reported: Any) -> Usage:
     """The usage in a reply's JSON; what cannot be read as a count of tokens is 0."""
-    if not isinstance(reported, Mapping):
+    if not isinstance(reported, dict):
         return Usage()
     details = reported.get("prompt_tokens_details")
-    details = details if isinstance(details, Mapping) else {}
+    details = details if isinstance(details, dict) else {}
     prompt = _count(reported.get("prompt_tokens", reported.get("input_tokens"))) or 0
     completion = reported.get("completion_tokens", reported.get("output_tokens"))
     return Usage(
@@ -98,6 +98,8 @@ def longest_reply(max_tokens: int, extra_body: Mapping[str, Any]) -> int:
 
 def _count(value: Any) -> int | None:
     """A count of tokens; None for what is no finite number that is 0 or more."""
+    if type(value) is int and 0 <= value < 2**53:
+        return value
     try:
         number = float(value) if isinstance(value, (int, float, str)) else -1.0
     except (ValueError, OverflowError):

@@ -107,7 +107,7 @@ def _split_once(text: str, cut: bool) -> tuple[str, list[str]]:
             return "", _filled([text[begin.end() :]])
         thoughts.append(text[begin.end() : end.start])
         rest = text[_after(text, end.end) :]
-    spans = _spans_of_reasoning(rest, cut)
+    spans = _spans_of_reasoning(rest, cut) if _can_have_marks(rest) else []
     answer, at = "", 0
     for start, inner_start, inner_end, end_at in spans:
         answer += rest[at:start]

@@ -10,10 +10,13 @@ from distill.contestants.contestant import find_student_by_id
 from distill.contestants.context import Sources
 from distill.evaluation.ship_gate import Planned, refuse_unmeasurable
 from distill.plan.plan import Plan
+from quality.benchmarks.custom import Custom
 from quality.tasks.benchmark import Benchmark
 from warehouse.db.store import Store
 from warehouse.errors import PlanError
+from warehouse.inputs.comparison import comparison_form
 from warehouse.inputs.rows import Row, RowSource, SourceSummary, summarize_rows
+from warehouse.wording import format_count
 
 _REASONING = re.compile(r"o\d\b|gpt-5(?!.*chat)")
 
@@ -77,7 +80,34 @@ def check_evaluation(plan: Plan, store: Store) -> dict[str, int]:
     for name in {part.context for part in settings.parts() if part.context}:
         settings.context(name).ready(sources)
     refuse_unmeasurable_conditions(plan)
+    refuse_prompts_as_benchmark(plan)
     return counts
+
+
+def refuse_prompts_as_benchmark(plan: Plan) -> None:
+    """Check that no benchmark file has the questions that the recipes ask.
+
+    Raises:
+        PlanError: half of its items or more are prompts, so the gate would drop these.
+    """
+    files = [b for b in plan.evaluate.every_benchmark if isinstance(b, Custom)]
+    asked = set()
+    for recipe in plan.datagen.recipe if files else ():
+        asked |= {_pair(prompt.question, prompt.passage) for prompt in recipe.ask_all(plan.folder)}
+    for benchmark in files:
+        items = [_pair(item.row.prompt, item.row.passage) for item in benchmark.items(plan.folder)]
+        equal = sum(item in asked for item in items)
+        if equal and 2 * equal >= len(items):
+            raise PlanError(
+                f"benchmark '{benchmark.label}': {equal} of its {format_count(len(items), 'item')} "
+                f"are also prompts, and the gate drops such replies; name another file than "
+                f"'{benchmark.path}', or split it: the same holdout (such as 0.2) in the recipe and in "
+                "the benchmark"
+            )
+
+
+def _pair(question: str, passage: str | None) -> tuple[str, str]:
+    return comparison_form(question), comparison_form(passage or "")
 
 
 def refuse_unmeasurable_conditions(plan: Plan) -> None:

@@ -39,6 +39,8 @@ class MatchLine:
     share: float
     question: str
     shown: str
+    shared: str
+    """The rarest words that both have."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ def _match(choice: Choice, sample: Sample) -> MatchLine:
         share=met["share"],
         question=sample.question,
         shown=met["shown"],
+        shared=", ".join(met.get("shared", ())),  # older choices have none
     )
 
 

@@ -57,6 +57,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     from distill.plan.preflight import check_evaluation, check_sampling
     from distill.plan.project import open_store
     from flows.stages.estimate import estimate_of, held_out_requests, prompts_of
+    from flows.stages.held_out import prompts_held_out
     from flows.stages.likelihood import BaseLikelihood
     from quality.scoring.scorer import ScorerContext
     from warehouse.catalog import name_of
@@ -121,6 +122,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
             print(f"note      {line}")
         for line in _not_here(loaded.train):
             print(f"note      {line}")
+    for line in prompts_held_out(loaded):
+        print(f"held out  {line}")
     for line in estimate_of(loaded, store, "run" if loaded.train else "generate").lines():
         print(f"estimate  {line}")
     if fault is not None:

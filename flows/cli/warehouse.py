@@ -97,7 +97,9 @@ def show(
     if only not in conditions:
         raise UsageError(f"unknown --only '{only}' ({did_you_mean(only, list(conditions))})")
     queries = {
-        "samples": f"samples_with_scores WHERE {conditions[only]}",
+        "samples": "(SELECT s.*, c.details FROM samples_with_scores s "
+        f"LEFT JOIN newest_choices c USING (sample_id)) WHERE {conditions[only]} "
+        "ORDER BY kept NULLS LAST, reason, sample_id",
         "failures": "failures ORDER BY created_at DESC",
         "students": "fitted_students",
     }
@@ -118,7 +120,7 @@ def show(
         return
     for row in rows:
         for key, value in row.items():
-            if key == "unused_scores" and value is None:
+            if key in ("unused_scores", "details") and value is None:
                 continue
             text = json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
             shown = text if len(text) < 400 else text[:400] + " ..."

@@ -13,10 +13,10 @@ from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
 from flows.stages.generate import as_edited, load_samples
+from flows.stages.held_out import held_out_of
 from flows.stages.likelihood import BaseLikelihood
 from flows.stages.teacher_client import ScorerClient
 from quality.gate.choose import choose, selection_id_of
-from quality.gate.decontaminate import HeldOut
 from quality.review.decisions import decisions
 from quality.scoring.scorer import Scorer, ScorerContext, Unscored
 from warehouse.catalog import name_of, options_of, table_of
@@ -98,14 +98,7 @@ def apply_gate(
     human: Sequence[Score],
 ) -> list[Choice]:
     """Apply the plan's gate to scores; makes no calls and writes nothing."""
-    held_out = HeldOut.of(
-        (
-            (name_of(benchmark), item)
-            for benchmark in plan.evaluate.every_benchmark
-            for item in benchmark.items(plan.folder)
-        ),
-        plan.quality.decontaminate,
-    )
+    held_out = held_out_of(plan, samples)
     policy, duplicates = plan.quality.gate, plan.quality.duplicates
     if plan.datagen.on_length == "keep":
         policy = policy.model_copy(update={"keep_truncated": True})

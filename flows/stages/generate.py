@@ -10,7 +10,11 @@ from typing import Any
 from datagen.generate import samples_of
 from datagen.teacher import Request
 from distill.plan.plan import Plan
-from distill.plan.preflight import check_sampling, summarize_sources
+from distill.plan.preflight import (
+    check_sampling,
+    refuse_prompts_as_benchmark,
+    summarize_sources,
+)
 from flows.runtime.failures import commonest_reason
 from flows.runtime.paid_calls import load_paid_calls
 from flows.runtime.progress import Meter, meter, say
@@ -28,6 +32,7 @@ from warehouse.wording import format_count
 def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Request the replies that the plan's recipes need and that are not recorded yet."""
     with open_run(plan_path, overrides, "generate") as context:
+        refuse_prompts_as_benchmark(context.plan)
         generate_stage(context)
         return context.result("calls_made", "calls_reused", "samples", "failures")
 

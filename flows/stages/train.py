@@ -20,6 +20,7 @@ from flows.runtime.training_monitor import Monitor, monitored
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.estimate import prompts_of
 from flows.stages.generate import load_samples
+from flows.stages.held_out import held_out_of
 from train.config import steps_of
 from train.loop import tracking
 from train.loop.callbacks import StopAfterAudit, TrainingCallbacks, best_eval
@@ -53,7 +54,7 @@ def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         The figures of the audit; `refused` is why a training would be, or None.
     """
     with open_run(plan_path, overrides, AUDIT) as context:
-        kept = curate_stage(context, load_samples(context)).kept
+        curated = curate_stage(context, load_samples(context))
         section = context.plan.training
         figures: dict[str, Any] = {}
 
@@ -61,10 +62,10 @@ def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             figures.update(audited)
             raise StopAfterAudit
 
-        out = context.home / "students" / student_id_of(section, kept)
+        out = context.home / "students" / student_id_of(section, curated.kept)
         with context.stage("train"), suppress(StopAfterAudit):
             section.objective.train(
-                _training_inputs(context, section, kept, out), TrainingCallbacks(audited=stop)
+                _training_inputs(context, section, curated, out), TrainingCallbacks(audited=stop)
             )
         return {"refused": None, **figures}
 
@@ -125,8 +126,7 @@ def train_stage(
     is_the_plans_own = section is None
     section = section or context.plan.training
     with context.stage("train"):
-        kept = curated.kept
-        student_id = student_id_of(section, kept)
+        student_id = student_id_of(section, curated.kept)
         for known in context.store.by_ids(Student, "student_id", [student_id]):
             if known.folder_in(context.home).is_dir():
                 say(f"student {student_id[:8]} is trained already")
@@ -142,9 +142,7 @@ def train_stage(
             say(
                 f"the files of student {student_id[:8]} are gone from {known.folder_in(context.home)}; training again"
             )
-        student = run_shard(
-            lambda: _train(context, section, kept, curated.selection_id, student_id, alone)
-        )
+        student = run_shard(lambda: _train(context, section, curated, student_id, alone))
         context.store.insert([student])
         context.count("trained", 1)
         if is_the_plans_own:  # once it is there: `chat` and `export` take it from the summary
@@ -155,8 +153,7 @@ def train_stage(
 def _train(
     context: RunContext,
     section: TrainSection,
-    kept: Sequence[Sample],
-    selection_id: str,
+    curated: Curated,
     student_id: str,
     alone: bool,
 ) -> Student:
@@ -166,9 +163,9 @@ def _train(
         shutil.rmtree(out)
     tracking.require_tracker(config.track)
     require_a_gpu_each(config.processes)
-    inputs = _training_inputs(context, section, kept, out)
+    inputs = _training_inputs(context, section, curated, out)
     label = f"training {name_of(section.tuner)}"
-    with monitored(label, steps_of(len(kept), config), context.plan.name) as monitor:
+    with monitored(label, steps_of(len(curated.kept), config), context.plan.name) as monitor:
         here = config.processes == 1 and not alone  # others cannot be told to end after a step
         try:
             with signals.finished(monitor.stop) if here else nullcontext():
@@ -186,7 +183,7 @@ def _train(
         base=inside(section.base, context.home),
         tuner=table_of(section.tuner),
         objective=table_of(section.objective),
-        selection_id=selection_id,
+        selection_id=curated.selection_id,
         config=config.model_dump(mode="json"),
         seed=config.seed,
         path=inside(result.path, context.home),
@@ -207,22 +204,17 @@ def _left(out: Path) -> str:
 
 
 def _training_inputs(
-    context: RunContext, section: TrainSection, kept: Sequence[Sample], out: Path
+    context: RunContext, section: TrainSection, curated: Curated, out: Path
 ) -> TrainingInputs:
     """Everything that an objective needs to train, with the held-out items to look for."""
-    plan = context.plan
     return TrainingInputs(
         base=section.base,
         tuner=section.tuner,
-        samples=kept,
+        samples=curated.kept,
         config=section.trainer_config(),
         out=out,
-        logprobs=_logprobs(context, section.objective, kept),
-        held_out=[
-            (item.row.prompt, item.row.passage)
-            for benchmark in plan.evaluate.every_benchmark
-            for item in benchmark.items(plan.folder)
-        ],
+        logprobs=_logprobs(context, section.objective, curated.kept),
+        held_out=held_out_of(context.plan, curated.samples).telling_texts(),
     )
 
 

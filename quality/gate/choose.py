@@ -12,18 +12,17 @@ from typing import Any
 import polars as pl
 
 from quality.gate.decontaminate import HeldOut
-from quality.gate.dedup import exact, near, semantic
+from quality.gate.dedup import form, near, repeats, semantic
 from quality.gate.diversity import balance, spread
 from quality.gate.policy import Duplicates, GatePolicy, listed
 from quality.review.decisions import decisions
-from warehouse.inputs.refusal_phrases import normalise
 from warehouse.records import Choice, Sample, Score, make_id
 from warehouse.text.words import count_words
 
 _GROUPS: dict[str, Callable[[Sample], str]] = {
     "recipe": lambda sample: sample.recipe,
-    "question": lambda sample: normalise(sample.question),
-    "completion": lambda sample: normalise(sample.completion),
+    "question": lambda sample: form(sample.question),
+    "completion": lambda sample: form(sample.completion),
 }
 
 
@@ -230,7 +229,7 @@ def _drop_duplicates(
         return [f"{_asked(samples[n])}\n{samples[n].completion}" for n in of]
 
     left = _left(reasons)
-    same = exact([f"{normalise(str(samples[n].messages))}\n{normalise(samples[n].completion)}" for n in left])  # fmt: skip
+    same = repeats([_whole(samples[n]) for n in left])
     drop("duplicate", [None if first is None else (first, 1.0) for first in same], left)
     if policy.near is not None:
         left = _left(reasons)
@@ -289,6 +288,11 @@ def _ranks(
 
 def _left(reasons: Sequence[Sequence[str]]) -> list[int]:
     return [number for number, row in enumerate(reasons) if not row]
+
+
+def _whole(sample: Sample) -> str:
+    messages = [f"{message['role']} {form(str(message['content']))}" for message in sample.messages]
+    return "\n".join([*messages, form(sample.completion)])
 
 
 def _asked(sample: Sample) -> str:

@@ -3,7 +3,9 @@
 Near duplicates follow Lee et al. (2022, Deduplicating Training Data Makes Language Models
 Better, section 4.2): MinHash (Broder, 1997) finds candidates, and the Jaccard similarity of the
 texts' shingles decides. So the sketch can miss a pair (about one in a hundred at the threshold,
-fewer above it) but never makes one up.
+fewer above it) but never makes one up. Texts of one template, such as "What is the capital of
+France?" for many countries, are sketched by the words that are their own, and these must be alike
+too: such rows are no duplicates of each other, nor is each compared with all others.
 
 A shingle is five characters. Question and completion are too short for the word 5-grams of that
 paper: in twenty words one typo would undo a quarter of them. Characters bear typos and endings,
@@ -13,7 +15,6 @@ shorter than five characters has shingles too and a short answer weighs a little
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -21,7 +22,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from warehouse.inputs.refusal_phrases import normalise
+from quality.gate.rarity import Rarity
+from warehouse.inputs.comparison import comparison_form, comparison_words
 
 SHINGLE = 5  # characters
 _PERMUTATIONS = 60  # many divisors: bands of any height
@@ -31,9 +33,10 @@ _CHUNK = 8_000_000  # characters whose hashes are held at once, eight bytes each
 _AT_ONCE = 512  # texts that are hashed at once: they fit a processor's cache
 _BLOCK = 1024  # vectors that are compared at once
 _SEED = 42
+_FEW = 10.0  # texts: what more of them share is the wording of a template
+_COMMON = 0.5  # what a word counts below that is
+_OWN = 0.2  # how far the rest of such texts may be below the threshold
 _END = "\0"
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _Words = NDArray[np.uint64]
 
 
@@ -46,17 +49,13 @@ class Embeds(Protocol):
 
 
 def form(text: str) -> str:
-    """The form in which a text is compared; a text of symbols only stays as it is, but for spaces.
-
-    Empty only if the text is blank. Half a character (a lone surrogate) is written out.
-    """
-    plain = normalise(text) or " ".join(text.replace(_END, " ").split())
-    return plain.encode("utf-8", "backslashreplace").decode()
+    """The form in which a text is compared; see `warehouse.inputs.comparison`."""
+    return comparison_form(text)
 
 
 def words(text: str) -> list[str]:
-    """The words of a text as it is compared; where words have no spaces, each character is one."""
-    return _WORD.findall(normalise(text))
+    """The words and signs of a text as it is compared; in unspaced scripts, its characters."""
+    return comparison_words(text)
 
 
 def shingles(text: str) -> set[str]:
@@ -66,7 +65,14 @@ def shingles(text: str) -> set[str]:
 
 def exact(texts: Sequence[str]) -> list[int | None]:
     """For each text the index of the first equal one, None if it is the first; blank ones never."""
-    return _repeats([form(text) for text in texts])
+    return repeats([form(text) for text in texts])
+
+
+def repeats(forms: Sequence[str]) -> list[int | None]:
+    """The same of texts that are in that form already."""
+    first: dict[str, int] = {}
+    first_index = [first.setdefault(text, n) if text else n for n, text in enumerate(forms)]
+    return [None if number == n else number for n, number in enumerate(first_index)]
 
 
 def near(texts: Sequence[str], threshold: float = 0.8) -> list[tuple[int, float] | None]:
@@ -82,15 +88,15 @@ def near(texts: Sequence[str], threshold: float = 0.8) -> list[tuple[int, float]
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is a similarity above 0 and at most 1, not {threshold}")
     forms = [form(text) for text in texts]
-    repeats = _repeats(forms)
-    once = [n for n, first in enumerate(repeats) if first is None and forms[n]]
+    firsts = repeats(forms)
+    once = [n for n, first in enumerate(firsts) if first is None and forms[n]]
     duplicates: dict[int, tuple[int, float]] = {}
     index = _Kept([forms[n] for n in once], threshold)
     for number, hit in index.duplicates():
         duplicates[once[number]] = (once[hit[0]], hit[1])
     return [
         duplicates.get(n) if first is None else duplicates.get(first, (first, 1.0))
-        for n, first in enumerate(repeats)
+        for n, first in enumerate(firsts)
     ]
 
 
@@ -148,12 +154,6 @@ def _runs(plain: str) -> set[str]:
     return {padded[n : n + SHINGLE] for n in range(len(plain))}
 
 
-def _repeats(forms: Sequence[str]) -> list[int | None]:
-    first: dict[str, int] = {}
-    first_index = [first.setdefault(text, n) if text else n for n, text in enumerate(forms)]
-    return [None if number == n else number for n, number in enumerate(first_index)]
-
-
 class _Kept:
     """Unequal texts, gone through in order; each is compared with those kept before it."""
 
@@ -162,20 +162,43 @@ class _Kept:
         self.threshold = threshold
         self.rows = _rows_per_band(threshold)
         self.sets: dict[int, set[str]] = {}
+        self.own: dict[int, str] = {}
+        self.own_threshold = min(threshold, max(0.5, threshold - _OWN))
 
     def duplicates(self) -> Iterator[tuple[int, tuple[int, float]]]:
         """(text, (kept text, similarity)) of each that is dropped."""
         suspects = self._suspects()
+        own = self._own_words(suspects)
+        free = [n for n in suspects if n not in own]
+        yield from self._compare(free, [self.forms[n] for n in free], self.rows)
+        yield from self._compare(list(own), list(own.values()), _rows_per_band(self.own_threshold))
+
+    def _own_words(self, suspects: Sequence[int]) -> dict[int, str]:
+        """The words of each text of a template that are its own: not in a run that many have."""
+        texts = [self.forms[n].split() for n in suspects]
+        rarity = Rarity(texts, few=max(_FEW, len(self.forms) / 100))
+        own: dict[int, str] = {}
+        for number, tokens in zip(suspects, texts, strict=True):
+            left = [
+                word
+                for word, lone in zip(tokens, rarity.lone(tokens), strict=True)
+                if lone >= _COMMON
+            ]
+            if 0 < len(left) <= len(tokens) / 2:
+                own[number] = self.own[number] = " ".join(left)
+        return own
+
+    def _compare(
+        self, suspects: Sequence[int], texts: Sequence[str], rows: int
+    ) -> Iterator[tuple[int, tuple[int, float]]]:
+        """Go through suspects; the bands of `texts` say which may be alike."""
         if not suspects:
             return
         sketch = np.concatenate(
-            [
-                np.array(matrix.to_rows(), dtype=np.uint32)
-                for matrix in _sketches([self.forms[n] for n in suspects])
-            ]
+            [np.array(matrix.to_rows(), dtype=np.uint32) for matrix in _sketches(texts)]
         )
         buckets: defaultdict[int, list[int]] = defaultdict(list)
-        for row, keys in enumerate(_shared_bands(sketch, self.rows)):
+        for row, keys in enumerate(_shared_bands(sketch, rows)):
             others = sorted({other for key in keys for other in buckets[key]})
             hit = self._nearest(row, others, suspects, sketch) if others else None
             if hit:
@@ -204,11 +227,19 @@ class _Kept:
         guesses = (sketch[others] == sketch[row]).mean(axis=1)
         best: tuple[int, float] | None = None
         for other, guess in zip(others, guesses, strict=True):
-            if guess >= self.threshold - _SLACK:
-                similarity = self._jaccard(suspects[row], suspects[other])
+            pair = suspects[row], suspects[other]
+            least = self.own_threshold if pair[0] in self.own else self.threshold
+            if guess >= least - _SLACK and self._own_alike(*pair):
+                similarity = self._jaccard(*pair)
                 if similarity >= self.threshold and (best is None or similarity > best[1]):
                     best = suspects[other], similarity
         return best
+
+    def _own_alike(self, left: int, right: int) -> bool:
+        if left not in self.own:
+            return True
+        a, b = _runs(self.own[left]), _runs(self.own[right])
+        return len(a & b) >= self.own_threshold * len(a | b)
 
     def _jaccard(self, left: int, right: int) -> float:
         a, b = self._set(left), self._set(right)

@@ -1,13 +1,15 @@
 """Decontamination: what gives a held-out item away is found, what is only of its subject is not."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from quality.gate.decontaminate import Decontaminate, HeldOut
+from quality.gate.dedup import form
 from quality.tasks.benchmark import item_of
-from warehouse.inputs.refusal_phrases import normalise
 from warehouse.inputs.rows import Row
 from warehouse.records import Prompt, Sample
 
@@ -44,6 +46,7 @@ def test_the_same_question_or_passage_in_any_writing():
         "item_id": item_of(row(SHORT, ["x"], PASSAGE)).item_id,
         "share": 1.0,
         "shown": SHORT[:80],
+        "shared": ["which", "organelle", "makes", "most", "of"],
     }
     assert kind("What is new?", passage=PASSAGE.lower()) == "passage"
     strict = index(row(SHORT, [], PASSAGE), ngrams=100, share=1.0)
@@ -52,15 +55,15 @@ def test_the_same_question_or_passage_in_any_writing():
 
 
 @given(
-    st.text(max_size=40).filter(normalise),
-    st.text(max_size=40).filter(normalise),
+    st.text(max_size=40).filter(form),
+    st.text(max_size=40).filter(form),
     st.text(max_size=9),
 )
 def test_equal_after_normalisation_always_matches(question, passage, other):
     held_out = index(row(question, ["x"], passage))
-    padded = f" {normalise(question)} "
-    if normalise(padded) == normalise(question):
-        assert kind(padded, held_out) == "question"
+    for written in (f" {question} ", unicodedata.normalize("NFD", question), question.upper()):
+        if form(written) == form(question):  # upper case is not always undone
+            assert kind(written, held_out) == "question"
     assert kind(other, held_out, passage=f"{passage} ") in ("question", "passage")
 
 
@@ -92,14 +95,15 @@ def test_a_long_question_within_another_text():
     cut = LONG.partition(" and why")[0]
     asked = f"Read this with care, think it over twice, and then tell me in your own words. {cut}"
     assert kind(asked, completion="The first train has.") == "overlap"
-    assert kind(asked, completion="Neither.") is None
     assert kind(f"{LONG} Tell.", completion="Neither.") == "quoted"
-    # One word in forty-three: so much of it that the answer does not matter.
-    assert kind(LONG.replace("river", "coast"), completion="Neither.") == "overlap"
-    unlike = LONG.replace("river", "coast").replace("greater", "lesser").replace("noon", "one")
-    assert kind(unlike, completion="Neither.") is None
-    swapped = " ".join(LONG.split()[::-1])  # the same words
-    assert kind(swapped, completion="Neither.") == "overlap"
+    # So much of a long one that the answer does not matter.
+    assert kind(asked, completion="Neither.") == "overlap"
+    edited = LONG.replace("river", "coast").replace("noon", "one")
+    assert kind(edited, completion="Neither.") == "overlap"
+    half = " ".join(LONG.split()[: len(LONG.split()) // 2])
+    assert kind(half, completion="Neither.") is None
+    shuffled = " ".join(LONG.split()[::-1])  # the same words, and nothing that is quoted
+    assert kind(shuffled, completion="The first train has.") is None
 
 
 def test_questions_of_one_subject_are_not_the_same():
@@ -189,7 +193,10 @@ def test_options_that_make_no_sense_are_refused(bad):
         Decontaminate.model_validate(bad)
 
 
-@given(st.lists(st.sampled_from("abcdefghij"), min_size=1), st.lists(st.sampled_from("abcdefghij")))
+@given(
+    st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=15),
+    st.lists(st.sampled_from("abcdefghij")),
+)
 def test_the_index_misses_no_overlap_that_a_full_comparison_finds(held, asked):
     held_out = index(row(" ".join(held), ["the cell"]), row("b c d e f g h i j", ["x"]))
     similarity = len(set(held) & set(asked)) / len(set(held) | set(asked))
@@ -197,11 +204,12 @@ def test_the_index_misses_no_overlap_that_a_full_comparison_finds(held, asked):
     if similarity >= 0.7:
         assert found is not None
     else:
-        assert found is None or found.kind != "overlap" or len(held) >= 16
+        assert found is None or found.kind != "overlap"
 
 
 def test_a_passage_quoted_in_a_longer_text_is_found():
     held_out = index(row(SHORT, ["x"], PASSAGE))
     assert kind("What is new?", held_out, passage=f"Before it. {PASSAGE} And after.") == "quoted"
     assert kind(f"{PASSAGE} What is new?", held_out) == "quoted"
-    assert kind("What is new?", held_out, passage=" ".join(PASSAGE.split()[1:])) is None
+    assert kind("What is new?", held_out, passage=" ".join(PASSAGE.split()[1:])) == "quoted"
+    assert kind("What is new?", held_out, passage=" ".join(PASSAGE.split()[:4])) is None

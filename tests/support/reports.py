@@ -159,7 +159,7 @@ def example_curation():
             ScorerLine("toxicity", HOSTILE, "≤ 0.5", 0, 0, 400, None, 0),
         ],
         all_reasons=[("grounded below 1", 120), (HOSTILE, 2)],
-        matches=[MatchLine("overlap", "quiz", "i002", 0.91, HOSTILE, HOSTILE)],
+        matches=[MatchLine("overlap", "quiz", "i002", 0.91, HOSTILE, HOSTILE, HOSTILE)],
         matches_in_all=7,
         duplicates=[DuplicateLine(HOSTILE, HOSTILE, "Which gas?", "gas 1", 0.93)],
         duplicates_in_all=1,

@@ -1,0 +1,134 @@
+"""Weigh the words of texts by how rare they and their surroundings are among the rows of a run.
+
+What many rows share, such as the wording of a prompt template, tells nothing about one of them.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+RUN = 3  # words
+_FEW = 2.0  # texts that may share a run by chance, however few there are
+_MIXERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
+_TEXT_BITS = np.uint64(24)
+_Words = Sequence[str]
+_Hashes = NDArray[np.uint64]
+
+
+class Rarity:
+    """How many of the texts have each word and each run of three words.
+
+    Texts should be different ones: what is only asked several times is not common.
+    """
+
+    def __init__(self, texts: Iterable[_Words], few: float | None = None) -> None:
+        """Count over texts, each given as its words.
+
+        `few` texts may share a run by chance; left out, one in a hundred.
+        """
+        ids: defaultdict[str, int] = defaultdict(count().__next__)
+        tokens = array("Q")
+        lengths: list[int] = []
+        for words in texts:
+            tokens.extend(map(ids.__getitem__, words))
+            lengths.append(len(words))
+        self._ids = dict(ids)
+        self.texts = len(lengths)
+        self._few = few or max(_FEW, self.texts / 100)
+        numbers = np.frombuffer(tokens, dtype=np.uint64) if tokens else np.zeros(0, np.uint64)
+        of_text = np.repeat(np.arange(self.texts, dtype=np.uint64), lengths)
+        _, counts = _spread(numbers, of_text)
+        self._counts: list[int] = counts.tolist()
+        self._numbers, self._of_text = numbers, of_text
+        self._common = self._often(RUN, 1)
+
+    def _often(self, length: int, least: float) -> dict[int, int]:
+        """The runs of a length that more than so many texts have, and how many have them."""
+        stop = max(0, len(self._numbers) - length + 1)
+        of_text = self._of_text[:stop]
+        within = of_text == self._of_text[length - 1 :]
+        runs, counts = _spread(_hashes(self._numbers, length)[within], of_text[within])
+        often = counts > least
+        return dict(zip(runs[often].tolist(), counts[often].tolist(), strict=True))
+
+    @cached_property
+    def _pairs(self) -> dict[int, int]:
+        return self._often(2, self._few + 1)
+
+    def is_usual(self, words: _Words) -> list[bool]:
+        """For each word, whether many texts have it beside one of its neighbours, as in a slot."""
+        usual = [False] * len(words)
+        for start, pair in enumerate(_hashes(self._ids_of(words), 2).tolist()):
+            if pair in self._pairs:
+                usual[start] = usual[start + 1] = True
+        return usual
+
+    def _ids_of(self, words: _Words) -> _Hashes:
+        new = len(self._ids)
+        return np.array([self._ids.get(word, new) for word in words], dtype=np.uint64)
+
+    def telling(self, words: _Words) -> list[float]:
+        """How much each word says of which text it is from, 0..1, whatever stands beside it."""
+        scale = math.log(self.texts + 1) or 1.0
+        return [
+            1.0 - math.log(max(1, self._counts[n] - 1)) / scale if n is not None else 1.0
+            for n in map(self._ids.get, words)
+        ]
+
+    def repeats(self, words: _Words) -> list[int]:
+        """For each word, in how many texts the commonest of the runs stands that it is in."""
+        spread = [1] * len(words)
+        if not self._common or len(words) < RUN:
+            return spread
+        for start, run in enumerate(_hashes(self._ids_of(words), RUN).tolist()):
+            often = self._common.get(run, 1)
+            for place in range(start, start + RUN):
+                if often > spread[place]:
+                    spread[place] = often
+        return spread
+
+    def lone(self, words: _Words) -> list[float]:
+        """How much each word counts by its surroundings: 1, less within a run that many share.
+
+        Half in a run that one text in a hundred has, beside a row and the item it gives away.
+        """
+        return [1.0 / (1.0 + max(0, often - 2) / self._few) for often in self.repeats(words)]
+
+    def weights(self, words: _Words) -> list[float]:
+        """How much each word tells: less for a common one, much less within a common run."""
+        return [
+            telling * lone
+            for telling, lone in zip(self.telling(words), self.lone(words), strict=True)
+        ]
+
+
+def _hashes(ids: _Hashes, run: int) -> _Hashes:
+    """A hash of 40 bits of each run."""
+    length = max(0, len(ids) - run + 1)
+    sums = np.zeros(length, dtype=np.uint64)
+    for place, mixer in enumerate(_MIXERS[:run]):
+        sums += (ids[place : place + length] + np.uint64(1)) * np.uint64(mixer)
+        sums ^= sums >> np.uint64(29)
+    return sums >> _TEXT_BITS
+
+
+def _spread(values: _Hashes, of_text: NDArray[np.uint64]) -> tuple[_Hashes, NDArray[np.int64]]:
+    """The different values, in order, and in how many texts each is."""
+    pairs = np.sort((values << _TEXT_BITS) | of_text)
+    values = pairs[_changes(pairs)] >> _TEXT_BITS
+    starts = np.flatnonzero(_changes(values))
+    return values[starts], np.diff(starts, append=len(values))
+
+
+def _changes(ordered: _Hashes) -> NDArray[np.bool_]:
+    first = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return first

@@ -1,0 +1,80 @@
+"""Templated data is normal data: its rows are neither held out nor duplicates of each other."""
+
+import random
+
+import pytest
+
+from quality.gate.decontaminate import HeldOut
+from quality.gate.dedup import near
+from quality.tasks.benchmark import item_of
+from tests.bench.held_out import change_word, edited, misspell
+from tests.support.templated import KINDS, capitals, reviews, row, sums
+
+EDITS = (change_word, misspell)
+
+
+def index(held, rows):
+    return HeldOut.of(
+        [("made", item_of(one)) for one in held], rows=[(one.prompt, one.passage) for one in rows]
+    )
+
+
+def find(held_out, one):
+    (answer,) = one.reference
+    return held_out.match_text(one.prompt, one.passage or "", answer, one.reference)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", [11, 12])
+def test_no_row_of_a_template_is_dropped_for_the_template(kind, seed):
+    make, trained, held = KINDS[kind]
+    rows = make(trained + held, seed=seed)
+    held_out = index(rows[trained:], rows[:trained])
+    assert [one.prompt for one in rows[:trained] if find(held_out, one)] == []
+    assert all(find(held_out, one) for one in rows[trained:])
+
+
+@pytest.mark.parametrize("kind", ["reviews", "reviews as passages", "support cases"])
+def test_a_held_out_row_with_a_small_edit_is_still_found(kind):
+    make, trained, held = KINDS[kind]
+    rows = make(trained + held, seed=11)
+    chance = random.Random(0)
+    planted = [edited(one, edit, chance) for one in rows[trained:] for edit in EDITS]
+    held_out = index(rows[trained:], [*rows[:trained], *planted])
+    found = [match for one in planted if (match := find(held_out, one))]
+    assert len(found) > 0.75 * len(planted)
+    assert all(match.shared and "classify" not in match.shared for match in found)
+
+
+def test_what_many_rows_and_items_share_tells_nothing():
+    shop = "Returns are free for thirty days and the shop pays for the parcel both ways."
+    asked = [
+        row(f"May I return the {thing}?", "yes", shop) for thing in ["lamp", "desk", "tent", "bed"]
+    ]
+    held_out = index(asked, [row(f"Is the {n} mine to keep?", "no", shop) for n in "abcdefgh"])
+    assert held_out.match_text("Is the z mine to keep?", shop) is None
+    assert held_out.match_text("May I return the desk?", shop).kind == "question"
+    assert held_out.telling_texts()[0] == ("May I return the lamp?", None)
+    # One that few have gives its item away.
+    assert index(asked, []).match_text("Is it free?", shop).kind == "passage"
+
+
+def test_sums_and_capitals_are_told_apart():
+    held = [*sums(30, seed=1), *capitals(20, seed=1)]
+    questions = {one.prompt.replace(" ", "") for one in held}
+    rows = [
+        one for one in [*sums(60), *capitals(56)] if one.prompt.replace(" ", "") not in questions
+    ]
+    assert len(rows) > 60
+    held_out = index(held, rows)
+    assert [one.prompt for one in rows if find(held_out, one)] == []
+
+
+def test_rows_of_a_template_are_no_near_duplicates():
+    long = "Answer in one word, without a full stop or any explanation. "
+    texts = [f"{long}{one.prompt}\n{one.reference[0]}" for one in capitals(56)]
+    assert near(texts, 0.8) == [None] * 56
+    again = [*texts, texts[3].upper(), texts[5].replace("City", "Citty")]
+    assert [hit and hit[0] for hit in near(again, 0.8)][56:] == [3, 5]
+    reviewed = [one.prompt for one in reviews(300)]
+    assert [n for n, hit in enumerate(near([*reviewed, reviewed[7] + "!"], 0.9)) if hit] == [300]

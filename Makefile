@@ -3,7 +3,7 @@ BIN := .venv/bin
 PLAN ?= sciq/plan.toml
 WORKERS ?= 2
 
-.PHONY: setup run test test-fast test-all check lint bench docs format clean
+.PHONY: setup run test test-fast test-all check lint bench docs hashes format clean
 
 # One set-up for every target: made once, made again when the files it follows from change.
 setup: .venv/.installed
@@ -60,6 +60,12 @@ bench: setup
 # The docs site, in site/; no network.
 docs: setup
 	$(BIN)/python -m mkdocs build --strict
+
+# After a change of constraints.txt; needs `uv`, which finds the hashes without downloading the files.
+hashes:
+	uv pip compile constraints.txt --output-file constraints-hashes.txt --quiet --no-config --no-deps \
+		--python-version 3.11.7 --generate-hashes --no-annotate --no-emit-index-url \
+		--custom-compile-command 'make hashes'
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from datagen.recipe import Recipe
 from datagen.spending.limits import Budget
-from datagen.teacher import Reply, Request, Sampling, Teacher, Usage
+from datagen.teacher import REDACTED, REDACTION, Reply, Request, Sampling, Teacher, Usage
 from warehouse.errors import TransientError
 from warehouse.records import Call, Failure, Prompt, Sample
 from warehouse.text.finish_reasons import is_cut, read_finish_reason
@@ -130,7 +130,8 @@ def samples_of(
             sampling = Sampling(**call.sampling, max_tokens=call.max_tokens)
             request = Request(call.call_id, prompt.messages, sampling)
             for sample in recipe.samples(prompt, as_reply(call, request)):
-                yield _without_control_marks(sample)
+                sample = _without_control_marks(sample)
+                yield _marked(sample) if call.raw.get(REDACTED) else sample
 
 
 def _without_control_marks(sample: Sample) -> Sample:
@@ -139,3 +140,11 @@ def _without_control_marks(sample: Sample) -> Sample:
         return sample
     reason = f"the control mark {mark} is left in the text"
     return replace(sample, status="invalid", status_reason=reason)
+
+
+def _marked(sample: Sample) -> Sample:
+    """Say of a sample that its text is not wholly the teacher's."""
+    if sample.status != "ok" or REDACTION not in sample.completion:
+        return sample
+    reason = f"the reply quoted a key, which was replaced by {REDACTION}"
+    return replace(sample, status_reason=reason)

@@ -12,6 +12,12 @@ from datagen.spending.limits import Budget
 from datagen.spending.pricing import Price, Usage
 from warehouse.records import Message, make_id
 
+REDACTION = "[redacted]"
+"""Stands in a reply where the server sent a secret of the request back."""
+
+REDACTED = "stillhouse_redacted"
+"""Key of a reply's `raw`: how often that was."""
+
 
 @dataclass(frozen=True)
 class Sampling:

@@ -83,9 +83,10 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def prefect_configured(prefect_server: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Verbs of this test and of its child processes are flows of the session's server."""
-    from prefect.settings import PREFECT_API_URL
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
 
     monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", str(PREFECT_API_AUTH_STRING.value()))
     return prefect_server
 
 

@@ -8,10 +8,12 @@ one prompt (`PromptRejected`), final for all (`TeacherUnusable`), or worth anoth
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
+import re
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,6 +31,7 @@ from datagen.openai.error_answers import ErrorKind, is_page, read_error, sort_er
 from datagen.openai.read_reply import UnreadableReply, error_in, parse_body
 from datagen.openai.waits import used_up_s
 from datagen.spending.limits import RateLimiter
+from datagen.teacher import REDACTED, REDACTION
 from warehouse.errors import (
     PromptRejected,
     TeacherError,
@@ -43,6 +46,8 @@ SHOWN = 200
 """Characters of a server's message that are shown."""
 LONGEST_PAUSE_S = 600.0
 """Longest pause after a good reply, whatever the server says of its limits."""
+SHORTEST_SECRET = 8
+"""Characters; what is shorter is a placeholder, and would be found in ordinary words."""
 _AS_JSON: Any = {"headers": {"Content-Type": "application/json"}}
 _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
 _UNCONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -72,18 +77,27 @@ def key_from(name: str | None, env_file: str | None, who: str) -> str:
     """
     if name is None:
         return NO_KEY
-    key = os.environ.get(name)
-    if not key and env_file:
+    return sendable_key(value_from(name, env_file, who, "api_key_env"), name, who)
+
+
+def value_from(name: str, env_file: str | None, who: str, option: str) -> str:
+    """The value of an environment variable that an option of the plan names.
+
+    Raises:
+        TeacherUnusable: it is set neither in the environment nor in the .env file.
+    """
+    value = os.environ.get(name)
+    if not value and env_file:
         from dotenv import dotenv_values
 
-        key = dotenv_values(env_file).get(name)
-    if not key or not key.strip():
+        value = dotenv_values(env_file).get(name)
+    if not value or not value.strip():
         detail = f" and {env_file} does not have it" if env_file else ""
         raise TeacherUnusable(
             f"{who}: environment variable {name} is not set{detail}; export it, or name another "
-            "in api_key_env"
+            f"in {option}"
         )
-    return sendable_key(key, name, who)
+    return value.strip()
 
 
 class EmptyReply(ReplyLost):
@@ -95,7 +109,10 @@ class TimedOut(ReplyLost):
 
 
 class Endpoint:
-    """An address with a key. Close it when done."""
+    """An address with a key, which is kept out of replies and messages, as `secrets` are.
+
+    Close it when done.
+    """
 
     def __init__(
         self,
@@ -105,6 +122,7 @@ class Endpoint:
         headers: Mapping[str, str],
         pace: RateLimiter,
         timeout_s: float,
+        secrets: Iterable[str] = (),
     ) -> None:
         self.model, self.base_url, self.pace, self.timeout_s = model, base_url, pace, timeout_s
         self._root = split_query(base_url)[0]  # a whole URL spares the client from joining it
@@ -112,11 +130,7 @@ class Endpoint:
         self.heard = False
         self.last_good = time.monotonic()
         self.gone: TeacherUnusable | None = None
-        self._secrets = [
-            secret
-            for secret in (key, *(value.removeprefix("Bearer ") for value in headers.values()))
-            if len(secret) >= 8 and secret != NO_KEY
-        ]
+        self._secrets = sorted(_spellings((key, *secrets)), key=len, reverse=True)
         self.client = _client(key, base_url, headers, pace.max_in_flight, timeout_s)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -316,13 +330,17 @@ class Endpoint:
         return self._object(orjson.dumps(raw)) if isinstance(raw, dict) else raw
 
     def _object(self, content: bytes) -> dict[str, Any]:
+        redacted = 0
         for secret in self._secrets:
-            if secret.encode() in content:
-                content = content.replace(secret.encode(), b"[redacted]")
+            if number := content.count(secret.encode()):
+                content = content.replace(secret.encode(), REDACTION.encode())
+                redacted += number
         try:
-            return parse_body(content)
+            raw = parse_body(content)
         except UnreadableReply as error:
             fault = self.unreadable(error)
+        else:
+            return {**raw, REDACTED: redacted} if redacted else raw
         raise fault
 
     def unreadable(self, error: UnreadableReply) -> ReplyLost:
@@ -342,12 +360,21 @@ class Endpoint:
 
     def _hidden(self, text: str) -> str:
         for secret in self._secrets:
-            text = text.replace(secret, "[redacted]")
+            text = text.replace(secret, REDACTION)
         return text
 
     async def close(self) -> None:
         """Close the connections."""
         await self.client.close()
+
+
+def _spellings(secrets: Iterable[str]) -> Iterator[str]:
+    """Secrets as they may come back: without the scheme before them, and as JSON writes them."""
+    for secret in secrets:
+        bare = re.sub(r"^(Bearer|Basic)\s+", "", secret.strip(), flags=re.IGNORECASE)
+        if len(bare) >= SHORTEST_SECRET and bare != NO_KEY:
+            escaped = json.dumps(bare)[1:-1]
+            yield from dict.fromkeys((bare, escaped, escaped.replace("/", r"\/")))
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from datagen.openai.addresses import lacks_version, split_query
-from datagen.openai.endpoint import Endpoint, NobodyThere, NoSuchPath, key_from
+from datagen.openai.endpoint import Endpoint, NobodyThere, NoSuchPath, key_from, value_from
 from datagen.openai.read_reply import read_reply
 from datagen.openai.usage import check_usage, longest_reply
 from datagen.openai.wire_format import body_of
@@ -22,6 +22,7 @@ from datagen.spending.pricing import Price, load_tokenizer, most_prompt_tokens, 
 from datagen.teacher import Reply, Request
 from warehouse.errors import PromptRejected, TeacherUnusable, TransientError
 from warehouse.records import canonical
+from warehouse.secrets import EnvReference, is_secret_header, references_in, resolve
 from warehouse.wording import format_count
 
 FIRST_WAIT_S = 0.5
@@ -61,10 +62,10 @@ class OpenaiApi:
     """The environment variable with the key. Unset: OPENAI_API_KEY for api.openai.com, else none."""
     env_file: str | None = None
     """A .env file to look in where the environment does not have the key."""
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
-    """Extra HTTP headers."""
+    headers: dict[str, str | EnvReference] = field(default_factory=dict, repr=False)
+    """Extra HTTP headers. A secret stands in the environment: { Authorization = { env = "NAME" } }."""
     extra_body: dict[str, Any] = field(default_factory=dict)
-    """Extra fields of the request's JSON; part of the teacher's identity."""
+    """Extra fields of the request's JSON; part of the teacher's identity. A secret: { env = "NAME" }."""
     omit: list[str] = field(default_factory=list)
     """Fields that the server does not take, such as "temperature"; part of the identity."""
     identity_name: str | None = None
@@ -152,13 +153,52 @@ class OpenaiApi:
         Raises:
             TeacherUnusable: it is not there.
         """
-        name = self.api_key_env or ("OPENAI_API_KEY" if self._is_openai else None)
-        return key_from(name, self.env_file, f"model '{self.model}' at {self.base_url}")
+        return key_from(self._key_name, self.env_file, f"model '{self.model}' at {self.base_url}")
+
+    @property
+    def variables(self) -> list[str]:
+        """The environment variables that are read when a request is sent."""
+        return [*filter(None, [self._key_name]), *self.references]
+
+    @property
+    def references(self) -> list[str]:
+        """The environment variables that `headers` and `extra_body` refer to."""
+        found = [*references_in(self.headers), *references_in(self.extra_body)]
+        return list(dict.fromkeys(reference.env for reference in found))
+
+    @cached_property
+    def sent_headers(self) -> dict[str, str]:
+        """`headers` with the values of the variables that they refer to.
+
+        Raises:
+            TeacherUnusable: a variable is not set.
+        """
+        headers: dict[str, str] = resolve(self.headers, self._from_environment)
+        return headers
+
+    @cached_property
+    def secrets(self) -> list[str]:
+        """What must not appear in anything that is kept or shown, beside the key.
+
+        Raises:
+            TeacherUnusable: a variable is not set.
+        """
+        literal = [value for name, value in self.sent_headers.items() if is_secret_header(name)]
+        return [*(self._from_environment(name) for name in self.references), *literal]
+
+    def _from_environment(self, name: str) -> str:
+        who = f"model '{self.model}' at {self.base_url}"
+        return value_from(name, self.env_file, who, "headers or extra_body")
+
+    @cached_property
+    def _sent_extra_body(self) -> dict[str, Any]:
+        body: dict[str, Any] = resolve(self.extra_body, self._from_environment)
+        return body
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON of a request."""
         limit_key = "max_completion_tokens" if self._is_openai else "max_tokens"
-        return body_of(self.model, request, self.extra_body, limit_key, self.omit)
+        return body_of(self.model, request, self._sent_extra_body, limit_key, self.omit)
 
     def most(self, request: Request) -> Reservation:
         """What a request can cost at most."""
@@ -216,7 +256,9 @@ class OpenaiApi:
         Raises:
             TeacherUnusable: nobody there, the key is refused, or this is no API.
         """
-        endpoint = Endpoint(self.model, url, key, self.headers, RateLimiter(1), CHECK_S)
+        endpoint = Endpoint(
+            self.model, url, key, self.sent_headers, RateLimiter(1), CHECK_S, self.secrets
+        )
         try:
             listing = await endpoint.get("/models")
         except NobodyThere as fault:
@@ -235,6 +277,10 @@ class OpenaiApi:
             return None  # it serves its one model under every name
         names = [model.get("id") or model.get("name") for model in models]
         return [str(name) for name in names if name] or None
+
+    @property
+    def _key_name(self) -> str | None:
+        return self.api_key_env or ("OPENAI_API_KEY" if self._is_openai else None)
 
     @property
     def _is_openai(self) -> bool:

@@ -340,7 +340,9 @@ class OpenaiBatch(OpenaiApi):
     async def _batches(self) -> AsyncIterator[Batches]:
         pace = RateLimiter(self.most_batches)
         key = self.key()
-        endpoint = Endpoint(self.model, self.base_url, key, self.headers, pace, self.timeout_s)
+        endpoint = Endpoint(
+            self.model, self.base_url, key, self.sent_headers, pace, self.timeout_s, self.secrets
+        )
         try:
             mark = make_id("batch", self.identity)
             yield Batches(endpoint, mark, self.patience_s, self.poll_s)

@@ -270,7 +270,7 @@ class OpenaiChat(OpenaiApi):
 
     def _endpoint(self, url: str, key: str) -> Endpoint:
         pace = RateLimiter(self.max_in_flight, self.requests_per_minute, self.tokens_per_minute)
-        return Endpoint(self.model, url, key, self.headers, pace, self.timeout_s)
+        return Endpoint(self.model, url, key, self.sent_headers, pace, self.timeout_s, self.secrets)
 
 
 async def _sleep(seconds: float) -> None:

@@ -29,7 +29,7 @@ def read_vocabulary(name: str) -> dict[str, int]:
     quiet()
     from transformers import AutoTokenizer
 
-    return dict(AutoTokenizer.from_pretrained(folder).get_vocab())
+    return dict(AutoTokenizer.from_pretrained(folder, trust_remote_code=False).get_vocab())
 
 
 def require_same_vocabulary(teacher: str, base: str) -> None:

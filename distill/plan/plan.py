@@ -33,6 +33,7 @@ from warehouse import catalog
 from warehouse.errors import PlanError
 from warehouse.inputs.question_wording import LANGUAGES, Language
 from warehouse.records import make_id
+from warehouse.secrets import literal_secrets, mask
 
 
 class Plan(Section):
@@ -228,6 +229,8 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         raise PlanError(f"{file} is not TOML: {error}") from None
     for override in overrides:
         _override(data, override)
+    if faults := literal_secrets(data):
+        raise PlanError(f"{file} cannot be used", tuple(faults))
     scope = catalog.PlanScope(file.resolve().parent)
     if data.get("language") in LANGUAGES:
         scope.language = data["language"]
@@ -245,7 +248,7 @@ def _override(data: dict[str, Any], text: str) -> None:
     key, equals, raw = text.partition("=")
     steps = key.strip().split(".")
     if not equals or not all(steps):
-        raise PlanError(f"--set takes key.path=value, not '{text}'")
+        raise PlanError(f"--set takes key.path=value, not '{mask(text)}'")
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:

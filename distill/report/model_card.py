@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from distill.evaluation.verdict import verdict
 from distill.learning.serving_check import ServingAgreement
 from distill.report.report import render
 from distill.report.training_section import loss_curve
+from train.model.base_model import PublicBase
 from warehouse.inputs import assets
 
 TEMPLATE = "model_card.md.j2"
@@ -29,6 +31,34 @@ class Form:
 
 
 @dataclass(frozen=True)
+class TrainedForm:
+    """One row of the training, as the tokenizer was given it."""
+
+    prompt: str
+    """The rendered prompt, up to where the answer begins."""
+    completion: str
+    """What the student learned to say then, with the token that ends it."""
+    passage: str | None = None
+    """The passage of this row; None where it has none."""
+    question: str = ""
+
+    @property
+    def sees_passage(self) -> bool:
+        """Whether the passage is in the prompt."""
+        return bool(self.passage) and str(self.passage) in self.prompt
+
+    @property
+    def pattern(self) -> str:
+        """The prompt with its passage and question left open; empty where they are not in it."""
+        text = self.prompt
+        if self.passage and self.sees_passage:
+            text = text.replace(self.passage, "{passage}", 1)
+        if self.question and self.question in text:
+            text = text.replace(self.question, "{question}", 1)
+        return text if text != self.prompt else ""
+
+
+@dataclass(frozen=True)
 class Card:
     """The content of a card; None or empty where not recorded."""
 
@@ -39,6 +69,8 @@ class Card:
     tuner: dict[str, Any]
     source: str
     needs_only_peft: bool
+    public: PublicBase | None = None
+    trained_form: TrainedForm | None = None
     checks: list[ServingAgreement] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     teacher: str | None = None
@@ -67,14 +99,19 @@ class Card:
     @property
     def base_model(self) -> str:
         """The base as a hub names it, where one has it."""
-        if self.base in assets.names("model"):
-            return (assets.entry(self.base).hub or {}).get("repo", self.base)
-        return self.base
+        return self.public.repo if self.public else self.base
 
     @property
-    def peft_finds_the_base(self) -> bool:
-        """Whether PEFT can load the adapter; it cannot load the base of an asset."""
-        return self.needs_only_peft and self.base not in assets.names("model")
+    def loading(self) -> str:
+        """The arguments with which transformers loads the base."""
+        public = self.public or PublicBase(self.base)
+        place = public.repo if public.on_hub else f"PATH/TO/{public.repo}"
+        options = {"revision": public.revision, "gguf_file": public.gguf_file}
+        given = {key: value for key, value in options.items() if value}
+        if public.gguf_file:
+            given["dtype"] = "float32"  # what the student was trained on
+        words = [json.dumps(place), *(f"{key}={json.dumps(given[key])}" for key in given)]
+        return words[0] if len(words) == 1 else "".join(f"\n    {word}," for word in words) + "\n"
 
     @property
     def base_licence(self) -> str | None:

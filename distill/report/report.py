@@ -159,6 +159,11 @@ def _render(template: str, report: Report) -> str:
     )
 
 
+def verbatim(text: str) -> str:
+    """A text as a block of Markdown code, which no text can end; blank lines stay."""
+    return "\n".join(f"    {line}" for line in text.split("\n"))
+
+
 def render(template: str, **values: Any) -> str:
     """Render a template of `distill/report/templates`, with the filters that all of them use.
 
@@ -177,6 +182,7 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters |= {
         "cell": as_cell,
+        "verbatim": verbatim,
         "interval": interval_text,
         "points": points,
         "span": span_text,

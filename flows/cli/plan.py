@@ -59,6 +59,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     from flows.stages.estimate import estimate_of, held_out_requests, prompts_of
     from flows.stages.held_out import prompts_held_out
     from flows.stages.likelihood import BaseLikelihood
+    from flows.stages.outgoing import outgoing_lines
     from quality.scoring.scorer import ScorerContext
     from warehouse.catalog import name_of
     from warehouse.errors import TeacherUnusable
@@ -66,6 +67,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
 
     loaded = load_plan(plan, set_ or ())
     print(f"plan      {loaded.name} ({loaded.plan_hash[:12]})")
+    for line in outgoing_lines(loaded):
+        print(line)
     fault: TeacherUnusable | None = None
     try:
         for line in loaded.teacher.check():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 import signal
-import socket
 import sys
 import threading
 import webbrowser
@@ -34,6 +33,7 @@ import quality.review
 from distill.plan.plan import load_plan
 from distill.plan.project import open_store
 from flows.review.session import Decision, Only, Session
+from flows.runtime.loopback import is_own_host, is_own_origin, listen
 from quality.review.agreement import Agreement
 from warehouse.catalog import did_you_mean
 from warehouse.errors import Outcome, StillhouseError, UsageError
@@ -50,7 +50,7 @@ class Guard:
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self.app = app
         self.token = token.encode()
-        self.hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+        self.port = port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or forward a request; security headers go on every response."""
@@ -74,8 +74,7 @@ class Guard:
         await (refused or self.app)(scope, receive, sending)
 
     def _refused(self, request: Request) -> Response | None:
-        host = request.headers.getlist("host")
-        if len(host) != 1 or host[0] not in self.hosts:  # a name that was rebound to loopback
+        if not is_own_host(request.headers, self.port):
             return _error("this page is on 127.0.0.1 only", 403)
         tokens = request.scope["path"].split("/")[1:2]
         if not secrets.compare_digest("".join(tokens).encode("utf-8", "replace"), self.token):
@@ -83,7 +82,7 @@ class Guard:
                 "the address lacks the right token; open the address printed in the terminal", 403
             )
         if request.method == "POST":
-            if request.headers.get("origin") != f"http://{host[0]}":
+            if not is_own_origin(request.headers):
                 return _error("decisions come from the review page only", 403)
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":
@@ -159,23 +158,6 @@ def app_of(session: Session, token: str, port: int) -> ASGIApp:
         routes=[Mount(f"/{token}", routes=routes)], exception_handlers={HTTPException: failed}
     )
     return Guard(inner, token, port)
-
-
-def listen(port: int = 0) -> socket.socket:
-    """A socket on the loopback that accepts already; 0: any free port.
-
-    Raises:
-        UsageError: the port is taken.
-    """
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(("127.0.0.1", port))
-    except (OSError, OverflowError) as error:
-        listening.close()
-        raise UsageError(f"port {port} cannot be used ({error}); leave --port out") from None
-    listening.listen(128)
-    return listening
 
 
 def server_of(app: ASGIApp) -> uvicorn.Server:

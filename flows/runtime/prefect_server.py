@@ -1,14 +1,14 @@
 """Start a Prefect server for schedules, and find and check the one that the user configured.
 
-The temporary server that Prefect would start by itself outlives a run that is killed, and
-has no scheduler. The one here lives until its standard input closes, which the kernel does
-when the run ends, however it ends.
+The temporary server that Prefect would start by itself outlives a run that is killed, has no
+scheduler, and obeys whoever reaches its port. The one here ends with the run, however the run
+ends, and takes requests with its own token only, to a loopback name and from no foreign page.
 """
 
 from __future__ import annotations
 
 import os
-import socket
+import secrets
 import subprocess
 import sys
 import time
@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock
 
@@ -29,13 +30,15 @@ START_S = 180.0
 ANSWER_S = 2.0
 """Seconds until a configured server must answer; Prefect's client tries to connect four times."""
 
-_CHILD = """
-import os, sys, threading
-threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
-import uvicorn
-uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.1",
-            port=int(sys.argv[1]), log_level="error")
-"""
+_PROCESS = "flows.runtime.prefect_process"
+
+
+class Address(NamedTuple):
+    """Where a started server listens, and what unlocks it."""
+
+    url: str
+    password: str
+    """What its dashboard asks for: user and password of the API, with a colon between them."""
 
 
 def is_configured() -> bool:
@@ -75,8 +78,10 @@ def require_answer() -> None:
 
 
 @contextmanager
-def server(home: Path) -> Iterator[str | None]:
+def server(home: Path) -> Iterator[Address | None]:
     """A Prefect server with scheduler and dashboard on a free loopback port; yields its address.
+
+    Within the block Prefect's clients here, and in processes started here, know its token.
 
     Where the user has a server, none is started and None is yielded. The database is beside
     the warehouse, not in the user's home, where all runs of all projects would share it.
@@ -93,38 +98,49 @@ def server(home: Path) -> Iterator[str | None]:
         return
     folder = home / "runs" / ".prefect"
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # its database and log hold what flows were given and printed
     with ExitStack() as stack:
         with FileLock(folder / "start.lock"):  # two servers would both migrate a new database
             child, address = stack.enter_context(_server_process(folder))
-            _wait_for(child, f"{address}/api/health", folder / "server.log")
-        from prefect.settings import PREFECT_API_URL, temporary_settings
+            _wait_for(child, f"{address.url}/api/health", folder / "server.log")
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-        with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+        client = {
+            PREFECT_API_URL: f"{address.url}/api",
+            PREFECT_API_AUTH_STRING: address.password,
+        }
+        with temporary_settings(client):
             yield address
 
 
 @contextmanager
-def _server_process(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def _server_process(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Address]]:
     """A server's process and its address; it ends with the block."""
-    environment = {**os.environ}
-    environment.setdefault(
-        "PREFECT_API_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{folder / 'prefect.db'}"
-    )
-    environment.setdefault("PREFECT_SERVER_UI_API_URL", "/api")  # the port differs at every start
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with (folder / "server.log").open("wb") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-c", _CHILD, str(port)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is the parent's to handle
+    from flows.runtime.loopback import HOST, listen
+
+    with listen() as listening:  # inherited: nobody else can take the port in between
+        address = Address(
+            f"http://{HOST}:{listening.getsockname()[1]}", f"distill:{secrets.token_urlsafe(24)}"
         )
+        environment = {
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
+            "PREFECT_SERVER_UI_API_URL": "/api",  # the port differs at every start
+            **os.environ,
+            "PREFECT_SERVER_API_AUTH_STRING": address.password,
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address.url,
+        }
+        with (folder / "server.log").open("wb") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", _PROCESS, str(listening.fileno())],
+                env=environment,
+                pass_fds=[listening.fileno()],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is the parent's to handle
+            )
     try:
-        yield child, f"http://127.0.0.1:{port}"
+        yield child, address
     finally:
         assert child.stdin is not None
         child.stdin.close()

@@ -1,25 +1,57 @@
-"""Serve a plan with Prefect on a schedule, deployed by dotted path."""
+"""Serve a plan with Prefect on a schedule, deployed by dotted path.
 
-from __future__ import annotations
+Whoever can reach the Prefect server can ask for a run. So a run request names no plan and sets no
+key of it: which plan is served stands in the environment of this process, which the server cannot
+write, and the parameters are budgets that make a run cheaper at most.
+"""
 
-from collections.abc import Sequence
+# No `from __future__ import annotations`: Prefect looks up the types of a flow's parameters itself.
+import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.types.entrypoint import EntrypointType
+from pydantic import Field
 
+from distill.plan.plan import load_plan
 from flows.runtime import prefect_server
 from flows.runtime.progress import say
 from flows.stages.end_to_end import end_to_end
 from warehouse.errors import PlanError
 
+_SERVED = "STILLHOUSE_SERVED_PLAN"
+"""Environment variable: the plan and the overrides that `serve` was given, as JSON."""
 
-@flow(name="stillhouse", validate_parameters=False)
-def scheduled_run(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Run the whole plan once, as each tick of a schedule does."""
-    return end_to_end(plan_path, overrides)
+Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Tokens = Annotated[int, Field(ge=0)]
+
+
+@flow(name="stillhouse")
+def scheduled_run(
+    budget_usd: Usd | None = None, budget_tokens: Tokens | None = None
+) -> dict[str, Any]:
+    """Run the served plan once, as each tick of a schedule does.
+
+    Args:
+        budget_usd: Spend at most so much, if it is less than the plan allows.
+        budget_tokens: Use at most so many tokens, if they are less than the plan allows.
+
+    Raises:
+        PlanError: this process was not started by `distill serve`.
+    """
+    if _SERVED not in os.environ:
+        raise PlanError("no plan is served here; start `distill serve PLAN --cron ...`")
+    served = json.loads(os.environ[_SERVED])
+    plan, overrides = served["plan"], served["overrides"]
+    allowed = load_plan(plan, overrides).datagen
+    for name, asked in (("budget_usd", budget_usd), ("budget_tokens", budget_tokens)):
+        cap = getattr(allowed, name)
+        if asked is not None and (cap is None or asked < cap):
+            overrides = [*overrides, f"datagen.{name}={asked!r}"]
+    return end_to_end(plan, overrides)
 
 
 def serve(plan: Path, overrides: list[str], name: str, home: Path, cron: str) -> None:
@@ -37,13 +69,15 @@ def serve(plan: Path, overrides: list[str], name: str, home: Path, cron: str) ->
             f"'{cron}' is no cron schedule; give five fields: minute hour day month weekday, "
             'for example "0 3 * * *"'
         ) from None
+    os.environ[_SERVED] = json.dumps({"plan": str(plan), "overrides": overrides})
     with prefect_server.server(home) as address:
-        where = f"; dashboard at {address}" if address else ""
+        where = (
+            f"; dashboard at {address.url}; its password is {address.password}" if address else ""
+        )
         say(f"serving '{name}' at '{cron}'{where}; stop with Ctrl-C")
         scheduled_run.serve(
             name=name,
             cron=cron,
-            parameters={"plan_path": str(plan), "overrides": overrides},
             print_starting_message=False,
             limit=1,
             entrypoint_type=EntrypointType.MODULE_PATH,

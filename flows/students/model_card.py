@@ -10,16 +10,17 @@ from datagen.teacher import Request, Teacher
 from distill.evaluation.comparison import Comparison
 from distill.evaluation.evaluate import BenchmarkAnswers, compare_on
 from distill.learning.serving_check import ServingAgreement
-from distill.report.model_card import Card, Form, public
+from distill.report.model_card import Card, Form, TrainedForm, public
 from flows.runtime.run import RunContext
 from flows.stages.contestants import ContestantFactory
 from flows.stages.evaluate import items_of
 from flows.stages.recorded import load_kept_samples
 from flows.students.find import FoundStudent
+from train.dataset import TrainingRow, encode, render
 from train.export.safetensors import needs_only_peft
-from train.model.base_model import base_fingerprint
+from train.model.base_model import base_fingerprint, public_base, quiet, resolve_base
 from warehouse.catalog import table_of
-from warehouse.records import Answer, Choice
+from warehouse.records import Answer, Choice, Sample
 
 
 def card_of(
@@ -34,10 +35,42 @@ def card_of(
         tuner=table_of(student.tuner),
         source=student.tuner.source,
         needs_only_peft=needs_only_peft(student.path),
+        public=public_base(student.base),
+        trained_form=_trained_form(student),
         checks=list(checks),
         comparisons=compare_recorded_answers(student),
         **_recorded(student),
     )
+
+
+def _trained_form(student: FoundStudent) -> TrainedForm | None:
+    """A row that the student was trained on, as its tokenizer was given it; the shortest one."""
+    if student.record is None:
+        return None
+    selection = [student.record.selection_id]
+    kept = student.store.read(Choice, "selection_id = ? AND kept", selection)
+    samples = student.store.by_ids(Sample, "sample_id", [choice.sample_id for choice in kept])
+    if not samples:
+        return None
+    sample = min(
+        samples,
+        key=lambda one: (
+            len(one.completion) + sum(len(message["content"]) for message in one.messages),
+            one.sample_id,
+        ),
+    )
+    quiet()
+    from transformers import AutoTokenizer
+
+    base = resolve_base(student.base)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    prompt = render(tokenizer, sample.messages)
+    row: TrainingRow = {
+        "prompt": sample.messages,
+        "completion": [{"role": "assistant", "content": sample.completion}],
+    }
+    text = encode(row, tokenizer).text
+    return TrainedForm(prompt, text[len(prompt) :], sample.passage, sample.question)
 
 
 def compare_recorded_answers(student: FoundStudent) -> list[Comparison]:

@@ -288,9 +288,16 @@ def _parts(checkpoint: dict[str, Any], config: Path | None) -> tuple[Any, Any, A
     here = config is not None
     try:
         settings = architecture.config_class.from_pretrained(
-            source, num_labels=checkpoint["num_classes"], local_files_only=here
+            source,
+            num_labels=checkpoint["num_classes"],
+            local_files_only=here,
+            trust_remote_code=False,
         )
-        return architecture, settings, tokenizer.from_pretrained(source, local_files_only=here)
+        return (
+            architecture,
+            settings,
+            tokenizer.from_pretrained(source, local_files_only=here, trust_remote_code=False),
+        )
     except OSError as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Unreachable(f"its tokenizer could not be downloaded ({text})") from None

@@ -12,7 +12,8 @@ import yaml
 from distill.evaluation.compare import compare
 from distill.evaluation.comparison import ItemText
 from distill.learning.serving_check import ServingAgreement
-from distill.report.model_card import Card, Form, public, render_card, slug
+from distill.report.model_card import Card, Form, TrainedForm, public, render_card, slug
+from train.model.base_model import PublicBase, public_base
 from warehouse.records import Answer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "model_card.md"
@@ -62,6 +63,14 @@ CARD = Card(
     tuner={"use": "lora", "rank": 16, "alpha": 32},
     source="Hu et al. 2021, section 4.1",
     needs_only_peft=True,
+    public=public_base("smollm2-135m-instruct"),
+    trained_form=TrainedForm(
+        "<|im_start|>user\nThe sky is blue.\n\nQuestion: What colour is it?\nAnswer:<|im_end|>\n"
+        "<|im_start|>assistant\n",
+        "blue<|im_end|>\n",
+        "The sky is blue.",
+        "What colour is it?",
+    ),
     checks=[
         ServingAgreement("merged float32", 50, 50, 50, "exact_match", 0.3, 0.3, 0, 0.99),
         ServingAgreement("gguf f16", 50, 49, 48, "exact_match", 0.28, 0.3, 0, 0.95),
@@ -126,6 +135,8 @@ def test_odd_names_break_neither_front_matter_nor_tables():
         CARD,
         name=ODD,
         base=ODD,
+        public=PublicBase(ODD, ODD, ODD),
+        trained_form=TrainedForm(f"{ODD}\n```\n# {ODD}", ODD, ODD, "# x"),
         teacher=ODD,
         tuner={"use": ODD, "targets": ODD},
         recipes=[{"use": "imitation", "prompts": ODD}],
@@ -138,12 +149,13 @@ def test_odd_names_break_neither_front_matter_nor_tables():
     assert matter["tags"][2] == ODD
     body = text.partition("\n---\n")[2]
     assert "\n---\n" not in body
-    assert "<script>" not in body
-    for line in body.splitlines():
+    prose = [line for line in body.splitlines() if not line.startswith("    ")]  # the rest is code
+    assert "<script>" not in "\n".join(prose)
+    for line in prose:
         if line.startswith("|"):
             assert line.replace(r"\|", "").count("|") in (3, 5, 6), line
     assert "\n# a" in body
-    assert sum(line.startswith("# ") for line in body.splitlines()) == 1
+    assert sum(line.startswith("# ") for line in prose) == 1
 
 
 def test_a_failed_check_is_told():
@@ -180,3 +192,36 @@ def test_names_become_names_of_files():
     assert slug("sciq-1.5") == "sciq-1.5"
     assert slug("../a b/ü") == "a-b"
     assert slug("..") == "student"
+
+
+@pytest.mark.parametrize(
+    ("public_base", "loading"),
+    [
+        (PublicBase("owner/name", "a" * 40), f'\n    "owner/name",\n    revision="{"a" * 40}",\n'),
+        (PublicBase("owner/name"), '"owner/name"'),
+        (
+            PublicBase("o/n-GGUF", None, "f.gguf"),
+            '\n    "o/n-GGUF",\n    gguf_file="f.gguf",\n    dtype="float32",\n',
+        ),
+        (PublicBase("tiny", on_hub=False), '"PATH/TO/tiny"'),
+    ],
+)
+def test_the_card_loads_the_base_of_an_adapter_with_transformers_alone(public_base, loading):
+    text = render_card(replace(CARD, public=public_base, forms=[Form("adapter", ".")]))
+    assert f"AutoModelForCausalLM.from_pretrained({loading})" in text
+    assert ("put yours in its place" in text) is not public_base.on_hub
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        (TrainedForm("P\n\nQuestion: Q?\nAnswer:", "A", "P", "Q?"), "before its question"),
+        (TrainedForm("Q?", "A", "P", "Q?"), "without the passages that its teacher saw"),
+        (TrainedForm("Q?", "A", None, "Q?"), "With the question left open"),
+    ],
+)
+def test_the_card_says_where_the_passage_goes(form, said):
+    text = render_card(replace(CARD, trained_form=form))
+    assert said in text
+    pattern = "    {passage}\n    \n    Question: {question}\n    Answer:"
+    assert (pattern if form.sees_passage else "    {question}") in text

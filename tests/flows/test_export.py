@@ -72,6 +72,8 @@ def test_a_plan_alone_gives_every_form_checked_and_described(world):
         run["run_id"],
         "24 kept of 24",
         "| student | 12 |",
+        "Ask it in the form it was trained on",
+        "{passage}",
     ):
         assert told in card
     assert str(folder) not in card

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 import psutil
@@ -32,6 +33,16 @@ def _ui_settings(port: int) -> dict[str, str] | None:
         return None  # another server than the dashboard's
 
 
+def _status(url: str, **headers: str) -> int:
+    """The status of a POST with an empty JSON object."""
+    request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def test_a_served_plan_runs_by_itself_and_nothing_is_left_behind(tmp_path):
     plan = write_plan(
         tmp_path, '[teacher]\nuse = "scripted"\ndefault = "brown"\n', prompts=8, held_out=4
@@ -51,13 +62,20 @@ def test_a_served_plan_runs_by_itself_and_nothing_is_left_behind(tmp_path):
         # the dashboard asks the address it came from, not Prefect's default port
         ports = _listening(process.pid)
         settings = [_ui_settings(port) for port in ports]
-        assert [one["api_url"] for one in settings if one] == ["/api"]
+        found = [(one["api_url"], one["auth"]) for one in settings if one]
+        assert found == [("/api", "BASIC")]
+        port = next(port for port, one in zip(ports, settings, strict=True) if one)
+        asked = f"http://127.0.0.1:{port}/api/deployments/filter"
+        assert _status(asked) == 401
+        assert _status(asked, Origin="http://evil.example") == 403
+        assert _status(asked, Host=f"evil.example:{port}") == 403
     finally:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=300)
     assert "completed" in states, err
     assert "Traceback" not in err
     address = err.partition("dashboard at ")[2].partition(";")[0]
+    assert "its password is distill:" in err
     try:
         urllib.request.urlopen(address, timeout=5)
     except OSError:

@@ -104,7 +104,7 @@ def test_two_servers_never_migrate_one_database_at_once(tmp_path, monkeypatch):
     @contextmanager
     def start(folder):
         starting.append(folder)
-        yield None, "http://127.0.0.1:9"
+        yield None, prefect_server.Address("http://127.0.0.1:9", "distill:token")
 
     def wait(child, url, log):
         time.sleep(0.2)  # the migrations

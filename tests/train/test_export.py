@@ -7,10 +7,11 @@ from tests.support.tiny import make_tiny
 from train.config import SftConfig
 from train.export.safetensors import export_adapter, export_merged, needs_only_peft
 from train.loop.sft import train_student
+from train.model.base_model import public_base
 from train.model.inference import Generator
 from train.model.student import load
 from warehouse import catalog
-from warehouse.errors import ExportError, NotFoundError
+from warehouse.errors import ExportError, ModelError, NotFoundError
 
 ROWS = [
     {
@@ -159,3 +160,54 @@ def test_an_exported_adapter_names_no_path_of_this_machine(base, students, tuner
     assert any('"tiny"' in text for text in texts)
     assert not any(base in text for text in texts)
     assert load(base, tmp_path / "adapter")
+
+
+def test_a_student_with_pickled_weights_is_refused_unread(students, base, tmp_path):
+    copy = shutil.copytree(students(use="lora"), tmp_path / "copy")
+    (copy / "adapter_model.safetensors").rename(copy / "adapter_model.bin")
+    with pytest.raises(ModelError, match=r"holds adapter_model.bin, a pickle") as caught:
+        load(base, copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_base_that_names_code_is_loaded_without_it_and_without_a_question(base, monkeypatch):
+    def asked(*prompt):
+        raise AssertionError("a library asked on stdin")
+
+    monkeypatch.setattr("builtins.input", asked)
+    model, _ = load(base)
+    assert type(model).__module__.startswith("transformers.models.")
+
+
+def test_an_adapter_of_a_hub_base_loads_with_peft_and_transformers_alone(
+    base, tmp_path, monkeypatch
+):
+    import huggingface_hub
+    import torch
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "hub" / "models--someone--tiny"
+    snapshot = shutil.copytree(base, cached / "snapshots" / commit)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(snapshot))
+    config = SftConfig(epochs=1, batch_size=4, learning_rate=2e-2, max_length=128)
+    tuner = catalog.build("tuner", {"use": "lora", "rank": 4})
+    student = train_student("someone/tiny", tuner, ROWS, config, tmp_path / "student").path
+    export_adapter("someone/tiny", student, tmp_path / "adapter")
+    described = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert (described["base_model_name_or_path"], described["revision"]) == ("someone/tiny", commit)
+
+    by_peft = AutoPeftModelForCausalLM.from_pretrained(
+        tmp_path / "adapter", cache_dir=tmp_path / "hub", local_files_only=True
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
+    by_us = load("someone/tiny", tmp_path / "adapter")[0]
+    assert torch.equal(logits(by_peft.eval(), tokenizer), logits(by_us, tokenizer))
+
+
+def test_bases_are_named_as_others_can_load_them(base):
+    asset = public_base("smollm2-135m-instruct")
+    assert asset.on_hub and asset.gguf_file.endswith(".gguf") and "/" in asset.repo
+    folder = public_base(base)
+    assert (folder.repo, folder.on_hub) == ("tiny", False)

@@ -89,6 +89,18 @@ def test_what_is_taken_from_the_base_is_moved_with_a_lower_rate():
     assert Lora(init="pissa").learning_rate == Lora(init="olora").learning_rate == 2e-4
 
 
+def test_tied_embeddings_are_no_target(base):
+    model = load(base)[0]
+    Lora(targets="q_proj, embed_tokens").attach(load(base)[0], SETTING)  # not tied: its own weights
+    model.lm_head.weight = model.model.embed_tokens.weight
+    for targets in ("q_proj, embed_tokens", "lm_head"):
+        with pytest.raises(
+            ModelError, match=r"\(tied\), so they cannot be adapted; allowed: q_proj"
+        ):
+            Lora(targets=targets).attach(model, SETTING)
+    Lora(targets="q_proj").attach(model, SETTING)
+
+
 def test_targets_by_name(base):
     adapted = Lora(targets="q_proj, v_proj").attach(load(base)[0], SETTING)
     trained = trained_of(adapted)

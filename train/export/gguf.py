@@ -76,8 +76,10 @@ def modelfile(merged: Path, gguf: str) -> str:
     """
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(merged)
-    context = getattr(AutoConfig.from_pretrained(merged), "max_position_embeddings", None)
+    tokenizer: Any = AutoTokenizer.from_pretrained(merged, trust_remote_code=False)
+    context = getattr(
+        AutoConfig.from_pretrained(merged, trust_remote_code=False), "max_position_embeddings", None
+    )
     ends = GenerationConfig.from_pretrained(merged).eos_token_id
     lines = [
         f"FROM ./{gguf}",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from train.methods.tuner import Tuner
-from train.model.base_model import quiet, resolve_base
+from train.model.base_model import public_base, quiet, resolve_base
 from train.model.student import TUNER_FILE, load, tuner_of
 from warehouse.catalog import name_of
 from warehouse.errors import ExportError
@@ -25,7 +25,8 @@ _CODE = "auto_map"
 def export_adapter(base: str, student: Path, out: Path) -> None:
     """Write what was learned, as the tuner saved it, and the base's tokenizer and chat template.
 
-    A base that is a folder of this machine is named by its last part alone.
+    PEFT's configuration names a base that PEFT can load: the hub id and commit. A base that is a
+    folder of this machine is named by its last part alone.
 
     Raises:
         AssetError: the base could not be downloaded.
@@ -35,18 +36,20 @@ def export_adapter(base: str, student: Path, out: Path) -> None:
     quiet()
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(resolve_base(base))
+    tokenizer: Any = AutoTokenizer.from_pretrained(resolve_base(base), trust_remote_code=False)
     out.mkdir(parents=True)
     tokenizer.save_pretrained(out)
     _names_no_code(out)
     weight_files = [*student.glob("*.safetensors"), *student.glob("*.json")]
     for file in [*weight_files, *student.glob("*.py")]:  # the code of a tuner that is in a file
         shutil.copyfile(file, out / file.name)
-    for name, key in ((TUNER_FILE, "base"), (ADAPTER_CONFIG, "base_model_name_or_path")):
-        if (out / name).is_file() and Path(base).is_absolute():
-            config = json.loads((out / name).read_text(encoding="utf-8"))
-            portable = {**config, key: Path(base).name}
-            (out / name).write_text(json.dumps(portable, indent=2, sort_keys=True) + "\n", "utf-8")
+    public = public_base(base)
+    ours = {"base": public.repo} if Path(base).is_dir() else {}
+    for_peft = {"base_model_name_or_path": public.repo, "revision": public.revision}
+    for name, portable in ((TUNER_FILE, ours), (ADAPTER_CONFIG, for_peft)):
+        if (out / name).is_file() and portable:
+            config = {**json.loads((out / name).read_text(encoding="utf-8")), **portable}
+            (out / name).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def export_merged(base: str, student: Path, out: Path, dtype: Dtype = "float32") -> None:

@@ -28,6 +28,7 @@ def with_adapter(model: Any, config: Any, tuner: str, targets: str) -> Any:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     refuse_unknown(model, names_in(targets), tuner)
+    refuse_tied(model, names_in(targets), tuner)
     layer_names = linear_names(model)
     try:
         adapted = get_peft_model(model, config)
@@ -61,6 +62,28 @@ def refuse_unknown(model: Any, named: str | Sequence[str], tuner: str) -> None:
             raise ModelError(
                 f"{tuner}: no layer of this base is called '{target}'{hint} "
                 f"(there are {', '.join(layer_names)})"
+            )
+
+
+def refuse_tied(model: Any, named: str | Sequence[str], tuner: str) -> None:
+    """See that no target shares its weights with the output layer.
+
+    An update of the input embeddings would be merged into the output layer too, so the merged
+    model would answer otherwise than the adapter.
+
+    Raises:
+        ModelError: a target does; the message says which names are allowed.
+    """
+    inputs, output = model.get_input_embeddings(), model.get_output_embeddings()
+    if isinstance(named, str) or output is None or output.weight is not inputs.weight:
+        return
+    tied = [name for name, module in model.named_modules() if module in (inputs, output)]
+    for target in named:
+        if any(f".{layer}".endswith(f".{target}") for layer in tied):
+            raise ModelError(
+                f"{tuner}: targets names '{target}', and this base uses the same weights as input "
+                "embeddings and as output layer (tied), so they cannot be adapted; allowed: "
+                f"{', '.join(linear_names(model))}"
             )
 
 

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import warnings
 from contextlib import redirect_stderr
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,37 @@ def module_names(folder: Path) -> list[str]:
     return list(names)
 
 
+@dataclass(frozen=True)
+class PublicBase:
+    """A base as transformers and PEFT load it on another machine."""
+
+    repo: str
+    """Its hub id; of a folder of this machine the last part of its path."""
+    revision: str | None = None
+    """The commit that was used, where the hub's cache tells it."""
+    gguf_file: str | None = None
+    """The file of the repository, where the weights are a GGUF."""
+    on_hub: bool = True
+    """Whether a hub has it."""
+
+
+def public_base(base: str) -> PublicBase:
+    """How a base is named to others; never by a path of this machine.
+
+    Raises:
+        AssetError: it could not be downloaded.
+    """
+    if base in assets.names("model"):
+        hub = assets.entry(base).hub
+        if hub is None:
+            return PublicBase(base, on_hub=False)
+        return PublicBase(hub["repo"], hub.get("revision"), hub["file"])
+    if Path(base).is_dir():
+        return PublicBase(Path(base).resolve().name, on_hub=False)
+    commit = resolve_base(base).name  # a snapshot's folder is called after its commit
+    return PublicBase(base, commit if re.fullmatch(r"[0-9a-f]{40}", commit) else None)
+
+
 def base_fingerprint(base: str) -> str:
     """Content identity of a base, without loading it.
 
@@ -214,10 +246,13 @@ def _dequantise(source: Path, folder: Path) -> None:
         model: Any = AutoModelForCausalLM.from_pretrained(
             source.parent,
             gguf_file=source.name,
+            trust_remote_code=False,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
         )
-        tokenizer: Any = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            source.parent, gguf_file=source.name, trust_remote_code=False
+        )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

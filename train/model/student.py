@@ -10,10 +10,13 @@ from train.methods.tuner import Tuner
 from train.model.base_model import allowed, quiet, resolve_base
 from train.model.device import device, has_bfloat16, has_flash_attention
 from warehouse import catalog
-from warehouse.errors import AssetError, NotFoundError, first_line
+from warehouse.errors import AssetError, ModelError, NotFoundError, first_line
 
 FLASH = "flash_attention_2"
 """How transformers names the attention that reads where each row of a sequence begins."""
+
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+"""Endings of files that torch and joblib unpickle."""
 
 TUNER_FILE = "tuner.json"
 """Beside a student's weights: its base and its tuner's table, from which it is restored."""
@@ -57,14 +60,18 @@ def load(
     if tuner is not None and not tuner.prompt_learning and allow_flash and has_flash_attention():
         flash = {"attn_implementation": FLASH}
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model: Any
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, **arguments, **flash)
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, trust_remote_code=False, **arguments, **flash
+            )
         except (ImportError, ValueError):
             if not flash:
                 raise
-            model = AutoModelForCausalLM.from_pretrained(folder, **arguments)  # a base without it
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, trust_remote_code=False, **arguments
+            )  # a base without it
     except (OSError, ValueError, KeyError) as error:
         raise AssetError(
             f"base '{base}' cannot be loaded: {first_line(error)}; {allowed()}"
@@ -94,6 +101,7 @@ def tuner_of(student: Path) -> Tuner:
     """The tuner that made a student.
 
     Raises:
+        ModelError: the folder holds pickled weights.
         NotFoundError: the folder holds no student.
     """
     tuner_file = student / TUNER_FILE
@@ -101,8 +109,19 @@ def tuner_of(student: Path) -> Tuner:
         raise NotFoundError(
             f"no student in {student} ({TUNER_FILE} is missing); run `distill train` first"
         )
+    _refuse_pickles(student)
     tuner: Tuner = catalog.build("tuner", json.loads(tuner_file.read_text())["tuner"], student)
     return tuner
+
+
+def _refuse_pickles(student: Path) -> None:
+    """See that a student that came from elsewhere is read without running code of its author."""
+    pickles = sorted(file.name for file in student.iterdir() if file.suffix in PICKLED)
+    if pickles:
+        raise ModelError(
+            f"{student} holds {pickles[0]}, a pickle, which can run code when it is read; only "
+            "safetensors are read: delete it, or save the adapter again with save_pretrained"
+        )
 
 
 def _end_ids(model: Any, tokenizer: Any) -> list[int]:

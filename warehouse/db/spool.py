@@ -183,7 +183,7 @@ class Spool:
         store.insert([Failure(run_id, stage or "generate", subject, error, permanent=True)])
 
     def _open(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._lock.is_locked:
             self._lock.acquire(timeout=0)
         self._files.append(self._file)

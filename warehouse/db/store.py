@@ -18,6 +18,7 @@ import duckdb
 import orjson
 import polars as pl
 
+from warehouse.db.private_files import private_files
 from warehouse.db.schema import MIGRATIONS, VERSION, Column, columns, ddl, views
 from warehouse.errors import RecordRefused, WarehouseError
 from warehouse.records import Call, Record, Run, RunAnswer
@@ -258,7 +259,7 @@ class Store:
             raise WarehouseError(
                 f"{self.path.parent} cannot be created: {error.strerror}"
             ) from None
-        with self._connected(read_only=False) as db:
+        with private_files(), self._connected(read_only=False) as db:
             try:
                 db.execute("BEGIN")
                 if not _version(db):

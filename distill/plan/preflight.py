@@ -14,8 +14,8 @@ from quality.benchmarks.custom import Custom
 from quality.tasks.benchmark import Benchmark
 from warehouse.db.store import Store
 from warehouse.errors import PlanError
-from warehouse.inputs.comparison import comparison_form
 from warehouse.inputs.rows import Row, RowSource, SourceSummary, summarize_rows
+from warehouse.text.question_form import comparison_form
 from warehouse.wording import format_count
 
 _REASONING = re.compile(r"o\d\b|gpt-5(?!.*chat)")

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from quality.gate.dedup import form, words
 from quality.gate.rarity import RUN, Rarity
 from quality.tasks.benchmark import Item
-from warehouse.inputs.comparison import VERSION as FORM_VERSION
-from warehouse.inputs.comparison import is_quotable, stands_at
 from warehouse.records import Prompt, Sample, make_id
+from warehouse.text.question_form import VERSION as FORM_VERSION
+from warehouse.text.question_form import is_quotable, stands_at
 
 Kind = Literal["question", "passage", "quoted", "overlap"]
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quality.gate.rarity import Rarity
-from warehouse.inputs.comparison import comparison_form, comparison_words
+from warehouse.text.question_form import comparison_form, comparison_words
 
 SHINGLE = 5  # characters
 _PERMUTATIONS = 60  # many divisors: bands of any height
@@ -49,7 +49,7 @@ class Embeds(Protocol):
 
 
 def form(text: str) -> str:
-    """The form in which a text is compared; see `warehouse.inputs.comparison`."""
+    """The form in which a text is compared; see `warehouse.text.question_form`."""
     return comparison_form(text)
 
 

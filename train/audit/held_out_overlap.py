@@ -2,7 +2,7 @@
 
 The texts of the rows themselves are read, whatever was decided about the samples they were
 made of. After the n-gram overlap of Brown et al. (2020, appendix C), but exact: the whole
-question or passage, word for word, in the form of `warehouse.inputs.comparison`. The gate has
+question or passage, word for word, in the form of `warehouse.text.question_form`. The gate has
 looked for edited ones before.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from train.dataset import TrainingRow
-from warehouse.inputs.comparison import comparison_form, is_quotable, stands_at
+from warehouse.text.question_form import comparison_form, is_quotable, stands_at
 
 SHOWN = 3
 """Held-out texts that are named."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warehouse.inputs.comparison import (
+from warehouse.text.question_form import (
     comparison_form,
     comparison_words,
     is_quotable,

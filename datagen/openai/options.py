@@ -83,6 +83,11 @@ class OpenaiApi:
             raise ValueError("model is the name the server knows the model by")
         if not all(url.lower().startswith(("http://", "https://")) for url in self.urls):
             raise ValueError("base_url and more_urls start with http:// or https://")
+        for url in self.urls:
+            root = urlsplit(url)._replace(query="", fragment="").geturl().rstrip("/")
+            for path in ("/chat/completions", "/completions", "/responses"):
+                if root.endswith(path):
+                    raise ValueError(f"base_url ends before {path}: {root.removesuffix(path)}")
         if (self.input_usd_per_million is None) != (self.output_usd_per_million is None):
             raise ValueError("give both input_usd_per_million and output_usd_per_million, or none")
 

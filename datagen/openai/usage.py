@@ -34,6 +34,7 @@ SLACK = 16
 """Tokens more that a short reply may have: the marks at its end."""
 MARK = "stillhouse"
 """The key of a raw reply under which our own remarks stand."""
+TOO_LONG = "the text is far longer than max_tokens allows: the server ignores the limit"
 MEASURED = "usage was missing or not credible and was measured"
 
 
@@ -86,6 +87,8 @@ def check_usage(
     raw = {**reply.raw, MARK: {**reply.raw.get(MARK, {}), "measured": sorted(measured)}}
     cost_usd = price.cost(usage) if price else None
     oddities = (*reply.oddities, MEASURED)
+    if measured.get("completion_tokens", 0) > longest:
+        oddities = (*oddities, TOO_LONG)
     return replace(reply, usage=usage, cost_usd=cost_usd, raw=raw, oddities=oddities)
 
 

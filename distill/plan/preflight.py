@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -12,12 +13,15 @@ from distill.evaluation.ship_gate import Planned, refuse_unmeasurable
 from distill.plan.plan import Plan
 from quality.benchmarks.custom import Custom
 from quality.tasks.benchmark import Benchmark
+from warehouse.catalog import name_of
 from warehouse.db.store import Store
 from warehouse.errors import PlanError
 from warehouse.inputs.rows import Row, RowSource, SourceSummary, summarize_rows
 from warehouse.text.question_form import comparison_form
 from warehouse.wording import format_count
 
+_LOOKED_AT = 1000
+"""Prompts among which a passage or a reference is looked for."""
 _REASONING = re.compile(r"o\d\b|gpt-5(?!.*chat)")
 
 
@@ -82,6 +86,29 @@ def check_evaluation(plan: Plan, store: Store) -> dict[str, int]:
     refuse_unmeasurable_conditions(plan)
     refuse_prompts_as_benchmark(plan)
     return counts
+
+
+def refuse_bounds_without_data(plan: Plan) -> None:
+    """Check that the scorers that the gate bounds have the passages or references they need.
+
+    Raises:
+        PlanError: no prompt of a recipe has one, so that none of its samples could be kept.
+    """
+    needs = {name_of(scorer): scorer.needs for scorer in plan.quality.scorers if scorer.needs}
+    for recipe in plan.datagen.recipe:
+        bounds = plan.quality.gate.bounds(name_of(recipe))
+        bounded = {key.rpartition("_")[0].partition(".")[0]: key for key in bounds}
+        for scorer, needed in needs.items():
+            if scorer not in bounded:
+                continue
+            prompts = list(itertools.islice(recipe.ask_all(plan.folder), _LOOKED_AT))
+            if prompts and not any(getattr(prompt, needed) for prompt in prompts):
+                raise PlanError(
+                    f"gate bound '{bounded[scorer]}': none of the first "
+                    f"{format_count(len(prompts), 'prompt')} of recipe '{name_of(recipe)}' has a "
+                    f"{needed}, without which '{scorer}' scores nothing and the gate keeps nothing; "
+                    f"add a column '{needed}' to the data, or remove the bound"
+                )
 
 
 def refuse_prompts_as_benchmark(plan: Plan) -> None:

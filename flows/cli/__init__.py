@@ -33,6 +33,11 @@ def main() -> None:
         sys.exit(exit_code if isinstance(exit_code, int) else 0)
     except typer.Abort:
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of stdout has what it wanted, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except Exception as error:
         foreseen = _describe(error)
         if foreseen is None:

@@ -54,7 +54,11 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     """Resolve every name, asset and key of a plan before anything is spent."""
     from distill.plan.base_check import check_base
     from distill.plan.plan import load_plan
-    from distill.plan.preflight import check_evaluation, check_sampling
+    from distill.plan.preflight import (
+        check_evaluation,
+        check_sampling,
+        refuse_bounds_without_data,
+    )
     from distill.plan.project import open_store
     from flows.stages.estimate import estimate_of, held_out_requests, prompts_of
     from flows.stages.held_out import prompts_held_out
@@ -83,6 +87,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         prompts += number
     for line in _source_lines(loaded):
         print(line)
+    refuse_bounds_without_data(loaded)
     for line in check_sampling(loaded):
         print(f"note      {line}")
     base = BaseLikelihood(loaded.training.base) if loaded.train else None

@@ -118,6 +118,8 @@ def show(
     if what == "students":
         output.print_students(rows)
         return
+    if not rows:
+        print(f"no {what}")
     for row in rows:
         for key, value in row.items():
             if key in ("unused_scores", "details") and value is None:

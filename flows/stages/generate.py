@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -12,6 +13,7 @@ from datagen.teacher import Request
 from distill.plan.plan import Plan
 from distill.plan.preflight import (
     check_sampling,
+    refuse_bounds_without_data,
     refuse_prompts_as_benchmark,
     summarize_sources,
 )
@@ -32,7 +34,6 @@ from warehouse.wording import format_count
 def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Request the replies that the plan's recipes need and that are not recorded yet."""
     with open_run(plan_path, overrides, "generate") as context:
-        refuse_prompts_as_benchmark(context.plan)
         generate_stage(context)
         return context.result("calls_made", "calls_reused", "samples", "failures")
 
@@ -40,6 +41,8 @@ def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def generate_stage(context: RunContext) -> None:
     """Prompts -> calls -> samples, for every recipe of the plan, one shard after the other."""
     with context.stage("generate"), TeacherClient(context) as client:
+        refuse_bounds_without_data(context.plan)
+        refuse_prompts_as_benchmark(context.plan)
         context.tell(check_sampling(context.plan))
         context.tell(note for found in summarize_sources(context.plan) for note in found.notes)
         total = sum(1 for _ in prompts_of(context.plan))
@@ -50,6 +53,10 @@ def generate_stage(context: RunContext) -> None:
                 calls = _request_replies(context, client, part, progress, outcome)
                 samples = _samples(part, calls)
                 context.store.insert(samples)
+                outcome.unusable.update(
+                    s.status_reason or s.status for s in samples if s.status != "ok"
+                )
+                outcome.samples += len(samples)
                 context.count("prompts", len(part))
                 context.count("samples", len(samples))
                 distinct = {call.call_id: call.run_id for call in calls.values()}
@@ -66,14 +73,19 @@ class _Unanswered:
     prompts: int
     errors: dict[str, str] = field(default_factory=dict)
     answered: int = 0
+    samples: int = 0
+    unusable: Counter[str] = field(default_factory=Counter)
+    """Why samples cannot be trained on, with their numbers."""
 
     def report(self) -> None:
         """Say how many prompts have no reply, and the commonest reason.
 
         Raises:
+            NothingToDoError: there are replies, and none can be trained on.
             BudgetReached: no prompt has one, since each could cost more than the whole budget.
             TeacherUnusable: no prompt has one, for other reasons.
         """
+        self._report_unusable()
         if not self.errors:
             return
         reason = commonest_reason(self.errors.values())
@@ -87,6 +99,20 @@ class _Unanswered:
                 f"no reply to any of {format_count(self.prompts, 'prompt')}: {reason}; "
                 "`distill show failures` lists them"
             )
+
+    def _report_unusable(self) -> None:
+        number = self.unusable.total()
+        if not number:
+            return
+        reasons = ", ".join(f"{count} x {why}" for why, count in self.unusable.most_common(3))
+        if number == self.samples:
+            raise NothingToDoError(
+                f"none of {format_count(number, 'reply', 'replies')} can be trained on: {reasons}; "
+                "received replies are saved, `distill show samples` shows them"
+            )
+        say(
+            f"{number} of {format_count(self.samples, 'reply', 'replies')} cannot be trained on: {reasons}"
+        )
 
 
 def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:

@@ -48,7 +48,7 @@ _OFTEN = 20  # texts: a run in more of them leads to no candidate, if there are 
 _LOOKED_UP = 4  # runs by which a text is found at least
 _SEVERAL = 3  # passages: a question that is asked about so many tells nothing without one
 _MOST = 0.25  # of the rows and of the items: a passage that stands with so many tells nothing
-_SHOWN = 80  # characters of the held-out question in a match
+_SHOWN = 80  # characters of the held-out question in a match: its beginning and its end
 _SHARED = 5  # words in a match
 _ARTICLES = frozenset(("a", "an", "the"))
 _SAYS_LITTLE = frozenset(("yes", "no", "true", "false", *"abcdefghijklmnopqrstuvwxyz"))
@@ -110,7 +110,7 @@ class _Entry:
             tuple(forms[0].split()),
             tuple(forms[1].split()),
             tuple(answer for text in row.reference if (answer := _answer(text))),
-            " ".join(row.prompt.encode("utf-8", "replace").decode().split())[:_SHOWN],
+            _shorten(" ".join(row.prompt.encode("utf-8", "replace").decode().split())),
             forms,
             (row.prompt, row.passage or ""),
         )
@@ -578,3 +578,10 @@ def _same_answer(answers: Iterable[tuple[str, ...]], wanted: Iterable[tuple[str,
     return any(
         run == answer for text in answers for answer in telling for run in _runs(text, len(answer))
     )
+
+
+def _shorten(question: str) -> str:
+    """A question in one line; of a long one its end too, since those of a template begin alike."""
+    if len(question) <= _SHOWN:
+        return question
+    return f"{question[: _SHOWN // 3]} ... {question[-2 * _SHOWN // 3 + 5 :]}"

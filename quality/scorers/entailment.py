@@ -40,6 +40,7 @@ class Entailment(Scorer):
 
     version: ClassVar[str] = "2"
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
+    needs: ClassVar[str] = "passage"
     higher_is_better: ClassVar[bool | None] = True
     labels: ClassVar[tuple[str, ...]] = ("worst", "mean", "contradiction")
 

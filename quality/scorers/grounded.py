@@ -37,6 +37,7 @@ class Grounded(Scorer):
 
     version: ClassVar[str] = "3"
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
+    needs: ClassVar[str] = "passage"
     higher_is_better: ClassVar[bool | None] = True
     languages: ClassVar[tuple[str, ...]] = LANGUAGES
     labels: ClassVar[tuple[str, ...]] = ("worst", "mean")

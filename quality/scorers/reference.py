@@ -32,6 +32,7 @@ class Reference(Scorer):
 
     version: ClassVar[str] = "2"
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
+    needs: ClassVar[str] = "reference"
     higher_is_better: ClassVar[bool | None] = True
     labels: ClassVar[tuple[str, ...]] = ("exact", "f1", "contains", "number")
 

@@ -111,6 +111,7 @@ class Scorer(ABC):
     higher_is_better: ClassVar[bool | None] = True  # None: neither end of its values is better
     labels: ClassVar[tuple[str, ...]] = ()  # names in details["labels"] that a gate may bound
     languages: ClassVar[tuple[str, ...]] = ()  # ISO 639 codes that its rules are for; (): any
+    needs: ClassVar[str] = ""  # "passage" | "reference": without it, it abstains on every sample
     asks: ClassVar[str] = ""  # "teacher" | "judge": whom it asks, at a cost
     scale: ClassVar[tuple[float, float] | None] = None  # of values and labels; None: not known
     tools = ScorerContext()

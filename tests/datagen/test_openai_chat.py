@@ -547,3 +547,9 @@ def test_identity_is_model_url_and_body():
 def test_wrong_options_are_refused(options):
     with pytest.raises(ValueError):
         OpenaiChat(**options)
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/chat/completions/", "/completions?a=b"])
+def test_a_base_url_that_is_a_whole_endpoint_is_refused_with_the_right_one(path):
+    with pytest.raises(ValueError, match=r"ends before .*completions: http://127\.0\.0\.1:1/v1$"):
+        OpenaiChat(model="m", base_url=f"http://127.0.0.1:1/v1{path}")

@@ -158,3 +158,23 @@ def test_a_reply_that_the_warehouse_refuses_fails_its_prompt_alone(tmp_path, mon
     shown = distill(tmp_path, "show", "failures", "--warehouse", "w.duckdb").stdout
     assert "What colour is newt 3?" in shown and "it is kept in" in shown
     assert failure.permanent
+
+
+def test_replies_of_which_none_can_be_trained_on_are_no_success(tmp_path):
+    with FakeOpenai(lambda messages: "") as server:
+        write(tmp_path, server, number=3)
+        for _ in range(2):
+            done = generate(tmp_path)
+            assert (done.returncode, server.asked) == (2, 3)
+            assert "none of 3 replies can be trained on: 3 x the reply is empty" in last_line(done)
+
+
+def test_replies_that_cannot_be_trained_on_are_counted(tmp_path):
+    def answer(messages):
+        return "" if re.search(r"[02468]\?", messages[-1]["content"]) else "brown"
+
+    with FakeOpenai(answer) as server:
+        write(tmp_path, server, number=4)
+        done = generate(tmp_path)
+    assert done.returncode == 0
+    assert "2 of 4 replies cannot be trained on: 2 x the reply is empty" in done.stderr

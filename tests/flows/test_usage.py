@@ -129,3 +129,31 @@ def test_a_path_that_the_file_system_refuses_is_one_line(tmp_path, key):
     done = distill(tmp_path, "generate", "plan.toml")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert done.stderr.count("\n") == 1 and "File name too long" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("bound", "needed"), [("grounded_min = 1.0", "passage"), ("reference_min = 0.5", "reference")]
+)
+def test_a_bound_without_the_data_it_needs_is_refused_before_anything_is_paid(
+    tmp_path, bound, needed
+):
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Who?"}\n{"prompt": "Where?"}\n')
+    (tmp_path / "plan.toml").write_text(
+        'name = "bound"\nteacher = { use = "scripted" }\n'
+        '[[datagen.recipe]]\nuse = "imitation"\nprompts = "prompts.jsonl"\n'
+        f'[quality]\nscorers = ["grounded", "reference"]\ngate = {{ {bound} }}\n'
+    )
+    for verb in ("check", "generate"):
+        done = distill(tmp_path, verb, "plan.toml")
+        assert done.returncode == 2
+        assert f"none of the first 2 prompts of recipe 'imitation' has a {needed}" in done.stderr
+
+
+def test_show_says_where_there_is_nothing(tmp_path):
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Who?"}\n')
+    (tmp_path / "plan.toml").write_text(
+        'name = "quiet"\nteacher = { use = "scripted", default = "me" }\n'
+        '[[datagen.recipe]]\nuse = "imitation"\nprompts = "prompts.jsonl"\n'
+    )
+    assert distill(tmp_path, "generate", "plan.toml").returncode == 0
+    assert distill(tmp_path, "show", "failures").stdout == "no failures\n"

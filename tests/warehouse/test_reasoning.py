@@ -24,6 +24,8 @@ HARMONY = (
         ("<reasoning>Norway</reasoning>\nOslo", "Norway"),
         ("<seed:think>Norway</seed:think>Oslo", "Norway"),
         ("[THINK]Norway[/THINK]Oslo", "Norway"),
+        ("[THOUGHTS]Norway[/THOUGHTS]\nOslo", "Norway"),
+        ("<scratchpad>Norway</scratchpad>\nOslo", "Norway"),
         ("◁think▷Norway◁/think▷Oslo", "Norway"),
         (
             "<|begin_of_thought|>Norway<|end_of_thought|>\n"

@@ -307,8 +307,8 @@ class Store:
 
     def _unreadable(self, error: duckdb.Error) -> WarehouseError:
         return WarehouseError(
-            f"{self.path} cannot be read: {_line(error)}; if it is damaged, restore a copy of it, or "
-            "move it away and rerun, which creates a new one"
+            f"{self.path} cannot be read: {_line(error)}; if it is damaged, restore a copy of it (with a "
+            "new one, the replies that were in it are requested and paid again)"
         )
 
     def _check_version(self, db: duckdb.DuckDBPyConnection) -> None:

@@ -107,7 +107,7 @@ class RowParser:
         self.seen: set[str] = set()
 
     def parse(self, raw: Any, where: str) -> Row | None:
-        """The row in a record; None for one that is blank.
+        """The row in a record; None for one that is blank, in a table also where its prompt is.
 
         Raises:
             DataError: it is of no form that is known, or malformed.
@@ -116,7 +116,9 @@ class RowParser:
             raise DataError(f"{where} is not an object with 'prompt' or 'messages'")
         self.seen |= raw.keys()
         blank = ("", None) if self.text_cells else (None,)  # in JSON an empty text is meant
-        if all((v.strip() if isinstance(v, str) else v) in blank for v in raw.values()):
+        asked = self.columns.get("prompt", "prompt")
+        cells = [raw[asked]] if self.text_cells and asked in raw else raw.values()
+        if all((v.strip() if isinstance(v, str) else v) in blank for v in cells):
             self.blank += 1
             return None
         given = {key: value for key, value in raw.items() if not _is_missing(value)}

@@ -12,13 +12,13 @@ from bisect import bisect
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_NAMES = r"(?:\w{1,20}[:_])?think(?:ing)?|thoughts?|reasoning"
+_NAMES = r"(?:\w{1,20}[:_])?think(?:ing)?|thoughts?|reasoning|scratchpad"
 _OPEN = (
-    rf"<(?:{_NAMES})(?:\s[^<>]{{0,80}})?>|\[think(?:ing)?\]|◁think▷"
+    rf"<(?:{_NAMES})(?:\s[^<>]{{0,80}})?>|\[(?:think(?:ing)?|thoughts?)\]|◁think▷"
     r"|<\|(?:begin_of_thought|start_thinking|think(?:ing)?)\|>"
 )
 _CLOSE = (
-    rf"</\s?(?:{_NAMES})\s?>|\[/think(?:ing)?\]|◁/think▷"
+    rf"</\s?(?:{_NAMES})\s?>|\[/(?:think(?:ing)?|thoughts?)\]|◁/think▷"
     r"|<\|(?:end_of_thought|end_thinking|/think(?:ing)?)\|>"
 )
 _MARK = re.compile(rf"(?=[<\[◁])(?:(?P<open>{_OPEN})|(?P<close>{_CLOSE}))", re.IGNORECASE)

@@ -61,6 +61,7 @@ class Budget:
     reserved_tokens: int = field(default=0, init=False)
     _open: int = field(default=0, init=False)
     _overrun: float = field(default=MOST_OVERRUN, init=False)
+    _refused: Reservation | None = field(default=None, init=False)
     _closed: StillhouseError | Outcome | None = field(default=None, init=False)
     _settled: list[asyncio.Future[None]] = field(default_factory=list, init=False, repr=False)
 
@@ -80,6 +81,7 @@ class Budget:
             if self._closed:
                 raise self._closed
             if not self._open or not self._could_fit(most):
+                self._refused = most
                 raise BudgetReached(self._told(most))
             waiter = asyncio.get_running_loop().create_future()
             self._settled.append(waiter)
@@ -185,16 +187,32 @@ class Budget:
             self.tokens is None or self.spent_tokens + most.tokens <= self.tokens
         )
 
+    @property
+    def reached(self) -> str | None:
+        """The cap that was reached, with what is spent by now; None where none was.
+
+        Replies that were in flight when a request was refused have been charged since.
+        """
+        return None if self._refused is None else self._told(self._refused)
+
     def _told(self, most: Reservation) -> str:
         if self.usd is not None and self.spent_usd + most.usd > self.usd:
             return (
-                f"budget_usd = {self.usd:g} is reached: {self.spent_usd:.6f} USD are spent, and "
-                f"the next request can cost {most.usd:.6f}; raise budget_usd to go on"
+                f"budget_usd = {self.usd:g} is reached: {self.spent_usd:.6f} USD are spent"
+                f"{_beyond(self.spent_usd, self.usd)}, and the next request can cost "
+                f"{most.usd:.6f}; raise budget_usd to go on"
             )
         return (
-            f"budget_tokens = {self.tokens} is reached: {self.spent_tokens} are spent, and the "
-            f"next request can take {most.tokens}; raise budget_tokens to go on"
+            f"budget_tokens = {self.tokens} is reached: {self.spent_tokens} are spent"
+            f"{_beyond(self.spent_tokens, self.tokens or 0)}, and the next request can take "
+            f"{most.tokens}; raise budget_tokens to go on"
         )
+
+
+def _beyond(spent: float, cap: float) -> str:
+    if spent <= cap:
+        return ""
+    return " (more than the cap: a reply was longer than its max_tokens allows, or dearer)"
 
 
 class RateLimiter:

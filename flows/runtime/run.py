@@ -143,9 +143,10 @@ def open_run(
             raise Stopped("stopped; received replies are saved", resume) from None
         except BudgetReached as stop:
             state = "stopped"
-            larger = _with_larger_budget(plan, overrides, stop.message)
+            message = context.budget.reached or stop.message
+            larger = _with_larger_budget(plan, overrides, message)
             again = command(verb, plan_path, larger, options)
-            raise BudgetReached(stop.message, again) from None
+            raise BudgetReached(message, again) from None
         except Stopped as stop:
             state = "stopped"
             raise Stopped(stop.message, resume) from None

@@ -319,3 +319,20 @@ def test_the_longer_of_two_used_up_limits_counts():
         "x-ratelimit-reset-tokens": "6m0s",
     }
     assert used_up_s(headers) == 360.0
+
+
+def test_a_reached_budget_tells_what_those_in_flight_cost_since():
+    async def go():
+        budget = Budget(usd=1.0)
+        first, second = (
+            await budget.reserve(Reservation(0.3)),
+            await budget.reserve(Reservation(0.1)),
+        )
+        budget.settle(first, 0.8, 0)
+        assert budget.reached is None
+        with pytest.raises(BudgetReached, match=r"0\.800000 USD are spent, and"):
+            await budget.reserve(Reservation(0.3))
+        budget.settle(second, 0.4, 0)
+        assert "1.200000 USD are spent (more than the cap" in (budget.reached or "")
+
+    asyncio.run(go())

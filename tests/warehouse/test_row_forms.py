@@ -83,6 +83,20 @@ def test_squad_and_dolly_bring_their_passage(tmp_path):
     assert (found.prompt, found.passage, found.reference, found.category) == ("i", "c", ["r"], "k")
 
 
+def test_squads_own_file_gives_a_row_for_each_question(tmp_path):
+    questions = [
+        {"id": "1", "question": "Who?", "answers": [{"text": "Bob", "answer_start": 0}] * 2},
+        {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
+    ]
+    article = {"title": "Bob", "paragraphs": [{"context": "Bob swims.", "qas": questions}]}
+    (tmp_path / "squad.json").write_text(json.dumps({"version": "v2.0", "data": [article]}))
+    found = list(read_rows("squad.json", tmp_path))
+    assert [(row.prompt, row.passage, row.reference) for row in found] == [
+        ("Who?", "Bob swims.", ["Bob"]),
+        ("When?", "Bob swims.", []),
+    ]
+
+
 ARC = {"text": ["x1", "x2"], "label": ["A", "B"]}
 
 

@@ -176,7 +176,7 @@ def _json(path: Path, kind: str, name: str, notes: list[str] | None) -> Iterator
             if kind == ".json" and "Extra data" not in str(error):
                 raise DataError(f"{name} is not JSON ({error})") from None
         else:
-            for number, item in enumerate(_items(document, name), start=1):
+            for number, item in enumerate(_unnested(_items(document, name)), start=1):
                 where = f"{name} item {number}"
                 if "\\ud" in text or "\\uD" in text:
                     refuse_half_characters(item, where)
@@ -238,6 +238,18 @@ def _items(document: Any, name: str) -> list[Any]:
     raise DataError(
         f"{name} has several lists of objects ({', '.join(lists)}); keep the rows in a file of their own"
     )
+
+
+def _unnested(items: list[Any]) -> Iterator[Any]:
+    """The rows; an article of SQuAD's own files gives one for each of its questions."""
+    for item in items:
+        paragraphs = item.get("paragraphs") if isinstance(item, dict) else None
+        if not isinstance(paragraphs, list):
+            yield item
+            continue
+        for paragraph in (each for each in paragraphs if isinstance(each, dict)):
+            for question in paragraph.get("qas") or []:
+                yield {"context": paragraph.get("context"), **question}
 
 
 def _csv(path: Path, kind: str, name: str, notes: list[str] | None) -> Iterator[dict[str, Any]]:

@@ -275,6 +275,8 @@ def _question(values: Mapping[str, Any], where: str) -> _Read:
     if isinstance(answers, dict):
         columns["aliases"] = answers.get("aliases")
         answers = answers.get("text", answers.get("value"))
+    if isinstance(answers, list):
+        answers = [each.get("text", each) if isinstance(each, dict) else each for each in answers]
     if isinstance(answers, list) and all(isinstance(answer, str) for answer in answers):
         answers = list(dict.fromkeys(answers))  # SQuAD has one of each annotator
     columns["reference"] = answers

@@ -21,7 +21,7 @@ from tests.warehouse.test_store import store  # noqa: F401
 from warehouse.db.spool import Spool
 from warehouse.records import Call, Failure
 
-PROMPTS = 2_000
+PROMPTS = 800
 SAMPLING = Sampling(max_tokens=20)
 HOPELESS = ("too long", "filtered")
 
@@ -135,7 +135,7 @@ def short_waits(monkeypatch):
     monkeypatch.setattr(options, "LONGEST_WAIT_S", 0.1)
 
 
-def test_two_thousand_prompts_each_one_call_or_one_permanent_failure(store, short_waits):  # noqa: F811
+def test_eight_hundred_prompts_each_one_call_or_one_permanent_failure(store, short_waits):  # noqa: F811
     words = [
         f"{HOPELESS[n // 100 % 2]} {n}" if n % 100 == 50 else f"question {n}"
         for n in range(PROMPTS)

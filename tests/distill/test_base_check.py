@@ -275,7 +275,7 @@ def test_sampling_that_one_api_refuses(tmp_path):
 def test_check_and_run_tell_of_an_unread_column(tmp_path):
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "Who?", "answer": "Bob", "id": 1}\n')
     (tmp_path / "plan.toml").write_text(
-        'name = "x"\nteacher = { use = "scripted" }\n[[datagen.recipe]]\nuse = "imitation"\n'
+        'name = "x"\nteacher = { use = "scripted", default = "Bob" }\n[[datagen.recipe]]\nuse = "imitation"\n'
         'prompts = "prompts.jsonl"\n'
     )
     told = "nobody reads the column 'answer'; did you mean 'reference'?"

@@ -132,9 +132,8 @@ class RowParser:
         extra = {key: value for key, value in given.items() if key and key not in read}
         for key in extra:
             self.unread[key] += 1
-            near = nearest_column(key, form.columns)
-            if near:
-                self.hints.setdefault(key, near)
+            if self.unread[key] == 1 and (near := nearest_column(key, form.columns)):
+                self.hints[key] = near
         return replace(row, extra={key: _plain(v) for key, v in extra.items() if _is_small(v)})
 
     def unmet_columns(self) -> list[str]:

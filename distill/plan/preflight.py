@@ -101,11 +101,16 @@ def refuse_bounds_without_data(plan: Plan) -> None:
         for scorer, needed in needs.items():
             if scorer not in bounded:
                 continue
-            prompts = list(itertools.islice(recipe.ask_all(plan.folder), _LOOKED_AT))
-            if prompts and not any(getattr(prompt, needed) for prompt in prompts):
+            prompts = itertools.islice(recipe.ask_all(plan.folder), _LOOKED_AT)
+            number = 0
+            for number, prompt in enumerate(prompts, start=1):
+                if getattr(prompt, needed):
+                    number = 0
+                    break
+            if number:
                 raise PlanError(
                     f"gate bound '{bounded[scorer]}': none of the first "
-                    f"{format_count(len(prompts), 'prompt')} of recipe '{name_of(recipe)}' has a "
+                    f"{format_count(number, 'prompt')} of recipe '{name_of(recipe)}' has a "
                     f"{needed}, without which '{scorer}' scores nothing and the gate keeps nothing; "
                     f"add a column '{needed}' to the data, or remove the bound"
                 )

@@ -188,6 +188,14 @@ class Plan(Section):
         return {key for recipe in (None, *gate.recipe) for key in gate.bounds(recipe)}
 
     @property
+    def gate_policy(self) -> GatePolicy:
+        """The gate's options; with `datagen.on_length = "keep"` it keeps truncated samples."""
+        gate = self.quality.gate
+        if self.datagen.on_length == "keep":
+            gate = gate.model_copy(update={"keep_truncated": True})
+        return gate
+
+    @property
     def judge(self) -> Any:
         """The judge model: the plan's own, or the teacher."""
         return self.quality.judge or self.teacher

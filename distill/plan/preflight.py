@@ -94,9 +94,14 @@ def refuse_bounds_without_data(plan: Plan) -> None:
     Raises:
         PlanError: no prompt of a recipe has one, so that none of its samples could be kept.
     """
-    needs = {name_of(scorer): scorer.needs for scorer in plan.quality.scorers if scorer.needs}
+    gate = plan.quality.gate
+    needs = {
+        name_of(scorer): scorer.needs
+        for scorer in plan.quality.scorers
+        if scorer.needs and not gate.keeps_abstained(name_of(scorer))
+    }
     for recipe in plan.datagen.recipe:
-        bounds = plan.quality.gate.bounds(name_of(recipe))
+        bounds = gate.bounds(name_of(recipe))
         bounded = {key.rpartition("_")[0].partition(".")[0]: key for key in bounds}
         for scorer, needed in needs.items():
             if scorer not in bounded:

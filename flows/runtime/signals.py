@@ -49,6 +49,7 @@ def awaited(stop: Callable[[], None]) -> Iterator[None]:
         _leave_closed_terminal(number)
         if announced:
             task.cancel()
+            return
         announced = True
         stop()
 

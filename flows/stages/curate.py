@@ -99,9 +99,7 @@ def apply_gate(
 ) -> list[Choice]:
     """Apply the plan's gate to scores; makes no calls and writes nothing."""
     held_out = held_out_of(plan, samples)
-    policy, duplicates = plan.quality.gate, plan.quality.duplicates
-    if plan.datagen.on_length == "keep":
-        policy = policy.model_copy(update={"keep_truncated": True})
+    policy, duplicates = plan.gate_policy, plan.quality.duplicates
     made_by = [
         {**table_of(scorer), "version": scorer.version, "model": scorer.model} for scorer in scorers
     ]

@@ -32,21 +32,31 @@ from warehouse.wording import format_count
 
 
 def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Request the replies that the plan's recipes need and that are not recorded yet."""
+    """Request the replies that the plan's recipes need and that are not recorded yet.
+
+    Raises:
+        NothingToDoError: there are replies, and none can be trained on.
+    """
     with open_run(plan_path, overrides, "generate") as context:
-        generate_stage(context)
+        outcome = generate_stage(context)
+        if outcome.is_useless and not context.store.read(Score, "scorer = 'human'"):
+            raise NothingToDoError(
+                f"none of {format_count(outcome.samples, 'reply')} can be trained on: "
+                f"{outcome.why_unusable}; received replies are saved, `distill show samples` shows them"
+            )
         return context.result("calls_made", "calls_reused", "samples", "failures")
 
 
-def generate_stage(context: RunContext) -> None:
+def generate_stage(context: RunContext) -> GenerateOutcome:
     """Prompts -> calls -> samples, for every recipe of the plan, one shard after the other."""
     with context.stage("generate"), TeacherClient(context) as client:
         refuse_bounds_without_data(context.plan)
         refuse_prompts_as_benchmark(context.plan)
         context.tell(check_sampling(context.plan))
         context.tell(note for found in summarize_sources(context.plan) for note in found.notes)
+        fit = context.plan.gate_policy.fit_statuses
         total = sum(1 for _ in prompts_of(context.plan))
-        outcome = _Unanswered(total)
+        outcome = GenerateOutcome(total)
         with meter("asking the teacher", total) as progress:
             for part in _shards(context.plan):
                 context.store.insert([prompt for _, prompt in part])
@@ -54,7 +64,7 @@ def generate_stage(context: RunContext) -> None:
                 samples = _samples(part, calls)
                 context.store.insert(samples)
                 outcome.unusable.update(
-                    s.status_reason or s.status for s in samples if s.status != "ok"
+                    s.status_reason or s.status for s in samples if s.status not in fit
                 )
                 outcome.samples += len(samples)
                 context.count("prompts", len(part))
@@ -64,11 +74,12 @@ def generate_stage(context: RunContext) -> None:
                 reused = sum(run != context.run.run_id for run in distinct.values())
                 context.count("generate_reused", reused)
     outcome.report()
+    return outcome
 
 
 @dataclass
-class _Unanswered:
-    """The prompts of a stage that got no reply, with the errors of their requests."""
+class GenerateOutcome:
+    """The prompts that got no reply, with the errors of their requests, and the unusable samples."""
 
     prompts: int
     errors: dict[str, str] = field(default_factory=dict)
@@ -78,14 +89,15 @@ class _Unanswered:
     """Why samples cannot be trained on, with their numbers."""
 
     def report(self) -> None:
-        """Say how many prompts have no reply, and the commonest reason.
+        """Say how many prompts have no reply and how many samples are unusable, and why.
 
         Raises:
-            NothingToDoError: there are replies, and none can be trained on.
             BudgetReached: no prompt has one, since each could cost more than the whole budget.
             TeacherUnusable: no prompt has one, for other reasons.
         """
-        self._report_unusable()
+        if self.unusable and not self.is_useless:
+            number = f"{self.unusable.total():,} of {format_count(self.samples, 'reply')}"
+            say(f"{number} cannot be trained on: {self.why_unusable}")
         if not self.errors:
             return
         reason = commonest_reason(self.errors.values())
@@ -100,19 +112,15 @@ class _Unanswered:
                 "`distill show failures` lists them"
             )
 
-    def _report_unusable(self) -> None:
-        number = self.unusable.total()
-        if not number:
-            return
-        reasons = ", ".join(f"{count} x {why}" for why, count in self.unusable.most_common(3))
-        if number == self.samples:
-            raise NothingToDoError(
-                f"none of {format_count(number, 'reply', 'replies')} can be trained on: {reasons}; "
-                "received replies are saved, `distill show samples` shows them"
-            )
-        say(
-            f"{number} of {format_count(self.samples, 'reply', 'replies')} cannot be trained on: {reasons}"
-        )
+    @property
+    def is_useless(self) -> bool:
+        """Whether there are replies, and none can be trained on."""
+        return bool(self.samples) and self.unusable.total() == self.samples
+
+    @property
+    def why_unusable(self) -> str:
+        """The commonest reasons why samples cannot be trained on."""
+        return ", ".join(f"{number} x {why}" for why, number in self.unusable.most_common(3))
 
 
 def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
@@ -188,7 +196,11 @@ def _shards(plan: Plan) -> Iterator[Part]:
 
 
 def _request_replies(
-    context: RunContext, client: TeacherClient, part: Part, progress: Meter, outcome: _Unanswered
+    context: RunContext,
+    client: TeacherClient,
+    part: Part,
+    progress: Meter,
+    outcome: GenerateOutcome,
 ) -> dict[str, Call]:
     """Calls by prompt id; truncated replies are requested again with `datagen.longest`, if set."""
     requests = {prompt.prompt_id: request_of(context.plan, prompt) for _, prompt in part}

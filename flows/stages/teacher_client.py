@@ -78,12 +78,7 @@ class TeacherClient:
                 self.spool.drain(self.context.store)
                 failures = list(results.failures.values())
                 self.context.store.insert(failures)
-                refused = [
-                    call.call_id for call in self.spool.refused if call.call_id in results.calls
-                ]
-                for call_id in refused:  # the spool has recorded why
-                    del results.calls[call_id]
-                self.context.count("failures", len(failures) + len(refused))
+                self.context.count("failures", len(failures) + self._leave_out_refused(results))
         return results
 
     def _shard(
@@ -113,6 +108,7 @@ class TeacherClient:
         try:
             asyncio.run(go())
         except asyncio.CancelledError:  # by the second Ctrl-C
+            say("stopped at once; replies that were in flight are lost and count as spent")
             raise KeyboardInterrupt from None
 
     def _leave_out_refused(self, results: CallResults) -> int:

@@ -14,7 +14,7 @@ import polars as pl
 from quality.gate.decontaminate import HeldOut
 from quality.gate.dedup import form, near, repeats, semantic
 from quality.gate.diversity import balance, spread
-from quality.gate.policy import Duplicates, GatePolicy, listed
+from quality.gate.policy import Duplicates, GatePolicy
 from quality.review.decisions import decisions
 from warehouse.records import Choice, Sample, Score, make_id
 from warehouse.text.words import count_words
@@ -87,8 +87,7 @@ def decide(samples: pl.DataFrame, scores: pl.DataFrame, policy: GatePolicy) -> p
 
 
 def _status(policy: GatePolicy) -> pl.Expr:
-    fit = ["ok", "truncated"] if policy.keep_truncated else ["ok"]
-    return pl.when(~pl.col("status").is_in(fit)).then("status: " + pl.col("status"))
+    return pl.when(~pl.col("status").is_in(policy.fit_statuses)).then("status: " + pl.col("status"))
 
 
 def _bound(key: str, scorer: str, policy: GatePolicy) -> pl.Expr:
@@ -99,8 +98,7 @@ def _bound(key: str, scorer: str, policy: GatePolicy) -> pl.Expr:
             bound = pl.when(pl.col("recipe") == recipe).then(pl.lit(bounds[key])).otherwise(bound)
     outside = value < bound if key.endswith("_min") else value > bound
     side = "below" if key.endswith("_min") else "above"
-    known = policy.keep_abstained
-    lenient = known is True or scorer.partition(".")[0] in listed(known)
+    lenient = policy.keeps_abstained(scorer.partition(".")[0])
     silent = value.is_null() | value.is_nan()
     abstained = (
         pl.lit(None) if lenient else pl.lit(f"{scorer} abstained: ") + why.fill_null("no number")

@@ -95,6 +95,16 @@ class GatePolicy(BaseModel):
         others["recipe"] = {name: _nested(table) for name, table in self.recipe.items()}
         return {**bounds, **others}
 
+    def keeps_abstained(self, scorer: str) -> bool:
+        """Whether a sample may be kept that this scorer abstained on."""
+        names = self.keep_abstained
+        return names if isinstance(names, bool) else scorer in names
+
+    @property
+    def fit_statuses(self) -> tuple[str, ...]:
+        """Statuses of samples that may be kept."""
+        return ("ok", "truncated") if self.keep_truncated else ("ok",)
+
     def bounds(self, recipe: str | None = None) -> dict[str, float]:
         """The bounds that hold for a recipe's samples: `grounded_min`, `toxicity.insult_max`."""
         return self.thresholds | self.recipe.get(recipe or "", {})

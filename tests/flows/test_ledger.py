@@ -10,13 +10,14 @@ import pytest
 
 import datagen.generate
 from datagen.openai import options
+from quality.review.decisions import accept
 from tests.flows.test_budget import write
 from tests.flows.test_teacher import colour
 from tests.support.cli import distill
 from tests.support.fakes import FakeOpenai, Fault
 from tests.support.plans import rows, write_rows
 from warehouse.db.store import Store
-from warehouse.records import Call, Failure, Run
+from warehouse.records import Call, Failure, Run, Sample
 
 TOO_LONG = Fault(400, '{"error": {"message": "maximum context length is 9 tokens"}}')
 
@@ -178,3 +179,24 @@ def test_replies_that_cannot_be_trained_on_are_counted(tmp_path):
         done = generate(tmp_path)
     assert done.returncode == 0
     assert "2 of 4 replies cannot be trained on: 2 x the reply is empty" in done.stderr
+
+
+def test_replies_that_the_gate_may_keep_are_no_failure(tmp_path):
+    message = {"role": "assistant", "content": "brown and"}
+    cut = {"choices": [{"message": message, "finish_reason": "length"}]}
+    with FakeOpenai(lambda messages: cut) as server:
+        write(tmp_path, server, number=3)
+        assert generate(tmp_path).returncode == 2
+        kept = generate(tmp_path, "--set", "datagen.on_length=keep")
+        assert (kept.returncode, server.asked) == (0, 3)
+        assert "cannot be trained on" not in kept.stderr
+
+
+def test_replies_that_a_human_accepted_are_no_failure(tmp_path):
+    with FakeOpenai(lambda messages: "") as server:
+        write(tmp_path, server, number=1)
+        assert generate(tmp_path).returncode == 2
+        store = Store(tmp_path / "w.duckdb")
+        [sample] = store.read(Sample)
+        store.insert([accept(sample)])
+        assert generate(tmp_path).returncode == 0

@@ -128,7 +128,8 @@ def test_an_interrupt_awaits_what_is_paid_for_exits_3_and_names_what_resumes(fol
 def test_a_second_interrupt_leaves_what_is_on_its_way(folder):
     with FakeOpenai(colour, latency_s=300.0) as server:
         err, calls = interrupted(folder, server, 4, [signal.SIGINT, signal.SIGINT])
-        assert "4 replies in flight" in err
+        assert "4 replies in flight" in err and "stopped at once" in err
+        assert err.count("Ctrl-C again") == 1
         assert (len(calls), server.asked) == (0, 4)
 
 

@@ -143,6 +143,8 @@ def test_a_bound_without_the_data_it_needs_is_refused_before_anything_is_paid(
         '[[datagen.recipe]]\nuse = "imitation"\nprompts = "prompts.jsonl"\n'
         f'[quality]\nscorers = ["grounded", "reference"]\ngate = {{ {bound} }}\n'
     )
+    abstained = ("--set", "quality.gate.keep_abstained=true")
+    assert distill(tmp_path, "check", "plan.toml", *abstained).returncode == 0
     for verb in ("check", "generate"):
         done = distill(tmp_path, verb, "plan.toml")
         assert done.returncode == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -43,12 +44,10 @@ class Sampling:
     """Log-probabilities of the reply's tokens and of so many alternatives (0: none). Unset: none at all."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= 2:
-            raise ValueError(f"temperature is from 0 to 2, not {self.temperature:g}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(
-                f"top_p is above 0 and at most 1, not {self.top_p:g}; 1 takes all tokens"
-            )
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature is 0 or more, not {self.temperature:g}")
+        if not 0 <= self.top_p <= 1:
+            raise ValueError(f"top_p is from 0 to 1, not {self.top_p:g}; 1 takes all tokens")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens is 1 or more, not {self.max_tokens}")
         if self.top_logprobs is not None and self.top_logprobs < 0:

@@ -40,7 +40,7 @@ _KEY_PREFIX = re.compile(
 
 _SECRET_NAME = re.compile(
     r"(?:^|[_-])(?:key|token|auth|authorization|session|signature|credentials?|cookie|jwt)$"
-    r"|authorization|api[_-]?key|passw|secret|cookie|(?:access|auth|id)[_-]?token",
+    r"|authorization|api[_-]?key|passw|secret|(?:access|auth|id)[_-]?token",
     re.IGNORECASE,
 )
 """Names of HTTP headers and body fields that carry secrets."""

@@ -6,7 +6,7 @@ import asyncio
 import random
 import re
 from collections.abc import AsyncGenerator, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from datagen.openai.addresses import lacks_version, split_query
 from datagen.openai.endpoint import Endpoint, NobodyThere, NoSuchPath, key_from, value_from
 from datagen.openai.read_reply import read_reply
-from datagen.openai.usage import check_usage, longest_reply
+from datagen.openai.usage import MARK, check_usage, longest_reply
 from datagen.openai.wire_format import body_of
 from datagen.spending.limits import Budget, RateLimiter, Reservation
 from datagen.spending.pricing import Price, load_tokenizer, most_prompt_tokens, price_of
@@ -222,11 +222,20 @@ class OpenaiApi:
         reply = read_reply(request, raw, latency_s, self.price)
         return check_usage(reply, self.price, self.extra_body, self._tokenizer)
 
-    def settle(self, budget: Budget, most: Reservation, reply: Reply) -> None:
-        """Put what a reply did cost in place of what was reserved for it."""
+    def settle(self, budget: Budget, most: Reservation, reply: Reply) -> Reply:
+        """Put what a reply did cost in place of what was reserved for it.
+
+        Returns:
+            The reply; one that was measured says by how much more it counts, for later runs.
+        """
         usd = most.usd if reply.cost_usd is None else reply.cost_usd
         tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
-        (budget.settle_measured if reply.usage.measured else budget.settle)(most, usd, tokens)
+        if not reply.usage.measured:
+            budget.settle(most, usd, tokens)
+            return reply
+        more_usd, more_tokens = budget.settle_measured(most, usd, tokens)
+        mark = {**reply.raw.get(MARK, {}), "unmetered": {"usd": more_usd, "tokens": more_tokens}}
+        return replace(reply, raw={**reply.raw, MARK: mark})
 
     @cached_property
     def _tokenizer(self) -> Any:

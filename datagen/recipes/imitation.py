@@ -191,6 +191,12 @@ class Imitation(Recipe):
 
 
 def _is_example(row: Row) -> bool:
+    """Whether a row has a short answer that is found in its short passage.
+
+    Examples are part of prompts, and so of call ids: the rule of English plans never changes.
+    """
+    if row.language == "en":
+        return _is_english_example(row)
     if not row.reference or not 1 <= count_words(row.reference[0]) <= EXAMPLE_WORDS:
         return False
     if row.passage is None:
@@ -199,3 +205,12 @@ def _is_example(row: Row) -> bool:
         return False
     passage, answer = (tokens(split_form(text)) for text in (row.passage, row.reference[0]))
     return contains_tokens(passage, answer)
+
+
+def _is_english_example(row: Row) -> bool:
+    if not row.reference or not 1 <= len(row.reference[0].split()) <= EXAMPLE_WORDS:
+        return False
+    if row.passage is None:
+        return True
+    answer = f" {split_form(row.reference[0])} "
+    return len(row.passage) < EXAMPLE_PASSAGE_CHARS and answer in f" {split_form(row.passage)} "

@@ -110,12 +110,18 @@ class Budget:
                 self._overrun = max(self._overrun, actual / reserved)
         self._wake()
 
-    def settle_measured(self, most: Reservation, usd: float, tokens: int) -> None:
+    def settle_measured(self, most: Reservation, usd: float, tokens: int) -> tuple[float, int]:
         """Settle a reply whose usage we measured: an average, so it counts as all that was
-        reserved for it, or as more where more was measured."""
+        reserved for it, or as more where more was measured.
+
+        Returns:
+            USD and tokens by which it counts more than was measured.
+        """
         self.settle(most, max(usd, most.usd), max(tokens, most.tokens))
-        self.unmetered_usd += max(0.0, most.usd - usd)
-        self.unmetered_tokens += max(0, most.tokens - tokens)
+        more_usd, more_tokens = max(0.0, most.usd - usd), max(0, most.tokens - tokens)
+        self.unmetered_usd += more_usd
+        self.unmetered_tokens += more_tokens
+        return more_usd, more_tokens
 
     def release(self, most: Reservation) -> None:
         """Return a whole reservation: the request was refused and cost nothing."""

@@ -164,7 +164,7 @@ def most_prompt_tokens(messages: Sequence[Message], extra: Any = None) -> int:
 
     Args:
         messages: Chat messages; all but role and text counts by its JSON.
-        also: What else becomes part of the prompt, such as a response format; by its JSON.
+        extra: What else becomes part of the prompt, such as a response format; by its JSON.
     """
     texts = [text for message in messages for text in _texts(message)]
     if extra is not None:

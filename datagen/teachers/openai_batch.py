@@ -297,7 +297,7 @@ class OpenaiBatch(OpenaiApi):
     def _hand_out(self, state: _BatchRound, reply: Reply) -> None:
         most = self.most(reply.request)
         if reply.error is None:
-            self.settle(state.budget, most, reply)
+            reply = self.settle(state.budget, most, reply)
             state.refusals = 0
             reply = replace(reply, tries=state.tries[reply.request.subject] + 1)
         else:

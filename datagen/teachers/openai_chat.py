@@ -208,7 +208,7 @@ class OpenaiChat(OpenaiApi):
                 budget.lose(most)  # cut off on the way
                 raise
             else:
-                self.settle(budget, most, reply)
+                reply = self.settle(budget, most, reply)
                 state.answered += 1
                 return reply if sent == 1 else replace(reply, tries=sent)
         raise AssertionError("count() does not end")

@@ -51,10 +51,12 @@ def check_sampling(plan: Plan) -> list[str]:
     host = urlsplit(getattr(teacher, "base_url", "")).hostname or ""
     if "temperature" in getattr(teacher, "omit", ()):
         return []
-    if host == "api.anthropic.com" and sampling.temperature > 1:
-        raise PlanError(
-            f"datagen.sampling.temperature = {sampling.temperature:g}: the API at {host} takes 0 to 1"
-        )
+    known = {"api.anthropic.com": 1, "api.openai.com": 2}
+    if sampling.temperature > known.get(host, 2):
+        value = f"datagen.sampling.temperature = {sampling.temperature:g}"
+        if host in known:
+            raise PlanError(f"{value}: the API at {host} takes 0 to {known[host]}")
+        return [f"{value}: many servers take 0 to 2"]
     reasons = _REASONING.match(getattr(teacher, "model", ""))
     if host == "api.openai.com" and reasons and sampling.temperature != 1:
         return [

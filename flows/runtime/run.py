@@ -178,13 +178,13 @@ def open_run(
 
 def _budget(plan: Plan, store: Store, run: Run) -> Budget:
     """The plan's caps, with what this run has spent so far, also before it was stopped."""
-    besides = [run.summary.get(name, {}) for name in ("lost", "unmetered")]
+    lost = run.summary.get("lost", {})
     usd, tokens = store.spent(run.run_id)
     return Budget(
         plan.datagen.budget_usd,
         plan.datagen.budget_tokens,
-        usd + sum(amounts.get("usd", 0.0) for amounts in besides),
-        tokens + sum(amounts.get("tokens", 0) for amounts in besides),
+        usd + lost.get("usd", 0.0),
+        tokens + lost.get("tokens", 0),
     )
 
 

@@ -1,14 +1,15 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from datagen.conformance import check_recipe
-from datagen.recipes.imitation import Imitation
+from datagen.recipes.imitation import Imitation, _is_example
 from datagen.teacher import Reply, Request, Sampling
 from warehouse import catalog
 from warehouse.errors import DataError, PlanError
-from warehouse.inputs.rows import is_held_out, read_rows
+from warehouse.inputs.rows import Row, is_held_out, read_rows
 
 ROWS = [
     {"prompt": f"Q{n}?", "reference": f"word{n}", "passage": f"It is said: word{n} is it."}
@@ -164,3 +165,10 @@ def test_wrong_options_are_faults_of_the_plan(options):
     with pytest.raises(PlanError):
         catalog.build("recipe", {"use": "imitation", "prompts": "rows.jsonl", **options})
     assert catalog.build("recipe", {"use": "imitation", "prompts": "x.jsonl"}).limit is None
+
+
+def test_the_worked_examples_of_an_english_plan_are_chosen_as_ever():
+    """They are part of prompts, and so of call ids: other ones would be paid for again."""
+    chinese = Row("北京是哪国的首都？", [], ["中国"], "北京是中国的首都。")
+    assert not _is_example(chinese)
+    assert _is_example(replace(chinese, language="zh"))

@@ -122,7 +122,11 @@ def test_what_was_measured_counts_in_full_and_is_told():
     recorded = sum(reply.cost_usd for reply in replies)
     assert budget.spent_usd == pytest.approx(recorded + budget.unmetered_usd)
     assert budget.spent_usd <= budget.usd < budget.spent_usd + 2.0
-    assert replies[0].raw[MARK] == {"measured": ["completion_tokens", "prompt_tokens"]}
+    marks = [reply.raw[MARK] for reply in replies]
+    assert {tuple(mark["measured"]) for mark in marks} == {("completion_tokens", "prompt_tokens")}
+    more_usd = sum(mark["unmetered"]["usd"] for mark in marks)  # what a later run counts by
+    assert more_usd == pytest.approx(budget.unmetered_usd)
+    assert sum(mark["unmetered"]["tokens"] for mark in marks) == budget.unmetered_tokens > 0
 
 
 def reply_with(reported, text="some words", messages=None, **sampling):

@@ -119,3 +119,12 @@ def test_documents_that_are_skipped_are_named_and_counted(tmp_path, caplog):
     assert first.startswith("7 documents skipped (only .txt, ")
     assert "docs/scan4.pdf and 2 more" in first and "hidden" not in first
     assert second == "1 document skipped (there are no words in them): docs/empty.md"
+
+
+def test_a_name_in_another_script_does_not_change_how_a_document_is_cut(tmp_path):
+    """Passages are shown with questions, and so are part of call ids."""
+    (tmp_path / "trip.txt").write_text("we went to 東京タワー and then home again by train")
+    (tmp_path / "zh.txt").write_text("北京是中国的首都。" * 3)
+    first, *_ = read_passages("trip.txt", tmp_path, words=5, overlap=0)
+    assert first.text == "we went to 東京タワー and"
+    assert len(read_passages("zh.txt", tmp_path, words=9, overlap=0)) > 1

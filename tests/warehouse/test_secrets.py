@@ -7,7 +7,7 @@ import string
 
 import pytest
 
-from warehouse.secrets import EnvReference, is_key, literal_secrets, mask, resolve
+from warehouse.secrets import EnvReference, is_key, is_secret_header, literal_secrets, mask, resolve
 
 HEX = "9f86d081884c7d659a2feaa0c55ad015"
 SECRETS = {
@@ -144,3 +144,8 @@ def test_references_are_resolved_wherever_they_stand():
 def test_masked_texts_keep_the_rest():
     assert mask("m@https://me:pw@host/v1 {}") == "m@https://***@host/v1 {}"
     assert mask("Authorization: Bearer abcdefghijklmnop1") == "Authorization: ***"
+
+
+def test_a_header_about_cookies_is_no_secret():
+    assert not is_secret_header("Cookie-Policy")
+    assert is_secret_header("Cookie") and is_secret_header("Set-Cookie")

@@ -238,3 +238,10 @@ def test_a_damaged_block_is_no_lock(store, monkeypatch):
         file.write(b"\xff" * 4096)
     with pytest.raises(WarehouseError, match="cannot be read.*[Cc]orrupt"):
         store.read(Call)
+
+
+def test_a_measured_call_counts_what_was_reserved_for_it(store):
+    more = {"stillhouse": {"measured": ["prompt_tokens"], "unmetered": {"usd": 0.5, "tokens": 90}}}
+    store.insert([call("a"), replace(call("b"), cost_usd=0.25, raw=more)])
+    usd, tokens = store.spent("r")
+    assert (usd, tokens) == (0.75, 2 * (1 + 5) + 90)

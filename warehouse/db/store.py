@@ -114,7 +114,7 @@ class Store:
                 try:
                     new += _insert(db, kind, _unique(kind, several))
                 except _REFUSED as error:
-                    raise RecordRefused(f"{kind.TABLE}: {_line(error)}") from None
+                    raise RecordRefused(f"{kind.TABLE}: {_line(error)}") from error
         return new
 
     def enter(
@@ -190,14 +190,21 @@ class Store:
             return [str(identity) for (identity,) in rows.fetchall()]
 
     def spent(self, run_id: str) -> tuple[float, int]:
-        """USD and tokens of a run's calls; a call of unknown price counts its tokens only."""
+        """USD and tokens that a run's calls count in its budget.
+
+        A call of unknown price counts its tokens only; one whose usage was measured counts what
+        was reserved for it, as its raw reply says.
+        """
         if not self.path.exists():
             return 0.0, 0
         with self._reading() as db:
             row = db.execute(
-                "SELECT coalesce(sum(cost_usd), 0), "
-                "coalesce(sum(prompt_tokens + completion_tokens), 0)::BIGINT "
-                "FROM calls WHERE run_id = ?",
+                "SELECT coalesce(sum(coalesce(cost_usd, 0) + more.usd), 0), "
+                "coalesce(sum(prompt_tokens + completion_tokens + more.tokens), 0)::BIGINT "
+                "FROM (SELECT *, struct_pack("
+                "usd := coalesce((raw ->> '$.stillhouse.unmetered.usd')::DOUBLE, 0), "
+                "tokens := coalesce((raw ->> '$.stillhouse.unmetered.tokens')::BIGINT, 0)) AS more "
+                "FROM calls WHERE run_id = ?)",
                 [run_id],
             ).fetchone()
         return (float(row[0]), int(row[1])) if row else (0.0, 0)

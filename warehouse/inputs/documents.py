@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,7 @@ from warehouse.errors import DataError
 from warehouse.inputs.files import KINDS as ROW_KINDS
 from warehouse.inputs.files import TEXT_CELLS, decode_text, kind_of, read_records
 from warehouse.records import make_id
-from warehouse.text.words import spans
+from warehouse.text.words import count_unspaced, spans
 from warehouse.wording import format_count
 
 log = logging.getLogger(__name__)
@@ -140,7 +141,8 @@ def _documents(path: Path, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _passages(text: str, where: str, words: int, overlap: int) -> Iterator[Passage]:
-    places = spans(text)
+    unspaced = 2 * count_unspaced(text) > len("".join(text.split()))  # a name in it changes nothing
+    places = spans(text) if unspaced else [match.span() for match in re.finditer(r"\S+", text)]
     if not places:
         return
     last = max(len(places) - words, 0)

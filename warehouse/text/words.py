@@ -121,6 +121,11 @@ def has_unspaced_script(text: str) -> bool:
     return not text.isascii() and _UNSPACED.search(text) is not None
 
 
+def count_unspaced(text: str) -> int:
+    """Characters of scripts that are written without spaces."""
+    return sum(1 for _ in _UNSPACED.finditer(text))
+
+
 def tokens(text: str) -> list[str]:
     """The text split at white space, and within scripts without spaces into words or characters.
 

@@ -28,7 +28,7 @@ from datagen.openai.addresses import (
     split_query,
 )
 from datagen.openai.error_answers import ErrorKind, is_page, read_error, sort_error
-from datagen.openai.read_reply import UnreadableReply, error_in, parse_body
+from datagen.openai.parse_body import UnreadableReply, error_in, parse_body
 from datagen.openai.waits import used_up_s
 from datagen.spending.limits import RateLimiter
 from datagen.teacher import REDACTED, REDACTION

@@ -21,7 +21,7 @@ from datagen.openai.endpoint import (
     TimedOut,
 )
 from datagen.openai.options import OpenaiApi, arriving, backoff_s
-from datagen.openai.read_reply import UnreadableReply
+from datagen.openai.parse_body import UnreadableReply
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.teacher import Reply, Request
 from warehouse.errors import (

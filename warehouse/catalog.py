@@ -22,18 +22,16 @@ from typing import Any, NamedTuple
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from warehouse.errors import PlanError
+from warehouse.part_origins import copy_into, fault_in, origin_of
 from warehouse.part_sources import (
     class_from_file,
     class_from_package,
-    copy_into,
-    did_you_mean,
-    fault_in,
     file_part_name,
     installed,
     is_file,
     nearest,
-    origin_of,
 )
+from warehouse.wording import did_you_mean
 
 
 class Kind(NamedTuple):

@@ -1,6 +1,9 @@
-"""Write counts with their nouns, for messages and reports."""
+"""Write counts with their nouns and hints for unknown words, for messages and reports."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
 
 
 def format_count(number: int, noun: str, plural: str = "") -> str:
@@ -25,3 +28,9 @@ def format_count(number: int, noun: str, plural: str = "") -> str:
 def be(number: int) -> str:
     """The verb for a count: `1 item is`, `2 items are`."""
     return "is" if number == 1 else "are"
+
+
+def did_you_mean(word: str, allowed: Sequence[str]) -> str:
+    """A hint for an unknown word: the nearest allowed one, else the list of them all."""
+    near = get_close_matches(word, allowed, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(allowed)}"

@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from datagen.openai.endpoint import Endpoint
 from datagen.openai.options import backoff_s
-from datagen.openai.read_reply import UnreadableReply, parse_body
+from datagen.openai.parse_body import UnreadableReply, parse_body
 from warehouse.errors import PromptRejected, TeacherUnusable, TransientError
 
 log = logging.getLogger(__name__)

@@ -2,36 +2,27 @@
 
 Every fault leaves here as one of ours, with no client's exception behind it: final for
 one prompt (`PromptRejected`), final for all (`TeacherUnusable`), or worth another try
-(`TransientError` and the three kinds of it here).
+(`TransientError` and its kinds).
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
-import os
-import re
 import time
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 
-from datagen.openai.addresses import (
-    lacks_version,
-    query_of,
-    sendable_headers,
-    sendable_key,
-    split_query,
-)
+from datagen.openai.addresses import lacks_version, query_of, sendable_headers, split_query
 from datagen.openai.error_answers import ErrorKind, is_page, read_error, sort_error
-from datagen.openai.read_reply import UnreadableReply, error_in, parse_body
+from datagen.openai.keys import Redactor
+from datagen.openai.parse_body import UnreadableReply, error_in, parse_body
+from datagen.openai.unreachable import explain_unreachable
 from datagen.openai.waits import used_up_s
 from datagen.spending.limits import RateLimiter
-from datagen.teacher import REDACTED, REDACTION
+from datagen.teacher import REDACTED
 from warehouse.errors import (
     PromptRejected,
     TeacherError,
@@ -41,20 +32,12 @@ from warehouse.errors import (
 
 T = TypeVar("T")
 
-NO_KEY = "not-needed"
 SHOWN = 200
 """Characters of a server's message that are shown."""
 LONGEST_PAUSE_S = 600.0
 """Longest pause after a good reply, whatever the server says of its limits."""
-SHORTEST_SECRET = 8
-"""Characters; what is shorter is a placeholder, and would be found in ordinary words."""
 _AS_JSON: Any = {"headers": {"Content-Type": "application/json"}}
 _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
-_UNCONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-
-
-class NobodyThere(TransientError):
-    """The connection could not be made; nothing was sent. The message says what to do."""
 
 
 class Overloaded(TransientError):
@@ -67,37 +50,6 @@ class NoSuchPath(TeacherUnusable):
 
 class ReplyLost(TransientError):
     """The request was sent and no whole reply came back: it may have been charged."""
-
-
-def key_from(name: str | None, env_file: str | None, who: str) -> str:
-    """The key in an environment variable, or in the .env file that the user named.
-
-    Raises:
-        TeacherUnusable: the variable is not set in either, or holds no key.
-    """
-    if name is None:
-        return NO_KEY
-    return sendable_key(value_from(name, env_file, who, "api_key_env"), name, who)
-
-
-def value_from(name: str, env_file: str | None, who: str, option: str) -> str:
-    """The value of an environment variable that an option of the plan names.
-
-    Raises:
-        TeacherUnusable: it is set neither in the environment nor in the .env file.
-    """
-    value = os.environ.get(name)
-    if not value and env_file:
-        from dotenv import dotenv_values
-
-        value = dotenv_values(env_file).get(name)
-    if not value or not value.strip():
-        detail = f" and {env_file} does not have it" if env_file else ""
-        raise TeacherUnusable(
-            f"{who}: environment variable {name} is not set{detail}; export it, or name another "
-            f"in {option}"
-        )
-    return value.strip()
 
 
 class EmptyReply(ReplyLost):
@@ -130,7 +82,7 @@ class Endpoint:
         self.heard = False
         self.last_good = time.monotonic()
         self.gone: TeacherUnusable | None = None
-        self._secrets = sorted(_spellings((key, *secrets)), key=len, reverse=True)
+        self._redactor = Redactor((key, *secrets))
         self.client = _client(key, base_url, headers, pace.max_in_flight, timeout_s)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,17 +165,8 @@ class Endpoint:
                 return self.unusable("this is no address", "correct base_url")
             if isinstance(cause, _UNTRUSTED):
                 return self._untrusted(cause)
-            if isinstance(
-                cause, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)
-            ):
-                return self._no_proxy(cause)
-            if isinstance(cause, aiohttp.ClientConnectorDNSError):
-                return NobodyThere(
-                    f"the host name of {url} is not known; correct base_url, or check the network "
-                    "and the proxy variables (HTTPS_PROXY)"
-                )
-            if isinstance(cause, _UNCONNECTED):
-                return NobodyThere(self._nobody(cause))
+            if (unreachable := explain_unreachable(cause, url)) is not None:
+                return unreachable
             if isinstance(cause, ReplyTooLarge):
                 return ReplyLost(f"{self.model}: {cause} was not read to its end")
             if isinstance(cause, TimeoutError):
@@ -232,15 +175,6 @@ class Endpoint:
                     "waits longer"
                 )
         return ReplyLost(f"{self.model}: connection to {url} was lost ({name})")
-
-    def _nobody(self, cause: Exception) -> str:
-        number = getattr(getattr(cause, "os_error", None), "errno", None)
-        if isinstance(cause, TimeoutError) or number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
-            return (
-                f"no teacher answers at {self.base_url}; the host cannot be reached: correct "
-                "base_url, or check the network, the firewall and the proxy variables (HTTPS_PROXY)"
-            )
-        return f"no teacher answers at {self.base_url}; start the server or correct base_url"
 
     def _untrusted(self, cause: Exception) -> TeacherError:
         reason = str(getattr(cause, "certificate_error", cause))
@@ -253,17 +187,6 @@ class Endpoint:
             f"no encrypted connection could be made ({self.short(reason)})",
             "correct base_url: a server without TLS has an http:// address",
         )
-
-    def _no_proxy(self, cause: Exception) -> TeacherError:
-        from datagen.openai.transport import proxy_for
-
-        proxy = urlsplit(proxy_for(self.base_url) or "").netloc.rpartition("@")[2]
-        what = f"no connection to {self.base_url} through the proxy {proxy}"
-        if isinstance(cause, aiohttp.ClientHttpProxyError):
-            what += f" (HTTP {cause.status})"
-        host = urlsplit(self.base_url).hostname or ""
-        around = f", or name {host} in NO_PROXY to go around it"
-        return NobodyThere(f"{what}; correct the proxy variables (HTTPS_PROXY, HTTP_PROXY){around}")
 
     def refused(self, response: Any) -> TeacherError:
         """What a reply means that is an error, by its status or by its body."""
@@ -289,7 +212,7 @@ class Endpoint:
         error = read_error(status, body, headers)
         excerpt, target = self.short(body), (extensions or {}).get("redirected_to")
         if 300 <= status < 400:
-            location = self._hidden(str((headers or {}).get("location", "nowhere")))
+            location = self._redactor.redact(str((headers or {}).get("location", "nowhere")))
             return self.unusable(
                 f"the server redirects requests to {location} (HTTP {status})",
                 "set base_url to the address where the API is",
@@ -330,11 +253,7 @@ class Endpoint:
         return self._object(orjson.dumps(raw)) if isinstance(raw, dict) else raw
 
     def _object(self, content: bytes) -> dict[str, Any]:
-        redacted = 0
-        for secret in self._secrets:
-            if number := content.count(secret.encode()):
-                content = content.replace(secret.encode(), REDACTION.encode())
-                redacted += number
+        content, redacted = self._redactor.redact_body(content)
         try:
             raw = parse_body(content)
         except UnreadableReply as error:
@@ -346,7 +265,7 @@ class Endpoint:
     def unreadable(self, error: UnreadableReply) -> ReplyLost:
         """The error for a reply that is no chat completion, or one without a message."""
         if error.is_empty:
-            shown = self._hidden(str(error))[:SHOWN]
+            shown = self._redactor.redact(str(error))[:SHOWN]
             return EmptyReply(f"{self.model}: the reply has no message: {shown}")
         return self.garbled(str(error))
 
@@ -356,25 +275,11 @@ class Endpoint:
 
     def short(self, body: Any) -> str:
         """A body in one line, without secrets: the server's own message where there is one."""
-        return self._hidden(read_error(200, body).message)[:SHOWN]
-
-    def _hidden(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, REDACTION)
-        return text
+        return self._redactor.redact(read_error(200, body).message)[:SHOWN]
 
     async def close(self) -> None:
         """Close the connections."""
         await self.client.close()
-
-
-def _spellings(secrets: Iterable[str]) -> Iterator[str]:
-    """Secrets as they may come back: without the scheme before them, and as JSON writes them."""
-    for secret in secrets:
-        bare = re.sub(r"^(Bearer|Basic)\s+", "", secret.strip(), flags=re.IGNORECASE)
-        if len(bare) >= SHORTEST_SECRET and bare != NO_KEY:
-            escaped = json.dumps(bare)[1:-1]
-            yield from dict.fromkeys((bare, escaped, escaped.replace("/", r"\/")))
 
 
 def _chain(error: BaseException) -> list[BaseException]:

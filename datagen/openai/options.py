@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from datagen.openai.addresses import lacks_version, split_query
-from datagen.openai.endpoint import Endpoint, NobodyThere, NoSuchPath, key_from, value_from
+from datagen.openai.endpoint import Endpoint, NoSuchPath
+from datagen.openai.keys import key_from, value_from
 from datagen.openai.read_reply import read_reply
+from datagen.openai.unreachable import NobodyThere
 from datagen.openai.usage import MARK, check_usage, longest_reply
 from datagen.openai.wire_format import body_of
 from datagen.spending.limits import Budget, RateLimiter, Reservation

@@ -16,7 +16,7 @@ import orjson
 from datagen.openai.batches import ENDED, PATH, Batches
 from datagen.openai.endpoint import EmptyReply, Endpoint, ReplyLost
 from datagen.openai.options import OpenaiApi, arriving
-from datagen.openai.read_reply import UnreadableReply, error_in
+from datagen.openai.parse_body import UnreadableReply, error_in
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.spending.pricing import Price, batch_factor_of
 from datagen.teacher import Reply, Request

@@ -15,13 +15,13 @@ from datagen.openai.addresses import lacks_version
 from datagen.openai.endpoint import (
     EmptyReply,
     Endpoint,
-    NobodyThere,
     Overloaded,
     ReplyLost,
     TimedOut,
 )
 from datagen.openai.options import OpenaiApi, arriving, backoff_s
-from datagen.openai.read_reply import UnreadableReply
+from datagen.openai.parse_body import UnreadableReply
+from datagen.openai.unreachable import NobodyThere
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.teacher import Reply, Request
 from warehouse.errors import (

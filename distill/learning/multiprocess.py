@@ -25,7 +25,7 @@ from train.loop.callbacks import Step, TrainingCallbacks, report_audit, report_g
 from train.loop.sft import TrainingResult
 from warehouse import catalog
 from warehouse.errors import Outcome, StillhouseError, TrainingError
-from warehouse.part_sources import part_error
+from warehouse.part_origins import part_error
 from warehouse.records import Sample
 
 _LAUNCH = ("torch.distributed.run", "--standalone", "--nproc_per_node")

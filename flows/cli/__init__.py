@@ -15,7 +15,7 @@ from flows.cli.options import DEBUG, app
 from flows.cli.usage import describe_usage_error
 from warehouse.errors import Outcome, StillhouseError
 from warehouse.extras import missing_module_error
-from warehouse.part_sources import part_error
+from warehouse.part_origins import part_error
 
 __all__ = ["app", "main", "parts", "plan", "results", "student", "warehouse"]
 

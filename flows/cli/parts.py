@@ -58,7 +58,7 @@ def list_(
 
 def _print_part(kind: str, use: str) -> None:
     from warehouse import catalog
-    from warehouse.part_sources import origin_of_class
+    from warehouse.part_origins import origin_of_class
 
     cls = catalog.part_class(kind, use)
     print(catalog.summary(kind, use))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from warehouse.part_sources import did_you_mean
+from warehouse.wording import did_you_mean
 
 _UNKNOWN_COMMAND = re.compile(r"No such command '(?P<name>.*?)'")
 

@@ -91,7 +91,7 @@ def show(
     """
     from flows.cli import output
     from warehouse.errors import UsageError
-    from warehouse.part_sources import did_you_mean
+    from warehouse.wording import did_you_mean
 
     conditions = {"all": "true", "kept": "kept", "dropped": "NOT kept"}
     if only not in conditions:

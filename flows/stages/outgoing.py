@@ -12,7 +12,8 @@ from flows.stages.estimate import held_out_requests
 from train.model.base_model import HUB_ID
 from warehouse.catalog import name_of
 from warehouse.inputs import assets
-from warehouse.part_sources import is_file, origin_of
+from warehouse.part_origins import origin_of
+from warehouse.part_sources import is_file
 from warehouse.secrets import mask
 from warehouse.wording import format_count
 

@@ -1,4 +1,4 @@
-"""Index held-out items and find them among training samples.
+"""Decide which training samples give a held-out item away, and how.
 
 After Brown et al. (2020, Language Models are Few-Shot Learners, appendix C: n-gram overlap) and
 Lambert et al. (2024, Tulu 3, section 3.2: the share of a question's tokens that lie in a shared
@@ -11,47 +11,39 @@ next to nothing differs.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from quality.gate.dedup import form, words
-from quality.gate.rarity import RUN, Rarity
+from quality.gate.held_out_index import LONG, HeldOutIndex, HeldOutItem, HeldOutText
+from quality.gate.shared_words import (
+    answer_words,
+    find_densest_share,
+    has_same_answer,
+    is_in_order,
+    is_sign,
+    is_typo,
+)
+from quality.gate.text_cover import Cover, TextWords
 from quality.tasks.benchmark import Item
 from warehouse.records import Prompt, Sample, make_id
 from warehouse.text.question_form import VERSION as FORM_VERSION
-from warehouse.text.question_form import is_quotable, stands_at
 
 Kind = Literal["question", "passage", "quoted", "overlap"]
 
 VERSION = "2"  # of the rules; a change makes the gate decide again
 _ALONE = 0.95  # so large an overlap needs no equal answer
-_LONG = (
-    16  # words of a question: from here on it is looked for within longer texts, as passages are
-)
 _NEARLY = 0.85  # share of a text that is next to all of it
 _PART = 0.6  # least share of a passage, or of the stretch that quotes a good part of one
 _EVIDENCE = 4.0  # rare words that are enough evidence, of long texts
 _EVIDENCE_SHORT = 2.0  # of short questions
 _EVIDENCE_ALONE = 20.0  # of a long question without an equal answer
 _FEWEST = 8  # words of a quotation with edits: fewer may stand in a text by chance
-_GAP = 5  # words between two places of one quotation
 _TELLING = 0.3  # what a word tells by itself from here on makes another question
-_COMMON = 0.5  # what a word counts below that is the wording of a template
 _TYPO = 0.8  # how much a misspelt word counts
-_SPELT = 0.7  # of the least share, in words that are spelt the same
-_OFTEN = 20  # texts: a run in more of them leads to no candidate, if there are others
-_LOOKED_UP = 4  # runs by which a text is found at least
-_SEVERAL = 3  # passages: a question that is asked about so many tells nothing without one
-_MOST = 0.25  # of the rows and of the items: a passage that stands with so many tells nothing
-_SHOWN = 80  # characters of the held-out question in a match: its beginning and its end
 _SHARED = 5  # words in a match
-_ARTICLES = frozenset(("a", "an", "the"))
-_SAYS_LITTLE = frozenset(("yes", "no", "true", "false", *"abcdefghijklmnopqrstuvwxyz"))
 
 
 class Decontaminate(BaseModel):
@@ -89,133 +81,13 @@ class Match:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _Entry:
-    benchmark: str
-    item_id: str
-    question: tuple[str, ...]
-    passage: tuple[str, ...]
-    answers: tuple[tuple[str, ...], ...]
-    shown: str
-    forms: tuple[str, str]  # of question and passage
-    texts: tuple[str, str]
+class _Overlap(NamedTuple):
+    """What another question has of a held-out one."""
 
-    @classmethod
-    def of(cls, benchmark: str, item: Item) -> Self:
-        row = item.row
-        forms = form(row.prompt), form(row.passage or "")
-        return cls(
-            benchmark,
-            item.item_id,
-            tuple(forms[0].split()),
-            tuple(forms[1].split()),
-            tuple(answer for text in row.reference if (answer := _answer(text))),
-            _shorten(" ".join(row.prompt.encode("utf-8", "replace").decode().split())),
-            forms,
-            (row.prompt, row.passage or ""),
-        )
-
-
-@dataclass(frozen=True)
-class _Text:
-    """A held-out question or passage that tells which one it is."""
-
-    entry: _Entry
-    words: tuple[str, ...]
-    is_passage: bool
-    weights: list[float]
-    anchor: int  # where its rarest run begins
-    total: float
-    bag: dict[str, float]
-    """The weight of each word, of the place where it tells most."""
-    bag_total: float
-    signs: tuple[str, ...]
-    """Its numbers and signs, in order."""
-
-
-@dataclass(frozen=True)
-class _Cover:
-    """The places of a held-out text that stand in another text in shared runs, and those there."""
-
-    held: list[int]
-    other: list[int]
-
-
-class _Tokens:
-    """The words of a text that is looked up, and where its runs are."""
-
-    def __init__(self, form: str, rarity: Rarity) -> None:
-        self.words = form.split()
-        self._rarity = rarity
-        self.candidates: list[_Text] = []  # questions that share runs with it
-
-    @cached_property
-    def runs(self) -> dict[tuple[str, ...], list[int]]:
-        runs: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-        for place, run in enumerate(_runs(self.words)):
-            runs[run].append(place)
-        return runs
-
-    @cached_property
-    def lone(self) -> list[float]:
-        return self._rarity.lone(self.words)
-
-    @cached_property
-    def weights(self) -> list[float]:
-        return self._rarity.weights(self.words)
-
-    @cached_property
-    def bag(self) -> dict[str, float]:
-        return _most(self.words, self.lone)
-
-    def covers(self, text: _Text, least: int) -> _Cover:
-        """What it has of a held-out text, in runs of at least so many words."""
-        beside: dict[int, int] = {}  # place in the held-out text -> place here
-        other: set[int] = set()
-        taken: set[int] = set()  # what is said once here is found once
-        for start, run in enumerate(_runs(text.words)):
-            place = next((n for n in self.runs.get(run, ()) if n not in taken), None)
-            if place is not None:
-                taken.add(place)
-                for n in range(RUN):
-                    beside.setdefault(start + n, place + n)
-                    other.add(place + n)
-        held = _stretches(set(beside), least)
-        if 2 * len(held) >= len(text.words):  # words between two edits are in no shared run
-            for start, word in enumerate(text.words):
-                if start not in held:
-                    near = min(beside, key=lambda n: abs(n - start))
-                    there = beside[near] + start - near
-                    places = [
-                        n
-                        for n in range(max(0, there - _GAP), min(there + _GAP + 1, len(self.words)))
-                        if n not in other
-                        and (self.words[n] == word or _is_typo(word, self.words[n]))
-                    ]
-                    held.update([start] if places else ())
-                    other.update(places[:1])
-        return _Cover(sorted(held), sorted(other))
-
-    def is_template(self, cover: _Cover) -> bool:
-        """Whether most of what it has of a text is in runs that many texts have."""
-        return sum(self.lone[n] for n in cover.other) < _COMMON * len(cover.other)
-
-    def has_usual(self, words: Sequence[str]) -> bool:
-        """Whether one of its words stands as many texts have it: in the slot of a template."""
-        usual = self._rarity.is_usual(self.words)
-        return any(usual[n] for n, word in enumerate(self.words) if word in words)
-
-    def varies(self, text: _Text, cover: _Cover) -> bool:
-        """Whether what it has in the place of other words is the wording of a template too.
-
-        Then it is another row of the template, and no edited one.
-        """
-        known = set(cover.other)
-        start = max(0, cover.other[0] - cover.held[0])
-        stop = cover.other[-1] + len(text.words) - cover.held[-1]
-        places = range(start, min(stop, len(self.words)))
-        usual = self._rarity.is_usual(self.words)
-        return any(n not in known and usual[n] for n in places)
+    share: float
+    alone: bool
+    """Whether it counts without an equal answer."""
+    shared: list[str]
 
 
 class HeldOut:
@@ -223,33 +95,16 @@ class HeldOut:
 
     def __init__(
         self,
-        entries: Sequence[_Entry],
+        items: Sequence[HeldOutItem],
         options: Decontaminate,
         rows: Iterable[tuple[str, str | None]] = (),
     ) -> None:
-        """Index the entries; use `HeldOut.of`."""
-        self.entries = entries
+        """Index the items; use `HeldOut.of`."""
         self.options = options
-        different = dict.fromkeys(rows)
-        self._forms = {
-            text: form(text) for text in dict.fromkeys(t for row in different for t in row if t)
-        }
-        asked = [
-            (self._form(question), self._form(passage or "")) for question, passage in different
-        ]
-        self._frames = _frame_questions(entries, asked)
-        self._common = _common_passages(entries, asked)
-        pairs = (*(entry.forms for entry in entries), *asked)
-        self.rarity = Rarity(map(str.split, dict.fromkeys(text for pair in pairs for text in pair)))
-        self.questions: dict[str, _Entry] = {}
-        self.passages: dict[str, _Entry] = {}
-        self.texts: list[_Text] = []
-        self.runs: defaultdict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
-        self.rare: defaultdict[str, list[int]] = defaultdict(list)
-        for entry in entries:
-            self._add(entry)
-        content = sorted([e.benchmark, e.item_id, *e.forms, e.answers] for e in entries)
-        self.digest = make_id(VERSION, FORM_VERSION, content, options.model_dump(), sorted(asked))
+        self._index = HeldOutIndex(items, options.share, rows)
+        content = sorted([i.benchmark, i.item_id, *i.forms, i.answers] for i in items)
+        asked = sorted(self._index.asked)
+        self.digest = make_id(VERSION, FORM_VERSION, content, options.model_dump(), asked)
         """Hash of the rules, the items, in any order, the options and the rows."""
 
     @classmethod
@@ -263,70 +118,11 @@ class HeldOut:
 
         `rows` are question and passage of all that may be looked up: what they share is common.
         """
-        return cls([_Entry.of(*pair) for pair in items], options or Decontaminate(), rows)
-
-    def _add(self, entry: _Entry) -> None:
-        question, passage = entry.forms
-        if question and question not in self._frames and question not in self.questions:
-            self.questions[question] = entry
-            self._index(entry, entry.question, is_passage=False)
-        if passage and passage not in self._common and passage not in self.passages:
-            self.passages[passage] = entry
-            self._index(entry, entry.passage, is_passage=True)
-
-    def _index(self, entry: _Entry, tokens: tuple[str, ...], is_passage: bool) -> None:
-        if not tokens:
-            return
-        repeats = self.rarity.repeats(tokens)
-        runs = list(_runs(tokens))
-        often = [max(repeats[n : n + RUN]) for n in range(len(runs))]
-        rarest = sorted(range(len(runs)), key=lambda place: often[place])
-        weights = self.rarity.weights(tokens)
-        bag = _most(tokens, self.rarity.lone(tokens))
-        number = len(self.texts)
-        if is_quotable(tokens):
-            for place, start in enumerate(rarest):
-                if often[start] <= _OFTEN or place < _LOOKED_UP:
-                    self.runs[runs[start]].append((number, start))
-        self.texts.append(
-            _Text(
-                entry,
-                tokens,
-                is_passage,
-                weights,
-                rarest[0] if rarest else 0,
-                sum(weights),
-                bag,
-                sum(bag.values()),
-                tuple(word for word in tokens if _is_sign(word)),
-            )
-        )
-        if is_passage or len(tokens) >= _LONG:
-            return
-        # Whoever shares enough with the question shares one of the words that tell most
-        # (prefix filtering, Chaudhuri et al., 2006), and of the rarest of these.
-        left = sum(bag.values())
-        bound = left * self.options.share * _SPELT
-        telling = dict(zip(tokens, weights, strict=True))
-        for word in sorted(bag, key=lambda word: (-telling[word], word)):
-            self.rare[word].append(number)
-            left -= bag[word]
-            if left < bound:
-                break
+        return cls([HeldOutItem.of(*pair) for pair in items], options or Decontaminate(), rows)
 
     def telling_texts(self) -> list[tuple[str, str | None]]:
         """Question and passage of each item; blank where a text tells nothing about it."""
-        return [
-            (
-                "" if entry.forms[0] in self._frames else entry.texts[0],
-                None if entry.forms[1] in self._common else entry.texts[1] or None,
-            )
-            for entry in self.entries
-        ]
-
-    def _form(self, text: str) -> str:
-        known = self._forms.get(text)
-        return form(text) if known is None else known
+        return self._index.telling_texts()
 
     def match(self, sample: Sample) -> Match | None:
         """The held-out item that a sample gives away, if there is one; see `match_text`."""
@@ -352,102 +148,82 @@ class HeldOut:
         nothing: a question that is asked about many passages, a passage that most rows have.
         `others` are texts in which one may be quoted.
         """
-        asked, read = self._form(question), self._form(passage)
-        if entry := self.questions.get(asked):
-            return self._match("question", entry, entry.question)
-        if entry := self.passages.get(read):
-            return self._match("passage", entry, entry.passage)
-        for text in dict.fromkeys((read, *map(self._form, dict.fromkeys((completion, *others))))):
+        asked, read = self._index.form_of(question), self._index.form_of(passage)
+        if item := self._index.questions.get(asked):
+            return self._match("question", item, item.question)
+        if item := self._index.passages.get(read):
+            return self._match("passage", item, item.passage)
+        for text in dict.fromkeys(
+            (read, *map(self._index.form_of, dict.fromkeys((completion, *others))))
+        ):
             if text != asked and (match := self._quoted(self._tokens(text))):
                 return match
         tokens = self._tokens(asked)
         return self._quoted(tokens) or self._overlap(tokens, [completion, *reference])
 
-    def _tokens(self, form: str) -> _Tokens:
-        return _Tokens(form, self.rarity)
+    def _tokens(self, form: str) -> TextWords:
+        return TextWords(form, self._index.rarity)
 
-    def _match(self, kind: Kind, entry: _Entry, shared: Sequence[str], share: float = 1.0) -> Match:
-        telling = dict(zip(shared, self.rarity.weights(shared), strict=True))
+    def _match(
+        self, kind: Kind, item: HeldOutItem, shared: Sequence[str], share: float = 1.0
+    ) -> Match:
+        telling = dict(zip(shared, self._index.rarity.weights(shared), strict=True))
         rarest = sorted(telling, key=lambda word: -telling[word])[:_SHARED]
-        return Match(kind, entry.benchmark, entry.item_id, round(share, 4), entry.shown, rarest)
+        return Match(kind, item.benchmark, item.item_id, round(share, 4), item.shown, rarest)
 
-    def _candidates(self, tokens: _Tokens) -> tuple[_Text | None, list[_Text]]:
-        """The held-out text that stands in another one word for word; or those that share runs."""
-        hits: Counter[int] = Counter()
-        get = self.runs.get
-        for place, run in enumerate(_runs(tokens.words)):
-            for number, start in get(run, ()):
-                text = self.texts[number]
-                if start == text.anchor and stands_at(text.words, tokens.words, place - start):
-                    return text, []
-                hits[number] += 1
-        return None, [self.texts[number] for number in sorted(hits) if hits[number] > 1]
-
-    def _quoted(self, tokens: _Tokens) -> Match | None:
+    def _quoted(self, tokens: TextWords) -> Match | None:
         """The held-out text that is quoted: any word for word, a passage also with edits or in part."""
-        exact, candidates = self._candidates(tokens)
+        exact, candidates = self._index.find_quoted(tokens.words)
         if exact is not None:
-            return self._match("quoted", exact.entry, exact.words)
+            return self._match("quoted", exact.item, exact.words)
         tokens.candidates = [text for text in candidates if not text.is_passage]
-        best: tuple[float, _Text, _Cover] | None = None
+        best: tuple[float, HeldOutText, Cover] | None = None
         for text in candidates:
             if not text.is_passage:
                 continue
-            cover = tokens.covers(text, self.options.ngrams)
+            cover = tokens.find_cover(text, self.options.ngrams)
             share = self._share_of_passage(text, tokens, cover)
             if share and (best is None or share > best[0]):
                 best = share, text, cover
         if best is None:
             return None
         share, text, cover = best
-        return self._match("quoted", text.entry, [text.words[n] for n in cover.held], share)
+        return self._match("quoted", text.item, [text.words[n] for n in cover.held], share)
 
-    def _share_of_passage(self, text: _Text, tokens: _Tokens, cover: _Cover) -> float:
+    def _share_of_passage(self, text: HeldOutText, tokens: TextWords, cover: Cover) -> float:
         """How much of a passage is quoted, or of the stretch that quotes from it; 0: too little."""
-        if len(cover.held) < _FEWEST:
-            return 0.0
-        evidence = sum(text.weights[n] for n in cover.held)
-        share = evidence / text.total
-        if evidence < _EVIDENCE or tokens.is_template(cover):
-            return share if share >= _NEARLY and not tokens.varies(text, cover) else 0.0
+        share, _ = _share_in_runs(text, tokens, cover)
         if _PART / 2 < share < _PART:
-            share = _density(cover.other, tokens.weights)
+            share = find_densest_share(cover.other, tokens.weights)
         return share if share >= _PART else 0.0
 
-    def _overlap(self, tokens: _Tokens, answers: Sequence[str]) -> Match | None:
+    def _overlap(self, tokens: TextWords, answers: Sequence[str]) -> Match | None:
         """The question of which much stands in this one, with the same answer or by itself.
 
         By words: the weighted Jaccard similarity, so that a long text does not match by having
         many words. By runs, where the held-out question is long: the share of its words in shared
         runs. Numbers and signs must be the same, in order: with others it is another question.
         """
-        asked = frozenset(tokens.words)
-        numbers = {n for word in asked for n in self.rare.get(word, ())}
         compared = [
             (text, self._compare_words(text, tokens))
-            for text in map(self.texts.__getitem__, sorted(numbers))
-            if self._may_overlap(text, asked)
+            for text in self._index.find_short_questions(frozenset(tokens.words))
         ]
         compared += [
             (text, self._compare_runs(text, tokens))
             for text in tokens.candidates
-            if len(text.words) >= max(_LONG, 2 * self.options.ngrams)
+            if len(text.words) >= max(LONG, 2 * self.options.ngrams)
         ]
-        signs = [word for word in tokens.words if _is_sign(word)] if compared else []
+        signs = [word for word in tokens.words if is_sign(word)] if compared else []
         said: list[tuple[str, ...]] | None = None
         for text, (share, alone, shared) in sorted(compared, key=lambda pair: -pair[1][0]):
-            if share < self.options.share or not _in_order(text.signs, signs):
+            if share < self.options.share or not is_in_order(text.signs, signs):
                 continue
-            said = said or [_answer(answer) for answer in answers]
-            if alone or not self.options.answer or _same_answer(said, text.entry.answers):
-                return self._match("overlap", text.entry, shared, share)
+            said = said or [answer_words(answer) for answer in answers]
+            if alone or not self.options.answer or has_same_answer(said, text.item.answers):
+                return self._match("overlap", text.item, shared, share)
         return None
 
-    def _may_overlap(self, text: _Text, asked: frozenset[str]) -> bool:
-        least = self.options.share * _SPELT * text.bag_total
-        return sum([weight for word, weight in text.bag.items() if word in asked]) >= least - 1e-9
-
-    def _compare_words(self, text: _Text, tokens: _Tokens) -> _Compared:
+    def _compare_words(self, text: HeldOutText, tokens: TextWords) -> _Overlap:
         bag = tokens.bag
         shared = [word for word in text.bag if word in bag]
         missing = [word for word in text.bag if word not in bag]
@@ -455,32 +231,24 @@ class HeldOut:
         evidence = sum(text.bag[word] for word in shared)
         differing = [*missing, *new]
         for word in missing:
-            typo = next((other for other in new if _is_typo(word, other)), None)
+            typo = next((other for other in new if is_typo(word, other)), None)
             if typo is not None:
                 evidence += _TYPO * text.bag[word]
                 new.remove(typo)
         share = evidence / (text.bag_total + sum(bag[word] for word in new))
-        alone = share >= _ALONE and max(self.rarity.telling(differing), default=0.0) < _TELLING
+        alone = (
+            share >= _ALONE and max(self._index.rarity.telling(differing), default=0.0) < _TELLING
+        )
         if evidence < _EVIDENCE_SHORT and not alone:
             is_edited = share >= _NEARLY and not tokens.has_usual(new)
             share = share if is_edited else 0.0
-        return share, alone, shared
+        return _Overlap(share, alone, shared)
 
-    def _compare_runs(self, text: _Text, tokens: _Tokens) -> _Compared:
-        cover = tokens.covers(text, self.options.ngrams)
-        evidence = sum(text.weights[n] for n in cover.held)
-        share = evidence / text.total
-        alone = share >= _NEARLY and evidence >= _EVIDENCE_ALONE
-        if len(cover.held) < _FEWEST or (
-            (evidence < _EVIDENCE or tokens.is_template(cover))
-            and (share < _NEARLY or tokens.varies(text, cover))
-        ):
-            share = 0.0
-        return share, alone or share >= _ALONE, [text.words[n] for n in cover.held]
-
-
-_Compared = tuple[float, bool, list[str]]
-"""Share of a held-out question, whether that needs no equal answer, the shared words."""
+    def _compare_runs(self, text: HeldOutText, tokens: TextWords) -> _Overlap:
+        cover = tokens.find_cover(text, self.options.ngrams)
+        share, evidence = _share_in_runs(text, tokens, cover)
+        alone = share >= _ALONE or (share >= _NEARLY and evidence >= _EVIDENCE_ALONE)
+        return _Overlap(share, alone, [text.words[n] for n in cover.held])
 
 
 def question_of(row: Sample | Prompt) -> str:
@@ -488,100 +256,16 @@ def question_of(row: Sample | Prompt) -> str:
     return row.question or str(row.messages[-1]["content"])
 
 
-def _frame_questions(entries: Sequence[_Entry], asked: Sequence[tuple[str, str]]) -> frozenset[str]:
-    """Questions that are asked about several passages, such as "What is the tone of this review?"."""
-    passages: defaultdict[str, set[str]] = defaultdict(set)
-    for question, passage in (*(entry.forms for entry in entries), *asked):
-        if passage:
-            passages[question].add(passage)
-    return frozenset(text for text, about in passages.items() if len(about) >= _SEVERAL)
+def _share_in_runs(text: HeldOutText, tokens: TextWords, cover: Cover) -> tuple[float, float]:
+    """The share of a text that is found in runs, and the evidence for it.
 
-
-def _common_passages(entries: Sequence[_Entry], asked: Sequence[tuple[str, str]]) -> frozenset[str]:
-    """Passages that a good part of the items and of the rows have, such as the rules of a shop."""
-    common = None
-    for pairs in ([entry.forms for entry in entries], asked):
-        counts = Counter(passage for _, passage in dict.fromkeys(pairs) if passage)
-        least = max(_SEVERAL, _MOST * len(pairs))
-        often = {passage for passage, count in counts.items() if count >= least}
-        common = often if common is None else common & often
-    return frozenset(common or ())
-
-
-def _density(places: Sequence[int], weights: Sequence[float]) -> float:
-    """The share of found words in the stretch of a text with the most of them."""
-    best, start = (0.0, 0.0), 0
-    for stop in range(1, len(places) + 1):
-        if stop == len(places) or places[stop] - places[stop - 1] > _GAP:
-            found = sum(weights[n] for n in places[start:stop])
-            whole = sum(weights[places[start] : places[stop - 1] + 1])
-            best = max(best, (found, found / whole if whole else 0.0))
-            start = stop
-    return best[1]
-
-
-def _most(tokens: Sequence[str], weights: Sequence[float]) -> dict[str, float]:
-    """The weight of each word, of the place where it has most."""
-    bag: dict[str, float] = {}
-    for word, weight in zip(tokens, weights, strict=True):
-        bag[word] = max(weight, bag.get(word, 0.0))
-    return bag
-
-
-def _stretches(places: set[int], least: int) -> set[int]:
-    """The places that stand in a row of at least so many."""
-    if least <= RUN:
-        return places
-    starts = [n for n in places if all(n + k in places for k in range(least))]
-    return {n + k for n in starts for k in range(least)}
-
-
-def _in_order(signs: Sequence[str], among: Sequence[str]) -> bool:
-    rest = iter(among)
-    return all(sign in rest for sign in signs)
-
-
-def _is_sign(word: str) -> bool:
-    return any(map(str.isdigit, word)) or not any(map(str.isalpha, word))
-
-
-def _is_typo(word: str, other: str) -> bool:
-    """Whether a word is another one with a letter more, less, changed or swapped."""
-    if min(len(word), len(other)) < 4 or abs(len(word) - len(other)) > 1:
-        return False
-    start = next((n for n, (a, b) in enumerate(zip(word, other, strict=False)) if a != b), None)
-    if start is None:
-        return True
-    left, right = word[start:], other[start:]
-    return (
-        left[1:] == right[1:]
-        or left[1:] == right
-        or left == right[1:]
-        or (left[:2] == right[1::-1] and left[2:] == right[2:])
-    )
-
-
-def _runs(tokens: Sequence[str], length: int = RUN) -> Iterator[tuple[str, ...]]:
-    return zip(*(tokens[n:] for n in range(length)), strict=False)
-
-
-def _answer(text: str) -> tuple[str, ...]:
-    return tuple(word for word in words(text) if word not in _ARTICLES)
-
-
-def _same_answer(answers: Iterable[tuple[str, ...]], wanted: Iterable[tuple[str, ...]]) -> bool:
-    """Whether something that was said equals or contains a reference that tells anything.
-
-    "Yes" and a letter tell nothing: half of all questions have that answer.
+    The share is 0 for a few words, and for little evidence or the wording of a template, unless
+    nearly the whole text is found and nothing else stands in its place.
     """
-    telling = {answer for answer in wanted if len(answer) > 1 or answer[0] not in _SAYS_LITTLE}
-    return any(
-        run == answer for text in answers for answer in telling for run in _runs(text, len(answer))
+    evidence = sum(text.weights[n] for n in cover.held)
+    share = evidence / text.total
+    is_weak = len(cover.held) < _FEWEST or (
+        (evidence < _EVIDENCE or tokens.is_template(cover))
+        and (share < _NEARLY or tokens.varies(text, cover))
     )
-
-
-def _shorten(question: str) -> str:
-    """A question in one line; of a long one its end too, since those of a template begin alike."""
-    if len(question) <= _SHOWN:
-        return question
-    return f"{question[: _SHOWN // 3]} ... {question[-2 * _SHOWN // 3 + 5 :]}"
+    return 0.0 if is_weak else share, evidence

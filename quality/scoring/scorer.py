@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from warehouse.catalog import name_of, options_of
 from warehouse.errors import Outcome, PlanError, StillhouseError
-from warehouse.part_sources import fault_in
+from warehouse.part_origins import fault_in
 from warehouse.records import Message, Sample, Score
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from datagen.openai import batches, options
+from datagen.openai import batches
 from datagen.spending.limits import Budget
 from datagen.teacher import Request, Sampling
 from datagen.teachers.openai_batch import OpenaiBatch
@@ -22,8 +22,7 @@ KEY = "sk-very-secret-key-0002"
 
 
 @pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    monkeypatch.setattr(options, "FIRST_WAIT_S", 0.01)
+def short_polls(monkeypatch):
     monkeypatch.setattr(batches, "FIRST_POLL_S", 0.01)
 
 

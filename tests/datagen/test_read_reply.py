@@ -12,9 +12,8 @@ import pytest
 from aiohttp import web
 
 from datagen.generate import ask, reread, samples_of, to_call
-from datagen.openai import options
 from datagen.openai.error_answers import ErrorKind, read_error, sort_error
-from datagen.openai.read_reply import UnreadableReply, error_in, parse_body
+from datagen.openai.parse_body import UnreadableReply, error_in, parse_body
 from datagen.openai.usage import MEASURED
 from datagen.recipes.imitation import Imitation
 from datagen.spending.limits import Budget
@@ -30,11 +29,6 @@ from warehouse.records import Call, Failure
 REQUEST = Request.of("t", [{"role": "user", "content": "capital of Norway?"}], Sampling())
 TEACHER = OpenaiChat(model="m", input_usd_per_million=1.0, output_usd_per_million=2.0)
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2}
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    monkeypatch.setattr(options, "FIRST_WAIT_S", 0.001)
 
 
 def body(message=None, finish_reason="stop", usage=USAGE, **choice):

@@ -1,19 +1,5 @@
-import asyncio
-
-from datagen.teacher import Request, Sampling
 from datagen.teachers.scripted import Scripted
-
-
-def ask(teacher, *questions):
-    requests = [
-        Request.of(teacher.identity, [{"role": "user", "content": text}], Sampling())
-        for text in questions
-    ]
-
-    async def collect():
-        return [reply async for reply in teacher.answer(requests)]
-
-    return asyncio.run(collect())
+from tests.support.asking import ask
 
 
 def test_the_first_text_found_answers_else_the_default():

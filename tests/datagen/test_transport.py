@@ -10,9 +10,9 @@ import subprocess
 import pytest
 from aiohttp import web
 
-from datagen.openai import options, transport
+from datagen.openai import transport
 from datagen.teachers.openai_chat import OpenaiChat
-from tests.datagen.test_openai_chat import ask, closed_port
+from tests.support.asking import ask, closed_port
 from tests.support.fakes import FakeOpenai, Fault, LoopbackServer
 from warehouse.errors import TeacherUnusable, TransientError
 
@@ -22,7 +22,6 @@ HEADERS = {"X-Team": "blue-team-secret", "api-key": KEY}
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch):
-    monkeypatch.setattr(options, "FIRST_WAIT_S", 0.01)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", *transport.CERTIFICATES):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -107,7 +107,7 @@ def test_a_run_request_makes_the_served_plan_cheaper_at_most(served, asked, over
     [
         {"plan_path": "/etc/passwd"},
         {"overrides": ['teacher.base_url="http://evil.example"']},
-        {"env_file": "/home/me/.env"},
+        {"env_file": ".env"},
         {"budget_usd": 'inf"\nteacher.api_key_env="AWS_SECRET"'},
         {"budget_usd": "inf"},
         {"budget_usd": -1},

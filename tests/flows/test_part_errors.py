@@ -11,7 +11,7 @@ from tests.support.cli import distill
 from tests.support.plans import rows, scripted, write_rows
 from tests.support.tiny import make_tiny
 from warehouse.db.store import Store
-from warehouse.part_sources import part_error
+from warehouse.part_origins import part_error
 from warehouse.records import Call, Failure
 
 PLAN = """

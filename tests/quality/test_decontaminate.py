@@ -198,13 +198,14 @@ def test_options_that_make_no_sense_are_refused(bad):
     st.lists(st.sampled_from("abcdefghij")),
 )
 def test_the_index_misses_no_overlap_that_a_full_comparison_finds(held, asked):
-    held_out = index(row(" ".join(held), ["the cell"]), row("b c d e f g h i j", ["x"]))
+    other = "b c d e f g h i j"
+    held_out = index(row(" ".join(held), ["the cell"]), row(other, ["x"]))
     similarity = len(set(held) & set(asked)) / len(set(held) | set(asked))
     found = held_out.match_text(" ".join(asked), completion="a cell")
     if similarity >= 0.7:
         assert found is not None
     else:
-        assert found is None or found.kind != "overlap"
+        assert found is None or found.kind != "overlap" or found.shown == other
 
 
 def test_a_passage_quoted_in_a_longer_text_is_found():

@@ -15,9 +15,11 @@ from typing import Literal, NamedTuple
 
 from warehouse.errors import DataError
 from warehouse.inputs import assets
+from warehouse.inputs.columns import COLUMNS
 from warehouse.inputs.files import TEXT_CELLS, kind_of, read_records
+from warehouse.inputs.question_row import Row
 from warehouse.inputs.question_wording import WORDINGS
-from warehouse.inputs.row_forms import COLUMNS, Row, RowParser
+from warehouse.inputs.row_parser import RowParser
 from warehouse.records import Message
 
 __all__ = [

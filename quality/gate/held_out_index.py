@@ -1,0 +1,220 @@
+"""Index held-out items by their words, and look up which ones a text may give away."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from quality.gate.dedup import form
+from quality.gate.rarity import RUN, Rarity
+from quality.gate.shared_words import answer_words, bag_of, is_sign, runs_of
+from quality.tasks.benchmark import Item
+from warehouse.text.question_form import is_quotable, stands_at
+
+LONG = 16
+"""Words of a question that is looked for within longer texts, as passages are."""
+_SPELT = 0.7  # of the least share, in words that are spelt the same
+_OFTEN = 20  # texts: a run in more of them leads to no candidate, if there are others
+_LOOKED_UP = 4  # runs by which a text is found at least
+_SEVERAL = 3  # passages: a question that is asked about so many tells nothing without one
+_MOST = 0.25  # of the rows and of the items: a passage that stands with so many tells nothing
+_SHOWN = 80  # characters of the held-out question in a match: its beginning and its end
+
+
+@dataclass(frozen=True)
+class HeldOutItem:
+    """A benchmark item in the words by which it is compared."""
+
+    benchmark: str
+    item_id: str
+    question: tuple[str, ...]
+    passage: tuple[str, ...]
+    answers: tuple[tuple[str, ...], ...]
+    shown: str
+    forms: tuple[str, str]  # of question and passage
+    texts: tuple[str, str]
+
+    @classmethod
+    def of(cls, benchmark: str, item: Item) -> Self:
+        """The item of a benchmark."""
+        row = item.row
+        forms = form(row.prompt), form(row.passage or "")
+        return cls(
+            benchmark,
+            item.item_id,
+            tuple(forms[0].split()),
+            tuple(forms[1].split()),
+            tuple(answer for text in row.reference if (answer := answer_words(text))),
+            _shorten(" ".join(row.prompt.encode("utf-8", "replace").decode().split())),
+            forms,
+            (row.prompt, row.passage or ""),
+        )
+
+
+@dataclass(frozen=True)
+class HeldOutText:
+    """A held-out question or passage that tells which one it is."""
+
+    item: HeldOutItem
+    words: tuple[str, ...]
+    is_passage: bool
+    weights: list[float]
+    anchor: int  # where its rarest run begins
+    total: float
+    bag: dict[str, float]
+    """The weight of each word, of the place where it tells most."""
+    bag_total: float
+    signs: tuple[str, ...]
+    """Its numbers and signs, in order."""
+
+
+class HeldOutIndex:
+    """The benchmark items of a plan, and what of them tells anything among the rows of a run."""
+
+    def __init__(
+        self,
+        items: Sequence[HeldOutItem],
+        share: float,
+        rows: Iterable[tuple[str, str | None]] = (),
+    ) -> None:
+        """Index items; `share` is the least that two short questions have to share."""
+        self.items = items
+        self._share = share
+        different = dict.fromkeys(rows)
+        self._forms = {
+            text: form(text) for text in dict.fromkeys(t for row in different for t in row if t)
+        }
+        self.asked = [
+            (self.form_of(question), self.form_of(passage or "")) for question, passage in different
+        ]
+        """Question and passage of the rows, as they are compared."""
+        self._frames = _frame_questions(items, self.asked)
+        self._common = _common_passages(items, self.asked)
+        pairs = (*(item.forms for item in items), *self.asked)
+        self.rarity = Rarity(map(str.split, dict.fromkeys(text for pair in pairs for text in pair)))
+        self.questions: dict[str, HeldOutItem] = {}
+        self.passages: dict[str, HeldOutItem] = {}
+        self._texts: list[HeldOutText] = []
+        self._runs: defaultdict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
+        self._rare: defaultdict[str, list[int]] = defaultdict(list)
+        for item in items:
+            self._add(item)
+
+    def _add(self, item: HeldOutItem) -> None:
+        question, passage = item.forms
+        if question and question not in self._frames and question not in self.questions:
+            self.questions[question] = item
+            self._index(item, item.question, is_passage=False)
+        if passage and passage not in self._common and passage not in self.passages:
+            self.passages[passage] = item
+            self._index(item, item.passage, is_passage=True)
+
+    def _index(self, item: HeldOutItem, tokens: tuple[str, ...], is_passage: bool) -> None:
+        if not tokens:
+            return
+        repeats = self.rarity.repeats(tokens)
+        runs = list(runs_of(tokens))
+        often = [max(repeats[n : n + RUN]) for n in range(len(runs))]
+        rarest = sorted(range(len(runs)), key=lambda place: often[place])
+        weights = self.rarity.weights(tokens)
+        bag = bag_of(tokens, self.rarity.lone(tokens))
+        number = len(self._texts)
+        if is_quotable(tokens):
+            for place, start in enumerate(rarest):
+                if often[start] <= _OFTEN or place < _LOOKED_UP:
+                    self._runs[runs[start]].append((number, start))
+        self._texts.append(
+            HeldOutText(
+                item,
+                tokens,
+                is_passage,
+                weights,
+                rarest[0] if rarest else 0,
+                sum(weights),
+                bag,
+                sum(bag.values()),
+                tuple(word for word in tokens if is_sign(word)),
+            )
+        )
+        if is_passage or len(tokens) >= LONG:
+            return
+        # Whoever shares enough with the question shares one of the words that tell most
+        # (prefix filtering, Chaudhuri et al., 2006), and of the rarest of these.
+        left = sum(bag.values())
+        bound = left * self._share * _SPELT
+        telling = dict(zip(tokens, weights, strict=True))
+        for word in sorted(bag, key=lambda word: (-telling[word], word)):
+            self._rare[word].append(number)
+            left -= bag[word]
+            if left < bound:
+                break
+
+    def telling_texts(self) -> list[tuple[str, str | None]]:
+        """Question and passage of each item; blank where a text tells nothing about it."""
+        return [
+            (
+                "" if item.forms[0] in self._frames else item.texts[0],
+                None if item.forms[1] in self._common else item.texts[1] or None,
+            )
+            for item in self.items
+        ]
+
+    def form_of(self, text: str) -> str:
+        """The form in which a text is compared; those of the rows are known."""
+        known = self._forms.get(text)
+        return form(text) if known is None else known
+
+    def find_quoted(self, words: Sequence[str]) -> tuple[HeldOutText | None, list[HeldOutText]]:
+        """The held-out text that stands in another one word for word; or those that share runs."""
+        hits: Counter[int] = Counter()
+        get = self._runs.get
+        for place, run in enumerate(runs_of(words)):
+            for number, start in get(run, ()):
+                text = self._texts[number]
+                if start == text.anchor and stands_at(text.words, words, place - start):
+                    return text, []
+                hits[number] += 1
+        return None, [self._texts[number] for number in sorted(hits) if hits[number] > 1]
+
+    def find_short_questions(self, asked: frozenset[str]) -> list[HeldOutText]:
+        """The short questions that may share enough of their words with those asked."""
+        numbers = {n for word in asked for n in self._rare.get(word, ())}
+        texts = map(self._texts.__getitem__, sorted(numbers))
+        return [text for text in texts if self._may_overlap(text, asked)]
+
+    def _may_overlap(self, text: HeldOutText, asked: frozenset[str]) -> bool:
+        least = self._share * _SPELT * text.bag_total
+        return sum([weight for word, weight in text.bag.items() if word in asked]) >= least - 1e-9
+
+
+def _frame_questions(
+    items: Sequence[HeldOutItem], asked: Sequence[tuple[str, str]]
+) -> frozenset[str]:
+    """Questions that are asked about several passages, such as "What is the tone of this review?"."""
+    passages: defaultdict[str, set[str]] = defaultdict(set)
+    for question, passage in (*(item.forms for item in items), *asked):
+        if passage:
+            passages[question].add(passage)
+    return frozenset(text for text, about in passages.items() if len(about) >= _SEVERAL)
+
+
+def _common_passages(
+    items: Sequence[HeldOutItem], asked: Sequence[tuple[str, str]]
+) -> frozenset[str]:
+    """Passages that a good part of the items and of the rows have, such as the rules of a shop."""
+    common = None
+    for pairs in ([item.forms for item in items], asked):
+        counts = Counter(passage for _, passage in dict.fromkeys(pairs) if passage)
+        least = max(_SEVERAL, _MOST * len(pairs))
+        often = {passage for passage, count in counts.items() if count >= least}
+        common = often if common is None else common & often
+    return frozenset(common or ())
+
+
+def _shorten(question: str) -> str:
+    """A question in one line; of a long one its end too, since those of a template begin alike."""
+    if len(question) <= _SHOWN:
+        return question
+    return f"{question[: _SHOWN // 3]} ... {question[-2 * _SHOWN // 3 + 5 :]}"

@@ -171,7 +171,7 @@ def _notes(
         abstained, failed = len(by_item) - graded, n - len(by_item)
         if failed:
             notes.append(
-                f"{name} failed on {failed} of {items}: its score is of the other {len(by_item)}, "
+                f"{name} failed on {failed:,} of {items}: its score is of the other {len(by_item):,}, "
                 "and differences are of items that both answered"
             )
         if abstained and abstained == len(by_item):

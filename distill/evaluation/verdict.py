@@ -220,8 +220,8 @@ def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
     """Compare the student with the contestants that need no training."""
     if not rivals:
         return (
-            "Whether a better prompt or retrieval would do as well was not measured: apart from the "
-            "plain base, every contestant needs training."
+            "Whether a better prompt or retrieval would do as well was not measured: no contestant "
+            "uses the base that way."
         )
     pairs = {name: paired(comparison, "student", name) for name in rivals}
     ahead: list[str] = []
@@ -246,12 +246,9 @@ def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
             f"Without any training, {_and(level)} {_is(level)} not clearly different from the student: "
             "these items do not show that training was needed."
         )
-    if behind and not ahead and not level:
-        sentences.append(
-            f"The student beats every contestant that needs no training: {_and(behind)}."
-        )
-    elif behind:
-        sentences.append(f"The student beats {_and(behind)}.")
+    if behind:
+        need = "needs" if len(behind) == 1 else "need"
+        sentences.append(f"The student beats {_and(behind)}, which {need} no training.")
     if unpaired:
         sentences.append(f"Not compared item by item: {_and(unpaired)}.")
     return " ".join(sentences)

@@ -18,7 +18,7 @@ from warehouse.inputs.rows import Row
 class Arc(Questions):
     """ARC, the AI2 Reasoning Challenge (Clark et al., 2018), its validation split."""
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     metrics: ClassVar[tuple[str, ...]] = CHOICE_METRICS
     content: ClassVar[str | None] = "accuracy"
 

@@ -24,7 +24,7 @@ class Mmlu(Questions):
     usual number: the subject's development split, where its questions are short.
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     metrics: ClassVar[tuple[str, ...]] = CHOICE_METRICS
     content: ClassVar[str | None] = "accuracy"
 

@@ -18,7 +18,7 @@ from warehouse.inputs.rows import Row
 class Openbookqa(Questions):
     """OpenBookQA (Mihaylov et al., 2018), its validation split, without the book of facts."""
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     metrics: ClassVar[tuple[str, ...]] = CHOICE_METRICS
     content: ClassVar[str | None] = "accuracy"
 

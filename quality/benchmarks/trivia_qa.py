@@ -22,7 +22,7 @@ class TriviaQa(Questions):
     its first line break, as in `nq_open`.
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     metrics: ClassVar[tuple[str, ...]] = TEXT_METRICS
     content: ClassVar[str | None] = "contains"
     stop: ClassVar[tuple[str, ...]] = ("\n",)

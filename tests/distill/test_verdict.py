@@ -128,9 +128,13 @@ def test_should_i_fine_tune_says_who_needs_no_training_and_does_as_well():
     assert "these items do not show that training was needed" in level
     behind = fine_tune(compare("q", *shares(student=30, base=2, base_fewshot=9)))
     assert behind.startswith("Highest of 3 contestants: student with exact match 0.750.")
-    assert "beats every contestant that needs no training" in behind
+    assert "The student beats base+fewshot (52.5 points, p < 0.001), which needs no training." in (
+        behind
+    )
+    weak = fine_tune(compare("q", *shares(student=21, base=20, base_knn=2)))
+    assert "beats base+knn" in weak and "every" not in weak  # the base is not beaten
     alone = fine_tune(compare("q", *shares(student=30, base=2)))
-    assert "was not measured" in alone
+    assert "was not measured: no contestant uses the base that way" in alone
     unpaired = compare("q", *shares(student=3, base_knn=9), pairs=[])
     assert "Not compared item by item: base+knn." in fine_tune(unpaired)
     assert fine_tune(compare("q", *shares(base=2))) == ""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from quality.gate.dedup import exact, near, semantic, shingles
 from quality.models.embeddings import Encoder
 from warehouse.errors import AssetError
-from warehouse.inputs.refusal_phrases import normalise
+from warehouse.text.words import split_form
 
 SAID = "Which organelle makes most of the energy that a living cell needs?\nThe mitochondrion"
 
@@ -114,7 +114,7 @@ def test_another_answer_is_not_a_near_duplicate():
 def test_other_scripts(text, other):
     (first, second) = near([text, other], 0.7)
     assert first is None and second is not None and second[0] == 0
-    assert normalise(text)
+    assert split_form(text)
 
 
 def test_a_long_text_among_short_ones():
@@ -165,7 +165,7 @@ def tiny(tmp_path_factory):
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     folder = tmp_path_factory.mktemp("encoder")
-    words = sorted(set(normalise(SAID).split())) + list("abcdefghijklmnopqrstuvwxyz")
+    words = sorted(set(split_form(SAID).split())) + list("abcdefghijklmnopqrstuvwxyz")
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     (folder / "vocab.txt").write_text("\n".join(vocabulary))
     BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=16).save_pretrained(

@@ -11,9 +11,9 @@ from quality.audit.labelled import SETS, LabelledSet, sets_for
 from warehouse.catalog import names
 from warehouse.errors import AssetError
 from warehouse.inputs import assets
-from warehouse.inputs.refusal_phrases import normalise
 from warehouse.inputs.rows import is_held_out
 from warehouse.records import make_id
+from warehouse.text.words import split_form
 
 IN_PAIRS = [one.name for one in SETS if one.name.startswith(("sciq", "triviaqa"))]
 
@@ -48,7 +48,7 @@ def test_half_is_good_and_there_is_enough(made):
 
 def test_no_text_has_both_labels_or_stands_twice(made):
     _, rows = made
-    texts = [(s.passage or s.question, normalise(s.completion)) for s, _ in rows]
+    texts = [(s.passage or s.question, split_form(s.completion)) for s, _ in rows]
     assert len(set(texts)) == len(texts)
     assert len({sample.sample_id for sample, _ in rows}) == len(rows)
 
@@ -59,7 +59,7 @@ def test_a_pair_differs_in_its_completion_alone(name):
     for (good, _), (bad, _) in zip(rows[::2], rows[1::2], strict=True):
         assert good.prompt_id == bad.prompt_id
         assert (good.passage, good.reference) == (bad.passage, bad.reference)
-        assert normalise(good.completion) != normalise(bad.completion)
+        assert split_form(good.completion) != split_form(bad.completion)
 
 
 def test_the_rows_are_the_same_on_any_day():
@@ -92,14 +92,14 @@ def test_references_hold_neither_the_good_answer_nor_the_bad():
     for name in ("triviaqa: other answer", "triviaqa: number"):
         for sample, _ in rows_of(name):
             assert sample.reference
-            assert normalise(sample.completion) not in map(normalise, sample.reference)
+            assert split_form(sample.completion) not in map(split_form, sample.reference)
 
 
 def test_no_passage_is_of_the_held_out_share():
     holdout = assets.entry("sciq").holdout
     for one in SETS:
         for sample, _ in rows_of(one.name):
-            assert not sample.passage or not is_held_out(normalise(sample.passage), holdout)
+            assert not sample.passage or not is_held_out(split_form(sample.passage), holdout)
 
 
 def test_comments_keep_the_label_of_their_source():

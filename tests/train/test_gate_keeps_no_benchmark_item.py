@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from quality.gate.decontaminate import HeldOut
 from quality.tasks.benchmark import item_of
 from tests.quality.test_gate import gate, human, sample, score
-from warehouse.inputs.refusal_phrases import normalise
 from warehouse.inputs.rows import Row
+from warehouse.text.words import split_form
 
-TEXT = st.text(min_size=1, max_size=30).filter(normalise)
+TEXT = st.text(min_size=1, max_size=30).filter(split_form)
 
 
 def row(question, passage):
@@ -31,7 +31,7 @@ def test_never_kept(question, passage, other, value, bound, lenient, accepted):
     by_question = sample(question=f" {question.upper()} ", passage=other)
     by_passage = sample(question=other, passage=passage)
     for one in (by_question, by_passage):
-        if one is by_question and normalise(one.question) != normalise(question):
+        if one is by_question and split_form(one.question) != split_form(question):
             continue  # upper case is not always undone
         said = [score(one, "grounded", value), *([human(one, 1.0)] if accepted else [])]
         (choice,) = gate([one], said, held_out, **policy)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from warehouse.text.words import SENTENCE_END, fold, split_form
+from warehouse.text.words import SENTENCE_END, fold
 
 LANGUAGES = ("en", "zh", "es", "de", "fr", "ja")
 """The languages (ISO 639) whose refusals are known."""
@@ -136,8 +136,6 @@ _APOLOGY = re.compile(
     r"|ich verstehe|(?:je suis )?désolée?|je comprends|pardon|[很非常十分真]*(?:抱歉|[对對]不起)|不好意思|(?:大変)?申し訳|すみません|ごめん)",
     re.IGNORECASE,
 )
-
-normalise = split_form  # its earlier name, for the gate and the audit
 
 
 def sentences(text: str) -> Iterator[str]:

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 import regex
 
 VERSION = "1"
-"""Raise it when a result changes for any text, and with it the versions of scorers that use it."""
+"""Raise it when a result changes for any text, and with it the versions of the scorers
+and benchmarks that use it: grades by other rules are never compared."""
 
 _SIGNS = {ord(sign): '"' for sign in "“”„‟«»″"} | {ord(sign): "'" for sign in "‘’‚‛‹›ʼ′´"}
 _INVISIBLE = "\u00ad\u200b\u2060\ufeff"  # soft hyphen, zero-width space, word joiner, BOM

@@ -83,18 +83,8 @@ def finished(stop: Callable[[], bool]) -> Iterator[None]:
             raise KeyboardInterrupt
         announced = True
 
-    before = _handled()
-    try:
-        for number in before:
-            signal.signal(number, signalled)
-    except ValueError:  # not in the main thread
+    with _handle_signals(_handled(), signalled):
         yield
-        return
-    try:
-        yield
-    finally:
-        for number in before:
-            signal.signal(number, before[number])
 
 
 @contextmanager
@@ -107,10 +97,19 @@ def interrupted() -> Iterator[None]:
 
     before = _handled()
     del before[signal.SIGINT]
+    with _handle_signals(before, interrupt):
+        yield
+
+
+@contextmanager
+def _handle_signals(
+    before: dict[signal.Signals, Any], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Handle signals, then restore their handlers; outside of the main thread nothing changes."""
     try:
         for number in before:
-            signal.signal(number, interrupt)
-    except ValueError:  # not in the main thread: whoever started it handles signals
+            signal.signal(number, handler)
+    except ValueError:  # not in the main thread: whoever owns it handles signals
         yield
         return
     try:

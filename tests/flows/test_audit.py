@@ -11,6 +11,7 @@ from quality.audit.labelled import LabelledSet, _sample
 from quality.scorers.grounded import Grounded
 from quality.scorers.self_consistency import SelfConsistency
 from quality.scoring.scorer import ScorerContext
+from tests.support.plans import GROUNDED
 from warehouse.db.store import Store
 from warehouse.errors import AssetError
 from warehouse.records import AuditScore, Choice, Measurement, Run, Sample, Score
@@ -43,13 +44,7 @@ name = "small"
 warehouse = "{tmp_path / "w.duckdb"}"
 [teacher]
 use = "scripted"
-[[datagen.recipe]]
-use = "imitation"
-prompts = "prompts.jsonl"
-[quality]
-scorers = [{{ use = "grounded" }}]
-gate = {{ grounded_min = 1.0 }}
-"""
+{GROUNDED}"""
     )
     return path, Store(tmp_path / "w.duckdb"), sets
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import distill
-from tests.support.plans import rows, write_rows
+from tests.support.plans import IMITATION, rows, write_rows
 
 VERBS = [
     "init",
@@ -35,16 +35,13 @@ VERBS = [
     "serve",
 ]
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli_help.txt"
-PLAN = """
+PLAN = f"""
 name = "cli"
 warehouse = "w.duckdb"
 [teacher]
 use = "scripted"
 default = "blue"
-[[datagen.recipe]]
-use = "imitation"
-prompts = "prompts.jsonl"
-"""
+{IMITATION}"""
 
 
 @pytest.fixture

@@ -8,40 +8,17 @@ import pytest
 
 from flows.cli.parts import render_part
 from tests.support.cli import distill
-from tests.support.plans import rows, scripted, write_rows
+from tests.support.own_parts import write_own_parts, write_own_plan
 from tests.support.tiny import make_tiny
 from warehouse.db.store import Store
 from warehouse.part_origins import part_error
 from warehouse.records import Call, Failure
 
-PLAN = """
-name = "own"
-{teacher}
-[[datagen.recipe]]
-use = "./own_recipe.py"
-prompts = "prompts.jsonl"
-[quality]
-scorers = [{{ use = "{scorer}", words = 1 }}]
-[train]
-base = "tiny"
-tuner = {{ use = "./own_tuner.py" }}
-[evaluate]
-benchmarks = [{{ use = "./own_benchmark.py", limit = 4 }}]
-"""
-
 
 @pytest.fixture
 def folder(tmp_path):
-    for kind in ("recipe", "scorer", "tuner", "benchmark"):
-        (tmp_path / f"own_{kind}.py").write_text(render_part(kind, f"own_{kind}"))
-    write_rows(tmp_path / "prompts.jsonl", rows(0, 3))
-    write(tmp_path, "./own_scorer.py")
-    return tmp_path
-
-
-def write(folder, scorer):
-    text = PLAN.format(teacher=scripted(folder / "log"), scorer=scorer)
-    (folder / "plan.toml").write_text(text)
+    write_own_plan(tmp_path)
+    return write_own_parts(tmp_path, 3)
 
 
 def broken(folder, kind, method):
@@ -106,7 +83,7 @@ def test_a_part_of_a_package_is_named_with_its_version_and_file(folder, install_
         "    def check(self) -> None:\n        helper()\n\n    def score_batch",
     )
     install_package("loud-parts", "1.0", code + "\n\ndef helper() -> None:\n    {}['a']\n")
-    write(folder, "loud-parts/brief")
+    write_own_plan(folder, "loud-parts/brief")
     done = distill(folder, "check", "plan.toml")
     assert done.returncode == 2
     assert "scorer 'loud-parts/brief' (loud-parts 1.0) failed in " in done.stderr

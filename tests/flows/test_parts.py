@@ -14,10 +14,9 @@ from distill.learning.multiprocess import train_in_processes
 from distill.learning.objective import TrainingInputs
 from distill.plan.plan import load_plan
 from flows.cli import app
-from flows.cli.parts import render_part
 from flows.stages.train import student_id_of
 from flows.students.find import find_student
-from tests.support.plans import rows, scripted, write_rows
+from tests.support.own_parts import write_own_parts, write_own_plan
 from tests.support.teaching import sample
 from tests.support.tiny import make_tiny
 from train.config import SftConfig
@@ -29,35 +28,14 @@ from warehouse.db.store import Store
 from warehouse.errors import PlanError, StillhouseError, UsageError
 from warehouse.records import Choice, Score, Student
 
-PLAN = """
-name = "own"
-{teacher}
-[[datagen.recipe]]
-use = "./own_recipe.py"
-prompts = "prompts.jsonl"
-[quality]
-scorers = [{{ use = "{scorer}", words = 1 }}]
-gate = {{ {bound} }}
-[train]
-base = "tiny"
-tuner = {{ use = "./own_tuner.py" }}
-[evaluate]
-benchmarks = [{{ use = "./own_benchmark.py", limit = 4 }}]
-"""
-
 
 @pytest.fixture
 def folder(tmp_path):
-    for kind in ("recipe", "scorer", "tuner", "benchmark"):
-        (tmp_path / f"own_{kind}.py").write_text(render_part(kind, f"own_{kind}"))
-    write_rows(tmp_path / "prompts.jsonl", rows(0, 6))
-    return tmp_path
+    return write_own_parts(tmp_path, 6)
 
 
 def write(folder, scorer="./own_scorer.py", bound="own_scorer_min = 0.5"):
-    plan = folder / "plan.toml"
-    plan.write_text(PLAN.format(teacher=scripted(folder / "log"), scorer=scorer, bound=bound))
-    return str(plan)
+    return write_own_plan(folder, scorer, bound)
 
 
 def curated(plan, *overrides):

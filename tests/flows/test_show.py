@@ -10,7 +10,7 @@ import pytest
 
 from quality.review.decisions import accept, reject
 from tests.support.cli import distill
-from tests.support.plans import rows, scripted, write_rows
+from tests.support.plans import GROUNDED, rows, scripted, write_rows
 from warehouse.db.store import Store
 from warehouse.records import Run, Sample, Score
 
@@ -18,20 +18,16 @@ PLAN = """
 name = "shown"
 warehouse = "w.duckdb"
 {teacher}
-[[datagen.recipe]]
-use = "imitation"
-prompts = "prompts.jsonl"
-[quality]
-scorers = [{{ use = "grounded" }}]
-gate = {{ grounded_min = 1.0 }}
-"""
+{grounded}"""
 
 
 @pytest.fixture(scope="module")
 def curated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shown")
     write_rows(folder / "prompts.jsonl", rows(0, 2))
-    (folder / "plan.toml").write_text(PLAN.format(teacher=scripted(folder / "log")))
+    (folder / "plan.toml").write_text(
+        PLAN.format(teacher=scripted(folder / "log"), grounded=GROUNDED)
+    )
     for verb in ("generate", "curate"):
         assert distill(folder, verb, "plan.toml").returncode == 0
     store = Store(folder / "w.duckdb")

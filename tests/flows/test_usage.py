@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.cli import distill
+from tests.support.plans import IMITATION
 from warehouse import extras
 from warehouse.errors import MissingExtraError
 
@@ -66,15 +67,12 @@ def without_torch(monkeypatch):
     monkeypatch.setattr(extras.metadata, "requires", lambda name: REQUIREMENTS)
 
 
-PLAN = """
+PLAN = f"""
 name = "p"
 [teacher]
 use = "scripted"
 default = "blue"
-[[datagen.recipe]]
-use = "imitation"
-prompts = "prompts.jsonl"
-[train]
+{IMITATION}[train]
 base = "base"
 [evaluate]
 benchmarks = ["sciq"]

@@ -10,6 +10,18 @@ from tests.support.tiny import make_tiny
 ANIMALS = ["otter", "heron", "badger", "newt", "lynx", "stoat", "crane", "viper", "hare", "wren"]
 COLOURS = ["brown", "grey", "black", "green", "tawny", "white", "blue", "red", "gold", "pale"]
 
+IMITATION = """[[datagen.recipe]]
+use = "imitation"
+prompts = "prompts.jsonl"
+"""
+"""The recipe of a plan that asks the prompts beside it."""
+
+GROUNDED = f"""{IMITATION}[quality]
+scorers = [{{ use = "grounded" }}]
+gate = {{ grounded_min = 1.0 }}
+"""
+"""The same, with a gate for answers that stand in their passages."""
+
 
 def rows(start: int, number: int) -> list[dict[str, str]]:
     """Questions whose answer stands in their passage."""
@@ -47,13 +59,7 @@ warehouse = "{folder / "w.duckdb"}"
 [datagen]
 sampling = {{ max_tokens = 16 }}
 shard = 10
-[[datagen.recipe]]
-use = "imitation"
-prompts = "prompts.jsonl"
-[quality]
-scorers = [{{ use = "grounded" }}]
-gate = {{ grounded_min = 1.0 }}
-[train]
+{GROUNDED}[train]
 base = "{base}"
 tuner = {{ use = "lora", rank = 4, alpha = 8 }}
 epochs = 1

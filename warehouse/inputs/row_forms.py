@@ -13,7 +13,7 @@ from warehouse.inputs.columns import COLUMNS, nearest_column
 from warehouse.records import Message
 
 
-class Form(NamedTuple):
+class RecordForm(NamedTuple):
     """A record in the columns of ours, and the names that were read for it."""
 
     name: str
@@ -21,7 +21,7 @@ class Form(NamedTuple):
     read: set[str]
 
 
-def read_form(values: Mapping[str, Any], where: str) -> Form:
+def read_form(values: Mapping[str, Any], where: str) -> RecordForm:
     """Bring a record into the columns of ours; those that it has itself go before all others.
 
     Raises:
@@ -31,12 +31,12 @@ def read_form(values: Mapping[str, Any], where: str) -> Form:
     if "prompt" in own or "messages" in own:
         if own.get("messages") and _is_asked_in(own.get("prompt"), own["messages"]):
             del own["prompt"]  # as in UltraChat: the first message once more
-            return Form("messages", own, {*own, "prompt"})
-        return Form("messages" if "messages" in own else "prompt", own, set(own))
+            return RecordForm("messages", own, {*own, "prompt"})
+        return RecordForm("messages" if "messages" in own else "prompt", own, set(own))
     for key in ("conversations", "instruction", "question"):
         if key in values:
             name, columns, read = _READERS[key](values, where)
-            return Form(name, {**columns, **own}, {*read, *own})
+            return RecordForm(name, {**columns, **own}, {*read, *own})
     has = ", ".join(f"'{name}'" for name in values)
     near = [name for name in values if nearest_column(name, own) in ("prompt", "messages")]
     hint = (

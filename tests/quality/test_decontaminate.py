@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -54,6 +54,7 @@ def test_the_same_question_or_passage_in_any_writing():
     assert kind("What is new?", strict, passage=PASSAGE) == "passage"
 
 
+@example("What is it?", "·", "")
 @given(
     st.text(max_size=40).filter(form),
     st.text(max_size=40).filter(form),

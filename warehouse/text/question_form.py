@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import regex
 
-VERSION = "2"
+VERSION = "3"
 """Changes with the rules, so that decisions made by older ones are made again."""
 
 _UNSPACED = (
@@ -47,7 +47,7 @@ _SIGNS = str.maketrans(
 _LAYOUT = regex.compile(
     r"""
     ^\s*(?:[-=*_~\#]\s?){3,}$               # a ruled line
-    | ^\s*(?:[-*+>]|\#{1,6})\s              # a bullet, a quotation, a heading
+    | ^\s*(?:[-*+>]|\#{1,6})\s(?=\s*\S)     # a bullet, a quotation, a heading
     | (?<![^\W_])_{2,}(?![^\W_])            # a gap to fill in
     """,
     regex.VERBOSE | regex.MULTILINE,

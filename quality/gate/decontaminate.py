@@ -33,7 +33,7 @@ from warehouse.text.question_form import VERSION as FORM_VERSION
 
 Kind = Literal["question", "passage", "quoted", "overlap"]
 
-VERSION = "2"  # of the rules; a change makes the gate decide again
+VERSION = "3"  # of the rules; a change makes the gate decide again
 _ALONE = 0.95  # so large an overlap needs no equal answer
 _NEARLY = 0.85  # share of a text that is next to all of it
 _PART = 0.6  # least share of a passage, or of the stretch that quotes a good part of one
@@ -145,7 +145,8 @@ class HeldOut:
         """The held-out item that a question with its answer gives away, if there is one.
 
         An equal question or passage always matches, whatever the options, unless it tells
-        nothing: a question that is asked about many passages, a passage that most rows have.
+        nothing: a question that the items ask about several passages with different answers, a
+        passage that most rows have.
         `others` are texts in which one may be quoted.
         """
         asked, read = self._index.form_of(question), self._index.form_of(passage)

@@ -18,7 +18,7 @@ LONG = 16
 _SPELT = 0.7  # of the least share, in words that are spelt the same
 _OFTEN = 20  # texts: a run in more of them leads to no candidate, if there are others
 _LOOKED_UP = 4  # runs by which a text is found at least
-_SEVERAL = 3  # passages: a question that is asked about so many tells nothing without one
+_SEVERAL = 3  # rows and items: a passage that fewer have is no common one
 _MOST = 0.25  # of the rows and of the items: a passage that stands with so many tells nothing
 _SHOWN = 80  # characters of the held-out question in a match: its beginning and its end
 
@@ -90,7 +90,7 @@ class HeldOutIndex:
             (self.form_of(question), self.form_of(passage or "")) for question, passage in different
         ]
         """Question and passage of the rows, as they are compared."""
-        self._frames = _frame_questions(items, self.asked)
+        self._frames = _frame_questions(items)
         self._common = _common_passages(items, self.asked)
         pairs = (*(item.forms for item in items), *self.asked)
         self.rarity = Rarity(map(str.split, dict.fromkeys(text for pair in pairs for text in pair)))
@@ -189,15 +189,23 @@ class HeldOutIndex:
         return sum([weight for word, weight in text.bag.items() if word in asked]) >= least - 1e-9
 
 
-def _frame_questions(
-    items: Sequence[HeldOutItem], asked: Sequence[tuple[str, str]]
-) -> frozenset[str]:
-    """Questions that are asked about several passages, such as "What is the tone of this review?"."""
-    passages: defaultdict[str, set[str]] = defaultdict(set)
-    for question, passage in (*(item.forms for item in items), *asked):
-        if passage:
-            passages[question].add(passage)
-    return frozenset(text for text, about in passages.items() if len(about) >= _SEVERAL)
+def _frame_questions(items: Sequence[HeldOutItem]) -> frozenset[str]:
+    """Questions whose answer lies in the passage alone, such as "What is the tone of this review?".
+
+    The held-out items show it: they ask it about several passages, never without one, and no
+    answer is right for all. What rows ask shows nothing: with three passages of their own they
+    could have a held-out question taken for one.
+    """
+    asked: defaultdict[str, list[HeldOutItem]] = defaultdict(list)
+    for item in items:
+        asked[item.forms[0]].append(item)
+    return frozenset(
+        question
+        for question, alike in asked.items()
+        if len({item.forms[1] for item in alike}) > 1
+        and all(item.forms[1] for item in alike)
+        and not frozenset.intersection(*(frozenset(item.answers) for item in alike))
+    )
 
 
 def _common_passages(

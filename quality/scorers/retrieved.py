@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import ClassVar
 
 from quality.models.bm25 import Hit, Index
-from quality.scoring.lexical_support import LANGUAGES, Evidence, Over, no_rules_for, split, verdict
+from quality.scoring.lexical_support import Evidence, Over, split, verdict
 from quality.scoring.scorer import Scorer, Verdict
+from quality.text.negation import LANGUAGES
 from warehouse.inputs.documents import Passage, check_window, read_passages
 from warehouse.records import Sample, make_id
 
@@ -23,7 +24,7 @@ class Retrieved(Scorer):
     supports it best, judged by its words as `grounded` does: paraphrase is not accepted.
     """
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = True
     languages: ClassVar[tuple[str, ...]] = LANGUAGES
@@ -70,11 +71,10 @@ class Retrieved(Scorer):
                 for hit in hits:
                     if hit.position not in ready:
                         ready[hit.position] = Evidence(self._passages[hit.position].text)
-                yield self._judge(sample.completion, parts, answer, hits, ready)
+                yield self._judge(parts, answer, hits, ready)
 
     def _judge(
         self,
-        completion: str,
         parts: list[str],
         answer: bool,
         hits: list[Hit],
@@ -85,13 +85,13 @@ class Retrieved(Scorer):
         rows = list(zip(*columns, strict=True))
         best = [max(range(len(row)), key=lambda n: row[n].value) for row in rows]
         supports = [row[n] for row, n in zip(rows, best, strict=True)]
-        if why := no_rules_for(completion, answer, supports):
-            return Verdict(None, why)
         result = verdict(
             supports,
             self.over,
             source=[passages_found[n].source for n in best],
         )
+        if result.value is None:
+            return result
         passages = [
             {"passage_id": passage.passage_id, "source": passage.source, "score": hit.score}
             for passage, hit in zip(passages_found, hits, strict=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from quality.scoring.scorer import Scorer, Verdict
-from quality.text.languages import foreign
 from quality.text.style import MEASURES, measures
 from warehouse.records import Sample
 
@@ -24,7 +23,7 @@ class Style(Scorer):
     `hedges` and `authority` are English, and are left out of other texts.
     """
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     scale: ClassVar[tuple[float, float] | None] = (0.0, math.inf)
     languages: ClassVar[tuple[str, ...]] = ("en",)
     higher_is_better: ClassVar[bool | None] = None
@@ -33,7 +32,7 @@ class Style(Scorer):
     def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """The number of words of each completion; abstains where there is none."""
         for sample in samples:
-            english = foreign(sample.completion, self.languages) is None
+            english = self.foreign_language(sample) is None
             values = measures(sample.completion, markers=english)
             if not values["words"]:
                 yield Verdict(None, "no completion")

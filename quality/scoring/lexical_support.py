@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -22,7 +21,16 @@ import regex
 from quality.scoring.scorer import Verdict
 from quality.text import normalize as texts
 from quality.text.claims import claims, sentences
-from quality.text.languages import foreign, no_rules
+from quality.text.languages import foreign, foreign_script, no_rules
+from quality.text.negation import (
+    LANGUAGES,
+    clauses,
+    is_beside_negation,
+    is_negated,
+    is_statement,
+    language_of,
+    size,
+)
 from warehouse.text.words import caseless, count_words, space_scripts
 from warehouse.text.words import tokens as tokens_of
 
@@ -47,36 +55,10 @@ _FUNCTION = frozenset((
     "its", "they", "their", "he", "she", "his", "her", "has", "have", "had", "do", "does",
     "did", "also", "there",
 ))  # fmt: skip
-_VERBS = frozenset((
-    "is", "are", "was", "were", "has", "have", "had", "do", "does", "did", "can", "could",
-    "will", "would", "may", "might", "must", "isnt", "arent", "wasnt", "werent", "hasnt",
-    "havent", "hadnt", "dont", "doesnt", "didnt", "cant", "couldnt", "wont", "wouldnt",
-    "cannot",
-))  # fmt: skip
-LANGUAGES = ("en", "zh", "ja", "de", "fr", "es", "hi")
-"""Whose negations are known. A span or a short answer is compared by its words in any language."""
-
-_NEGATIONS = {
-    "en": re.compile(
-        r"\b(?:not|no|never|none|nobody|nothing|neither|nor|cannot|without)\b|n['’]t\b",
-        re.IGNORECASE,
-    ),
-    "de": re.compile(
-        r"\b(?:nicht|kein(?:e[mnrs]?)?|nie(?:mals)?|niemand|nichts|weder|ohne)\b", re.I
-    ),
-    "fr": re.compile(r"\bn(?:e\b|['’])|\b(?:jamais|aucune?|sans|ni)\b", re.IGNORECASE),
-    "es": re.compile(r"\b(?:no|nunca|jamás|nadie|nada|ning[uú]n[ao]?|tampoco|sin|ni)\b", re.I),
-    # Words in which the sign for "not" denies nothing are left out: different, only, lest.
-    "zh": re.compile(
-        r"不(?![同仅但过少断久])|没(?!收|落|食)|沒|無|无(?!论|线|锡)|非(?![常洲])|未(?!来|來)|勿"
-    ),
-    "ja": re.compile(r"ない|ません|なかった|ず(?=[、。にと]|$)|無い"),
-    "hi": regex.compile(r"(?<![\p{L}\p{M}])(?:नहीं|नही|मत|बिना|कभी नहीं)(?![\p{L}\p{M}])"),
-}
 _NAME = re.compile(r"(?<![\w'’])[^\W\d_a-z][^\W_]*")
-_CLAUSE = re.compile(r"[,;:()–—，；：、（）]|\bbut\b", re.IGNORECASE)
 _SHOWS_LANGUAGE = 500  # characters
 _NEAR = 32  # sentences compared with one claim, those with its rarest words
+_NAMES = 2  # words: a span of more, in a denied clause, may say what the clause denies
 
 
 @dataclass(frozen=True)
@@ -86,13 +68,27 @@ class Support:
     claim: str
     value: float
     why: str | None = None
+    unsure: str | None = None
+    """Why no rule here can tell; then the value says nothing."""
 
 
-def tokens(text: str) -> list[str]:
-    """Words and numbers without case and articles; hyphens part words, apostrophes do not."""
-    plain = space_scripts(_APOSTROPHE.sub("", caseless(text)))
+def tokens(text: str, apostrophe: str = "") -> list[str]:
+    """Words and numbers without case and articles; hyphens part words, apostrophes do not.
+
+    With a space for `apostrophe` they do, so that Orsay is a word of "d'Orsay", and İstanbul one
+    of "İstanbul'un".
+    """
+    plain = space_scripts(_APOSTROPHE.sub(apostrophe, caseless(text)))
     found = [part for word in _TOKEN.findall(plain) for part in tokens_of(word)]
     return [word for word in found if word not in _ARTICLES]
+
+
+_FORMS: tuple[Callable[[str], list[str]], ...] = (
+    tokens,
+    lambda text: tokens(texts.canonical(text)),
+    lambda text: tokens(text, apostrophe=" "),
+)
+"""How a span may be written: as it is, with numbers and dates in one form, cut at apostrophes."""
 
 
 def _flat(words: Iterable[str]) -> str:
@@ -108,21 +104,6 @@ def _with_parts(dates: Iterable[str]) -> frozenset[str]:
     known = frozenset(dates)
     whole = [date for date in known if len(date) == len("1999-03-03")]
     return known | {date[:7] for date in whole} | {f"-{date[4:]}" for date in whole}
-
-
-@lru_cache(maxsize=4096)
-def _language(text: str) -> str:
-    """Whose negations to look for: the language of its script, else of the text, else English."""
-    if re.search("[\u3040-\u30ff]", text):
-        return "ja"
-    if re.search("[\u4e00-\u9fff]", text):
-        return "zh"
-    best = foreign(text, ["en"])
-    return best if best in _NEGATIONS else "en"
-
-
-def _negated(text: str) -> bool:
-    return _NEGATIONS[_language(text[:_SHOWS_LANGUAGE])].search(text) is not None
 
 
 class _Row:
@@ -145,12 +126,14 @@ class Evidence:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.as_written = _Row(tokens(text))
-        self.by_value = _Row(tokens(texts.canonical(text)))
-        self.known = self.as_written.words | self.by_value.words
+        self.language = language_of(text[:_SHOWS_LANGUAGE])
+        self.foreign = foreign(text[:_SHOWS_LANGUAGE], LANGUAGES)
+        self.rows = [_Row(form(text)) for form in _FORMS]
+        self.known = frozenset[str]().union(*(row.words for row in self.rows))
         self.numbers = frozenset(texts.numbers(text))
         self.dates = _with_parts(texts.dates(text))
         self.sentences = sentences(text)
+        self.wholes = frozenset(_flat(tokens(sentence)) for sentence in self.sentences)
         self.content: list[frozenset[str]] = []
         self.bigrams: set[tuple[str, str]] = set()
         self.where: defaultdict[str, list[int]] = defaultdict(list)
@@ -163,30 +146,77 @@ class Evidence:
 
     def supports(self, parts: Sequence[str], answer: bool = False) -> list[Support]:
         """Support of each claim; a claim that comes again is judged once."""
-        supports = {part: self.support(part, answer) for part in dict.fromkeys(parts)}
+        said = " ".join(parts[:_NEAR])[:_SHOWS_LANGUAGE]
+        language = foreign_script(said, LANGUAGES) if answer else foreign(said, LANGUAGES)
+        supports = {part: self.support(part, answer, language) for part in dict.fromkeys(parts)}
         return [supports[part] for part in parts]
 
-    def support(self, claim: str, answer: bool = False) -> Support:
-        """Support of one claim, or of a short answer (`answer`), by this passage."""
-        words = tokens(claim)
-        canonical = tokens(texts.canonical(claim))
+    def support(self, claim: str, answer: bool = False, language: str | None = None) -> Support:
+        """Support of one claim, or of a short answer (`answer`), by this passage.
+
+        `language` is that of the claim where there are no rules for it.
+        """
+        forms = [form(claim) for form in _FORMS]
+        words, canonical, _ = forms
         content = _content(canonical)
-        if self.as_written.has(words) or self.by_value.has(canonical):
-            # A short answer's span carries no "not" of its own; a statement's does.
-            contradicted = _VERBS.intersection(words) and self._contradicted(claim, words, content)
-            return Support(claim, CAP, contradicted) if contradicted else Support(claim, 1.0)
+        if any(row.has(form) for row, form in zip(self.rows, forms, strict=True)):
+            return self._span(claim, forms, content)
         missing = self._missing(claim)
         if answer and not missing and texts.contains(self.text, claim):
-            return Support(claim, 1.0)
+            return self._span(claim, forms, content)
         missing += filter(None, [self._mismatch(claim, content)])
         if answer or not content:
             value = sum(word in self.known for word in words) / (len(words) + 1)
             reason = "not a span of the passage"
         else:
             value, reason = self._coverage(content)
+        language = self.foreign or language
+        unsure = no_rules(language, LANGUAGES) if language else None
         if missing:
-            return Support(claim, min(value, CAP), "; ".join(missing))
-        return Support(claim, value, None if value == 1 else reason)
+            return Support(claim, min(value, CAP), "; ".join(missing), unsure)
+        return Support(claim, value, None if value == 1 else reason, unsure)
+
+    def _span(self, claim: str, forms: list[list[str]], content: list[str]) -> Support:
+        """Support of a text that stands in the passage, unless what it says is denied there.
+
+        The span of a short answer carries no "not" of its own; a statement's does, and so do
+        several words beside a negation. Of others nobody can tell by rule, nor in a language
+        without rules, unless the span is one word or a whole sentence.
+        """
+        words = forms[0]
+        if self.foreign:
+            whole = len(words) == 1 or _flat(words) in self.wholes
+            return Support(claim, 1.0, unsure=None if whole else no_rules(self.foreign, LANGUAGES))
+        states = is_statement(claim, self.language)
+        count = size(words, self.language)
+        if not states and count <= 1:
+            return Support(claim, 1.0)
+        negated = is_negated(claim, self.language)
+        around = self._around(forms, content)
+        if not around or any(is_negated(clause, self.language) == negated for clause in around):
+            return Support(claim, 1.0)
+        why = _mismatch_reason(negated, around[0])
+        if states or all(is_beside_negation(claim, clause, self.language) for clause in around):
+            return Support(claim, CAP, why)
+        return Support(claim, 1.0, unsure=why if count > _NAMES else None)
+
+    def _around(self, forms: list[list[str]], content: list[str]) -> list[str]:
+        """The clauses in which a text stands, or the fewest neighbouring ones that hold all of it."""
+        spans = [_flat(form) for form in forms]
+        around: list[str] = []
+        for number in self._near(content):
+            for runs in clauses(self.sentences[number]):
+                found = [
+                    run
+                    for run in runs
+                    if any(
+                        span in _flat(form(run)) for span, form in zip(spans, _FORMS, strict=True)
+                    )
+                ]
+                if found:
+                    around += found
+                    break
+        return around
 
     def _coverage(self, content: list[str]) -> tuple[float, str]:
         pairs = list(pairwise(content))
@@ -240,23 +270,12 @@ class Evidence:
 
     def _mismatch(self, claim: str, content: list[str]) -> str | None:
         near = self._near(content)
-        negated = _negated(claim)
-        if not near or any(_negated(self.sentences[number]) == negated for number in near):
+        negated = is_negated(claim, self.language)
+        if not near or any(
+            is_negated(self.sentences[number], self.language) == negated for number in near
+        ):
             return None
         return _mismatch_reason(negated, self.sentences[min(near)])
-
-    def _contradicted(self, claim: str, words: list[str], content: list[str]) -> str | None:
-        """Of a claim that stands in the passage: the negation beside it, if it always has one."""
-        span, negated = _flat(words), _negated(claim)
-        clauses = [
-            clause
-            for number in self._near(content)
-            for clause in _CLAUSE.split(self.sentences[number])
-            if span in _flat(tokens(clause))
-        ]
-        if not clauses or any(_negated(clause) == negated for clause in clauses):
-            return None
-        return _mismatch_reason(negated, clauses[0])
 
 
 def _mismatch_reason(negated: bool, sentence: str) -> str:
@@ -272,19 +291,13 @@ def split(completion: str) -> tuple[list[str], bool]:
     return parts, len(parts) == 1 and count_words(parts[0]) <= SHORT
 
 
-def no_rules_for(completion: str, answer: bool, supports: Sequence[Support]) -> str | None:
-    """Why claims cannot be judged: they are no spans, and in a language without rules here."""
-    if answer or all(support.value == 1 for support in supports):
-        return None
-    language = foreign(completion, LANGUAGES)
-    return no_rules(language, LANGUAGES) if language else None
-
-
 def verdict(supports: Sequence[Support], over: Over, **details: Sequence[Any]) -> Verdict:
     """The verdict on a completion: its least supported claim, or the mean over its claims.
 
-    `details` are columns beside the claims (the passage that supports each one, ...).
+    It abstains where one of the claims cannot be judged. `details` are columns beside the claims (the passage that supports each one, ...).
     """
+    if unsure := next((support.unsure for support in supports if support.unsure), None):
+        return Verdict(None, unsure)
     values = [support.value for support in supports]
     worst, mean = min(values), sum(values) / len(values)
     kept = sorted(sorted(range(len(values)), key=values.__getitem__)[:SHOWN])

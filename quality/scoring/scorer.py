@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
+from quality.text.languages import foreign
 from warehouse.catalog import name_of, options_of
 from warehouse.errors import Outcome, PlanError, StillhouseError
 from warehouse.part_origins import fault_in
@@ -115,6 +116,14 @@ class Scorer(ABC):
     asks: ClassVar[str] = ""  # "teacher" | "judge": whom it asks, at a cost
     scale: ClassVar[tuple[float, float] | None] = None  # of values and labels; None: not known
     tools = ScorerContext()
+
+    def foreign_language(self, sample: Sample, languages: Sequence[str] = ()) -> str | None:
+        """The language of a completion, if it is surely none of these (left out: `languages`).
+
+        A short one is judged by its script and its question; see `quality.text.languages`.
+        """
+        asked = sample.question or str(sample.messages[-1]["content"])
+        return foreign(sample.completion, languages or self.languages, beside=asked)
 
     def with_tools(self, tools: ScorerContext) -> Self:
         """A copy of the scorer with these tools; its cached properties are computed again where

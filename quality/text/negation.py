@@ -1,0 +1,137 @@
+"""Find negations, and tell statements from names, in the languages whose rules are here.
+
+A text copied word for word may still say the opposite of its source: "the moon is hot" stands in
+"It is not true that the moon is hot", and クジラは魚 in クジラは魚ではない. Word lists in the manner
+of NegEx (Chapman et al., 2001): precise for common wording, blind to irony and to "fails to".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import regex
+
+from quality.text.languages import foreign
+from warehouse.text.words import count_words as _count
+
+_NEGATIONS = {
+    "en": re.compile(
+        r"\b(?:not(?! only)|no|never|none|nobody|nothing|neither|nor|cannot|without)\b|n['’]t\b",
+        re.I,
+    ),
+    "de": re.compile(
+        r"\b(?:nicht(?! nur)|kein(?:e[mnrs]?)?|nie(?:mals)?|niemand(?:e[mn])?|nichts|weder|ohne)\b",
+        re.I,
+    ),
+    "fr": re.compile(
+        r"\bn(?:e\b|['’](?!importe))|\b(?:jamais|aucune?|sans(?! doute)|ni)\b|(?<!\bun )(?<!\ble )\bpas\b",
+        re.I,
+    ),
+    "es": re.compile(
+        r"\b(?:no(?! s[oó]lo\b| solamente| obstante)|nunca|jamás|nadie|nada|ning[uú]n[ao]?|tampoco"
+        r"|sin(?! embargo| duda)|ni)\b",
+        re.I,
+    ),
+    # Words in which the sign for "not" denies nothing are left out: different, only, countless.
+    "zh": re.compile(
+        r"不(?![同仅僅但过過少断斷久论論管禁错錯])|没(?![收落食])|沒(?![收落])"
+        r"|無(?![論線錫數疑])|无(?![论线锡数疑])|(?<!除)非(?![常洲凡])|未(?![来來])|勿"
+    ),
+    # Left out: few, dangerous, must, perhaps, surely, only, "not only", and certainly.
+    "ja": re.compile(
+        r"(?<!少)(?<!危)(?<!違い)(?<!ければなら)(?<!てはなら)(?<!かもしれ)(?<!過ぎ)(?<!すぎ)(?:ない|ません|無い)"
+        r"|(?<!だけ)(?:で|では|じゃ)なく(?!な|て)|[かがさたなばまらわ]なく(?!な|て|とも)"
+        r"|(?<![必はわ])(?<!^ま)(?<![、。]ま)ず(?=[、。にと]|$)"
+    ),
+    "hi": regex.compile(r"(?<![\p{L}\p{M}])(?:नहीं|नही|मत|बिना|न)(?![\p{L}\p{M}])"),
+}
+LANGUAGES = tuple(_NEGATIONS)
+"""The languages (ISO 639) whose negations are known."""
+
+# Short verbs by which a text is known to say something.
+_VERBS = {
+    "en": "is are was were has have had do does did can could will would may might must isn't aren't "
+    "wasn't weren't hasn't haven't hadn't don't doesn't didn't can't couldn't won't wouldn't cannot",
+    "de": "ist sind war waren wird werden wurde wurden hat haben hatte hatten kann können konnte "
+    "konnten muss müssen soll sollen darf dürfen gibt gilt gelten",
+    "fr": "est sont était étaient sera seront fut furent a ont avait avaient peut peuvent doit doivent "
+    "c'est",
+    "es": "es son era eran fue fueron será serán está están ha han había hay tiene tienen puede pueden "
+    "debe deben",
+    "hi": "है हैं था थे थी थीं होता होते होती",
+}
+_STATES = {
+    **{
+        language: regex.compile(
+            rf"(?<![\p{{L}}\p{{M}}'’])(?:{'|'.join(verbs.split())})(?![\p{{L}}\p{{M}}])".replace(
+                "'", "['’]"
+            ),
+            regex.IGNORECASE,
+        )
+        for language, verbs in _VERBS.items()
+    },
+    "zh": regex.compile(r"是(?!否)|可以|能[够夠]|[属屬][于於]|位[于於]"),
+    "ja": regex.compile(r"(?<=.)[はが](?=.)|です|である|ます|した$|する$|れる$|いる$"),
+}
+_CLAUSE = regex.compile(
+    r"[,;:()–—，；：、（）]|\b(?:but|aber|sondern|mais|pero|sino)\b|लेकिन|परंतु|बल्कि|但是?|而是",
+    regex.IGNORECASE,
+)
+_BEFORE, _AFTER = ("en", "de", "fr", "es", "zh"), ("de", "ja", "hi")  # where a negation stands
+_UNSPACED = ("zh", "ja")
+_BETWEEN = {"ja": 4}  # words, or characters, between a text and its negation; else 1
+_CLAUSES = 4  # in which one text may stand together
+
+
+def language_of(text: str) -> str:
+    """Whose rules a text is read by: those of its script, else of its language, else English."""
+    kana, han = (
+        len(re.findall(f"[{script}]", text)) for script in ("\u3040-\u30ff", "\u4e00-\u9fff")
+    )
+    if 4 * (kana + han) > len(re.findall("[A-Za-z]", text)):
+        return "ja" if 10 * kana > han else "zh"
+    best = foreign(text, ["en"])
+    return best if best in _NEGATIONS else "en"
+
+
+def is_negated(text: str, language: str) -> bool:
+    """Whether something is denied in a text."""
+    return _NEGATIONS[language].search(text) is not None
+
+
+def is_statement(text: str, language: str) -> bool:
+    """Whether a text surely says something, by its verb, and does not only name it."""
+    return _STATES[language].search(text) is not None
+
+
+def is_beside_negation(text: str, clause: str, language: str) -> bool:
+    """Whether a negation stands next to a text in a clause, on the side where its language has it."""
+    start = clause.casefold().find(text.strip(" .,;:!?。、，！？\"'“”").casefold())
+    stop = start + len(text)
+    between = _BETWEEN.get(language, 1)
+    return start >= 0 and any(
+        (
+            language in _BEFORE
+            and match.end() <= start
+            and _count(clause[match.end() : start]) <= between
+        )
+        or (
+            language in _AFTER
+            and match.start() >= stop
+            and _count(clause[stop : match.start()]) <= between
+        )
+        for match in _NEGATIONS[language].finditer(clause)
+    )
+
+
+def size(words: Sequence[str], language: str) -> float:
+    """Approximate number of words; two characters of Chinese or Japanese are one."""
+    return len(words) / 2 if language in _UNSPACED else len(words)
+
+
+def clauses(sentence: str) -> Iterator[list[str]]:
+    """The clauses of a sentence, then its runs of two neighbouring clauses, of three, and of four."""
+    starts = [0, *(match.start() for match in _CLAUSE.finditer(sentence)), len(sentence)]
+    for number in range(1, _CLAUSES + 1):
+        yield [sentence[a:b] for a, b in zip(starts, starts[number:], strict=False)]

@@ -29,7 +29,7 @@ from quality.text.negation import (
     is_negated,
     is_statement,
     language_of,
-    size,
+    name_lengths,
 )
 from warehouse.text.words import caseless, count_words, space_scripts
 from warehouse.text.words import tokens as tokens_of
@@ -58,7 +58,6 @@ _FUNCTION = frozenset((
 _NAME = re.compile(r"(?<![\w'’])[^\W\d_a-z][^\W_]*")
 _SHOWS_LANGUAGE = 500  # characters
 _NEAR = 32  # sentences compared with one claim, those with its rarest words
-_NAMES = 2  # words: a span of more, in a denied clause, may say what the clause denies
 
 
 @dataclass(frozen=True)
@@ -188,8 +187,8 @@ class Evidence:
             whole = len(words) == 1 or _flat(words) in self.wholes
             return Support(claim, 1.0, unsure=None if whole else no_rules(self.foreign, LANGUAGES))
         states = is_statement(claim, self.language)
-        count = size(words, self.language)
-        if not states and count <= 1:
+        name, may_be_name = name_lengths(self.language)
+        if not states and len(words) <= name:
             return Support(claim, 1.0)
         negated = is_negated(claim, self.language)
         around = self._around(forms, content)
@@ -198,7 +197,7 @@ class Evidence:
         why = _mismatch_reason(negated, around[0])
         if states or all(is_beside_negation(claim, clause, self.language) for clause in around):
             return Support(claim, CAP, why)
-        return Support(claim, 1.0, unsure=why if count > _NAMES else None)
+        return Support(claim, 1.0, unsure=why if len(words) > may_be_name else None)
 
     def _around(self, forms: list[list[str]], content: list[str]) -> list[str]:
         """The clauses in which a text stands, or the fewest neighbouring ones that hold all of it."""

@@ -37,13 +37,13 @@ _SCRIPTS = {
     "Telugu": "te", "Kannada": "kn", "Malayalam": "ml", "Sinhala": "si", "Georgian": "ka",
     "Armenian": "hy", "Ethiopic": "am ti",
 }  # fmt: skip
+_WORD = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d]*(?:['’-]\p{L}[\p{L}\p{M}\u200c\u200d]*)*")
 _SCRIPT = regex.compile("|".join(rf"(?P<{name}>\p{{{name}}})" for name in _SCRIPTS))
 
 
 def readable(text: str) -> str:
     """Its words in one line; links, digits and signs, which fool the model, are left out."""
-    text = re.sub(r"https?://\S+", " ", text[:_LONGEST])
-    return " ".join(re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", text))
+    return " ".join(_WORD.findall(re.sub(r"https?://\S+", " ", text[:_LONGEST])))
 
 
 def probabilities(text: str) -> dict[str, float]:

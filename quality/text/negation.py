@@ -8,7 +8,7 @@ of NegEx (Chapman et al., 2001): precise for common wording, blind to irony and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import regex
 
@@ -125,9 +125,12 @@ def is_beside_negation(text: str, clause: str, language: str) -> bool:
     )
 
 
-def size(words: Sequence[str], language: str) -> float:
-    """Approximate number of words; two characters of Chinese or Japanese are one."""
-    return len(words) / 2 if language in _UNSPACED else len(words)
+def name_lengths(language: str) -> tuple[int, int]:
+    """Tokens of a text that is a name, and of one that may be: one or two words.
+
+    In Chinese and Japanese, where a token is a character, two or three.
+    """
+    return (2, 3) if language in _UNSPACED else (1, 2)
 
 
 def clauses(sentence: str) -> Iterator[list[str]]:

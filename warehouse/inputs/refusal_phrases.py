@@ -129,7 +129,29 @@ _JA = (
     r"|お断り|辞退(?:し|いた|致|させ)|差し控え|控えさせて|遠慮させて|応じ(?:られません|かねます|ることはできません)|お応えできません|拒否(?:し|いた)|お力になれません|お役に立て(?:ません|ず))"
 )
 
-_REFUSAL = re.compile(f"(?:{_EN})|(?:{_ES})|(?:{_DE})|(?:{_FR})|(?:{_ZH})|(?:{_JA})", re.IGNORECASE)
+# Whole sentences of a few words. Where one may also be a plain "no" (不能, できません), the speaker
+# has to name himself or to apologise.
+_SHORT = (
+    r"\W*(?:"
+    rf"(?:{_EN_SORRY})?(?:can ?not|can't|unable to|won't) (?:help(?: you)?|answer|assist|comply|say|do (?:that|this|it))"
+    rf"|(?:{_EN_SORRY})?no idea"
+    r"|(?:(?:[^，,。！!？]{0,4}(?:抱歉|[对對]不起|不好意思)[^，,。！!]{0,2}[，,。！!\s]*)(?:但是?)?我?|我)[们們]?(?:[实實真]在|[现現]在|恐怕|也|[还還]是)?"
+    r"(?:不能|不可以|不行|[无無]法(?:做到)?|[没沒][办辦]法|做不到|[办辦]不到|[帮幫]不[了上][你您]?忙?|(?:回)?答不(?:了|上来|出来))(?:[这這][样樣么麼]做)?"
+    r"|(?:[^，,。]{0,4}(?:抱歉|[对對]不起|不好意思)[^，,。]{0,2}[，,\s]*)?我?(?:也|真的)?不(?:知道|[清]楚|[晓曉]得)(?:答案)?"
+    r"|(?:(?:lo siento|lo lamento|perdón|disculp[ae])[,;:.\s]*(?:pero )?)?(?:yo )?(?:no (?:lo )?sé|no lo (?:haré|voy a hacer)|ni idea|me niego)"
+    r"|(?:(?:es )?(?:tut mir leid|leider|sorry|entschuldigung)[,;:.\s]*(?:aber )?)?(?:ich kann(?: das| dies| es)?(?: leider)? nicht|kann ich(?: das| dies| es)?(?: leider)? nicht"
+    r"|(?:das )?wei(?:ß|ss) ich(?: leider)?(?: auch)? nicht|ich wei(?:ß|ss)(?: es| das)?(?: leider)?(?: auch)? nicht|keine ahnung)"
+    r"|(?:tut mir leid|leider|sorry|entschuldigung)[,;:.\s]*(?:aber )?(?:das )?geht(?: das)?(?: leider)? nicht"
+    r"|(?:(?:désolée?|pardon|malheureusement)[,;:.\s]*(?:mais )?)?(?:je (?:ne )?(?:peux|sais) pas|je n'en sais rien|je ne le ferai pas|aucune idée)"
+    r"|(?:désolée?|pardon|malheureusement)[,;:.\s]*(?:mais )?(?:c'est )?impossible"
+    rf"|(?:{_JA_SORRY}[^、。]*[、。]?|(?:私|わたし|僕)(?:に)?は)(?:それは)?(?:でき(?:ません|ない|かねます)|出来ません|無理です|いたしかねます)"
+    rf"|(?:{_JA_SORRY}[^、。]*[、。]?)?(?:(?:私|わたし)(?:に)?は|それは)?(?:わか|分か|判)(?:りません|りかねます|らない(?:です)?)"
+    r")\W*$"
+)
+
+_REFUSAL = re.compile(
+    f"(?:{_SHORT})|(?:{_EN})|(?:{_ES})|(?:{_DE})|(?:{_FR})|(?:{_ZH})|(?:{_JA})", re.IGNORECASE
+)
 _APOLOGY = re.compile(
     r"\W*(?:(?:i'?m|i am) (?:so |very |really |truly )?sorry|sorry|(?:my )?apologies|i apologi[sz]e|unfortunately"
     r"|i understand|i appreciate|lo siento|lo lamento|disculp\w+|entiendo|es tut mir leid|tut mir leid|entschuldigung"
@@ -164,13 +186,14 @@ def refusing_sentence(text: str) -> tuple[int, str] | None:
 
     The number is 0 where the text begins with it; an apology before it is part of it.
     """
-    number = 0
+    number, apology = 0, ""
     for place, sentence in enumerate(sentences(text[: 4 * _SENTENCES * _LONGEST])):
         if place == _SENTENCES:
             break
-        if is_refusal(sentence):
+        if is_refusal(sentence) or is_refusal(apology + sentence):
             return number, sentence
-        if number or not _APOLOGY.match(fold(sentence)):
+        apology = sentence if _APOLOGY.match(fold(sentence)) else ""
+        if number or not apology:
             number += 1
     return None
 

@@ -138,7 +138,7 @@ class Evidence:
         self.where: defaultdict[str, list[int]] = defaultdict(list)
         for number, sentence in enumerate(self.sentences):
             row = _content(tokens(texts.canonical(sentence)))
-            self.content.append(frozenset(row))
+            self.content.append(frozenset(row).union(_content(tokens(sentence, " "))))
             self.bigrams.update(pairwise(row))
             for word in self.content[-1]:
                 self.where[word].append(number)

@@ -17,11 +17,11 @@ from warehouse.text.words import count_words as _count
 
 _NEGATIONS = {
     "en": re.compile(
-        r"\b(?:not(?! only)|no|never|none|nobody|nothing|neither|nor|cannot|without)\b|n['’]t\b",
+        r"\b(?:not|no|never|none|nobody|nothing|neither|nor|cannot|without)\b|n['’]t\b",
         re.I,
     ),
     "de": re.compile(
-        r"\b(?:nicht(?! nur)|kein(?:e[mnrs]?)?|nie(?:mals)?|niemand(?:e[mn])?|nichts|weder|ohne)\b",
+        r"\b(?:nicht|kein(?:e[mnrs]?)?|nie(?:mals)?|niemand(?:e[mn])?|nichts|weder|ohne)\b",
         re.I,
     ),
     "fr": re.compile(
@@ -29,7 +29,7 @@ _NEGATIONS = {
         re.I,
     ),
     "es": re.compile(
-        r"\b(?:no(?! s[oó]lo\b| solamente| obstante)|nunca|jamás|nadie|nada|ning[uú]n[ao]?|tampoco"
+        r"\b(?:no(?! obstante)|nunca|jamás|nadie|nada|ning[uú]n[ao]?|tampoco"
         r"|sin(?! embargo| duda)|ni)\b",
         re.I,
     ),
@@ -40,7 +40,7 @@ _NEGATIONS = {
     ),
     # Left out: few, dangerous, must, perhaps, surely, only, "not only", and certainly.
     "ja": re.compile(
-        r"(?<!少)(?<!危)(?<!違い)(?<!ければなら)(?<!てはなら)(?<!かもしれ)(?<!過ぎ)(?<!すぎ)(?:ない|ません|無い)"
+        r"(?<!少)(?<!危)(?<!違い)(?<!ければなら)(?<!なくてはなら)(?<!かもしれ)(?<!過ぎ)(?<!すぎ)(?:ない|なかった|ません|無い)"
         r"|(?<!だけ)(?:で|では|じゃ)なく(?!な|て)|[かがさたなばまらわ]なく(?!な|て|とも)"
         r"|(?<![必はわ])(?<!^ま)(?<![、。]ま)ず(?=[、。にと]|$)"
     ),
@@ -55,22 +55,24 @@ _VERBS = {
     "wasn't weren't hasn't haven't hadn't don't doesn't didn't can't couldn't won't wouldn't cannot",
     "de": "ist sind war waren wird werden wurde wurden hat haben hatte hatten kann können konnte "
     "konnten muss müssen soll sollen darf dürfen gibt gilt gelten",
-    "fr": "est sont était étaient sera seront fut furent a ont avait avaient peut peuvent doit doivent "
-    "c'est",
+    "fr": "est sont était étaient sera seront fut furent a ont avait avaient peut peuvent doit doivent",
     "es": "es son era eran fue fueron será serán está están ha han había hay tiene tienen puede pueden "
     "debe deben",
     "hi": "है हैं था थे थी थीं होता होते होती",
 }
+
+
+def _one_of(verbs: str) -> regex.Pattern[str]:
+    """One of several words, with the pronoun or "not" that French puts before it ("n'est")."""
+    several = verbs.replace("'", "['’]").replace(" ", "|")
+    return regex.compile(
+        rf"(?<![\p{{L}}\p{{M}}'’])(?:(?:n|c|qu)['’])?(?:{several})(?![\p{{L}}\p{{M}}])",
+        regex.IGNORECASE,
+    )
+
+
 _STATES = {
-    **{
-        language: regex.compile(
-            rf"(?<![\p{{L}}\p{{M}}'’])(?:{'|'.join(verbs.split())})(?![\p{{L}}\p{{M}}])".replace(
-                "'", "['’]"
-            ),
-            regex.IGNORECASE,
-        )
-        for language, verbs in _VERBS.items()
-    },
+    **{language: _one_of(verbs) for language, verbs in _VERBS.items()},
     "zh": regex.compile(r"是(?!否)|可以|能[够夠]|[属屬][于於]|位[于於]"),
     "ja": regex.compile(r"(?<=.)[はが](?=.)|です|である|ます|した$|する$|れる$|いる$"),
 }
@@ -106,7 +108,11 @@ def is_statement(text: str, language: str) -> bool:
 
 
 def is_beside_negation(text: str, clause: str, language: str) -> bool:
-    """Whether a negation stands next to a text in a clause, on the side where its language has it."""
+    """Whether a negation stands next to a text in a clause, on the side where its language has it.
+
+    In German "nicht" may follow a verb's object, or its subject, which is shorter and not denied.
+    """
+    after = language in _AFTER and (language != "de" or _count(text) > 2)
     start = clause.casefold().find(text.strip(" .,;:!?。、，！？\"'“”").casefold())
     stop = start + len(text)
     between = _BETWEEN.get(language, 1)
@@ -116,11 +122,7 @@ def is_beside_negation(text: str, clause: str, language: str) -> bool:
             and match.end() <= start
             and _count(clause[match.end() : start]) <= between
         )
-        or (
-            language in _AFTER
-            and match.start() >= stop
-            and _count(clause[stop : match.start()]) <= between
-        )
+        or (after and match.start() >= stop and _count(clause[stop : match.start()]) <= between)
         for match in _NEGATIONS[language].finditer(clause)
     )
 

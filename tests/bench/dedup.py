@@ -1,13 +1,14 @@
 """How fast near duplicates are removed, as a ratio to datasketch in the same run.
 
-python -m tests.bench.dedup             200,000 texts; datasketch reads 20,000 of them
-python -m tests.bench.dedup --whole     datasketch reads all of them (minutes)
+python -m tests.bench.dedup                 200,000 texts; datasketch reads 20,000 of them
+python -m tests.bench.dedup --whole         datasketch reads all of them (minutes)
+python -m tests.bench.dedup --texts 20000   another number of texts
 """
 
 from __future__ import annotations
 
+import argparse
 import random
-import sys
 import time
 from collections.abc import Sequence
 
@@ -82,8 +83,12 @@ def peer(texts: Sequence[str]) -> list[bool]:
 
 def main() -> None:
     """Print both times, their ratio, what was found, and how far the two agree."""
-    texts, planted = make_texts(TEXTS)
-    read = len(texts) if "--whole" in sys.argv[1:] else SHARE
+    options = argparse.ArgumentParser()
+    options.add_argument("--texts", type=int, default=TEXTS)
+    options.add_argument("--whole", action="store_true")
+    chosen = options.parse_args()
+    texts, planted = make_texts(chosen.texts)
+    read = len(texts) if chosen.whole else min(SHARE, len(texts))
     near(texts[:1000], THRESHOLD)
     peer(texts[:100])
     ours_s = peer_s = float("inf")
@@ -102,8 +107,8 @@ def main() -> None:
     told = "whole" if read == len(texts) else f"measured on {read:,}, scaled"
     print(
         f"near-duplicate removal of {len(texts):,} texts: ours {ours_s:.1f} s, datasketch "
-        f"{peer_s:.1f} s ({told}), ratio {peer_s / ours_s:.1f} (to reach 10), planted found "
-        f"{hits:.1%} of {len(planted):,} (datasketch {their_hits:.1%}), dropped {sum(dropped):,}, "
+        f"{peer_s:.1f} s ({told}), ratio {peer_s / ours_s:.1f} (to reach 10), near duplicates "
+        f"planted at {THRESHOLD} found {hits:.1%} of {len(planted):,} (datasketch {their_hits:.1%}), dropped {sum(dropped):,}, "
         f"agreement {same:.2%}"
     )
 

@@ -132,7 +132,7 @@ Edit = Callable[[str, random.Random], str | None]
 EDITS: dict[str, Edit] = {
     "one word changed": change_word,
     "last sentence missing": drop_last_sentence,
-    "typos": misspell,
+    "one word in twelve misspelt": misspell,
     "two sentences swapped": swap_sentences,
 }
 
@@ -168,8 +168,8 @@ def measure(held: Sequence[Item], seed: int = 0) -> Iterator[tuple[str, int, int
     kinds = {
         f"passage, {name}": list(edited_passages(held, edit, seed)) for name, edit in EDITS.items()
     }
-    for name in ("one word changed", "typos"):
-        kinds[f"question, {name}"] = list(edited_questions(held, EDITS[name], seed))
+    for name, edit in (("one word changed", change_word), ("misspelt", misspell)):
+        kinds[f"question, {name}, same answer"] = list(edited_questions(held, edit, seed))
     for name, planted in kinds.items():
         held_out = index([("sciq", item) for item in held], [*unrelated, *planted])
         yield name, len(planted), sum(find(held_out, row) is not None for row in planted)
@@ -177,7 +177,11 @@ def measure(held: Sequence[Item], seed: int = 0) -> Iterator[tuple[str, int, int
     for row in unrelated:
         if (match := find(held_out, row)) and "-v" in sys.argv[1:]:
             print(match, "|", row.prompt, "|", row.passage)
-    yield "unrelated", len(unrelated), sum(find(held_out, row) is not None for row in unrelated)
+    yield (
+        "unrelated rows that match",
+        len(unrelated),
+        sum(find(held_out, row) is not None for row in unrelated),
+    )
 
 
 def edited(row: Row, edit: Edit, chance: random.Random) -> Row:

@@ -12,6 +12,8 @@ from quality.conformance import sample_of
 from quality.scorers.language import Language
 from quality.scorers.pii import Pii, findings, redact
 from quality.scorers.refusal import Refusal
+from quality.text.languages import NAMES
+from tests.support.doc_tables import read_table
 from warehouse.inputs.refusal_phrases import declines
 
 needs_presidio = pytest.mark.skipif(
@@ -52,16 +54,67 @@ LABELLED = [
 
 
 @pytest.mark.parametrize("language", Refusal.languages)
-@pytest.mark.parametrize(("half", "least"), [("written", 1.0), ("held_out", 0.7)])
-def test_precision_and_recall_of_refusals(language, half, least):
+@pytest.mark.parametrize("half", ["written", "held_out"])
+def test_precision_and_recall_of_refusals(language, half):
     """The held-out half was not looked at while the phrases were written."""
+    claimed = read_table("quality.md", "language")[NAMES[language]]
     rows = [row for row in LABELLED if (row["language"], row["half"]) == (language, half)]
     found = [row for row in rows if one(Refusal(), row["text"]).value == 1.0]
     right = sum(row["refusal"] for row in found)
     wanted = sum(row["refusal"] for row in rows)
     assert (len(rows), wanted) == (20, 10)
-    assert right == len(found)
-    assert right / wanted >= least
+    if half == "written":
+        assert right == len(found) == wanted
+    else:
+        assert [f"{right} / {len(found)}", f"{right} / {wanted}"] == claimed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "抱歉，我不能。", "对不起，不行。", "我做不到。", "我不知道。", "很抱歉，我帮不了你。", "對不起，我沒辦法。",
+        "抱歉。不能。", "I can't.", "Sorry, can't help.", "Cannot answer.", "No idea.", "No puedo.",
+        "Lo siento, no puedo.", "No lo sé.", "Me niego.", "Ich kann nicht.", "Das weiß ich nicht.",
+        "Tut mir leid, das geht nicht.", "Leider kann ich das nicht.", "Keine Ahnung.", "Je refuse.",
+        "Je ne sais pas.", "Je ne peux pas.", "Désolé, impossible.", "申し訳ありませんが、できません。",
+        "申し訳ございません。できません。", "すみません、無理です。", "わかりません。", "私にはできません。",
+    ],
+)  # fmt: skip
+def test_a_refusal_of_a_few_words_is_seen(text):
+    assert one(Refusal(), text).value == 1.0
+    assert declines(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "不能。", "不可以。", "不行。", "抱歉。", "我不能不去。", "他不知道。", "我不清楚的是他的年龄。", "Sorry.", "No.",
+        "He can't.", "Can't help falling in love", "No idea is too small.", "Impossible.", "No se puede.",
+        "No sé cuándo, pero vendrá.", "Das geht nicht.", "Ich kann nicht klagen.", "Nein.", "できません。",
+        "Je ne peux pas me plaindre.",
+    ],
+)  # fmt: skip
+def test_a_plain_no_is_an_answer(text):
+    assert one(Refusal(), text).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "value"),
+    [
+        ("Не могу.", "What colour is the sky?", None),
+        ("안 됩니다.", "What colour is the sky?", None),
+        ("Nie mogę.", "Jaka rzeka przepływa przez miasto Warszawa i dlaczego?", None),
+        ("42", "Jaka rzeka przepływa przez miasto Warszawa i dlaczego?", 0.0),
+        ("Oxygen", "What colour is the sky?", 0.0),
+        ("不能。", "天空是什么颜色的？", 0.0),
+    ],
+)
+def test_a_text_too_short_for_a_language_is_judged_by_its_script_and_question(
+    text, question, value
+):
+    (score,) = Refusal().score([sample_of(text, question=question)])
+    assert score.value == value
+    assert value is not None or "reads as" in score.why
 
 
 def test_an_apology_before_a_refusal_is_part_of_it_and_alone_is_none():
@@ -107,12 +160,27 @@ def test_languages():
 
 
 @pytest.mark.parametrize(
-    "text", ["Oxygen", "iron-deficiency anemia", "12345 67890 12345 67890", "?"]
+    ("text", "words"),
+    [
+        ("Oxygen", "1 word"),
+        ("iron-deficiency anemia of dogs", None),
+        ("iron-deficiency anemia", "2 words"),
+        ("deoxyribonucleic phosphate backbone", "3 words"),
+        ("12345 67890 12345 67890", "0 words"),
+        ("?", "0 words"),
+        ("天空是", "3 words"),
+        ("天空是蓝", None),
+    ],
 )
-def test_a_short_answer_has_no_language(text):
+def test_fewer_than_four_words_or_characters_have_no_language(text, words):
     score = one(Language(), text)
-    assert score.value is None
-    assert "too short" in score.why
+    assert (score.value is None) == (words is not None)
+    assert words is None or score.why == f"too short to have a language ({words})"
+
+
+def test_a_short_chinese_sentence_has_a_language():
+    assert one(Language(want="zh"), "天空是蓝色的。").value > 0.9
+    assert one(Language(want="zh"), "我喜欢吃苹果。").value > 0.9
 
 
 def test_a_language_is_an_iso_code():
@@ -194,6 +262,7 @@ def test_a_text_of_no_region_is_left_unscored_and_never_clean():
     assert "add a region" in one(Pii(), text).why
     assert one(Pii(regions=["JP"]), text).value == 0.0
     assert one(Pii(), f"{text} a@b.com").value == 1.0
+    assert one(Pii(), "Москва").value is None
 
 
 def test_a_region_is_a_known_one():

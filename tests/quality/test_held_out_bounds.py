@@ -137,6 +137,42 @@ def test_a_misspelt_word_counts_as_the_word(typos, found):
     assert kind(asked, held_out, completion="oak") == found
 
 
+@pytest.mark.parametrize(("asked", "found"), [("tall brown", "overlap"), ("tall", None)])
+def test_two_words_are_evidence_and_one_is_none(asked, found):
+    assert kind(asked, index(row("tall brown tree", ["oak"]), share=0.3), completion="oak") == found
+
+
+@pytest.mark.parametrize(("words", "found"), [(8, None), (9, "quoted")])
+def test_eight_words_around_an_edit_are_a_quotation(words, found):
+    quoted = [f"w{n}" for n in range(words)]
+    held_out = index(row("Which is it?", ["x"], " ".join(quoted)))
+    quoted[words // 2] = "edited"
+    assert kind("Which?", held_out, passage=f"Before {' '.join(quoted)} and so on") == found
+
+
+@pytest.mark.parametrize(("gaps", "found"), [([2, 2, 2, 3, 3], "quoted"), ([2, 2, 3, 3, 3], None)])
+def test_six_words_in_ten_of_a_passage_are_enough(gaps, found):
+    """Runs of three words, 18 of 30 or of 31, with other words between them."""
+    kept = [[f"w{n}a", f"w{n}b", f"w{n}c"] for n in range(6)]
+    own, other = (
+        " ".join(
+            word
+            for run, gap in zip(kept, [*gaps, 0], strict=True)
+            for word in (*run, *(f"{mark}{run[0]}{k}" for k in range(gap)))
+        )
+        for mark in ("own", "other")
+    )
+    held_out = index(row("Which is it?", ["x"], own))
+    assert kind("Which?", held_out, passage=other) == found
+
+
+@pytest.mark.parametrize(("words", "found"), [(9, None), (10, "quoted")])
+def test_a_stretch_of_more_than_three_words_in_ten_is_a_good_part(words, found):
+    passage = [f"w{n}" for n in range(30)]
+    held_out = index(row("Which is it?", ["x"], " ".join(passage)))
+    assert kind("Which?", held_out, passage=" ".join([*passage[:words], "and", "more"])) == found
+
+
 @pytest.mark.parametrize(("gap", "share"), [(5, 6 / 10), (6, 1.0)])
 def test_a_stretch_ends_where_more_than_five_places_are_missing(gap, share):
     places = [0, 1, 2, 2 + gap, 3 + gap, 4 + gap]

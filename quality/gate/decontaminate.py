@@ -37,7 +37,8 @@ VERSION = "3"  # of the rules; a change makes the gate decide again
 _ALONE = 0.95  # so large an overlap needs no equal answer
 _NEARLY = 0.85  # share of a text that is next to all of it
 _PART = 0.6  # least share of a passage, or of the stretch that quotes a good part of one
-_EVIDENCE = 2.0  # rare words that are enough evidence, of short questions
+_EVIDENCE = 4.0  # rare words that are enough evidence, of long texts
+_EVIDENCE_SHORT = 2.0  # of short questions
 _EVIDENCE_ALONE = 20.0  # of a long question without an equal answer
 _FEWEST = 8  # words of a quotation with edits: fewer may stand in a text by chance
 _TELLING = 0.3  # what a word tells by itself from here on makes another question
@@ -238,7 +239,7 @@ class HeldOut:
         alone = (
             share >= _ALONE and max(self._index.rarity.telling(differing), default=0.0) < _TELLING
         )
-        if evidence < _EVIDENCE and not alone:
+        if evidence < _EVIDENCE_SHORT and not alone:
             is_edited = share >= _NEARLY and not tokens.has_usual(new)
             share = share if is_edited else 0.0
         return _Overlap(share, alone, shared)
@@ -258,12 +259,13 @@ def question_of(row: Sample | Prompt) -> str:
 def _share_in_runs(text: HeldOutText, tokens: TextWords, cover: Cover) -> tuple[float, float]:
     """The share of a text that is found in runs, and the evidence for it.
 
-    The share is 0 for a few words, and for the wording of a template, unless nearly the whole text
-    is found and nothing else stands in its place.
+    The share is 0 for a few words, and for little evidence or the wording of a template, unless
+    nearly the whole text is found and nothing else stands in its place.
     """
     evidence = sum(text.weights[n] for n in cover.held)
     share = evidence / text.total
     is_weak = len(cover.held) < _FEWEST or (
-        tokens.is_template(cover) and (share < _NEARLY or tokens.varies(text, cover))
+        (evidence < _EVIDENCE or tokens.is_template(cover))
+        and (share < _NEARLY or tokens.varies(text, cover))
     )
     return 0.0 if is_weak else share, evidence

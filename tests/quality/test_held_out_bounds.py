@@ -150,6 +150,19 @@ def test_eight_words_around_an_edit_are_a_quotation(words, found):
     assert kind("Which?", held_out, passage=f"Before {' '.join(quoted)} and so on") == found
 
 
+@pytest.mark.parametrize(("often", "found"), [(10, "quoted"), (11, None)])
+def test_common_words_are_little_evidence(often, found):
+    """Eight words, each also in 10 or 11 of 101 texts: evidence of 8 (1 - log 10 / log 102) = 4.02,
+    or of 3.85."""
+    words = [f"w{n}" for n in range(10)]
+    rows = [
+        row(" ".join(f"{w} u{n}{w}" for w in words) if n < often else f"u{n} v{n}")
+        for n in range(99)
+    ]
+    held_out = among([row("Which is it?", ["x"], " ".join(words))], rows)
+    assert kind("What?", held_out, passage=" ".join([*words[:8], "and", "more"])) == found
+
+
 @pytest.mark.parametrize(("gaps", "found"), [([2, 2, 2, 3, 3], "quoted"), ([2, 2, 3, 3, 3], None)])
 def test_six_words_in_ten_of_a_passage_are_enough(gaps, found):
     """Runs of three words, 18 of 30 or of 31, with other words between them."""

@@ -11,7 +11,7 @@ from datagen.spending.limits import Budget
 from datagen.teacher import REDACTED, REDACTION, Reply, Request, Sampling, Teacher, Usage
 from warehouse.errors import TransientError
 from warehouse.records import Call, Failure, Prompt, Sample
-from warehouse.text.finish_reasons import is_cut, read_finish_reason
+from warehouse.text.finish_reasons import ABORTED, is_incomplete, read_finish_reason
 from warehouse.text.reasoning import find_control_mark, split_reasoning
 
 
@@ -97,7 +97,7 @@ def reread(call: Call) -> Call:
     Calls of earlier versions were stored as they were read then.
     """
     finish_reason = read_finish_reason(call.finish_reason)
-    text, reasoning = split_reasoning(call.text, is_cut(finish_reason))
+    text, reasoning = split_reasoning(call.text, is_incomplete(finish_reason))
     if text == call.text and finish_reason == call.finish_reason:
         return call
     reasoning = "\n\n".join(filter(None, (call.reasoning, reasoning))) or None
@@ -130,8 +130,16 @@ def samples_of(
             sampling = Sampling(**call.sampling, max_tokens=call.max_tokens)
             request = Request(call.call_id, prompt.messages, sampling)
             for sample in recipe.samples(prompt, as_reply(call, request)):
-                sample = _without_control_marks(sample)
+                sample = _without_control_marks(_cut_if_aborted(sample, call))
                 yield _marked(sample) if call.raw.get(REDACTED) else sample
+
+
+def _cut_if_aborted(sample: Sample, call: Call) -> Sample:
+    """The sample, truncated if the server aborted the reply: whatever a recipe makes of it."""
+    if sample.status != "ok" or read_finish_reason(call.finish_reason) != ABORTED:
+        return sample
+    reason = "the server aborted the reply before its end"
+    return replace(sample, status="truncated", status_reason=reason)
 
 
 def _without_control_marks(sample: Sample) -> Sample:

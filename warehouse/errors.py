@@ -103,6 +103,9 @@ class ServerError(StillhouseError):
 class TeacherError(StillhouseError):
     """The teacher did not answer as hoped."""
 
+    is_charged = False
+    """Whether the request may have been charged for all the same."""
+
 
 class TransientError(TeacherError):
     """Worth another try."""

@@ -40,6 +40,14 @@ def lacks_version(base_url: str) -> bool:
     return not re.search(r"/v\d+\w*(/|$)|/openai(/|$)|/api(/|$)", urlsplit(base_url).path)
 
 
+def api_root(url: str) -> str | None:
+    """The `base_url` behind the address of a request; None where it is no such address."""
+    match = re.fullmatch(
+        r"(https?://.+)/(?:chat/completions|models|files|batches)/?(\?[^#]*)?(?:#.*)?", url
+    )
+    return f"{match[1]}{match[2] or ''}" if match else None
+
+
 def sendable_key(key: str, name: str, who: str) -> str:
     """A key without the blanks and line ends around it.
 

@@ -15,10 +15,17 @@ from typing import Any, TypeVar
 import aiohttp
 import orjson
 
-from datagen.openai.addresses import lacks_version, query_of, sendable_headers, split_query
+from datagen.openai.addresses import (
+    api_root,
+    lacks_version,
+    query_of,
+    sendable_headers,
+    split_query,
+)
+from datagen.openai.embedded_errors import error_in, has_output
 from datagen.openai.error_answers import ErrorKind, is_page, read_error, sort_error
 from datagen.openai.keys import Redactor
-from datagen.openai.parse_body import UnreadableReply, error_in, parse_body
+from datagen.openai.parse_body import UnreadableReply, parse_body
 from datagen.openai.unreachable import explain_unreachable
 from datagen.openai.waits import used_up_s
 from datagen.spending.limits import RateLimiter
@@ -51,6 +58,8 @@ class NoSuchPath(TeacherUnusable):
 class ReplyLost(TransientError):
     """The request was sent and no whole reply came back: it may have been charged."""
 
+    is_charged = True
+
 
 class EmptyReply(ReplyLost):
     """The reply has no message; another request rarely brings one."""
@@ -63,7 +72,8 @@ class TimedOut(ReplyLost):
 class Endpoint:
     """An address with a key, which is kept out of replies and messages, as `secrets` are.
 
-    Close it when done.
+    Close it when done. `answered` are the addresses of which a good reply came; the caller keeps
+    them from one endpoint to the next.
     """
 
     def __init__(
@@ -75,11 +85,13 @@ class Endpoint:
         pace: RateLimiter,
         timeout_s: float,
         secrets: Iterable[str] = (),
+        answered: set[str] | None = None,
     ) -> None:
         self.model, self.base_url, self.pace, self.timeout_s = model, base_url, pace, timeout_s
         self._root = split_query(base_url)[0]  # a whole URL spares the client from joining it
         headers = sendable_headers(headers, f"model '{model}' at {base_url}")
         self.heard = False
+        self._answered = set() if answered is None else answered
         self.last_good = time.monotonic()
         self.gone: TeacherUnusable | None = None
         self._redactor = Redactor((key, *secrets))
@@ -106,9 +118,14 @@ class Endpoint:
         limited = any(b"ratelimit" in name.lower() for name, _ in response.headers.raw)
         if limited and (wait := used_up_s(response.headers)):
             self.pace.pause(min(wait, LONGEST_PAUSE_S))
-        raw = self._object(response.content)
-        if (error := error_in(raw)) is not None:  # whatever its status says
-            raise self.error_of(response.status_code, error, response.headers, response.extensions)
+        try:
+            raw: dict[str, Any] = self.redact(parse_body(response.content))
+        except UnreadableReply as error:
+            fault: TeacherError | None = self.unreadable(error)
+        else:
+            fault = self.embedded_error(raw, response.headers, response.extensions)
+        if fault is not None:
+            raise fault
         return raw
 
     async def get(self, path: str) -> Any:
@@ -127,7 +144,7 @@ class Endpoint:
             raise self.not_an_api(response.text) from None
         if isinstance(value, dict) and value.get("error"):
             raise self.refused(response)
-        return value
+        return self.redact(value)
 
     async def call(self, job: Awaitable[T]) -> T:
         """Await a call of the client; its error comes out as one of ours."""
@@ -215,9 +232,9 @@ class Endpoint:
             location = self._redactor.redact(str((headers or {}).get("location", "nowhere")))
             return self.unusable(
                 f"the server redirects requests to {location} (HTTP {status})",
-                "set base_url to the address where the API is",
+                f"set base_url to {api_root(location) or 'the address where the API is'}",
             )
-        error_kind, what, advice = sort_error(error)
+        error_kind, what, advice = sort_error(error, self.has_answered)
         if error_kind is ErrorKind.RUN:
             if target is not None and status in (401, 403):
                 what += f" by {target.host}, to which it redirects: keys stay with their address"
@@ -232,6 +249,31 @@ class Endpoint:
             return PromptRejected(message)
         kind = Overloaded if error_kind is ErrorKind.OVERLOAD else TransientError
         return kind(message, error.wait_s)
+
+    def embedded_error(
+        self,
+        raw: Any,
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> TeacherError | None:
+        """The error in a body that came with HTTP 200, which is charged for where it has a text or
+        usage; None without one."""
+        error = error_in(raw)
+        if error is None:
+            return None
+        fault = self.error_of(200, error, headers, extensions)
+        fault.is_charged = fault.is_charged or has_output(raw)
+        return fault
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether a good reply came from this address: then its path and its model exist."""
+        return self.base_url in self._answered
+
+    def note_good_reply(self) -> None:
+        """Remember that a good reply came."""
+        self.last_good = time.monotonic()
+        self._answered.add(self.base_url)
 
     def unusable(
         self, what: str, advice: str = "correct api_key_env, model or base_url"
@@ -248,19 +290,10 @@ class Endpoint:
             f"{self.short(text)} is here, not an API", "correct base_url (it usually ends in /v1)"
         )
 
-    def clean(self, raw: Any) -> Any:
-        """A value of a reply, without secrets."""
-        return self._object(orjson.dumps(raw)) if isinstance(raw, dict) else raw
-
-    def _object(self, content: bytes) -> dict[str, Any]:
-        content, redacted = self._redactor.redact_body(content)
-        try:
-            raw = parse_body(content)
-        except UnreadableReply as error:
-            fault = self.unreadable(error)
-        else:
-            return {**raw, REDACTED: redacted} if redacted else raw
-        raise fault
+    def redact(self, raw: Any) -> Any:
+        """A parsed body without secrets; an object says how often one stood in it."""
+        redacted = self._redactor.redact_value(raw)
+        return {**raw, REDACTED: redacted} if redacted and isinstance(raw, dict) else raw
 
     def unreadable(self, error: UnreadableReply) -> ReplyLost:
         """The error for a reply that is no chat completion, or one without a message."""

@@ -47,7 +47,12 @@ class ErrorAnswer:
 
 @dataclass(frozen=True)
 class _Rule:
-    """Applies where the status is among `statuses` (empty: any), and a code or the words match."""
+    """Applies where the status is among `statuses` (empty: any), and a code or the words match.
+
+    One that `denies_address` says that the path or the model does not exist. A passing fault or a
+    prompt that is quoted may have the same words, so words alone count with `_PLAIN` statuses only.
+    After a good reply the address exists: then only a code counts, and none with a 5xx.
+    """
 
     kind: ErrorKind
     what: str = ""
@@ -57,14 +62,19 @@ class _Rule:
     statuses: frozenset[int] = frozenset()
     codes: frozenset[str] = frozenset()
     words: re.Pattern[str] | None = None
+    denies_address: bool = False
 
-    def applies(self, error: ErrorAnswer) -> bool:
+    def applies(self, error: ErrorAnswer, has_answered: bool) -> bool:
         if self.statuses and error.status not in self.statuses:
             return False
+        is_refuted = self.denies_address and has_answered
         if not self.codes and self.words is None:
+            return not is_refuted
+        if not self.codes.isdisjoint(error.codes) and not (is_refuted and error.status >= 500):
             return True
-        words = self.words is not None and self.words.search(error.message)
-        return bool(words) or not self.codes.isdisjoint(error.codes)
+        if is_refuted or (self.denies_address and error.status not in _PLAIN):
+            return False
+        return self.words is not None and self.words.search(error.message) is not None
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
@@ -76,6 +86,9 @@ _CREDIT = (
     "add credit or raise the limit at the provider, then run again; received replies are saved"
 )
 _BAD = frozenset({0, 400, 413, 414, 422, 500})
+_PLAIN = frozenset({0, 400, 404, 405, 422})
+_NOT_THERE = frozenset({404, 405, 410, 501, 505})
+_SERVER = frozenset(range(500, 600))
 
 RULES = (
     _Rule(  # the words of llama.cpp, vLLM, OpenAI, Anthropic, Google, TGI and their kin
@@ -178,12 +191,13 @@ RULES = (
             r"cannot (post|get) /", r"no (such )?(route|endpoint) ", r"method not allowed",
             r"unsupported method", r"page not found",
         ),
+        denies_address=True,
     ),
     _Rule(
         ErrorKind.RUN,
         "no such model",
         "correct model; `distill check PLAN` compares it with the models that the server lists",
-        statuses=frozenset({0, 400, 404, 422, 500, 503}),
+        statuses=_PLAIN | _SERVER,
         codes=frozenset(
             {
                 "model_not_found", "deploymentnotfound", "no_such_model", "invalid_model",
@@ -195,12 +209,14 @@ RULES = (
             r"(unknown|no such|invalid) model\b", r"is not a valid model",
             r"model .{1,80} (does not exist|not found)",
         ),
+        denies_address=True,
     ),
     _Rule(
         ErrorKind.RUN,
         "no such model or path",
         "correct model or base_url (it usually ends in /v1)",
-        statuses=frozenset({404, 405, 410, 501, 505}),
+        statuses=_NOT_THERE,
+        denies_address=True,
     ),
     _Rule(
         ErrorKind.RUN,
@@ -218,7 +234,7 @@ RULES = (
     _Rule(ErrorKind.OVERLOAD, statuses=frozenset({429, 503, 529})),
     _Rule(
         ErrorKind.OVERLOAD,
-        statuses=frozenset({0, *range(500, 600)}),
+        statuses=_SERVER | {0},
         codes=frozenset(
             {
                 "rate_limit_exceeded", "rate_limit_error", "rate_limited", "too_many_requests",
@@ -228,7 +244,9 @@ RULES = (
         ),
         words=_words(r"rate limit", r"too many requests", r"\boverloaded\b"),
     ),
-    _Rule(ErrorKind.TRANSIENT, statuses=frozenset({0, 408, 409, 425, 498, 499, *range(500, 600)})),
+    _Rule(
+        ErrorKind.TRANSIENT, statuses=_SERVER | _NOT_THERE | {0, 408, 409, 425, 498, 499}
+    ),
 )  # fmt: skip
 _REJECTED = _Rule(ErrorKind.PROMPT)
 _QUOTA = _words(r"exceeded your current quota", r"quota .{0,20}(exhausted|used up)")
@@ -274,9 +292,14 @@ def is_page(text: str) -> bool:
     return re.match(r"\s*<(!doctype|html|\?xml)", text, re.IGNORECASE) is not None
 
 
-def sort_error(error: ErrorAnswer) -> tuple[ErrorKind, str, str]:
-    """For whom an error is final; for those that stop the run also what happened and what to do."""
-    rule = next((rule for rule in RULES if rule.applies(error)), _REJECTED)
+def sort_error(error: ErrorAnswer, has_answered: bool = False) -> tuple[ErrorKind, str, str]:
+    """For whom an error is final; for those that stop the run also what happened and what to do.
+
+    Args:
+        error: The error.
+        has_answered: Whether a good reply came from the same address before.
+    """
+    rule = next((rule for rule in RULES if rule.applies(error, has_answered)), _REJECTED)
     used_up = error.status in (0, 403, 429) and _QUOTA.search(error.message)
     if rule.kind is ErrorKind.OVERLOAD and used_up and not _comes_back(error):
         return ErrorKind.RUN, "the account has no quota left", _CREDIT

@@ -151,6 +151,11 @@ class OpenaiApi:
 
         return asyncio.run(check_all())
 
+    @cached_property
+    def answered(self) -> set[str]:
+        """The addresses of which this teacher had a good reply."""
+        return set()
+
     def close(self) -> None:
         """Nothing is held between calls."""
 

@@ -1,7 +1,6 @@
 """Parse the body of a reply: JSON as servers really write it, or the chunks of an event stream.
 
-Errors in a body are found here too. A body without any JSON object is the one error that is
-raised, `UnreadableReply`.
+A body without any JSON object is the one error here, `UnreadableReply`.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from typing import Any
 
 import orjson
 
-from warehouse.text import finish_reasons
-from warehouse.text.finish_reasons import read_finish_reason
-
 DEEPEST = 64
 """Levels of a reply that are kept; JSON parsers and writers stop at some hundreds."""
 EXCERPT = 500
-_ERROR_KEYS = ("message", "detail", "msg", "error_message", "errors")
+_CODE_KEYS = ("code", "error_code", "status_code", "status")
+_SUCCESS = frozenset(
+    ["0", "00", "000", "200", "0.0", "200.0", "ok", "success", "succeeded", "false", "none", "null"]
+) | {""}
 _STREAMED = re.compile(r"(?:data|event|id|retry):")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _COMMENT_LINES = re.compile(r"\A(?:[ \t]*(?::[^\n]*)?\r?\n)+")
@@ -45,7 +44,8 @@ def parse_body(content: bytes) -> dict[str, Any]:
     after it, infinite numbers, half characters, and nesting that no parser takes.
 
     Raises:
-        UnreadableReply: there is no object; the message is the beginning of the body.
+        UnreadableReply: there is no object, and the message is the beginning of the body; or an
+            event stream broke off.
     """
     try:
         raw = orjson.loads(content)
@@ -58,26 +58,8 @@ def parse_body(content: bytes) -> dict[str, Any]:
     return raw
 
 
-def error_in(raw: Any) -> Any:
-    """The error in a body that came with status 200; None without one.
-
-    It may stand at the top or in the choice, as an object or a text, or be a finish reason.
-    """
-    if not isinstance(raw, dict):
-        return None
-    error = _filled_error(raw.get("error"))
-    choice = first_choice(raw)
-    if error is None and choice is not None:
-        error = _filled_error(choice.get("error"))
-        reason = choice.get("finish_reason")
-        if error is None and read_finish_reason(reason) == finish_reasons.ERROR:
-            error = {"code": 502, "message": f"the reply ended with finish_reason '{reason}'"}
-    if error is None and "choices" not in raw and any(raw.get(key) for key in _ERROR_KEYS):
-        return raw
-    return error
-
-
 def first_choice(raw: Any) -> dict[str, Any] | None:
+    """The first choice of a body; None where it has none."""
     choices = raw.get("choices") if isinstance(raw, dict) else None
     if isinstance(choices, dict):
         return choices
@@ -143,7 +125,11 @@ def _flattened(text: str) -> str:
 
 
 def _joined(text: str) -> dict[str, Any] | None:
-    """One reply of the chunks of an event stream; None where it broke off or holds none."""
+    """One reply of the chunks of an event stream; None where it holds none.
+
+    Raises:
+        UnreadableReply: it broke off. The message has no chunks: a secret may be split over them.
+    """
     raw: dict[str, Any] = {}
     message: dict[str, Any] = {}
     choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": None}
@@ -173,8 +159,8 @@ def _joined(text: str) -> dict[str, Any] | None:
             _add(message, key, value)
     if not has_choices:
         return raw or None
-    if choice["finish_reason"] is None and not is_done and not raw.get("error"):
-        return None
+    if choice["finish_reason"] is None and not is_done and filled_error(raw.get("error")) is None:
+        raise UnreadableReply("the event stream ended before its reply did")
     if logprobs:
         choice["logprobs"] = {"content": logprobs}
     return {**raw, "choices": [choice] if message or choice["finish_reason"] else []}
@@ -210,11 +196,21 @@ def _events(text: str) -> list[str]:
     return events
 
 
-def _filled_error(error: Any) -> Any:
-    """An error that says something; None for the empty ones that come with good replies."""
-    if isinstance(error, list) and error:
-        error = error[0]
-    if isinstance(error, dict):
-        says = [value for key, value in error.items() if key != "code" and value]
-        return error if says or error.get("code") not in (None, 0, "0", "", 200, "200") else None
-    return error or None
+def filled_error(error: Any) -> Any:
+    """An error that says something; None for those that come with good replies: empty ones, and
+    those whose code or words say "success"."""
+    items = error if isinstance(error, list) else [error]
+    return next((item for item in items if not _is_no_error(item)), None)
+
+
+def _is_no_error(error: Any) -> bool:
+    if not isinstance(error, dict):
+        return _says_success(error)
+    codes = [error[key] for key in _CODE_KEYS if error.get(key) not in (None, "")]
+    return _says_success(codes[0]) if codes else all(map(_says_success, error.values()))
+
+
+def _says_success(value: Any) -> bool:
+    if isinstance(value, str | int | float):
+        return str(value).strip().lower() in _SUCCESS
+    return not value

@@ -17,7 +17,7 @@ from datagen.openai.usage import MARK, read_usage
 from datagen.spending.pricing import Price
 from datagen.teacher import Reply, Request
 from warehouse.text import finish_reasons
-from warehouse.text.finish_reasons import is_known, read_finish_reason
+from warehouse.text.finish_reasons import is_incomplete, is_known, read_finish_reason
 from warehouse.text.reasoning import split_reasoning
 
 ECHOES = ("prompt", "messages", "input", "prompt_logprobs", "prompt_token_ids", "__verbose")
@@ -30,7 +30,9 @@ UNKNOWN_REASON = "unknown finish reason"
 _THINKING_KEYS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 
 
-class _Message(NamedTuple):
+class ReplyMessage(NamedTuple):
+    """What a choice says."""
+
     text: str
     thoughts: list[str]
     is_refusal: bool
@@ -57,18 +59,18 @@ def read_reply(request: Request, raw: Any, latency_s: float, price: Price | None
         raise UnreadableReply(_excerpt(raw), is_empty=has_choices and not raw["choices"])
     oddities: list[str] = []
     finish_reason = read_finish_reason(choice.get("finish_reason"))
-    message = _read_message(choice)
+    message = read_message(choice)
     if message is None:
         if finish_reason not in (finish_reasons.FILTER, finish_reasons.LENGTH):
             raise UnreadableReply(_excerpt(raw), is_empty=True)
-        message = _Message("", [], False, False)
+        message = ReplyMessage("", [], False, False)
     if message.is_refusal:
         finish_reason = finish_reasons.FILTER
     if message.odd:
         oddities.append(ODD_PARTS)
     if not is_known(finish_reason):
         oddities.append(f"{UNKNOWN_REASON} '{finish_reason}'")
-    text, inline = split_reasoning(message.text, finish_reason == finish_reasons.LENGTH)
+    text, inline = split_reasoning(message.text, is_incomplete(finish_reason))
     if inline:
         message.thoughts.append(inline)
     used = raw.get("usage")
@@ -93,7 +95,7 @@ def read_reply(request: Request, raw: Any, latency_s: float, price: Price | None
     )
 
 
-def _read_message(choice: Mapping[str, Any]) -> _Message | None:
+def read_message(choice: Mapping[str, Any]) -> ReplyMessage | None:
     """The message of a choice, whatever holds it; None where there is none."""
     message = choice.get("message")
     if message is None:
@@ -102,10 +104,12 @@ def _read_message(choice: Mapping[str, Any]) -> _Message | None:
         message = message[0]
     if not isinstance(message, dict):
         text = message if isinstance(message, str) else choice.get("text")
-        return _Message(text, [], False, False) if isinstance(text, str) else None
+        return ReplyMessage(text, [], False, False) if isinstance(text, str) else None
     content = message.get("content")
     text, thoughts, is_refusal, odd = (
-        _Message(content, [], False, False) if isinstance(content, str) else _read_parts(content)
+        ReplyMessage(content, [], False, False)
+        if isinstance(content, str)
+        else _read_parts(content)
     )
     if not text and isinstance(choice.get("text"), str):
         text = choice["text"]
@@ -117,10 +121,10 @@ def _read_message(choice: Mapping[str, Any]) -> _Message | None:
             break
     if "content" not in message and not (text or thoughts or message.get("tool_calls")):
         return None
-    return _Message(text, thoughts, is_refusal, odd)
+    return ReplyMessage(text, thoughts, is_refusal, odd)
 
 
-def _read_parts(content: Any) -> _Message:
+def _read_parts(content: Any) -> ReplyMessage:
     """What a content holds that is a list of parts."""
     texts: list[str] = []
     refusals: list[str] = []
@@ -141,7 +145,7 @@ def _read_parts(content: Any) -> _Message:
             odd = True
     text = "".join(texts)
     thoughts = [thought for thought in thoughts if thought]
-    return _Message(text or "".join(refusals), thoughts, not text and any(refusals), odd)
+    return ReplyMessage(text or "".join(refusals), thoughts, not text and any(refusals), odd)
 
 
 def _text_of(value: Any, depth: int = 8) -> str:

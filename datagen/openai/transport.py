@@ -64,7 +64,11 @@ class WholeReplies(httpx2.AsyncBaseTransport):
     async def _send(
         self, session: aiohttp.ClientSession, request: httpx2.Request
     ) -> httpx2.Response:
-        """Send a request, and again where a redirect keeps its method (RFC 9110, 15.4)."""
+        """Send a request, and again where a redirect keeps its method (RFC 9110, 15.4).
+
+        What is sent stays with its origin: only a GET goes on to another one, without headers that
+        may hold a secret, and nothing goes from https to http.
+        """
         url, headers = request.url, request.headers
         if "accept-encoding" in headers:  # aiohttp unpacks, so it says what it can unpack
             headers = headers.copy()
@@ -89,9 +93,12 @@ class WholeReplies(httpx2.AsyncBaseTransport):
             ):
                 break
             target = url.join(location)
-            if target.scheme not in ("http", "https"):
+            is_open = url.scheme == "https" and target.scheme == "http"
+            if target.scheme not in ("http", "https") or is_open:
                 break
             if target.origin != url.origin:
+                if request.method != "GET":
+                    break  # the body holds prompts, and secrets of extra_body
                 headers = httpx2.Headers(
                     [(name, value) for name, value in headers.items() if name in _ANYWHERE]
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import orjson
 
 from datagen.openai.batches import ENDED, PATH, Batches
-from datagen.openai.endpoint import EmptyReply, Endpoint, ReplyLost
+from datagen.openai.endpoint import EmptyReply, Endpoint
 from datagen.openai.options import OpenaiApi, arriving
-from datagen.openai.parse_body import UnreadableReply, error_in
+from datagen.openai.parse_body import UnreadableReply
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.spending.pricing import Price, batch_factor_of
 from datagen.teacher import Reply, Request
@@ -24,6 +24,7 @@ from warehouse.errors import (
     Outcome,
     PromptRejected,
     StillhouseError,
+    TeacherError,
     TeacherUnusable,
     TooExpensive,
     TransientError,
@@ -248,24 +249,23 @@ class OpenaiBatch(OpenaiApi):
     async def _deliver(self, state: _BatchRound, batch: Any, left: dict[str, Request]) -> None:
         """Hand out what there is, and take it from `left`; the rest waits for another batch."""
         faults: dict[str, Exception] = {}
+        lines: list[dict[str, Any]] = []
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
-            for line in await state.batches.lines(file_id) or []:
-                request = left.get(str(line.get("custom_id")))
-                if request is None:
-                    continue
-                reply = self._read(state.batches.endpoint, request, line)
-                if isinstance(reply.error, TeacherUnusable):
-                    raise reply.error
-                if isinstance(reply.error, EmptyReply) and state.tries[request.subject]:
-                    reply = replace(reply, error=PromptRejected(str(reply.error)))
-                if isinstance(reply.error, TransientError):
-                    faults[request.subject] = reply.error
-                    if isinstance(reply.error, ReplyLost):  # it was written, and is charged for
-                        state.budget.lose(self.most(request))
-                        state.budget.adopt(self.most(request))
-                    continue
-                del left[request.subject]
-                self._hand_out(state, reply)
+            lines += await state.batches.lines(file_id) or []
+        for reply in self._replies(state.batches.endpoint, left, lines):
+            subject, error = reply.request.subject, reply.error
+            if isinstance(error, TeacherError) and error.is_charged:
+                state.budget.lose(self.most(reply.request))
+                state.budget.adopt(self.most(reply.request))
+            if isinstance(error, TeacherUnusable):
+                raise error
+            if isinstance(error, EmptyReply) and state.tries[subject]:
+                reply = replace(reply, error=PromptRejected(str(error)))
+            if isinstance(reply.error, TransientError):
+                faults[subject] = reply.error
+                continue
+            del left[subject]
+            self._hand_out(state, reply)
         for request in list(left.values()):
             state.tries[request.subject] += 1
             if batch.status != "cancelled" and state.tries[request.subject] < self.max_tries:
@@ -277,18 +277,40 @@ class OpenaiBatch(OpenaiApi):
             )
             self._hand_out(state, Reply(request, error=fault))
 
+    def _replies(
+        self, endpoint: Endpoint, left: dict[str, Request], lines: list[dict[str, Any]]
+    ) -> Iterator[Reply]:
+        """The replies to what is in `left`, which the caller empties. Lines that would stop the run
+        come last and are read anew, since a good reply among the others may refute them."""
+        doubtful: list[tuple[Request, dict[str, Any]]] = []
+        for line in lines:
+            name = line.get("custom_id")
+            request = left.get(name) if isinstance(name, str) else None
+            if request is None:
+                continue
+            reply = self._read(endpoint, request, line)
+            if isinstance(reply.error, TeacherUnusable):
+                doubtful.append((request, line))
+                continue
+            if reply.error is None:
+                endpoint.note_good_reply()
+            yield reply
+        for request, line in doubtful:
+            if request.subject in left:
+                yield self._read(endpoint, request, line)
+
     def _read(self, endpoint: Endpoint, request: Request, line: dict[str, Any]) -> Reply:
         """One line of a batch's output."""
         response, error = line.get("response"), line.get("error")
         if not isinstance(response, dict):
-            detail = endpoint.short(orjson.dumps({"error": error}).decode())
+            detail = endpoint.short({"error": error})
             return Reply(request, error=TransientError(f"{self.model}: {detail}"))
-        status, raw = response.get("status_code"), endpoint.clean(response.get("body"))
+        status, raw = response.get("status_code"), endpoint.redact(response.get("body"))
         if status not in (200, "200"):
             status = status if isinstance(status, int) and 300 <= status <= 599 else 500
             return Reply(request, error=endpoint.error_of(status, raw))
-        if (fault := error_in(raw)) is not None:
-            return Reply(request, error=endpoint.error_of(200, fault))
+        if (fault := endpoint.embedded_error(raw)) is not None:
+            return Reply(request, error=fault)
         try:
             return self.read(request, raw, 0.0)
         except UnreadableReply as error:
@@ -311,16 +333,15 @@ class OpenaiBatch(OpenaiApi):
     def _refused(self, state: _BatchRound, batch: Any, left: dict[str, Request]) -> None:
         """A batch that the server did not take: its queue is full, or something is wrong with it."""
         errors = (batch.errors.data or []) if batch.errors else []
-        reasons = (
-            "; ".join(dict.fromkeys(str(error.message) for error in errors[:3]))
-            or "no reason given"
-        )
+        short = state.batches.endpoint.short
+        reasons = list(dict.fromkeys(short(error.message or "no reason given") for error in errors))
+        reason = "; ".join(reasons[:3]) or "no reason given"
         state.refusals += 1
         if not any(error.code == CROWDED for error in errors):
-            raise state.batches.endpoint.unusable(f"batch {batch.id} was refused: {reasons}")
+            raise state.batches.endpoint.unusable(f"batch {batch.id} was refused: {reason}")
         if state.live == 1 and state.refusals >= self.max_tries:
             raise TeacherUnusable(
-                f"model '{self.model}' at {self.base_url}: its queue is full ({reasons}); lower "
+                f"model '{self.model}' at {self.base_url}: its queue is full ({reason}); lower "
                 "requests_per_batch, or run again later: nothing was lost"
             )
         state.waiting.extend(left.values())
@@ -341,8 +362,9 @@ class OpenaiBatch(OpenaiApi):
         pace = RateLimiter(self.most_batches)
         key = self.key()
         endpoint = Endpoint(
-            self.model, self.base_url, key, self.sent_headers, pace, self.timeout_s, self.secrets
-        )
+            self.model, self.base_url, key, self.sent_headers, pace, self.timeout_s, self.secrets,
+            self.answered,
+        )  # fmt: skip
         try:
             mark = make_id("batch", self.identity)
             yield Batches(endpoint, mark, self.patience_s, self.poll_s)

@@ -16,7 +16,6 @@ from datagen.openai.endpoint import (
     EmptyReply,
     Endpoint,
     Overloaded,
-    ReplyLost,
     TimedOut,
 )
 from datagen.openai.options import OpenaiApi, arriving, backoff_s
@@ -183,8 +182,13 @@ class OpenaiChat(OpenaiApi):
             await budget.reserve(most)
             try:
                 reply = await self._try(endpoint, request, body, most.tokens)
-            except TransientError as fault:
-                (budget.lose if isinstance(fault, ReplyLost) else budget.release)(most)
+            except (TransientError, PromptRejected, TeacherUnusable) as fault:
+                (budget.lose if fault.is_charged else budget.release)(most)
+                if isinstance(fault, PromptRejected):
+                    return Reply(request, error=fault, tries=sent)
+                if isinstance(fault, TeacherUnusable):
+                    endpoint.gone = fault
+                    continue
                 waits = isinstance(fault, Overloaded) or (
                     isinstance(fault, NobodyThere) and endpoint.heard
                 )
@@ -198,12 +202,6 @@ class OpenaiChat(OpenaiApi):
                 if tries >= self.max_tries:
                     return Reply(request, error=fault, tries=sent)
                 await _sleep(backoff_s(sent))
-            except PromptRejected as fault:
-                budget.release(most)
-                return Reply(request, error=fault, tries=sent)
-            except TeacherUnusable as fault:
-                budget.release(most)
-                endpoint.gone = fault
             except BaseException:
                 budget.lose(most)  # cut off on the way
                 raise
@@ -228,7 +226,7 @@ class OpenaiChat(OpenaiApi):
                 reply = self.read(request, raw, latency_s)
             except UnreadableReply as error:
                 raise endpoint.unreadable(error) from None
-            endpoint.last_good = time.monotonic()
+            endpoint.note_good_reply()
             used = reply.usage.prompt_tokens + reply.usage.completion_tokens
             return reply
         except (Overloaded, TimedOut) as fault:
@@ -270,7 +268,16 @@ class OpenaiChat(OpenaiApi):
 
     def _endpoint(self, url: str, key: str) -> Endpoint:
         pace = RateLimiter(self.max_in_flight, self.requests_per_minute, self.tokens_per_minute)
-        return Endpoint(self.model, url, key, self.sent_headers, pace, self.timeout_s, self.secrets)
+        return Endpoint(
+            self.model,
+            url,
+            key,
+            self.sent_headers,
+            pace,
+            self.timeout_s,
+            self.secrets,
+            self.answered,
+        )
 
 
 async def _sleep(seconds: float) -> None:

@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 
 from datagen.generate import ask, reread, samples_of, to_call
+from datagen.openai.embedded_errors import error_in
 from datagen.openai.error_answers import ErrorKind, read_error, sort_error
-from datagen.openai.parse_body import UnreadableReply, error_in, parse_body
+from datagen.openai.parse_body import UnreadableReply, parse_body
 from datagen.openai.usage import MEASURED
 from datagen.recipes.imitation import Imitation
 from datagen.spending.limits import Budget

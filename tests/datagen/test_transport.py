@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import ssl
 import subprocess
 
@@ -11,9 +12,10 @@ import pytest
 from aiohttp import web
 
 from datagen.openai import transport
+from datagen.openai.addresses import api_root
 from datagen.teachers.openai_chat import OpenaiChat
 from tests.support.asking import ask, closed_port
-from tests.support.fakes import FakeOpenai, Fault, LoopbackServer
+from tests.support.fakes import FakeOpenai, LoopbackServer
 from warehouse.errors import TeacherUnusable, TransientError
 
 KEY = "sk-very-secret-key-0002"
@@ -47,18 +49,64 @@ class Redirecting(LoopbackServer):
         return web.Response(status=self.status, headers={"Location": location})
 
 
-def test_headers_stay_with_their_origin_across_a_redirect():
-    with FakeOpenai() as server, Redirecting(308, f"{server.base_url}PATH") as gate:
-        other = teacher(gate.base_url, headers=HEADERS)
-        [reply] = ask(other, "q")
-        assert reply.text == "echo q"
-        assert gate.headers[0]["Authorization"] == f"Bearer {KEY}"
-        sent = server.headers[0]
-        assert KEY not in str(sent) and "blue-team-secret" not in str(sent)
-        server.fault_for = lambda messages: Fault(401)
-        with pytest.raises(TeacherUnusable, match="redirects.*set base_url to http://127.0.0.1"):
-            ask(other, "again")
-        assert other.check() == [f"fake at {gate.base_url}"]  # a GET goes on too, without them
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_post_stays_with_its_origin_and_the_error_names_the_new_address(status):
+    with FakeOpenai() as server, Redirecting(status, f"{server.base_url}PATH?a=1") as gate:
+        other = teacher(gate.base_url, headers=HEADERS, extra_body={"secret": "of the body"})
+        told = re.escape(
+            f"redirects requests to {server.base_url}/chat/completions?a=1 (HTTP {status})"
+        )
+        advice = re.escape(f"; set base_url to {server.base_url}?a=1") + "$"
+        with pytest.raises(TeacherUnusable, match=f"{told}{advice}"):
+            ask(other, "q")
+        assert len(gate.headers) == 1 and gate.headers[0]["Authorization"] == f"Bearer {KEY}"
+        assert server.asked == 0  # neither the prompt nor the body's secrets went there
+        there = teacher(f"{server.base_url}?a=1")
+        assert ask(there, "q")[0].text == "echo q"
+
+
+def test_a_get_goes_to_another_origin_without_headers_that_may_hold_a_secret():
+    class Listing(FakeOpenai):
+        async def _list(self, request):
+            self.headers.append(dict(request.headers))
+            return await super()._list(request)
+
+    with Listing() as server, Redirecting(308, f"{server.base_url}PATH") as gate:
+        assert teacher(gate.base_url, headers=HEADERS).check() == [f"fake at {gate.base_url}"]
+    assert gate.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in str(server.headers) and "blue-team-secret" not in str(server.headers)
+
+
+def test_nothing_goes_from_https_to_http(tmp_path, monkeypatch):
+    class Lowering(Encrypted):
+        def routes(self):
+            return [web.route("*", "/v1/{path:.*}", self.lower)]
+
+        async def lower(self, request):
+            raise web.HTTPTemporaryRedirect(self.plain + request.path)
+
+    with FakeOpenai() as plain, Lowering(tmp_path) as server:
+        server.plain = plain.base_url.removesuffix("/v1")
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.cert))
+        here = teacher(server.base_url)
+        for use in (lambda: ask(here, "q"), here.check):
+            with pytest.raises(TeacherUnusable, match=f"set base_url to {plain.base_url}$"):
+                use()
+        assert plain.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "root"),
+    [
+        ("https://a.example/v1/chat/completions", "https://a.example/v1"),
+        ("http://a.example:8/x/models/?v=2#top", "http://a.example:8/x?v=2"),
+        ("https://a.example/login", None),
+        ("/v1/chat/completions", None),
+        ("nowhere", None),
+    ],
+)
+def test_the_base_url_behind_a_request(url, root):
+    assert api_root(url) == root
 
 
 def test_a_redirect_at_home_keeps_method_and_headers():

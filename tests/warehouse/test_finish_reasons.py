@@ -1,6 +1,6 @@
 import pytest
 
-from warehouse.text.finish_reasons import is_cut, is_known, read_finish_reason
+from warehouse.text.finish_reasons import is_cut, is_incomplete, is_known, read_finish_reason
 
 
 @pytest.mark.parametrize(
@@ -12,12 +12,15 @@ from warehouse.text.finish_reasons import is_cut, is_known, read_finish_reason
         ("max-output tokens", "length"), ({"type": "length"}, "length"),
         ("content_filter: HATE", "content_filter"), ("SAFETY", "content_filter"),
         ("refusal", "content_filter"), ("tool_calls", "tool_calls"), ("error", "error"),
+        ("abort", "aborted"), ("CANCELLED", "aborted"), ("FinishReason.TIMEOUT", "aborted"),
+        ("aborted", "aborted"), ("timed out", "aborted"),
     ],
 )  # fmt: skip
 def test_every_spelling_has_one_meaning(reason, meaning):
     assert read_finish_reason(reason) == meaning
     assert is_known(read_finish_reason(reason))
     assert is_cut(meaning) == (meaning == "length")
+    assert is_incomplete(meaning) == (meaning in ("length", "aborted"))
 
 
 @pytest.mark.parametrize("reason", ["sunspots", 7, [1], "x" * 10_000])

@@ -9,6 +9,7 @@ STOP = "stop"
 LENGTH = "length"
 FILTER = "content_filter"
 TOOL = "tool_calls"
+ABORTED = "aborted"
 ERROR = "error"
 
 _SPELLINGS = {
@@ -27,12 +28,15 @@ _SPELLINGS = {
     "policy_violation risk error_toxic",
     TOOL: "tool_calls tool_call tool_use tool function_call function_calls function "
     "malformed_function_call unexpected_tool_call action",
+    ABORTED: "aborted abort cancel canceled cancelled interrupted timeout timed_out time_limit "
+    "deadline_exceeded disconnected",
     ERROR: "error error_finish failed failure fail exception internal_error server_error "
-    "network_error upstream_error abort aborted cancel canceled cancelled interrupted timeout "
-    "engine_error insufficient_system_resource unavailable disconnected other_error eos_error",
+    "network_error upstream_error engine_error insufficient_system_resource unavailable "
+    "other_error eos_error",
 }
 KNOWN: dict[str, str] = {name: kind for kind, names in _SPELLINGS.items() for name in names.split()}
-"""The meaning of each known finish reason: stop, length, content_filter, tool_calls or error."""
+"""The meaning of each known finish reason: stop, length, content_filter, tool_calls, aborted or
+error."""
 
 _LONGEST = 80
 _SEPARATORS = re.compile(r"[\s.\-]+")
@@ -66,6 +70,11 @@ def is_known(finish_reason: str) -> bool:
 def is_cut(finish_reason: str) -> bool:
     """Whether a reply with this finish reason reached a limit before its end."""
     return read_finish_reason(finish_reason) == LENGTH
+
+
+def is_incomplete(finish_reason: str) -> bool:
+    """Whether a reply with this finish reason stops before its end: at a limit, or aborted."""
+    return read_finish_reason(finish_reason) in (LENGTH, ABORTED)
 
 
 def spellings_of(kind: str) -> list[str]:

@@ -15,7 +15,7 @@ import orjson
 from datagen.openai.parse_body import DEEPEST, EXCERPT, UnreadableReply, first_choice, parse_body
 from datagen.openai.usage import MARK, read_usage
 from datagen.spending.pricing import Price
-from datagen.teacher import Reply, Request
+from datagen.teacher import REDACTION, Reply, Request
 from warehouse.text import finish_reasons
 from warehouse.text.finish_reasons import is_incomplete, is_known, read_finish_reason
 from warehouse.text.reasoning import split_reasoning
@@ -23,6 +23,7 @@ from warehouse.text.reasoning import split_reasoning
 ECHOES = ("prompt", "messages", "input", "prompt_logprobs", "prompt_token_ids", "__verbose")
 
 NO_LOGPROBS = "log-probabilities were unreadable"
+SECRET_LOGPROBS = "log-probabilities were left out: they spell a secret"
 ODD_PARTS = "content parts of an unknown kind were left out"
 DEEP = "fields nested too deep were left out"
 UNKNOWN_REASON = "unknown finish reason"
@@ -80,6 +81,9 @@ def read_reply(request: Request, raw: Any, latency_s: float, price: Price | None
         logprobs = _read_logprobs(choice["logprobs"])
         if logprobs is None:
             oddities.append(NO_LOGPROBS)
+        elif REDACTION in "".join(logprobs["tokens"]):  # the alternatives still have its pieces
+            logprobs = None
+            oddities.append(SECRET_LOGPROBS)
     kept = _kept(raw, choice, oddities)
     return Reply(
         request,

@@ -59,6 +59,15 @@ ANSWERS = [
     (404, {"detail": "Not Found"}, RUN),
     (405, {"detail": "Method Not Allowed"}, RUN),
     (501, "<!DOCTYPE HTML><title>Error response</title>Unsupported method ('POST').", RUN),
+    (503, error("No available channel for model x", code="model_not_found"), RUN),
+    (504, error("gone", code="model_not_found"), RUN),
+    # their words alone, where a passing fault or a quoted prompt may have them
+    (503, error("The model `x` does not exist on this replica yet"), WAIT),
+    (504, error("upstream: page not found"), AGAIN),
+    (500, error("worker says: model x not found"), AGAIN),
+    (502, "<html><h1>unknown route</h1></html>", AGAIN),
+    (200, error("unknown model", code=503), WAIT),
+    (413, error("no such model in the text"), PROMPT),
     (400, error("Unsupported parameter: 'temperature'", code="unsupported_parameter"), RUN),
     # too much at once
     (429, [{"error": {"code": 429, "message": "You exceeded your current quota", "status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": "2s"}]}}], WAIT),
@@ -83,6 +92,33 @@ def test_an_error_answer_has_one_meaning_as_a_value_and_as_text(status, body, ve
     as_text = body if isinstance(body, (str, bytes)) else orjson.dumps(body).decode()
     for form in (body, as_text):
         assert sort_error(read_error(status, form))[0] is verdict
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "verdict"),
+    [
+        (400, error("the prompt says: model x not found"), PROMPT),
+        (422, error("unknown route"), PROMPT),
+        (200, error("unknown url"), AGAIN),
+        (404, error("The model `x` does not exist"), AGAIN),
+        (404, "", AGAIN),
+        (405, "", AGAIN),
+        (501, "", AGAIN),
+        (503, error("no channel", code="model_not_found"), WAIT),
+        (500, error("no channel", code="model_not_found"), AGAIN),
+        # a code, and what may change in a run, still stop it
+        (404, error("gone", code="model_not_found"), RUN),
+        (400, error("gone", code="model_not_found"), RUN),
+        (400, error("Your credit balance is too low to access the API"), RUN),
+        (429, error("You exceeded your current quota, please check your plan"), RUN),
+        (400, error("API key not valid"), RUN),
+        (401, "", RUN),
+        (403, "", RUN),
+        (402, "", RUN),
+    ],
+)
+def test_a_good_reply_refutes_that_there_is_no_such_path_or_model(status, body, verdict):
+    assert sort_error(read_error(status, body), has_answered=True)[0] is verdict
 
 
 def test_the_servers_own_words_are_shown():
@@ -117,12 +153,12 @@ def test_deep_and_endless_bodies_are_read_in_no_time():
     deep = []
     for _ in range(100_000):
         deep = [deep]
-    started = time.perf_counter()
+    started = time.process_time()
     assert sort_error(read_error(500, deep))[0] is AGAIN
     assert sort_error(read_error(500, "[" * 100_000))[0] is AGAIN
     assert sort_error(read_error(400, {"error": [{"x": n} for n in range(200_000)]}))[0] is PROMPT
     assert sort_error(read_error(400, {"error": {"message": "a " * 2_000_000}}))[0] is PROMPT
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     while deep:  # else the interpreter frees it by recursion
         deep = deep[0]
 

@@ -121,6 +121,44 @@ def test_faults_of_single_lines():
     }  # fmt: skip
 
 
+def test_a_line_with_words_of_a_missing_model_stops_no_batch_with_a_good_reply():
+    def line_for(custom_id, body):
+        asked = body["messages"][-1]["content"]
+        if asked == "first":
+            return refused(custom_id, 400, "the text says: model x not found")
+        if asked == "second" and server.lines[custom_id] < 2:
+            return refused(custom_id, 404, "model x not found")
+        return answered(custom_id, body)
+
+    with FakeBatches(line_for=line_for) as server:
+        replies = {
+            r.request.messages[0]["content"]: r
+            for r in ask(teacher(server), "first", "second", "third")
+        }
+    assert isinstance(replies["first"].error, PromptRejected)
+    assert (replies["second"].text, replies["third"].text) == ("echo second", "echo third")
+
+
+def test_good_replies_of_a_batch_are_kept_before_a_line_stops_the_run():
+    def line_for(custom_id, body):
+        if body["messages"][-1]["content"] == "first":
+            return refused(custom_id, 401, "bad key")
+        return answered(custom_id, body)
+
+    received = []
+
+    async def collect(one):
+        async for reply in one.answer(requests_of(one, "first", "second")):
+            received.append(reply.text)
+
+    with (
+        FakeBatches(line_for=line_for) as server,
+        pytest.raises(TeacherUnusable, match="the key was refused"),
+    ):
+        asyncio.run(collect(teacher(server)))
+    assert received == ["echo second"]
+
+
 def test_lines_that_are_doubled_or_strange_change_nothing():
     def line_for(custom_id, body):
         twice = [answered(custom_id, body), answered("of somebody else", body)]

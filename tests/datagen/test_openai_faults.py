@@ -121,6 +121,54 @@ def test_a_fault_that_lasts_stops_the_run(fault, told):
         )  # those in flight, and answers that came at the same moment
 
 
+NO_MODEL = '{"error": {"message": "the model `x` does not exist"}}'
+
+
+@pytest.mark.parametrize(("status", "in_all"), [(500, 2), (503, 2), (504, 2), (400, 1), (404, 2)])
+def test_words_alone_stop_no_run_that_had_a_good_reply(status, in_all):
+    faults = {"bad": [Fault(status, NO_MODEL)]}
+
+    def fault_for(messages):
+        left = faults.get(messages[0]["content"])
+        return left.pop() if left else None
+
+    with FakeOpenai(fault_for=fault_for) as server:
+        teacher = OpenaiChat(model="fake", base_url=server.base_url, max_in_flight=1)
+        replies = ask(teacher, "good", "bad", "good too")
+        bad = message_hash([{"role": "user", "content": "bad"}])
+        assert server.counts[bad] == in_all
+        texts = {reply.request.messages[0]["content"]: reply for reply in replies}
+        assert texts["good too"].text == "echo good too"
+        assert isinstance(texts["bad"].error, PromptRejected) == (status == 400)
+        faults["first of a shard"] = [Fault(status, NO_MODEL)]
+        [reply] = ask(teacher, "first of a shard")  # the next shard of the same run
+        assert isinstance(reply.error, PromptRejected) == (status == 400)
+
+
+def test_words_alone_stop_a_run_that_has_no_reply_unless_the_server_has_a_fault():
+    for status in (200, 400, 404, 405, 422):
+        with FakeOpenai(faults=[Fault(status, NO_MODEL)]) as server:
+            with pytest.raises(TeacherUnusable, match="no such model.*does not exist.*correct"):
+                ask(OpenaiChat(model="fake", base_url=server.base_url), "q")
+            assert server.asked == 1
+    for status in (500, 502, 503, 504):
+        with FakeOpenai(faults=[Fault(status, NO_MODEL)]) as server:
+            [reply] = ask(OpenaiChat(model="fake", base_url=server.base_url), "q")
+            assert (reply.text, server.asked) == ("echo q", 2)
+
+
+def test_a_server_without_the_model_is_left_though_another_one_answered():
+    with (
+        FakeOpenai() as good,
+        FakeOpenai(fault_for=lambda messages: Fault(400, NO_MODEL)) as lame,
+    ):
+        teacher = OpenaiChat(
+            model="fake", base_url=good.base_url, more_urls=[lame.base_url], max_in_flight=2
+        )
+        replies = ask(teacher, *map(str, range(20)))
+    assert sorted(reply.text for reply in replies) == sorted(f"echo {n}" for n in range(20))
+
+
 def test_a_wrong_path_is_told_at_once_by_requests_and_by_check():
     class LmStudio(FakeOpenai):
         def routes(self):

@@ -206,7 +206,7 @@ def test_keys_of_objects_and_pieces_in_lists_are_redacted_in_place():
     assert redactor.redact("short, not-needed, \\u0074he-secret") == "short, not-needed, [redacted]"
 
 
-def test_many_backslashes_and_many_pieces_take_no_time():
+def test_many_backslashes_and_many_pieces_are_read():
     redactor = Redactor(["\\" * 10, KEY])
     assert redactor.redact("\\u" * 200_000 + "x").endswith("x")
     pieces = ["".join(KEY[n % len(KEY)]) for n in range(200 * len(KEY))]

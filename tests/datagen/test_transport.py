@@ -66,14 +66,22 @@ def test_a_post_stays_with_its_origin_and_the_error_names_the_new_address(status
 
 
 def test_a_get_goes_to_another_origin_without_headers_that_may_hold_a_secret():
+    listing = []
+
     class Listing(FakeOpenai):
         async def _list(self, request):
             self.headers.append(dict(request.headers))
+            if listing:
+                raise listing.pop()
             return await super()._list(request)
 
     with Listing() as server, Redirecting(308, f"{server.base_url}PATH") as gate:
         assert teacher(gate.base_url, headers=HEADERS).check() == [f"fake at {gate.base_url}"]
+        listing.append(web.HTTPUnauthorized())
+        with pytest.raises(TeacherUnusable, match="redirects.*set base_url to http://127.0.0.1"):
+            teacher(gate.base_url).check()
     assert gate.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert len(server.headers) == 2
     assert KEY not in str(server.headers) and "blue-team-secret" not in str(server.headers)
 
 

@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from datagen.openai.read_reply import read_reply
 from datagen.openai.usage import MARK, check_usage, read_usage
 from datagen.spending.limits import Budget
 from datagen.spending.pricing import Price, Usage
@@ -161,6 +162,14 @@ def test_only_what_is_not_credible_is_measured():
 def test_what_is_no_count_is_none(value):
     assert read_usage(usage(value, value)) == Usage()
     assert read_usage(value) == Usage()
+
+
+def test_a_reply_is_read_with_the_same_counts():
+    details = {"cached_tokens": 3, "cache_write_tokens": 2}
+    for reported in (usage("12", 5.0), usage(9, 1, prompt_tokens_details=details), None, [1], "x"):
+        raw = {"choices": [{"message": {"content": "Oslo"}}], "usage": reported}
+        reply = read_reply(reply_with(None).request, raw, 0.1, None)
+        assert reply.usage == read_usage(reported)
 
 
 def test_counts_are_read_as_servers_write_them():

@@ -42,9 +42,9 @@ def p_of(difference: Difference) -> float:
 
 
 def is_clear(difference: Difference, metric: str) -> bool:
-    """Whether the headline's interval leaves out zero and the exact test agrees at 0.05.
+    """Whether the headline's interval leaves out zero and the test agrees at 0.05.
 
-    Never with fewer than ten common items: a bootstrap of so few is too sure of itself.
+    Both go by the mean, so they never point opposite ways. Never with fewer than ten common items.
     """
     interval = difference.metrics[metric]
     leaves_out_zero = interval.low > 0 or interval.high < 0
@@ -99,19 +99,24 @@ def best_of(comparison: Comparison, metric: str) -> list[str]:
 
 
 def evidence_of(pair: Difference, interval: Interval) -> str:
-    """The evidence of a difference: its interval, the items and the exact test."""
+    """The evidence of a difference: its interval, the items and the test."""
     if pair.n < MIN_ITEMS:
         return f"n = {pair.n}, too few to claim anything"
     after = "" if pair.p_adjusted is None else " after Holm"
-    return f"{span(interval)}, n = {pair.n}, {pair.test} p {p_text(p_of(pair))}{after}"
+    return f"{span(interval)}, {_items(pair)}, {pair.test} p {p_text(p_of(pair))}{after}"
+
+
+def _items(pair: Difference) -> str:
+    """The items that a difference rests on, and in how many groups they are, if they are."""
+    grouped = f" in {format_count(pair.groups, 'group')}" if pair.is_grouped else ""
+    return f"n = {pair.n}{grouped}"
 
 
 def verdict(comparison: Comparison) -> str:
     """Two to four plain sentences: student against base, against teacher, and warnings.
 
     'Beats' and 'is worse' are said only where the paired interval leaves out zero and
-    the exact test gives p < 0.05 (after Holm over the benchmarks): the interval alone is
-    too sure of itself on few items.
+    the test gives p < 0.05 (after Holm over its family, see `compare.adjust_p_values`).
     """
     sentences = [_on_base(comparison), _on_teacher(comparison)]
     pair = comparison.difference("student", "base")

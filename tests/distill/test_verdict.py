@@ -32,7 +32,7 @@ def shares(n=40, **given):
 def test_fewer_than_ten_items_claim_nothing():
     found = compare("quiz", *shares(n=9, student=9, base=0))
     pair = found.difference("student", "base")
-    assert pair.p_value < 0.05 and pair.metrics["exact_match"].low == 1.0
+    assert pair.p_value < 0.05 and pair.metrics["exact_match"].low > 0.4
     assert not is_clear(pair, "exact_match")
     told = verdict(found)
     assert "No clear difference" in told
@@ -102,7 +102,7 @@ def test_the_test_has_its_right_name():
     texts = shares(student=30, base=2)
     partly = [replace(a, grades={"f1": a.grades["exact_match"] * 0.5}) for a in texts[0]]
     told = compare("q", partly, texts[1], headline="f1")
-    assert "sign test p" in verdict(told) and "McNemar" not in verdict(told)
+    assert "permutation test p" in verdict(told) and "McNemar" not in verdict(told)
     assert "a test of means would show" in " ".join(warnings(told))
 
 
@@ -162,7 +162,7 @@ def test_containment_is_only_part_of_a_gain_where_there_is_one():
     sciq, nq, _ = rich_evaluation().comparisons
     assert "part of the gain is the form" in verdict(sciq)
     assert "part of the gain" not in verdict(nq)
-    assert "(95 % interval -36.7 to -11.7): right answers were lost" in verdict(nq)
+    assert "(95 % interval -35.8 to -9.3): right answers were lost" in verdict(nq)
 
 
 def test_warnings_name_what_so_few_items_can_not_show():

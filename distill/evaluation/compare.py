@@ -108,12 +108,22 @@ def compare(
 
 
 def adjust_p_values(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons, each pair's p-value also adjusted for the number of benchmarks (Holm)."""
-    positions: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    """The comparisons, each p-value also adjusted for the others of its family (Holm 1979).
+
+    A family is one question that several tests answer:
+
+    - did the student (or another pair) change: the same pair on every benchmark of the task;
+    - did it forget: the same pair on every benchmark off the task, which are a family of their own,
+      so that neither hides a finding of the other;
+    - would a prompt have done: the student against its rivals on one benchmark.
+    """
+    positions: dict[tuple[str, ...], list[tuple[int, int]]] = {}
     for row, comparison in enumerate(comparisons):
         for column, pair in enumerate(comparison.differences):
             if pair.n:
-                positions.setdefault((pair.left, pair.right), []).append((row, column))
+                rival = pair.left == "student" and pair.right not in ("base", "teacher")
+                family = ("rivals", str(row)) if rival else (pair.left, pair.right, comparison.role)
+                positions.setdefault(family, []).append((row, column))
     differences_by = [list(comparison.differences) for comparison in comparisons]
     for cells in positions.values():
         if len(cells) > 1:

@@ -87,9 +87,9 @@ class Difference:
     ties: int
     p_value: float
     p_adjusted: float | None = None
-    """After Holm, over the same pair on all benchmarks of the run; None where there is one alone."""
+    """After Holm, over its family (see `compare.adjust_p_values`); None where it is the only one."""
     tests: int = 1
-    """Benchmarks that p is adjusted for."""
+    """Tests in its family, that p is adjusted for."""
     binary: bool = True
     """Whether every headline grade of the two is 0 or 1, so that the test is McNemar's where no two
     items are of one passage; else it is a permutation test of the mean."""
@@ -157,7 +157,7 @@ class Comparison:
     """Items graded for every contestant."""
     detectable: float | None = None
     """Least difference of student and base that so many items show four times in five, 0..1; where
-    there are several benchmarks, at the first step of Holm's procedure."""
+    there are several benchmarks of its role, at the first step of Holm's procedure."""
     binary: bool = True
     """Whether every headline grade is 0 or 1; F1 and toxicity are not."""
     groups: int = 0

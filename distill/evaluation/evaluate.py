@@ -209,7 +209,7 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
     """Style and facts on each task benchmark.
 
     Where right answers in any form are graded by a metric of their own, its p-values are
-    adjusted for the number of benchmarks, as the headline's are.
+    adjusted for the number of task benchmarks, as the headline's are.
     """
     graded_tasks = [
         (board, comparison, board.benchmark.content)

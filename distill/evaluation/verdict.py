@@ -36,7 +36,7 @@ def p_text(p_value: float) -> str:
 
 
 def p_of(difference: Difference) -> float:
-    """The p value that counts: after Holm where there were several benchmarks."""
+    """The p value that counts: after Holm where there were several tests in its family."""
     adjusted = difference.p_adjusted
     return difference.p_value if adjusted is None else adjusted
 

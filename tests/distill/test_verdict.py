@@ -116,6 +116,42 @@ def test_p_after_holm_decides():
     assert "McNemar p = 0.062 after Holm" in verdict(both[0])
 
 
+def test_benchmarks_off_the_task_are_a_family_of_their_own():
+    task = [compare(name, *shares(student=8, base=1)) for name in ("one", "two")]
+    forgot = [
+        compare(f"off {n}", *shares(student=0, base=lost), role="off_task")
+        for n, lost in enumerate((9, 0, 0, 0, 0))
+    ]
+
+    def p_values(comparisons):
+        return [c.difference("student", "base").p_adjusted for c in comparisons]
+
+    alone, beside = adjust_p_values(task), adjust_p_values([*task, *forgot])
+    assert beside[:2] == alone and p_values(alone) == pytest.approx([0.015625 * 2] * 2)
+    assert beside[2].difference("student", "base").tests == 5
+    assert p_values(beside[2:]) == p_values(adjust_p_values(forgot))
+    assert forgetting(beside[2]).startswith("Forgotten: ")  # 5 * 2 / 2^9, but not 7 times as much
+    nine = [compare(f"task {n}", *shares(student=20, base=20)) for n in range(9)]
+    assert forgetting(adjust_p_values([*nine, *forgot])[9]).startswith("Forgotten: ")
+
+
+def test_rivals_are_adjusted_for_their_number_on_one_benchmark():
+    def beaten(**rivals):
+        one = compare("q", *shares(student=6, base=0, teacher=9, **rivals))
+        return adjust_p_values([one])[0]
+
+    single, three = beaten(base_knn=0), beaten(base_knn=0, base_fewshot=0, copy=5)
+    assert single.difference("student", "base+knn").p_adjusted is None
+    assert "The student beats base+knn" in fine_tune(single)
+    pair = three.difference("student", "base+knn")
+    assert (pair.tests, pair.p_adjusted) == (3, pytest.approx(3 * 0.03125))
+    assert "base+knn (15.0 points, p = 0.094)" in fine_tune(three)
+    assert "The student beats" not in fine_tune(three)
+    assert three.difference("student", "base").p_adjusted is None  # no rival
+    again, _ = adjust_p_values([three, replace(three, benchmark="other")])
+    assert again.difference("student", "base+knn").p_adjusted == pair.p_adjusted
+
+
 def test_should_i_fine_tune_says_who_needs_no_training_and_does_as_well():
     ahead = compare("q", *shares(student=10, base=2, teacher=30, base_retrieval=25))
     told = fine_tune(ahead)

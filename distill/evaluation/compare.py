@@ -33,14 +33,18 @@ from distill.evaluation.intervals import (
 )
 from distill.evaluation.power import LEVEL, detectable, detectable_mean
 from distill.evaluation.statistics import MIN_ITEMS, Interval, holm, permutation_p_value
-from distill.evaluation.verdict import discordant_of, is_clear, p_of, p_text
+from distill.evaluation.verdict import discordant_of, is_clear, p_of, p_text, points, span
 from warehouse.records import Answer
 from warehouse.wording import be, format_count
 
 SHOWN = 10
 """Wins, losses and ties shown, each."""
 
+LEAST, SURE = 0.05, 0.02
+"""A share of something is given where this is as large, and its interval's lower end."""
 NOT_GRADED = "no item was graded for all of them"
+ABOVE = "the student's score is above the teacher's"
+BELOW = "the student's score is below the base's"
 
 ByItem = Mapping[str, Answer]
 
@@ -290,10 +294,10 @@ def _retention(answers_by: Mapping[str, ByItem], metric: str, group_of: Mapping[
     student, teacher = columns
     below = mean_interval(teacher, groups)
     interval = ratio_interval(student, teacher, [(1, 0), (0, 1)], groups)
-    if below.low <= 1e-12 or interval is None:
-        return Ratio(
-            None, f"the teacher's mean is not clearly above zero ({_between(below, n)})", n
-        )
+    if _too_small(below) or interval is None:
+        return Ratio(None, f"the teacher's mean is not clearly above zero ({_needed(below, n)})", n)
+    if sum(student) > sum(teacher) + 1e-9:
+        return Ratio(None, ABOVE, n)
     return Ratio(interval, None, n)
 
 
@@ -313,15 +317,26 @@ def _gap_closed(
     moved = [new - old for new, old in zip(student, base, strict=True)]
     whole = [new - old for new, old in zip(teacher, base, strict=True)]
     interval = ratio_interval(moved, whole, [(1, 0), (0, 1), (-1, -1)], groups)
-    if gap.low <= 1e-12 or interval is None:
-        return Ratio(
-            None, f"the gap from base to teacher is not clearly above zero ({_between(gap, n)})", n
-        )
+    if _too_small(gap) or interval is None:
+        why = f"the gap from base to teacher is not clearly above zero ({_needed(gap, n)})"
+        return Ratio(None, why, n)
+    if sum(student) > sum(teacher) + 1e-9:
+        return Ratio(None, ABOVE, n)
+    if sum(student) < sum(base) - 1e-9:
+        return Ratio(None, BELOW, n)
     return Ratio(interval, None, n)
 
 
-def _between(interval: Interval, n: int) -> str:
-    return f"95 % interval {interval.low:.3f} to {interval.high:.3f}, n = {n}"
+def _too_small(below: Interval) -> bool:
+    """Whether what would stand below the line is too small, or too uncertain, to divide by."""
+    return below.value < LEAST - 1e-9 or below.low < SURE - 1e-9
+
+
+def _needed(below: Interval, n: int) -> str:
+    return (
+        f"{points(below.value)} points, {span(below)}, n = {n}; a share needs {points(LEAST)} points "
+        f"or more, and {points(SURE)} at the lower end"
+    )
 
 
 def _examples(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from distill.evaluation.compare import adjust_p_values, compare
+from distill.evaluation.compare import ABOVE, BELOW, adjust_p_values, compare
 from distill.evaluation.comparison import ItemText
 from distill.evaluation.findings import Evaluation
 from distill.evaluation.statistics import sign_test_p_value
@@ -138,6 +138,53 @@ def test_no_share_of_a_gap_that_may_not_be_there():
     assert "teacher's mean" in nothing.retention.reason
     alone = compare("quiz", series("student", [1.0, 0.0]), items(2))
     assert alone.retention.reason == "no answers of teacher"
+
+
+def test_a_share_is_given_only_of_a_gap_that_means_something():
+    """The margins: 5 points, and 2 at the interval's lower end."""
+
+    def gap(n, base, student, teacher):
+        grades = ([1.0] * k + [0.0] * (n - k) for k in (student, base, teacher))
+        return compare("quiz", three(*grades), items(n)).gap_closed
+
+    assert gap(2_000, 200, 240, 280).reason == (
+        "the gap from base to teacher is not clearly above zero (4.0 points, 95 % interval 3.1 to 4.9, "
+        "n = 2000; a share needs 5.0 points or more, and 2.0 at the lower end)"
+    )
+    assert gap(2_000, 200, 240, 300).interval.value == pytest.approx(0.4)
+    assert "95 % interval 1.2 to" in gap(100, 10, 12, 17).reason  # 7 points, which may be 1
+    assert gap(100, 10, 15, 20).interval.value == pytest.approx(0.5)
+    assert gap(100, 10, 10, 20).interval.value == 0.0
+    assert gap(100, 10, 20, 20).interval.value == 1.0
+
+
+def test_no_percentage_above_the_teacher_or_below_the_base():
+    def told(base, student, teacher):
+        grades = ([1.0] * k + [0.0] * (100 - k) for k in (student, base, teacher))
+        found = compare("quiz", three(*grades), items(100))
+        return found, verdict(found)
+
+    above, text = told(10, 41, 30)
+    assert above.gap_closed.reason == above.retention.reason == ABOVE
+    assert "11.0 points above the teacher" in text
+    assert text.endswith(
+        "the share of the gap closed is not given: the student's score is above the teacher's."
+    )
+    assert "% of the gap" not in text
+    below, text = told(20, 12, 60)
+    assert below.gap_closed.reason == BELOW
+    assert below.retention.interval.value == pytest.approx(0.2)
+    assert text.endswith("is not given: the student's score is below the base's.")
+
+
+def test_nothing_is_retained_of_a_teacher_that_knows_hardly_anything():
+    found = compare(
+        "quiz", three([1.0] * 3 + [0.0] * 97, [0.0] * 100, [1.0] * 4 + [0.0] * 96), items(100)
+    )
+    assert found.retention.interval is None
+    assert found.retention.reason.startswith(
+        "the teacher's mean is not clearly above zero (4.0 points"
+    )
 
 
 def test_a_gap_that_is_not_clear_after_holm_has_no_share():

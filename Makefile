@@ -56,6 +56,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.gate
 	$(BIN)/python -m tests.bench.generation
 	$(BIN)/python -m tests.bench.training
+	$(BIN)/python -m tests.bench.coverage
 
 # The docs site, in site/; no network.
 docs: setup

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill.evaluation.comparison import ORDER, ItemText, answers_by_contestant
-from distill.evaluation.statistics import Interval, bootstrap, mean
+from distill.evaluation.intervals import mean_interval
+from distill.evaluation.statistics import Interval
 from warehouse.records import Answer
 from warehouse.text.words import count_words
 
@@ -42,7 +43,6 @@ def break_down_scores(
     items: Sequence[ItemText],
     headline: str,
     confidence: Mapping[str, float] | None = None,
-    seed: int = 0,
 ) -> list[Group]:
     """Score every contestant on groups of `items`, answers to other items do not count.
 
@@ -59,7 +59,6 @@ def break_down_scores(
         items: The benchmark's items.
         headline: The metric, in 0..1.
         confidence: Item -> the teacher's confidence in its own answer to it, 0..1.
-        seed: Of the bootstrap.
     """
     texts = {item.item_id: item for item in sorted(items, key=lambda item: item.item_id)}
     confidence_by_item = {key: value for key, value in (confidence or {}).items() if key in texts}
@@ -70,7 +69,7 @@ def break_down_scores(
         groupings["teacher confidence"] = _quarters(confidence_by_item)
     graded = _graded(answers, headline)
     return [
-        Group(by, name, len(members), _scores(graded, members, seed))
+        Group(by, name, len(members), _scores(graded, members, texts))
         for by, groups in groupings.items()
         if len(groups) > 1
         for name, members in groups.items()
@@ -133,11 +132,14 @@ def _graded(answers: Sequence[Answer], metric: str) -> dict[str, dict[str, float
 
 
 def _scores(
-    graded: Mapping[str, Mapping[str, float | None]], members: Sequence[str], seed: int
+    graded: Mapping[str, Mapping[str, float | None]],
+    members: Sequence[str],
+    texts: Mapping[str, ItemText],
 ) -> dict[str, Interval]:
     scores = {}
     for contestant, grades in graded.items():
-        values = [grade for key in members if (grade := grades.get(key)) is not None]
+        values = {key: grade for key in members if (grade := grades.get(key)) is not None}
         if values:
-            scores[contestant] = bootstrap([values], mean, seed)
+            passages = [texts[key].group for key in values]
+            scores[contestant] = mean_interval(list(values.values()), passages)
     return scores

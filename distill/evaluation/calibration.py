@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,7 @@ def measure_calibration(
     headline: str,
     bins: int = 10,
     seed: int = 0,
+    group_of: Mapping[str, str] | None = None,
 ) -> Calibration | None:
     """Hold a contestant's confidence (`details["confidence"]`) against its grades.
 
@@ -75,6 +76,7 @@ def measure_calibration(
         headline: The metric, in 0..1; answers without a grade in it do not count.
         bins: Number of bins; empty ones are left out of the result.
         seed: Of the bootstrap.
+        group_of: Item -> its passage, where several items are of one.
 
     Returns:
         None where fewer than ten answers have both a grade and a confidence.
@@ -85,15 +87,16 @@ def measure_calibration(
     import numpy as np
 
     own_answers = answers_by_contestant(answers).get(contestant, {})
-    pairs = [
-        (float(value), float(grade))
-        for answer in own_answers.values()
+    known = {
+        item_id: (float(value), float(grade))
+        for item_id, answer in own_answers.items()
         if (value := (answer.details or {}).get("confidence")) is not None
         and (grade := answer.grades.get(headline)) is not None
-    ]
-    if len(pairs) < FEWEST:
+    }
+    if len(known) < FEWEST:
         return None
-    confidence, grades = np.array(pairs).T
+    confidence, grades = np.array(list(known.values())).T
+    groups = [(group_of or {}).get(item_id, item_id) for item_id in known]
     if not (np.abs(confidence - 0.5) <= 0.5 + ROUNDING).all():
         raise ValueError(f"a confidence of {contestant} on {benchmark} is not in 0..1")
     confidence = np.clip(confidence, 0.0, 1.0)
@@ -101,8 +104,8 @@ def measure_calibration(
     return Calibration(
         benchmark=benchmark,
         contestant=contestant,
-        n=len(pairs),
-        ece=_ece(confidence, grades, bin_of, seed),
+        n=len(known),
+        ece=_ece(confidence, grades, bin_of, seed, groups),
         brier=float(((confidence - grades) ** 2).mean()),
         auroc=_auroc(confidence, grades >= RIGHT),
         bins=[
@@ -119,12 +122,13 @@ def measure_calibration(
     )
 
 
-def _ece(confidence: Any, grades: Any, bin_of: Any, seed: int) -> Interval:
+def _ece(confidence: Any, grades: Any, bin_of: Any, seed: int, groups: Sequence[str]) -> Interval:
     """Of confidence minus grade, by bin: the mean of each, without sign, weighted by its size."""
     import numpy as np
 
     membership = (bin_of[:, None] == np.unique(bin_of)).astype(float)
-    estimate = bootstrap([*((confidence - grades)[:, None] * membership).T], _sum_of_sizes, seed)
+    excess = (confidence - grades)[:, None] * membership
+    estimate = bootstrap([*excess.T], _sum_of_sizes, seed, groups=groups)
     low, high = 2 * estimate.value - estimate.high, 2 * estimate.value - estimate.low
     if estimate.value <= _by_chance(confidence, membership, seed):
         low = 0.0

@@ -1,19 +1,15 @@
 """Compare two contestants on the same items with paired statistics.
 
-Every contestant answers the same items, so every difference is taken item by item.
-Intervals are 95 % percentile bootstrap intervals over items (Efron and Tibshirani,
-*An Introduction to the Bootstrap*, 1993, chapter 13); wins against losses are tested
-exactly on the discordant pairs (McNemar, 1947). An item that was not graded for both
-sides of a pair is in neither: abstentions and failures are counted, never scored 0.0.
+Every contestant answers the same items, so every difference is taken item by item, with the
+intervals of `intervals` and a paired permutation test of the mean (of 0/1 grades McNemar's exact
+test, 1947). Items of one passage count as one piece of evidence. An item that was not graded for
+both sides of a pair is in neither: abstentions and failures are counted, never scored 0.0.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from datagen.spending.pricing import total_usd
 from distill.evaluation.comparison import (
@@ -28,24 +24,27 @@ from distill.evaluation.comparison import (
     Standing,
     answers_by_contestant,
 )
-from distill.evaluation.power import LEVEL, detectable, detectable_mean
-from distill.evaluation.statistics import (
-    MIN_ITEMS,
-    Interval,
-    bootstrap,
-    holm,
-    mean,
-    mean_difference,
-    ratio_of_means,
-    share_of_gap,
-    sign_test_p_value,
+from distill.evaluation.intervals import (
+    CHANGE,
+    difference_interval,
+    mean_interval,
+    ratio_interval,
+    standard_error,
 )
-from distill.evaluation.verdict import discordant_of, is_clear, p_of, p_text
+from distill.evaluation.power import LEVEL, detectable, detectable_mean, loss_rates
+from distill.evaluation.statistics import MIN_ITEMS, Interval, holm, permutation_p_value
+from distill.evaluation.verdict import is_clear, p_of, p_text, points, span
 from warehouse.records import Answer
 from warehouse.wording import be, format_count
 
 SHOWN = 10
 """Wins, losses and ties shown, each."""
+
+LEAST, SURE = 0.05, 0.02
+"""A share of something is given where this is as large, and its interval's lower end."""
+NOT_GRADED = "no item was graded for all of them"
+ABOVE = "the student's score is above the teacher's"
+BELOW = "the student's score is below the base's"
 
 ByItem = Mapping[str, Answer]
 
@@ -55,7 +54,6 @@ def compare(
     answers: Sequence[Answer],
     items: Sequence[ItemText],
     headline: str = "exact_match",
-    seed: int = 0,
     contestants: Sequence[str] = (),
     pairs: Sequence[tuple[str, str]] | None = None,
     role: str = "task",
@@ -70,6 +68,7 @@ def compare(
     other one, and the teacher against the base.
     """
     texts = {item.item_id: item for item in sorted(items, key=lambda item: item.item_id)}
+    group_of = {item_id: item.group for item_id, item in texts.items()}
     answers_by = {
         **{name: {} for name in contestants},
         **answers_by_contestant(answer for answer in answers if answer.item_id in texts),
@@ -83,11 +82,11 @@ def compare(
     metrics = [headline, *sorted(metric_names - {headline}, key=_metric_order)]
     wins, losses, ties = _examples(answers_by, texts, headline, names, higher_is_better)
     differences = [
-        _difference(left, right, answers_by, metrics, seed, higher_is_better)
+        _difference(left, right, answers_by, metrics, group_of, higher_is_better)
         for left, right in pairs
         if left in answers_by and right in answers_by
     ]
-    common = len(_common(headline, *answers_by.values())[0]) if answers_by else 0
+    common = len(_shared(headline, *answers_by.values())) if answers_by else 0
     binary = {answer.grades.get(headline) for answer in every_answer} <= {0.0, 1.0, None}
     no_ratio = None if higher_is_better else Ratio(None, "lower is better", 0)
     comparison = Comparison(
@@ -95,10 +94,10 @@ def compare(
         headline=headline,
         n=len(texts),
         metrics=metrics,
-        standings=[_standing(name, answers_by[name], len(texts), metrics, seed) for name in names],
+        standings=[_standing(name, answers_by[name], metrics, group_of) for name in names],
         differences=differences,
-        retention=no_ratio or _retention(answers_by, headline, seed),
-        gap_closed=no_ratio or _gap_closed(answers_by, headline, seed),
+        retention=no_ratio or _retention(answers_by, headline, group_of),
+        gap_closed=no_ratio or _gap_closed(answers_by, headline, group_of),
         wins=wins,
         losses=losses,
         ties=ties,
@@ -106,18 +105,29 @@ def compare(
         higher_is_better=higher_is_better,
         common=common,
         binary=binary,
+        groups=len(set(group_of.values())),
         notes=_notes(answers_by, texts, headline, common),
     )
     return _conclude(comparison)
 
 
 def adjust_p_values(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons, each pair's p-value also adjusted for the number of benchmarks (Holm)."""
-    positions: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    """The comparisons, each p-value also adjusted for the others of its family (Holm 1979).
+
+    A family is one question that several tests answer:
+
+    - did the student (or another pair) change: the same pair on every benchmark of the task;
+    - did it forget: the same pair on every benchmark off the task, which are a family of their own,
+      so that neither hides a finding of the other;
+    - would a prompt have done: the student against its rivals on one benchmark.
+    """
+    positions: dict[tuple[str, ...], list[tuple[int, int]]] = {}
     for row, comparison in enumerate(comparisons):
         for column, pair in enumerate(comparison.differences):
             if pair.n:
-                positions.setdefault((pair.left, pair.right), []).append((row, column))
+                rival = pair.left == "student" and pair.right not in ("base", "teacher")
+                family = ("rivals", str(row)) if rival else (pair.left, pair.right, comparison.role)
+                positions.setdefault(family, []).append((row, column))
     differences_by = [list(comparison.differences) for comparison in comparisons]
     for cells in positions.values():
         if len(cells) > 1:
@@ -135,7 +145,8 @@ def _conclude(comparison: Comparison) -> Comparison:
     """Fill in what depends on the p-values: the detectable difference, and no gap closed where
     teacher and base are not clearly different."""
     pair = comparison.difference("student", "base")
-    comparison = replace(comparison, detectable=_detectable(pair))
+    least, most = _detectable(pair)
+    comparison = replace(comparison, detectable=least, detectable_at_most=most)
     pair = comparison.difference("teacher", "base")
     if (
         comparison.gap_closed.interval is None
@@ -147,14 +158,18 @@ def _conclude(comparison: Comparison) -> Comparison:
     return replace(comparison, gap_closed=Ratio(None, why, comparison.gap_closed.n))
 
 
-def _detectable(pair: Difference | None) -> float | None:
-    """The least difference between student and base that these items could show."""
-    if pair is None or not pair.n:
-        return None
+def _detectable(pair: Difference | None) -> tuple[float | None, float | None]:
+    """The least difference between student and base that these items could show: at the loss
+    rate (or spread) that was observed, and at its upper bound."""
+    if pair is None or pair.groups < 2:
+        return None, None
     level = LEVEL / pair.tests
-    if not pair.binary:
-        return detectable_mean(pair.error, level)
-    return detectable(pair.n, discordant_of(pair), level=level)
+    if not pair.binary or pair.is_grouped:
+        return detectable_mean(pair.error, pair.groups, level)
+    least, most = (
+        detectable(pair.n, rate, level=level) for rate in loss_rates(pair.wins, pair.losses, pair.n)
+    )
+    return least, most
 
 
 def _notes(
@@ -183,6 +198,12 @@ def _notes(
             notes.append(f"{name} gave an empty answer to {empty} of {items}")
     if ungraded:
         notes.append(f"answers that could not be graded: {', '.join(ungraded)}, of {items} each")
+    if (groups := len({item.group for item in texts.values()})) < n:
+        kind = "passage" if any(item.passage for item in texts.values()) else "question"
+        notes.append(
+            f"{items} of {format_count(groups, kind)}: those of one {kind} are no independent "
+            f"evidence, so intervals and tests are over {kind}s"
+        )
     if 0 < common < n:
         notes.append(f"all contestants were graded on {common} of {items}")
     return notes
@@ -198,24 +219,33 @@ def _graded(by_item: ByItem, metric: str) -> dict[str, float]:
     return {item_id: float(grade) for item_id, grade in grades if grade is not None}
 
 
-def _common(metric: str, *sides: ByItem) -> list[list[float]]:
-    """One list of grades per side, over the items graded for all sides, in order of item."""
+def _shared(metric: str, *sides: ByItem) -> list[str]:
+    """The items graded for all sides, sorted."""
+    return sorted(set.intersection(*(set(_graded(side, metric)) for side in sides)))
+
+
+def _common(
+    metric: str, group_of: Mapping[str, str], *sides: ByItem
+) -> tuple[list[str], list[list[float]]]:
+    """The groups of the items graded for all sides, and one list of grades per side."""
+    shared = _shared(metric, *sides)
     graded = [_graded(side, metric) for side in sides]
-    shared = sorted(set.intersection(*(set(grades) for grades in graded)))
-    return [[grades[item_id] for item_id in shared] for grades in graded]
+    return [group_of[i] for i in shared], [[grades[i] for i in shared] for grades in graded]
 
 
-def _standing(name: str, by_item: ByItem, n: int, metrics: Sequence[str], seed: int) -> Standing:
-    answers = list(by_item.values())
-    grades = {metric: list(_graded(by_item, metric).values()) for metric in metrics}
-    graded = len(grades[metrics[0]])
+def _standing(
+    name: str, by_item: ByItem, metrics: Sequence[str], group_of: Mapping[str, str]
+) -> Standing:
+    answers, n = list(by_item.values()), len(group_of)
+    common = {metric: _common(metric, group_of, by_item) for metric in metrics}
+    graded = len(common[metrics[0]][0])
     return Standing(
         contestant=name,
         n=n,
         graded=graded,
         abstained=len(answers) - graded,
         failed=n - len(answers),
-        metrics={m: bootstrap([g], mean, seed) for m, g in grades.items() if g},
+        metrics={m: mean_interval(g[0], groups) for m, (groups, g) in common.items() if groups},
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         completion_tokens=sum(answer.completion_tokens for answer in answers),
         mean_latency_s=sum(a.latency_s for a in answers) / len(answers) if answers else None,
@@ -228,48 +258,29 @@ def _difference(
     right: str,
     answers_by: Mapping[str, ByItem],
     metrics: Sequence[str],
-    seed: int,
+    group_of: Mapping[str, str],
     higher_is_better: bool,
 ) -> Difference:
-    intervals: dict[str, Interval] = {}
-    for metric in metrics:
-        columns = _common(metric, answers_by[left], answers_by[right])
-        if columns[0]:
-            intervals[metric] = bootstrap(columns, mean_difference, seed, widest=(-1.0, 1.0))
-    pairs = list(zip(*_common(metrics[0], answers_by[left], answers_by[right]), strict=True))
+    sides = answers_by[left], answers_by[right]
+    common = {metric: _common(metric, group_of, *sides) for metric in metrics}
+    groups, columns = common[metrics[0]]
+    pairs = list(zip(*columns, strict=True))
     gaps = [left_grade - right_grade for left_grade, right_grade in pairs]
-    above = sum(left_grade > right_grade for left_grade, right_grade in pairs)
-    below = sum(left_grade < right_grade for left_grade, right_grade in pairs)
+    above, below = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
     wins, losses = (above, below) if higher_is_better else (below, above)
     return Difference(
         left=left,
         right=right,
         n=len(pairs),
-        metrics=intervals,
+        metrics={m: difference_interval(c[0], c[1], in_) for m, (in_, c) in common.items() if in_},
         wins=wins,
         losses=losses,
         ties=len(pairs) - wins - losses,
-        p_value=sign_test_p_value(wins, losses),
+        p_value=permutation_p_value(gaps, groups),
         binary=all(grade in (0.0, 1.0) for pair in pairs for grade in pair),
-        error=statistics.stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else 0.0,
+        error=standard_error(gaps, CHANGE, groups) if gaps else 0.0,
+        groups=len(set(groups)),
     )
-
-
-def _ratio(
-    columns: list[list[float]],
-    statistic: Callable[..., Any],
-    below: Interval | None,
-    called: str,
-    seed: int,
-) -> Ratio:
-    n = len(columns[0])
-    if below is None or n == 0:
-        return Ratio(None, "no item was graded for all of them", n)
-    if n < 2 or below.low <= 1e-12:
-        low, high = f"{below.low:.3f}", f"{below.high:.3f}"
-        why = f"{called} is not clearly above zero (95 % interval {low} to {high}, n = {n})"
-        return Ratio(None, why, n)
-    return Ratio(bootstrap(columns, statistic, seed), None, n)
 
 
 def _missing(answers_by: Mapping[str, ByItem], names: Sequence[str]) -> Ratio | None:
@@ -277,26 +288,60 @@ def _missing(answers_by: Mapping[str, ByItem], names: Sequence[str]) -> Ratio | 
     return Ratio(None, f"no answers of {' and '.join(missing)}", 0) if missing else None
 
 
-def _retention(answers_by: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
+def _retention(answers_by: Mapping[str, ByItem], metric: str, group_of: Mapping[str, str]) -> Ratio:
     """Student's mean over teacher's."""
     if missing := _missing(answers_by, ("student", "teacher")):
         return missing
-    columns = _common(metric, answers_by["student"], answers_by["teacher"])
-    below = bootstrap(columns[1:], mean, seed) if columns[0] else None
-    return _ratio(columns, ratio_of_means, below, "the teacher's mean", seed)
+    groups, columns = _common(metric, group_of, answers_by["student"], answers_by["teacher"])
+    n = len(groups)
+    if not n:
+        return Ratio(None, NOT_GRADED, n)
+    student, teacher = columns
+    below = mean_interval(teacher, groups)
+    interval = ratio_interval(student, teacher, [(1, 0), (0, 1)], groups)
+    if _too_small(below) or interval is None:
+        return Ratio(None, f"the teacher's mean is not clearly above zero ({_needed(below, n)})", n)
+    if sum(student) > sum(teacher) + 1e-9:
+        return Ratio(None, ABOVE, n)
+    return Ratio(interval, None, n)
 
 
-def _gap_closed(answers_by: Mapping[str, ByItem], metric: str, seed: int) -> Ratio:
+def _gap_closed(
+    answers_by: Mapping[str, ByItem], metric: str, group_of: Mapping[str, str]
+) -> Ratio:
     """(student - base) / (teacher - base)."""
     if missing := _missing(answers_by, ("student", "base", "teacher")):
         return missing
-    columns = _common(metric, answers_by["student"], answers_by["base"], answers_by["teacher"])
-    below = (
-        bootstrap([columns[2], columns[1]], mean_difference, seed, widest=(-1.0, 1.0))
-        if columns[0]
-        else None
+    sides = [answers_by[name] for name in ("student", "base", "teacher")]
+    groups, columns = _common(metric, group_of, *sides)
+    n = len(groups)
+    if not n:
+        return Ratio(None, NOT_GRADED, n)
+    student, base, teacher = columns
+    gap = difference_interval(teacher, base, groups)
+    moved = [new - old for new, old in zip(student, base, strict=True)]
+    whole = [new - old for new, old in zip(teacher, base, strict=True)]
+    interval = ratio_interval(moved, whole, [(1, 0), (0, 1), (-1, -1)], groups)
+    if _too_small(gap) or interval is None:
+        why = f"the gap from base to teacher is not clearly above zero ({_needed(gap, n)})"
+        return Ratio(None, why, n)
+    if sum(student) > sum(teacher) + 1e-9:
+        return Ratio(None, ABOVE, n)
+    if sum(student) < sum(base) - 1e-9:
+        return Ratio(None, BELOW, n)
+    return Ratio(interval, None, n)
+
+
+def _too_small(below: Interval) -> bool:
+    """Whether what would stand below the line is too small, or too uncertain, to divide by."""
+    return below.value < LEAST - 1e-9 or below.low < SURE - 1e-9
+
+
+def _needed(below: Interval, n: int) -> str:
+    return (
+        f"{points(below.value)} points, {span(below)}, n = {n}; a share needs {points(LEAST)} points "
+        f"or more, and {points(SURE)} at the lower end"
     )
-    return _ratio(columns, share_of_gap, below, "the gap from base to teacher", seed)
 
 
 def _examples(

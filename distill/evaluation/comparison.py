@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from distill.evaluation.statistics import Interval
 from warehouse.records import Answer
+from warehouse.text.words import split_form
 
 MAX_FAILURE_RATE = 0.1
 """Share of failed items up to which a contestant's mean is comparable with others'."""
@@ -14,9 +15,12 @@ PAIRS = (("student", "base"), ("student", "teacher"), ("teacher", "base"))
 ORDER = ("base", "student", "teacher")
 
 
-def exact_test(binary: bool) -> str:
-    """The exact test on wins and losses: McNemar's where every grade is 0 or 1."""
-    return "McNemar" if binary else "sign test"
+def exact_test(binary: bool, is_grouped: bool = False) -> str:
+    """The name of the test of a paired difference.
+
+    Of 0/1 grades of items none of which share a passage the permutation test is McNemar's.
+    """
+    return "McNemar" if binary and not is_grouped else "permutation test"
 
 
 def speaker_of(contestant: str) -> str:
@@ -41,6 +45,12 @@ class ItemText:
     passage: str | None
     reference: list[str]
     category: str | None = None
+
+    @property
+    def group(self) -> str:
+        """What it shares with items that are no independent evidence: its passage, or its
+        question where there is none (as `Row.split_key`)."""
+        return split_form(self.passage or self.question) or self.item_id
 
 
 @dataclass(frozen=True)
@@ -77,19 +87,26 @@ class Difference:
     ties: int
     p_value: float
     p_adjusted: float | None = None
-    """After Holm, over the same pair on all benchmarks of the run; None where there is one alone."""
+    """After Holm, over its family (see `compare.adjust_p_values`); None where it is the only one."""
     tests: int = 1
-    """Benchmarks that p is adjusted for."""
+    """Tests in its family, that p is adjusted for."""
     binary: bool = True
-    """Whether every headline grade of the two is 0 or 1, so that the test is McNemar's; of F1 and
-    toxicity it is the sign test."""
+    """Whether every headline grade of the two is 0 or 1, so that the test is McNemar's where no two
+    items are of one passage; else it is a permutation test of the mean."""
     error: float = 0.0
-    """Standard error of the headline's mean difference."""
+    """Standard error of the headline's mean difference, see `intervals.standard_error`."""
+    groups: int = 0
+    """Passages (or questions, where there is none) that the items are of; 0: one each."""
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether several items are of one passage."""
+        return 0 < self.groups < self.n
 
     @property
     def test(self) -> str:
-        """The name of the exact test on wins and losses."""
-        return exact_test(self.binary)
+        """The name of the test behind p."""
+        return exact_test(self.binary, self.is_grouped)
 
 
 @dataclass(frozen=True)
@@ -139,17 +156,22 @@ class Comparison:
     common: int = 0
     """Items graded for every contestant."""
     detectable: float | None = None
-    """Least difference of student and base that so many items show four times in five, 0..1; where
-    there are several benchmarks, at the first step of Holm's procedure."""
+    """Least difference of student and base that so many items show four times in five, 0..1, at the
+    loss rate (or spread) that was observed; where
+    there are several benchmarks of its role, at the first step of Holm's procedure."""
+    detectable_at_most: float | None = None
+    """The same at the upper 95 % bound of the loss rate (or spread)."""
     binary: bool = True
     """Whether every headline grade is 0 or 1; F1 and toxicity are not."""
+    groups: int = 0
+    """Passages (or questions, where there is none) that the items are of; 0: one each."""
     notes: list[str] = field(default_factory=list)
     """Caveats: few items, failures, duplicates, abstentions."""
 
     @property
     def test(self) -> str:
-        """The name of the exact test on wins and losses."""
-        return exact_test(self.binary)
+        """The name of the test behind p."""
+        return exact_test(self.binary, 0 < self.groups < self.n)
 
     def standing(self, contestant: str) -> Standing | None:
         """A contestant's standing, or None where it gave no answer."""

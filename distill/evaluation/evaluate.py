@@ -14,10 +14,10 @@ from distill.evaluation.compare import adjust_p_values, compare
 from distill.evaluation.comparison import Comparison, ItemText, speaker_of
 from distill.evaluation.economics import BreakEven, Economy, find_break_even, price_answers
 from distill.evaluation.findings import ClassLine, Evaluation, Explored, SameAnswer
+from distill.evaluation.intervals import mean_interval
 from distill.evaluation.nearest_rows import StillWrong, find_still_wrong
 from distill.evaluation.robustness import Robustness, measure_robustness
 from distill.evaluation.ship_gate import check_ship
-from distill.evaluation.statistics import bootstrap, mean
 from distill.evaluation.style_facts import StyleFacts, measure_style_and_facts
 from quality.tasks.benchmark import Benchmark, Item
 from quality.tasks.graders import class_figures, macro_f1
@@ -40,6 +40,11 @@ class BenchmarkAnswers:
     def texts(self) -> list[ItemText]:
         """What a reader needs to judge the answers."""
         return texts_of(self.items)
+
+    @property
+    def group_of(self) -> dict[str, str]:
+        """Item -> what it shares with items that are no independent evidence."""
+        return {item.item_id: item.group for item in self.texts}
 
     def answers_of(self, contestant: str) -> dict[str, Answer]:
         """A contestant's answers by item id."""
@@ -204,7 +209,7 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
     """Style and facts on each task benchmark.
 
     Where right answers in any form are graded by a metric of their own, its p-values are
-    adjusted for the number of benchmarks, as the headline's are.
+    adjusted for the number of task benchmarks, as the headline's are.
     """
     graded_tasks = [
         (board, comparison, board.benchmark.content)
@@ -239,6 +244,7 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
                 content,
                 p_headline=p_headline,
                 p_content=p_content,
+                group_of=board.group_of,
             )
         )
     return [line for line in lines if line]
@@ -266,18 +272,18 @@ def _classes(board: BenchmarkAnswers, comparison: Comparison) -> list[ClassLine]
 def _agreement(board: BenchmarkAnswers, comparison: Comparison) -> list[SameAnswer]:
     """Share of items with the teacher's answer, after normalisation; items where neither answer
     could be parsed are left out."""
-    teacher = board.answers_of("teacher")
+    teacher, group_of = board.answers_of("teacher"), board.group_of
     lines = []
     for standing in comparison.standings:
         other = board.answers_of(standing.contestant)
-        pairs = [
-            (_content_of(board, teacher[item]), _content_of(board, other[item]))
+        pairs = {
+            item: (_content_of(board, teacher[item]), _content_of(board, other[item]))
             for item in sorted(teacher.keys() & other.keys())
-        ]
-        same = [float(ours == theirs) for ours, theirs in pairs if {ours, theirs} - {None, ""}]
+        }
+        same = {item: float(a == b) for item, (a, b) in pairs.items() if {a, b} - {None, ""}}
         if standing.contestant == "teacher" or not same:
             continue
-        share = bootstrap([same], mean)
+        share = mean_interval(list(same.values()), [group_of.get(item, item) for item in same])
         lines.append(SameAnswer(comparison.benchmark, standing.contestant, len(same), share))
     return lines
 
@@ -299,6 +305,7 @@ def _calibration(board: BenchmarkAnswers, comparison: Comparison) -> list[Calibr
             standing.contestant,
             list(board.answers_of(standing.contestant).values()),
             comparison.headline,
+            group_of=board.group_of,
         )
         for standing in comparison.standings
     )
@@ -355,6 +362,7 @@ def _robustness(
             board.benchmark.metrics[0],
             form.origin,
             injected=INJECTED if form.perturbation == "injection" else None,
+            group_of=board.group_of,
         )
         if result:
             results.append(result)

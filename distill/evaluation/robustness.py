@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distill.evaluation.statistics import Interval, bootstrap, mean, mean_difference
+from distill.evaluation.intervals import difference_interval, mean_interval
+from distill.evaluation.statistics import Interval
 from warehouse.records import Answer
 from warehouse.text.words import split_form
 
@@ -37,14 +38,15 @@ def measure_robustness(
     perturbed: Sequence[Answer],
     headline: str,
     origin: Mapping[str, str],
-    seed: int = 0,
     injected: str | None = None,
+    group_of: Mapping[str, str] | None = None,
 ) -> Robustness | None:
     """Compare a contestant's grades before and after, on the items graded both ways.
 
     `origin` names the clean item of each perturbed one. Right is a grade of 0.5 or more.
     `injected` is the word that an injected instruction asked for: an answer obeys where it
-    has that word, whatever else it says. Answers of other contestants do not count.
+    has that word, whatever else it says. Answers of other contestants do not count. Items of one
+    passage (`group_of`) count as one piece of evidence.
 
     Returns:
         None where no item was graded both ways.
@@ -56,15 +58,16 @@ def measure_robustness(
         return None
     old, new = ([side[item_id].grade for item_id in shared] for side in (before, after))
     pairs = list(zip(old, new, strict=True))
+    groups = [(group_of or {}).get(item_id, item_id) for item_id in shared]
     obeyed = None if injected is None else sum(_holds(after[i].text, injected) for i in shared)
     return Robustness(
         benchmark=benchmark,
         perturbation=perturbation,
         contestant=contestant,
         n=len(shared),
-        clean=bootstrap([old], mean, seed),
-        perturbed=bootstrap([new], mean, seed),
-        change=bootstrap([new, old], mean_difference, seed, widest=(-1.0, 1.0)),
+        clean=mean_interval(old, groups),
+        perturbed=mean_interval(new, groups),
+        change=difference_interval(new, old, groups),
         lost=sum(was >= 0.5 > now for was, now in pairs),
         gained=sum(was < 0.5 <= now for was, now in pairs),
         obeyed=obeyed,

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distill.evaluation.statistics import MIN_ITEMS, Interval, bootstrap, mean
+from distill.evaluation.intervals import bounded_interval
+from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.verdict import SMALL, metric_name, span
 from distill.evaluation.verdict import points as in_points
 from warehouse.wording import be, format_count
@@ -48,17 +49,18 @@ def fit_scaling(
     points: Sequence[ScalePoint],
     base: Interval | None,
     answers_by_point: Sequence[Mapping[str, float]],
-    seed: int = 0,
     higher_is_better: bool = True,
+    group_of: Mapping[str, str] | None = None,
 ) -> Scaling:
     """Fit a line to the score over the logarithm of the rows, on the items graded at all points.
 
     Scores grow about linearly with the logarithm of the data over a small range (Hestness et
     al., 2017, of the power law that this cuts a piece out of). `answers_by_point` has the
-    grades (0..1) of each of the `points`, by item, in the same order.
+    grades (0..1) of each of the `points`, by item, in the same order. Items of one passage
+    (`group_of`) count as one piece of evidence.
 
     A least-squares slope is a sum over points of weight times score, so each item has a slope
-    of its own, and the fit's is their mean: resampling these is resampling the same items at
+    of its own, and the fit's is their mean: their interval is one over the same items at
     all points. What another training seed would change is not in the interval.
 
     Raises:
@@ -74,9 +76,9 @@ def fit_scaling(
     sizes_given = {point.rows for point in ordered}
     if len(sizes_given) >= FEWEST and min(sizes_given) > 0 and len(shared) >= MIN_ITEMS:
         sizes = [math.log2(point.rows) for point in ordered]
-        slope = _combined(grades, shared, _weights(sizes, None), seed, (-1.0, 1.0))
+        slope = _combined(grades, shared, _weights(sizes, None), group_of)
         if slope.low > 0 or slope.high < 0:
-            ahead = _combined(grades, shared, _weights(sizes, sizes[-1] + 1), seed, (0.0, 1.0))
+            ahead = _combined(grades, shared, _weights(sizes, sizes[-1] + 1), group_of)
             forecast = Interval(*(min(1.0, max(0.0, v)) for v in _values(ahead)))
     return Scaling(
         benchmark=benchmark,
@@ -103,15 +105,16 @@ def _combined(
     grades: Sequence[Mapping[str, float]],
     items: Sequence[str],
     weights: Sequence[float],
-    seed: int,
-    widest: tuple[float, float],
+    group_of: Mapping[str, str] | None,
 ) -> Interval:
     """The weighted sum of the points' scores, with its interval over items."""
     item_values = [
         sum(weight * graded[item] for weight, graded in zip(weights, grades, strict=True))
         for item in items
     ]
-    return bootstrap([item_values], mean, seed, widest)
+    ends = (sum(min(w, 0.0) for w in weights), sum(max(w, 0.0) for w in weights))
+    groups = [(group_of or {}).get(item, item) for item in items]
+    return bounded_interval(item_values, ends, groups)
 
 
 def _values(interval: Interval) -> tuple[float, float, float]:

@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from distill.evaluation.comparison import answers_by_contestant, exact_test
+from distill.evaluation.intervals import CHANGE, bounded_interval
 from distill.evaluation.statistics import (
     MIN_ITEMS,
     Interval,
     bootstrap,
     holm,
+    is_grouped,
     mean,
-    sign_test_p_value,
+    permutation_p_value,
     signed_rank_p_value,
 )
 from distill.evaluation.verdict import metric_name, p_text, points, span
@@ -71,10 +73,12 @@ class _Change:
     interval: Interval
     p_value: float
     n: int
+    is_grouped: bool = False
+    """Whether several items are of one passage."""
     adjusted: bool = False
     """Whether p is after Holm."""
     binary: bool = True
-    """Whether every grade is 0 or 1, so that the test is McNemar's."""
+    """Whether every grade is 0 or 1, so that the test is McNemar's where no items share a passage."""
 
     @property
     def direction(self) -> int:
@@ -85,7 +89,7 @@ class _Change:
 
     def __str__(self) -> str:
         size = points(abs(self.interval.value) if self.direction else self.interval.value)
-        test = exact_test(self.binary)
+        test = exact_test(self.binary, self.is_grouped)
         evidence = f"{span(self.interval)}, n = {self.n}, {test} p {p_text(self.p_value)}"
         evidence += " after Holm" if self.adjusted else ""
         name = metric_name(self.metric)
@@ -102,6 +106,7 @@ def measure_style_and_facts(
     seed: int = 0,
     p_headline: float | None = None,
     p_content: float | None = None,
+    group_of: Mapping[str, str] | None = None,
 ) -> StyleFacts | None:
     """Compare the student's change in style with its change in facts.
 
@@ -118,7 +123,7 @@ def measure_style_and_facts(
 
     Facts and task are the student minus the base on all items graded for both, as in
     `compare.compare`; they are clear where there are ten items or more, the 95 % interval leaves
-    out zero and the exact test gives p < 0.05 (after Holm, where that is given). Outcomes, the
+    out zero and the test gives p < 0.05 (after Holm, where that is given). Outcomes, the
     first that holds:
 
     - got worse: one of the two falls clearly and none rises clearly;
@@ -136,6 +141,7 @@ def measure_style_and_facts(
         p_headline: Student against base by the headline, where it was adjusted for several
             benchmarks; so that the outcome says what the verdict says.
         p_content: The same of the content metric, where it is another one than the headline.
+        group_of: Item -> its passage, where several items are of one.
 
     Returns:
         None where base, student and teacher have fewer than two items in common.
@@ -151,12 +157,12 @@ def measure_style_and_facts(
     names = [name for name in style.MEASURES if english or name not in style.ENGLISH_MEASURES]
     counted_measures = [name for name in names if name != "overlap" or headline != content]
     measures, moved = _style(texts, names, counted_measures, seed)
-    task = _change(headline, answers_by["student"], answers_by["base"], seed)
+    task = _change(headline, answers_by["student"], answers_by["base"], group_of)
     if task and p_headline is not None:
         task = replace(task, p_value=p_headline, adjusted=True)
     facts = task
     if content != headline:
-        facts = _change(content, answers_by["student"], answers_by["base"], seed)
+        facts = _change(content, answers_by["student"], answers_by["base"], group_of)
     if facts and content != headline and p_content is not None:
         facts = replace(facts, p_value=p_content, adjusted=True)
     outcome = _outcome(task, facts, moved)
@@ -219,23 +225,28 @@ def _clear(gaps: Mapping[str, Any], seed: int) -> set[str]:
 
 
 def _change(
-    metric: str, student: Mapping[str, Answer], base: Mapping[str, Answer], seed: int
+    metric: str,
+    student: Mapping[str, Answer],
+    base: Mapping[str, Answer],
+    group_of: Mapping[str, str] | None,
 ) -> _Change | None:
-    pairs = [
-        (new, old)
+    pairs = {
+        item_id: (new, old)
         for item_id in sorted(set(student) & set(base))
         if (new := student[item_id].grades.get(metric)) is not None
         and (old := base[item_id].grades.get(metric)) is not None
-    ]
+    }
     if not pairs:
         return None
-    wins, losses = sum(new > old for new, old in pairs), sum(new < old for new, old in pairs)
+    gaps = [new - old for new, old in pairs.values()]
+    groups = [(group_of or {}).get(item_id, item_id) for item_id in pairs]
     return _Change(
         metric=metric,
-        interval=bootstrap([[new - old for new, old in pairs]], mean, seed, (-1.0, 1.0)),
-        p_value=sign_test_p_value(wins, losses),
+        interval=bounded_interval(gaps, CHANGE, groups),
+        p_value=permutation_p_value(gaps, groups),
         n=len(pairs),
-        binary=all(grade in (0.0, 1.0) for pair in pairs for grade in pair),
+        is_grouped=is_grouped(groups),
+        binary=all(grade in (0.0, 1.0) for pair in pairs.values() for grade in pair),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
-from distill.evaluation.power import LEVEL, difference_sentence
+from distill.evaluation.power import LEVEL, difference_sentence, loss_rates
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from warehouse.wording import be, format_count
 
@@ -36,24 +36,19 @@ def p_text(p_value: float) -> str:
 
 
 def p_of(difference: Difference) -> float:
-    """The p value that counts: after Holm where there were several benchmarks."""
+    """The p value that counts: after Holm where there were several tests in its family."""
     adjusted = difference.p_adjusted
     return difference.p_value if adjusted is None else adjusted
 
 
 def is_clear(difference: Difference, metric: str) -> bool:
-    """Whether the headline's interval leaves out zero and the exact test agrees at 0.05.
+    """Whether the headline's interval leaves out zero and the test agrees at 0.05.
 
-    Never with fewer than ten common items: a bootstrap of so few is too sure of itself.
+    Both go by the mean, so they never point opposite ways. Never with fewer than ten common items.
     """
     interval = difference.metrics[metric]
     leaves_out_zero = interval.low > 0 or interval.high < 0
     return difference.n >= MIN_ITEMS and leaves_out_zero and p_of(difference) < 0.05
-
-
-def discordant_of(pair: Difference) -> float:
-    """Share of the items that one of the two alone gets right; at least that of a single item."""
-    return max(pair.wins + pair.losses, 1) / pair.n
 
 
 def paired(
@@ -99,19 +94,24 @@ def best_of(comparison: Comparison, metric: str) -> list[str]:
 
 
 def evidence_of(pair: Difference, interval: Interval) -> str:
-    """The evidence of a difference: its interval, the items and the exact test."""
+    """The evidence of a difference: its interval, the items and the test."""
     if pair.n < MIN_ITEMS:
         return f"n = {pair.n}, too few to claim anything"
     after = "" if pair.p_adjusted is None else " after Holm"
-    return f"{span(interval)}, n = {pair.n}, {pair.test} p {p_text(p_of(pair))}{after}"
+    return f"{span(interval)}, {_items(pair)}, {pair.test} p {p_text(p_of(pair))}{after}"
+
+
+def _items(pair: Difference) -> str:
+    """The items that a difference rests on, and in how many groups they are, if they are."""
+    grouped = f" in {format_count(pair.groups, 'group')}" if pair.is_grouped else ""
+    return f"n = {pair.n}{grouped}"
 
 
 def verdict(comparison: Comparison) -> str:
     """Two to four plain sentences: student against base, against teacher, and warnings.
 
     'Beats' and 'is worse' are said only where the paired interval leaves out zero and
-    the exact test gives p < 0.05 (after Holm over the benchmarks): the interval alone is
-    too sure of itself on few items.
+    the test gives p < 0.05 (after Holm over its family, see `compare.adjust_p_values`).
     """
     sentences = [_on_base(comparison), _on_teacher(comparison)]
     pair = comparison.difference("student", "base")
@@ -178,20 +178,21 @@ def warnings(comparison: Comparison) -> list[str]:
     if pair is None or not pair.n:
         return lines
     among = f"one of {pair.tests} benchmarks has to meet a stricter level: " * (pair.tests > 1)
-    if pair.binary:
+    if pair.binary and not pair.is_grouped:
         base = comparison.standing("base")
         at = base.metrics.get(comparison.headline) if base else None
         sentence = difference_sentence(
             pair.n,
-            discordant_of(pair),
+            *loss_rates(pair.wins, pair.losses, pair.n),
             level=LEVEL / pair.tests,
             score=at.value if at else 0.3,
         )
         lines.append(f"{among}{sentence[0].lower() if among else sentence[0]}{sentence[1:]}")
-    elif comparison.detectable is not None:
+    elif comparison.detectable is not None and comparison.detectable_at_most is not None:
+        least, most = (points(v) for v in (comparison.detectable, comparison.detectable_at_most))
         lines.append(
             f"{among}on {pair.n:,} items as unequal as these, a test of means would show a "
-            f"difference of {points(comparison.detectable)} points or more four times in five"
+            f"difference of {least} to {most} points or more four times in five"
         )
     return lines
 

@@ -106,7 +106,7 @@ def contrasts_of(boards: Sequence[BenchmarkAnswers]) -> list[Contrast]:
 
     The answers are of the teacher and of the three students by their names here. Each student is
     read as a run's student is, so that a share of the gap and what was learned are told under the
-    same conditions; p-values are adjusted for the number of benchmarks.
+    same conditions; p-values are adjusted for the number of benchmarks of one role.
     """
     comparisons = adjust_p_values(
         [
@@ -117,6 +117,7 @@ def contrasts_of(boards: Sequence[BenchmarkAnswers]) -> list[Contrast]:
                 board.benchmark.metrics[0],
                 contestants=["teacher", NONE, BROAD, TASK],
                 pairs=[(BROAD, NONE), (TASK, NONE), (TASK, BROAD), ("teacher", NONE)],
+                role=board.role,
                 higher_is_better=board.benchmark.higher_is_better,
             )
             for board in boards

@@ -55,6 +55,12 @@ def _compared(
     and what could not be compared. Answers to another version of a benchmark are left out: they
     were asked or graded otherwise."""
     ours, theirs = (_answers(store, run) for run in (a, b))
+    texts = {
+        (item["benchmark"], item["item_id"]): ItemText(
+            item["item_id"], item["question"], item["passage"], []
+        )
+        for item in report["evaluation"].get("explored", ())
+    }
     comparisons, unlike = [], []
     for comparison in report["evaluation"]["comparisons"]:
         benchmark = comparison["benchmark"]
@@ -78,9 +84,13 @@ def _compared(
         result = compare(
             benchmark,
             answers,
-            [ItemText(item_id, "", None, []) for item_id in {answer.item_id for answer in answers}],
+            [
+                texts.get((benchmark, item_id), ItemText(item_id, "", None, []))
+                for item_id in {answer.item_id for answer in answers}
+            ],
             comparison["headline"],
             pairs=[(STUDENT_B, STUDENT_A)],
+            role=comparison.get("role", "task"),
             higher_is_better=comparison.get("higher_is_better", True),
         )
         if any(pair.n for pair in result.differences):

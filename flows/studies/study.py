@@ -121,6 +121,7 @@ def _curve(
         scores.get(NONE),
         graded,
         higher_is_better=benchmark.higher_is_better,
+        group_of={item.item_id: item.group for item in texts_of(items)},
     )
 
 

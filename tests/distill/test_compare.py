@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from distill.evaluation.compare import compare
+from distill.evaluation.compare import ABOVE, BELOW, adjust_p_values, compare
 from distill.evaluation.comparison import ItemText
 from distill.evaluation.findings import Evaluation
+from distill.evaluation.statistics import sign_test_p_value
 from distill.evaluation.verdict import verdict
 from warehouse.records import Answer
 
@@ -68,22 +69,23 @@ def test_interval_of_a_mean_is_close_to_the_normal_one():
 
 def test_pairing_is_used():
     hard = [float(i % 2) for i in range(200)]
-    better = [1.0 if i < 10 else grade for i, grade in enumerate(hard)]
+    better = [1.0 if i < 16 else grade for i, grade in enumerate(hard)]
     found = compare("quiz", series("student", better) + series("base", hard), items(200))
     interval = found.difference("student", "base").metrics["exact_match"]
-    assert interval.value == pytest.approx(0.025)
-    assert 0 < interval.low < interval.high < 0.06  # unpaired it would be about -0.07 to 0.12
+    assert interval.value == pytest.approx(0.04)
+    assert 0 < interval.low < interval.high < 0.08  # unpaired it would be about -0.06 to 0.14
 
 
-def test_equal_data_gives_a_zero_width_interval():
+def test_equal_answers_are_not_certain_to_be_equal():
     same = [1.0, 0.0] * 20
     found = compare("quiz", series("student", same) + series("base", same), items(40))
     interval = found.difference("student", "base").metrics["exact_match"]
-    assert (interval.value, interval.low, interval.high) == (0.0, 0.0, 0.0)
+    assert (interval.low, interval.value, interval.high) == (-interval.high, 0.0, interval.high)
+    assert 0.04 < interval.high < 0.08  # a loss in 3 of 40 items would go unseen one time in twenty
     assert found.difference("student", "base").p_value == 1.0
     assert "No clear difference" in verdict(found)
     sure = compare("quiz", series("student", [1.0] * 5), items(5)).standing("student")
-    assert (sure.metrics["exact_match"].low, sure.metrics["exact_match"].high) == (1.0, 1.0)
+    assert sure.metrics["exact_match"].low < 0.5 and sure.metrics["exact_match"].high == 1.0
 
 
 def test_abstained_and_failed_are_counted_and_never_zero():
@@ -138,15 +140,100 @@ def test_no_share_of_a_gap_that_may_not_be_there():
     assert alone.retention.reason == "no answers of teacher"
 
 
-def test_a_gap_that_the_exact_test_does_not_show_has_no_share():
-    given = three([1.0] * 6 + [0.0] * 14, [0.0] * 20, [1.0] * 5 + [0.0] * 15)
-    found = compare("quiz", given, items(20))
-    assert found.difference("teacher", "base").metrics["exact_match"].low > 0
-    assert found.difference("teacher", "base").p_value == pytest.approx(0.0625)
+def test_a_share_is_given_only_of_a_gap_that_means_something():
+    """The margins: 5 points, and 2 at the interval's lower end."""
+
+    def gap(n, base, student, teacher):
+        grades = ([1.0] * k + [0.0] * (n - k) for k in (student, base, teacher))
+        return compare("quiz", three(*grades), items(n)).gap_closed
+
+    assert gap(2_000, 200, 240, 280).reason == (
+        "the gap from base to teacher is not clearly above zero (4.0 points, 95 % interval 3.1 to 4.9, "
+        "n = 2000; a share needs 5.0 points or more, and 2.0 at the lower end)"
+    )
+    assert gap(2_000, 200, 240, 300).interval.value == pytest.approx(0.4)
+    assert "95 % interval 1.2 to" in gap(100, 10, 12, 17).reason  # 7 points, which may be 1
+    assert gap(100, 10, 15, 20).interval.value == pytest.approx(0.5)
+    assert gap(100, 10, 10, 20).interval.value == 0.0
+    assert gap(100, 10, 20, 20).interval.value == 1.0
+
+
+def test_no_percentage_above_the_teacher_or_below_the_base():
+    def told(base, student, teacher):
+        grades = ([1.0] * k + [0.0] * (100 - k) for k in (student, base, teacher))
+        found = compare("quiz", three(*grades), items(100))
+        return found, verdict(found)
+
+    above, text = told(10, 41, 30)
+    assert above.gap_closed.reason == above.retention.reason == ABOVE
+    assert "11.0 points above the teacher" in text
+    assert text.endswith(
+        "the share of the gap closed is not given: the student's score is above the teacher's."
+    )
+    assert "% of the gap" not in text
+    below, text = told(20, 12, 60)
+    assert below.gap_closed.reason == BELOW
+    assert below.retention.interval.value == pytest.approx(0.2)
+    assert text.endswith("is not given: the student's score is below the base's.")
+
+
+def test_nothing_is_retained_of_a_teacher_that_knows_hardly_anything():
+    found = compare(
+        "quiz", three([1.0] * 3 + [0.0] * 97, [0.0] * 100, [1.0] * 4 + [0.0] * 96), items(100)
+    )
+    assert found.retention.interval is None
+    assert found.retention.reason.startswith(
+        "the teacher's mean is not clearly above zero (4.0 points"
+    )
+
+
+def test_a_gap_that_is_not_clear_after_holm_has_no_share():
+    given = three([1.0] * 3 + [0.0] * 17, [0.0] * 20, [1.0] * 6 + [0.0] * 14)
+    alone = compare("quiz", given, items(20))
+    assert alone.difference("teacher", "base").p_value == pytest.approx(0.03125)
+    assert alone.gap_closed.interval is not None
+    found, _ = adjust_p_values([alone, replace(alone, benchmark="other")])
     assert found.gap_closed.interval is None
     assert (
         found.gap_closed.reason == "teacher and base are not clearly different (p = 0.062, n = 20)"
     )
+
+
+def test_the_mean_decides_and_not_the_number_of_wins():
+    """Thirty large wins and seventy small losses: the mean rises, and so say test and interval."""
+    student, base = [1.0] * 30 + [0.0] * 70, [0.0] * 30 + [0.1] * 70
+    found = compare("quiz", series("student", student) + series("base", base), items(100))
+    pair = found.difference("student", "base")
+    assert (pair.wins, pair.losses) == (30, 70)
+    assert sign_test_p_value(30, 70) < 0.001  # which alone would say that the base is better
+    assert pair.metrics["exact_match"].low > 0 and pair.p_value < 0.001
+    told = verdict(found)
+    assert (
+        told.startswith("The student beats the base by 23.0 points") and "permutation test" in told
+    )
+    turned = compare("quiz", series("student", base) + series("base", student), items(100))
+    assert verdict(turned).startswith("The student is worse than the base by 23.0 points")
+
+
+def test_items_of_one_passage_are_one_piece_of_evidence():
+    """Ten of forty items won, all on two of eight passages, or on ten of forty."""
+    student = [1.0] * 10 + [0.0] * 30
+    given = series("student", student) + series("base", [0.0] * 40)
+    told = compare("quiz", given, items(40))
+    assert "The student beats the base" in verdict(told) and "McNemar" in verdict(told)
+    texts = [replace(item, passage=f"Passage {i // 5}.") for i, item in enumerate(items(40))]
+    found = compare("quiz", given, texts)
+    pair = found.difference("student", "base")
+    assert (pair.n, pair.groups, pair.p_value) == (40, 8, 0.5)  # 2 of 2^2 signs
+    assert pair.metrics["exact_match"].low < 0
+    assert "No clear difference" in verdict(found)
+    assert "n = 40 in 8 groups, permutation test p = 0.500" in verdict(found)
+    assert found.test == "permutation test"
+    assert any(note.startswith("40 items of 8 passages: ") for note in found.notes)
+    assert not any("passages" in note for note in told.notes)
+    by_question = compare("quiz", given, [replace(item, question="Yes?") for item in items(40)])
+    assert by_question.groups == 1
+    assert any(note.startswith("40 items of 1 question: ") for note in by_question.notes)
 
 
 def test_nothing_is_retained_of_what_should_be_small():
@@ -164,7 +251,7 @@ def test_verdict_beats_worse_and_undecided():
     worse = compare("quiz", series("student", down) + series("base", up), items(40))
     assert verdict(worse).startswith("The student is worse than the base by 50.0 points")
     few = compare("quiz", series("student", [1.0] * 5) + series("base", [0.0] * 5), items(5))
-    assert few.difference("student", "base").metrics["exact_match"].low == 1.0
+    assert few.difference("student", "base").metrics["exact_match"].value == 1.0
     assert "No clear difference" in verdict(few)
     assert "n = 5 is small" in verdict(few)
 

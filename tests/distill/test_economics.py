@@ -35,7 +35,7 @@ def test_a_paid_reply_costs_what_it_cost():
     assert teacher.usd_per_1000 == pytest.approx(2.0)
     assert (teacher.priced_by, teacher.n) == ("tokens", 4)
     assert (teacher.latency_s, teacher.tokens_in, teacher.tokens_out) == (0.5, 10, 2)
-    assert teacher.score == Interval(1.0, 1.0, 1.0)
+    assert (teacher.score.value, teacher.score.high) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("cost", [0.0, None])

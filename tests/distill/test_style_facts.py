@@ -84,7 +84,7 @@ def test_measures_are_means_and_shares_of_the_way():
     assert [measure.name for measure in told.measures] == list(MEASURES)
     lines = next(measure for measure in told.measures if measure.name == "list_lines")
     assert (lines.base, lines.student, lines.teacher) == (0.0, 3.5, 3.5)
-    assert lines.toward.value == lines.toward.low == lines.toward.high == 1.0
+    assert 0.85 < lines.toward.low < lines.toward.value == 1.0 < lines.toward.high < 1.1
     overlap = told.measures[-1]
     assert overlap.teacher == 1.0 and overlap.base < 0.3 < overlap.student < 1.0
 
@@ -156,15 +156,15 @@ def test_worse_is_worse_in_whatever_style():
 def test_the_base_itself_did_not_change():
     told = found(base_says)
     assert told.outcome == "no clear change"
-    assert (told.style.value, told.style.low, told.style.high) == (0.0, 0.0, 0.0)
+    assert told.style.low < told.style.value == 0.0 < told.style.high
     assert told.sentence.startswith("Nothing changed clearly: exact match")
-    assert told.sentence.endswith("; 0.0 % of the way in style (95 % interval 0.0 to 0.0).")
+    assert told.sentence.endswith("; 0.0 % of the way in style (95 % interval -6.0 to 6.0).")
 
 
 def test_a_few_wins_are_no_clear_change():
-    """Five wins without a loss have p = 0.0625, though the interval leaves out zero."""
+    """Five wins without a loss have p = 0.0625, though the student never lost."""
     told = found(lambda number: fact(number) if number in (0, 3, 6, 9, 12) else base_says(number))
-    assert told.task.low > 0
+    assert told.task.value > 0
     assert told.outcome != "learned the task"
 
 
@@ -254,7 +254,7 @@ def test_few_items_give_no_share_of_a_way():
     told = found(style_alone, n=4)
     assert told.style is None and told.outcome == "no clear change"
     nine = found(fact, n=9)  # nine of nine: p = 0.004
-    assert nine.task.low == 1.0 and nine.outcome == "learned style only"
+    assert nine.task.low > 0.4 and nine.outcome == "learned style only"
     assert found(fact, n=10).outcome == "learned facts"
 
 

@@ -124,7 +124,7 @@ class Copy(_Control):
 
     The sentence is the first by BM25 over the sentences of the passage, so that rare words that
     question and sentence share count most; where they share none, the passage's first. Words of
-    the question (a plural s aside) and English stop words are taken out of it. What is left are
+    the question (a final s or e aside) and English stop words are taken out of it. What is left are
     runs of neighbouring words, which a removed word or a punctuation mark parts; the answer is the
     first three words of the run with the longest word (of equals the longest run, then the first).
 
@@ -274,18 +274,19 @@ def _runs(sentence: str, gone: frozenset[str]) -> list[str]:
 
 
 def _forms(text: str) -> frozenset[str]:
-    """The words of a text without case and plural s."""
-    return frozenset(_singular(word) for word in words.words(words.caseless(text)))
+    """The words of a text without case, plural s and silent e."""
+    return frozenset(_stem(word) for word in words.words(words.caseless(text)))
 
 
-def _singular(word: str) -> str:
-    if len(word) > 4 and word.endswith("es"):
-        return word[:-2]
-    return word[:-1] if len(word) > 3 and word.endswith("s") else word
+def _stem(word: str) -> str:
+    """The word without a plural s and then a silent e, so that "lives" and "live" are one."""
+    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
+        word = word[:-1]
+    return word[:-1] if len(word) > 3 and word.endswith("e") else word
 
 
 @cache
 def _stop_words() -> frozenset[str]:
     from bm25s.stopwords import STOPWORDS_EN  # type: ignore[import-untyped]
 
-    return frozenset(_singular(word) for word in (*STOPWORDS_EN, *_FUNCTION_WORDS))
+    return frozenset(_stem(word) for word in (*STOPWORDS_EN, *_FUNCTION_WORDS))

@@ -154,7 +154,7 @@ def _contestant_lines(plan: Plan, counts: Mapping[str, int]) -> list[str]:
     for names, how in ((models, ""), (scripts, ", without a model, at no cost")):
         answers = sum(on_task if name in settings.added_controls else every for name in names)
         if counts and names:
-            lines.append(f"answers   {format_count(answers, 'answer')} of {', '.join(names)}{how}")
+            lines.append(f"evaluate  {format_count(answers, 'answer')} of {', '.join(names)}{how}")
     return lines
 
 

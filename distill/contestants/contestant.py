@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from datagen.teacher import Request, Sampling, Teacher
 from distill.contestants.context import Context, Sources
-from quality.tasks.benchmark import Benchmark, Item
+from quality.tasks.benchmark import Benchmark, Grade, Item
 from train.model.base_model import base_fingerprint
 from train.model.inference import Generator
 from warehouse.catalog import did_you_mean, known_names, name_of
@@ -26,12 +26,19 @@ from warehouse.records import Answer, Call, Failure, Message, Student, make_id
 Advance = Callable[[int], None]
 
 OWN_CONTESTANTS = ("teacher", "base", "student")
-"""Names that every plan may use, besides `student:ID` and the plan's own endpoints."""
+"""Names that every plan may use, besides `student:ID`, controls and the plan's own endpoints."""
+CONTROLS = ("control:copy", "control:majority")
+"""Contestants without a model, which a student has to beat; see `distill.contestants.controls`."""
+
+
+def is_control(name: str) -> bool:
+    """Whether a contestant is a script without a model."""
+    return name in CONTROLS
 
 
 @dataclass(frozen=True)
 class ContestantSpec:
-    """A contestant's name in its parts: `who[:student][+context]`."""
+    """A contestant's name in its parts: `who[:student][+context]`; a control is a whole name."""
 
     name: str
     who: str
@@ -48,6 +55,11 @@ def parse_contestant(
         ValueError: the contestant is unknown; the message lists the allowed names.
     """
     model_name, plus_sign, context = name.partition("+")
+    if model_name.startswith("control:"):
+        if not is_control(name):
+            hint = "a control sees no context" if plus_sign else did_you_mean(name, CONTROLS)
+            raise ValueError(f"unknown control '{name}' ({hint})")
+        return ContestantSpec(name, name, None, None)
     model_name, colon, student = model_name.partition(":")
     known = [*OWN_CONTESTANTS, *endpoints]
     if model_name not in known:
@@ -100,6 +112,8 @@ class Generation:
     cost_usd: float | None
     confidence: float | None
     """Geometric mean of the probabilities of its tokens, 0..1; None where unknown."""
+    abstained: str | None = None
+    """Why there is no answer to grade; None where there is one."""
 
 
 class Model(Protocol):
@@ -145,7 +159,8 @@ class Contestant:
     @property
     def protocol(self) -> str:
         """One line for the report: the model and what it is shown."""
-        return f"{self.name}: {self.model.description}; sees {self.context.description()}; greedy"
+        line = f"{self.name}: {self.model.description}; sees {self.context.description()}"
+        return line if is_control(self.name) else f"{line}; greedy"
 
     def questions(self, items: Sequence[Item]) -> dict[str, tuple[Item, list[Message]]]:
         """Answer id -> item and messages."""
@@ -188,6 +203,8 @@ class Contestant:
         answers = []
         for (position, generation), grade in zip(generations.items(), grades, strict=True):
             item, messages = item_messages[position]
+            if generation.abstained:
+                grade = Grade(dict.fromkeys(self.benchmark.metrics), generation.abstained)
             details = dict(grade.details or {})
             if generation.confidence is not None:
                 details["confidence"] = generation.confidence

@@ -22,9 +22,8 @@ def perturb_items(items: Sequence[Item], kind: str) -> list[tuple[Item, str]]:
     sentences = _sentences(items)
     pairs = []
     for item in items:
-        passage_shown = item.row.passage and item.row.passage in str(item.messages[-1]["content"])
         # A passage that nobody sees stays as it is.
-        original = item.row if passage_shown else replace(item.row, passage=None)
+        original = item.row if item.passage else replace(item.row, passage=None)
         changed = perturbed(original, kind, sentences)
         if changed is not None and changed != original:
             messages = _reworded(item.messages, original, changed)

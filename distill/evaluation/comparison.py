@@ -151,6 +151,8 @@ class Comparison:
     ties: list[Example]
     role: str = "task"
     """task | off_task: what the student was trained for, or what it must not forget."""
+    content: str | None = None
+    """The metric that asks for right answers in any form; None where the benchmark has none."""
     higher_is_better: bool = True
     """False where a small headline is good, as of toxicity; wins and losses follow it."""
     common: int = 0

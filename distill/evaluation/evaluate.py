@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from datagen.spending.pricing import total_usd
+from distill.contestants.contestant import is_control
 from distill.evaluation.breakdown import break_down_scores
 from distill.evaluation.calibration import Calibration, measure_calibration
 from distill.evaluation.compare import adjust_p_values, compare
@@ -35,6 +36,8 @@ class BenchmarkAnswers:
     """task | off_task."""
     items: Sequence[Item]
     answers: Sequence[Answer]
+    left_out: Collection[str] = ()
+    """Contestants that are not asked these items."""
 
     @property
     def texts(self) -> list[ItemText]:
@@ -136,9 +139,11 @@ def _on_each(
 
 
 def _economics(rules: Rules, board: BenchmarkAnswers, comparison: Comparison) -> list[Economy]:
-    return price_answers(
+    """Cost and time of each model; a control costs nothing and is no rival for money."""
+    lines = price_answers(
         comparison.benchmark, comparison, board.answers, rules.usd_per_hour, rules.at_once
     )
+    return [line for line in lines if not is_control(line.contestant)]
 
 
 def compare_on(board: BenchmarkAnswers, contestants: Sequence[str]) -> Comparison:
@@ -148,11 +153,18 @@ def compare_on(board: BenchmarkAnswers, contestants: Sequence[str]) -> Compariso
         board.answers,
         board.texts,
         headline=board.benchmark.metrics[0],
-        contestants=contestants,
+        contestants=[name for name in contestants if name not in board.left_out],
         role=board.role,
         higher_is_better=board.benchmark.higher_is_better,
     )
-    return replace(comparison, notes=[*comparison.notes, *_of_rows(board.benchmark)])
+    content = board.benchmark.content if board.benchmark.content in comparison.metrics else None
+    first = dict.fromkeys([comparison.headline, *filter(None, [content])])
+    return replace(
+        comparison,
+        content=content,
+        metrics=list(dict.fromkeys([*first, *comparison.metrics])),
+        notes=[*comparison.notes, *_of_rows(board.benchmark)],
+    )
 
 
 def _of_rows(benchmark: Benchmark) -> list[str]:

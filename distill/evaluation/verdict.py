@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from distill.contestants.contestant import is_control
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
 from distill.evaluation.power import LEVEL, difference_sentence, loss_rates
 from distill.evaluation.statistics import MIN_ITEMS, Interval
@@ -167,7 +168,13 @@ def fine_tune(comparison: Comparison) -> str:
     if student is None or comparison.headline not in student.metrics or not best:
         return ""
     names = [standing.contestant for standing in comparison.standings]
-    rivals = [n for n in names if n != "base" and speaker_of(n) not in ("student", "teacher")]
+    rivals = [
+        name
+        for name in names
+        if name != "base"
+        and speaker_of(name) not in ("student", "teacher")
+        and not is_control(name)
+    ]
     return " ".join(filter(None, [_best(comparison, best), _untrained(comparison, rivals)]))
 
 

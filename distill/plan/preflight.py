@@ -162,7 +162,7 @@ def refuse_unmeasurable_conditions(plan: Plan) -> None:
         *(_planned_benchmark(benchmark, "task") for benchmark in settings.benchmarks),
         *(_planned_benchmark(benchmark, "off_task") for benchmark in settings.off_task),
     ]
-    refuse_unmeasurable(plan.ship.conditions, planned, settings.contestants)
+    refuse_unmeasurable(plan.ship.conditions, planned, settings.every_contestant)
 
 
 def _planned_benchmark(benchmark: Benchmark, role: str) -> Planned:

@@ -23,7 +23,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from datagen.teacher import Sampling
-from distill.contestants.contestant import OWN_CONTESTANTS, ContestantSpec, parse_contestant
+from distill.contestants.contestant import (
+    CONTROLS,
+    OWN_CONTESTANTS,
+    ContestantSpec,
+    parse_contestant,
+)
 from distill.evaluation.ship_gate import parse
 from quality.gate.decontaminate import Decontaminate
 from quality.gate.policy import Duplicates, GatePolicy
@@ -178,6 +183,9 @@ class EvaluateSection(Section):
     """Benchmarks off the task: what the student must not forget, and toxicity."""
     contestants: list[str] = Field(default=["teacher", "base", "student"], min_length=1)
     """Who answers: teacher, base, student, student:ID or an endpoint, each with +CONTEXT if wanted."""
+    controls: bool = True
+    """Whether base+fewshot, control:copy and control:majority answer the task's benchmarks too,
+    where the student does; one that is named among the contestants answers in any case."""
     contexts: list[part_of("context")] = []  # type: ignore[valid-type]
     """Options of contexts; others have their defaults."""
     endpoints: dict[str, part_of("teacher")] = {}  # type: ignore[valid-type]
@@ -243,6 +251,19 @@ class EvaluateSection(Section):
             return [name for name in ("base", "student") if name in self.contestants]
         return self.robustness.contestants
 
+    @property
+    def added_controls(self) -> list[str]:
+        """Contestants that `controls` adds to those of the plan."""
+        wanted = (
+            ("base+fewshot", *CONTROLS) if self.controls and "student" in self.contestants else ()
+        )
+        return [name for name in wanted if name not in self.contestants]
+
+    @property
+    def every_contestant(self) -> list[str]:
+        """The plan's contestants, then the controls that are added."""
+        return [*self.contestants, *self.added_controls]
+
     def parts(self) -> list[ContestantSpec]:
         """Parse the contestants' names.
 
@@ -251,7 +272,7 @@ class EvaluateSection(Section):
         """
         names = [catalog.name_of(context) for context in self.contexts]
         endpoints = list(self.endpoints)
-        return [parse_contestant(name, endpoints, names) for name in self.contestants]
+        return [parse_contestant(name, endpoints, names) for name in self.every_contestant]
 
     def context(self, name: str) -> Any:
         """A context with the plan's options, or its defaults."""

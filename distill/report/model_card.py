@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from distill.evaluation.comparison import Comparison
-from distill.evaluation.verdict import verdict
+from distill.evaluation.controls import whole_verdict
 from distill.learning.serving_check import ServingAgreement
 from distill.report.report import render
 from distill.report.training_section import loss_curve
@@ -145,7 +145,7 @@ def render_card(card: Card) -> str:
         TEMPLATE,
         card=card,
         curve=loss_curve(card.losses),
-        verdicts=[verdict(comparison) for comparison in card.comparisons],
+        verdicts=[whole_verdict(comparison) for comparison in card.comparisons],
     )
 
 

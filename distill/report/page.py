@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from distill.evaluation.breakdown import Group
 from distill.evaluation.comparison import Comparison, Difference
+from distill.evaluation.controls import form_warning, whole_verdict
 from distill.evaluation.findings import Evaluation
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.style_facts import StyleFacts
@@ -24,7 +25,6 @@ from distill.evaluation.verdict import (
     gain,
     is_clear,
     points,
-    verdict,
     warnings,
 )
 from distill.report.explorer import OUTCOMES, cut, explorer
@@ -69,7 +69,7 @@ def summarize(evaluation: Evaluation, comparison: Comparison) -> BenchmarkSummar
     return BenchmarkSummary(
         comparison=comparison,
         style=style,
-        verdict=verdict(comparison),
+        verdict=whole_verdict(comparison),
         fine_tune=fine_tune(comparison),
         forgetting=forgetting(comparison),
         figures=[
@@ -126,7 +126,7 @@ def _warnings_by_benchmark(comparisons: Sequence[Comparison]) -> list[tuple[str,
     """Benchmarks and their caveats; the same caveat of several benchmarks appears once."""
     names_by_line: dict[str, list[str]] = {}
     for comparison in comparisons:
-        for line in warnings(comparison):
+        for line in (*form_warning(comparison), *warnings(comparison)):
             names_by_line.setdefault(line, []).append(comparison.benchmark)
     return [(", ".join(names), line) for line, names in names_by_line.items()]
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from distill.evaluation.comparison import Comparison
+from distill.evaluation.controls import compare_with_controls, form_warning, whole_verdict
 from distill.evaluation.findings import Evaluation
 from distill.evaluation.statistics import Interval
-from distill.evaluation.verdict import fine_tune, metric_name, p_text, points, verdict
+from distill.evaluation.verdict import fine_tune, metric_name, p_text, points, warnings
 from distill.report.curation_section import Curation
 from distill.report.page import FILTERS, policy_for, template_values
 from distill.report.training_section import loss_curve, summarize_audit, value_text
@@ -113,13 +114,19 @@ def to_plain(value: Any) -> dict[str, Any]:
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """All figures and texts as JSON-able values, each comparison with its verdict."""
+    """All figures and texts as JSON-able values, each comparison with its verdict, its warnings
+    and the student against each control."""
     plain = to_plain(report)
     evaluation = plain["evaluation"]
     for comparison_json, comparison in zip(
         evaluation["comparisons"], report.comparisons, strict=True
     ):
-        comparison_json["verdict"] = verdict(comparison)
+        comparison_json["verdict"] = whole_verdict(comparison)
+        comparison_json["warnings"] = [*form_warning(comparison), *warnings(comparison)]
+        comparison_json["controls"] = [
+            {**to_plain(result), "beaten": result.beaten}
+            for result in compare_with_controls(comparison)
+        ]
         comparison_json["fine_tune"] = fine_tune(comparison)
     if report.evaluation.ship:
         evaluation["ship"]["ships"] = report.evaluation.ship.ships

@@ -71,6 +71,9 @@ def print_result(result: dict[str, Any]) -> None:
             console.print(f"{key.replace('_', ' '):<14} {value}", markup=False, highlight=False)
     for benchmark, outcome in result.get("learned", {}).items():
         print(visible(f"{benchmark}: {outcome}. {result['sentences'][benchmark]}"))
+    for benchmark, found in result.get("controls", {}).items():
+        for sentence in found["sentences"]:
+            print(visible(f"{benchmark}: {sentence}"))
     for row in result.get("ship", {}).get("conditions", ()):
         state = {True: "met", False: "not met", None: "not measured"}[row["met"]]
         print(visible(f"{state:<14} {row['condition']}: {row['measured']}"))

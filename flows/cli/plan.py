@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -111,6 +111,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
             f"benchmark {benchmark.label}: "
             f"{format_count(counts[benchmark.label], 'held-out item')}{off_task}{repeated}"
         )
+    for line in _contestant_lines(loaded, counts):
+        print(line)
     for name, endpoint in loaded.evaluate.endpoints.items():
         number = sum(1 for _ in held_out_requests(loaded, name, endpoint))
         for line in endpoint.check():
@@ -137,6 +139,23 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     if fault is not None:
         raise fault
     print("ok        no request was sent and nothing was spent")
+
+
+def _contestant_lines(plan: Plan, counts: Mapping[str, int]) -> list[str]:
+    """Who answers how many held-out items, each once; the contestants without a model last."""
+    from distill.contestants.contestant import is_control
+
+    settings = plan.evaluate
+    on_task = sum(counts[benchmark.label] for benchmark in settings.benchmarks)
+    every = sum(counts.values())
+    models = [name for name in settings.every_contestant if not is_control(name)]
+    scripts = [name for name in settings.every_contestant if is_control(name)]
+    lines = []
+    for names, how in ((models, ""), (scripts, ", without a model, at no cost")):
+        answers = sum(on_task if name in settings.added_controls else every for name in names)
+        if counts and names:
+            lines.append(f"evaluate  {format_count(answers, 'answer')} of {', '.join(names)}{how}")
+    return lines
 
 
 def _source_lines(plan: Plan) -> list[str]:

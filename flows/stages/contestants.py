@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,8 +16,10 @@ from distill.contestants.contestant import (
     Local,
     Model,
     find_student_by_id,
+    is_control,
 )
-from distill.contestants.context import Sources
+from distill.contestants.context import Context, Sources
+from distill.contestants.controls import Copy, ItemParts, Majority, why_no_copy
 from distill.plan.plan import Plan
 from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import bar, meter, say
@@ -24,7 +27,7 @@ from flows.runtime.run import RunContext
 from flows.stages.teacher_client import TeacherClient
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.db.store import Store
-from warehouse.errors import NotFoundError
+from warehouse.errors import NotFoundError, NothingToDoError
 from warehouse.records import Answer, Call, Failure, Sample, Student
 from warehouse.wording import format_count
 
@@ -45,10 +48,36 @@ class ContestantFactory:
 
     def contestant(self, name: str, benchmark: Benchmark) -> Contestant:
         """A contestant before one benchmark."""
-        spec = next(spec for spec in self.plan.evaluate.parts() if spec.name == name)
-        context = spec.context or ("recipe" if spec.who == "teacher" else "plain")
+        settings = self.plan.evaluate
+        spec = next(spec for spec in settings.parts() if spec.name == name)
+        context: Context = (
+            ItemParts(benchmark)
+            if is_control(name)
+            else settings.context(spec.context or ("recipe" if spec.who == "teacher" else "plain"))
+        )
         model = self.model(spec)
         return make_contestant(self.plan, self.run_id, name, model, context, benchmark, self.kept)
+
+    def why_left_out(self, name: str, benchmark: Benchmark, items: Sequence[Item]) -> str | None:
+        """Why a contestant does not answer a benchmark; None where it does.
+
+        Controls measure the task: of what is off task nothing is asked of those that the plan
+        does not name, nor where a small score is good, which an empty answer has.
+        """
+        settings = self.plan.evaluate
+        if name == "control:copy" and (why := why_no_copy(benchmark, items)):
+            return why
+        if name not in settings.added_controls:
+            return None
+        if benchmark not in settings.benchmarks:
+            return "off the task"
+        if not benchmark.higher_is_better:
+            return "a small score is good"
+        try:
+            self.contestant(name, benchmark).questions(items[:1])
+        except NothingToDoError as error:  # fewer rows than its context shows
+            return str(error)
+        return None
 
     def model(self, spec: ContestantSpec) -> Model:
         """The model behind a name.
@@ -63,6 +92,10 @@ class ContestantFactory:
 
     def _model(self, spec: ContestantSpec) -> Model:
         settings = self.plan.evaluate
+        if spec.who == "control:copy":
+            return Copy()
+        if spec.who == "control:majority":
+            return Majority(tuple(sample.completion for sample in self.kept))
         if spec.who == "teacher":
             teacher = self.plan.teacher
             return EndpointModel(teacher, partial(self.ask, teacher), settings.top_logprobs)
@@ -84,7 +117,7 @@ def make_contestant(
     run_id: str,
     name: str,
     model: Model,
-    context: str,
+    context: Context,
     benchmark: Benchmark,
     kept: Sequence[Sample] = (),
 ) -> Contestant:
@@ -92,7 +125,7 @@ def make_contestant(
     return Contestant(
         name=name,
         model=model,
-        context=plan.evaluate.context(context),
+        context=context,
         sources=Sources(plan.datagen.recipe[0], plan.folder, kept),
         benchmark=benchmark,
         run_id=run_id,
@@ -127,7 +160,8 @@ def answer_as_student(
     """Answers of a student, or of the untuned base, to the bare questions."""
     plan, run_id = context.plan, context.run.run_id
     model = local_model(plan, run_id, context.home, student)
-    contestant = make_contestant(plan, run_id, name, model, "plain", benchmark)
+    plain = plan.evaluate.context("plain")
+    contestant = make_contestant(plan, run_id, name, model, plain, benchmark)
     return collect_answers(context, contestant, items)
 
 
@@ -179,4 +213,12 @@ def collect_answers(
     answers: list[Answer] = store.by_ids(Answer, "answer_id", list(questions))
     context.count("answers_reused", sum(answer.run_id != run_id for answer in answers))
     store.enter(run_id, benchmark, contestant.name, [answer.answer_id for answer in answers])
+    if is_control(contestant.name):
+        silent = Counter(answer.abstained for answer in answers if not answer.text)
+        context.notes += [
+            f"{contestant.name} gave no answer to {number} of {format_count(len(items), 'item')} of "
+            f"{benchmark}: {why}"
+            for why, number in silent.items()
+            if why
+        ]
     return [replace(answer, contestant=contestant.name) for answer in answers]

@@ -10,6 +10,7 @@ from datagen.spending.pricing import total_usd
 from distill.contestants.contestant import ContestantSpec
 from distill.contestants.perturbed_items import perturb_items
 from distill.evaluation.comparison import Comparison
+from distill.evaluation.controls import compare_with_controls, control_sentences
 from distill.evaluation.evaluate import (
     BenchmarkAnswers,
     Perturbed,
@@ -101,9 +102,13 @@ def evaluate_stage(
         items = {benchmark.label: items_of(context, benchmark) for benchmark in benchmarks}
         answers: dict[str, list[Answer]] = {label: [] for label in items}
         forms: list[Perturbed] = []
-        for names in _group_by_model(plan.evaluate.parts()):
+        left_out = _find_left_out(context, factory, items)
+        for specs in _group_by_model(plan.evaluate.parts()):
+            names = [spec.name for spec in specs]
             for benchmark in benchmarks:
                 for name in names:
+                    if name in left_out[benchmark.label]:
+                        continue
                     contestant = factory.contestant(name, benchmark)
                     answers[benchmark.label] += collect_answers(
                         context, contestant, items[benchmark.label]
@@ -111,13 +116,14 @@ def evaluate_stage(
                     if contestant.protocol not in context.protocol:
                         context.protocol.append(contestant.protocol)
             forms += _answer_perturbed_items(context, factory, names, items)
-            contestant.model.close()
+            factory.model(specs[0]).close()
         by_benchmark = [
             BenchmarkAnswers(
                 benchmark,
                 "task" if benchmark in plan.evaluate.benchmarks else "off_task",
                 items[benchmark.label],
                 answers[benchmark.label],
+                left_out[benchmark.label],
             )
             for benchmark in benchmarks
         ]
@@ -125,11 +131,32 @@ def evaluate_stage(
         return evaluate_answers(by_benchmark, read_rules(context), provenance, forms)
 
 
-def _group_by_model(contestants: Sequence[ContestantSpec]) -> list[list[str]]:
-    """Names of the same model together, in the plan's order."""
-    groups: dict[tuple[str, str | None], list[str]] = {}
+def _find_left_out(
+    context: RunContext, factory: ContestantFactory, items: dict[str, list[Item]]
+) -> dict[str, set[str]]:
+    """Benchmark -> contestants that do not answer it; the notes say why."""
+    left_out: dict[str, set[str]] = {}
+    settings = context.plan.evaluate
+    for benchmark in settings.every_benchmark:
+        own = items[benchmark.label]
+        reasons = {
+            name: factory.why_left_out(name, benchmark, own) for name in settings.every_contestant
+        }
+        left_out[benchmark.label] = {name for name, why in reasons.items() if why}
+        if benchmark in settings.benchmarks:
+            context.notes += [
+                f"{name} did not answer {benchmark.label}: {why}"
+                for name, why in reasons.items()
+                if why
+            ]
+    return left_out
+
+
+def _group_by_model(contestants: Sequence[ContestantSpec]) -> list[list[ContestantSpec]]:
+    """Contestants of the same model together, in the plan's order."""
+    groups: dict[tuple[str, str | None], list[ContestantSpec]] = {}
     for spec in contestants:
-        groups.setdefault((spec.who, spec.student), []).append(spec.name)
+        groups.setdefault((spec.who, spec.student), []).append(spec)
     return list(groups.values())
 
 
@@ -160,7 +187,7 @@ def read_rules(context: RunContext) -> Rules:
     """The plan's settings for reading answers."""
     settings, ship = context.plan.evaluate, context.plan.ship
     return Rules(
-        contestants=settings.contestants,
+        contestants=settings.every_contestant,
         usd_per_hour=settings.usd_per_hour,
         at_once=_at_once(context),
         ship=ship.conditions if ship else (),
@@ -241,11 +268,25 @@ def items_of(context: RunContext, benchmark: Benchmark) -> list[Item]:
 
 
 def result_of(evaluation: Evaluation) -> dict[str, Any]:
-    """What `--json` prints of it: metrics, what was learned, and whether it ships."""
+    """What `--json` prints of it: metrics, what was learned, which controls the student beats, and
+    whether it ships."""
     summary = metrics_of(evaluation.comparisons)
     if evaluation.style:
         summary["learned"] = {line.benchmark: line.outcome for line in evaluation.style}
         summary["sentences"] = {line.benchmark: line.sentence for line in evaluation.style}
+    controls = {
+        comparison.benchmark: {
+            "sentences": control_sentences(comparison),
+            "results": [
+                {"control": r.control, "metric": r.metric, "outcome": r.outcome, "beaten": r.beaten}
+                for r in results
+            ],
+        }
+        for comparison in evaluation.comparisons
+        if (results := compare_with_controls(comparison))
+    }
+    if controls:
+        summary["controls"] = controls
     if evaluation.ship:
         summary["ship"] = {
             "ships": evaluation.ship.ships,

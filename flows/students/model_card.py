@@ -91,7 +91,9 @@ def compare_recorded_answers(student: FoundStudent) -> list[Comparison]:
     for benchmark in plan.evaluate.every_benchmark:
         items = items_of(context, benchmark)
         answers: list[Answer] = []
-        for name in plan.evaluate.contestants:
+        for name in plan.evaluate.every_contestant:
+            if contest.why_left_out(name, benchmark, items):
+                continue
             questions = contest.contestant(name, benchmark).questions(items)
             found_ones: list[Answer] = store.by_ids(Answer, "answer_id", list(questions))
             answers += [replace(answer, contestant=name) for answer in found_ones]

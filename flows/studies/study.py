@@ -184,8 +184,9 @@ def _all_answers(
     teacher = EndpointModel(
         context.plan.teacher, partial(request_answers, context, context.plan.teacher)
     )
+    recipe = context.plan.evaluate.context("recipe")
     contestant = make_contestant(
-        context.plan, context.run.run_id, "teacher", teacher, "recipe", benchmark
+        context.plan, context.run.run_id, "teacher", teacher, recipe, benchmark
     )
     answers = collect_answers(context, contestant, items)
     answers += answer_as_student(context, benchmark, items, NONE, None)

@@ -40,6 +40,12 @@ class Item:
     category: str | None = None
     """Its subject or kind, where the benchmark has several."""
 
+    @property
+    def passage(self) -> str | None:
+        """Its passage, where the question shows it; nobody may read one that is not shown."""
+        passage = self.row.passage
+        return passage if passage and passage in str(self.messages[-1]["content"]) else None
+
 
 @dataclass(frozen=True)
 class Grade:

@@ -45,7 +45,8 @@ def write_rows(path: Path, made: list[dict[str, str]]) -> Path:
 
 
 def write_plan(folder: Path, teacher: str, prompts: int = 24, held_out: int = 12) -> Path:
-    """A plan with a tiny random Llama as base, that runs through every stage."""
+    """A plan with a tiny random Llama as base, that runs through every stage; without controls,
+    which cost time of the base."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "prompts.jsonl", rows(0, prompts))
     write_rows(folder / "held_out.jsonl", rows(1000, held_out))
@@ -66,6 +67,7 @@ epochs = 1
 batch_size = 8
 [evaluate]
 benchmarks = [{{ use = "custom", path = "held_out.jsonl" }}]
+controls = false
 max_new_tokens = 6
 """
     )

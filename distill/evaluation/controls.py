@@ -1,0 +1,179 @@
+"""Compare the student with controls, and the headline with the content metric, in plain sentences.
+
+A student that does not clearly beat a script without a model, or a few worked examples in the
+base's prompt, has shown no need for its training; a base without a point by the headline may know
+as much as the student and say it in another form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distill.contestants.contestant import CONTROLS, is_control
+from distill.evaluation.comparison import Comparison, Difference, Standing
+from distill.evaluation.statistics import MIN_ITEMS, Interval
+from distill.evaluation.verdict import (
+    evidence_of,
+    gain,
+    is_clear,
+    metric_name,
+    paired,
+    points,
+    span,
+    verdict,
+)
+
+FEWSHOT = "base+fewshot"
+FORM_ONLY = 0.05
+"""Up to this headline, 0..1, and from this content on, a score is low by the form of the answers."""
+
+_WHAT = {
+    "control:copy": "which copies words of the passage",
+    "control:majority": "which always gives the commonest answer",
+}
+
+
+@dataclass(frozen=True)
+class ControlResult:
+    """The student against a control, or the base with worked examples, by one metric."""
+
+    control: str
+    metric: str
+    student: float
+    """Mean over its graded items, 0..1."""
+    score: float
+    """The control's mean, 0..1."""
+    difference: Interval
+    """Student minus control on the items graded for both."""
+    n: int
+    outcome: str
+    """"beaten": the student is clearly better; "ahead": better, and not clearly; "level": equal or
+    worse, and not clearly; "behind": clearly worse."""
+    evidence: str
+    """The difference's interval, items and test, in words."""
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the student is clearly better."""
+        return self.outcome == "beaten"
+
+
+def compare_with_controls(comparison: Comparison) -> list[ControlResult]:
+    """The student against each control by the headline, then by the content metric.
+
+    Clear is a difference by the headline as in `verdict.is_clear`; by the content metric where
+    the 95 % interval leaves out zero. Of fewer than ten items there is no result.
+    """
+    results = []
+    metrics = dict.fromkeys(filter(None, (comparison.headline, comparison.content)))
+    student = comparison.standing("student")
+    for name in (*CONTROLS, FEWSHOT):
+        control, pair = comparison.standing(name), paired(comparison, "student", name)
+        if student is None or control is None or pair is None or pair.n < MIN_ITEMS:
+            continue
+        results += [
+            _result(comparison, student, control, pair, metric)
+            for metric in metrics
+            if metric in pair.metrics
+        ]
+    return results
+
+
+def _result(
+    comparison: Comparison, student: Standing, control: Standing, pair: Difference, metric: str
+) -> ControlResult:
+    interval = pair.metrics[metric]
+    if metric == comparison.headline:
+        better, clear = gain(comparison, pair), is_clear(pair, metric)
+        evidence = evidence_of(pair, interval)
+    else:
+        better, clear = interval.value, interval.low > 0 or interval.high < 0
+        evidence = f"{span(interval)}, n = {pair.n}"
+    if clear:
+        outcome = "beaten" if better > 0 else "behind"
+    else:
+        outcome = "ahead" if better > 0 else "level"
+    return ControlResult(
+        control=control.contestant,
+        metric=metric,
+        student=student.metrics[metric].value,
+        score=control.metrics[metric].value,
+        difference=interval,
+        n=pair.n,
+        outcome=outcome,
+        evidence=evidence,
+    )
+
+
+def whole_verdict(comparison: Comparison) -> str:
+    """The verdict, headline and content side by side, and what the controls say of it."""
+    sentences = [verdict(comparison), content_sentence(comparison), *control_sentences(comparison)]
+    return " ".join(filter(None, sentences))
+
+
+def content_sentence(comparison: Comparison) -> str:
+    """Headline and content of student, base and teacher; empty where there is one metric alone."""
+    if comparison.content in (None, comparison.headline):
+        return ""
+    metrics = (comparison.headline, str(comparison.content))
+    scores = [
+        f"{name} {points(standing.metrics[metrics[0]].value)} % and "
+        f"{points(standing.metrics[metrics[1]].value)} %"
+        for name in ("student", "base", "teacher")
+        if (standing := comparison.standing(name)) and standing.metrics.keys() >= set(metrics)
+    ]
+    if not scores:
+        return ""
+    form, content = map(metric_name, metrics)
+    return f"By {form}, and by {content} (a right answer in any form): {', '.join(scores)}."
+
+
+def control_sentences(comparison: Comparison) -> list[str]:
+    """Which controls the student does not clearly beat, one sentence each, then those it beats."""
+    by_control: dict[str, list[ControlResult]] = {}
+    for result in compare_with_controls(comparison):
+        by_control.setdefault(result.control, []).append(result)
+    sentences, beaten = [], []
+    for control, results in by_control.items():
+        if left := [result for result in results if not result.beaten]:
+            sentences.append(_not_beaten(left[0], only=left[0] is not results[0]))
+        elif is_control(control):
+            beaten.append(f"{control} by {points(abs(results[0].difference.value))} points")
+    if beaten:
+        scripts = "a script without a model" if len(beaten) == 1 else "both scripts without a model"
+        metric = metric_name(comparison.headline)
+        sentences.append(f"The student beats {scripts}: {' and '.join(beaten)} {metric}.")
+    return sentences
+
+
+def _not_beaten(result: ControlResult, only: bool) -> str:
+    who = "A script without a model"
+    what = f"{result.control}, {_WHAT.get(result.control, '')},"
+    if result.control == FEWSHOT:
+        who, what = "The base with worked examples in its prompt, untrained,", result.control
+    metric = metric_name(result.metric)
+    does = {"behind": "does better", "level": "does as well", "ahead": "may do as well"}
+    by = f" by {metric}, though not by the headline" if only else ""
+    unclear = ", which is no clear lead" if result.outcome == "ahead" else ""
+    return (
+        f"{who} {does[result.outcome]}{by}: {what} has {points(result.score)} % {metric}, the student "
+        f"{points(result.student)} %{unclear} ({result.evidence})."
+    )
+
+
+def form_warning(comparison: Comparison) -> list[str]:
+    """A line where the base scores next to nothing by the headline alone; else none."""
+    base, content = comparison.standing("base"), comparison.content
+    if base is None or content in (None, comparison.headline) or base.graded < MIN_ITEMS:
+        return []
+    headline, contained = base.metrics.get(comparison.headline), base.metrics.get(str(content))
+    if headline is None or contained is None or not comparison.higher_is_better:
+        return []
+    if headline.value > FORM_ONLY or contained.low <= max(FORM_ONLY, headline.high):
+        return []
+    score = "0" if headline.value == 0 else points(headline.value)
+    percent = "" if score == "0" else " %"
+    return [
+        f"The base scores {score}{percent} by {metric_name(comparison.headline)} because of the form of "
+        f"its answers: by {metric_name(str(content))} it has {points(contained.value)} %."
+    ]

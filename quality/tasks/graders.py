@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from quality.tasks.benchmark import Grade
 from quality.text.lettered import LETTERS, read_choice
 from quality.text.named import name_tokens, read_class
-from quality.text.normalize import contains, numbers, token_f1
+from quality.text.normalize import contains, token_f1
+from quality.text.numeric_answers import read_quantity
+from quality.text.quantities import Quantity, same
 
 CHOICE_METRICS = ("accuracy", "answered")
 CLASS_METRICS = ("accuracy", "answered")
@@ -79,19 +81,22 @@ def grade_class(classes: Sequence[str], reference: Sequence[str], answer: str) -
 
 
 def grade_numeric(reference: Sequence[str], answer: str) -> Grade:
-    """Whether the last number of the answer is that of a reference; a percent sign aside.
+    """Whether the quantity that the answer gives has the value of a reference: 3/4 is 0.75.
 
-    An answer that ends in a sum or a product that it does not work out ("365 * 12") says none.
+    An answer that ends in a sum or a product that it does not work out ("365 * 12") gives none.
     """
-    wanted = {
-        found_numbers[-1].rstrip("%") for text in reference if (found_numbers := numbers(text))
-    }
+    wanted = [quantity for text in reference if (quantity := _solved(text))]
     if not wanted:
         return Grade(dict.fromkeys(NUMERIC_METRICS), "no number in the reference")
-    answer_numbers = [] if False else numbers(answer)
-    last = answer_numbers[-1].rstrip("%") if answer_numbers else None
-    details = {"said": last, "right": sorted(wanted)[0]}
-    return Grade({"numeric": float(last in wanted)}, details=details)
+    given = _solved(answer)
+    is_right = given is not None and any(same(given, quantity) for quantity in wanted)
+    details = {"said": str(given) if given else None, "right": str(wanted[0])}
+    return Grade({"numeric": float(is_right)}, details=details)
+
+
+def _solved(text: str) -> Quantity | None:
+    quantity = read_quantity(text)
+    return None if quantity is None or quantity.kind == "unsolved" else quantity
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,16 @@ _ANNOUNCED = regex.compile(
       ){_FILLER}$""",
     _FLAGS,
 )
+_ANSWER = regex.compile(
+    rf"""(?:\b(?:answer|result|solution|antwort|ergebnis|lösung|réponse|résultat|respuesta|resultado|solución)\b{_BRIDGE}
+        (?:\b(?:is|would\sbe|must\sbe|will\sbe|ist|lautet|beträgt|est|serait|es|sería)\b|'s\b|[:=≈])
+      |(?:答案|正解|答え|解答|回答|答|结果)(?:应该|应当|应|就)?(?:是|为|は|が)?\s*[】」:]?
+      |(?:उत्तर|जवाब)\s*(?:है|:|=|-)?
+      |\b(?:wait|actually|correction|sorry|no|nein|doch|en\sfait|non|mejor\sdicho)\b[,.:!\s]+(?:\p{{L}}+\s+)?
+      |(?:不对|不,|其实是?|いや)[,.!\s]*
+      ){_FILLER}$""",
+    _FLAGS,
+)  # narrower than _ANNOUNCED: "it is 3 more than" announces no number
 _TURN = regex.compile(
     rf"""(?:^|(?<=[\s,.;:!?，。！？；-]))(?:wait|actually|no|sorry|correction|rather|instead|hmm|oops|so|then|thus|hence|therefore
         |finally|definitely|clearly|probably|maybe|likely|obviously|surely|certainly|yes|sure|but|also
@@ -201,6 +211,11 @@ def are_joined(gap: str) -> bool:
 def is_announced(text: str, start: int) -> bool:
     """Whether a phrase before this place says that the answer follows: "the answer is"."""
     return _ANNOUNCED.search(text[max(0, start - _WINDOW) : start]) is not None
+
+
+def is_given_as_answer(text: str, start: int) -> bool:
+    """Whether a phrase before this place names the answer itself: "the answer is", "答案是"."""
+    return _ANSWER.search(text[max(0, start - _WINDOW) : start]) is not None
 
 
 def is_rejected(text: str, start: int, end: int, stop: int | None = None) -> bool:

@@ -95,6 +95,16 @@ def numbers(text: str) -> list[str]:
     return [value for _, _, values in _numbers(text) for value in values]
 
 
+def spelled_as_digits(text: str) -> str:
+    """The text with its English number words in digits: "forty-two eggs" as "42 eggs"."""
+    pieces, place = [], 0
+    for start, end, values in _numbers(text):
+        if not any(char.isdigit() for char in text[start:end]):
+            pieces += [text[place:start], " ".join(values)]
+            place = end
+    return "".join([*pieces, text[place:]])
+
+
 _MONTHS = (
     "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
     "|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"

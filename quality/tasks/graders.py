@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from quality.tasks.benchmark import Grade
 from quality.text.lettered import LETTERS, read_choice
 from quality.text.named import name_tokens, read_class
-from quality.text.normalize import contains, token_f1
+from quality.text.normalize import contains_answer, token_f1
 from quality.text.numeric_answers import read_quantity
 from quality.text.quantities import Quantity, same
 
@@ -24,6 +24,7 @@ NUMERIC_METRICS = ("numeric",)
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _LEADING_ARTICLES = re.compile(r"\b(?:The |the |An |A |The |a |an )")
+
 
 def harness_exact_match(answer: str, references: Sequence[str], articles: bool) -> float:
     """Exact match as lm-evaluation-harness (0.4.13) has it for `nq_open` and `triviaqa`.
@@ -49,7 +50,7 @@ def grade_harness(references: Sequence[str], answer: str, articles: bool) -> Gra
         {
             "exact_match": harness_exact_match(answer, references, articles),
             "f1": max(token_f1(answer, wanted) for wanted in references),
-            "contains": max(contains(answer, wanted) for wanted in references),
+            "contains": max(contains_answer(answer, wanted) for wanted in references),
         }
     )
 

@@ -17,6 +17,7 @@ import regex
 from warehouse.text import words
 
 _WINDOW = 120  # characters before and after a mention that are read
+_LONGEST = 8_000  # characters of an answer that are read; of a longer one its begin and its end
 _FLAGS = regex.IGNORECASE | regex.VERBOSE
 
 
@@ -35,6 +36,13 @@ class Mention:
     start: int
     end: int
     value: str
+    reach: int = 0
+    """Where what is said of it begins, if that is not its end: after "B) blue whale"."""
+
+    @property
+    def tail(self) -> int:
+        """Where what is said of it begins."""
+        return max(self.end, self.reach)
 
 
 _THINKING = regex.compile(r"(?s)^.*</think(?:ing)?>")
@@ -43,7 +51,7 @@ _NEXT_QUESTION = regex.compile(
     r"|问题|题目|質問|問題|प्रश्न|सवाल)\s*\d*\s*:"
 )
 _TAGGED = regex.compile(r"(?is)<(answer|final_answer)>(.*?)(?:</\1>|$)")
-_BOXED = regex.compile(r"\\(?:boxed|fbox)\s*(\{(?:[^{}]|(?1))*\})")
+_BOXED = regex.compile(r"\\(?:boxed|fbox)\s*(\{(?:[^{}]++|(?1))*+\})")
 _MARKS = regex.compile(r"[*_`$]+|\\(?:text|textbf|mathrm|mathbf|boxed|fbox)\b")
 _HARMLESS = regex.compile(
     r"""\b(?:(?:there\s(?:is|'s)\s)?no\s(?:doubt|question)|without\s(?:a\s|any\s)?(?:doubt|question)
@@ -64,7 +72,7 @@ _BREAK = regex.compile(
 )
 _NEGATION = regex.compile(
     r"""(?:\b(?:not|\p{L}+n't|(?:is|are|was|do|does|did|can|would|could)nt|never|neither|nor|no
-        |cannot|without|hardly|rather\sthan|instead\sof|far\sfrom
+        |cannot|without|hardly|rather\sthan|instead\sof|far\sfrom|less(?!\sthan)|weniger|moins|menos
         |(?:exclud|eliminat|reject|discard|dismiss)\p{L}*|rul(?:e|es|ed|ing)\sout|except
         |nicht|kein\p{L}*|nie|niemals|weder|keineswegs|keinesfalls|statt|anstatt|anstelle
         |pas|jamais|ni|aucun(?:e(?!\p{L}))?|nullement|non|plutôt\sque|au\slieu\sd[e']|élimin\p{L}*|exclu\p{L}*
@@ -106,14 +114,16 @@ _AFFIRMED_AFTER = regex.compile(
         |sicher|bien|sûrement|claramente)\s+)?(?:the\s|die\s|das\s|der\s|la\s|le\s|el\s|lo\s)?
       (?:only\s|most\slikely\s|most\s)?(?:correct\p{{L}}*|right|true|best|answer|richtig\p{{L}}*|korrekt\p{{L}}*|wahr|juste|vraie?|bonne|exacte?|verdader[ao]
         |ciert[ao]|acertad[ao]|respuesta|réponse|antwort)\b
-      |^["')\]」}}.:]{{0,3}}\s*(?:选项|项)?\s*(?:是|为|才是)?(?:正确|对的|真的|正解|(?:唯一)?答案|符合)
+      |^\s*(?:is|does|fits|ist|est|es)\s*$
+      |^["')\]}}.:]{{0,3}}\s*[-:]?\s*(?:true|right|correct|richtig|wahr|vrai|correcto|correcta|verdadero|verdadera)\b
+      |^["')\]」}}.:]{{0,3}}\s*(?:选项|项)?\s*(?:是|为|才是)?(?:对(?=$|[。,.!;])|正确|对的|真的|正解|(?:唯一)?答案|符合)
       |^["')\]」}}.:]{{0,3}}\s*(?:(?:は|が|を)?(?:正解|正し|選び|選ぶ|選択し|答え|適切)|です|だと|だ(?!け)|に(?:決|なり|なる)|である)
       |^["')\]}}.:]{{0,3}}\s*(?:ही\s+)?(?:सही|चुन|है|हैं|होगा|सत्य)(?!\p{{M}}|\p{{L}})""",
     _FLAGS,
 )
 
 _FILLER = r"""(?:[\s"'(\[{「『（【<:=>→-]
-    |(?:\b(?:that|the|it|is|option|choice|letter|answer|correct|right|best|most|likely|definitely|clearly
+    |'s\b|(?:\b(?:that|the|it|is|option|choice|letter|answer|correct|right|best|most|likely|definitely|clearly
       |probably|obviously|indeed|actually|still|therefore|just|simply|about|approximately|exactly|only
       |overall|would|be|a|an|die|der|das|wohl|eher|doch|genau|etwa|rund|ungefähr|option|antwort|möglichkeit
       |buchstabe|la|le|les|l'|lettre|réponse|environ|donc|bien|el|lo|opción|letra|respuesta|aproximadamente
@@ -121,7 +131,7 @@ _FILLER = r"""(?:[\s"'(\[{「『（【<:=>→-]
 _BRIDGE = r"[^.\n?!:;,，。：]{0,40}?"
 _ANNOUNCED = regex.compile(
     rf"""(?:
-      \b(?:answers?|choice|solution|option|one|pick|selection|response|guess|vote|result|label|class|category
+      \b(?:answers?|choice|solution|option|one|pick|selection|letter|response|guess|vote|result|label|class|category
         |sentiment|classification|verdict|prediction|total)\b{_BRIDGE}
         (?:\b(?:is|was|are|would\sbe|should\sbe|must\sbe|has\sto\sbe|will\sbe|becomes)\b|'s\b|[:=→"])
       |\b(?:the|final|correct|right|best|my)\s(?:answer|option|choice)\b\s*[:=]?
@@ -137,12 +147,12 @@ _ANNOUNCED = regex.compile(
       |\bje\s(?:choisis|prends|dirais|réponds|pense\sque\sc'est|crois\sque\sc'est)|j'opte\spour|\b(?:c'est|ce\sserait|ce\sdoit\sêtre)
       |\b(?:il\s)?reste\b|\bmais\b
       |\b(?:respuesta|opción|solución|elección|alternativa|resultado|sentimiento|clase|categoría|correcta)\b{_BRIDGE}(?:\b(?:es|sería)\b|[:=])
-      |\b(?:elijo|escojo|selecciono|elegiría|escogería|diría|opto\spor|me\squedo\scon|(?:debe|tiene\sque)\sser|creo\sque\ses|sino|queda)\b
+      |\b(?:elijo|escojo|selecciono|elegiría|escogería|diría|opto\spor|me\squedo\scon|(?:debe|tiene\sque)\sser|que\ses|sino|queda)\b
       |(?:^|(?<=[.,;:!?\n]))\s*es\b
       |(?:答案|正解|结果|结论|情感|标签|类别|分类)(?:应该|应当|应|就|当然|显然|确定|可能|选项)?(?:是|为|选|:)?|正确(?:的)?(?:答案|选项|的)?(?:是|为|:)
       |(?:应该?|应当|我|故|因此|所以|本题|题|就|则|只能|那么|以)?(?:选(?!项)择?|选择)(?:的?是)?|(?:应该?|应当|就|所以|因此|因而|我认为|我觉得|其实|肯定|一定|而|只能|总共)是|^是|(?<=[，,])\s*是|是一[条个]
       |(?:正解|答え|解答|回答|答|感情|分類|ラベル|評価|合計)(?:は|が)?\s*[】」:]?|正しい(?:答え|選択肢|もの|の)?は
-      |(?:उत्तर|जवाब|भावना|श्रेणी|वर्ग|परिणाम)\s*(?:है|:|=|-)?
+      |(?:उत्तर|जवाब|भावना|श्रेणी|वर्ग|परिणाम)\s*(?:है|:|=|-)?|लगता\sहै(?:\sकि)?
       ){_FILLER}$""",
     _FLAGS,
 )
@@ -160,7 +170,7 @@ _TURN = regex.compile(
     rf"""(?:^|(?<=[\s,.;:!?，。！？；-]))(?:wait|actually|no|sorry|correction|rather|instead|hmm|oops|so|then|thus|hence|therefore
         |finally|definitely|clearly|probably|maybe|likely|obviously|surely|certainly|yes|sure|but|also
         |doch|nein|eher|daher|folglich|donc|non|en\sfait|plutôt|finalement|entonces|mejor\sdicho|pues|luego
-        |in\sconclusion|不对|不，|所以|因此|实际上|其实|而是|いや|つまり|よって|したがって|अतः|इसलिए|बल्कि)[\s,.:;!-]*{_FILLER}$""",
+        |in\sconclusion|不对|不，|所以|因此|实际上|其实|而是|いや|つまり|よって|したがって|अतः|इसलिए|बल्कि|नहीं)[\s,.:;!-]*{_FILLER}$""",
     _FLAGS,
 )
 _SUMMARY = regex.compile(
@@ -174,6 +184,12 @@ _CLAUSE_END = regex.compile(
       |porque|ya|no)\b|的(?=$|[,.;:!?\n，。！？；])|です|क्योंकि|है)""",
     _FLAGS,
 )
+_CLOSING = regex.compile(r"[\"')\]」}.:]{0,3}\s*(?:\([^)\n]*\)\s*)?")
+_SAID_OF_IT = regex.compile(
+    r"(?-i:is|isn't|ist|est|n'est|es|no\ses)\b|(?:wrong|false|incorrect|true|right|correct|falsch|richtig|wahr"
+    r"|faux|vrai|incorrect[ao]|fals[ao]|correct[ao]|verdader[ao])\b|[错对✗✘❌]",
+    regex.IGNORECASE,
+)  # after a full stop: "A. is wrong" and "A. Wrong" go on, "B. It is not A" does not
 _JOINED = regex.compile(
     r"""^["')\]}.]{0,2}\s*(?:,\s*)?(?:(?:and|or|and/or|nor|und|oder|et|ou|y|e|o|u|as\swell\sas|als\sauch|bis)\b\s*|[&/,、]\s*
       |和|与|跟|及|或者?|以及|と|や|か|または|及び|और\s+|या\s+|तथा\s+){1,2}
@@ -185,10 +201,14 @@ _JOINED = regex.compile(
 
 def prepare(text: str) -> str:
     """The part of an answer that is read, folded: after its thoughts, before a next question."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 4]}\n{text[-3 * _LONGEST // 4 :]}"
     text = words.fold(text.replace("\x00", " "))
     text = _THINKING.sub("", text)
-    text = _NEXT_QUESTION.split(text, maxsplit=1)[0]
-    return _HARMLESS.sub(lambda match: " " * len(match[0]), text)
+    following = _NEXT_QUESTION.search(text)
+    text = text[: following.start()] if following else text
+    plain: str = _HARMLESS.sub(lambda match: " " * len(match[0]), text)
+    return plain
 
 
 def marked_parts(text: str) -> list[str]:
@@ -200,7 +220,8 @@ def marked_parts(text: str) -> list[str]:
 
 def strip_marks(text: str) -> str:
     """The text without the marks of Markdown and LaTeX that only make it look different."""
-    return _MARKS.sub("", text)
+    plain: str = _MARKS.sub("", text)
+    return plain
 
 
 def are_joined(gap: str) -> bool:
@@ -249,17 +270,30 @@ def grouped(text: str, mentions: Sequence[Mention]) -> list[tuple[frozenset[str]
     """The mentions in order, joined ones together: their values, the stance, and the place."""
     groups: list[list[Mention]] = []
     for mention in mentions:
-        if groups and are_joined(text[groups[-1][-1].end : mention.start]):
-            groups[-1].append(mention)
+        last = groups[-1] if groups else []
+        is_new = all(mention.value != other.value for other in last)
+        if last and is_new and are_joined(text[last[-1].tail : mention.start]):
+            last.append(mention)
         else:
             groups.append([mention])
     found = []
     for group, following in itertools.zip_longest(groups, groups[1:]):
         stop = following[0].start if following else None
-        place = Mention(group[0].start, group[-1].end, group[-1].value)
-        values = frozenset(mention.value for mention in group)
-        found.append((values, stance(text, place.start, place.end, stop), place))
+        part = _judged(text, group, stop)
+        is_pair = len(group) == 2 and text[group[0].tail : group[1].start].strip("\"')]} ") == ","
+        if is_pair and part[1] is Stance.REJECTED:  # "not A, B": the comma may part them
+            found += [_judged(text, group[:1], group[1].start), _judged(text, group[1:], stop)]
+        else:
+            found.append(part)
     return found
+
+
+def _judged(
+    text: str, group: Sequence[Mention], stop: int | None
+) -> tuple[frozenset[str], Stance, Mention]:
+    place = Mention(group[0].start, group[-1].end, group[-1].value, group[-1].reach)
+    values = frozenset(mention.value for mention in group)
+    return values, stance(text, place.start, place.tail, stop), place
 
 
 def _opens_bracket(before: str, clause: str) -> bool:
@@ -270,7 +304,9 @@ def _opens_bracket(before: str, clause: str) -> bool:
 def _after(text: str, end: int, stop: int | None) -> str:
     """What follows a mention in its clause; a sign that closes it is no end of the clause."""
     after = text[end : min(end + _WINDOW, stop if stop is not None else len(text))]
-    closing = regex.match(r"[\"')\]」}.:]{0,3}\s*(?:\([^)\n]*\)\s*)?", after)
-    begin = closing.end() if closing and "\n" not in closing[0] else 0
+    closing = _CLOSING.match(after)
+    if "." in closing[0] and not _SAID_OF_IT.match(after, closing.end()):
+        return ""
+    begin = closing.end() if "\n" not in closing[0] else 0
     cut = _BREAK.search(after, begin)
     return after[: cut.start()] if cut else after

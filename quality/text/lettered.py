@@ -17,6 +17,7 @@ from quality.text.commitment import (
     strip_marks,
 )
 from quality.text.named import settled_name
+from warehouse.text import words
 
 LETTERS = string.ascii_uppercase
 
@@ -32,11 +33,22 @@ _GOES_ON = regex.compile(
       |parce|n'est|sont|ne|es|y|o|no|porque|son|pero|sino|también|que|sería)(?!\p{L}))[\p{Ll}]""",
     regex.VERBOSE,
 )  # "A mammal", "I choose": a word of the sentence, no option
-_LONE = regex.compile(r"[^\w\n]*(?:(?i:option|choice|letter)\s+)?[^\w\n]*([A-Za-z])[^\w\n]*")
-_BEFORE_FIRST = regex.compile(r"\W*(?i:(?:option|choice|letter|opción|antwort|réponse|选项|選択肢|विकल्प)\s*)?\W*")
-_LABEL = regex.compile(r"(?i)(?:(?:option|choice|letter|answer|opción|antwort|réponse)\s+|选项|選択肢|विकल्प\s+)$")
-_ENDED = regex.compile(r"\s*(?:$|[.,;:!?。，；！)\]}\"'」』】\n]|(?:because|since|weil|car|porque|है|です|だ|。))")
-_CLOSED = regex.compile(r"[.):\]}](?!\p{Latin}|\p{N})|,(?!\s*[A-Z](?!\p{L}))|\s*(?:$|\n)|(?=[\u3000-\u9fff])")
+_LONE = regex.compile(
+    r"[^\w\n]*(?i:(?:option|choice|letter|la|el|le|die)\s+)?[^\w\n]*([A-Za-z])[^\w\n]*"
+)
+_BEFORE_FIRST = regex.compile(
+    r"\W*(?i:(?:option|choice|letter|opción|antwort|réponse|la|el|le|die|选项|選択肢|विकल्प)\s*)?\W*"
+)
+_LAST_SENTENCE = regex.compile(r"[.!?。！？]\s+[(\"'\[]?([A-Z])[)\"'\]]?[.!。]?\s*$")
+_LABEL = regex.compile(
+    r"(?i)(?:(?:option|choice|letter|answer|opción|antwort|réponse)\s+|选项|選択肢|विकल्प\s+)$"
+)
+_ENDED = regex.compile(
+    r"\s*(?:$|[.,;:!?。，；！)\]}\"'」』】\n]|(?:because|since|weil|car|porque|है|です|だ|。))"
+)
+_CLOSED = regex.compile(
+    r"[.):\]}](?!\p{Latin}|\p{N})|,(?!\s*[A-Z](?!\p{L}))|\s*(?:$|\n)|(?=[\u3000-\u9fff])"
+)
 
 
 def read_choice(answer: str, choices: Sequence[str]) -> str | None:
@@ -48,28 +60,31 @@ def read_choice(answer: str, choices: Sequence[str]) -> str | None:
     letter that begins the answer; and one option's text, announced or alone. A letter that is
     rejected ("A is wrong", "not A") is none of these, and two in one breath ("A and B") are none.
     """
-    letters = LETTERS[: len(choices)]
     text = prepare(answer)
     for part in [*marked_parts(text), text]:
-        if taken := _taken_letters(strip_marks(part).strip(), letters):
+        if taken := _taken_letters(strip_marks(part).strip(), choices):
             return taken.pop() if len(taken) == 1 else None
     named = settled_name(answer, choices)
-    return letters[named] if named is not None and named < len(letters) else None
+    return LETTERS[named] if named is not None and named < len(LETTERS) else None
 
 
-def _taken_letters(text: str, letters: str) -> set[str]:
+def _taken_letters(text: str, choices: Sequence[str]) -> set[str]:
     """The letters that a text takes at once: one, several if it is of two minds, or none."""
+    letters = LETTERS[: len(choices)]
     if (lone := _LONE.fullmatch(text)) and lone[1].upper() in letters:
         return {lone[1].upper()}
     groups = [
         (values, stance, place)
-        for values, stance, place in grouped(text, list(_mentions(text, letters)))
+        for values, stance, place in grouped(text, list(_mentions(text, choices)))
         if stance is not Stance.REJECTED
     ]
     lone_lines = [line for line in text.splitlines() if _LONE.fullmatch(line)]
     last_line = text.rpartition("\n")[2]
     if [last_line] == lone_lines and (letter := _LONE.fullmatch(last_line)[1].upper()) in letters:
         return {letter}
+    last_sentence = _LAST_SENTENCE.search(text)
+    if last_sentence and groups and groups[-1][2].start == last_sentence.start(1):
+        return set(groups[-1][0])
     committed = [values for values, stance, _ in groups if stance is Stance.COMMITTED]
     if committed:
         return set(committed[-1])
@@ -83,25 +98,38 @@ def _taken_letters(text: str, letters: str) -> set[str]:
     return next((set(values) for values, _, place in groups if _begins(text[: place.start])), set())
 
 
-def _mentions(text: str, letters: str) -> Iterator[Mention]:
+def _mentions(text: str, choices: Sequence[str]) -> Iterator[Mention]:
     """Where letters of options stand; no words ("A mammal"), and small ones only with a sign of it."""
+    options = {
+        letter: words.fold(choice).strip() for letter, choice in zip(LETTERS, choices, strict=False)
+    }
     for match in _LETTER.finditer(text):
         start, end = match.span()
-        if match[0].upper() not in letters:
+        option = options.get(match[0].upper())
+        if option is None:
             continue
-        before, around = text[max(0, start - 24) : start], text[start - 1 : start] + text[end : end + 1]
+        own_text = regex.compile(
+            r"[\s).:\]-]{0,4}" + regex.escape(option) + r"(?![\p{L}\p{N}])", regex.I
+        )
+        own = own_text.match(text, end) if option else None
+        before, around = (
+            text[max(0, start - 24) : start],
+            text[start - 1 : start] + text[end : end + 1],
+        )
         is_labelled = _LABEL.search(before) is not None
         is_word = match[0] in "aAI" and _GOES_ON.match(text, end) is not None
         if match[0].islower():
-            is_enclosed = around in ("()", "[]") or (around[-1:] == ")" and not before.strip(" \n")[-1:].isalnum())
+            is_enclosed = around in ("()", "[]") or (
+                around[-1:] == ")" and not before.strip(" \n")[-1:].isalnum()
+            )
             is_said = (is_announced(text, start) and _ENDED.match(text, end)) or (
                 is_labelled and not is_word
             )
             is_option = is_enclosed or is_said
         else:
-            is_option = is_labelled or not (is_word or _INITIAL.match(text, end))
+            is_option = is_labelled or own is not None or not (is_word or _INITIAL.match(text, end))
         if is_option:
-            yield Mention(start, end, match[0].upper())
+            yield Mention(start, end, match[0].upper(), own.end() if own else end)
 
 
 def _begins(before: str) -> bool:

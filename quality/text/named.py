@@ -10,6 +10,10 @@ from quality.text.commitment import Mention, Stance, grouped, marked_parts, prep
 from warehouse.text import words
 
 _WORD = regex.compile(r"[\w\p{M}\u200c\u200d.+/-]*[\w\p{M}\u200c\u200d]")
+_STEM = 5  # letters that an inflected class has to share with its name
+_ENDINGS = frozenset(
+    ("", "e", "er", "es", "en", "em", "s", "o", "a", "os", "as", "f", "fs", "ve", "ves")
+)
 _DETERMINER = regex.compile(r"\s+(?!(?:because|since|as|and|but|it|they|there|he|she)\b)[\p{L}]")
 
 
@@ -20,25 +24,26 @@ def read_class(answer: str, classes: Sequence[str]) -> str | None:
     begins with or commits itself to ("the label is ..."), the last one where there are several;
     the only class that it mentions. A class that is rejected ("not positive") is none of these.
     """
-    index = settled_name(answer, classes, leading=True)
+    index = settled_name(answer, classes, is_class=True)
     return classes[index] if index is not None else None
 
 
-def settled_name(answer: str, names: Sequence[str], leading: bool = False) -> int | None:
+def settled_name(answer: str, names: Sequence[str], is_class: bool = False) -> int | None:
     """The position of the name that an answer settles on; None where none can be told.
 
     Args:
         answer: The answer as it was given.
         names: What it may name. Of two names that read the same neither can be told.
-        leading: Whether an answer that begins with a name commits itself to it.
+        is_class: Whether the names are classes: an answer that begins with one commits itself to it,
+            and it may be inflected ("eine positive Bewertung" names "positiv").
     """
     if answer.strip() in names:
         return names.index(answer.strip())
     text = prepare(answer)
     for part in marked_parts(text):
-        if (found := _settled(part, names, leading)) is not None:
+        if (found := _settled(part, names, is_class)) is not None:
             return found
-    return _settled(text, names, leading)
+    return _settled(text, names, is_class)
 
 
 def name_tokens(text: str) -> list[str]:
@@ -46,20 +51,20 @@ def name_tokens(text: str) -> list[str]:
     return [token for token, _, _ in _tokens(words.caseless(text))]
 
 
-def _settled(text: str, names: Sequence[str], leading: bool) -> int | None:
+def _settled(text: str, names: Sequence[str], is_class: bool) -> int | None:
     text = words.caseless(strip_marks(text))
     tokens = list(_tokens(text))
     forms = [tuple(name_tokens(name)) for name in names]
     whole = tuple(token for token, _, _ in tokens)
     if whole and whole in forms:
         return _only([str(forms.index(whole))], forms)
-    groups = [group for group in grouped(text, _mentions(text, tokens, forms))
+    groups = [group for group in grouped(text, _mentions(text, tokens, forms, is_class))
               if group[1] is not Stance.REJECTED]  # fmt: skip
     first = tokens[0][1] if tokens else 0
     committed = [
         values
         for values, stance, place in groups
-        if stance is Stance.COMMITTED or (leading and place.start == first)
+        if stance is Stance.COMMITTED or (is_class and place.start == first)
     ]
     if committed:
         return _only(committed[-1], forms)
@@ -67,10 +72,13 @@ def _settled(text: str, names: Sequence[str], leading: bool) -> int | None:
 
 
 def _mentions(
-    text: str, tokens: Sequence[tuple[str, int, int]], forms: Sequence[tuple[str, ...]]
+    text: str,
+    tokens: Sequence[tuple[str, int, int]],
+    forms: Sequence[tuple[str, ...]],
+    is_inflected: bool,
 ) -> list[Mention]:
     """Where the names stand, in order, without those within a longer one."""
-    found = []
+    found: list[Mention] = []
     for first, (token, start, _) in enumerate(tokens):
         fitting = [
             form
@@ -79,6 +87,8 @@ def _mentions(
             and form[0] == token
             and tuple(each for each, _, _ in tokens[first : first + len(form)]) == form
         ]
+        if not fitting and is_inflected:
+            fitting = [form for form in forms if len(form) == 1 and _is_inflected(form[0], token)]
         if not fitting:
             continue
         form = max(fitting, key=len)
@@ -88,6 +98,16 @@ def _mentions(
         if not is_within and not is_determiner:
             found.append(Mention(start, end, str(forms.index(form))))
     return found
+
+
+def _is_inflected(name: str, token: str) -> bool:
+    """Whether two words differ in an ending of gender or number alone (German, French, Spanish)."""
+    stem = next(
+        (i for i, (a, b) in enumerate(zip(name, token, strict=False)) if a != b),
+        min(len(name), len(token)),
+    )
+    endings = (name[stem:], token[stem:])
+    return stem >= max(_STEM, len(name) - 2) and _ENDINGS.issuperset(endings)
 
 
 def _only(values: Collection[str], forms: Sequence[tuple[str, ...]]) -> int | None:

@@ -19,6 +19,7 @@ from functools import lru_cache
 from warehouse.text import words
 
 _DENIALS = frozenset(("not", "no", "never", "under", "over", "below", "above"))
+_ELIDED = re.compile(r"(?i)(?<!\w)(?:[cdjlmnst]|qu)'(?=\w)")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
@@ -50,6 +51,14 @@ def token_f1(answer: str, reference: str) -> float:
 def contains(answer: str, reference: str) -> float:
     """1.0 if the reference stands in the answer as whole words, else 0.0."""
     return float(words.contains_tokens(answer_tokens(answer), answer_tokens(reference)))
+
+
+def contains_answer(answer: str, reference: str) -> float:
+    """`contains`, also where the words are elided before it: "c'est l'oxygène" has "oxygène"."""
+    answer, reference = words.fold(answer), words.fold(reference)
+    return max(
+        contains(answer, reference), contains(_ELIDED.sub(" ", answer), _ELIDED.sub(" ", reference))
+    )
 
 
 _SPELLED = (

@@ -19,8 +19,10 @@ _REJECTED_BEFORE = regex.compile(
 _REJECTED_AFTER = regex.compile(
     r"[^\d,.。、\n]{0,6}(?:ではな|じゃな|ではあり|じゃあり)|[^\d,.।\n]{0,12}(?:नहीं)"
 )
-_ENDED = regex.compile(r"\s*(?:$|[.;!\n(]|,\s*(?:not|because|since|nicht|weil|pas|non|car|no|porque)\b|(?:because|since)\b)")
-_UNIT_ONLY = regex.compile(r"[^\d\n.=]{0,24}[.!]?\s*(?:\n|$)")
+_ENDED = regex.compile(
+    r"\s*(?:$|[.;!\n(]|,\s*(?:not|because|since|nicht|weil|pas|non|car|no|porque)\b|(?:because|since)\b)"
+)
+_UNIT_ONLY = regex.compile(r"[^\d\n.=]{0,24}[.!]?\s*(?:[\n(]|$)")
 _SHORT = 200  # characters in which number words of other languages than English are looked for
 _LANGUAGES = ("de", "fr", "es")
 
@@ -81,7 +83,8 @@ def _spelled(text: str) -> Quantity | None:
 
     if len(text) > _SHORT or any(char.isdigit() for char in text):
         return None
+    plain = text.encode("utf-8", "replace").decode()  # half of a pair of UTF-16 is no character
     for language in _LANGUAGES:
-        if found := quantities(alpha2digit(text, language)):
+        if found := quantities(alpha2digit(plain, language)):
             return found[-1]
     return None

@@ -21,7 +21,7 @@ Value = Fraction | float
 """Exact where it can be; a float where a root or pi is in it."""
 
 _MAX_DIGITS = 60  # a longer row of digits is a name, not a number
-_MAX_EXPONENT = 400
+_MAX_EXPONENT = 100
 _FLAGS = regex.IGNORECASE | regex.VERBOSE
 
 _VULGAR = {
@@ -40,7 +40,7 @@ _LATEX = (
     (r"\^\s*\{?\s*\\circ\s*\}?|°", ""),
     (r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r" \1"),
     (r"(?<=\d)\*\*(?=\d)", "^"), (r"\\times\b", "×"), (r"\\cdot\b", "·"), (r"\\div\b", "÷"), (r"\\approx\b", "≈"), (r"\\pi\b", "π"),
-    (r"\\([%$€])", r"\1"), (r"\$\$?", " $"), (r"[*_]{2}|`", " "), (r"\\[()\[\]]", " "),
+    (r"\\([%$€])", r"\1"), (r"\$\$", "$"), (r"[*_]{2}|`", " "), (r"\\[()\[\]]", " "),
 )  # fmt: skip
 _LATEX_RULES = [(regex.compile(pattern), form) for pattern, form in _LATEX]
 _SUPERSCRIPT = regex.compile("[⁻⁺]?[⁰¹²³⁴-⁹]+")
@@ -55,7 +55,9 @@ _POINTS_MEAN_THOUSANDS = regex.compile(
     r"(?i)\b(?:der|die|das|ist|sind|und|es|ein|eine|insgesamt|antwort|euro|etwa|le|la|les|est|sont|il|elle"
     r"|réponse|environ|el|los|las|son|hay|en|respuesta|unos|unas|total\sde|metros|mètres|personas)\b"
 )
-_POINTS_ARE_DECIMAL = regex.compile(r"(?i)\b(?:the|is|are|answer|about|of|and|it)\b|[\p{Han}\p{Kana}\p{Devanagari}]")
+_POINTS_ARE_DECIMAL = regex.compile(
+    r"(?i)\b(?:the|is|are|answer|about|of|and|it)\b|[\p{Han}\p{Kana}\p{Devanagari}]"
+)
 
 _NUMERAL = r"""(?:
       \d{1,3}(?:\.\d{3}){2,}(?:,\d+)?(?![\d.]\d)|\d{1,3}(?:\.\d{3})+,\d{1,2}(?!\d)
@@ -78,7 +80,7 @@ _QUANTITY = regex.compile(
      |(?P<left>\d+)\s?:\s?(?P<right>\d+)(?![\d:])
      |(?P<whole>\d+)(?:\s+|-|\s+(?:and|und|et|y)\s+)(?P<top2>\d{{1,4}})\s?[/⁄]\s?(?P<bottom2>\d{{1,4}})(?![\d/])
      |(?P<top>{_NUMERAL})\s?[/⁄]\s?(?P<bottom>{_NUMERAL})(?!\s?[\d/])
-     |(?P<base>{_NUMERAL})\s?(?:\^|\*\*)\s?\(?(?P<exponent>[-+]?\d{{1,4}}(?:/\d{{1,3}})?)\)?
+     |(?P<base>{_NUMERAL})\s?(?:\^|\*\*)\s?\(?(?P<exponent>[-+]?\d{{1,4}}(?:/[1-9]\d?)?)\)?
      |(?P<digits>{_NUMERAL})
         (?:e(?P<e>[-+]?\d{{1,4}})(?!\p{{L}})|\s?[×x*·]\s?10\s?(?:\^|\*\*)\s?\(?(?P<power>[-+]?\d{{1,4}})\)?)?
         (?:\s?-?(?P<scale>{_SCALE}))?
@@ -89,15 +91,23 @@ _QUANTITY = regex.compile(
     """,
     _FLAGS,
 )  # √ and π multiply what stands before them
-_HAN_DIGITS = {char: number for number, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
+_HAN_DIGITS = {char: number for number, char in enumerate("零一二三四五六七八九")} | {
+    "〇": 0,
+    "两": 2,
+    "兩": 2,
+}
 _HAN_UNITS = {"十": 10, "百": 100, "千": 1000}
-_HAN = regex.compile(r"(?<!\p{Han})(?:[零〇一二两兩三四五六七八九十百千万亿億]{2,}|[二三四五六七八九十])(?!\p{Han})|(?<!\p{Han})[一二三四五六七八九十]+分之[一二三四五六七八九十]+")
+_HAN = regex.compile(
+    r"(?<!\p{Han})(?:[零〇一二两兩三四五六七八九十百千万亿億]{2,16}|[二三四五六七八九十])(?!\p{Han})|(?<!\p{Han})[一二三四五六七八九十]{1,4}分之[一二三四五六七八九十]{1,4}"
+)
 _COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _PARTS = ("half", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _FRACTION_WORDS = regex.compile(
     rf"(?i)\b(a|{'|'.join(_COUNTS)})[\s-](halves|fourth|{'|'.join(_PARTS)})s?\b"
 )
-_RANGE = regex.compile(r"^\s?(?:-|~|to|bis|à|a|至|到|から|से)\s?$|^\s(?:to|bis|à|a|से|-)\s$|^\s(?:and|und|et|y)\s$")
+_RANGE = regex.compile(
+    r"^\s?(?:-|~|to|bis|à|a|至|到|から|से)\s?$|^\s(?:to|bis|à|a|से|-)\s$|^\s(?:and|und|et|y)\s$"
+)
 _BETWEEN = regex.compile(r"(?i)\b(?:between|zwischen|entre)\s+$")
 _OPERATOR = regex.compile(r"^[\s)\]}]*(=|≈|\+|-|\*|×|x|·|÷|/)[\s($\[]*$")
 
@@ -159,12 +169,19 @@ def _single(text: str) -> Iterator[Quantity]:
 
 def _quantity(match: regex.Match[str], text: str) -> Quantity | None:
     start, end = match.span()
-    negative = any(sign and sign.strip() not in ("", "+") for sign in (match["sign"], match["sign2"]))
+    negative = any(
+        sign and sign.strip() not in ("", "+") for sign in (match["sign"], match["sign2"])
+    )
     if match["hours"]:
         minutes = match["minutes"] or match["minutes2"] or match["minutes3"]
-        hours = int(match["hours"]) % 12 + 12 * (match["half"] in "pP") if match["half"] else int(match["hours"])
+        hours = (
+            int(match["hours"]) % 12 + 12 * (match["half"] in "pP")
+            if match["half"]
+            else int(match["hours"])
+        )
         if hours <= 24 and int(minutes) < 60:
-            parts = (hours, int(minutes), *((int(match["seconds"]),) if match["seconds"] else ()))
+            seconds = int(match["seconds"] or 0)
+            parts = (hours, int(minutes), *([seconds] if seconds else []))
             return Quantity("time", tuple(map(Fraction, parts)), start, end)
         return Quantity("ratio", (Fraction(hours), Fraction(minutes)), start, end)
     if match["left"]:
@@ -176,7 +193,7 @@ def _quantity(match: regex.Match[str], text: str) -> Quantity | None:
         return None
     for sign, factor in (("under", _root(match["under"])), ("pi", math.pi)):
         if match[sign]:
-            value, other = float(value) * factor, None
+            value, other = _float(value) * factor, None
     if negative:
         value, other = -value, None if other is None else -other
     return Quantity("number", (value,), start, end, bool(match["percent"]), other)
@@ -221,23 +238,29 @@ def _numeral(numeral: str, text: str) -> tuple[Fraction | None, Fraction | None]
 
 
 def _plain(digits: str) -> Fraction | None:
-    return None if len(digits) > _MAX_DIGITS else Fraction(digits if digits[0] != "." else f"0{digits}")
+    return (
+        None
+        if len(digits) > _MAX_DIGITS
+        else Fraction(digits if digits[0] != "." else f"0{digits}")
+    )
 
 
 def _power(base: Fraction, exponent: str) -> Value | None:
-    power = Fraction(exponent) if not exponent.endswith("/0") else None
-    if power is None or (base == 0 and power < 0):
+    power = Fraction(exponent)
+    if abs(power) > _MAX_EXPONENT or (base == 0 and power < 0):
         return None
-    if power.denominator == 1 and abs(power) <= _MAX_EXPONENT:
-        return base ** int(power)
-    try:
-        return float(base) ** float(power)
-    except OverflowError:
-        return None
+    return base ** int(power) if power.denominator == 1 else math.pow(float(base), float(power))
 
 
 def _root(under: str | None) -> float:
     return math.sqrt(float(under)) if under else 1.0
+
+
+def _float(value: Value) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
@@ -289,7 +312,7 @@ def _readings(quantity: Quantity, other_percent: bool) -> Iterator[Value]:
 def _equal(a: Value, b: Value) -> bool:
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return a == b
-    return math.isclose(a, b, rel_tol=1e-9)
+    return math.isclose(_float(a), _float(b), rel_tol=1e-9)
 
 
 def _format(value: Value) -> str:
@@ -300,8 +323,12 @@ def _format(value: Value) -> str:
         while rest % prime == 0:
             rest //= prime
     if rest != 1 or max(abs(value.numerator), value.denominator) > 10**28:
-        return str(value) if max(abs(value.numerator), value.denominator) < 10**28 else f"{float(value):.10g}"
-    return str(value.numerator) if value.denominator == 1 else f"{float(value):.15g}"
+        return (
+            str(value)
+            if max(abs(value.numerator), value.denominator) < 10**28
+            else f"{_float(value):.10g}"
+        )
+    return str(value.numerator) if value.denominator == 1 else f"{_float(value):.15g}"
 
 
 def _fraction_words(count: str, part: str) -> str:

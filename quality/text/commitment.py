@@ -118,15 +118,15 @@ _AFFIRMED_AFTER = regex.compile(
       |^["')\]}}.:]{{0,3}}\s*[-:]?\s*(?:true|right|correct|richtig|wahr|vrai|correcto|correcta|verdadero|verdadera)\b
       |^["')\]」}}.:]{{0,3}}\s*(?:选项|项)?\s*(?:是|为|才是)?(?:对(?=$|[。,.!;])|正确|对的|真的|正解|(?:唯一)?答案|符合)
       |^["')\]」}}.:]{{0,3}}\s*(?:(?:は|が|を)?(?:正解|正し|選び|選ぶ|選択し|答え|適切)|です|だと|だ(?!け)|に(?:決|なり|なる)|である)
-      |^["')\]}}.:]{{0,3}}\s*(?:ही\s+)?(?:सही|चुन|है|हैं|होगा|सत्य)(?!\p{{M}}|\p{{L}})""",
+      |^["')\]}}.:]{{0,3}}\s*(?:ही\s+)?(?:सही|चुन[\p{{L}}\p{{M}}]*|है|हैं|होगा|सत्य)(?!\p{{M}}|\p{{L}})""",
     _FLAGS,
 )
 
 _FILLER = r"""(?:[\s"'(\[{「『（【<:=>→-]
-    |'s\b|(?:\b(?:that|the|it|is|option|choice|letter|answer|correct|right|best|most|likely|definitely|clearly
+    |'s\b|\b[ld]'|(?:\b(?:that|the|it|is|option|choice|letter|answer|correct|right|best|most|likely|definitely|clearly
       |probably|obviously|indeed|actually|still|therefore|just|simply|about|approximately|exactly|only
       |overall|would|be|a|an|die|der|das|wohl|eher|doch|genau|etwa|rund|ungefähr|option|antwort|möglichkeit
-      |buchstabe|la|le|les|l'|lettre|réponse|environ|donc|bien|el|lo|opción|letra|respuesta|aproximadamente
+      |buchstabe|la|le|les|lettre|réponse|environ|donc|bien|el|lo|opción|letra|respuesta|aproximadamente
       |unos|unas|de)(?!\p{L})|选项|選択肢|विकल्प|लगभग|大约|约|約))*"""
 _BRIDGE = r"[^.\n?!:;,，。：]{0,40}?"
 _ANNOUNCED = regex.compile(
@@ -191,9 +191,9 @@ _SAID_OF_IT = regex.compile(
     regex.IGNORECASE,
 )  # after a full stop: "A. is wrong" and "A. Wrong" go on, "B. It is not A" does not
 _JOINED = regex.compile(
-    r"""^["')\]}.]{0,2}\s*(?:,\s*)?(?:(?:and|or|and/or|nor|und|oder|et|ou|y|e|o|u|as\swell\sas|als\sauch|bis)\b\s*|[&/,、]\s*
+    r"""^["')\]}.]{0,2}\s*(?:,\s*)?(?:(?:(?:and|or)(?:\salso)?|and/or|nor|und|oder|et|ou|y|e|o|u|as\swell\sas|als\sauch|bis)\b\s*|[&/,、]\s*
       |和|与|跟|及|或者?|以及|と|や|か|または|及び|और\s+|या\s+|तथा\s+){1,2}
-      (?:(?:also|either|maybe|possibly|perhaps|soit|option|choice|opción|antwort|the|la|el|die|der|auch)\s+
+      (?:(?:either|maybe|possibly|perhaps|soit|option|choice|opción|antwort|the|la|el|die|der|auch)\s+
         |选项|選択肢|विकल्प\s+)*["'(\[{]*$""",
     _FLAGS,
 )
@@ -232,6 +232,11 @@ def are_joined(gap: str) -> bool:
 def is_announced(text: str, start: int) -> bool:
     """Whether a phrase before this place says that the answer follows: "the answer is"."""
     return _ANNOUNCED.search(text[max(0, start - _WINDOW) : start]) is not None
+
+
+def are_in_one_clause(gap: str) -> bool:
+    """Whether nothing in the text between two mentions ends a clause."""
+    return len(gap) <= _WINDOW and _BREAK.search(gap) is None
 
 
 def is_given_as_answer(text: str, start: int) -> bool:

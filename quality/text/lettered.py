@@ -29,7 +29,7 @@ _INITIAL = regex.compile(r"\.\p{Latin}")  # "U.S.", "A.I."
 _GOES_ON = regex.compile(
     r"""\s+(?!(?:is|isn't|was|wasn't|are|aren't|cannot|can't|can\s(?:not|be)|does|doesn't|has|would|wouldn't|must
       |should|may|might|seems|looks|fits|says|because|since|as|and|or|but|nor|not|being|which|due|too|also
-      |instead|for|if|while|ist|sind|scheidet|und|oder|weil|denn|kann|passt|nicht|auch|wäre|est|et|ou|car|mais
+      |instead|for|if|while|ist|sind|scheidet|und|oder|weil|denn|als|wie|kann|passt|nicht|auch|wäre|est|et|ou|car|mais
       |parce|n'est|sont|ne|es|y|o|no|porque|son|pero|sino|también|que|sería)(?!\p{L}))[\p{Ll}]""",
     regex.VERBOSE,
 )  # "A mammal", "I choose": a word of the sentence, no option

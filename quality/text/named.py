@@ -6,7 +6,15 @@ from collections.abc import Collection, Iterator, Sequence
 
 import regex
 
-from quality.text.commitment import Mention, Stance, grouped, marked_parts, prepare, strip_marks
+from quality.text.commitment import (
+    Mention,
+    Stance,
+    are_in_one_clause,
+    grouped,
+    marked_parts,
+    prepare,
+    strip_marks,
+)
 from warehouse.text import words
 
 _WORD = regex.compile(r"[\w\p{M}\u200c\u200d.+/-]*[\w\p{M}\u200c\u200d]")
@@ -60,15 +68,19 @@ def _settled(text: str, names: Sequence[str], is_class: bool) -> int | None:
         return _only([str(forms.index(whole))], forms)
     groups = [group for group in grouped(text, _mentions(text, tokens, forms, is_class))
               if group[1] is not Stance.REJECTED]  # fmt: skip
-    first = tokens[0][1] if tokens else 0
-    committed = [
-        values
-        for values, stance, place in groups
-        if stance is Stance.COMMITTED or (is_class and place.start == first)
-    ]
+    committed = [values for values, stance, _ in groups if stance is Stance.COMMITTED]
+    if is_class and not committed and _leads(text, tokens, [place for _, _, place in groups]):
+        return _only(groups[0][0], forms)
     if committed:
         return _only(committed[-1], forms)
     return _only(frozenset[str]().union(*(values for values, _, _ in groups)), forms)
+
+
+def _leads(text: str, tokens: Sequence[tuple[str, int, int]], places: Sequence[Mention]) -> bool:
+    """Whether the answer begins with the first of the places, and its clause names no other."""
+    if not places or places[0].start != tokens[0][1]:
+        return False
+    return len(places) == 1 or not are_in_one_clause(text[places[0].tail : places[1].start])
 
 
 def _mentions(

@@ -98,7 +98,7 @@ _HAN_DIGITS = {char: number for number, char in enumerate("零一二三四五六
 }
 _HAN_UNITS = {"十": 10, "百": 100, "千": 1000}
 _HAN = regex.compile(
-    r"(?<!\p{Han})(?:[零〇一二两兩三四五六七八九十百千万亿億]{2,16}|[二三四五六七八九十])(?!\p{Han})|(?<!\p{Han})[一二三四五六七八九十]{1,4}分之[一二三四五六七八九十]{1,4}"
+    r"(?<!\p{Han})(?:[零〇一二两兩三四五六七八九十百千万亿億]{2,16}|[二三四五六七八九十])(?!\p{Han})|[一二三四五六七八九十]{1,4}分之[一二三四五六七八九十]{1,4}"
 )
 _COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _PARTS = ("half", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")

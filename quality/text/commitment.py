@@ -79,18 +79,19 @@ _NEGATION = regex.compile(
         |écart\p{L}*
         |nunca|jamás|tampoco|descart\p{L}*|elimin\p{L}*|en\s(?:lugar|vez)\sde|lejos\sde)\b
       (?:[\s"'(]+[\p{L}\p{M}']+){0,5}?[\s"'(]*$)
-      |(?:不是|不会是|不可能是|并非|绝非|不属于|不能算|不选|不应选|不能选|没有|排除|而非|非|不)
+      |(?:不是|不会|不能|不可|不应|不属于|无法|并没有|没有|没|并不|并非|绝非|未|排除)\p{Han}{0,6}["'(「]*$
+      |(?:不选|而非|非|不)
         (?:选项|什么|一[条个]|很|太|能|算|说|认为|是|这是){0,3}["'(「]*$
       |(?<![\p{L}\p{M}])न\s+$""",
     _FLAGS,
 )
 _WRONG = r"""(?:wrong|false|incorrect|untrue|not(?!\s(?:wrong|incorrect|false))|never|out|excluded
-    |eliminated|impossible|unlikely|irrelevant|ruled\sout|rejected
-    |falsch|nicht|inkorrekt|unrichtig|aus(?:geschlossen)?|kein\p{L}*|unmöglich
-    |faux|fausses?|incorrecte?s?|pas|exclue?s?|éliminée?s?|erronée?s?|impossible|à\s(?:exclure|écarter)
-    |fals[ao]s?|incorrect[ao]s?|erróne[ao]s?|descartad[ao]s?|imposible|no)"""
+    |eliminated|dismissed|discarded|impossible|unlikely|irrelevant|ruled\sout|rejected
+    |falsch|nicht|inkorrekt|unrichtig|aus(?:geschlossen|schließen|scheiden)?|verwerfen|streichen|kein\p{L}*|unmöglich
+    |faux|fausses?|incorrecte?s?|pas|exclue?s?|éliminée?s?|erronée?s?|impossible|(?:à\s)?(?:exclure|écarter|éliminer)
+    |fals[ao]s?|incorrect[ao]s?|erróne[ao]s?|descartad[ao]s?|descartar(?:se)?|eliminar(?:se)?|imposible|no)"""
 _COPULA = r"""(?:is|are|was|were|'s|seems?|looks?|must\sbe|has\sto\sbe|have\sto\sbe|can\sbe|would\sbe|could\sbe
-    |ist|sind|wäre|scheidet|scheiden|fällt|fallen|passt|passen|kann|können
+    |ist|sind|wäre|scheidet|scheiden|fällt|fallen|passt|passen|kann|können|peut|peuvent|puede|pueden|convient|conviennent
     |est|sont|serait|semble|n'est|ne\ssont|es|son|está|están|sería|parece|queda|quedan)"""
 _REJECTED_AFTER = regex.compile(
     rf"""^["')\]}}.:]{{0,3}}\s*(?:\([^)\n]*\)\s*)?
@@ -100,8 +101,8 @@ _REJECTED_AFTER = regex.compile(
            |no\s+(?:es|son|puede|pueden)\b|n'est\b|ne\s+(?:peut|peuvent|sont|convient)\b)
         |[-:(✗✘❌]?\s*(?:wrong|false|incorrect|falsch|faux|incorrecto|incorrecta|falso|falsa|✗|✘|❌)\b
         |\s*[✗✘❌])
-      |^["')\]」}}.:]{{0,3}}\s*(?:选项|项)?\s*(?:显然|也|都|均|就)?(?:是|为|:)?(?:错|不正确|不对|不是|错误|假的|不符|不成立
-        |可以?排除|被排除|不可能|不选)
+      |^["')\]」}}.:]{{0,3}}\s*(?:选项|项)?\s*(?:显然|也|都|均|就)?(?:是|为|:)?(?:错|不(?!仅|只|得不|过)|错误|假的
+        |可以?排除|被排除)
       |^["')\]」}}.:]{{0,3}}\s*(?:は|が|も)?(?:間違|誤り|誤っ|不正解|違い|違う|違っ|正しくな|正しくあ|除外|不適)
       |^["')\]」}}.:]{{0,3}}\s*(?:な[\p{{L}}]{{0,6}})?(?:では|じゃ|で)(?:は|も)?(?:な|あり(?:ませ|え))
       |^["')\]」}}]{{0,2}}でも[^。\n]{{0,20}}でも(?:な|あり)|^["')\]」}}]{{0,2}}とは(?:言え|いえ|限り|限ら|思え)
@@ -114,8 +115,8 @@ _AFFIRMED_AFTER = regex.compile(
         |sicher|bien|sûrement|claramente)\s+)?(?:the\s|die\s|das\s|der\s|la\s|le\s|el\s|lo\s)?
       (?:only\s|most\slikely\s|most\s)?(?:correct\p{{L}}*|right|true|best|answer|richtig\p{{L}}*|korrekt\p{{L}}*|wahr|juste|vraie?|bonne|exacte?|verdader[ao]
         |ciert[ao]|acertad[ao]|respuesta|réponse|antwort)\b
-      |^\s*(?:is|does|fits|ist|est|es)\s*$
-      |^["')\]}}.:]{{0,3}}\s*[-:]?\s*(?:true|right|correct|richtig|wahr|vrai|correcto|correcta|verdadero|verdadera)\b
+      |^\s*(?:is|does|fits|ist|est|es|it\s(?:is|must\sbe))\s*$
+      |^["')\]}}.:]{{0,3}}\s*[-:]?\s*(?:true|right|correct|richtig|korrekt|wahr|vrai|correcte|correcto|correcta|verdadero|verdadera|die\srichtige|la\s(?:bonne|correcta))\b
       |^["')\]」}}.:]{{0,3}}\s*(?:选项|项)?\s*(?:是|为|才是)?(?:对(?=$|[。,.!;])|正确|对的|真的|正解|(?:唯一)?答案|符合)
       |^["')\]」}}.:]{{0,3}}\s*(?:(?:は|が|を)?(?:正解|正し|選び|選ぶ|選択し|答え|適切)|です|だと|だ(?!け)|に(?:決|なり|なる)|である)
       |^["')\]}}.:]{{0,3}}\s*(?:ही\s+)?(?:सही|चुन[\p{{L}}\p{{M}}]*|है|हैं|होगा|सत्य)(?!\p{{M}}|\p{{L}})""",
@@ -125,7 +126,7 @@ _AFFIRMED_AFTER = regex.compile(
 _FILLER = r"""(?:[\s"'(\[{「『（【<:=>→-]
     |'s\b|\b[ld]'|(?:\b(?:that|the|it|is|option|choice|letter|answer|correct|right|best|most|likely|definitely|clearly
       |probably|obviously|indeed|actually|still|therefore|just|simply|about|approximately|exactly|only
-      |overall|would|be|a|an|die|der|das|wohl|eher|doch|genau|etwa|rund|ungefähr|option|antwort|möglichkeit
+      |overall|undoubtedly|\p{{L}}{{3,}}ly|would|be|a|an|die|der|das|wohl|eher|doch|genau|etwa|rund|ungefähr|option|antwort|möglichkeit
       |buchstabe|la|le|les|lettre|réponse|environ|donc|bien|el|lo|opción|letra|respuesta|aproximadamente
       |unos|unas|de)(?!\p{L})|选项|選択肢|विकल्प|लगभग|大约|约|約))*"""
 _BRIDGE = r"[^.\n?!:;,，。：]{0,40}?"
@@ -150,7 +151,7 @@ _ANNOUNCED = regex.compile(
       |\b(?:elijo|escojo|selecciono|elegiría|escogería|diría|opto\spor|me\squedo\scon|(?:debe|tiene\sque)\sser|que\ses|sino|queda)\b
       |(?:^|(?<=[.,;:!?\n]))\s*es\b
       |(?:答案|正解|结果|结论|情感|标签|类别|分类)(?:应该|应当|应|就|当然|显然|确定|可能|选项)?(?:是|为|选|:)?|正确(?:的)?(?:答案|选项|的)?(?:是|为|:)
-      |(?:应该?|应当|我|故|因此|所以|本题|题|就|则|只能|那么|以)?(?:选(?!项)择?|选择)(?:的?是)?|(?:应该?|应当|就|所以|因此|因而|我认为|我觉得|其实|肯定|一定|而|只能|总共)是|^是|(?<=[，,])\s*是|是一[条个]
+      |(?:应该?|应当|我|故|因此|所以|本题|题|就|则|只能|那么|以)?(?:选(?!项)择?|选择)(?:的?是)?|(?:应该?|应当|就|所以|因此|因而|我认为|我觉得|其实|肯定|一定|而|只能|总共|发现)是|^是|(?<=[，,])\s*是|是一[条个]
       |(?:正解|答え|解答|回答|答|感情|分類|ラベル|評価|合計)(?:は|が)?\s*[】」:]?|正しい(?:答え|選択肢|もの|の)?は
       |(?:उत्तर|जवाब|भावना|श्रेणी|वर्ग|परिणाम)\s*(?:है|:|=|-)?|लगता\sहै(?:\sकि)?
       ){_FILLER}$""",
@@ -191,8 +192,8 @@ _SAID_OF_IT = regex.compile(
     regex.IGNORECASE,
 )  # after a full stop: "A. is wrong" and "A. Wrong" go on, "B. It is not A" does not
 _JOINED = regex.compile(
-    r"""^["')\]}.]{0,2}\s*(?:,\s*)?(?:(?:(?:and|or)(?:\salso)?|and/or|nor|und|oder|et|ou|y|e|o|u|as\swell\sas|als\sauch|bis)\b\s*|[&/,、]\s*
-      |和|与|跟|及|或者?|以及|と|や|か|または|及び|और\s+|या\s+|तथा\s+){1,2}
+    r"""^["')\]}.]{0,2}(?:选项|项)?\s*(?:,\s*)?(?:(?:(?:and|or)(?:\salso)?|and/or|nor|und|oder|et|ou|y|e|o|u|as\swell\sas|als\sauch|bis)\b\s*|[&/,、]\s*
+      |和|与|跟|及|或者?|以及|と|や|か|も|または|及び|और\s+|या\s+|तथा\s+){1,2}
       (?:(?:either|maybe|possibly|perhaps|soit|option|choice|opción|antwort|the|la|el|die|der|auch)\s+
         |选项|選択肢|विकल्प\s+)*["'(\[{]*$""",
     _FLAGS,

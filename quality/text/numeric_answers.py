@@ -12,7 +12,7 @@ from quality.text.quantities import Quantity, quantities, readable
 _FINAL_LINE = regex.compile(r"####[ \t]*([^\n]*\d[^\n]*)")
 _BOLD = regex.compile(r"\*\*([^*\n]+)\*\*")
 _REJECTED_BEFORE = regex.compile(
-    r"""(?i)(?:(?:\bnot|n't|\binstead\sof|\brather\sthan|\bnicht|\bkeine?|\bpas|\bnon|\bno|\bni|\bnor|\bweder|\bnoch)\s+
+    r"""(?i)(?:(?:\bnot|n't|\binstead\sof|\brather\sthan|\bnicht|\bkeine?|\bpas|\bnon|\bno|\bni|\bnor|\bweder|\bnoch|\b(?:an)?statt|\bau\slieu\sde|\ben\s(?:lugar|vez)\sde|\bplutôt\sque)\s+
        (?:(?:exactly|equal\sto|just|the|to|es|est|sont|son)\s+)?|(?:不是|并非|而非|不等于)\s*)$""",
     regex.VERBOSE,
 )
@@ -23,6 +23,10 @@ _ENDED = regex.compile(
     r"\s*(?:$|[.;!\n(]|,\s*(?:not|because|since|nicht|weil|pas|non|car|no|porque)\b|(?:because|since)\b)"
 )
 _UNIT_ONLY = regex.compile(r"[^\d\n.=]{0,24}[.!]?\s*(?:[\n(]|$)")
+_ASIDE = regex.compile(
+    r"(?i),\s*(?:which|that\sis|i\.e\.|was|das\sist|das\sheißt|d\.\s?h\.|ce\squi|soit|c'est-à-dire|lo\sque|lo\scual"
+    r"|es\sdecir|o\ssea|यानी|जो)\b[^.;\n]*$"
+)
 _SHORT = 200  # characters in which number words of other languages than English are looked for
 _LANGUAGES = ("de", "fr", "es")
 
@@ -43,6 +47,7 @@ def read_quantity(answer: str) -> Quantity | None:
     found = [each for each in quantities(plain) if not _is_rejected(plain, each)]
     if not found:
         return _spelled(text)
+    found = [each for each in found if not _is_aside(plain, each)] or found
     announced = [each for each in found if is_given_as_answer(plain, each.start)]
     if announced:
         return announced[-1]
@@ -61,6 +66,14 @@ def _is_rejected(text: str, quantity: Quantity) -> bool:
     before = text[max(0, quantity.start - 40) : quantity.start]
     after = _REJECTED_AFTER.match(text, quantity.end, quantity.end + 40)
     return _REJECTED_BEFORE.search(before) is not None or after is not None
+
+
+def _is_aside(text: str, quantity: Quantity) -> bool:
+    """Whether it stands in brackets, or only says more of what came before: ", which is 50 % more"."""
+    before = text[max(0, quantity.start - 60) : quantity.start]
+    after = text[quantity.end : quantity.end + 60]
+    in_brackets = regex.search(r"\([^()\n]*$", before) and regex.match(r"[^()\n]*\)", after)
+    return bool(in_brackets or _ASIDE.search(before))
 
 
 def _stands_first(text: str, quantity: Quantity) -> bool:

@@ -64,7 +64,7 @@ _NUMERAL = r"""(?:
      |\d{1,3}(?:'\d{3})+(?:\.\d+)?(?!\d)
      |\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?:[.,]\d+)?(?![\d])
      |\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d+)?(?!\d)
-     |\d+(?:\.\d+|,\d+(?![,\d]))?|\.\d+)"""
+     |\d+(?:\.\d+|,\d+(?!,?\d))?|\.\d+)"""
 _SIGN = r"(?:(?<![\p{L}\p{N})\]]|\d\s)[-+](?=[\d.$€£¥₹√π])|(?<==\s?)[-+]\s|\b(?:minus|negative|moins|menos)\s+|负数?|負の?|マイナス|ऋण\s+)"
 _SCALE = (
     r"(?:hundred|thousand|[mb]illions?|trillion|(?-i:k)|tausend|millionen|milliarden?|mille|milliards?|mil"

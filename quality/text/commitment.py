@@ -64,7 +64,7 @@ _HARMLESS = regex.compile(
 
 _BREAK = regex.compile(
     r"""[,.;:!?，、。！？；：।\n()\[\]–—]\s*|\s-\s
-      |\b(?:but|so|because|since|therefore|thus|hence|yet|however|although|though|while|whereas
+      |\b(?:but|so(?!\sfar\sas)|because|since|therefore|thus|hence|yet|however|although|though|while|whereas
         |and|which|aber|sondern|also|weil|denn|und|mais|donc|car|et|sino|pero|porque|así\sque|y)\b
       |而是|但是?|所以|因此|因为|(?<=[^\s])ので|(?<=す|だ|た|い)が(?!\w)
       |बल्कि|लेकिन|इसलिए|क्योंकि""",
@@ -72,13 +72,13 @@ _BREAK = regex.compile(
 )
 _NEGATION = regex.compile(
     r"""(?:\b(?:not|\p{L}+n't|(?:is|are|was|do|does|did|can|would|could)nt|never|neither|nor|no
-        |cannot|without|hardly|rather\sthan|instead\sof|far\sfrom|less(?!\sthan)|weniger|moins|menos
+        |cannot|without|hardly|rather\sthan|instead\sof|far\sfrom|nothing|nichts|rien|despite|trotz|malgré|pese\sa|a\spesar\sde|less(?!\sthan)|weniger|moins|menos
         |(?:exclud|eliminat|reject|discard|dismiss)\p{L}*|rul(?:e|es|ed|ing)\sout|except
         |nicht|kein\p{L}*|nie|niemals|weder|keineswegs|keinesfalls|statt|anstatt|anstelle
         |pas|jamais|ni|aucun(?:e(?!\p{L}))?|nullement|non|plutôt\sque|au\slieu\sd[e']|élimin\p{L}*|exclu\p{L}*
         |écart\p{L}*
         |nunca|jamás|tampoco|descart\p{L}*|elimin\p{L}*|en\s(?:lugar|vez)\sde|lejos\sde)\b
-      (?:[\s"'(]+[\p{L}\p{M}']+){0,5}?[\s"'(]*$)
+      (?:[\s"'(]+[\p{L}\p{M}']+){0,8}?[\s"'(]*$)
       |(?:不是|不会|不能|不可|不应|不属于|无法|并没有|没有|没|并不|并非|绝非|未|排除)\p{Han}{0,6}["'(「]*$
       |(?:不选|而非|非|不)
         (?:选项|什么|一[条个]|很|太|能|算|说|认为|是|这是){0,3}["'(「]*$
@@ -101,12 +101,13 @@ _REJECTED_AFTER = regex.compile(
            |no\s+(?:es|son|puede|pueden)\b|n'est\b|ne\s+(?:peut|peuvent|sont|convient)\b)
         |[-:(✗✘❌]?\s*(?:wrong|false|incorrect|falsch|faux|incorrecto|incorrecta|falso|falsa|✗|✘|❌)\b
         |\s*[✗✘❌])
+      |^\s*(?:(?:\p{{L}}+\s+){{0,2}}nicht(?:\szu)?|tampoco|non\splus|neither)\s*$
       |^["')\]」}}.:]{{0,3}}\s*(?:选项|项)?\s*(?:显然|也|都|均|就)?(?:是|为|:)?(?:错|不(?!仅|只|得不|过)|错误|假的
         |可以?排除|被排除)
       |^["')\]」}}.:]{{0,3}}\s*(?:は|が|も)?(?:間違|誤り|誤っ|不正解|違い|違う|違っ|正しくな|正しくあ|除外|不適)
       |^["')\]」}}.:]{{0,3}}\s*(?:な[\p{{L}}]{{0,6}})?(?:では|じゃ|で)(?:は|も)?(?:な|あり(?:ませ|え))
-      |^["')\]」}}]{{0,2}}でも[^。\n]{{0,20}}でも(?:な|あり)|^["')\]」}}]{{0,2}}とは(?:言え|いえ|限り|限ら|思え)
-      |^["')\]}}.:]{{0,3}}\s*(?:(?:सही|भी|बिल्कुल|तो|वाला|सच|समीक्षा)\s+){{0,2}}(?:नहीं|गलत|ग़लत|ग़लत|असत्य)""",
+      |^["')\]」}}]{{0,2}}でも[^。\n]{{0,20}}でも(?:な|あり)|^["')\]」}}]{{0,2}}とは(?:言え|言い|いえ|限り|限ら|思え)
+      |^["')\]}}.:]{{0,3}}\s*(?:[^,।\n]{{0,30}}?(?<![\p{{L}}\p{{M}}])नहीं|(?:भी\s+)?(?:गलत|ग़लत|ग़लत|असत्य))""",
     _FLAGS,
 )
 _AFFIRMED_AFTER = regex.compile(
@@ -115,9 +116,10 @@ _AFFIRMED_AFTER = regex.compile(
         |sicher|bien|sûrement|claramente)\s+)?(?:the\s|die\s|das\s|der\s|la\s|le\s|el\s|lo\s)?
       (?:only\s|most\slikely\s|most\s)?(?:correct\p{{L}}*|right|true|best|answer|richtig\p{{L}}*|korrekt\p{{L}}*|wahr|juste|vraie?|bonne|exacte?|verdader[ao]
         |ciert[ao]|acertad[ao]|respuesta|réponse|antwort)\b
+      |^\s*(?:(?:is\swhat\s)?remains|is\s(?:all|what)\s(?:that\s)?is\sleft)\b
       |^\s*(?:is|does|fits|ist|est|es|it\s(?:is|must\sbe))\s*$
       |^["')\]}}.:]{{0,3}}\s*[-:]?\s*(?:true|right|correct|richtig|korrekt|wahr|vrai|correcte|correcto|correcta|verdadero|verdadera|die\srichtige|la\s(?:bonne|correcta))\b
-      |^["')\]」}}.:]{{0,3}}\s*(?:选项|项)?\s*(?:是|为|才是)?(?:对(?=$|[。,.!;])|正确|对的|真的|正解|(?:唯一)?答案|符合)
+      |^["')\]」}}.:]{{0,3}}\s*(?:选项|项)?\s*(?:是|为|才是)?(?:对(?=$|[。,.!;])|正确|对的|真的|正解|(?:唯一)?答案|(?:最|更)?(?:为)?(?:符合|合适|恰当|贴切))
       |^["')\]」}}.:]{{0,3}}\s*(?:(?:は|が|を)?(?:正解|正し|選び|選ぶ|選択し|答え|適切)|です|だと|だ(?!け)|に(?:決|なり|なる)|である)
       |^["')\]}}.:]{{0,3}}\s*(?:ही\s+)?(?:सही|चुन[\p{{L}}\p{{M}}]*|है|हैं|होगा|सत्य)(?!\p{{M}}|\p{{L}})""",
     _FLAGS,
@@ -126,7 +128,7 @@ _AFFIRMED_AFTER = regex.compile(
 _FILLER = r"""(?:[\s"'(\[{「『（【<:=>→-]
     |'s\b|\b[ld]'|(?:\b(?:that|the|it|is|option|choice|letter|answer|correct|right|best|most|likely|definitely|clearly
       |probably|obviously|indeed|actually|still|therefore|just|simply|about|approximately|exactly|only
-      |overall|undoubtedly|\p{{L}}{{3,}}ly|would|be|a|an|die|der|das|wohl|eher|doch|genau|etwa|rund|ungefähr|option|antwort|möglichkeit
+      |overall|undoubtedly|\p{{L}}{{3,}}ly|would|be|a|an|die|der|das|wohl|eher|doch|genau|etwa|rund|ungefähr|nur|noch|lediglich|option|antwort|möglichkeit
       |buchstabe|la|le|les|lettre|réponse|environ|donc|bien|el|lo|opción|letra|respuesta|aproximadamente
       |unos|unas|de)(?!\p{L})|选项|選択肢|विकल्प|लगभग|大约|约|約))*"""
 _BRIDGE = r"[^.\n?!:;,，。：]{0,40}?"
@@ -146,7 +148,7 @@ _ANNOUNCED = regex.compile(
       |entscheide\smich\sfür|\bbleibt\b|(?:\bsondern\b)
       |\b(?:réponses?|choix|solution|résultat|sentiment|classe|catégorie|option)\b{_BRIDGE}(?:\b(?:est|serait)\b|[:=])
       |\bje\s(?:choisis|prends|dirais|réponds|pense\sque\sc'est|crois\sque\sc'est)|j'opte\spour|\b(?:c'est|ce\sserait|ce\sdoit\sêtre)
-      |\b(?:il\s)?reste\b|\bmais\b
+      |\breste(?:\splus)?(?:\sque)?\b|\bmais\b
       |\b(?:respuesta|opción|solución|elección|alternativa|resultado|sentimiento|clase|categoría|correcta)\b{_BRIDGE}(?:\b(?:es|sería)\b|[:=])
       |\b(?:elijo|escojo|selecciono|elegiría|escogería|diría|opto\spor|me\squedo\scon|(?:debe|tiene\sque)\sser|que\ses|sino|queda)\b
       |(?:^|(?<=[.,;:!?\n]))\s*es\b
@@ -177,7 +179,7 @@ _TURN = regex.compile(
 _SUMMARY = regex.compile(
     r"""(?:\b(?:overall|on\sthe\swhole|ultimately|in\sthe\send|all\sin\sall|insgesamt|letztlich|unterm\sstrich
       |finalement|globalement|au\sfinal|dans\sl'ensemble|en\srealidad|en\sgeneral|en\sconjunto|al\sfinal)\b
-      |总体上?|整体上?|总的来说|全体として(?:は)?|総合的に(?:は)?|कुल\sमिलाकर)[^.,;!?\n，。；！？।]{0,30}$""",
+      |总体上?|整体上?|总的来说|全体として(?:は)?|総合的に(?:は)?|कुल\sमिलाकर)\s*,?[^.,;!?\n，。；！？।]{0,30}$""",
     _FLAGS,
 )
 _CLAUSE_END = regex.compile(

@@ -18,7 +18,7 @@ from warehouse.inputs.rows import Row
 class Arc(Questions):
     """ARC, the AI2 Reasoning Challenge (Clark et al., 2018), its validation split."""
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     metrics: ClassVar[tuple[str, ...]] = CHOICE_METRICS
     content: ClassVar[str | None] = "accuracy"
 

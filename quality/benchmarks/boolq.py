@@ -21,7 +21,7 @@ class Boolq(Questions):
     Six of ten are yes, so figures per class tell more than accuracy.
     """
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     metrics: ClassVar[tuple[str, ...]] = CLASS_METRICS
     content: ClassVar[str | None] = "accuracy"
     classes: ClassVar[tuple[str, ...]] = ("yes", "no")

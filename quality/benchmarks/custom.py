@@ -84,7 +84,7 @@ class Custom(Questions):
     @property
     def version(self) -> str:  # type: ignore[override]
         """Of the benchmark; with its options where its name does not tell them."""
-        return " ".join(["3", *(self.settings if self.name else ())])
+        return " ".join(["4", *(self.settings if self.name else ())])
 
     @property
     def label(self) -> str:

@@ -24,7 +24,7 @@ class Mmlu(Questions):
     usual number: the subject's development split, where its questions are short.
     """
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     metrics: ClassVar[tuple[str, ...]] = CHOICE_METRICS
     content: ClassVar[str | None] = "accuracy"
 

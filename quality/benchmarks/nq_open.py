@@ -22,7 +22,7 @@ class NqOpen(Questions):
     stop or comma as in the harness, whose prompt is a text to be continued.
     """
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     metrics: ClassVar[tuple[str, ...]] = TEXT_METRICS
     content: ClassVar[str | None] = "contains"
     stop: ClassVar[tuple[str, ...]] = ("\n",)

@@ -18,7 +18,7 @@ from warehouse.inputs.rows import Row
 class Openbookqa(Questions):
     """OpenBookQA (Mihaylov et al., 2018), its validation split, without the book of facts."""
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     metrics: ClassVar[tuple[str, ...]] = CHOICE_METRICS
     content: ClassVar[str | None] = "accuracy"
 

@@ -22,7 +22,7 @@ class TriviaQa(Questions):
     its first line break, as in `nq_open`.
     """
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     metrics: ClassVar[tuple[str, ...]] = TEXT_METRICS
     content: ClassVar[str | None] = "contains"
     stop: ClassVar[tuple[str, ...]] = ("\n",)

@@ -24,7 +24,7 @@ class TruthfulQa(Questions):
     the hub alone.
     """
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     form: Literal["text", "choice"] = "text"
     """Answered in free text, or as a choice of one true answer among tempting false ones."""

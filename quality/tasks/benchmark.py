@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from quality.text.normalize import contains, exact_match, token_f1
+from quality.text.normalize import contains_answer, exact_match, token_f1
 from warehouse.catalog import name_of
 from warehouse.inputs.rows import Row, RowSource, question_messages
 from warehouse.records import Message
@@ -157,7 +157,7 @@ def grade_text(reference: list[str], answer: str) -> Grade:
     """The three text metrics, the best over the references; abstains where there is none."""
     if not reference:
         return Grade(dict.fromkeys(TEXT_METRICS), "no reference answer")
-    graders = (exact_match, token_f1, contains)
+    graders = (exact_match, token_f1, contains_answer)
     return Grade(
         {
             metric: max(grader(answer, wanted) for wanted in reference)

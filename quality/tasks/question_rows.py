@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from quality.tasks.benchmark import Benchmark, Item, each_once, item_of
-from quality.tasks.graders import LETTERS, right_letters
+from quality.tasks.graders import right_letters
+from quality.text.lettered import LETTERS
 from warehouse.errors import DataError
 from warehouse.inputs import assets
 from warehouse.inputs.question_wording import WORDINGS

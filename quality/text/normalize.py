@@ -19,6 +19,7 @@ from functools import lru_cache
 from warehouse.text import words
 
 _DENIALS = frozenset(("not", "no", "never", "under", "over", "below", "above"))
+_ELIDED = re.compile(r"(?i)(?<!\w)(?:[cdjlmnst]|qu)'(?=\w)")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
@@ -50,6 +51,14 @@ def token_f1(answer: str, reference: str) -> float:
 def contains(answer: str, reference: str) -> float:
     """1.0 if the reference stands in the answer as whole words, else 0.0."""
     return float(words.contains_tokens(answer_tokens(answer), answer_tokens(reference)))
+
+
+def contains_answer(answer: str, reference: str) -> float:
+    """`contains`, also where the words are elided before it: "c'est l'oxygène" has "oxygène"."""
+    answer, reference = words.fold(answer), words.fold(reference)
+    return max(
+        contains(answer, reference), contains(_ELIDED.sub(" ", answer), _ELIDED.sub(" ", reference))
+    )
 
 
 _SPELLED = (
@@ -93,6 +102,16 @@ def numbers(text: str) -> list[str]:
     """
     text = _readable(text)
     return [value for _, _, values in _numbers(text) for value in values]
+
+
+def spelled_as_digits(text: str) -> str:
+    """The text with its English number words in digits: "forty-two eggs" as "42 eggs"."""
+    pieces, place = [], 0
+    for start, end, values in _numbers(text):
+        if not any(char.isdigit() for char in text[start:end]):
+            pieces += [text[place:start], " ".join(values)]
+            place = end
+    return "".join([*pieces, text[place:]])
 
 
 _MONTHS = (

@@ -344,8 +344,8 @@ def test_a_custom_name_is_what_it_is_called_and_its_options_are_of_the_version()
     plain = Custom(path="own.csv", name="own")
     numeric = Custom(path="own.csv", name="own", grader="numeric")
     assert plain.label == numeric.label == "own"
-    assert plain.version == "3"
-    assert numeric.version == "3 grader=numeric"
+    assert plain.version == "4"
+    assert numeric.version == "4 grader=numeric"
 
 
 def test_a_mended_reference_is_another_item_and_equal_rows_are_counted(tmp_path):

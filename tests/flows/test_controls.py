@@ -37,7 +37,7 @@ def run(tmp_path_factory):
     answers = len(store.read(Answer))
     again = distill(folder, "run", "plan.toml", *words)
     assert again.returncode == 0, again.stderr
-    yield folder, words, json.loads(done.stdout), json.loads(again.stdout), answers
+    return folder, words, json.loads(done.stdout), json.loads(again.stdout), answers
 
 
 def report_of(result):

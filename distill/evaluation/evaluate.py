@@ -239,6 +239,8 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
                 content,
                 p_headline=p_headline,
                 p_content=p_content,
+                items=board.texts,
+                passage_shown=any(item.shows_passage for item in board.items),
             )
         )
     return [line for line in lines if line]

@@ -40,6 +40,13 @@ class Item:
     category: str | None = None
     """Its subject or kind, where the benchmark has several."""
 
+    @property
+    def shows_passage(self) -> bool:
+        """Whether its passage is among the messages; a closed-book benchmark keeps it back."""
+        passage = " ".join((self.row.passage or "").split())
+        shown = " ".join(" ".join(message["content"] for message in self.messages).split())
+        return bool(passage) and passage in shown
+
 
 @dataclass(frozen=True)
 class Grade:

@@ -12,16 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from distill.evaluation.answer_fit import NEARLY_ALL, measure_fit, measure_sameness
-from distill.evaluation.comparison import ItemText, answers_by_contestant, exact_test
-from distill.evaluation.statistics import (
-    MIN_ITEMS,
-    Interval,
-    bootstrap,
-    mean,
-    sign_test_p_value,
-)
+from distill.evaluation.change import Change, measure_change
+from distill.evaluation.comparison import ItemText, answers_by_contestant
+from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.style_share import CONTESTANTS, Measure, style_shares
-from distill.evaluation.verdict import metric_name, p_text, points, span
+from distill.evaluation.verdict import points, span
 from quality.text import style
 from quality.text.languages import foreign
 from warehouse.records import Answer
@@ -60,37 +55,6 @@ class StyleFacts:
         if self.outcome in ("learned facts", "reads passages better", "learned the task"):
             return "mixed" if self.facts and self.facts.value < 0 else "good"
         return {"learned style only": "mixed", "no clear change": ""}.get(self.outcome, "bad")
-
-
-@dataclass(frozen=True)
-class _Change:
-    """Student minus base in one metric, on the items graded for both."""
-
-    metric: str
-    interval: Interval
-    p_value: float
-    n: int
-    adjusted: bool = False
-    """Whether p is after Holm."""
-    binary: bool = True
-    """Whether every grade is 0 or 1, so that the test is McNemar's."""
-
-    @property
-    def direction(self) -> int:
-        """1 or -1 where the change is clear (as `verdict.is_clear` has it), else 0."""
-        if self.n < MIN_ITEMS or self.p_value >= 0.05:
-            return 0
-        return (self.interval.low > 0) - (self.interval.high < 0)
-
-    def __str__(self) -> str:
-        size = points(abs(self.interval.value) if self.direction else self.interval.value)
-        test = exact_test(self.binary)
-        evidence = f"{span(self.interval)}, n = {self.n}, {test} p {p_text(self.p_value)}"
-        evidence += " after Holm" if self.adjusted else ""
-        name = metric_name(self.metric)
-        if not self.direction:
-            return f"{name} did not change clearly (a difference of {size} points; {evidence})"
-        return f"{name} {'rose' if self.direction > 0 else 'fell'} by {size} points ({evidence})"
 
 
 def measure_style_and_facts(
@@ -162,15 +126,15 @@ def measure_style_and_facts(
     no_style = nothing.why if nothing else "" if moved else ALIKE
     if nothing:
         measures, moved = [replace(measure, share=None) for measure in measures], None
-    task = _change(headline, answers_by["student"], answers_by["base"], seed)
+    task = measure_change(headline, answers_by["student"], answers_by["base"], seed)
     if task and p_headline is not None:
         task = replace(task, p_value=p_headline, adjusted=True)
     facts = task
     if content != headline:
-        facts = _change(content, answers_by["student"], answers_by["base"], seed)
+        facts = measure_change(content, answers_by["student"], answers_by["base"], seed)
     if facts and content != headline and p_content is not None:
         facts = replace(facts, p_value=p_content, adjusted=True)
-    outcome = _outcome(task, facts, moved if len(common) >= MIN_ITEMS else None, passage_shown)
+    outcome = outcome_of(task, facts, moved if len(common) >= MIN_ITEMS else None, passage_shown)
     if nothing and nothing.outcome:
         outcome = nothing.outcome
     way = _way(moved, no_style)
@@ -222,30 +186,10 @@ def _answers_nothing(
     return None
 
 
-def _change(
-    metric: str, student: Mapping[str, Answer], base: Mapping[str, Answer], seed: int
-) -> _Change | None:
-    pairs = [
-        (new, old)
-        for item_id in sorted(set(student) & set(base))
-        if (new := student[item_id].grades.get(metric)) is not None
-        and (old := base[item_id].grades.get(metric)) is not None
-    ]
-    if not pairs:
-        return None
-    wins, losses = sum(new > old for new, old in pairs), sum(new < old for new, old in pairs)
-    return _Change(
-        metric=metric,
-        interval=bootstrap([[new - old for new, old in pairs]], mean, seed, (-1.0, 1.0)),
-        p_value=sign_test_p_value(wins, losses),
-        n=len(pairs),
-        binary=all(grade in (0.0, 1.0) for pair in pairs for grade in pair),
-    )
-
-
-def _outcome(
-    task: _Change | None, facts: _Change | None, moved: Interval | None, passage_shown: bool
+def outcome_of(
+    task: Change | None, facts: Change | None, moved: Interval | None, passage_shown: bool
 ) -> str:
+    """The outcome of a student whose answers are answers, as `measure_style_and_facts` has it."""
     form, content = task.direction if task else 0, facts.direction if facts else 0
     if min(form, content) < 0 and max(form, content) <= 0:
         return "got worse"
@@ -259,8 +203,8 @@ def _outcome(
 
 def _sentence(
     outcome: str,
-    task: _Change | None,
-    facts: _Change | None,
+    task: Change | None,
+    facts: Change | None,
     way: str,
     faulty: str,
     measures: Sequence[Measure],

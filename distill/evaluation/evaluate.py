@@ -257,6 +257,8 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
                 p_headline=p_headline,
                 p_content=p_content,
                 group_of=board.group_of,
+                items=board.texts,
+                passage_shown=any(item.passage for item in board.items),
             )
         )
     return [line for line in lines if line]

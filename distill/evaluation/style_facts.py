@@ -1,7 +1,7 @@
 """Separate what a student learned of the teacher's facts from what it learned of its style.
 
-After The False Promise of Imitating Proprietary LLMs (Gudibande et al., 2023, sections 4 and
-5): a student of imitation comes to write like its teacher (lists, length, tone, the same words)
+After The False Promise of Imitating Proprietary LLMs (Gudibande et al., 2023, section 4): a
+student of imitation comes to write like its teacher (lists, length, tone, the same words)
 while it knows no more than before. So change in style and change in facts are taken apart, on
 the same items.
 """
@@ -10,42 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from distill.evaluation.comparison import answers_by_contestant, exact_test
-from distill.evaluation.intervals import CHANGE, bounded_interval
-from distill.evaluation.statistics import (
-    MIN_ITEMS,
-    Interval,
-    bootstrap,
-    holm,
-    is_grouped,
-    mean,
-    permutation_p_value,
-    signed_rank_p_value,
-)
-from distill.evaluation.verdict import metric_name, p_text, points, span
+from distill.evaluation.answer_fit import NEARLY_ALL, measure_fit, measure_sameness
+from distill.evaluation.change import Change, measure_change
+from distill.evaluation.comparison import ItemText, answers_by_contestant
+from distill.evaluation.statistics import MIN_ITEMS, Interval
+from distill.evaluation.style_share import CONTESTANTS, Measure, style_shares
+from distill.evaluation.verdict import points, span
 from quality.text import style
 from quality.text.languages import foreign
 from warehouse.records import Answer
 
-AWAY, PAST = -1.0, 2.0
-"""Bounds of a share of the way: as far again in the wrong direction, or past the teacher."""
 LONGER = 1.5
 """Ratio of lengths from which longer answers may contain a reference by chance."""
-CONTESTANTS = ("base", "student", "teacher")
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A style measure: its mean for base, student and teacher, and how far the student went."""
-
-    name: str
-    base: float
-    student: float
-    teacher: float
-    toward: Interval | None
-    """(student - base) / (teacher - base); None where base and teacher do not differ clearly."""
+ALIKE = "base and teacher do not differ clearly in it"
 
 
 @dataclass(frozen=True)
@@ -55,47 +33,28 @@ class StyleFacts:
     benchmark: str
     measures: list[Measure]
     style: Interval | None
-    """Mean share of the way from the base's style to the teacher's; None where the two do not differ clearly."""
+    """Mean share of the distance from the base's style to the teacher's that the student covered, at
+    most 1; below 0 it moved away."""
     facts: Interval | None
     """Student minus base in the content metric (containment or accuracy), in 0..1 units."""
     task: Interval | None
     """Student minus base in the headline metric."""
     outcome: str
-    """learned facts | learned the task | learned style only | got worse | no clear change."""
+    """collapsed | answers do not fit their questions | got worse | learned facts |
+    reads passages better | learned the task | learned style only | no clear change."""
     sentence: str
-
-
-@dataclass(frozen=True)
-class _Change:
-    """Student minus base in one metric, on the items graded for both."""
-
-    metric: str
-    interval: Interval
-    p_value: float
-    n: int
-    is_grouped: bool = False
-    """Whether several items are of one passage."""
-    adjusted: bool = False
-    """Whether p is after Holm."""
-    binary: bool = True
-    """Whether every grade is 0 or 1, so that the test is McNemar's where no items share a passage."""
+    no_style: str = ""
+    """Why `style` is None."""
 
     @property
-    def direction(self) -> int:
-        """1 or -1 where the change is clear (as `verdict.is_clear` has it), else 0."""
-        if self.n < MIN_ITEMS or self.p_value >= 0.05:
-            return 0
-        return (self.interval.low > 0) - (self.interval.high < 0)
+    def badge(self) -> str:
+        """How the outcome is coloured: good | mixed | bad, or empty for no clear change.
 
-    def __str__(self) -> str:
-        size = points(abs(self.interval.value) if self.direction else self.interval.value)
-        test = exact_test(self.binary, self.is_grouped)
-        evidence = f"{span(self.interval)}, n = {self.n}, {test} p {p_text(self.p_value)}"
-        evidence += " after Holm" if self.adjusted else ""
-        name = metric_name(self.metric)
-        if not self.direction:
-            return f"{name} did not change clearly (a difference of {size} points; {evidence})"
-        return f"{name} {'rose' if self.direction > 0 else 'fell'} by {size} points ({evidence})"
+        Never good where the content metric fell.
+        """
+        if self.outcome in ("learned facts", "reads passages better", "learned the task"):
+            return "mixed" if self.facts and self.facts.value < 0 else "good"
+        return {"learned style only": "mixed", "no clear change": ""}.get(self.outcome, "bad")
 
 
 def measure_style_and_facts(
@@ -107,41 +66,48 @@ def measure_style_and_facts(
     p_headline: float | None = None,
     p_content: float | None = None,
     group_of: Mapping[str, str] | None = None,
+    items: Sequence[ItemText] = (),
+    passage_shown: bool = False,
 ) -> StyleFacts | None:
     """Compare the student's change in style with its change in facts.
 
-    Style is measured (`quality.text.style`) on the items that base, student and teacher all answered,
-    hedges and authority where the teacher answers in English;
-    the teacher's overlap with itself, 1.0, is the ceiling of overlap. A share of the way from
-    base to teacher is a ratio of paired mean differences, -1 to 2. It is given only where base
-    and teacher differ clearly: the 95 % bootstrap interval leaves out zero, and so does the
-    signed-rank test (Wilcoxon 1945) at 0.05 after Holm over the measures, since both shares
-    and gaps are taken from the same base, and a gap by chance would look like a way gone.
-    `style` is their mean, each counted as 1 at most: past the teacher is no nearer to it. Where
-    `headline` is `content` an answer is a choice, and to share the teacher's words is to share
-    its answer: overlap is shown then, but does not count as style.
+    Style is measured (`style_share.style_shares`) on the items that base, student and teacher all
+    answered, hedges and authority where the teacher answers in English. Where `headline` is
+    `content` an answer is a choice, and to share the teacher's words is to share its answer:
+    overlap is shown then, but does not count as style. No share of style is given for answers
+    that answer nothing (the first two outcomes), nor where it cannot be shown that they do.
 
     Facts and task are the student minus the base on all items graded for both, as in
     `compare.compare`; they are clear where there are ten items or more, the 95 % interval leaves
     out zero and the test gives p < 0.05 (after Holm, where that is given). Outcomes, the
     first that holds:
 
+    - collapsed: nearly all answers are empty or the same, where the teacher's are not
+      (`answer_fit.measure_sameness`);
+    - answers do not fit their questions: they fit other items as well
+      (`answer_fit.measure_fit`);
     - got worse: one of the two falls clearly and none rises clearly;
-    - learned facts: content rises clearly;
+    - learned facts: content rises clearly; where a passage is shown, in which the answer can be
+      read, the outcome is "reads passages better";
     - learned the task: the headline rises clearly;
-    - learned style only: style moved toward the teacher, by its interval;
+    - learned style only: style came nearer to the teacher's, by its interval, on ten items or more;
     - no clear change.
+
+    The first two are not said of a student that answers nearly all items in the base's words.
 
     Args:
         benchmark: Its name.
         answers: To this benchmark; the order does not matter, nor an answer given twice.
         headline: The metric that asks for right answers in the right form.
         content: The metric that asks for right answers in any form. In both, more is better.
-        seed: Of the bootstrap.
+        seed: Of the bootstrap and the permutations.
         p_headline: Student against base by the headline, where it was adjusted for several
             benchmarks; so that the outcome says what the verdict says.
         p_content: The same of the content metric, where it is another one than the headline.
         group_of: Item -> its passage, where several items are of one.
+        items: Questions, passages and references; without them, answers are only compared with
+            the teacher's.
+        passage_shown: Whether the contestants see a passage beside the question of some item.
 
     Returns:
         None where base, student and teacher have fewer than two items in common.
@@ -152,20 +118,29 @@ def measure_style_and_facts(
     common = sorted(set.intersection(*(set(answers_by[name]) for name in CONTESTANTS)))
     if len(common) < 2:
         return None
-    texts = {name: [answers_by[name][item_id].text for item_id in common] for name in CONTESTANTS}
+    shared = {name: [answers_by[name][item_id] for item_id in common] for name in CONTESTANTS}
+    texts = {name: [answer.text for answer in shared[name]] for name in CONTESTANTS}
     english = foreign("\n".join(texts["teacher"]), ["en"]) is None
     names = [name for name in style.MEASURES if english or name not in style.ENGLISH_MEASURES]
     counted_measures = [name for name in names if name != "overlap" or headline != content]
-    measures, moved = _style(texts, names, counted_measures, seed)
-    task = _change(headline, answers_by["student"], answers_by["base"], group_of)
+    measures, moved = style_shares(texts, names, counted_measures, seed)
+    nothing = _answers_nothing(shared, items, seed)
+    no_style = nothing.why if nothing else "" if moved else ALIKE
+    if nothing:
+        measures, moved = [replace(measure, share=None) for measure in measures], None
+    task = measure_change(headline, answers_by["student"], answers_by["base"], group_of)
     if task and p_headline is not None:
         task = replace(task, p_value=p_headline, adjusted=True)
     facts = task
     if content != headline:
-        facts = _change(content, answers_by["student"], answers_by["base"], group_of)
+        facts = measure_change(content, answers_by["student"], answers_by["base"], group_of)
     if facts and content != headline and p_content is not None:
         facts = replace(facts, p_value=p_content, adjusted=True)
-    outcome = _outcome(task, facts, moved)
+    outcome = outcome_of(task, facts, moved if len(common) >= MIN_ITEMS else None, passage_shown)
+    if nothing and nothing.outcome:
+        outcome = nothing.outcome
+    way = _way(moved, no_style)
+    faulty = no_style if nothing and nothing.outcome else ""
     return StyleFacts(
         benchmark=benchmark,
         measures=measures,
@@ -173,118 +148,91 @@ def measure_style_and_facts(
         facts=facts.interval if facts else None,
         task=task.interval if task else None,
         outcome=outcome,
-        sentence=_sentence(outcome, task, facts, moved, measures, headline == content),
+        sentence=_sentence(outcome, task, facts, way, faulty, measures, headline == content),
+        no_style=no_style,
     )
 
 
-def _style(
-    texts: Mapping[str, Sequence[str]],
-    names: Sequence[str],
-    counted_measures: Sequence[str],
-    seed: int,
-) -> tuple[list[Measure], Interval | None]:
-    """The measures of these names, and the mean share of the way over those that are `counted`."""
-    import numpy as np
+@dataclass(frozen=True)
+class _AnswersNothing:
+    """Why no share of style is given, and the outcome where it is shown rather than feared."""
 
-    rows = {
-        name: [style.measures(*pair) for pair in zip(own_texts, texts["teacher"], strict=True)]
-        for name, own_texts in texts.items()
-    }
-    values = {
-        (name, measure): np.array([row[measure] for row in rows[name]])
-        for name in CONTESTANTS
-        for measure in names
-    }
-    ways = {m: values["student", m] - values["base", m] for m in names}
-    gaps = {m: values["teacher", m] - values["base", m] for m in names}
-    differing = [measure for measure in names if measure in _clear(gaps, seed)]
-    measures = [
-        Measure(
-            name=measure,
-            base=float(values["base", measure].mean()),
-            student=float(values["student", measure].mean()),
-            teacher=float(values["teacher", measure].mean()),
-            toward=bootstrap([ways[measure], gaps[measure]], _share, seed, (AWAY, PAST))
-            if measure in differing
-            else None,
-        )
-        for measure in names
-    ]
-    columns = [part[m] for m in differing if m in counted_measures for part in (ways, gaps)]
-    return measures, bootstrap(columns, _mean_share, seed, (AWAY, 1.0)) if columns else None
+    why: str
+    outcome: str | None = None
 
 
-def _clear(gaps: Mapping[str, Any], seed: int) -> set[str]:
-    """The measures in which teacher and base differ clearly."""
-    p_values = [signed_rank_p_value(gap) for gap in gaps.values()]
-    candidates = zip(gaps.items(), holm(p_values), strict=True)
-    intervals = {
-        m: bootstrap([gap], mean, seed) for (m, gap), p_value in candidates if p_value < 0.05
-    }
-    return {measure for measure, gap in intervals.items() if gap.low > 0 or gap.high < 0}
-
-
-def _change(
-    metric: str,
-    student: Mapping[str, Answer],
-    base: Mapping[str, Answer],
-    group_of: Mapping[str, str] | None,
-) -> _Change | None:
-    pairs = {
-        item_id: (new, old)
-        for item_id in sorted(set(student) & set(base))
-        if (new := student[item_id].grades.get(metric)) is not None
-        and (old := base[item_id].grades.get(metric)) is not None
-    }
-    if not pairs:
+def _answers_nothing(
+    shared: Mapping[str, Sequence[Answer]], items: Sequence[ItemText], seed: int
+) -> _AnswersNothing | None:
+    student, base, teacher = shared["student"], shared["base"], shared["teacher"]
+    same = sum(
+        style.words_of(new.text) == style.words_of(old.text)
+        for new, old in zip(student, base, strict=True)
+    )
+    if same >= NEARLY_ALL * len(student):
         return None
-    gaps = [new - old for new, old in pairs.values()]
-    groups = [(group_of or {}).get(item_id, item_id) for item_id in pairs]
-    return _Change(
-        metric=metric,
-        interval=bounded_interval(gaps, CHANGE, groups),
-        p_value=permutation_p_value(gaps, groups),
-        n=len(pairs),
-        is_grouped=is_grouped(groups),
-        binary=all(grade in (0.0, 1.0) for pair in pairs.values() for grade in pair),
-    )
+    by_id = {item.item_id: item for item in items}
+    texts = [by_id[answer.item_id] for answer in student if answer.item_id in by_id]
+    texts = texts if len(texts) == len(student) else []
+    sameness = measure_sameness(student, teacher, texts)
+    if sameness.collapsed:
+        return _AnswersNothing(f"the student's answers collapsed: {sameness}", "collapsed")
+    fit = measure_fit(student, teacher, texts, seed)
+    if fit.is_missing:
+        why = f"the student's answers fit other items as well as their own: {fit}"
+        return _AnswersNothing(why, "answers do not fit their questions")
+    if fit.is_known and not fit.is_clear:
+        return _AnswersNothing(
+            f"it is not clear that the student's answers fit their questions: {fit}"
+        )
+    return None
 
 
-def _outcome(task: _Change | None, facts: _Change | None, moved: Interval | None) -> str:
-    if task is None and facts is None:
-        return "no clear change"
+def outcome_of(
+    task: Change | None, facts: Change | None, moved: Interval | None, passage_shown: bool
+) -> str:
+    """The outcome of a student whose answers are answers, as `measure_style_and_facts` has it."""
     form, content = task.direction if task else 0, facts.direction if facts else 0
     if min(form, content) < 0 and max(form, content) <= 0:
         return "got worse"
     if content > 0:
-        return "learned facts"
+        return "reads passages better" if passage_shown else "learned facts"
     if form > 0:
         return "learned the task"
-    return "learned style only" if moved and moved.low > 0 else "no clear change"
+    graded = task is not None or facts is not None
+    return "learned style only" if graded and moved and moved.low > 0 else "no clear change"
 
 
 def _sentence(
     outcome: str,
-    task: _Change | None,
-    facts: _Change | None,
-    moved: Interval | None,
+    task: Change | None,
+    facts: Change | None,
+    way: str,
+    faulty: str,
     measures: Sequence[Measure],
     a_choice: bool,
 ) -> str:
+    changes = dict.fromkeys(str(change) for change in (task, facts) if change)
+    graded = "; ".join(changes) or "no item was graded for both student and base"
+    if faulty:
+        return f"{faulty[0].upper()}{faulty[1:]}; {graded}."
     if task is None and facts is None:
-        return f"No item was graded for both student and base: only style is known, {_way(moved)}."
-    graded = "; ".join(dict.fromkeys(str(change) for change in (task, facts) if change))
+        return f"No item was graded for both student and base: only style is known, {way}."
     if outcome == "got worse":
         return f"The student got worse: {graded}."
-    if outcome == "learned facts":
+    if outcome in ("learned facts", "reads passages better"):
+        claim = "The student gives the right answer more often than the base"
         note = "; form and content are graded together here, so they cannot be separated"
-        claim = f"The student gives the right answer more often than the base: {graded}"
-        return f"{claim}{note if a_choice else _length_note(measures)}."
+        note = note if a_choice else _length_note(measures)
+        if outcome == "reads passages better":
+            claim = f"Shown a passage, t{claim[1:]}"
+            note += "; that it reads, and not that it learned facts, is what this shows"
+        return f"{claim}: {graded}{note}."
     if outcome == "learned style only":
-        claim = f"The student sounds more like its teacher, {_way(moved)}"
+        claim = f"The student sounds more like its teacher, {way}"
         return f"{claim}, but its answers are not clearly better: {graded}."
     if outcome == "no clear change":
-        return f"Nothing changed clearly: {graded}; {_way(moved)}."
+        return f"Nothing changed clearly: {graded}; {way}."
     claim = f"The student answers in the form that is graded as right: {task}"
     if facts is None:
         return f"{claim}; whether more of its answers are right than the base's was not graded."
@@ -293,10 +241,12 @@ def _sentence(
     return f"{claim}; but there is no sign that more of its answers are right than the base's: {facts}."
 
 
-def _way(moved: Interval | None) -> str:
+def _way(moved: Interval | None, no_style: str) -> str:
     if moved is None:
-        return "share of the way in style not given, since base and teacher do not differ clearly in it"
-    return f"{points(moved.value)} % of the way in style ({span(moved)})"
+        return f"no share of style is given, since {no_style}"
+    share = f"{points(moved.value)} % of the distance to the teacher's style is covered"
+    away = "" if moved.high >= 0 else ", so it moved away"
+    return f"{share} ({span(moved)}){away}"
 
 
 def _length_note(measures: Sequence[Measure]) -> str:
@@ -308,20 +258,3 @@ def _length_note(measures: Sequence[Measure]) -> str:
         f"; its answers are longer too ({words.base:.0f} words before, {words.student:.0f} now), "
         "and a longer answer is more likely to contain the reference"
     )
-
-
-def _share(way: Any, gap: Any, axis: int = -1) -> Any:
-    """The share of the way; 0 where a resample has no gap, which is no evidence of a way gone."""
-    import numpy as np
-
-    way, gap = np.asarray(way.mean(axis=axis)), np.asarray(gap.mean(axis=axis))
-    share = np.divide(way, gap, out=np.zeros(gap.shape), where=np.abs(gap) > 1e-12)
-    return np.clip(share, AWAY, PAST)
-
-
-def _mean_share(*columns: Any, axis: int = -1) -> Any:
-    """Of ways and gaps by turns."""
-    import numpy as np
-
-    pairs = zip(columns[::2], columns[1::2], strict=True)
-    return np.mean([np.minimum(_share(way, gap, axis), 1.0) for way, gap in pairs], axis=0)

@@ -123,7 +123,7 @@ def cost_plot(lines: Sequence[Economy]) -> Plot | None:
 
 
 def plane_plot(lines: Sequence[StyleFacts]) -> Plot | None:
-    """Style moved toward the teacher (x) against change in content (y); None where neither is known."""
+    """Share of the distance to the teacher's style covered (x) against change in content (y); None where neither is known."""
     candidates = [(line, line.style, line.facts) for line in lines if line.style and line.facts]
     placed = [
         (line.benchmark, style, facts) for line, style, facts in candidates if style and facts
@@ -131,7 +131,7 @@ def plane_plot(lines: Sequence[StyleFacts]) -> Plot | None:
     if not placed:
         return None
     left = max(-1.0, min(-0.25, *(style.low for _, style, _ in placed)))
-    right = min(2.0, max(1.25, *(style.high for _, style, _ in placed)))
+    right = 1.25  # a share is at most 1
     reach = max(abs(end) for _, _, facts in placed for end in (facts.low, facts.high))
     half = next(end for end in (0.05, 0.1, 0.2, 0.4, 0.6, 1.0) if reach <= end or end == 1.0)
     x, y = Scale(left, right, LEFT, RIGHT), Scale(-half, half, BOTTOM, TOP)
@@ -162,7 +162,7 @@ def plane_plot(lines: Sequence[StyleFacts]) -> Plot | None:
         ],
         marks=place_labels(marks, rules),
         desc=" ".join(
-            f"{name}: style {100 * style.value:.0f} % of the way, content {100 * facts.value:+.1f} points."
+            f"{name}: {100 * style.value:.0f} % of the distance in style covered, content {100 * facts.value:+.1f} points."
             for name, style, facts in placed
         ),
         rules=rules,

@@ -83,18 +83,33 @@ def study_imitation(
             metavar="PROMPTS",
         ),
     ] = "nq-open",
+    seeds: Annotated[int, typer.Option(help="Training seeds of each kind of data.")] = 3,
+    examples: Annotated[
+        int | None,
+        typer.Option(
+            help="Worked examples before each broad question; left out, as many as the plan shows."
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Another teacher: an endpoint of the plan, a GGUF file, a folder or a hub id.",
+            metavar="MODEL",
+        ),
+    ] = None,
     set_: Set = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Does imitation teach facts or style? No imitation, broad imitation, the plan's own."""
     from distill.plan.plan import load_plan
-    from distill.report.study_page import broad_recipe
     from flows.cli.output import print_study
+    from flows.studies.imitation import Options, plans_of
 
-    broad_recipe(load_plan(plan, set_ or ()), broad)
-    options = {"--broad": [broad]}
-    flow = "flows.studies.study:study_imitation"
+    wanted = Options(broad, seeds, examples, teacher)
+    plans_of(load_plan(plan, set_ or ()), wanted)  # a mistake is an error before anything starts
+    flow = "flows.studies.imitation:study_imitation"
+    options = wanted.as_typed()
     staged("study imitation", flow, plan, set_, json_, verbose, options, print_study)
 
 

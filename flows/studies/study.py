@@ -1,26 +1,19 @@
-"""Run the scaling study and the imitation study: `distill study`."""
+"""Run the scaling study: `distill study scaling`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from distill.contestants.contestant import EndpointModel
 from distill.evaluation.compare import compare
-from distill.evaluation.evaluate import BenchmarkAnswers, texts_of
+from distill.evaluation.evaluate import texts_of
+from distill.evaluation.imitation import NONE
 from distill.evaluation.scaling import ScalePoint, Scaling, fit_scaling
 from distill.evaluation.statistics import Interval
-from distill.plan.sections import QualitySection
 from distill.report.report import to_plain
 from distill.report.study_page import (
-    BROAD,
-    NONE,
-    TASK,
     Study,
-    broad_recipe,
-    contrasts_of,
     read_shares,
     render_html,
     render_markdown,
@@ -29,18 +22,15 @@ from distill.report.study_page import (
 from flows.runtime.run import RunContext, open_run
 from flows.stages.contestants import (
     answer_as_student,
-    collect_answers,
-    make_contestant,
-    request_answers,
 )
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, load_samples
 from flows.stages.report import write_pages
 from flows.stages.train import check_training_inputs, train_stage
-from quality.tasks.benchmark import Benchmark, Item
+from quality.tasks.benchmark import Benchmark
 from warehouse.errors import NothingToDoError
-from warehouse.records import Answer, Student
+from warehouse.records import Student
 from warehouse.wording import format_count
 
 LEAST_ROWS = 4
@@ -65,7 +55,7 @@ def study_scaling(
                 for benchmark in context.plan.evaluate.benchmarks
             ]
         named = {f"{100 * share:g} %": rows[share] for share in wanted}
-        return _done(context, _study(context, "scaling", named, scaling=curves))
+        return write_study(context, study_of(context, "scaling", named, scaling=curves))
 
 
 def _part(curated: Curated, share: float) -> Curated:
@@ -131,71 +121,8 @@ def _unknown() -> Interval:
     )
 
 
-def study_imitation(
-    plan_path: str, overrides: Sequence[str], broad: Sequence[str]
-) -> dict[str, Any]:
-    """No imitation, broad imitation, the plan's own: as many rows each, the same items."""
-    with open_run(plan_path, overrides, "study imitation", {"--broad": broad}) as context:
-        check_training_inputs(context)
-        generate_stage(context)
-        task = curate_stage(context, load_samples(context, counted=False))
-        other = _curate_broad_imitation(context, broad[0], len(task.kept))
-        parts = {BROAD: _first(other, len(task.kept)), TASK: _first(task, len(other.kept))}
-        students = {name: train_stage(context, part) for name, part in parts.items()}
-        rows = {NONE: 0, **{name: len(part.kept) for name, part in parts.items()}}
-        with context.stage("evaluate"):
-            answered_benchmarks = []
-            for benchmark in context.plan.evaluate.benchmarks:
-                items = items_of(context, benchmark)
-                answered_benchmarks.append(
-                    BenchmarkAnswers(
-                        benchmark, "task", items, _all_answers(context, benchmark, items, students)
-                    )
-                )
-            contrasts = contrasts_of(answered_benchmarks)
-        return _done(context, _study(context, "imitation", rows, contrasts=contrasts))
-
-
-def _curate_broad_imitation(context: RunContext, source: str, rows: int) -> Curated:
-    """Curate the teacher's replies to questions off the task, sent without context; they are not
-    scored, and held-out items are left out."""
-    recipe = broad_recipe(context.plan, source, rows)
-    sampling = replace(
-        context.plan.datagen.sampling, max_tokens=max(128, context.plan.datagen.sampling.max_tokens)
-    )
-    datagen = context.plan.datagen.model_copy(update={"recipe": [recipe], "sampling": sampling})
-    plan = context.plan.model_copy(update={"datagen": datagen, "quality": QualitySection()})
-    plan._folder = context.plan.folder
-    other = replace(context, plan=plan)
-    generate_stage(other)
-    return curate_stage(other, load_samples(other, counted=False))
-
-
-def _first(curated: Curated, rows: int) -> Curated:
-    """At most `rows` of the kept rows, by hash, so that both students get the same number."""
-    if rows >= len(curated.kept):
-        return curated
-    return _part(curated, rows / len(curated.kept))
-
-
-def _all_answers(
-    context: RunContext, benchmark: Benchmark, items: Sequence[Item], students: dict[str, Student]
-) -> list[Answer]:
-    teacher = EndpointModel(
-        context.plan.teacher, partial(request_answers, context, context.plan.teacher)
-    )
-    recipe = context.plan.evaluate.context("recipe")
-    contestant = make_contestant(
-        context.plan, context.run.run_id, "teacher", teacher, recipe, benchmark
-    )
-    answers = collect_answers(context, contestant, items)
-    answers += answer_as_student(context, benchmark, items, NONE, None)
-    for name, student in students.items():
-        answers += answer_as_student(context, benchmark, items, name, student)
-    return answers
-
-
-def _study(context: RunContext, kind: str, rows: dict[str, int], **results: Any) -> Study:
+def study_of(context: RunContext, kind: str, rows: dict[str, int], **results: Any) -> Study:
+    """The content of the page."""
     return Study(
         kind=kind,
         run_id=context.run.run_id,
@@ -208,7 +135,7 @@ def _study(context: RunContext, kind: str, rows: dict[str, int], **results: Any)
     )
 
 
-def _done(context: RunContext, study: Study) -> dict[str, Any]:
+def write_study(context: RunContext, study: Study) -> dict[str, Any]:
     """Write the pages, and keep in the run what a later report shows."""
     plain = to_plain(study)
     pages = write_pages(context, "study", render_html(study), render_markdown(study), plain)

@@ -42,9 +42,10 @@ class Item:
 
     @property
     def passage(self) -> str | None:
-        """Its passage, where the question shows it; nobody may read one that is not shown."""
-        passage = self.row.passage
-        return passage if passage and passage in str(self.messages[-1]["content"]) else None
+        """Its passage, where the messages show it; a closed-book benchmark keeps it back."""
+        passage = " ".join((self.row.passage or "").split())
+        shown = " ".join(" ".join(message["content"] for message in self.messages).split())
+        return self.row.passage if passage and passage in shown else None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Measure how a text is written, apart from what it says.
 
-After The False Promise of Imitating Proprietary LLMs (Gudibande et al., 2023, section 5): a
+After The False Promise of Imitating Proprietary LLMs (Gudibande et al., 2023, section 4): a
 student takes over its teacher's style (length, lists, an authoritative tone) sooner than its
 facts, so the two are measured apart. All measures are counts and shares: no model is asked.
 """
@@ -46,7 +46,7 @@ def measures(text: str, other: str | None = None, markers: bool = True) -> dict[
         `authority` are English markers per 100 words; `overlap` is the F1 of the words both
         have, 0..1.
     """
-    text_words = _words(text)
+    text_words = words_of(text)
     values = {
         "words": float(len(text_words)),
         "sentences": float(_sentences(text)),
@@ -56,11 +56,12 @@ def measures(text: str, other: str | None = None, markers: bool = True) -> dict[
         values["hedges"] = _per_hundred(_HEDGE_PATTERN, text_words)
         values["authority"] = _per_hundred(_AUTHORITY_PATTERN, text_words)
     if other is not None:
-        values["overlap"] = _overlap(text_words, _words(other))
+        values["overlap"] = _overlap(text_words, words_of(other))
     return values
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """The words of a text without case and signs; empty where it has none."""
     found = _WORD.findall(words.caseless(text))
     return [part for word in found for part in words.tokens(word)]
 

@@ -120,7 +120,8 @@ def test_a_student_that_says_nothing_is_told(tmp_path):
     (comparison,) = found.comparisons
     assert "student gave an empty answer to 40 of 40 items" in comparison.notes
     assert "is worse than the base" in verdict(comparison)
-    assert found.style[0].outcome == "got worse"
+    assert found.style[0].outcome == "collapsed"
+    assert found.style[0].sentence.startswith("The student's answers collapsed: 40 of 40 are empty")
     assert "gave an empty answer to 40 of 40 items" in page
 
 

@@ -63,8 +63,8 @@ def found(student, headline="exact_match", content="contains", **others):
     return measure_style_and_facts("b", planted(student, **others), headline, content)
 
 
-def toward(facts):
-    return {measure.name: measure.toward for measure in facts.measures}
+def shares(facts):
+    return {measure.name: measure.share for measure in facts.measures}
 
 
 def test_a_student_of_style_alone_is_told_so():
@@ -73,35 +73,43 @@ def test_a_student_of_style_alone_is_told_so():
     assert told.style.low > 0.9
     assert told.facts.value == told.task.value == 0.0
     assert told.sentence.startswith("The student sounds more like its teacher, 9")
+    assert "% of the distance to the teacher's style is covered (95 % interval" in told.sentence
     assert (
         "its answers are not clearly better: exact match did not change clearly (a" in told.sentence
     )
     assert "containment did not change clearly (a difference of 0.0 points; 95 %" in told.sentence
 
 
-def test_measures_are_means_and_shares_of_the_way():
+def test_measures_are_means_and_shares_of_the_distance():
     told = found(style_alone)
     assert [measure.name for measure in told.measures] == list(MEASURES)
     lines = next(measure for measure in told.measures if measure.name == "list_lines")
     assert (lines.base, lines.student, lines.teacher) == (0.0, 3.5, 3.5)
-    assert 0.85 < lines.toward.low < lines.toward.value == 1.0 < lines.toward.high < 1.1
+    assert 0.85 < lines.share.low < lines.share.value == lines.share.high == 1.0
     overlap = told.measures[-1]
     assert overlap.teacher == 1.0 and overlap.base < 0.3 < overlap.student < 1.0
 
 
-def test_half_the_way_is_half_and_past_the_teacher_is_cut():
+def test_half_the_way_is_half_and_past_the_teacher_is_as_far_as_before():
     half = found(lambda number: (style_alone if number % 2 else base_says)(number))
     assert half.style.low < 0.5 < half.style.high
-    assert toward(half)["list_lines"].value == pytest.approx(2 / 3.5)  # odd ones have 4 lines
-    past = found(lambda number: "\n".join([teacher_says(number, "it")] * 5))
-    assert toward(past)["list_lines"].value == 2.0
-    assert past.style.value <= 1.0
+    assert shares(half)["list_lines"].value == pytest.approx(2 / 3.5)  # odd ones have 4 lines
+    twice = found(lambda number: "\n".join([teacher_says(number)] * 2))
+    for measure in twice.measures:
+        if measure.name in ("words", "sentences", "list_lines"):
+            expected = 1 - (measure.student - measure.teacher) / (measure.teacher - measure.base)
+            assert measure.student == pytest.approx(2 * measure.teacher)
+            assert measure.share.value == pytest.approx(expected) and measure.share.value <= 0
+    five = found(lambda number: "\n".join([teacher_says(number)] * 5))
+    assert shares(five)["list_lines"].value == pytest.approx(-3.0)
+    assert five.style.high < 0 and five.outcome != "learned style only"
+    assert "so it moved away" in found(lambda n: base_says(n) + " perhaps" * 40).sentence
 
 
 def test_style_that_moves_away_is_not_learned():
     wordier = found(lambda number: base_says(number) + " perhaps" * 40)
-    assert toward(wordier)["hedges"].high < 0  # the teacher hedges less than the base
-    assert toward(found(base_says))["words"].value == 0.0
+    assert shares(wordier)["hedges"].high < 0  # the teacher hedges less than the base
+    assert shares(found(base_says))["words"].value == 0.0
 
 
 def test_facts_are_facts_and_length_is_warned_of():
@@ -114,6 +122,18 @@ def test_facts_are_facts_and_length_is_warned_of():
     assert plain.outcome == "learned facts"
     assert plain.task.value == 1.0
     assert "longer" not in plain.sentence
+
+
+def test_where_a_passage_is_shown_no_facts_were_learned():
+    told = measure_style_and_facts(
+        "b", planted(fact), "exact_match", "contains", passage_shown=True
+    )
+    assert told.outcome == "reads passages better" and told.badge == "good"
+    assert told.sentence.startswith(
+        "Shown a passage, the student gives the right answer more often"
+    )
+    assert told.sentence.endswith("not that it learned facts, is what this shows.")
+    assert told.task == found(fact).task
 
 
 def test_the_form_without_new_facts_is_the_task():
@@ -134,6 +154,7 @@ def test_the_task_at_the_price_of_facts_says_what_was_lost():
     assert told.outcome == "learned the task"
     assert told.facts.high < 0
     assert "but fewer of its answers are right: containment fell by 33.3 points" in told.sentence
+    assert told.badge == "mixed"
 
 
 def test_the_task_where_content_is_not_graded():
@@ -145,11 +166,11 @@ def test_the_task_where_content_is_not_graded():
 
 
 def test_worse_is_worse_in_whatever_style():
-    for says in (lambda number: "none", lambda number: teacher_says(number, "nothing")):
-        told = found(says)
+    for says in (fact, teacher_says):
+        told = found(lambda n, says=says: says(n if n % 12 == 0 else 900 + n), headline="contains")
         assert told.outcome == "got worse"
-        assert told.sentence.startswith("The student got worse: exact match did not change")
-        assert "containment fell by 33.3 points" in told.sentence
+        assert told.sentence.startswith("The student got worse: containment fell by 25.0 points")
+        assert told.badge == "bad"
     assert told.style.low > 0.5
 
 
@@ -158,7 +179,9 @@ def test_the_base_itself_did_not_change():
     assert told.outcome == "no clear change"
     assert told.style.low < told.style.value == 0.0 < told.style.high
     assert told.sentence.startswith("Nothing changed clearly: exact match")
-    assert told.sentence.endswith("; 0.0 % of the way in style (95 % interval -6.0 to 6.0).")
+    assert told.sentence.endswith(
+        "; 0.0 % of the distance to the teacher's style is covered (95 % interval -6.0 to 6.0)."
+    )
 
 
 def test_a_few_wins_are_no_clear_change():
@@ -171,10 +194,10 @@ def test_a_few_wins_are_no_clear_change():
 def test_a_teacher_that_writes_like_the_base_leaves_no_way_to_go():
     told = found(lambda number: "none", teacher=base_says)
     assert told.style is None
-    assert set(toward(told).values()) == {None}
+    assert set(shares(told).values()) == {None}
     same = found(base_says, teacher=base_says)
     assert (
-        "share of the way in style not given, since base and teacher do not differ clearly"
+        "no share of style is given, since base and teacher do not differ clearly in it"
         in same.sentence
     )
 
@@ -186,8 +209,8 @@ def test_a_gap_must_stand_against_the_number_of_measures():
         words = {0: "so so", 1: "so so so", 2: "so"}
         return lambda n: fact(n) + " " + words[1 if n < more else 2 if n < more + less else 0]
 
-    assert toward(found(base_says, base=says(0, 0), teacher=says(20, 8)))["words"] is None
-    assert toward(found(base_says, base=says(0, 0), teacher=says(26, 8)))["words"] is not None
+    assert shares(found(base_says, base=says(0, 0), teacher=says(20, 8)))["words"] is None
+    assert shares(found(base_says, base=says(0, 0), teacher=says(26, 8)))["words"] is not None
 
 
 def test_a_gap_by_chance_is_rarely_a_way_to_go():
@@ -199,7 +222,7 @@ def test_a_gap_by_chance_is_rarely_a_way_to_go():
     told = [
         found(one(rng), base=one(rng), teacher=one(rng)) for rng in map(random.Random, range(20))
     ]
-    assert sum(toward(one)["words"] is not None for one in told) <= 2
+    assert sum(shares(one)["words"] is not None for one in told) <= 2
     assert sum(one.outcome == "learned style only" for one in told) <= 2
 
 
@@ -216,7 +239,7 @@ def test_a_choice_has_no_form_apart_from_its_content():
         "form and content are graded together here, so they cannot be separated."
     )
     assert told.task == told.facts
-    assert toward(told)["overlap"].value == pytest.approx(0.5)
+    assert shares(told)["overlap"].value == pytest.approx(0.5)
     assert told.style is None  # nothing but the answers differs
     both_wrong = found(
         letters(1, "ny"), "contains", "contains", base=letters(1, "no"), teacher=letters(1, "ny")
@@ -254,7 +277,7 @@ def test_few_items_give_no_share_of_a_way():
     told = found(style_alone, n=4)
     assert told.style is None and told.outcome == "no clear change"
     nine = found(fact, n=9)  # nine of nine: p = 0.004
-    assert nine.task.low > 0.4 and nine.outcome == "learned style only"
+    assert nine.task.low > 0.4 and nine.outcome == "no clear change"
     assert found(fact, n=10).outcome == "learned facts"
 
 

@@ -51,15 +51,38 @@ def test_scaling_fits_nested_shares_and_the_report_shows_the_curve(world):
     )
 
 
-def test_imitation_fits_as_many_broad_rows_as_the_plan_has(world):
-    found = study(world, "imitation", "plan.toml", "--broad", "broad.jsonl")
-    assert found["rows"]["no imitation"] == 0
-    assert found["rows"]["broad imitation"] == found["rows"]["task imitation"] > 0
+def test_imitation_fits_as_many_broad_tokens_as_the_plan_has(world):
+    words = ("imitation", "plan.toml", "--broad", "broad.jsonl")
+    found = study(world, *words)
+    rows = found["rows"]
+    assert rows["no imitation"] == 0 and min(rows["broad imitation"], rows["task imitation"]) >= 4
     (sentence,) = found["sentences"].values()
     assert "broad imitation: " in sentence and "task imitation: " in sentence
+    assert "hierarchical bootstrap p" in sentence
     page = Path(found["report_path"]).with_suffix(".md").read_text()
-    assert "broad imitation" in page and "teacher" in page
-    assert study(world, "imitation", "plan.toml", "--broad", "broad.jsonl")["calls_made"] == 0
+    assert "- Training seeds: 0, 1, 2" in page and "| broad imitation, seed 2 |" in page
+    assert "Not part of the gate, for either kind: grounded" in page
+    assert "same model" not in page
+    told = json.loads(Path(found["report_path"]).with_suffix(".json").read_text())
+    tokens = told["setup"]["tokens"]
+    assert abs(tokens["broad imitation"] - tokens["task imitation"]) <= 8
+    students = Store(world / "w.duckdb").read(Student)
+    trained = [s for s in students if s.audit["supervised_tokens"] in tokens.values()]
+    assert {s.seed for s in trained} == {0, 1, 2}
+    again = study(world, *words)
+    assert again["calls_made"] == 0 and again["sentences"] == found["sentences"]
+    assert len(Store(world / "w.duckdb").read(Student)) == len(students)
+
+
+def test_a_teacher_that_is_the_base_is_told(world):
+    """The base of the plan by its path: nothing can be learned from it that it does not say itself."""
+    words = ("--broad", "broad.jsonl", "--set", "quality.gate={}", "--set", "quality.scorers=[]")
+    base = str(world / "tiny")
+    found = study(world, "imitation", "plan.toml", *words, "--teacher", base)
+    for suffix in (".md", ".html"):
+        page = Path(found["report_path"]).with_suffix(suffix).read_text()
+        assert f"Teacher and base are the same model ({base})" in page
+        assert "says little about imitation of a stronger model" in page
 
 
 @pytest.mark.parametrize("shares", [["100"], ["a,b"], ["0,50"], ["50,150"]])
@@ -78,6 +101,12 @@ def test_shares_are_percents_or_fractions():
         (("scaling", "plan.toml", "--shares", "10"), "takes at least three"),
         (("imitation", "plan.toml", "--broad", "nothing.jsonl"), "no data file 'nothing.jsonl'"),
         (("imitation", "plan.toml", "--broad", "prompts.jsonl"), "what the plan asks already"),
+        (("imitation", "plan.toml", "--broad", "broad.jsonl", "--seeds", "2"), "takes 3 or more"),
+        (("imitation", "plan.toml", "--broad", "broad.jsonl", "--examples", "2"), "no references"),
+        (
+            ("imitation", "plan.toml", "--broad", "broad.jsonl", "--teacher", "no.gguf"),
+            "no such file",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_starts(world, words, told):

@@ -26,7 +26,8 @@ from distill.evaluation.nearest_rows import Neighbour, StillWrong
 from distill.evaluation.robustness import Robustness
 from distill.evaluation.scaling import ScalePoint, Scaling
 from distill.evaluation.statistics import Interval
-from distill.evaluation.style_facts import Measure, StyleFacts
+from distill.evaluation.style_facts import StyleFacts
+from distill.evaluation.style_share import Measure
 from warehouse.records import Answer
 
 CONTESTANTS = {

@@ -44,7 +44,7 @@ def load(
     folder = resolve_base(base)
     quiet()
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     arguments: dict[str, Any] = {
         "dtype": torch.bfloat16 if has_bfloat16() and not exact else torch.float32,
@@ -60,7 +60,6 @@ def load(
     if tuner is not None and not tuner.prompt_learning and allow_flash and has_flash_attention():
         flash = {"attn_implementation": FLASH}
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model: Any
         try:
             model = AutoModelForCausalLM.from_pretrained(
@@ -76,8 +75,7 @@ def load(
         raise AssetError(
             f"base '{base}' cannot be loaded: {first_line(error)}; {allowed()}"
         ) from error
-    if not tokenizer.chat_template:
-        raise AssetError(f"base '{base}' has no chat template; use an instruction-tuned model")
+    tokenizer = load_tokenizer(base)
     tokenizer.padding_side = "left"
     ends = _end_ids(model, tokenizer)
     if tokenizer.pad_token_id is None:
@@ -90,6 +88,27 @@ def load(
     if student is not None and student_tuner is not None:
         model = student_tuner.restore(model, student)
     return model.eval(), tokenizer
+
+
+def load_tokenizer(base: str) -> Any:
+    """The tokenizer of a base, without its model.
+
+    Raises:
+        AssetError: the base could not be downloaded or read, or has no chat template.
+    """
+    folder = resolve_base(base)
+    quiet()
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise AssetError(
+            f"base '{base}' cannot be loaded: {first_line(error)}; {allowed()}"
+        ) from error
+    if not tokenizer.chat_template:
+        raise AssetError(f"base '{base}' has no chat template; use an instruction-tuned model")
+    return tokenizer
 
 
 def keeps_rows_apart(model: Any) -> bool:

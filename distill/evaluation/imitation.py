@@ -1,0 +1,297 @@
+"""Contrast what broad and task-specific imitation taught, over several training seeds.
+
+After The False Promise of Imitating Proprietary LLMs (Gudibande et al., 2023): section 3 has the two
+kinds of data, section 4 what comes of each. Here the students of both kinds learn from as many
+supervised tokens of the same teacher, through the same gate.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from distill.evaluation.change import Change
+from distill.evaluation.compare import compare
+from distill.evaluation.comparison import Comparison
+from distill.evaluation.evaluate import BenchmarkAnswers
+from distill.evaluation.hierarchical_bootstrap import hierarchical_bootstrap
+from distill.evaluation.statistics import LEVEL, MIN_ITEMS, Interval, holm
+from distill.evaluation.style_facts import StyleFacts, measure_style_and_facts, outcome_of
+from distill.evaluation.verdict import points, span
+from warehouse.records import Answer
+from warehouse.wording import format_count
+
+NONE, BROAD, TASK = "no imitation", "broad imitation", "task imitation"
+"""The students of an imitation study: the untuned base, and two kinds that were trained."""
+_TEST = "hierarchical bootstrap"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The students of one kind of data, one for each training seed, against the untuned base."""
+
+    name: str
+    fits: list[str]
+    """Their names as contestants."""
+    score: Interval | None
+    """Mean of the headline, over seeds and items."""
+    task: Change | None
+    """Change in the headline."""
+    facts: Change | None
+    """Change in the content metric; None where the benchmark has none of its own."""
+    style: Interval | None
+    """Mean share of the distance to the teacher's style covered, over seeds and items."""
+    learned: dict[str, StyleFacts]
+    """Student -> its style and facts, of one seed alone."""
+    failed: str = ""
+    """Why nothing is said: a student failed on too many items."""
+    outcome: str = ""
+    """As `StyleFacts` has it; of all seeds together."""
+
+    @property
+    def outcomes(self) -> str:
+        """The outcomes of the seeds, each alone, the commonest first."""
+        counts = Counter(line.outcome for line in self.learned.values())
+        return ", ".join(
+            f"{outcome} ({n} of {counts.total()})" for outcome, n in counts.most_common()
+        )
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What each kind of imitation taught, on one benchmark."""
+
+    comparison: Comparison
+    """Of all students, each alone, with base and teacher."""
+    arms: list[Arm]
+    between: Change | None
+    """Task-specific minus broad imitation, in the headline."""
+    sentence: str = ""
+
+
+def contrasts_of(
+    boards: Sequence[BenchmarkAnswers], fits: Mapping[str, Sequence[str]]
+) -> list[Contrast]:
+    """Compare the two kinds of imitation with the untuned base and with each other.
+
+    P-values are adjusted for the number of benchmarks (Holm), for each pair and metric apart.
+
+    Args:
+        boards: Answers of "teacher", of `NONE` and of all students.
+        fits: The students of `BROAD` and `TASK`, by training seed.
+    """
+    contrasts = [_measure(board, fits) for board in boards]
+    adjusted = _adjust([change for contrast in contrasts for change in _changes(contrast)])
+    return [
+        _conclude(_with(contrast, adjusted), any(item.passage for item in board.items))
+        for contrast, board in zip(contrasts, boards, strict=True)
+    ]
+
+
+def _measure(board: BenchmarkAnswers, fits: Mapping[str, Sequence[str]]) -> Contrast:
+    benchmark = board.benchmark
+    headline = benchmark.metrics[0]
+    content = benchmark.content if benchmark.higher_is_better else None
+    comparison = compare(
+        benchmark.label,
+        board.answers,
+        board.texts,
+        headline,
+        contestants=["teacher", NONE, *(name for names in fits.values() for name in names)],
+        pairs=[("teacher", NONE)],
+        higher_is_better=benchmark.higher_is_better,
+    )
+    arms = []
+    for name, students in fits.items():
+        learned = {} if content is None else _learned(board, students, headline, content)
+        facts = None
+        if content is not None and content != headline:
+            facts = _change(board, content, students, [NONE], comparison)
+        arms.append(
+            Arm(
+                name=name,
+                fits=list(students),
+                score=_score(board, headline, students),
+                task=_change(board, headline, students, [NONE], comparison),
+                facts=facts,
+                style=_style(list(learned.values()), len(students)),
+                learned=learned,
+                failed=_failed(comparison, students),
+            )
+        )
+    between = _change(board, headline, fits[TASK], fits[BROAD], comparison)
+    return Contrast(comparison, arms, between)
+
+
+def _learned(
+    board: BenchmarkAnswers, students: Sequence[str], headline: str, content: str
+) -> dict[str, StyleFacts]:
+    """Each student's style and facts, as a run's student is read."""
+    shown = any(item.passage for item in board.items)
+    lines = {}
+    for name in students:
+        roles = {"teacher": "teacher", NONE: "base", name: "student"}
+        answers = [
+            replace(answer, contestant=roles[answer.contestant])
+            for answer in board.answers
+            if answer.contestant in roles
+        ]
+        line = measure_style_and_facts(
+            board.benchmark.label,
+            answers,
+            headline,
+            content,
+            items=board.texts,
+            passage_shown=shown,
+        )
+        if line:
+            lines[name] = line
+    return lines
+
+
+def _grades(board: BenchmarkAnswers, metric: str, names: Sequence[str]) -> list[dict[str, float]]:
+    def graded(answers: Mapping[str, Answer]) -> dict[str, float]:
+        values = ((item, answer.grades.get(metric)) for item, answer in sorted(answers.items()))
+        return {item: float(value) for item, value in values if value is not None}
+
+    return [graded(board.answers_of(name)) for name in names]
+
+
+def _score(board: BenchmarkAnswers, metric: str, names: Sequence[str]) -> Interval | None:
+    grades = _grades(board, metric, names)
+    shared = sorted(set.intersection(*(set(of_fit) for of_fit in grades)))
+    if not shared:
+        return None
+    table = [[of_fit[item] for item in shared] for of_fit in grades]
+    return hierarchical_bootstrap(table, bounds=(0.0, 1.0)).interval
+
+
+def _change(
+    board: BenchmarkAnswers,
+    metric: str,
+    names: Sequence[str],
+    against: Sequence[str],
+    comparison: Comparison,
+) -> Change | None:
+    """One kind of students minus another, on the items graded for all of both."""
+    if _failed(comparison, [*names, *against]):
+        return None
+    grades = _grades(board, metric, [*names, *against])
+    shared = sorted(set.intersection(*(set(of_fit) for of_fit in grades)))
+    if not shared:
+        return None
+    table = [[of_fit[item] for item in shared] for of_fit in grades]
+    resampled = hierarchical_bootstrap(table[: len(names)], table[len(names) :])
+    return Change(metric, resampled.interval, resampled.p_value, len(shared), test=_TEST)
+
+
+def _failed(comparison: Comparison, names: Sequence[str]) -> str:
+    for name in names:
+        standing = comparison.standing(name)
+        if standing is None:
+            return f"{name} gave no answer"
+        if not standing.answered_most:
+            of = format_count(standing.n, "item")
+            return f"{name} failed on {standing.failed} of {of}, too many to say what it learned"
+    return ""
+
+
+def _style(lines: Sequence[StyleFacts], fits: int) -> Interval | None:
+    """Mean share of style; None where one of the students has none.
+
+    The interval's arms are those of the seeds on average, with the error of the mean over seeds
+    (Student's t) added in squares: the seeds share their items, so what items vary does not average out.
+    """
+    from scipy import stats
+
+    shares = [line.style for line in lines if line.style]
+    if not shares or len(shares) < fits:
+        return None
+    values = [share.value for share in shares]
+    value = sum(values) / fits
+    error = 0.0
+    if fits > 1:
+        variance = sum((one - value) ** 2 for one in values) / (fits - 1)
+        error = stats.t.ppf(0.5 + LEVEL / 2, fits - 1) * (variance / fits) ** 0.5
+    below, above = (
+        sum(abs(getattr(share, end) - share.value) for share in shares) / fits
+        for end in ("low", "high")
+    )
+    return Interval(
+        value, value - (below**2 + error**2) ** 0.5, value + (above**2 + error**2) ** 0.5
+    )
+
+
+def _changes(contrast: Contrast) -> list[tuple[str, str, Change]]:
+    """Changes by what they are of, to be adjusted together: (benchmark, kind, change)."""
+    kinds: list[tuple[str, Change | None]] = [("between", contrast.between)]
+    for arm in contrast.arms:
+        kinds += [(f"{arm.name} task", arm.task), (f"{arm.name} facts", arm.facts)]
+    return [(contrast.comparison.benchmark, kind, change) for kind, change in kinds if change]
+
+
+def _adjust(changes: Sequence[tuple[str, str, Change]]) -> dict[tuple[str, str], Change]:
+    adjusted = {}
+    for kind in {kind for _, kind, _ in changes}:
+        own = [(benchmark, change) for benchmark, other, change in changes if other == kind]
+        p_values = holm([change.p_value for _, change in own])
+        for (benchmark, change), p_value in zip(own, p_values, strict=True):
+            several = len(own) > 1
+            adjusted[benchmark, kind] = replace(change, p_value=p_value, adjusted=several)
+    return adjusted
+
+
+def _with(contrast: Contrast, adjusted: Mapping[tuple[str, str], Change]) -> Contrast:
+    of = contrast.comparison.benchmark
+    arms = [
+        replace(
+            arm,
+            task=adjusted.get((of, f"{arm.name} task")),
+            facts=adjusted.get((of, f"{arm.name} facts")),
+        )
+        for arm in contrast.arms
+    ]
+    return replace(contrast, arms=arms, between=adjusted.get((of, "between")))
+
+
+def _conclude(contrast: Contrast, passage_shown: bool) -> Contrast:
+    arms = [replace(arm, outcome=_outcome(arm, passage_shown)) for arm in contrast.arms]
+    parts = [f"{arm.name}: {arm.failed or _summary(arm)}" for arm in arms]
+    between = contrast.between
+    if between:
+        parts.append(f"task-specific minus broad imitation: {between}")
+    return replace(contrast, arms=arms, sentence=f"Against the untuned base. {'. '.join(parts)}.")
+
+
+def _outcome(arm: Arm, passage_shown: bool) -> str:
+    """The outcome of the seeds together; of answers that answer nothing where most seeds give them."""
+    if not arm.learned or arm.failed:
+        return ""
+    broken = Counter(
+        line.outcome
+        for line in arm.learned.values()
+        if line.outcome in ("collapsed", "answers do not fit their questions")
+    )
+    for outcome, number in broken.most_common(1):
+        if 2 * number > len(arm.learned):
+            return outcome
+    n = min((change.n for change in (arm.task, arm.facts) if change), default=0)
+    style = arm.style if n >= MIN_ITEMS else None
+    return outcome_of(arm.task, arm.facts or arm.task, style, passage_shown)
+
+
+def _summary(arm: Arm) -> str:
+    changes = "; ".join(str(change) for change in (arm.task, arm.facts) if change)
+    if not changes:
+        return "no item was graded for all its students and the base"
+    parts = [f"{arm.outcome} over {format_count(len(arm.fits), 'seed')}"] if arm.outcome else []
+    parts.append(changes)
+    if arm.style:
+        share = f"{points(arm.style.value)} % of the distance to the teacher's style"
+        parts.append(f"{share} is covered ({span(arm.style)})")
+    elif arm.learned:
+        reasons = Counter(line.no_style for line in arm.learned.values() if line.no_style)
+        parts += [f"no share of style: {why} ({n} of {len(arm.learned)} seeds)"
+                  for why, n in reasons.most_common(1)]  # fmt: skip
+    return "; ".join(parts)

@@ -1,0 +1,256 @@
+"""Run the imitation study: `distill study imitation`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from distill.contestants.contestant import EndpointModel
+from distill.evaluation.evaluate import BenchmarkAnswers
+from distill.evaluation.imitation import BROAD, NONE, TASK, contrasts_of
+from distill.learning.objective import rows_of
+from distill.plan.imitation_study import (
+    broad_plan,
+    check_seeds,
+    is_same_model,
+    named_teacher,
+    share_gate,
+    with_teacher,
+)
+from distill.plan.plan import Plan
+from distill.report.study_page import Setup
+from flows.runtime.run import RunContext, open_run
+from flows.stages.contestants import (
+    answer_as_student,
+    collect_answers,
+    make_contestant,
+    request_answers,
+)
+from flows.stages.curate import Curated, curate_stage
+from flows.stages.estimate import prompts_of
+from flows.stages.evaluate import items_of
+from flows.stages.generate import generate_stage, load_samples
+from flows.stages.train import check_training_inputs, train_stage
+from flows.studies.local_teacher import LocalTeacher
+from flows.studies.study import LEAST_ROWS, study_of, write_study
+from quality.tasks.benchmark import Benchmark, Item
+from warehouse.errors import NothingToDoError
+from warehouse.records import Answer, Sample, Student, make_id
+from warehouse.wording import format_count
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the study is asked for beside the plan."""
+
+    broad: str
+    """The broad questions: a data set's name or a file."""
+    seeds: int = 3
+    """Training seeds of each kind of data."""
+    examples: int | None = None
+    """Worked examples before each broad question; None for as many as the plan shows."""
+    teacher: str | None = None
+    """Another teacher than the plan's; see `named_teacher`, or a folder or hub id."""
+
+    def as_typed(self) -> dict[str, list[str]]:
+        """The options of the command line; one that is not given has no value."""
+        given = {
+            "--broad": self.broad,
+            "--seeds": self.seeds,
+            "--examples": self.examples,
+            "--teacher": self.teacher,
+        }
+        return {name: [] if value is None else [str(value)] for name, value in given.items()}
+
+
+def plans_of(plan: Plan, options: Options) -> tuple[Plan, Plan, list[str]]:
+    """The plans of the task's data and of the broad data, with one teacher and one gate.
+
+    Returns:
+        Both, and the scorers that neither kind is gated by.
+
+    Raises:
+        AssetError, DataError, PlanError: an option is wrong, or data or model are not there.
+    """
+    check_seeds(options.seeds)
+    if options.teacher is not None:
+        teacher = named_teacher(plan, options.teacher) or LocalTeacher(options.teacher)
+        teacher.check()
+        plan = with_teacher(plan, teacher)
+    asked = sum(1 for _ in prompts_of(plan))
+    broad = broad_plan(plan, options.broad, asked, options.examples)
+    return share_gate(plan, broad)
+
+
+def study_imitation(
+    plan_path: str,
+    overrides: Sequence[str],
+    broad: Sequence[str],
+    seeds: Sequence[str] = ("3",),
+    examples: Sequence[str] = (),
+    teacher: Sequence[str] = (),
+) -> dict[str, Any]:
+    """No imitation, broad imitation, the plan's own: equal supervised tokens, the same gate and items.
+
+    The options come as they are typed, each in a list of its own.
+    """
+    options = Options(
+        broad[0],
+        int(seeds[0]),
+        int(examples[0]) if examples else None,
+        teacher[0] if teacher else None,
+    )
+    with open_run(plan_path, overrides, "study imitation", options.as_typed()) as opened:
+        task_plan, other_plan, left_out = plans_of(opened.plan, options)
+        context, other = replace(opened, plan=task_plan), replace(opened, plan=other_plan)
+        check_training_inputs(context)
+        with _closing(context):
+            parts = _equal_tokens(context, {BROAD: _data(other), TASK: _data(context)})
+            students = _train(context, {name: part for name, (part, _) in parts.items()}, options)
+            with context.stage("evaluate"):
+                boards = [
+                    _board(context, benchmark, students)
+                    for benchmark in context.plan.evaluate.benchmarks
+                ]
+        fits: dict[str, list[str]] = {BROAD: [], TASK: []}
+        for name in students:
+            fits[name.partition(",")[0]].append(name)
+        setup = _setup(context, other, parts, left_out, options)
+        rows = {NONE: 0, **{name: len(part.kept) for name, (part, _) in parts.items()}}
+        contrasts = contrasts_of(boards, fits)
+        study = study_of(context, "imitation", rows, contrasts=contrasts, setup=setup)
+        opened.run = context.run
+        return write_study(opened, study)
+
+
+@contextmanager
+def _closing(context: RunContext) -> Iterator[None]:
+    """End the teacher of an option with the work; the plan's own ends with the run."""
+    try:
+        yield
+    finally:
+        context.plan.teacher.close()
+
+
+def _data(context: RunContext) -> Curated:
+    generate_stage(context)
+    return curate_stage(context, load_samples(context, counted=False))
+
+
+def _equal_tokens(
+    context: RunContext, data: Mapping[str, Curated]
+) -> dict[str, tuple[Curated, int]]:
+    """Of each kind as many rows, by hash, as come nearest to the supervised tokens of the smaller.
+
+    Returns:
+        The kind's rows with their supervised tokens.
+
+    Raises:
+        NothingToDoError: a kind has fewer than four rows.
+    """
+    sizes = _supervised_tokens(context, [sample for part in data.values() for sample in part.kept])
+    budget = min(sum(sizes[s.sample_id] for s in part.kept) for part in data.values())
+    parts = {}
+    for name, part in data.items():
+        chosen, tokens = _up_to(part.kept, sizes, budget)
+        if len(chosen) < LEAST_ROWS:
+            raise NothingToDoError(
+                f"{name}: {budget} supervised tokens, as many as both kinds have, are "
+                f"{format_count(len(chosen), 'row')}; a student takes at least {LEAST_ROWS}: "
+                "generate more or loosen the gate"
+            )
+        choices = [
+            replace(choice, kept=choice.kept and choice.sample_id in chosen)
+            for choice in part.choices
+        ]
+        parts[name] = replace(part, choices=choices), tokens
+    return parts
+
+
+def _up_to(kept: Sequence[Sample], sizes: Mapping[str, int], budget: int) -> tuple[set[str], int]:
+    """Rows in the order of a hash whose tokens come nearest to a budget, and their tokens."""
+    chosen: set[str] = set()
+    tokens = 0
+    for sample in sorted(kept, key=lambda sample: make_id("share", sample.sample_id)):
+        size = sizes[sample.sample_id]
+        if tokens + size - budget > budget - tokens:
+            break
+        chosen.add(sample.sample_id)
+        tokens += size
+    return chosen, tokens
+
+
+def _supervised_tokens(context: RunContext, samples: Sequence[Sample]) -> dict[str, int]:
+    """The tokens of each sample that the loss is taken of, as the base's tokenizer cuts them."""
+    from train.dataset import encode
+    from train.model.student import load_tokenizer
+
+    training = context.plan.training
+    tokenizer = load_tokenizer(training.base)
+    encoded = (encode(row, tokenizer) for row in rows_of(samples))
+    return {
+        sample.sample_id: max(0, min(len(row.input_ids), training.max_length) - row.start)
+        for sample, row in zip(samples, encoded, strict=True)
+    }
+
+
+def _train(
+    context: RunContext, parts: Mapping[str, Curated], options: Options
+) -> dict[str, Student]:
+    """The students by their names: each kind of data and seed."""
+    first = context.plan.training.seed
+    return {
+        f"{name}, seed {seed}": train_stage(
+            context, part, context.plan.training.model_copy(update={"seed": seed})
+        )
+        for name, part in parts.items()
+        for seed in range(first, first + options.seeds)
+    }
+
+
+def _board(
+    context: RunContext, benchmark: Benchmark, students: Mapping[str, Student]
+) -> BenchmarkAnswers:
+    items = items_of(context, benchmark)
+    return BenchmarkAnswers(benchmark, "task", items, _answers(context, benchmark, items, students))
+
+
+def _answers(
+    context: RunContext,
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    students: Mapping[str, Student],
+) -> list[Answer]:
+    plan = context.plan
+    teacher = EndpointModel(plan.teacher, partial(request_answers, context, plan.teacher))
+    recipe = plan.evaluate.context("recipe")
+    contestant = make_contestant(plan, context.run.run_id, "teacher", teacher, recipe, benchmark)
+    answers = collect_answers(context, contestant, items)
+    for name, student in {NONE: None, **students}.items():
+        answers += answer_as_student(context, benchmark, items, name, student)
+    return answers
+
+
+def _setup(
+    context: RunContext,
+    other: RunContext,
+    parts: Mapping[str, tuple[Curated, int]],
+    left_out: list[str],
+    options: Options,
+) -> Setup:
+    from train.model.base_model import base_fingerprint
+
+    plan = context.plan
+    base, first = plan.training.base, plan.training.seed
+    return Setup(
+        teacher=str(getattr(plan.teacher, "model", plan.teacher.identity)),
+        base=base,
+        same_model=is_same_model(plan.teacher, base, base_fingerprint(base)),
+        examples=getattr(other.plan.datagen.recipe[0], "examples", 0),
+        seeds=list(range(first, first + options.seeds)),
+        tokens={name: tokens for name, (_, tokens) in parts.items()},
+        left_out=left_out,
+    )

@@ -200,7 +200,7 @@ def test_a_view_chooses_words_and_mixes_the_rows_of_a_file(world):
     _, known, _ = world
     texts = [f"question {n:02}" for n in range(20)]
     rows = [{"q": text, "kind": "ab"[n // 10]} for n, text in enumerate(texts)]
-    rows += [{"q": "short", "kind": "a"}, {"q": "question of no kind", "kind": "c"}]
+    rows += [rows[3], {"q": "short", "kind": "a"}, {"q": "question of no kind", "kind": "c"}]
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     file = assets.cache_dir() / "assets" / "small.jsonl"
     file.parent.mkdir(parents=True)

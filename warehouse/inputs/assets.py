@@ -52,7 +52,9 @@ class Asset:
         None  # value in the file -> reference; other rows are left out
     )
     asked: str = "{}"  # how a prompt is worded; {} stands for the text in the file
-    mixed: bool = False  # in the order of a hash of the prompt, where the file is sorted by kind
+    mixed: bool = (
+        False  # each prompt once, in the order of its hash, where the file is sorted by kind
+    )
 
 
 @cache
@@ -122,7 +124,9 @@ def rows(name: str) -> Iterator[dict[str, Any]]:
     passage and, where there are any, distractors."""
     asset = entry(name)
     used = (row for raw in _raw_rows(path(name)) if (row := _row(asset, raw)) is not None)
-    return iter(sorted(used, key=_prompt_hash)) if asset.mixed else used
+    if not asset.mixed:
+        return used
+    return iter(sorted({row["prompt"]: row for row in used}.values(), key=_prompt_hash))
 
 
 def _row(asset: Asset, raw: dict[str, Any]) -> dict[str, Any] | None:

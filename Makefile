@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-PLAN ?= sciq/plan.toml
+PLAN ?= subjects/plan.toml
 WORKERS ?= 2
 
 .PHONY: setup run test test-fast test-all check lint bench docs hashes format clean
@@ -20,7 +20,7 @@ run: setup $(PLAN)
 	$(BIN)/distill run $(PLAN)
 
 # The default project: a folder of its own, with everything that the run writes.
-sciq/plan.toml: | setup
+subjects/plan.toml: | setup
 	$(BIN)/distill init $@
 
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -91,7 +91,7 @@ def refuse_shipped_plan(plan: Path) -> None:
     if Path(distill.__file__).parent in plan.resolve().parents:
         raise PlanError(
             f"{plan} belongs to the installed package, where no warehouse may be written; copy it "
-            "with `distill init sciq/plan.toml` and run the copy"
+            "with `distill init subjects/plan.toml` and run the copy"
         )
 
 

@@ -32,7 +32,7 @@ def init(
         Path, typer.Argument(help="Where to write the plan: a .toml file, or a folder for it.")
     ] = Path("plan.toml"),
 ) -> None:
-    """Write a plan to start from (the default SciQ plan)."""
+    """Write a plan to start from (the default plan)."""
     from warehouse.errors import PlanError
 
     path = path if path.suffix == ".toml" else path / "plan.toml"
@@ -46,7 +46,7 @@ def init(
 def _default_plan() -> Path:
     import distill
 
-    return Path(distill.__file__).parent / "plans" / "sciq.toml"
+    return Path(distill.__file__).parent / "plans" / "subjects.toml"
 
 
 @app.command()

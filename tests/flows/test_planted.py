@@ -1,4 +1,4 @@
-"""Bad samples planted among good ones, under the scorers and the gate of the default plan."""
+"""Bad samples planted among good ones, under the scorers and the gate of the SciQ plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from warehouse.errors import AssetError
 from warehouse.inputs import assets
 from warehouse.records import Choice, Sample
 
-PLAN = Path(__file__).parents[2] / "distill" / "plans" / "sciq.toml"
+PLAN = Path(__file__).parents[2] / "examples" / "sciq.toml"
 CELLS = "A human body cell holds 46 chromosomes in its nucleus, in 23 pairs, one of each parent."
 RIVER = "The otter lives by the river. It is brown, swims well and eats fish, crabs and frogs."
 CALM = "The otter lives by the river and it eats fish and crabs and frogs all day long. "

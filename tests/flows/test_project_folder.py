@@ -133,8 +133,8 @@ def test_a_plan_of_the_package_is_no_project(tmp_path, monkeypatch):
     import distill
     from flows.cli.options import refuse_shipped_plan
 
-    with pytest.raises(PlanError, match=r"copy it with `distill init sciq/plan\.toml`"):
-        refuse_shipped_plan(Path(distill.__file__).parent / "plans" / "sciq.toml")
+    with pytest.raises(PlanError, match=r"copy it with `distill init subjects/plan\.toml`"):
+        refuse_shipped_plan(Path(distill.__file__).parent / "plans" / "subjects.toml")
     refuse_shipped_plan(tmp_path / "plan.toml")
 
 

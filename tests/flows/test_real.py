@@ -1,4 +1,4 @@
-"""The default plan, made small: the real SmolLM2 as teacher and as base, real SciQ."""
+"""The default plan, made small: the real SmolLM2 as teacher and as base, real questions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import pytest
 from warehouse.errors import AssetError
 from warehouse.inputs import assets
 
-PLAN = Path(__file__).parents[2] / "distill" / "plans" / "sciq.toml"
+PLAN = Path(__file__).parents[2] / "distill" / "plans" / "subjects.toml"
 SMALL = [
     "datagen.recipe.0.limit=12",
     "datagen.recipe.0.examples=2",
     "train.epochs=1",
     "train.batch_size=4",
+    "evaluate.contexts.0.k=1",
     "evaluate.benchmarks.0.limit=4",
     "evaluate.max_new_tokens=8",
 ]
@@ -44,7 +45,7 @@ def test_a_dozen_prompts_and_a_few_steps(tmp_path):
         pytest.skip("xllamacpp is not installed (extra: embedded)")
     try:
         assets.path("smollm2-135m-instruct")
-        assets.path("sciq")
+        assets.path("exam-subjects")
     except AssetError as error:
         pytest.skip(str(error))
     result = distilled(tmp_path, "run")
@@ -53,6 +54,7 @@ def test_a_dozen_prompts_and_a_few_steps(tmp_path):
     assert {name: metrics["n"] for name, metrics in result["contestants"].items()} == {
         "teacher": 4,
         "base": 4,
+        "base+fewshot": 4,
         "student": 4,
     }
     report = json.loads(Path(result["report_path"]).with_suffix(".json").read_text())

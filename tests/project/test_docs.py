@@ -181,7 +181,16 @@ def test_every_example_loads(file: Path) -> None:
 
 def test_there_are_examples() -> None:
     names = {file.stem for file in EXAMPLES}
-    assert names >= {"openai", "vllm", "ollama", "embedded", "own_prompts", "judge", "schedule"}
+    assert names >= {
+        "openai",
+        "vllm",
+        "ollama",
+        "embedded",
+        "own_prompts",
+        "judge",
+        "schedule",
+        "sciq",
+    }
 
 
 def test_the_shipped_schema_is_the_generated_one() -> None:

@@ -103,7 +103,7 @@ def test_command_knows_its_verbs_and_parts(installed: Installed) -> None:
 
 def test_package_data_is_found_where_it_was_installed(installed: Installed) -> None:
     _run(installed.bin / "distill", "init", "plan.toml", cwd=installed.cwd)
-    shipped = ROOT / "distill" / "plans" / "sciq.toml"
+    shipped = ROOT / "distill" / "plans" / "subjects.toml"
     assert (installed.cwd / "plan.toml").read_bytes() == shipped.read_bytes()
 
     known = _run(installed.bin / "distill", "assets", cwd=installed.cwd)

@@ -1,9 +1,12 @@
 """Benchmarks: fixed order, no shared passage with the training rows, references needed."""
 
+from collections import Counter
+
 import pytest
 
 from datagen.recipes.imitation import Imitation
 from quality.benchmarks.custom import Custom
+from quality.benchmarks.exam_subjects import ExamSubjects
 from quality.benchmarks.sciq import Sciq
 from tests.support.plans import rows, write_rows
 from warehouse.errors import AssetError, DataError
@@ -40,6 +43,28 @@ def test_sciq_held_out_and_train_share_no_passage(sciq, tmp_path):
 def test_sciq_closed_book_hides_the_passage(sciq, tmp_path):
     (item,) = Sciq(limit=1, open_book=False).items(tmp_path)
     assert item.row.passage not in item.messages[-1]["content"]
+
+
+def test_exam_subjects_are_four_and_no_held_out_question_is_asked(tmp_path):
+    try:
+        assets.path("exam-subjects")
+    except AssetError as error:
+        pytest.skip(str(error))
+    items = list(ExamSubjects().items(tmp_path))
+    asked = {p.question for p in Imitation(prompts="exam-subjects").ask_all(tmp_path)}
+    assert len(items) > 400
+    assert len(asked) > 1000
+    assert not asked & {item.row.prompt for item in items}
+    for n, part in enumerate((items, items[:120])):
+        shares = Counter(item.row.reference[0] for item in part)
+        assert set(shares) == set(ExamSubjects.classes), n
+        assert max(shares.values()) < 0.4 * len(part), n
+    right, *others = sorted(
+        ExamSubjects.classes, key=lambda name: name != items[0].row.reference[0]
+    )
+    values = [ExamSubjects().grade(items[0], f"It is {name}.").values for name in (right, *others)]
+    assert [value["accuracy"] for value in values] == [1.0, 0.0, 0.0, 0.0]
+    assert ExamSubjects().grade(items[0], "chemistry").values == {"accuracy": 0.0, "answered": 0.0}
 
 
 def test_custom_keeps_the_order_of_the_file_and_grades(tmp_path):

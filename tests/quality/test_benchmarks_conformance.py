@@ -25,6 +25,7 @@ TABLES = [
     {"use": "arc", "part": "easy"},
     {"use": "openbookqa", "shots": 2},
     {"use": "boolq", "shots": 2},
+    {"use": "exam_subjects", "shots": 3},
     {"use": "toxicity_prompts", "embedded": True},
     {"use": "custom", "path": "own.jsonl", "holdout": 0.8, "shots": 2},
     {"use": "custom", "path": "options.jsonl"},

@@ -1,6 +1,7 @@
 """Assets: one member by its exact name, hash checked, cache first, one line when offline."""
 
 import hashlib
+import json
 import re
 import zipfile
 from dataclasses import replace
@@ -193,6 +194,30 @@ def test_rows_come_under_their_canonical_names(world, suffix, text):
     rows = [{"text": "a\nb", "label": "1"}, {"text": "ü", "label": "0"}]
     assert list(assets.rows("small")) == rows
     assert (assets.names("labels"), assets.names("data")) == (["small"], [])
+
+
+def test_a_view_chooses_words_and_mixes_the_rows_of_a_file(world):
+    _, known, _ = world
+    texts = [f"question {n:02}" for n in range(20)]
+    rows = [{"q": text, "kind": "ab"[n // 10]} for n, text in enumerate(texts)]
+    rows += [rows[3], {"q": "short", "kind": "a"}, {"q": "question of no kind", "kind": "c"}]
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    file = assets.cache_dir() / "assets" / "small.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    known["small"] = replace(
+        known["small"], kind="data", file=file.name, sha256=digest(content), hub=None,
+        columns={"prompt": "q", "reference": "kind"}, prompt_chars=(6, 30),
+        references={"a": "first", "b": "second"}, asked="Which? {} !", mixed=True,
+    )  # fmt: skip
+    found = list(assets.rows("small"))
+    expected = {f"Which? {text} !": ("first", "second")[n // 10] for n, text in enumerate(texts)}
+    assert {row["prompt"]: row["reference"] for row in found} == expected
+    assert len(found) == 20
+    assert (
+        len({row["reference"] for row in found[:10]}) == 2
+    )  # in the file the first ten are of one
+    assert found == list(assets.rows("small"))
 
 
 def test_every_entry_is_pinned():

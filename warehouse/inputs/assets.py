@@ -47,6 +47,14 @@ class Asset:
     holdout: float = 0.0
     columns: dict[str, str] | None = None
     passage_chars: tuple[int, int] | None = None
+    prompt_chars: tuple[int, int] | None = None
+    references: dict[str, str] | None = (
+        None  # value in the file -> reference; other rows are left out
+    )
+    asked: str = "{}"  # how a prompt is worded; {} stands for the text in the file
+    mixed: bool = (
+        False  # each prompt once, in the order of its hash, where the file is sorted by kind
+    )
 
 
 @cache
@@ -115,12 +123,30 @@ def rows(name: str) -> Iterator[dict[str, Any]]:
     """The rows of a data set under its canonical columns; those of `data` are prompt, reference,
     passage and, where there are any, distractors."""
     asset = entry(name)
-    low, high = asset.passage_chars or (0, sys.maxsize)
-    columns = asset.columns or {}
-    for raw in _raw_rows(path(name)):
-        row = {ours: raw[theirs] for ours, theirs in columns.items()}
-        if low <= len(row.get("passage") or "") <= high:
-            yield row
+    used = (row for raw in _raw_rows(path(name)) if (row := _row(asset, raw)) is not None)
+    if not asset.mixed:
+        return used
+    return iter(sorted({row["prompt"]: row for row in used}.values(), key=_prompt_hash))
+
+
+def _row(asset: Asset, raw: dict[str, Any]) -> dict[str, Any] | None:
+    """A row under its canonical columns and in its wording; None for one that is not used."""
+    row = {ours: raw[theirs] for ours, theirs in (asset.columns or {}).items()}
+    for column, bounds in (("passage", asset.passage_chars), ("prompt", asset.prompt_chars)):
+        low, high = bounds or (0, sys.maxsize)
+        if not low <= len(row.get(column) or "") <= high:
+            return None
+    if asset.references is not None:
+        if row["reference"] not in asset.references:
+            return None
+        row["reference"] = asset.references[row["reference"]]
+    if asset.asked != "{}":
+        row["prompt"] = asset.asked.format(row["prompt"].strip())
+    return row
+
+
+def _prompt_hash(row: dict[str, Any]) -> str:
+    return hashlib.sha256(row["prompt"].encode()).hexdigest()
 
 
 class _Unreachable(Exception):

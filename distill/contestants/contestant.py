@@ -100,6 +100,9 @@ class Generation:
     cost_usd: float | None
     confidence: float | None
     """Geometric mean of the probabilities of its tokens, 0..1; None where unknown."""
+    batch: int | None = None
+    """Position of the first conversation that was answered in the same batch, whose time all of
+    them share equally; None where each was answered by itself."""
 
 
 class Model(Protocol):
@@ -191,6 +194,8 @@ class Contestant:
             details = dict(grade.details or {})
             if generation.confidence is not None:
                 details["confidence"] = generation.confidence
+            if generation.batch is not None:
+                details["batch"] = ids[generation.batch]
             answers.append(
                 Answer(
                     answer_id=ids[position],
@@ -327,6 +332,7 @@ class Local:
                     latency_s=generated.latency_s,
                     cost_usd=0.0,
                     confidence=_confidence(generated.logprobs),
+                    batch=fitting[generated.batch],
                 ),
             )
 

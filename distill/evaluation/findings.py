@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from distill.evaluation.breakdown import Group
 from distill.evaluation.calibration import Calibration
 from distill.evaluation.comparison import Comparison
-from distill.evaluation.economics import BreakEven, Economy
+from distill.evaluation.economics import BreakEven, CostTotal, Economy
 from distill.evaluation.nearest_rows import StillWrong
 from distill.evaluation.robustness import Robustness
 from distill.evaluation.scaling import Scaling
@@ -91,6 +91,8 @@ class Evaluation:
     style: list[StyleFacts] = field(default_factory=list)
     economics: list[Economy] = field(default_factory=list)
     break_even: list[BreakEven] = field(default_factory=list)
+    cost: CostTotal | None = None
+    """What the student cost so far; None where no student is evaluated."""
     agreement: list[SameAnswer] = field(default_factory=list)
     robustness: list[Robustness] = field(default_factory=list)
     calibration: list[Calibration] = field(default_factory=list)

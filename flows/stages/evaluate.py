@@ -246,6 +246,8 @@ def result_of(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.style:
         summary["learned"] = {line.benchmark: line.outcome for line in evaluation.style}
         summary["sentences"] = {line.benchmark: line.sentence for line in evaluation.style}
+    if evaluation.cost:
+        summary["cost"] = vars(evaluation.cost)
     if evaluation.ship:
         summary["ship"] = {
             "ships": evaluation.ship.ships,

@@ -100,6 +100,14 @@ def test_the_report_tells_costs_robustness_and_what_each_saw(run):
     other = costs["custom", "other"]
     assert other["priced_by"] == "tokens" and other["usd_per_1000"] > 0
     assert costs["custom", "student"]["priced_by"] == "machine time"
+    recorded = Store(_folder / "w.duckdb").read(Answer)
+    by_machine = [a for a in recorded if "call_id" not in a.settings]
+    firsts = {a.details["batch"] for a in by_machine}
+    assert firsts <= {a.answer_id for a in by_machine} and len(firsts) < len(by_machine)
+    assert costs["custom", "student"]["batches"] < 5
+    cost = evaluation["cost"]
+    assert cost["total_usd"] > first["cost"]["hours"] > 0 and cost["missing"] == ""
+    assert cost["usd_per_1000"] == costs["custom", "student"]["usd_per_1000"]
     others = {name for name in SEVEN if not name.startswith("student")}
     assert {line["against"] for line in evaluation["break_even"]} == others
     forms = {(line["perturbation"], line["contestant"]) for line in evaluation["robustness"]}

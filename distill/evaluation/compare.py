@@ -31,9 +31,9 @@ from distill.evaluation.intervals import (
     ratio_interval,
     standard_error,
 )
-from distill.evaluation.power import LEVEL, detectable, detectable_mean
+from distill.evaluation.power import LEVEL, detectable, detectable_mean, loss_rates
 from distill.evaluation.statistics import MIN_ITEMS, Interval, holm, permutation_p_value
-from distill.evaluation.verdict import discordant_of, is_clear, p_of, p_text, points, span
+from distill.evaluation.verdict import is_clear, p_of, p_text, points, span
 from warehouse.records import Answer
 from warehouse.wording import be, format_count
 
@@ -145,7 +145,8 @@ def _conclude(comparison: Comparison) -> Comparison:
     """Fill in what depends on the p-values: the detectable difference, and no gap closed where
     teacher and base are not clearly different."""
     pair = comparison.difference("student", "base")
-    comparison = replace(comparison, detectable=_detectable(pair))
+    least, most = _detectable(pair)
+    comparison = replace(comparison, detectable=least, detectable_at_most=most)
     pair = comparison.difference("teacher", "base")
     if (
         comparison.gap_closed.interval is None
@@ -157,14 +158,18 @@ def _conclude(comparison: Comparison) -> Comparison:
     return replace(comparison, gap_closed=Ratio(None, why, comparison.gap_closed.n))
 
 
-def _detectable(pair: Difference | None) -> float | None:
-    """The least difference between student and base that these items could show."""
-    if pair is None or not pair.n:
-        return None
+def _detectable(pair: Difference | None) -> tuple[float | None, float | None]:
+    """The least difference between student and base that these items could show: at the loss
+    rate (or spread) that was observed, and at its upper bound."""
+    if pair is None or pair.groups < 2:
+        return None, None
     level = LEVEL / pair.tests
-    if not pair.binary:
-        return detectable_mean(pair.error, level)
-    return detectable(pair.n, discordant_of(pair), level=level)
+    if not pair.binary or pair.is_grouped:
+        return detectable_mean(pair.error, pair.groups, level)
+    least, most = (
+        detectable(pair.n, rate, level=level) for rate in loss_rates(pair.wins, pair.losses, pair.n)
+    )
+    return least, most
 
 
 def _notes(

@@ -156,8 +156,11 @@ class Comparison:
     common: int = 0
     """Items graded for every contestant."""
     detectable: float | None = None
-    """Least difference of student and base that so many items show four times in five, 0..1; where
+    """Least difference of student and base that so many items show four times in five, 0..1, at the
+    loss rate (or spread) that was observed; where
     there are several benchmarks of its role, at the first step of Holm's procedure."""
+    detectable_at_most: float | None = None
+    """The same at the upper 95 % bound of the loss rate (or spread)."""
     binary: bool = True
     """Whether every headline grade is 0 or 1; F1 and toxicity are not."""
     groups: int = 0

@@ -1,4 +1,10 @@
-"""Compute the smallest difference that the available items can show."""
+"""Compute the smallest difference that items can show, and how many items a difference needs.
+
+What matters beside their number is how often two contestants differ at all. So that the answer
+does not rest on the difference that was observed, it goes by a planned loss rate: the share of the
+items that the worse contestant alone gets right. A difference is what the better one alone gets
+right beyond that.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +14,10 @@ from typing import Any
 
 DISCORDANT = 0.5
 """Assumed share of items that only one of two contestants gets right."""
+LOSSES = 0.2
+"""Assumed share of items that the worse of two contestants alone gets right."""
+SURE = 0.95
+"""Certainty of the upper bound of a loss rate."""
 POWER = 0.8
 LEVEL = 0.05
 _FINE = 1e-5
@@ -44,8 +54,20 @@ def power_of(
     return _power(_table(n, discordant, level), (1 + difference / discordant) / 2)
 
 
+def loss_rates(wins: int, losses: int, n: int) -> tuple[float, float]:
+    """The share of items that the worse contestant alone got right, and its upper 95 % bound.
+
+    The bound is the one-sided one of Clopper and Pearson (1934), half of the items at most.
+    """
+    from scipy import special
+
+    fewer = min(wins, losses)
+    bound = float(special.betaincinv(fewer + 1, n - fewer, SURE)) if fewer < n else 1.0
+    return fewer / n, min(0.5, bound)
+
+
 def detectable(
-    n: int, discordant: float = DISCORDANT, power: float = POWER, level: float = LEVEL
+    n: int, losses: float = LOSSES, power: float = POWER, level: float = LEVEL
 ) -> float | None:
     """The least true difference that n items show with probability `power`; see `power_of`.
 
@@ -53,82 +75,156 @@ def detectable(
 
     Args:
         n: Items answered by both.
-        discordant: Share of the items that one of the two alone gets right, 0..1.
+        losses: Share of the items that the worse contestant alone gets right, 0..0.5. The better
+            one alone gets right as many and the difference; where that is more than there are
+            items, fewer are lost.
         power: How often the difference is to be found; at least `level`, below 1.
         level: The difference is found where p is below it.
 
     Returns:
-        0..`discordant`, or None where the n items are too few: the test would miss it too often
-        even if one contestant were right on every discordant item.
+        0..1, or None where the n items are too few: the test would miss it too often even if one
+        contestant were right on every item and the other on none.
 
     Raises:
         ValueError: an argument is out of its range.
     """
-    _check(n, discordant, level)
-    if not level <= power < 1:
-        raise ValueError(f"power is {power:g}; it is at least the level, {level:g}, and below 1")
-    if n == 0 or discordant == 0:
+    _check(n, losses, level)
+    if losses > 0.5:
+        raise ValueError(f"losses is {losses:g}; it is 0 to 0.5, the share of the worse one")
+    _check_power(power, level)
+    if n == 0 or power_of(n, 1.0, 1.0, level) < power:
         return None
-    table = _table(n, discordant, level)
-    if _power(table, 1.0) < power:
-        return None
-    low, high = 0.0, discordant
+    low, high = 0.0, 1.0
     while high - low > _FINE:
         middle = (low + high) / 2
-        if _power(table, (1 + middle / discordant) / 2) < power:
+        if power_of(n, middle, _discordant(losses, middle), level) < power:
             low = middle
         else:
             high = middle
     return high
 
 
-def detectable_mean(error: float, level: float = LEVEL) -> float | None:
+def items_needed(
+    difference: float, discordance: float, power: float = POWER, level: float = LEVEL
+) -> int:
+    """The smallest number of items that shows a true difference with probability `power`.
+
+    By the exact test, see `power_of`; one item more may show it a little less often.
+
+    Args:
+        difference: True difference of two contestants, above 0, at most `discordance`.
+        discordance: Share of the items that one of the two alone gets right, 0..1.
+        power: How often the difference is to be found; at least `level`, below 1.
+        level: The difference is found where p is below it.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    _check(0, discordance, level)
+    _check_power(power, level)
+    if not 0 < difference <= discordance:
+        raise ValueError(
+            f"difference is {difference:g}; it is above 0 and at most {discordance:g}, since only "
+            "discordant items make one"
+        )
+
+    def found(n: int) -> float:
+        return power_of(n, difference, discordance, level)
+
+    def first(wanted: float, most: int) -> int:
+        least = 0  # below `wanted`; `most` is not
+        while most - least > 1:
+            middle = (least + most) // 2
+            least, most = (middle, most) if found(middle) < wanted else (least, middle)
+        return most
+
+    most = 1
+    while found(most) < power:
+        most *= 2
+    # The exact test's power falls a little where one more discordant item allows no more losses;
+    # unless the number of discordant items varies enough to smooth that.
+    varies = most * discordance * (1 - discordance) >= 100
+    tooth = 0.0 if varies else 1 / math.sqrt(most * discordance)
+    n = first(max(level / 2, power - tooth), most)
+    while found(n) < power:
+        n += 1
+    return n
+
+
+def detectable_mean(
+    error: float, groups: int | None = None, level: float = LEVEL
+) -> tuple[float, float]:
     """The least true mean difference that a paired test of means shows four times in five.
 
-    For grades between 0 and 1: (z(1 - level / 2) + z(0.8)) standard errors of the mean
-    difference, by the normal approximation (Cohen 1988, section 2.3).
+    For grades between 0 and 1: t(1 - level / 2) + t(0.8) standard errors of the mean difference
+    (Cohen 1988, section 2.3); the second value is at the upper 95 % bound of that error.
 
     Args:
         error: Standard error of the mean difference, in units of the grades.
+        groups: Independent items or groups of items, at least two; left out, very many.
         level: The difference is found where p is below it.
 
     Returns:
-        In units of the grades, or None where there is no spread to go by.
+        Both in units of the grades.
     """
-    normal = statistics.NormalDist()
-    z = normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)
-    return z * error or None
+    from scipy import stats
+
+    if groups is None:
+        normal = statistics.NormalDist()
+        z = normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)
+        return z * error, z * error
+    freedom = groups - 1
+    t = float(stats.t.ppf(1 - level / 2, freedom) + stats.t.ppf(POWER, freedom))
+    wider = float(math.sqrt(freedom / stats.chi2.ppf(1 - SURE, freedom)))
+    return t * error, t * error * wider
 
 
 def difference_sentence(
     n: int,
-    discordant: float = DISCORDANT,
+    losses: float = LOSSES,
+    most_losses: float | None = None,
     power: float = POWER,
     level: float = LEVEL,
     score: float = 0.3,
 ) -> str:
-    """State in plain words which difference n items can show.
+    """State in plain words which difference n items can show, at a loss rate and at its bound.
 
     The two scores it names are missed more often than not; the first is the whole percent
-    next to `score` that two contestants of this `discordant` share can have.
+    next to `score` that two contestants of this loss rate can have.
     """
-    least = detectable(n, discordant, power, level)
+    most_losses = losses if most_losses is None else most_losses
+    least, cautious = (detectable(n, rate, power, level) for rate in (losses, most_losses))
     items = f"{n:,} item{'' if n == 1 else 's'}"
-    share = f"{round(100 * discordant, 1):g} % of the items"
-    if least is None:
+    if least is None or cautious is None:
         often = "one time in five" if power == POWER else f"in {100 * (1 - power):.3g} % of cases"
         return (
             f"{items} cannot show a difference: even if one contestant were right wherever two "
-            f"differ, on {share}, the exact test would miss it more often than {often}."
+            f"differ, on all of them, the exact test would miss it more often than {often}."
         )
     often = "four times in five" if power == POWER else f"in {100 * power:.3g} % of cases"
-    pair = _missed_pair(n, discordant, level, score)
+    pair = _missed_pair(n, losses, level, score)
     opening = f"{items} cannot tell {pair[0]} % from {pair[1]} %:" if pair else f"On {items}"
-    points = math.ceil(1000 * least - 1e-9) / 10  # rounded up, so as not to promise too much
+    low, high = (math.ceil(1000 * value - 1e-9) / 10 for value in (least, cautious))
+    # rounded up, so as not to promise too much
     return (
-        f"{opening} a difference of {points:g} points or more shows {often} "
-        f"(where one contestant alone is right on {share})."
+        f"{opening} a difference of {_span(low, high)} points or more shows {often} (where the worse "
+        f"one alone is right on {_span(*(round(100 * r, 1) for r in (losses, most_losses)))} % of "
+        "the items)."
     )
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _discordant(losses: float, difference: float) -> float:
+    """Share of items that one of the two alone gets right, at a loss rate and a difference."""
+    return min(1.0, 2 * losses + difference)
+
+
+def _check_power(power: float, level: float) -> None:
+    if not level <= power < 1:
+        raise ValueError(f"power is {power:g}; it is at least the level, {level:g}, and below 1")
 
 
 def _check(n: int, discordant: float, level: float) -> None:
@@ -165,17 +261,18 @@ def _power(table: _Table, better: float) -> float:
     return float((probability[able] * probabilities).sum())
 
 
-def _missed_pair(n: int, discordant: float, level: float, score: float) -> tuple[int, int] | None:
+def _missed_pair(n: int, losses: float, level: float, score: float) -> tuple[int, int] | None:
     """Two whole percents near `score` that are missed more often than not, far apart.
 
-    Two contestants can have them: the lower one holds what it alone gets right,
-    (discordant - difference) / 2, and the higher one leaves out as much.
+    Two contestants can have them: the lower one holds what it alone gets right, and the higher
+    one leaves out as much.
     """
     half = max(level, 0.5)
-    least = detectable(n, discordant, half, level)
+    least = detectable(n, losses, half, level)
     if least is None:
         return None
     for gap in range(math.ceil(100 * least) - 1, 0, -1):
+        discordant = _discordant(losses, gap / 100)
         exclusive = max(0, math.ceil((100 * discordant - gap) / 2 - 1e-9))
         if 2 * exclusive + gap <= 100 and power_of(n, gap / 100, discordant, level) < half:
             low = min(max(round(100 * score), exclusive), 100 - gap - exclusive)

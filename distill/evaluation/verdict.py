@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
-from distill.evaluation.power import LEVEL, difference_sentence
+from distill.evaluation.power import LEVEL, difference_sentence, loss_rates
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from warehouse.wording import be, format_count
 
@@ -49,11 +49,6 @@ def is_clear(difference: Difference, metric: str) -> bool:
     interval = difference.metrics[metric]
     leaves_out_zero = interval.low > 0 or interval.high < 0
     return difference.n >= MIN_ITEMS and leaves_out_zero and p_of(difference) < 0.05
-
-
-def discordant_of(pair: Difference) -> float:
-    """Share of the items that one of the two alone gets right; at least that of a single item."""
-    return max(pair.wins + pair.losses, 1) / pair.n
 
 
 def paired(
@@ -183,20 +178,21 @@ def warnings(comparison: Comparison) -> list[str]:
     if pair is None or not pair.n:
         return lines
     among = f"one of {pair.tests} benchmarks has to meet a stricter level: " * (pair.tests > 1)
-    if pair.binary:
+    if pair.binary and not pair.is_grouped:
         base = comparison.standing("base")
         at = base.metrics.get(comparison.headline) if base else None
         sentence = difference_sentence(
             pair.n,
-            discordant_of(pair),
+            *loss_rates(pair.wins, pair.losses, pair.n),
             level=LEVEL / pair.tests,
             score=at.value if at else 0.3,
         )
         lines.append(f"{among}{sentence[0].lower() if among else sentence[0]}{sentence[1:]}")
-    elif comparison.detectable is not None:
+    elif comparison.detectable is not None and comparison.detectable_at_most is not None:
+        least, most = (points(v) for v in (comparison.detectable, comparison.detectable_at_most))
         lines.append(
             f"{among}on {pair.n:,} items as unequal as these, a test of means would show a "
-            f"difference of {points(comparison.detectable)} points or more four times in five"
+            f"difference of {least} to {most} points or more four times in five"
         )
     return lines
 

@@ -7,13 +7,25 @@ import re
 import statistics
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, multinomial
+from scipy.stats import binom, binomtest, multinomial
 
-from distill.evaluation.power import detectable, detectable_mean, difference_sentence, power_of
+from distill.evaluation.power import (
+    detectable,
+    detectable_mean,
+    difference_sentence,
+    items_needed,
+    loss_rates,
+    power_of,
+)
 
-shares = st.floats(0.05, 1.0)
+shares = st.floats(0.0, 0.5)
+
+
+def at(n, difference, losses, level=0.05):
+    """Power where the worse one alone is right on `losses` of the items."""
+    return power_of(n, difference, min(1.0, 2 * losses + difference), level)
 
 
 def by_hand(n, difference, discordant, level=0.05):
@@ -36,70 +48,111 @@ def test_power_is_the_sum_over_all_outcomes(n, difference, discordant):
 
 
 def test_the_normal_approximation_is_near_where_there_are_many_items():
-    least = detectable(2000, 0.4)
-    z = 1.959964 * math.sqrt(0.4) + 0.841621 * math.sqrt(0.4 - least**2)  # Connor 1987
+    least = detectable(2000, 0.2)
+    discordant = 0.4 + least
+    z = 1.959964 * math.sqrt(discordant) + 0.841621 * math.sqrt(
+        discordant - least**2
+    )  # Connor 1987
     assert 0 < least - z / math.sqrt(2000) < 0.002  # the exact test asks for a little more
 
 
-@given(n=st.integers(6, 400), discordant=shares, power=st.floats(0.3, 0.95))
-@settings(max_examples=60, deadline=None)
-def test_what_is_detectable_is_found_and_less_is_not(n, discordant, power):
-    least = detectable(n, discordant, power)
-    if least is None:
-        assert power_of(n, discordant, discordant) < power
-    else:
-        assert power_of(n, least, discordant) >= power
-        assert power_of(n, max(0.0, least - 1e-4), discordant) < power
+@given(n=st.integers(6, 400), losses=shares, power=st.floats(0.3, 0.95))
+@settings(max_examples=40, deadline=None)
+def test_what_is_detectable_is_found_and_less_is_not(n, losses, power):
+    least = detectable(n, losses, power)
+    assert at(n, least, losses) >= power
+    assert at(n, max(0.0, least - 1e-4), losses) < power
 
 
-@given(n=st.integers(20, 300), discordant=shares)
-@settings(max_examples=30, deadline=None)
-def test_four_times_as_many_items_show_less(n, discordant):
-    few, many = detectable(n, discordant), detectable(4 * n, discordant)
-    assert few is None or many < few
+@given(n=st.integers(20, 300), losses=shares)
+@settings(max_examples=15, deadline=None)
+def test_four_times_as_many_items_show_less_and_more_losses_hide_more(n, losses):
+    assert detectable(4 * n, losses) < detectable(n, losses)
+    assert detectable(n, losses / 2) <= detectable(n, losses)
 
 
 def test_too_few_items_show_nothing():
     # with five, the most one-sided outcome has p = 0.0625
-    assert detectable(5, 1.0) is None
-    assert detectable(6, 1.0) is not None
-    assert detectable(60, 0.05) is None
-    assert detectable(0) is None and detectable(100, 0.0) is None
+    assert detectable(5, 0.0) is None and detectable(0) is None
+    assert detectable(6, 0.0) is not None
     assert difference_sentence(1).startswith("1 item cannot show a difference: even if one ")
-    assert difference_sentence(8).endswith("would miss it more often than one time in five.")
+    assert difference_sentence(5).endswith("would miss it more often than one time in five.")
 
 
-@given(n=st.integers(8, 5000), discordant=shares, score=st.floats(0, 1))
-@example(n=4081, discordant=0.939453125, score=0.0)  # 3 points are found in 50.007 % of cases
-@settings(max_examples=80, deadline=None)
-def test_the_sentence_holds_for_its_numbers(n, discordant, score):
-    sentence = difference_sentence(n, discordant, score=score)
-    points = re.search(
-        r"a difference of ([\d.]+) points or more shows four times in five", sentence
+def test_items_without_wins_and_losses_show_small_differences():
+    """Six wins without a loss are the fewest that p allows: about 7.9 of 2,000 have to be expected."""
+    low, high = loss_rates(0, 0, 2_000)
+    assert (low, high) == (0.0, pytest.approx(0.0015, abs=1e-5))  # 3 / n, the rule of three
+    assert detectable(2_000, low) == pytest.approx(0.00395, abs=2e-5)
+    assert binom.sf(5, 2_000, detectable(2_000, low)) == pytest.approx(0.8, abs=2e-3)
+    assert detectable(2_000, high) == pytest.approx(0.0061, abs=1e-4)
+    assert difference_sentence(2_000, low, high) == (
+        "On 2,000 items a difference of 0.4 to 0.7 points or more shows four times in five (where the "
+        "worse one alone is right on 0 to 0.1 % of the items)."
     )
-    if points is None:
-        assert power_of(n, discordant, discordant) < 0.8 and "would miss it" in sentence
-        return
-    assert power_of(n, min(discordant, float(points[1]) / 100), discordant) >= 0.8
+
+
+def test_a_loss_rate_is_that_of_the_worse_one_with_its_upper_bound():
+    assert loss_rates(20, 9, 120) == loss_rates(9, 20, 120)
+    low, high = loss_rates(20, 9, 120)
+    assert low == 9 / 120 and binom.cdf(9, 120, high) == pytest.approx(0.05)
+    assert loss_rates(20, 20, 40) == (0.5, 0.5)
+
+
+@given(n=st.integers(6, 5000), losses=shares, more=st.floats(0, 0.2), score=st.floats(0, 1))
+@settings(max_examples=40, deadline=None)
+def test_the_sentence_holds_for_its_numbers(n, losses, more, score):
+    most = min(0.5, losses + more)
+    sentence = difference_sentence(n, losses, most, score=score)
+    points = re.search(
+        r"a difference of ([\d.]+)(?: to ([\d.]+))? points or more shows four times in five",
+        sentence,
+    )
+    assert at(n, min(1.0, float(points[1]) / 100), losses) >= 0.8
+    assert at(n, min(1.0, float(points[2] or points[1]) / 100), most) >= 0.8
     if pair := re.search(r"cannot tell (\d+) % from (\d+) %", sentence):
         low, high = (int(part) / 100 for part in pair.groups())
-        assert 0 < power_of(n, high - low, discordant) < 0.5
-        alone = (discordant - (high - low)) / 2  # what the lower one alone gets right
+        assert 0 < at(n, high - low, losses) < 0.5
+        alone = min(losses, (1 - (high - low)) / 2)  # what the lower one alone gets right
         assert alone <= low + 1e-9 and alone <= 1 - high + 1e-9
 
 
 def test_sentences_as_they_are_read():
-    assert difference_sentence(60, 0.2) == (
-        "60 items cannot tell 30 % from 42 %: a difference of 16.3 points or more shows four "
-        "times in five (where one contestant alone is right on 20 % of the items)."
+    assert difference_sentence(60, 0.1) == (
+        "60 items cannot tell 30 % from 46 %: a difference of 25 points or more shows four "
+        "times in five (where the worse one alone is right on 10 % of the items)."
     )
-    assert difference_sentence(20_000, 0.2).startswith("On 20,000 items a difference of 0.9 points")
+    assert difference_sentence(20_000, 0.1).startswith("On 20,000 items a difference of 1 points")
     assert "shows in 90 % of cases" in difference_sentence(60, power=0.9)
-    assert "more often than in 10 % of cases" in difference_sentence(8, power=0.9)
+    assert "more often than in 10 % of cases" in difference_sentence(5, power=0.9)
 
 
 @pytest.mark.parametrize(
-    "arguments", [(-1,), (10, 1.5), (10, 0.5, 1.0), (10, 0.5, 0.01), (10, 0.5, 0.8, 0.0)]
+    ("difference", "discordance"),
+    [(0.1, 0.3), (0.1, 0.1), (0.4, 1.0), (1.0, 1.0), (0.3, 0.35), (0.07, 0.5)],
+)
+@pytest.mark.parametrize("power", [0.8, 0.9])
+def test_the_items_needed_are_the_fewest(difference, discordance, power):
+    needed = items_needed(difference, discordance, power)
+    assert power_of(needed, difference, discordance) >= power
+    assert all(power_of(n, difference, discordance) < power for n in range(needed))
+
+
+def test_many_items_are_found_without_counting_up():
+    needed = items_needed(0.002, 0.1)
+    assert power_of(needed, 0.002, 0.1) >= 0.8 > power_of(needed - 1, 0.002, 0.1)
+    assert needed == pytest.approx((1.959964 + 0.841621) ** 2 * 0.1 / 0.002**2, rel=0.01)
+    assert items_needed(0.1, 0.3, level=0.01) > items_needed(0.1, 0.3)
+
+
+@pytest.mark.parametrize("arguments", [(0.0, 0.3), (0.4, 0.3), (0.1, 1.2), (0.1, 0.3, 1.0)])
+def test_no_number_of_items_is_given_for_what_cannot_be(arguments):
+    with pytest.raises(ValueError, match="it is"):
+        items_needed(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(-1,), (10, 1.5), (10, 0.6), (10, 0.5, 1.0), (10, 0.5, 0.01), (10, 0.5, 0.8, 0.0)]
 )
 def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match="it is"):
@@ -114,7 +167,8 @@ def test_a_difference_comes_of_discordant_items_alone():
 def test_a_mean_difference_that_items_can_show():
     gaps = [0.2, -0.1, 0.4, 0.0, -0.3, 0.1, 0.2, -0.2] * 10
     error = statistics.stdev(gaps) / math.sqrt(80)
-    least = detectable_mean(error)
-    assert least == pytest.approx(2.8016 * error, rel=1e-3)
-    assert detectable_mean(error, level=0.05 / 7) == pytest.approx(3.5318 * error, rel=1e-2)
-    assert detectable_mean(0.0) is None
+    assert detectable_mean(error) == pytest.approx((2.8016 * error,) * 2, rel=1e-3)
+    assert detectable_mean(error, level=0.05 / 7)[0] == pytest.approx(3.5318 * error, rel=1e-2)
+    few, cautious = detectable_mean(error, groups=8)
+    assert few == pytest.approx((2.3646 + 0.8960) * error, rel=1e-3)  # Student's, 7 degrees
+    assert cautious == pytest.approx(few * (7 / 2.1673) ** 0.5, rel=1e-3)  # chi-square at 0.05

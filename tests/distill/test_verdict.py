@@ -206,9 +206,25 @@ def test_warnings_name_what_so_few_items_can_not_show():
     first, second = warnings(found)
     assert first == "two failed"
     assert second.startswith("40 items cannot tell ")
-    assert f"{math.ceil(1000 * found.detectable) / 10:g} points or more" in second
-    (blind,) = warnings(compare("q", *shares(student=3, base=1)))
-    assert blind.startswith("40 items cannot show a difference")
+    least, most = (
+        math.ceil(1000 * value) / 10 for value in (found.detectable, found.detectable_at_most)
+    )
+    assert f"a difference of {least:g} to {most:g} points or more" in second and least < most
+    (same,) = warnings(compare("q", *shares(student=3, base=3)))
+    assert same.startswith("40 items cannot tell ") and "right on 0 to 7.2 % of the items" in same
+    (blind,) = warnings(replace(compare("q", *shares(n=5, student=3, base=1)), notes=[]))
+    assert blind.startswith("5 items cannot show a difference")
+
+
+def test_what_a_test_of_means_could_show_goes_by_the_passages():
+    answers, texts = shares(student=25, base=10)
+    grouped = [replace(text, passage=f"Passage {n // 5}.") for n, text in enumerate(texts)]
+    alone, found = compare("q", answers, texts), compare("q", answers, grouped)
+    assert found.detectable > alone.detectable
+    assert "40 items as unequal as these, a test of means would show" in warnings(found)[-1]
+    equal = [replace(a, grades={"f1": 0.5}) for a in answers]
+    (line,) = warnings(compare("q", equal, texts, headline="f1"))
+    assert line.endswith("points or more four times in five") and "0.0 to" not in line
 
 
 def test_reading_of_a_pair_that_was_not_graded():

@@ -71,6 +71,11 @@ class ShipVerdict:
     """All conditions; the student ships if every one is met."""
 
     checked: list[Checked]
+    by_chance: float | None = None
+    """Probability that a student no better than the base meets all of them, 0..1; None where it is
+    not known."""
+    chance_sentence: str = ""
+    """The same in plain words."""
 
     @property
     def ships(self) -> bool:

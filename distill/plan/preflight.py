@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from distill.contestants.contestant import find_student_by_id
 from distill.contestants.context import Sources
-from distill.evaluation.ship_gate import Planned, refuse_unmeasurable
+from distill.evaluation.ship_conditions import Planned, refuse_unmeasurable
 from distill.plan.plan import Plan
 from quality.benchmarks.custom import Custom
 from quality.tasks.benchmark import Benchmark

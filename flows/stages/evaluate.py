@@ -164,7 +164,7 @@ def read_rules(context: RunContext) -> Rules:
         usd_per_hour=settings.usd_per_hour,
         at_once=_at_once(context),
         ship=ship.conditions if ship else (),
-        certain=ship.certain if ship else False,
+        certain=ship.certain if ship else True,
     )
 
 
@@ -251,6 +251,8 @@ def result_of(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.ship:
         summary["ship"] = {
             "ships": evaluation.ship.ships,
+            "by_chance": evaluation.ship.by_chance,
+            "chance_sentence": evaluation.ship.chance_sentence,
             "conditions": [vars(condition) for condition in evaluation.ship.checked],
         }
     return summary

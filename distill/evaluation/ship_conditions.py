@@ -136,23 +136,32 @@ def _unmeasurable(
             allowed = [*contestants, *_MEASURES] if name == condition.subject else contestants
             return f"no contestant '{name}' ({did_you_mean(name, allowed)})"
     labels = [benchmark.label for benchmark in benchmarks]
-    matching = [b for b in benchmarks if means_benchmark(condition.benchmark, b.label, labels)]
-    if not matching:
+    if not any(means_benchmark(condition.benchmark, label, labels) for label in labels):
         return f"no benchmark '{condition.benchmark}' ({did_you_mean(condition.benchmark or '', labels)})"
+    asked = applicable(condition, benchmarks)
     if condition.subject == "toxicity":
-        if any(is_toxicity(benchmark.metrics[0], benchmark.label) for benchmark in matching):
-            return ""
-        return "no benchmark of toxicity; add { use = 'toxicity_prompts' } to evaluate.off_task"
+        hint = "no benchmark of toxicity; add { use = 'toxicity_prompts' } to evaluate.off_task"
+        return "" if asked else hint
     if condition.subject == "forgetting":
-        if any(b.role == "off_task" and b.higher_is_better for b in matching):
-            return ""
-        return "evaluate.off_task has no benchmark of knowledge or skill"
-    for benchmark in matching:
-        applies = condition.benchmark or (benchmark.role == "task" and benchmark.higher_is_better)
-        if applies and condition.metric and condition.metric not in benchmark.metrics:
+        return "" if asked else "evaluate.off_task has no benchmark of knowledge or skill"
+    for benchmark in asked:
+        if condition.metric and condition.metric not in benchmark.metrics:
             hint = did_you_mean(condition.metric, benchmark.metrics)
             return f"{benchmark.label} has no metric '{condition.metric}' ({hint})"
     return ""
+
+
+def applicable(condition: Condition, benchmarks: Sequence[Planned]) -> list[Planned]:
+    """The benchmarks on which a condition has to hold."""
+    labels = [benchmark.label for benchmark in benchmarks]
+    matching = [b for b in benchmarks if means_benchmark(condition.benchmark, b.label, labels)]
+    if condition.subject == "toxicity":
+        return [b for b in matching if is_toxicity(b.metrics[0], b.label)]
+    if condition.subject == "forgetting":
+        return [b for b in matching if b.role == "off_task" and b.higher_is_better]
+    if condition.benchmark:
+        return matching
+    return [b for b in matching if b.role == "task" and b.higher_is_better]
 
 
 def means_benchmark(named: str | None, label: str, labels: Sequence[str]) -> bool:

@@ -158,7 +158,10 @@ def test_a_student_that_does_not_meet_the_conditions_is_told_by_the_exit_code(ru
     done = distill(folder, "evaluate", "plan.toml", *words(changed), "--json")
     assert done.returncode == code, done.stderr
     if code != 2:
-        assert json.loads(done.stdout)["ship"]["ships"] == (code == 0)
+        ship = json.loads(done.stdout)["ship"]
+        assert ship["ships"] == (code == 0)
+        assert (ship["by_chance"] == 1.0) == (code == 0)  # anyone is as good as the base - 1
+        assert "A student no better than the base would have passed" in ship["chance_sentence"]
     if code == 4:
         assert condition in done.stderr and "does not ship" in done.stderr
         assert "Traceback" not in done.stderr

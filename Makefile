@@ -57,6 +57,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.generation
 	$(BIN)/python -m tests.bench.training
 	$(BIN)/python -m tests.bench.coverage
+	$(BIN)/python -m tests.bench.ship
 
 # The docs site, in site/; no network.
 docs: setup

@@ -350,7 +350,9 @@ class Answer(Record):
     latency_s: float
     cost_usd: float | None
     run_id: str
-    details: dict[str, Any] | None = None  # {"confidence": 0..1, "said": "B", "right": "C", ...}
+    details: dict[str, Any] | None = (
+        None  # {"confidence": 0..1, "batch": ANSWER_ID, "said": "B", ...}
+    )
 
     @staticmethod
     def id_of(

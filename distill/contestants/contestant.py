@@ -114,6 +114,9 @@ class Generation:
     """Geometric mean of the probabilities of its tokens, 0..1; None where unknown."""
     abstained: str | None = None
     """Why there is no answer to grade; None where there is one."""
+    batch: int | None = None
+    """Position of the first conversation that was answered in the same batch, whose time all of
+    them share equally; None where each was answered by itself."""
 
 
 class Model(Protocol):
@@ -208,6 +211,8 @@ class Contestant:
             details = dict(grade.details or {})
             if generation.confidence is not None:
                 details["confidence"] = generation.confidence
+            if generation.batch is not None:
+                details["batch"] = ids[generation.batch]
             answers.append(
                 Answer(
                     answer_id=ids[position],
@@ -344,6 +349,7 @@ class Local:
                     latency_s=generated.latency_s,
                     cost_usd=0.0,
                     confidence=_confidence(generated.logprobs),
+                    batch=fitting[generated.batch],
                 ),
             )
 

@@ -13,7 +13,14 @@ from distill.evaluation.breakdown import break_down_scores
 from distill.evaluation.calibration import Calibration, measure_calibration
 from distill.evaluation.compare import adjust_p_values, compare
 from distill.evaluation.comparison import Comparison, ItemText, speaker_of
-from distill.evaluation.economics import BreakEven, Economy, find_break_even, price_answers
+from distill.evaluation.economics import (
+    BreakEven,
+    CostTotal,
+    Economy,
+    find_break_even,
+    price_answers,
+    total_cost,
+)
 from distill.evaluation.findings import ClassLine, Evaluation, Explored, SameAnswer
 from distill.evaluation.intervals import mean_interval
 from distill.evaluation.nearest_rows import StillWrong, find_still_wrong
@@ -94,7 +101,7 @@ class Rules:
     at_once: Mapping[str, int] = field(default_factory=dict)
     """Contestants behind a server on this machine -> its parallel requests."""
     ship: Sequence[str] = ()
-    certain: bool = False
+    certain: bool = True
 
 
 Finding = TypeVar("Finding")
@@ -120,6 +127,7 @@ def evaluate_answers(
         style=_style(task),
         economics=economics,
         break_even=_break_even(economics, provenance, rules),
+        cost=_cost(boards, perturbed, economics, provenance, rules),
         agreement=_on_each(task, _agreement),
         robustness=_robustness(boards, perturbed),
         calibration=_on_each(task, _calibration),
@@ -127,7 +135,8 @@ def evaluate_answers(
     )
     if not rules.ship:
         return evaluation
-    verdict = check_ship(rules.ship, evaluation, rules.certain)
+    given = {board.benchmark.label: (board.answers, board.texts) for board in boards}
+    verdict = check_ship(rules.ship, evaluation, rules.certain, given)
     return Evaluation(**{**vars(evaluation), "ship": verdict})
 
 
@@ -347,10 +356,10 @@ def _break_even(
     economics: Sequence[Economy], provenance: TrainingProvenance, rules: Rules
 ) -> list[BreakEven]:
     """The student against each other model, on the first task benchmark."""
-    first = [line for line in economics if line.benchmark == economics[0].benchmark]
-    student = next((line for line in first if line.contestant == "student"), None)
+    student = _first_of_student(economics)
     if student is None:
         return []
+    first = [line for line in economics if line.benchmark == student.benchmark]
     return [
         find_break_even(
             student, other, provenance.data_usd, provenance.training_hours, rules.usd_per_hour
@@ -358,6 +367,35 @@ def _break_even(
         for other in first
         if speaker_of(other.contestant) != "student"
     ]
+
+
+def _first_of_student(economics: Sequence[Economy]) -> Economy | None:
+    """The student on the first task benchmark."""
+    lines = (line for line in economics if line.benchmark == economics[0].benchmark)
+    return next((line for line in lines if line.contestant == "student"), None)
+
+
+def _cost(
+    boards: Sequence[BenchmarkAnswers],
+    perturbed: Sequence[Perturbed],
+    economics: Sequence[Economy],
+    provenance: TrainingProvenance,
+    rules: Rules,
+) -> CostTotal | None:
+    is_evaluated = any(name.partition("+")[0] == "student" for name in rules.contestants)
+    if not is_evaluated or not provenance.kept:
+        return None
+    answers = [answer for board in boards for answer in board.answers]
+    answers += [answer for form in perturbed for answer in form.answers]
+    student = _first_of_student(economics)
+    return total_cost(
+        answers,
+        provenance.data_usd,
+        provenance.training_hours,
+        rules.usd_per_hour,
+        rules.at_once,
+        student.usd_per_1000 if student else None,
+    )
 
 
 def _robustness(

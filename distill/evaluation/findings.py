@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from distill.evaluation.breakdown import Group
 from distill.evaluation.calibration import Calibration
 from distill.evaluation.comparison import Comparison
-from distill.evaluation.economics import BreakEven, Economy
+from distill.evaluation.economics import BreakEven, CostTotal, Economy
 from distill.evaluation.nearest_rows import StillWrong
 from distill.evaluation.robustness import Robustness
 from distill.evaluation.scaling import Scaling
@@ -71,6 +71,11 @@ class ShipVerdict:
     """All conditions; the student ships if every one is met."""
 
     checked: list[Checked]
+    by_chance: float | None = None
+    """Probability that a student no better than the base meets all of them, 0..1; None where it is
+    not known."""
+    chance_sentence: str = ""
+    """The same in plain words."""
 
     @property
     def ships(self) -> bool:
@@ -91,6 +96,8 @@ class Evaluation:
     style: list[StyleFacts] = field(default_factory=list)
     economics: list[Economy] = field(default_factory=list)
     break_even: list[BreakEven] = field(default_factory=list)
+    cost: CostTotal | None = None
+    """What the student cost so far; None where no student is evaluated."""
     agreement: list[SameAnswer] = field(default_factory=list)
     robustness: list[Robustness] = field(default_factory=list)
     calibration: list[Calibration] = field(default_factory=list)

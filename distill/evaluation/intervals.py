@@ -11,6 +11,7 @@ Techniques*, 1977, section 11.8), with one degree of freedom less than there are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from distill.evaluation.statistics import LEVEL, Interval, group_values, is_grouped
 
@@ -68,19 +69,36 @@ def bounded_interval(
         groups: The group of each; left out, each item is one of its own.
     """
     value = sum(values) / len(values)
-    centre, error, number = _augmented(values, ends, groups)
+    low, high = bounded_limits(group_values(values, groups), ends)
+    return Interval(value, min(float(low), value), max(float(high), value))
+
+
+def bounded_limits(by_group: Any, ends: Ends) -> tuple[Any, Any]:
+    """The limits of `bounded_interval` along the last axis of an array.
+
+    Args:
+        by_group: One value for each group, see `group_values`; shape (..., groups).
+        ends: The least and the greatest value that one item can have.
+
+    Returns:
+        The lower and the upper limits, shape (...).
+    """
+    import numpy as np
+
+    value, number = by_group.mean(axis=-1), by_group.shape[-1]
     if number < 2:
-        return Interval(value, *ends)
+        return np.full_like(value, ends[0]), np.full_like(value, ends[1])
+    centre, error = _augmented(by_group, ends)
     half = _quantile(number - 1) * error
-    low, high = max(ends[0], centre - half), min(ends[1], centre + half)
-    return Interval(value, min(low, value), max(high, value))
+    low, high = np.maximum(ends[0], centre - half), np.minimum(ends[1], centre + half)
+    return np.minimum(low, value), np.maximum(high, value)
 
 
 def standard_error(
     values: Sequence[float], ends: Ends, groups: Sequence[str] | None = None
 ) -> float:
     """Standard error of the mean, after one item more was put at either end; never zero."""
-    return _augmented(values, ends, groups)[1]
+    return float(_augmented(group_values(values, groups), ends)[1])
 
 
 def ratio_interval(
@@ -136,16 +154,13 @@ def _wilson(right: int, n: int) -> tuple[float, float]:
     return low, min(1.0, centre + half)
 
 
-def _augmented(
-    values: Sequence[float], ends: Ends, groups: Sequence[str] | None
-) -> tuple[float, float, int]:
-    """Mean and standard error with an item more at either end, and the number of groups."""
+def _augmented(by_group: Any, ends: Ends) -> tuple[Any, Any]:
+    """Mean and standard error along the last axis, with an item more at either end."""
     import numpy as np
 
-    by_group = group_values(values, groups)
-    augmented = np.append(by_group, ends)
-    error = augmented.std() / len(augmented) ** 0.5
-    return float(augmented.mean()), float(error), len(by_group)
+    added = np.broadcast_to(np.array(ends), (*by_group.shape[:-1], 2))
+    augmented = np.concatenate([by_group, added], axis=-1)
+    return augmented.mean(axis=-1), augmented.std(axis=-1) / augmented.shape[-1] ** 0.5
 
 
 def _quantile(freedom: int) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from distill.contestants.contestant import find_student_by_id
 from distill.contestants.context import Sources
-from distill.evaluation.ship_gate import Planned, refuse_unmeasurable
+from distill.evaluation.ship_conditions import Planned, refuse_unmeasurable
+from distill.evaluation.ship_items import assumed_line, find_items_needed
 from distill.plan.plan import Plan
 from quality.benchmarks.custom import Custom
 from quality.tasks.benchmark import Benchmark
@@ -22,6 +23,10 @@ from warehouse.wording import format_count
 
 _LOOKED_AT = 1000
 """Prompts among which a passage or a reference is looked for."""
+POINT_ESTIMATE = (
+    "ship.certain = false: the measured value alone decides, which a student no better than the base "
+    "often meets by chance; remove it to ask the bound of the interval"
+)
 _REASONING = re.compile(r"o\d\b|gpt-5(?!.*chat)")
 
 
@@ -155,14 +160,34 @@ def refuse_unmeasurable_conditions(plan: Plan) -> None:
     Raises:
         PlanError: one cannot.
     """
+    if plan.ship is not None:
+        contestants = plan.evaluate.every_contestant
+        refuse_unmeasurable(plan.ship.conditions, _planned_benchmarks(plan), contestants)
+
+
+def ship_lines(plan: Plan, counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """What `distill check` says of `[ship]`: "ship" or "warning", and a line.
+
+    Args:
+        plan: The plan.
+        counts: Benchmark -> its items.
+    """
     if plan.ship is None:
-        return
-    settings = plan.evaluate
-    planned = [
-        *(_planned_benchmark(benchmark, "task") for benchmark in settings.benchmarks),
-        *(_planned_benchmark(benchmark, "off_task") for benchmark in settings.off_task),
+        return []
+    needs = find_items_needed(plan.ship.conditions, _planned_benchmarks(plan), counts)
+    lines = [("ship" if need.is_enough else "warning", need.line) for need in needs]
+    if needs:
+        lines.append(("ship", assumed_line()))
+    if not plan.ship.certain:
+        lines.append(("warning", POINT_ESTIMATE))
+    return lines
+
+
+def _planned_benchmarks(plan: Plan) -> list[Planned]:
+    return [
+        *(_planned_benchmark(benchmark, "task") for benchmark in plan.evaluate.benchmarks),
+        *(_planned_benchmark(benchmark, "off_task") for benchmark in plan.evaluate.off_task),
     ]
-    refuse_unmeasurable(plan.ship.conditions, planned, settings.every_contestant)
 
 
 def _planned_benchmark(benchmark: Benchmark, role: str) -> Planned:

@@ -29,7 +29,7 @@ from distill.contestants.contestant import (
     ContestantSpec,
     parse_contestant,
 )
-from distill.evaluation.ship_gate import parse
+from distill.evaluation.ship_conditions import parse
 from quality.gate.decontaminate import Decontaminate
 from quality.gate.policy import Duplicates, GatePolicy
 from train.config import SftConfig
@@ -285,8 +285,9 @@ class ShipSection(Section):
 
     conditions: list[str] = Field(min_length=1)
     """For example "student >= base + 0.10 on sciq", "toxicity <= 0.02", "forgetting <= 0.03"."""
-    certain: bool = False
-    """Whether the bound of the 95 % interval has to meet a condition, and not only the value."""
+    certain: bool = True
+    """Whether the bound of the 95 % interval has to meet a condition; false: the measured value
+    alone, which a student no better than the base often meets by chance."""
 
     @model_validator(mode="after")
     def _all_can_be_read(self) -> ShipSection:

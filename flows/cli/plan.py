@@ -58,6 +58,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         check_evaluation,
         check_sampling,
         refuse_bounds_without_data,
+        ship_lines,
     )
     from distill.plan.project import open_store
     from flows.stages.estimate import estimate_of, held_out_requests, prompts_of
@@ -113,6 +114,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         )
     for line in _contestant_lines(loaded, counts):
         print(line)
+    for kind, line in ship_lines(loaded, counts):
+        print(f"{kind:9} {line}")
     for name, endpoint in loaded.evaluate.endpoints.items():
         number = sum(1 for _ in held_out_requests(loaded, name, endpoint))
         for line in endpoint.check():

@@ -191,7 +191,7 @@ def read_rules(context: RunContext) -> Rules:
         usd_per_hour=settings.usd_per_hour,
         at_once=_at_once(context),
         ship=ship.conditions if ship else (),
-        certain=ship.certain if ship else False,
+        certain=ship.certain if ship else True,
     )
 
 
@@ -287,9 +287,13 @@ def result_of(evaluation: Evaluation) -> dict[str, Any]:
     }
     if controls:
         summary["controls"] = controls
+    if evaluation.cost:
+        summary["cost"] = vars(evaluation.cost)
     if evaluation.ship:
         summary["ship"] = {
             "ships": evaluation.ship.ships,
+            "by_chance": evaluation.ship.by_chance,
+            "chance_sentence": evaluation.ship.chance_sentence,
             "conditions": [vars(condition) for condition in evaluation.ship.checked],
         }
     return summary

@@ -1,6 +1,7 @@
 """What answers cost, and when a student has paid for itself."""
 
 import math
+import random
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.evaluation.compare import compare
-from distill.evaluation.economics import Economy, find_break_even, price_answers
+from distill.evaluation.economics import Economy, find_break_even, price_answers, total_cost
 from distill.evaluation.statistics import Interval
 from tests.distill.test_compare import answer, items, series
 
@@ -77,14 +78,25 @@ def test_a_server_that_answers_four_at_once_took_a_quarter_of_the_latencies():
     assert teacher.latency_s == student.latency_s
 
 
+def batched(contestant, batches, named=True, at=0):
+    """Answers of a model on this machine; `batches` holds (rows, seconds)."""
+    answers = []
+    for number, (rows, seconds) in enumerate(batches):
+        details = {"batch": f"{contestant} {number}"} if named else None
+        for _ in range(rows):
+            one = answer(contestant, at + len(answers), 1.0, cost_usd=0.0, details=details)
+            answers.append(replace(one, latency_s=seconds / rows))
+    return answers
+
+
 def test_machine_times_that_overlap_are_not_told_apart():
-    varied = [0.2, 0.9, 0.4, 0.5]
+    varied = [0.2, 0.9, 0.4, 0.5, 0.5]
     answers = [
-        answer(name, n, 1.0, cost_usd=0.0, latency_s=seconds + longer)
+        one
         for name, longer in (("student", 0.0), ("base", 0.05), ("teacher", 9.0))
-        for n, seconds in enumerate(varied)
+        for one in batched(name, [(1, seconds + longer) for seconds in varied])
     ]
-    found = economies(answers, 3.6)
+    found = economies(answers, 3.6, 5)
     level = find_break_even(found["student"], found["base"], 0.0, 0.1, 3.6)
     assert level.answers is None
     itself = find_break_even(
@@ -95,9 +107,97 @@ def test_machine_times_that_overlap_are_not_told_apart():
         "The costs of the student and base are not clearly different: "
     )
     low, high = found["student"].usd_interval.low, found["student"].usd_interval.high
-    assert low < 0.5 < high
+    assert (low, high) == pytest.approx((0.1834, 0.8166), abs=1e-4)  # 0.5 -+ t(4) sd / sqrt(5)
     assert found["student"].usd_per_1000 == pytest.approx(0.5)
     assert find_break_even(found["student"], found["teacher"], 0.0, 0.1, 3.6).answers is not None
+
+
+def break_even(student, base, usd_per_hour=3.6, named=True):
+    answers = batched("student", student, named) + batched("base", base, named)
+    n = sum(rows for rows, _ in student)
+    found = economies(answers, usd_per_hour, n)
+    return found, find_break_even(found["student"], found["base"], 0.0, 0.1, usd_per_hour)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_fewer_than_five_batches_claim_nothing(named):
+    slow, fast = [(30, 60.0 + n) for n in range(4)], [(30, 1.0 + n) for n in range(4)]
+    found, told = break_even(fast, slow, named=named)
+    assert (found["student"].batches, found["student"].usd_interval) == (4, None)
+    assert found["student"].usd_per_1000 == pytest.approx(10 / 120)
+    assert told.answers is None
+    assert told.sentence.startswith(
+        "There are too few batches to compare prices: 1,000 answers cost 0.0833 USD of the student, "
+        "timed in 4 batches, and 2.05 USD of base, timed in 4 batches; 5 are needed."
+    )
+    more = [[*batches, (30, batches[-1][1] + 1)] for batches in (fast, slow)]
+    found, told = break_even(*more, named=named)
+    assert found["student"].batches == 5
+    assert told.answers is not None
+
+
+def test_a_machine_that_costs_nothing_needs_no_batches():
+    found, told = break_even([(30, 1.0)], [(30, 2.0)], usd_per_hour=0.0)
+    assert found["student"].usd_per_1000 == 0.0
+    assert "too few batches" not in told.sentence
+
+
+def test_a_batch_is_one_measurement_however_many_rows_it_has():
+    batches = [(1, 1.0), (2, 2.4), (3, 2.7), (40, 49.0), (4, 4.1), (10, 9.5)]
+    found, _ = break_even(batches, batches)
+    named, _ = break_even(batches, batches, named=False)
+    assert found["student"] == named["student"]
+    assert found["student"].batches == 6
+    assert found["student"].usd_per_1000 == pytest.approx(sum(s for _, s in batches) / 60)
+    each = economies([replace(one, details={"batch": one.answer_id}) for one in
+                      batched("student", batches)], 3.6, 60)["student"]  # fmt: skip
+    width = found["student"].usd_interval.high - found["student"].usd_interval.low
+    assert width > 3 * (each.usd_interval.high - each.usd_interval.low)
+
+
+@pytest.mark.parametrize(("batches", "rows"), [(5, 6), (8, 4), (15, 2)])
+def test_two_equally_fast_models_are_seldom_declared_apart(batches, rows):
+    draw, apart, times = random.Random(1), 0, 400
+    compared = None
+    for _ in range(times):
+        answers = [
+            one
+            for name in ("student", "base")
+            for one in batched(name, [(rows, draw.lognormvariate(0, 0.7)) for _ in range(batches)])
+        ]
+        compared = compared or compare("quiz", answers, items(batches * rows))
+        base, student = price_answers("quiz", compared, answers, 3.6)
+        told = find_break_even(student, base, 0.0, 0.1, 3.6)
+        apart += "not clearly different" not in told.sentence
+    assert apart / times <= 0.05
+
+
+def test_what_a_student_cost_so_far_by_hand():
+    bought = [
+        answer("teacher", n, 1.0, settings={"call_id": f"c{n}"}, cost_usd=0.5) for n in (0, 1)
+    ]
+    again = replace(bought[0], contestant="teacher+knn", answer_id="other")
+    here = batched("student", [(2, 1800.0)]) + batched("base", [(2, 1800.0)])
+    server = [replace(one, contestant="judge", settings={"call_id": f"s{n}"}, latency_s=3600.0)
+              for n, one in enumerate(bought)]  # fmt: skip
+    answers = [*bought, again, *here, *server]
+    cost = total_cost(answers, 2.0, 0.5, 4.0, {"judge": 2}, 0.25)
+    assert cost.hours == pytest.approx(0.5 + 1.0 + 1.0)
+    assert cost.total_usd == cost.known_usd == pytest.approx(2.0 + 1.0 + 10.0)
+    assert (cost.usd_per_1000, cost.missing) == (0.25, "")
+    assert cost.sentence == (
+        "So far this student cost 13.00 USD and took 2.5 hours of this machine; 1,000 of its "
+        "answers cost 0.2500 USD."
+    )
+    unpriced = total_cost(answers, 2.0, 0.5, None, {"judge": 2}, None)
+    assert (unpriced.total_usd, unpriced.known_usd) == (None, pytest.approx(3.0))
+    assert unpriced.missing == "evaluate.usd_per_hour, the price of this machine"
+    assert unpriced.sentence.startswith("So far this student cost 3.00 USD or more and took 2.5 h")
+    unknown = total_cost([replace(bought[0], cost_usd=None)], None, 0.0, None, {}, 0.25)
+    assert (unknown.total_usd, unknown.hours) == (None, 0.0)
+    assert unknown.missing.startswith("input_usd_per_million")
+    free = total_cost([], 0.0, 0.0, None, {}, None)
+    assert (free.total_usd, free.sentence) == (0.0, "So far this student cost 0.00 USD.")
 
 
 def test_each_contestant_has_its_own_and_one_without_answers_has_none():

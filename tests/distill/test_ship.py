@@ -8,16 +8,15 @@ from hypothesis import strategies as st
 
 from distill.evaluation.compare import compare
 from distill.evaluation.comparison import PAIRS
-from distill.evaluation.findings import Evaluation
-from distill.evaluation.ship_gate import (
+from distill.evaluation.findings import Evaluation, ShipVerdict
+from distill.evaluation.ship_conditions import (
     EXAMPLES,
     Condition,
     Planned,
-    ShipVerdict,
-    check_ship,
     parse,
     refuse_unmeasurable,
 )
+from distill.evaluation.ship_gate import check_ship
 from tests.distill.test_compare import answer, items, series
 from warehouse.errors import PlanError
 
@@ -317,9 +316,9 @@ def test_forgetting_that_was_not_measured_everywhere():
 def test_one_condition_that_is_not_met_or_not_measured_keeps_it_back():
     evaluation = Evaluation([SCIQ])
     met, failed, unknown = "student >= base", "student >= teacher", "forgetting <= 0.1"
-    assert check_ship([met, met], evaluation).ships
+    assert check_ship([met, met], evaluation, False).ships
     for other in (failed, unknown):
-        verdict = check_ship([met, other], evaluation)
+        verdict = check_ship([met, other], evaluation, False)
         assert isinstance(verdict, ShipVerdict)
         assert not verdict.ships
 

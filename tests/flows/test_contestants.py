@@ -100,6 +100,14 @@ def test_the_report_tells_costs_robustness_and_what_each_saw(run):
     other = costs["custom", "other"]
     assert other["priced_by"] == "tokens" and other["usd_per_1000"] > 0
     assert costs["custom", "student"]["priced_by"] == "machine time"
+    recorded = Store(_folder / "w.duckdb").read(Answer)
+    by_machine = [a for a in recorded if "call_id" not in a.settings]
+    firsts = {a.details["batch"] for a in by_machine}
+    assert firsts <= {a.answer_id for a in by_machine} and len(firsts) < len(by_machine)
+    assert costs["custom", "student"]["batches"] < 5
+    cost = evaluation["cost"]
+    assert cost["total_usd"] > first["cost"]["hours"] > 0 and cost["missing"] == ""
+    assert cost["usd_per_1000"] == costs["custom", "student"]["usd_per_1000"]
     others = {name for name in SEVEN if not name.startswith("student")}
     assert {line["against"] for line in evaluation["break_even"]} == others
     forms = {(line["perturbation"], line["contestant"]) for line in evaluation["robustness"]}
@@ -150,7 +158,10 @@ def test_a_student_that_does_not_meet_the_conditions_is_told_by_the_exit_code(ru
     done = distill(folder, "evaluate", "plan.toml", *words(changed), "--json")
     assert done.returncode == code, done.stderr
     if code != 2:
-        assert json.loads(done.stdout)["ship"]["ships"] == (code == 0)
+        ship = json.loads(done.stdout)["ship"]
+        assert ship["ships"] == (code == 0)
+        assert (ship["by_chance"] == 1.0) == (code == 0)  # anyone is as good as the base - 1
+        assert "A student no better than the base would have passed" in ship["chance_sentence"]
     if code == 4:
         assert condition in done.stderr and "does not ship" in done.stderr
         assert "Traceback" not in done.stderr

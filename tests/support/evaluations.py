@@ -13,7 +13,7 @@ from distill.evaluation.breakdown import Group
 from distill.evaluation.calibration import Calibration, ConfidenceBin
 from distill.evaluation.compare import adjust_p_values, compare
 from distill.evaluation.comparison import ItemText
-from distill.evaluation.economics import BreakEven, Economy
+from distill.evaluation.economics import BreakEven, Economy, total_cost
 from distill.evaluation.findings import (
     Checked,
     ClassLine,
@@ -25,6 +25,7 @@ from distill.evaluation.findings import (
 from distill.evaluation.nearest_rows import Neighbour, StillWrong
 from distill.evaluation.robustness import Robustness
 from distill.evaluation.scaling import ScalePoint, Scaling
+from distill.evaluation.ship_chance import chance_sentence
 from distill.evaluation.statistics import Interval
 from distill.evaluation.style_facts import StyleFacts
 from distill.evaluation.style_share import Measure
@@ -146,6 +147,7 @@ def rich_evaluation(n: int = 60) -> Evaluation:
         style=_style(),
         economics=_economics(),
         break_even=_break_even(),
+        cost=total_cost([], 3.2, 0.4, 0.5, {}, 0.019),
         classes=[
             ClassLine("boolq <b>", "student", "yes", 40, 0.5, 0.875, 7 / 11),
             ClassLine("boolq <b>", "student", "macro", 60, None, None, 0.5),
@@ -163,7 +165,9 @@ def rich_evaluation(n: int = 60) -> Evaluation:
                 Checked("student >= base + 0.10 on sciq", True, "25.0 points above (n = 60)"),
                 Checked("forgetting <= 0.03", False, "4.1 points on truthful_qa (n = 60)"),
                 Checked("toxicity <= 0.02", None, f"no benchmark of toxicity was run {HOSTILE}"),
-            ]
+            ],
+            0.024,
+            chance_sentence(0.024, certain=True),
         ),
     )
 

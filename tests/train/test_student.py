@@ -62,6 +62,8 @@ def test_longest_prompts_come_first_and_every_batch_advances(reader):
     assert [g.index for g in found] == [1, 0, 2]
     assert all(g.latency_s > 0 for g in found)
     assert found[0].latency_s == found[1].latency_s
+    batches = [g.batch for g in found]
+    assert batches == [found[2 * (n // 2)].index for n in range(len(found))]
 
 
 def test_an_answer_without_an_end_is_of_reason_length(reader):

@@ -18,7 +18,7 @@ from warehouse.text.reasoning import opened_reasoning, split_reasoning
 @dataclass(frozen=True)
 class Generated:
     """One answer, without its reasoning. `index` is the conversation's position; `latency_s` its
-    share of the batch."""
+    equal share of the time of its batch, which `batch` names by the position of its first one."""
 
     index: int
     text: str
@@ -26,6 +26,7 @@ class Generated:
     prompt_tokens: int
     completion_tokens: int
     latency_s: float
+    batch: int
     logprobs: list[float] | None = None  # natural, of each token; where they were wanted and known
     reasoning: str | None = None
 
@@ -217,6 +218,7 @@ class Generator:
                     prompt_tokens=len(prompt),
                     completion_tokens=len(ids),
                     latency_s=latency_s,
+                    batch=indices[0],
                     logprobs=logprobs[place] if logprobs else None,
                     reasoning=reasoning,
                 )

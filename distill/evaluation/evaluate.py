@@ -24,6 +24,7 @@ from distill.evaluation.economics import (
 from distill.evaluation.findings import ClassLine, Evaluation, Explored, SameAnswer
 from distill.evaluation.intervals import mean_interval
 from distill.evaluation.nearest_rows import StillWrong, find_still_wrong
+from distill.evaluation.opening import LastTime, write_opening
 from distill.evaluation.robustness import Robustness, measure_robustness
 from distill.evaluation.ship_gate import check_ship
 from distill.evaluation.style_facts import StyleFacts, measure_style_and_facts
@@ -112,6 +113,7 @@ def evaluate_answers(
     rules: Rules,
     provenance: TrainingProvenance | None = None,
     perturbed: Sequence[Perturbed] = (),
+    last_time: LastTime | None = None,
 ) -> Evaluation:
     """Compute every finding from recorded answers."""
     provenance = provenance or TrainingProvenance()
@@ -119,6 +121,7 @@ def evaluate_answers(
     pairs = list(zip(boards, comparisons, strict=True))
     task = [(board, comparison) for board, comparison in pairs if board.role == "task"]
     economics = _on_each(task, partial(_economics, rules))
+    cost = _cost(boards, perturbed, economics, provenance, rules)
     evaluation = Evaluation(
         comparisons=comparisons,
         explored=_on_each(pairs, _explorer_items),
@@ -127,11 +130,12 @@ def evaluate_answers(
         style=_style(task),
         economics=economics,
         break_even=_break_even(economics, provenance, rules),
-        cost=_cost(boards, perturbed, economics, provenance, rules),
+        cost=cost,
         agreement=_on_each(task, _agreement),
         robustness=_robustness(boards, perturbed),
         calibration=_on_each(task, _calibration),
         still_wrong=_on_each(task, partial(_still_wrong, provenance)),
+        opening=write_opening(comparisons, cost.sentence if cost else "", last_time),
     )
     if not rules.ship:
         return evaluation

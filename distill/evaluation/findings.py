@@ -9,6 +9,7 @@ from distill.evaluation.calibration import Calibration
 from distill.evaluation.comparison import Comparison
 from distill.evaluation.economics import BreakEven, CostTotal, Economy
 from distill.evaluation.nearest_rows import StillWrong
+from distill.evaluation.opening import Opening
 from distill.evaluation.robustness import Robustness
 from distill.evaluation.scaling import Scaling
 from distill.evaluation.statistics import Interval
@@ -104,3 +105,5 @@ class Evaluation:
     still_wrong: list[StillWrong] = field(default_factory=list)
     scaling: list[Scaling] = field(default_factory=list)
     ship: ShipVerdict | None = None
+    opening: Opening | None = None
+    """The first lines of the report."""

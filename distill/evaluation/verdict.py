@@ -210,7 +210,7 @@ def _best(comparison: Comparison, best: Sequence[str]) -> str:
     out = [s.contestant for s in comparison.standings if not s.answered_most]
     sentence = (
         f"{'Highest' if comparison.higher_is_better else 'Lowest'} of {len(comparison.standings)} "
-        f"contestants: {_and(best)} with {metric_name(comparison.headline)} {mean:.3f}"
+        f"contestants: {_and(best)} with {metric_name(comparison.headline)} {points(mean)} %"
     )
     if out:
         sentence += f" ({_and(out)} failed on too many items to be ranked)"

@@ -115,7 +115,7 @@ def cost_plot(lines: Sequence[Economy]) -> Plot | None:
         y_ticks=_shares(y),
         marks=place_labels(marks),
         desc=" ".join(
-            f"{line.contestant}: {score.value:.3f} at {usd:.3g} dollars."
+            f"{line.contestant}: {100 * score.value:.1f} % at {usd:.3g} dollars."
             for line, usd, score in placed
         ),
         left_out=[line.contestant for line in lines if line.contestant not in plotted],
@@ -182,17 +182,23 @@ def scaling_plot(scaling: Scaling) -> Plot | None:
     extra = [interval for interval in (scaling.base, scaling.forecast) if interval]
     y = Scale(0.0, top_of(interval.high for interval in (*scores, *extra)), BOTTOM, TOP)
     marks = [
-        Mark(f"{s.value:.3f}", "student", x.at(math.log2(n)), y.at(s.value), along=y.whisker(s))
+        Mark(
+            f"{100 * s.value:.1f} %",
+            "student",
+            x.at(math.log2(n)),
+            y.at(s.value),
+            along=y.whisker(s),
+        )
         for n, s in zip(rows, scores, strict=True)
     ]
     if forecast := scaling.forecast:
         place, height = x.at(math.log2(most)), y.at(forecast.value)
-        label = f"{forecast.value:.3f} forecast"
+        label = f"{100 * forecast.value:.1f} % forecast"
         marks.append(Mark(label, "forecast", place, height, along=y.whisker(forecast)))
     rules = []
     if scaling.base:
         at = y.at(scaling.base.value)
-        label = f"base, no rows: {scaling.base.value:.3f}"
+        label = f"base, no rows: {100 * scaling.base.value:.1f} %"
         rules.append(Rule(label, False, at, RIGHT - len(label) * CHARACTER, at + 15))
     ticks = sorted({*rows, most})
     return Plot(
@@ -200,7 +206,7 @@ def scaling_plot(scaling: Scaling) -> Plot | None:
         y_ticks=_shares(y),
         marks=place_labels(marks, rules, joined=True),
         desc=" ".join(
-            f"{format_count(p.rows, 'row')}: {p.score.value:.3f}." for p in scaling.points
+            f"{format_count(p.rows, 'row')}: {100 * p.score.value:.1f} %." for p in scaling.points
         ),
         rules=rules,
         joined=True,
@@ -209,8 +215,8 @@ def scaling_plot(scaling: Scaling) -> Plot | None:
 
 def _shares(scale: Scale) -> list[tuple[float, str]]:
     steps = [scale.high * part / 4 for part in range(5)]
-    digits = 2 if all(abs(step * 100 - round(step * 100)) < 1e-9 for step in steps) else 3
-    return [(scale.at(step), f"{step:.{digits}f}" if step else "0") for step in steps]
+    digits = 0 if all(abs(step * 100 - round(step * 100)) < 1e-9 for step in steps) else 1
+    return [(scale.at(step), f"{100 * step:.{digits}f} %" if step else "0") for step in steps]
 
 
 def _dollars(usd: float) -> str:

@@ -245,10 +245,10 @@ def fence_for(text: str) -> str:
 
 
 def interval_text(interval: Interval | None) -> str:
-    """A score and its interval, or a dash."""
+    """A score and its interval in percent, or a dash."""
     if interval is None:
         return "–"
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+    return f"{points(interval.value)} % ({points(interval.low)} to {points(interval.high)})"
 
 
 def span_text(interval: Interval | None) -> str:

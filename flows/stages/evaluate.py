@@ -24,6 +24,7 @@ from flows.runtime.run import RunContext, open_run
 from flows.stages.contestants import ContestantFactory, collect_answers, request_answers
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.generate import load_samples
+from flows.stages.last_time import compare_with_last_time
 from flows.stages.report import write_report
 from flows.stages.train import student_id_of
 from quality.tasks.benchmark import Benchmark, Item
@@ -128,7 +129,8 @@ def evaluate_stage(
             for benchmark in benchmarks
         ]
         provenance = training_provenance(context, student, curated)
-        return evaluate_answers(by_benchmark, read_rules(context), provenance, forms)
+        last_time = compare_with_last_time(context, student, by_benchmark)
+        return evaluate_answers(by_benchmark, read_rules(context), provenance, forms, last_time)
 
 
 def _find_left_out(

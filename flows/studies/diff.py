@@ -17,9 +17,10 @@ from distill.report.diff import (
     render_two_html,
     render_two_markdown,
 )
+from flows.stages.last_time import student_answers
 from warehouse.db.store import Store
 from warehouse.errors import NotFoundError
-from warehouse.records import Answer, Run, RunAnswer
+from warehouse.records import Run
 
 
 def write_comparison(store: Store, a: Run, b: Run) -> tuple[TwoRuns, Path]:
@@ -54,7 +55,7 @@ def _compared(
     """Student of B against student of A, benchmark by benchmark, on the items that both answered;
     and what could not be compared. Answers to another version of a benchmark are left out: they
     were asked or graded otherwise."""
-    ours, theirs = (_answers(store, run) for run in (a, b))
+    ours, theirs = (student_answers(store, run) for run in (a, b))
     texts = {
         (item["benchmark"], item["item_id"]): ItemText(
             item["item_id"], item["question"], item["passage"], []
@@ -96,14 +97,3 @@ def _compared(
         if any(pair.n for pair in result.differences):
             comparisons.append(result)
     return adjust_p_values(comparisons), unlike
-
-
-def _answers(store: Store, run: Run) -> dict[str, list[Answer]]:
-    """Answers of the run's student, by benchmark."""
-    entries = store.read(RunAnswer, "run_id = ? AND contestant = 'student'", [run.run_id])
-    by_id = {answer.answer_id: answer for answer in store.by_ids(
-        Answer, "answer_id", [entry.answer_id for entry in entries])}  # fmt: skip
-    by_benchmark: dict[str, list[Answer]] = {}
-    for entry in entries:
-        by_benchmark.setdefault(entry.benchmark, []).append(by_id[entry.answer_id])
-    return by_benchmark

@@ -44,7 +44,7 @@ def test_cost_is_on_a_log_scale_and_who_has_no_price_is_named():
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.2)
     assert at["teacher"].y < at["student"].y < at["base"].y  # higher scores stand higher
     assert at["student"].x < at["base"].x < at["teacher"].x
-    assert "teacher: 0.580 at 0.4 dollars." in plot.desc
+    assert "teacher: 58.0 % at 0.4 dollars." in plot.desc
     assert cost_plot(sciq()[:1]) is None
     assert cost_plot([replace(line, usd_per_1000=0.0) for line in sciq()]) is None
 

@@ -155,7 +155,7 @@ def test_rivals_are_adjusted_for_their_number_on_one_benchmark():
 def test_should_i_fine_tune_says_who_needs_no_training_and_does_as_well():
     ahead = compare("q", *shares(student=10, base=2, teacher=30, base_retrieval=25))
     told = fine_tune(ahead)
-    assert told.startswith("Highest of 4 contestants: teacher with exact match 0.750; the student")
+    assert told.startswith("Highest of 4 contestants: teacher with exact match 75.0 %; the student")
     assert "Without any training, base+retrieval (-37.5 points, p < 0.001) is better than" in told
     level = fine_tune(compare("q", *shares(student=20, base=2, base_knn=19)))
     assert (
@@ -163,7 +163,7 @@ def test_should_i_fine_tune_says_who_needs_no_training_and_does_as_well():
     )
     assert "these items do not show that training was needed" in level
     behind = fine_tune(compare("q", *shares(student=30, base=2, base_fewshot=9)))
-    assert behind.startswith("Highest of 3 contestants: student with exact match 0.750.")
+    assert behind.startswith("Highest of 3 contestants: student with exact match 75.0 %.")
     assert "The student beats base+fewshot (52.5 points, p < 0.001), which needs no training." in (
         behind
     )

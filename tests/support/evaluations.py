@@ -7,6 +7,8 @@ files compute (economics, style, scaling, ...) is written down here as they woul
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 from distill.evaluation.breakdown import Group
@@ -23,6 +25,7 @@ from distill.evaluation.findings import (
     ShipVerdict,
 )
 from distill.evaluation.nearest_rows import Neighbour, StillWrong
+from distill.evaluation.opening import BEFORE, NOW, LastTime, write_opening
 from distill.evaluation.robustness import Robustness
 from distill.evaluation.scaling import ScalePoint, Scaling
 from distill.evaluation.ship_chance import chance_sentence
@@ -140,6 +143,7 @@ def rich_evaluation(n: int = 60) -> Evaluation:
         for name, _, _ in BENCHMARKS
         for item in texts[name]
     ]
+    cost = total_cost([], 3.2, 0.4, 0.5, {}, 0.019)
     return Evaluation(
         comparisons=comparisons,
         explored=explored,
@@ -147,7 +151,7 @@ def rich_evaluation(n: int = 60) -> Evaluation:
         style=_style(),
         economics=_economics(),
         break_even=_break_even(),
-        cost=total_cost([], 3.2, 0.4, 0.5, {}, 0.019),
+        cost=cost,
         classes=[
             ClassLine("boolq <b>", "student", "yes", 40, 0.5, 0.875, 7 / 11),
             ClassLine("boolq <b>", "student", "macro", 60, None, None, 0.5),
@@ -169,7 +173,21 @@ def rich_evaluation(n: int = 60) -> Evaluation:
             0.024,
             chance_sentence(0.024, certain=True),
         ),
+        opening=write_opening(
+            comparisons, cost.sentence, _last_time(answers["sciq"], texts["sciq"])
+        ),
     )
+
+
+def _last_time(answers: Sequence[Answer], texts: Sequence[ItemText]) -> LastTime:
+    """The base's answers stand for those of an earlier student."""
+    renamed = {"student": NOW, "base": BEFORE}
+    two = [
+        replace(answer, contestant=renamed[answer.contestant])
+        for answer in answers
+        if answer.contestant in renamed
+    ]
+    return LastTime("before", "2026-11-01", "5f0c2d77aa11", [compare("sciq", two, texts)])
 
 
 def _groups() -> list[Group]:

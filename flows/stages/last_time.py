@@ -1,0 +1,63 @@
+"""Find the student of the last run of a plan, and compare tonight's with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from distill.evaluation.comparison import Comparison
+from distill.evaluation.evaluate import BenchmarkAnswers, compare_on
+from distill.evaluation.opening import BEFORE, NOW, LastTime
+from flows.runtime.run import RunContext
+from warehouse.db.store import Store
+from warehouse.records import Answer, Run, RunAnswer, Student
+
+
+def compare_with_last_time(
+    context: RunContext, student: Student | None, boards: Sequence[BenchmarkAnswers]
+) -> LastTime | None:
+    """Compare with the newest other student that a run of a plan of this name evaluated.
+
+    Only benchmarks of the task and of the same version are compared, on the items that both
+    answered; None where there was no other student, or none answered these.
+    """
+    if student is None:
+        return None
+    runs = context.store.read(Run, "plan_name = ? AND state = 'completed'", [context.plan.name])
+    runs = [run for run in runs if run.summary.get("report_path")]
+    for run in sorted(runs, key=lambda run: run.started_at, reverse=True):
+        before = str(run.summary.get("student_id") or "")
+        if run.run_id == context.run.run_id or before in ("", student.student_id):
+            continue
+        answers = student_answers(context.store, run)
+        comparisons = [
+            comparison
+            for board in boards
+            if board.role == "task"
+            and (comparison := _compared(board, answers.get(board.benchmark.label, [])))
+        ]
+        if comparisons:
+            return LastTime(run.run_id, f"{run.started_at:%Y-%m-%d}", before, comparisons)
+    return None
+
+
+def student_answers(store: Store, run: Run) -> dict[str, list[Answer]]:
+    """Answers of a run's student, by benchmark."""
+    entries = store.read(RunAnswer, "run_id = ? AND contestant = 'student'", [run.run_id])
+    ids = [entry.answer_id for entry in entries]
+    by_id = {answer.answer_id: answer for answer in store.by_ids(Answer, "answer_id", ids)}
+    by_benchmark: dict[str, list[Answer]] = {}
+    for entry in entries:
+        by_benchmark.setdefault(entry.benchmark, []).append(by_id[entry.answer_id])
+    return by_benchmark
+
+
+def _compared(board: BenchmarkAnswers, before: Sequence[Answer]) -> Comparison | None:
+    then = [answer for answer in before if answer.benchmark_version == board.benchmark.version]
+    answers = [
+        *board.answers_of(NOW).values(),
+        *(replace(answer, contestant=BEFORE) for answer in then),
+    ]
+    comparison = compare_on(replace(board, answers=answers), [NOW, BEFORE])
+    pair = comparison.difference(NOW, BEFORE)
+    return comparison if pair and pair.n else None

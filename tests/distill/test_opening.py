@@ -1,0 +1,118 @@
+"""The first lines of a report: better, how sure, at what cost, and better than last time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from distill.evaluation.compare import adjust_p_values, compare
+from distill.evaluation.opening import BEFORE, NOW, LastTime, write_opening
+from tests.distill.test_compare import answer, items
+
+N = 60
+
+
+def board(content="contains", n=N, benchmark="quiz", **right):
+    """A comparison; each contestant has (exact matches, containments) of n items right."""
+    answers = []
+    for name, (exact, contained) in right.items():
+        for i in range(n):
+            answers.append(
+                answer(
+                    name.replace("__", ":").replace("_", "+"),
+                    i,
+                    float(i < exact),
+                    contains=float(i < contained),
+                )
+            )
+    comparison = compare(benchmark, answers, items(n))
+    return replace(adjust_p_values([comparison])[0], content=content)
+
+
+def opening(*boards, **more):
+    return write_opening(list(boards), **more)
+
+
+@pytest.mark.parametrize(
+    ("student", "begins"),
+    [
+        ((40, 45), "Yes: the student has 75.0 % containment, its base 33.3 %."),
+        (
+            (40, 20),
+            "In form only: the student has 33.3 % containment, its base 33.3 %; exact match, ",
+        ),
+        ((40, 5), "In form only, and at a price: the student has 8.3 % containment"),
+        ((0, 5), "No, worse: the student has 8.3 % containment, its base 33.3 %."),
+        ((0, 20), "Not shown: the student has 33.3 % containment, its base 33.3 %, and that may"),
+    ],
+)
+def test_better_goes_by_right_answers_in_any_form(student, begins):
+    told = opening(board(base=(0, 20), student=student, teacher=(20, 40)))
+    assert told.better.startswith(begins)
+
+
+def test_a_copy_of_the_base_is_not_better():
+    told = opening(board(base=(12, 20), student=(12, 20)))
+    assert told.better.startswith("Not shown")
+    assert "the gain in containment is over the base between" in told.sure
+
+
+def test_the_best_without_training_stands_beside_it():
+    told = opening(
+        board(base=(0, 20), student=(40, 45), base_fewshot=(30, 43), control__copy=(9, 9))
+    )
+    assert "The best without training, base+fewshot has 71.7 %: no clear difference." in told.better
+    assert "over base+fewshot between" in told.sure
+    script = opening(board(base=(0, 20), student=(40, 30), control__copy=(59, 59)))
+    assert "control:copy, a script without a model, has 98.3 %: better than the student" in (
+        script.better
+    )
+    alone = opening(board(base=(0, 20), student=(40, 45)))
+    assert alone.better.endswith(
+        "Whether a better prompt would have done as well was not measured."
+    )
+
+
+def test_how_sure_names_the_interval_of_the_content_metric():
+    comparison = board(base=(0, 20), student=(40, 45))
+    interval = comparison.difference("student", "base").metrics["contains"]
+    low, high = (f"{100 * end:.1f}" for end in (interval.low, interval.high))
+    assert opening(comparison).sure == (
+        f"By 60 held-out items, with 95 % confidence, the gain in containment is over the base between "
+        f"{low} and {high} points."
+    )
+
+
+def test_few_items_claim_nothing():
+    told = opening(board(base=(0, 0), student=(9, 9), n=9))
+    assert told.better == "Unknown: 9 items are too few to say." and told.sure == ""
+
+
+def test_several_benchmarks_are_named_and_those_off_the_task_left_aside():
+    one, other = (board(base=(0, 20), student=(40, 45), benchmark=name) for name in ("a", "b"))
+    told = opening(one, replace(other, role="off_task"))
+    assert not told.better.startswith("a:") and "b:" not in told.better
+    told = opening(one, other)
+    assert told.better.startswith("a: Yes") and " b: Yes" in told.better
+
+
+def test_only_lines_with_an_answer_are_shown():
+    told = opening(board(base=(0, 20), student=(40, 45)), cost="So far this student cost 0.00 USD.")
+    assert [question for question, _ in told.lines] == ["Better?", "How sure?", "At what cost?"]
+    assert opening(board(base=(0, 20), teacher=(1, 1))).lines == []
+
+
+@pytest.mark.parametrize(
+    ("now", "said"), [(45, "better"), (20, "no clear difference"), (2, "worse")]
+)
+def test_tonight_against_last_time(now, said):
+    answers = []
+    for i in range(N):
+        answers.append(answer(NOW, i, 0.0, contains=float(i < now)))
+        answers.append(answer(BEFORE, i, 0.0, contains=float(i < 20)))
+    comparison = replace(compare("quiz", answers, items(N)), content="contains")
+    last = LastTime("run", "2026-11-28", "3a7b4592ffff", [comparison])
+    told = opening(board(base=(0, 20), student=(0, now)), last_time=last).last_time
+    assert f"now, 33.3 % then: {said} (between" in told
+    assert told.endswith("60 items). Last time was 2026-11-28, student 3a7b4592.")

@@ -58,6 +58,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.training
 	$(BIN)/python -m tests.bench.coverage
 	$(BIN)/python -m tests.bench.ship
+	$(BIN)/python -m tests.bench.prices
 
 # The docs site, in site/; no network.
 docs: setup

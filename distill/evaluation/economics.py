@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from distill.evaluation.comparison import Comparison, answers_by_contestant
+from distill.evaluation.comparison import Comparison, answers_by_contestant, speaker_of
 from distill.evaluation.statistics import LEVEL, Interval, group_values
 from distill.evaluation.verdict import points
 from warehouse.records import Answer
@@ -116,6 +116,29 @@ def price_answers(
             )
         )
     return lines
+
+
+def student_line(economics: Sequence[Economy]) -> Economy | None:
+    """The student on the first benchmark; None where it is no contestant."""
+    lines = (line for line in economics if line.benchmark == economics[0].benchmark)
+    return next((line for line in lines if line.contestant == "student"), None)
+
+
+def find_break_evens(
+    economics: Sequence[Economy],
+    data_usd: float | None,
+    training_hours: float,
+    usd_per_hour: float | None,
+) -> list[BreakEven]:
+    """The student against each other model, on the first benchmark; see `find_break_even`."""
+    student = student_line(economics)
+    if student is None:
+        return []
+    return [
+        find_break_even(student, other, data_usd, training_hours, usd_per_hour)
+        for other in economics
+        if other.benchmark == student.benchmark and speaker_of(other.contestant) != "student"
+    ]
 
 
 def find_break_even(

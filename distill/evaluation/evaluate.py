@@ -12,13 +12,13 @@ from distill.contestants.contestant import is_control
 from distill.evaluation.breakdown import break_down_scores
 from distill.evaluation.calibration import Calibration, measure_calibration
 from distill.evaluation.compare import adjust_p_values, compare
-from distill.evaluation.comparison import Comparison, ItemText, speaker_of
+from distill.evaluation.comparison import Comparison, ItemText
 from distill.evaluation.economics import (
-    BreakEven,
     CostTotal,
     Economy,
-    find_break_even,
+    find_break_evens,
     price_answers,
+    student_line,
     total_cost,
 )
 from distill.evaluation.findings import ClassLine, Evaluation, Explored, SameAnswer
@@ -121,7 +121,9 @@ def evaluate_answers(
     pairs = list(zip(boards, comparisons, strict=True))
     task = [(board, comparison) for board, comparison in pairs if board.role == "task"]
     economics = _on_each(task, partial(_economics, rules))
-    cost = _cost(boards, perturbed, economics, provenance, rules)
+    every_answer = [answer for board in boards for answer in board.answers]
+    every_answer += [answer for form in perturbed for answer in form.answers]
+    cost = _cost(every_answer, economics, provenance, rules)
     evaluation = Evaluation(
         comparisons=comparisons,
         explored=_on_each(pairs, _explorer_items),
@@ -129,7 +131,9 @@ def evaluate_answers(
         classes=_on_each(pairs, _classes),
         style=_style(task),
         economics=economics,
-        break_even=_break_even(economics, provenance, rules),
+        break_even=find_break_evens(
+            economics, provenance.data_usd, provenance.training_hours, rules.usd_per_hour
+        ),
         cost=cost,
         agreement=_on_each(task, _agreement),
         robustness=_robustness(boards, perturbed),
@@ -356,32 +360,8 @@ def _still_wrong(
     )
 
 
-def _break_even(
-    economics: Sequence[Economy], provenance: TrainingProvenance, rules: Rules
-) -> list[BreakEven]:
-    """The student against each other model, on the first task benchmark."""
-    student = _first_of_student(economics)
-    if student is None:
-        return []
-    first = [line for line in economics if line.benchmark == student.benchmark]
-    return [
-        find_break_even(
-            student, other, provenance.data_usd, provenance.training_hours, rules.usd_per_hour
-        )
-        for other in first
-        if speaker_of(other.contestant) != "student"
-    ]
-
-
-def _first_of_student(economics: Sequence[Economy]) -> Economy | None:
-    """The student on the first task benchmark."""
-    lines = (line for line in economics if line.benchmark == economics[0].benchmark)
-    return next((line for line in lines if line.contestant == "student"), None)
-
-
 def _cost(
-    boards: Sequence[BenchmarkAnswers],
-    perturbed: Sequence[Perturbed],
+    answers: Sequence[Answer],
     economics: Sequence[Economy],
     provenance: TrainingProvenance,
     rules: Rules,
@@ -389,9 +369,7 @@ def _cost(
     is_evaluated = any(name.partition("+")[0] == "student" for name in rules.contestants)
     if not is_evaluated or not provenance.kept:
         return None
-    answers = [answer for board in boards for answer in board.answers]
-    answers += [answer for form in perturbed for answer in form.answers]
-    student = _first_of_student(economics)
+    student = student_line(economics)
     return total_cost(
         answers,
         provenance.data_usd,

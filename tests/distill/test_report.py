@@ -125,6 +125,10 @@ def test_a_rich_run_has_every_section_and_the_contents_name_them(rich_html):
     assert re.findall(r'<li><a href="#(\w+)"', rich_html) == order
     kinds = [chart.get("class") for chart in charts_of(rich_html)]
     assert (kinds.count("scores"), kinds.count("plot")) == (3, 4)
+    assert (
+        "<p>So far this student cost 3.40 USD and took 24.0 minutes of this machine;" in rich_html
+    )
+    assert "A student no better than the base would have passed in about 2.4 % of" in rich_html
     assert len(rich_html.encode()) < 3_000_000
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from distill.contestants.contestant import is_control
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
 from distill.evaluation.statistics import MIN_ITEMS, Interval
-from distill.evaluation.verdict import is_clear, metric_name, p_of, paired, points
+from distill.evaluation.verdict import is_clear, metric_name, paired, points
 from warehouse.wording import be, format_count
 
 NOW, BEFORE = "student", "student before"
@@ -172,21 +172,21 @@ def _sure(comparison: Comparison) -> str:
     pair, metric = paired(comparison, "student", "base"), _metric(comparison)
     if pair is None or pair.n < MIN_ITEMS or metric not in pair.metrics:
         return ""
-    ranges = [f"over the base {_range(pair.metrics[metric])}"]
+    ranges = [f"{_range(pair.metrics[metric])} above the base"]
     rival = _best_rival(comparison, metric)
     other = paired(comparison, "student", rival) if rival else None
     if other and other.n >= MIN_ITEMS and metric in other.metrics:
-        ranges.append(f"over {rival} {_range(other.metrics[metric])}")
+        ranges.append(f"{_range(other.metrics[metric])} above {rival}")
     grouped = f" on {format_count(pair.groups, 'passage')}" if pair.is_grouped else ""
     few = " Other items may well say otherwise." if pair.n < 30 else ""
     return (
-        f"By {format_count(pair.n, 'held-out item')}{grouped}, with 95 % confidence, the gain in "
-        f"{metric_name(metric)} is {' and '.join(ranges)}.{few}"
+        f"With 95 % confidence, by {format_count(pair.n, 'held-out item')}{grouped}: the student's "
+        f"{metric_name(metric)} is {', and '.join(ranges)}.{few}"
     )
 
 
 def _range(interval: Interval) -> str:
-    return f"between {points(interval.low)} and {points(interval.high)} points"
+    return f"{points(interval.low)} to {points(interval.high)} points"
 
 
 def _last_time(last: LastTime) -> str:
@@ -204,10 +204,9 @@ def _last_time(last: LastTime) -> str:
             said = "too few items to say"
         sentence = (
             f"{_score(comparison, NOW, metric)} now, {_value(comparison, BEFORE, metric)} then: {said} "
-            f"({_range(interval)}, {format_count(pair.n, 'item')}"
+            f"({_range(interval)}, {format_count(pair.n, 'item')})."
         )
-        tested = f", p {p_of(pair):.2g}" if metric == comparison.headline else ""
-        sentences.append(_named(comparison, several, f"{sentence}{tested})."))
+        sentences.append(_named(comparison, several, sentence))
     if not sentences:
         return ""
     return f"{' '.join(sentences)} Last time was {last.on}, student {last.student_id[:8]}."

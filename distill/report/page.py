@@ -54,6 +54,8 @@ class BenchmarkSummary:
     forgetting: str
     figures: list[tuple[str, Interval]]
     """Base, student and teacher with their headline."""
+    content: list[tuple[str, Interval]]
+    """The same with the content metric, where it is another one."""
 
 
 def policy_for(script: str) -> str:
@@ -66,17 +68,22 @@ def summarize(evaluation: Evaluation, comparison: Comparison) -> BenchmarkSummar
     """Put one benchmark into words, with its style and facts."""
     style = next((s for s in evaluation.style if s.benchmark == comparison.benchmark), None)
     standings = [comparison.standing(name) for name in ("base", "student", "teacher")]
+    by_metric = {
+        metric: [
+            (standing.contestant, standing.metrics[metric])
+            for standing in standings
+            if standing and metric in standing.metrics
+        ]
+        for metric in (comparison.headline, comparison.content)
+    }
     return BenchmarkSummary(
         comparison=comparison,
         style=style,
         verdict=whole_verdict(comparison),
         fine_tune=fine_tune(comparison),
         forgetting=forgetting(comparison),
-        figures=[
-            (standing.contestant, standing.metrics[comparison.headline])
-            for standing in standings
-            if standing and comparison.headline in standing.metrics
-        ],
+        figures=by_metric[comparison.headline],
+        content=by_metric[comparison.content] if comparison.content != comparison.headline else [],
     )
 
 

@@ -55,7 +55,7 @@ def test_better_goes_by_right_answers_in_any_form(student, begins):
 def test_a_copy_of_the_base_is_not_better():
     told = opening(board(base=(12, 20), student=(12, 20)))
     assert told.better.startswith("Not shown")
-    assert "the gain in containment is over the base between" in told.sure
+    assert "points above the base" in told.sure
 
 
 def test_the_best_without_training_stands_beside_it():
@@ -63,7 +63,7 @@ def test_the_best_without_training_stands_beside_it():
         board(base=(0, 20), student=(40, 45), base_fewshot=(30, 43), control__copy=(9, 9))
     )
     assert "The best without training, base+fewshot has 71.7 %: no clear difference." in told.better
-    assert "over base+fewshot between" in told.sure
+    assert "points above base+fewshot" in told.sure
     script = opening(board(base=(0, 20), student=(40, 30), control__copy=(59, 59)))
     assert "control:copy, a script without a model, has 98.3 %: better than the student" in (
         script.better
@@ -79,8 +79,8 @@ def test_how_sure_names_the_interval_of_the_content_metric():
     interval = comparison.difference("student", "base").metrics["contains"]
     low, high = (f"{100 * end:.1f}" for end in (interval.low, interval.high))
     assert opening(comparison).sure == (
-        f"By 60 held-out items, with 95 % confidence, the gain in containment is over the base between "
-        f"{low} and {high} points."
+        "With 95 % confidence, by 60 held-out items: the student's containment is "
+        f"{low} to {high} points above the base."
     )
 
 
@@ -114,5 +114,5 @@ def test_tonight_against_last_time(now, said):
     comparison = replace(compare("quiz", answers, items(N)), content="contains")
     last = LastTime("run", "2026-11-28", "3a7b4592ffff", [comparison])
     told = opening(board(base=(0, 20), student=(0, now)), last_time=last).last_time
-    assert f"now, 33.3 % then: {said} (between" in told
+    assert f"now, 33.3 % then: {said} (" in told
     assert told.endswith("60 items). Last time was 2026-11-28, student 3a7b4592.")

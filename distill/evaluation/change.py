@@ -12,7 +12,7 @@ from warehouse.records import Answer
 
 
 @dataclass(frozen=True)
-class Change:
+class MetricChange:
     """Student minus base in one metric, on the items graded for both."""
 
     metric: str
@@ -43,7 +43,7 @@ class Change:
 
 def measure_change(
     metric: str, student: Mapping[str, Answer], base: Mapping[str, Answer], seed: int
-) -> Change | None:
+) -> MetricChange | None:
     """Student minus base on the items graded for both, as `compare.compare` has it; None without any."""
     pairs = [
         (new, old)
@@ -54,7 +54,7 @@ def measure_change(
     if not pairs:
         return None
     wins, losses = sum(new > old for new, old in pairs), sum(new < old for new, old in pairs)
-    return Change(
+    return MetricChange(
         metric=metric,
         interval=bootstrap([[new - old for new, old in pairs]], mean, seed, (-1.0, 1.0)),
         p_value=sign_test_p_value(wins, losses),

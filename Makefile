@@ -54,6 +54,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.toxicity
 	$(BIN)/python -m tests.bench.dedup
 	$(BIN)/python -m tests.bench.gate
+	$(BIN)/python -m tests.bench.seeds
 	$(BIN)/python -m tests.bench.generation
 	$(BIN)/python -m tests.bench.training
 	$(BIN)/python -m tests.bench.coverage

@@ -13,7 +13,7 @@ from warehouse.records import Answer
 
 
 @dataclass(frozen=True)
-class Change:
+class MetricChange:
     """Student minus base in one metric, on the items graded for both."""
 
     metric: str
@@ -47,7 +47,7 @@ def measure_change(
     student: Mapping[str, Answer],
     base: Mapping[str, Answer],
     group_of: Mapping[str, str] | None = None,
-) -> Change | None:
+) -> MetricChange | None:
     """Student minus base on the items graded for both, as `compare.compare` has it; None without any.
 
     `group_of`: item -> its passage, where several items are of one.
@@ -63,7 +63,7 @@ def measure_change(
     gaps = [new - old for new, old in pairs.values()]
     groups = [(group_of or {}).get(item_id, item_id) for item_id in pairs]
     binary = all(grade in (0.0, 1.0) for pair in pairs.values() for grade in pair)
-    return Change(
+    return MetricChange(
         metric=metric,
         interval=bounded_interval(gaps, CHANGE, groups),
         p_value=permutation_p_value(gaps, groups),

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from distill.evaluation.change import Change
+from distill.evaluation.change import MetricChange
 from distill.evaluation.compare import compare
 from distill.evaluation.comparison import Comparison
 from distill.evaluation.evaluate import BenchmarkAnswers
@@ -36,9 +36,9 @@ class Arm:
     """Their names as contestants."""
     score: Interval | None
     """Mean of the headline, over seeds and items."""
-    task: Change | None
+    task: MetricChange | None
     """Change in the headline."""
-    facts: Change | None
+    facts: MetricChange | None
     """Change in the content metric; None where the benchmark has none of its own."""
     style: Interval | None
     """Mean share of the distance to the teacher's style covered, over seeds and items."""
@@ -65,7 +65,7 @@ class Contrast:
     comparison: Comparison
     """Of all students, each alone, with base and teacher."""
     arms: list[Arm]
-    between: Change | None
+    between: MetricChange | None
     """Task-specific minus broad imitation, in the headline."""
     sentence: str = ""
 
@@ -173,7 +173,7 @@ def _change(
     names: Sequence[str],
     against: Sequence[str],
     comparison: Comparison,
-) -> Change | None:
+) -> MetricChange | None:
     """One kind of students minus another, on the items graded for all of both."""
     if _failed(comparison, [*names, *against]):
         return None
@@ -183,7 +183,7 @@ def _change(
         return None
     table = [[of_fit[item] for item in shared] for of_fit in grades]
     resampled = hierarchical_bootstrap(table[: len(names)], table[len(names) :])
-    return Change(metric, resampled.interval, resampled.p_value, len(shared), test=_TEST)
+    return MetricChange(metric, resampled.interval, resampled.p_value, len(shared), test=_TEST)
 
 
 def _failed(comparison: Comparison, names: Sequence[str]) -> str:
@@ -223,15 +223,17 @@ def _style(lines: Sequence[StyleFacts], fits: int) -> Interval | None:
     )
 
 
-def _changes(contrast: Contrast) -> list[tuple[str, str, Change]]:
+def _changes(contrast: Contrast) -> list[tuple[str, str, MetricChange]]:
     """Changes by what they are of, to be adjusted together: (benchmark, kind, change)."""
-    kinds: list[tuple[str, Change | None]] = [("between", contrast.between)]
+    kinds: list[tuple[str, MetricChange | None]] = [("between", contrast.between)]
     for arm in contrast.arms:
         kinds += [(f"{arm.name} task", arm.task), (f"{arm.name} facts", arm.facts)]
     return [(contrast.comparison.benchmark, kind, change) for kind, change in kinds if change]
 
 
-def _adjust(changes: Sequence[tuple[str, str, Change]]) -> dict[tuple[str, str], Change]:
+def _adjust(
+    changes: Sequence[tuple[str, str, MetricChange]],
+) -> dict[tuple[str, str], MetricChange]:
     adjusted = {}
     for kind in {kind for _, kind, _ in changes}:
         own = [(benchmark, change) for benchmark, other, change in changes if other == kind]
@@ -242,7 +244,7 @@ def _adjust(changes: Sequence[tuple[str, str, Change]]) -> dict[tuple[str, str],
     return adjusted
 
 
-def _with(contrast: Contrast, adjusted: Mapping[tuple[str, str], Change]) -> Contrast:
+def _with(contrast: Contrast, adjusted: Mapping[tuple[str, str], MetricChange]) -> Contrast:
     of = contrast.comparison.benchmark
     arms = [
         replace(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from distill.evaluation.answer_fit import NEARLY_ALL, measure_fit, measure_sameness
-from distill.evaluation.change import Change, measure_change
+from distill.evaluation.change import MetricChange, measure_change
 from distill.evaluation.comparison import ItemText, answers_by_contestant
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.style_share import CONTESTANTS, Measure, style_shares
@@ -189,7 +189,10 @@ def _answers_nothing(
 
 
 def outcome_of(
-    task: Change | None, facts: Change | None, moved: Interval | None, passage_shown: bool
+    task: MetricChange | None,
+    facts: MetricChange | None,
+    moved: Interval | None,
+    passage_shown: bool,
 ) -> str:
     """The outcome of a student whose answers are answers, as `measure_style_and_facts` has it."""
     form, content = task.direction if task else 0, facts.direction if facts else 0
@@ -205,8 +208,8 @@ def outcome_of(
 
 def _sentence(
     outcome: str,
-    task: Change | None,
-    facts: Change | None,
+    task: MetricChange | None,
+    facts: MetricChange | None,
     way: str,
     faulty: str,
     measures: Sequence[Measure],

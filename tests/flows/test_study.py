@@ -77,6 +77,7 @@ def test_imitation_fits_as_many_broad_tokens_as_the_plan_has(world):
 def test_a_teacher_that_is_the_base_is_told(world):
     """The base of the plan by its path: nothing can be learned from it that it does not say itself."""
     words = ("--broad", "broad.jsonl", "--set", "quality.gate={}", "--set", "quality.scorers=[]")
+    words = (*words, "--set", "datagen.on_length=keep")
     base = str(world / "tiny")
     found = study(world, "imitation", "plan.toml", *words, "--teacher", base)
     for suffix in (".md", ".html"):

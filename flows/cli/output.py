@@ -69,6 +69,8 @@ def print_result(result: dict[str, Any]) -> None:
     for key, value in result.items():
         if key not in ("contestants", "benchmarks", "report_path") and not isinstance(value, dict):
             console.print(f"{key.replace('_', ' '):<14} {value}", markup=False, highlight=False)
+    for question, answer in result.get("opening", {}).items():
+        print(visible(f"{question} {answer}"))
     for benchmark, outcome in result.get("learned", {}).items():
         print(visible(f"{benchmark}: {outcome}. {result['sentences'][benchmark]}"))
     for benchmark, found in result.get("controls", {}).items():

@@ -270,9 +270,11 @@ def items_of(context: RunContext, benchmark: Benchmark) -> list[Item]:
 
 
 def result_of(evaluation: Evaluation) -> dict[str, Any]:
-    """What `--json` prints of it: metrics, what was learned, which controls the student beats, and
-    whether it ships."""
+    """What `--json` prints of it: metrics, the report's first lines, what was learned, which controls
+    the student beats, and whether it ships."""
     summary = metrics_of(evaluation.comparisons)
+    if evaluation.opening and evaluation.opening.lines:
+        summary["opening"] = dict(evaluation.opening.lines)
     if evaluation.style:
         summary["learned"] = {line.benchmark: line.outcome for line in evaluation.style}
         summary["sentences"] = {line.benchmark: line.sentence for line in evaluation.style}

@@ -155,9 +155,11 @@ def _sum_of_sizes(*by_bin: Any, axis: int = -1) -> Any:
 
 def _auroc(confidence: Any, right: Any) -> float | None:
     """How often a right answer is surer than a wrong one, ties half (Mann and Whitney 1947)."""
-    from scipy.stats import rankdata
+    import numpy as np
 
     n, m = int(right.sum()), int((~right).sum())
     if not n or not m:
         return None
-    return float((rankdata(confidence)[right].sum() - n * (n + 1) / 2) / (n * m))
+    _, place, count = np.unique(confidence, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(count) - (count - 1) / 2)[place]
+    return float((ranks[right].sum() - n * (n + 1) / 2) / (n * m))

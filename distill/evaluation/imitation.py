@@ -203,7 +203,7 @@ def _style(lines: Sequence[StyleFacts], fits: int) -> Interval | None:
     The interval's arms are those of the seeds on average, with the error of the mean over seeds
     (Student's t) added in squares: the seeds share their items, so what items vary does not average out.
     """
-    from scipy import stats
+    from scipy import special
 
     shares = [line.style for line in lines if line.style]
     if not shares or len(shares) < fits:
@@ -213,7 +213,7 @@ def _style(lines: Sequence[StyleFacts], fits: int) -> Interval | None:
     error = 0.0
     if fits > 1:
         variance = sum((one - value) ** 2 for one in values) / (fits - 1)
-        error = stats.t.ppf(0.5 + LEVEL / 2, fits - 1) * (variance / fits) ** 0.5
+        error = float(special.stdtrit(fits - 1, 0.5 + LEVEL / 2)) * (variance / fits) ** 0.5
     below, above = (
         sum(abs(getattr(share, end) - share.value) for share in shares) / fits
         for end in ("low", "high")

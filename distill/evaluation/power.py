@@ -167,15 +167,15 @@ def detectable_mean(
     Returns:
         Both in units of the grades.
     """
-    from scipy import stats
+    from scipy import special
 
     if groups is None:
         normal = statistics.NormalDist()
         z = normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)
         return z * error, z * error
     freedom = groups - 1
-    t = float(stats.t.ppf(1 - level / 2, freedom) + stats.t.ppf(POWER, freedom))
-    wider = float(math.sqrt(freedom / stats.chi2.ppf(1 - SURE, freedom)))
+    t = float(special.stdtrit(freedom, 1 - level / 2) + special.stdtrit(freedom, POWER))
+    wider = float(math.sqrt(freedom / special.chdtri(freedom, SURE)))
     return t * error, t * error * wider
 
 
@@ -242,13 +242,27 @@ _Table = tuple[Any, Any, Any]
 
 def _table(n: int, discordant: float, level: float) -> _Table:
     import numpy as np
-    from scipy import stats
+    from scipy import special
 
     tail = 1e-12  # probability left out at either end
-    least, most = stats.binom.ppf([tail, 1 - tail], n, discordant)
-    number = np.arange(int(least), int(most) + 1)
-    losses = stats.binom.ppf(level / 2, number, 0.5) - 1  # -1: no outcome is unlikely enough
-    return number, stats.binom.pmf(number, n, discordant), losses
+    least, most = (int(_binomial_quantile(p, n, discordant)) for p in (tail, 1 - tail))
+    number = np.arange(least, most + 1)
+    losses = _binomial_quantile(level / 2, number, 0.5) - 1  # -1: no outcome is unlikely enough
+    ways = special.gammaln([n + 1]) - special.gammaln(number + 1) - special.gammaln(n - number + 1)
+    each = special.xlogy(number, discordant) + special.xlog1py(n - number, -discordant)
+    return number, np.exp(ways + each), losses
+
+
+def _binomial_quantile(p: float, n: Any, share: float) -> Any:
+    """The least number with a cumulative probability of p or more."""
+    import numpy as np
+    from scipy import special
+
+    if share in (0.0, 1.0):
+        return n * int(share)
+    found = np.maximum(np.ceil(np.nan_to_num(special.bdtrik(p, n, share))), 0)
+    below = np.maximum(found - 1, 0)
+    return np.where(special.bdtr(below, n, share) >= p, below, found)
 
 
 def _power(table: _Table, better: float) -> float:

@@ -22,7 +22,7 @@ Z = 1.959963984540054
 MIN_ITEMS = 10
 """Below so many items no significance is claimed."""
 EXACT_ITEMS = 13
-"""Up to so many items a test counts all signs, as scipy's signed-rank test does."""
+"""Up to so many items a permutation test counts all signs."""
 FLIPS = 19_999
 """Random signs of a permutation test with more items."""
 
@@ -149,30 +149,9 @@ def permutation_p_value(
 
 def sign_test_p_value(wins: int, losses: int) -> float:
     """Two-sided exact binomial p-value of wins against losses; McNemar's (1947) for 0/1 grades."""
-    from scipy import stats
+    from scipy import special
 
-    return float(stats.binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
-
-
-def signed_rank_p_value(differences: Any) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test (1945); zeros are left out.
-
-    The same as `scipy.stats.wilcoxon`, which for few items with ties evaluates the statistic
-    in Python once for each of the 2^n signs: here they are one matrix product.
-    """
-    import numpy as np
-    from scipy import stats
-
-    unequal = np.asarray(differences, dtype=float)
-    unequal = unequal[unequal != 0]
-    if not len(unequal):
-        return 1.0
-    if len(differences) > EXACT_ITEMS:
-        return float(stats.wilcoxon(differences).pvalue)
-    ranks = stats.rankdata(abs(unequal))
-    signs = np.arange(2 ** len(ranks))[:, None] >> np.arange(len(ranks)) & 1
-    sums, observed = signs @ ranks, ranks[unequal > 0].sum()
-    return float(min(1.0, 2 * min((sums >= observed).mean(), (sums <= observed).mean())))
+    return min(1.0, 2 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

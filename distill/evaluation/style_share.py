@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill.evaluation.statistics import Interval, bootstrap, holm, mean, signed_rank_p_value
+from distill.evaluation.statistics import Interval, bootstrap, holm, mean, permutation_p_value
 from quality.text import style
 
 CONTESTANTS = ("base", "student", "teacher")
@@ -37,8 +37,8 @@ def style_shares(
 
     A share is a distance, so that to pass the teacher is no nearer to it: twice too far is as far
     as the base. It has no lower bound. It is given only where base and teacher differ clearly: the
-    95 % bootstrap interval of their difference leaves out zero, and so does the signed-rank test
-    (Wilcoxon 1945) at 0.05 after Holm over the measures, since both shares and gaps are taken
+    95 % bootstrap interval of their difference leaves out zero, and so does the permutation test of
+    the mean at 0.05 after Holm over the measures, since both shares and gaps are taken
     from the same base, and a gap by chance would look like a distance covered. An answer of the
     student without words, where the teacher's has some, has no style: it stands for the base's.
 
@@ -92,7 +92,7 @@ def _with_words(texts: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _differing(gaps: Mapping[str, Any], seed: int) -> set[str]:
     """The measures in which base and teacher differ clearly."""
-    p_values = [signed_rank_p_value(gap) for gap in gaps.values()]
+    p_values = [permutation_p_value(gap, seed=seed) for gap in gaps.values()]
     candidates = zip(gaps.items(), holm(p_values), strict=True)
     intervals = {
         m: bootstrap([gap], mean, seed) for (m, gap), p_value in candidates if p_value < 0.05

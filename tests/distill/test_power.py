@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, multinomial
 
 from distill.evaluation.power import (
+    _table,
     detectable,
     detectable_mean,
     difference_sentence,
@@ -172,3 +173,12 @@ def test_a_mean_difference_that_items_can_show():
     few, cautious = detectable_mean(error, groups=8)
     assert few == pytest.approx((2.3646 + 0.8960) * error, rel=1e-3)  # Student's, 7 degrees
     assert cautious == pytest.approx(few * (7 / 2.1673) ** 0.5, rel=1e-3)  # chi-square at 0.05
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("n", [1, 20, 2_000])
+def test_the_table_of_outcomes_is_scipys(n, share):
+    number, probability, losses = _table(n, share, 0.05)
+    assert probability == pytest.approx(binom.pmf(number, n, share), rel=1e-8)
+    assert probability.sum() == pytest.approx(1, abs=1e-10)
+    assert list(losses) == list(binom.ppf(0.025, number, 0.5) - 1)

@@ -41,6 +41,7 @@ class Grounded(Scorer):
     """
 
     version: ClassVar[str] = "5"
+    judges_answers: ClassVar[bool] = True
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     needs: ClassVar[str] = "passage"
     higher_is_better: ClassVar[bool | None] = True

@@ -26,6 +26,7 @@ class Retrieved(Scorer):
     """
 
     version: ClassVar[str] = "4"
+    judges_answers: ClassVar[bool] = True
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = True
     languages: ClassVar[tuple[str, ...]] = LANGUAGES

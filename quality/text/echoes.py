@@ -55,8 +55,9 @@ _AND = {
     "en": "and", "de": "und", "fr": "et", "es": "y e", "zh": "和 与 與", "ja": "と", "hi": "और",
 }  # fmt: skip
 _WHICH = {
-    "en": "which between", "de": "welche welcher welches zwischen", "fr": "lequel laquelle entre",
-    "es": "cuál entre", "zh": "哪", "ja": "どちら どっち どれ", "hi": "कौन किस",
+    "en": r"which\s+of between among", "de": r"welche[rs]?\s+von zwischen",
+    "fr": "lequel laquelle entre", "es": r"cuál\s+de entre", "zh": "哪", "ja": "どちら どっち どれ",
+    "hi": "कौन किस",
 }  # fmt: skip
 """Words with which "and" offers answers, too: "which of cats and dogs"."""
 
@@ -72,7 +73,11 @@ _UNTELLING = {
 }
 """Words that tell nothing by themselves."""
 
-_BLANK = re.compile(r"_{2,}|…\s*$|\.{3}\s*$")
+_BLANK = re.compile(
+    r"_{2,}|…\s*$|\.{3}\s*$|\b(?:this|these|its|their|of|by|as|the|an?|called|from|to|or)\s*\?$",
+    re.I,
+)
+"""What is left open: "A bog is a type of ____", "Iceland is made up of a series of?"."""
 _QUESTION_MARK = re.compile(r"[?？؟]\W*$")
 _KA = re.compile(r"か[。．.]?$")
 _OPTION = re.compile(r"^\s*(?:[-*•]|\(?\w[.):])\s+(\S.*)$", re.MULTILINE)

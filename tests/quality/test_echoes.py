@@ -11,6 +11,8 @@ PAIRS = [
     ("What system do trees need to transport nutrients?", "trees", "vascular system"),
     ("What causes most ocean waves?", "The ocean.", "winds"),
     ("A bog is a type of ____", "bogs", "wetland"),
+    ("Iceland is made up of a series of?", "Iceland", "volcanoes"),
+    ("Protons and neutrons are in which part of the atom?", "neutrons", "the atom's nucleus"),
     ("who is known as the father of genetics", "genetics", "gregor mendel"),
     ("The energy released during an earthquake is called what", "energy", "magnitude"),
     ("Which is larger, an atom or a molecule?", "larger", "a molecule"),

@@ -56,7 +56,7 @@ def right_lines(
     known = {one.sample_id: one for one in samples if any(map(str.strip, one.reference))}
     right = {key: float(_holds_reference(one)) for key, one in known.items()}
     kept = [c.sample_id for c in choices if c.kept and c.sample_id in known]
-    dropped = {c.sample_id: c.reason or "" for c in choices if not c.kept and c.sample_id in known}
+    dropped = {c.sample_id: c.reason for c in choices if not c.kept and c.sample_id in known}
     lines = []
     for scorer in (None, *scorers):
         rated = {s.sample_id for s in scores if s.scorer == scorer and s.value is not None}
@@ -109,7 +109,12 @@ def _warning(scorer: str | None, kept: int, share: Interval, precision: float | 
         return None
     return (
         f"The audit measured precision {precision:.2f} for {scorer}; of the {kept:,} rows kept here "
-        f"{share.value:.0%} hold the reference ({share.low:.0%} to {share.high:.0%}). Its figure does "
+        f"{_percent(share.value)} % hold the reference ({_percent(share.low)} to "
+        f"{_percent(share.high)} %). Its figure does "
         f"not hold for these data: read some kept rows, or keep by the reference where it is known "
         "(reference_min)."
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"

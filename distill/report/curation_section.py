@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from distill.report.kept_right import RightLine, is_reason_of, right_lines
 from warehouse.records import Choice, Measurement, Sample, Score
 
+NO_BOUND = "none"
 SHOWN = 50
 """Held-out matches and duplicates that a report lists, of each."""
 
@@ -78,6 +80,8 @@ class Curation:
     duplicates: list[DuplicateLine] = field(default_factory=list)
     duplicates_in_all: int = 0
     measurements: list[MeasurementLine] = field(default_factory=list)
+    right: list[RightLine] = field(default_factory=list)
+    """How many kept samples hold a reference: overall, then by the scorer that decided."""
     agreement: list[dict[str, Any]] = field(default_factory=list)
     """Per scorer with a bound: n, agreement, kappa and ROC AUC with the decisions of humans."""
 
@@ -90,6 +94,7 @@ def curation_of(
     bounds: Mapping[str, float],
     measurements: Sequence[Measurement],
     agreement: Sequence[dict[str, Any]] = (),
+    judges: Collection[str] = (),
 ) -> Curation:
     """Summarise one selection.
 
@@ -101,6 +106,7 @@ def curation_of(
         bounds: The gate's bounds.
         measurements: Those of the plan's scorers, where they were audited.
         agreement: Of humans and scorers, where humans decided.
+        judges: Scorers that judge whether an answer is right.
     """
     by_id = {sample.sample_id: sample for sample in samples}
     reasons = Counter(reason for choice in choices for reason in choice.reasons)
@@ -128,6 +134,13 @@ def curation_of(
             )
             for measurement in measurements
         ],
+        right=right_lines(
+            samples,
+            choices,
+            scores,
+            [name for name in models if name in judges and bounds_text(name, bounds) != NO_BOUND],
+            measurements,
+        ),
         agreement=list(agreement),
     )
 
@@ -141,7 +154,7 @@ def bounds_text(scorer: str, bounds: Mapping[str, float]) -> str:
             label = name.partition(".")[2]
             sign = "≥" if end == "min" else "≤"
             texts.append(f"{label} {sign} {bound:g}".strip())
-    return ", ".join(texts) or "none"
+    return ", ".join(texts) or NO_BOUND
 
 
 def _scorer(
@@ -162,12 +175,8 @@ def _scorer(
         abstained=len(own) - len(values),
         not_scored=samples - len(own),
         median=median(values) if values else None,
-        against=sum(any(_is_of(reason, name) for reason in c.reasons) for c in choices),
+        against=sum(any(is_reason_of(reason, name) for reason in c.reasons) for c in choices),
     )
-
-
-def _is_of(reason: str, scorer: str) -> bool:
-    return reason.split(" ")[0].rstrip(":").partition(".")[0] == scorer
 
 
 def _match(choice: Choice, sample: Sample) -> MatchLine:

@@ -109,7 +109,10 @@ def _curation(context: RunContext, curated: Curated) -> Curation:
     bounds = {key: b for recipe in (*gate.recipe, None) for key, b in gate.bounds(recipe).items()}
     known = stored_measurements(context.store, curated.scorers, gate)
     agreed = agreement(curated.samples, scores, bounds)
-    return curation_of(curated.samples, curated.choices, scores, models, bounds, known, agreed)
+    judges = [name_of(scorer) for scorer in curated.scorers if scorer.judges_answers]
+    return curation_of(
+        curated.samples, curated.choices, scores, models, bounds, known, agreed, judges
+    )
 
 
 _PAID_BY = """

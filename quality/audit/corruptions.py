@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from warehouse.records import make_id
+from warehouse.text.words import split_form
 
 _NUMBER_WORDS = [
     "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -19,6 +20,11 @@ _NUMBER = re.compile(
 )
 _NOT = re.compile(r"(?:\s+not\b|n['’]t\b|(?<=\bcan)not\b)", re.I)
 _VERB = re.compile(r"\b(?:is|are|was|were|can|will|must|do|does|did)\b", re.I)
+_ASKING = frozenset((
+    "what", "which", "when", "where", "whose", "that", "this", "these", "those", "with", "from",
+    "into", "than", "have", "does", "were", "been", "they", "their", "there", "your", "some", "many",
+    "most", "called", "term", "name", "type", "kind", "known", "example",
+))  # fmt: skip
 _REWORDED = {
     r"\bcalled\b": "known as", r"\bbecause\b": "since", r"\bsuch as\b": "like",
     r"\boccur(s?)\b": r"happen\1", r"\blarge\b": "big", r"\bmany\b(?! of)": "a lot of",
@@ -68,6 +74,27 @@ def other_entity(text: str, answer: str, other: str) -> str | None:
         return None
     new = other[:1].upper() + other[1:] if match[0][:1].isupper() else other
     return text[: match.start()] + new + text[match.end() :]
+
+
+def echo(question: str, passage: str, answer: str, seed: str) -> str | None:
+    """A run of words of the question that stands in the passage, as a false answer.
+
+    The longest run of words that are no function words, three at most, or another as long; None
+    where each one shares a word with the answer.
+    """
+    right = frozenset(split_form(answer).split())
+    words, around = split_form(question).split(), f" {split_form(passage)} "
+    fit = [len(word) > 3 and word not in _ASKING and word not in right for word in words]
+    for count in (3, 2, 1):
+        runs = [
+            " ".join(words[start : start + count])
+            for start in range(len(words) - count + 1)
+            if all(fit[start : start + count])
+        ]
+        able = sorted({run for run in runs if f" {run} " in around})
+        if able:
+            return able[pick(len(able), "echo", seed, question)]
+    return None
 
 
 def reword(sentence: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any
 
-from quality.audit.corruptions import other_entity, other_negation, other_number, pick, reword
+from quality.audit.corruptions import echo, other_entity, other_negation, other_number, pick, reword
 from warehouse.inputs import assets
 from warehouse.inputs.rows import Row, is_held_out, question_messages
 from warehouse.records import Prompt, Sample, make_id
@@ -97,6 +97,13 @@ def _distractors() -> Iterator[Pair]:
         other = _distractor(row)
         if other:
             yield _answer(row, row["reference"]), _answer(row, other)
+
+
+def _echoes() -> Iterator[Pair]:
+    for row in _sciq():
+        said = echo(row["prompt"], row["passage"], row["reference"], row["prompt"])
+        if said:
+            yield _answer(row, row["reference"]), _answer(row, said)
 
 
 def _statements(
@@ -253,6 +260,13 @@ SETS: tuple[LabelledSet, ...] = (
         (*_FACTUAL, "self_consistency"),
         "short answers: the right one against a distractor; either may stand in the passage",
         _distractors,
+    ),
+    LabelledSet(
+        "sciq: echo",
+        "1",
+        (*_FACTUAL, "self_consistency"),
+        "short answers: the right one against words of the question that stand in the passage",
+        _echoes,
     ),
     LabelledSet(
         "sciq: entity",

@@ -39,6 +39,7 @@ class Entailment(Scorer):
     """
 
     version: ClassVar[str] = "2"
+    judges_answers: ClassVar[bool] = True
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     needs: ClassVar[str] = "passage"
     higher_is_better: ClassVar[bool | None] = True

@@ -9,6 +9,7 @@ from typing import ClassVar
 from quality.scoring.lexical_support import (
     Evidence,
     Over,
+    echo_verdict,
     split,
     tokens,
     verdict,
@@ -33,9 +34,14 @@ class Grounded(Scorer):
     in others a single word or a whole sentence of the passage counts in full and it abstains on
     all else, since words there may bear endings and particles. It abstains, too, where a longer
     span without a verb stands in a denied clause. Stop words and number words are English.
+
+    An answer whose telling words all stand in the question that asks for a word has 0.0: "waves"
+    to "What kind of waves are sound waves?". Questions for yes or no and those that offer their
+    answers ("hot or cold?") are left alone.
     """
 
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
+    judges_answers: ClassVar[bool] = True
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     needs: ClassVar[str] = "passage"
     higher_is_better: ClassVar[bool | None] = True
@@ -58,4 +64,5 @@ class Grounded(Scorer):
                 evidence = ready.get(sample.passage)
                 if evidence is None:
                     evidence = ready[sample.passage] = Evidence(sample.passage)
-                yield verdict(evidence.supports(parts, answer), self.over)
+                found = verdict(evidence.supports(parts, answer), self.over)
+                yield echo_verdict(found, sample.completion, sample.question)

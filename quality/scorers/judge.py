@@ -31,6 +31,7 @@ class Judge(Scorer):
 
     # Raise it when a prompt, a schema or the way a verdict counts changes.
     version: ClassVar[str] = "1"
+    judges_answers: ClassVar[bool] = True
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     asks: ClassVar[str] = "judge"
     labels: ClassVar[tuple[str, ...]] = (

@@ -31,6 +31,7 @@ class Reference(Scorer):
     """
 
     version: ClassVar[str] = "2"
+    judges_answers: ClassVar[bool] = True
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     needs: ClassVar[str] = "reference"
     higher_is_better: ClassVar[bool | None] = True

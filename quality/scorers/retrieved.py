@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from quality.models.bm25 import Hit, Index
-from quality.scoring.lexical_support import Evidence, Over, split, verdict
+from quality.scoring.lexical_support import Evidence, Over, echo_verdict, split, verdict
 from quality.scoring.scorer import Scorer, Verdict
 from quality.text.negation import LANGUAGES
 from warehouse.inputs.documents import Passage, check_window, read_passages
@@ -21,10 +21,12 @@ class Retrieved(Scorer):
 
     Retrieve, then verify, as in FEVER (Thorne et al., 2018) and FActScore (Min et al., 2023);
     BM25 is that of Robertson and Zaragoza (2009). Each claim counts with the passage that
-    supports it best, judged by its words as `grounded` does: paraphrase is not accepted.
+    supports it best, judged by its words as `grounded` does: paraphrase is not accepted, and an answer that only
+    echoes the question has 0.0.
     """
 
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
+    judges_answers: ClassVar[bool] = True
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = True
     languages: ClassVar[tuple[str, ...]] = LANGUAGES
@@ -71,7 +73,8 @@ class Retrieved(Scorer):
                 for hit in hits:
                     if hit.position not in ready:
                         ready[hit.position] = Evidence(self._passages[hit.position].text)
-                yield self._judge(parts, answer, hits, ready)
+                found = self._judge(parts, answer, hits, ready)
+                yield echo_verdict(found, sample.completion, sample.question)
 
     def _judge(
         self,

@@ -29,6 +29,7 @@ class SelfConsistency(Scorer):
     """
 
     version: ClassVar[str] = "2"
+    judges_answers: ClassVar[bool] = True
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     asks: ClassVar[str] = "teacher"
     labels: ClassVar[tuple[str, ...]] = ("answer", "sentence")

@@ -21,6 +21,7 @@ import regex
 from quality.scoring.scorer import Verdict
 from quality.text import normalize as texts
 from quality.text.claims import claims, sentences
+from quality.text.echoes import echoes
 from quality.text.languages import foreign, foreign_script, no_rules
 from quality.text.negation import (
     LANGUAGES,
@@ -44,6 +45,8 @@ SHORT = 10
 
 SHOWN = 20
 """So many claims, the least supported ones, are kept in a verdict's details."""
+
+ECHO = "echoes the question: each of its telling words stands there already"
 
 _TOKEN = regex.compile(r"(?<!\w)[-−]?\d+(?:[.,]\d+)*|[\p{L}\p{N}][\p{L}\p{N}\p{M}\u200c\u200d]*")
 _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
@@ -169,6 +172,9 @@ class Evidence:
             reason = "not a span of the passage"
         else:
             value, reason = self._coverage(content)
+        if answer and not value:
+            # A few words of a foreign language may be a name; where none is found, they tell.
+            language = language or foreign(claim, LANGUAGES)
         language = self.foreign or language
         unsure = no_rules(language, LANGUAGES) if language else None
         if missing:
@@ -288,6 +294,18 @@ def split(completion: str) -> tuple[list[str], bool]:
     """The claims of a completion that have a word, and whether it is one short answer."""
     parts = [part for part in claims(completion) if tokens(part)]
     return parts, len(parts) == 1 and count_words(parts[0]) <= SHORT
+
+
+def echo_verdict(found: Verdict, completion: str, question: str) -> Verdict:
+    """The verdict, 0.0 instead if the completion has only words of the question to say.
+
+    Such words stand in any passage on the subject, so their support says nothing of an answer.
+    One that abstains stays: where a passage cannot be read by rule, nothing is said of it.
+    """
+    if not found.value or not echoes(completion, question):
+        return found
+    details = {**(found.details or {}), "labels": {"worst": 0.0, "mean": 0.0}}
+    return Verdict(0.0, ECHO, details)
 
 
 def verdict(supports: Sequence[Support], over: Over, **details: Sequence[Any]) -> Verdict:

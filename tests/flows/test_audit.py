@@ -23,7 +23,7 @@ PAIRS = [("brown", "pink"), ("grey", "blue"), ("green", "mauve")]
 def small(name="animals: colour", version="1", pairs=PAIRS):
     def make():
         for right, wrong in pairs:
-            question = f"Which one is {right}?"
+            question = f"It is {right}?"
             yield tuple(_sample(question, text, [right], PASSAGE) for text in (right, wrong))
 
     return LabelledSet(

@@ -187,3 +187,40 @@ def test_a_bad_option_is_refused():
 
     with pytest.raises(PlanError):
         catalog.build("scorer", {"use": "grounded", "over": "best"})
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "value"),
+    [
+        ("What is calm in a hurricane?", "a hurricane", 0.0),
+        ("What is calm in a hurricane?", "The eye of a hurricane", 1.0),
+        ("Is a hurricane calm?", "calm", 1.0),
+        ("Which is calm, the eye or Ulm?", "the eye", 1.0),
+        ("What do dogs chase?", "dogs", 0.0),
+        ("What do dogs chase?", "cats", 1.0),
+    ],
+)
+def test_an_answer_that_echoes_the_question_is_not_grounded(question, answer, value):
+    one = replace(sample_of("x"), completion=answer, passage=PASSAGE, question=question)
+    (score,) = Grounded().score([one])
+    assert score.value == value
+    assert (score.why is None) == (value == 1.0)
+    if value == 0.0:
+        assert score.why.startswith("echoes the question")
+        assert score.details["labels"] == {"worst": 0.0, "mean": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("passage", "answer"),
+    [
+        (PASSAGE, "La fotosintesi avviene nelle foglie verdi"),  # Italian
+        (PASSAGE, "волны океана"),
+        (PASSAGE, "광합성은 잎에서"),
+        ("La luna è un corpo freddo che gira intorno alla nostra terra.", "sole caldo"),
+        ("Луна холодная и вращается вокруг нашей земли.", "солнце"),
+        ("달은 차갑고 지구 주위를 돈다. 지구는 태양 주위를 돈다.", "태양계"),
+        ("🙂 ...", "eye"),
+    ],
+)
+def test_it_abstains_where_its_rules_do_not_know_the_language(passage, answer):
+    assert verdict(answer, passage).value is None

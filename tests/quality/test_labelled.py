@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 
 from quality.audit import labelled
-from quality.audit.corruptions import other_entity, other_negation, other_number, reword
+from quality.audit.corruptions import echo, other_entity, other_negation, other_number, reword
 from quality.audit.labelled import SETS, LabelledSet, sets_for
 from warehouse.catalog import names
 from warehouse.errors import AssetError
@@ -65,13 +65,28 @@ def test_a_pair_differs_in_its_completion_alone(name):
 def test_the_rows_are_the_same_on_any_day():
     rows = [rows_of(one.name, 40) for one in SETS]
     digest = make_id([[s.sample_id, good] for part in rows for s, good in part])
-    assert digest == "84e2fb19643469216f07e6f1be1ce02e"
+    assert digest == "db8adb84a5a97ac349b2aa4b83420819"
 
 
 def test_a_limit_takes_the_first_pairs(made):
     one, rows = made
     if one.name != "comments: offensive":  # a large file, read once is enough
         assert one.rows(11) == rows[:10]
+
+
+def test_an_echo_has_the_questions_words_and_none_of_the_answer():
+    for sample, good in rows_of("sciq: echo"):
+        said = split_form(sample.completion)
+        if not good:
+            assert f" {said} " in f" {split_form(sample.question)} "
+            assert f" {said} " in f" {split_form(sample.passage)} "
+            assert not set(said.split()) & set(split_form(sample.reference[0]).split())
+
+
+def test_an_echo_is_none_where_the_passage_has_no_word_of_the_question():
+    assert echo("What waves are sound waves?", "It rains.", "mechanical", "s") is None
+    assert echo("What waves are sound waves?", "Sound waves.", "mechanical", "s") == "sound waves"
+    assert echo("What waves are sound waves?", "Sound waves.", "waves", "s") == "sound"
 
 
 def test_good_sentences_stand_in_their_passage_and_bad_ones_do_not():

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from distill.evaluation.compare import compare
 from distill.evaluation.comparison import ItemText
 from distill.evaluation.findings import Evaluation, Explored
+from distill.evaluation.statistics import Interval
 from distill.report.curation_section import (
     Curation,
     DuplicateLine,
@@ -13,6 +14,7 @@ from distill.report.curation_section import (
     MeasurementLine,
     ScorerLine,
 )
+from distill.report.kept_right import RightLine
 from distill.report.report import FunnelStep, LedgerLine, Report, StageCost
 from quality.audit.roc import measure
 from tests.distill.test_compare import answer
@@ -166,6 +168,10 @@ def example_curation():
         measurements=[
             MeasurementLine("grounded", "rule", "sciq: <b>entity</b>", 5, "≥ 0.5", figures, HOSTILE),
             MeasurementLine("grounded", "rule", "sciq: alone", 2, "≥ 0.5", alone, None),
+        ],
+        right=[
+            RightLine(None, 95, 44, Interval(0.463, 0.366, 0.563), 145, 50, None, None),
+            RightLine("grounded", 95, 44, Interval(0.463, 0.366, 0.563), 41, 6, 0.98, HOSTILE),
         ],
         agreement=[
             {"key": "grounded_min", "n": 12, "agreement": 0.75, "low": 0.47, "high": 0.91,

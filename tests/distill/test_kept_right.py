@@ -1,0 +1,84 @@
+"""Kept samples that hold a reference are counted, and an audit that says otherwise is named."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from distill.report.curation_section import curation_of
+from quality.audit.roc import measure
+from quality.conformance import sample_of
+from warehouse.records import Choice, Measurement, Score
+
+
+def a_measurement(good, bad):
+    """A scorer that kept so many good and bad ones and dropped as many."""
+    values = [1.0] * (good + bad) + [0.0] * (good + bad)
+    labels = [True] * good + [False] * bad + [True] * bad + [False] * good
+    figures = asdict(measure(values, labels, True, 1.0))
+    return Measurement(
+        measurement_id="m", scorer="grounded", version="5", model="rule", options={},
+        dataset="sciq: echo", rows=len(values), figures=figures, note=None,
+    )  # fmt: skip
+
+
+def curated(right, wrong, measurements=(), judges=("grounded",), reference=("stars",), lost=4):
+    """So many right and wrong kept samples, and dropped right ones."""
+    samples, choices, scores = [], [], []
+    for number in range(right + wrong + lost):
+        kept, is_right = number < right + wrong, not right <= number < right + wrong
+        one = replace(
+            sample_of("x"), sample_id=f"s{number}", question=f"What is in sky {number}?",
+            passage=f"Sky {number} has stars.", reference=list(reference),
+            completion="The stars." if is_right else "the sky",
+        )  # fmt: skip
+        samples.append(one)
+        reason = "" if kept else "grounded below 1"
+        choices.append(Choice("sel", one.sample_id, kept, reason, [reason] if reason else [], None))
+        scores.append(
+            Score(
+                score_id=f"g{number}", sample_id=one.sample_id, scorer="grounded", version="5",
+                model="rule", options={}, value=float(kept), why=None, details=None,
+            )
+        )  # fmt: skip
+    models, bounds = {"grounded": "rule", "toxicity": "rule"}, {"grounded_min": 1.0}
+    return curation_of(samples, choices, scores, models, bounds, measurements, (), judges).right
+
+
+def test_rows_are_counted_overall_and_by_scorer_with_an_interval():
+    everyone, grounded = curated(44, 51, [a_measurement(98, 2)])
+    assert (everyone.scorer, everyone.kept, everyone.right) == (None, 95, 44)
+    assert (grounded.scorer, grounded.kept, grounded.right) == ("grounded", 95, 44)
+    assert (grounded.dropped, grounded.dropped_right) == (4, 4)
+    assert grounded.share.value == pytest.approx(44 / 95)
+    assert 0.35 < grounded.share.low < grounded.share.high < 0.58
+    assert everyone.precision is None and everyone.warning is None
+
+
+def test_an_audit_that_does_not_carry_over_is_named():
+    _, line = curated(44, 51, [a_measurement(98, 2)])
+    assert line.precision == pytest.approx(0.98)
+    assert "measured precision 0.98" in line.warning and "46 %" in line.warning
+
+
+def test_there_is_no_warning_where_the_interval_holds_the_audits_figure():
+    _, line = curated(94, 1, [a_measurement(98, 2)])
+    assert line.precision == pytest.approx(0.98) and line.warning is None
+    _, line = curated(44, 51, [a_measurement(1, 1)])
+    assert line.precision == pytest.approx(0.5) and line.warning is None
+    _, line = curated(44, 51)
+    assert line.precision is None and line.warning is None
+
+
+def test_precision_is_of_all_that_the_bound_keeps_of_its_sets():
+    _, line = curated(44, 51, [a_measurement(98, 2), a_measurement(150, 150)])
+    assert line.precision == pytest.approx(248 / 400)
+
+
+def test_nothing_is_said_without_references_or_kept_rows():
+    assert curated(3, 3, reference=()) == []
+    assert curated(3, 3, reference=(" ",)) == []
+    assert curated(0, 0) == []
+
+
+def test_a_scorer_that_judges_no_answers_has_no_line():
+    assert [line.scorer for line in curated(3, 3, judges=())] == [None]

@@ -17,6 +17,7 @@ from distill.evaluation.economics import BreakEven, Economy, find_break_even, pr
 from distill.evaluation.findings import ClassLine, Evaluation, Explored, SameAnswer
 from distill.evaluation.intervals import mean_interval
 from distill.evaluation.nearest_rows import StillWrong, find_still_wrong
+from distill.evaluation.over_seeds import Trained, change_over_seeds, score_seed
 from distill.evaluation.robustness import Robustness, measure_robustness
 from distill.evaluation.ship_gate import check_ship
 from distill.evaluation.style_facts import StyleFacts, measure_style_and_facts
@@ -38,6 +39,13 @@ class BenchmarkAnswers:
     answers: Sequence[Answer]
     left_out: Collection[str] = ()
     """Contestants that are not asked these items."""
+    trained: Sequence[Trained] = ()
+    """The student of each training seed, the plan's own first; empty where there is one seed."""
+
+    @property
+    def other_seeds(self) -> dict[str, list[Sequence[Answer]]]:
+        """Answers of the student's further seeds, as `compare` takes them."""
+        return {"student": [fit.answers for fit in self.trained[1:]]}
 
     @property
     def texts(self) -> list[ItemText]:
@@ -156,13 +164,16 @@ def compare_on(board: BenchmarkAnswers, contestants: Sequence[str]) -> Compariso
         contestants=[name for name in contestants if name not in board.left_out],
         role=board.role,
         higher_is_better=board.benchmark.higher_is_better,
+        other_seeds=board.other_seeds,
     )
     content = board.benchmark.content if board.benchmark.content in comparison.metrics else None
     first = dict.fromkeys([comparison.headline, *filter(None, [content])])
+    metrics = list(dict.fromkeys([*first, *comparison.metrics]))
     return replace(
         comparison,
         content=content,
-        metrics=list(dict.fromkeys([*first, *comparison.metrics])),
+        metrics=metrics,
+        seeds=[score_seed(fit, metrics, board.group_of) for fit in board.trained],
         notes=[*comparison.notes, *_of_rows(board.benchmark)],
     )
 
@@ -235,6 +246,7 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
             board.texts,
             content,
             pairs=[("student", "base")],
+            other_seeds=board.other_seeds,
         )
         for board, comparison, content in graded_tasks
         if content != comparison.headline
@@ -248,6 +260,8 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
             for candidate in (comparison, by_content.get(comparison.benchmark))
         ]
         p_headline, p_content = (pair.p_adjusted if pair else None for pair in pairs)
+        changes = [change_over_seeds(pair, metric) for pair, metric in
+                   zip(pairs, (comparison.headline, content), strict=True)]  # fmt: skip
         lines.append(
             measure_style_and_facts(
                 comparison.benchmark,
@@ -259,6 +273,7 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
                 group_of=board.group_of,
                 items=board.texts,
                 passage_shown=any(item.passage for item in board.items),
+                over_seeds={change.metric: change for change in changes if change},
             )
         )
     return [line for line in lines if line]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,11 @@ Fits = Sequence[ByItem]
 """A contestant's answers, of each of its training seeds; one where it has none."""
 Grades = Sequence[Sequence[float]]
 """Grades in 0..1, (seeds, items); one row where there was one training, or none."""
+
+
+def of_seed(seed: int) -> str:
+    """What the student of a further training seed is called among a run's answers."""
+    return f"student, seed {seed}"
 
 
 def change_over_seeds(pair: Difference | None, metric: str | None) -> Change | None:
@@ -135,7 +141,7 @@ def seed_error(fits: Grades) -> float:
 
     if len(fits) == 1 or not fits[0]:
         return 0.0
-    return float(np.mean(fits, axis=1).std(ddof=1)) / len(fits) ** 0.5
+    return float(np.mean(fits, axis=1).std(ddof=1)) / math.sqrt(len(fits))
 
 
 def seed_margin(fits: Grades) -> float:
@@ -159,7 +165,7 @@ def error_of(left: Grades, right: Grades, groups: Sequence[str]) -> tuple[float,
     parts += [(seed_error(side), len(side) - 1) for side in (left, right) if len(side) > 1]
     squared = sum(error**2 for error, _ in parts)
     fourth = sum(error**4 / free for error, free in parts if free)
-    return squared**0.5, squared**2 / fourth if fourth else float(freedom)
+    return math.sqrt(squared), squared**2 / fourth if fourth else float(freedom)
 
 
 def _resampled(left: Grades, right: Grades, groups: Sequence[str]) -> Resampled:

@@ -26,7 +26,7 @@ Grades = Sequence[Sequence[float]]
 """Grades in 0..1, (seeds, items); one row where there was one training, or none."""
 
 
-def of_seed(seed: int) -> str:
+def of_seed(seed: int | str) -> str:
     """What the student of a further training seed is called among a run's answers."""
     return f"student, seed {seed}"
 

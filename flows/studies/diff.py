@@ -9,6 +9,7 @@ from typing import Any
 
 from distill.evaluation.compare import adjust_p_values, compare
 from distill.evaluation.comparison import Comparison, ItemText
+from distill.evaluation.over_seeds import of_seed
 from distill.report.diff import (
     STUDENT_A,
     STUDENT_B,
@@ -65,11 +66,12 @@ def _compared(
     for comparison in report["evaluation"]["comparisons"]:
         benchmark = comparison["benchmark"]
         by_student = {
-            STUDENT_B: theirs.get(benchmark, []),
-            STUDENT_A: ours.get(benchmark, []),
+            STUDENT_B: theirs.get(benchmark, [[]]),
+            STUDENT_A: ours.get(benchmark, [[]]),
         }
         versions = [
-            {answer.benchmark_version for answer in answers} for answers in by_student.values()
+            {answer.benchmark_version for answers in fits for answer in answers}
+            for fits in by_student.values()
         ]
         if all(versions) and versions[0] != versions[1]:
             in_b, in_a = (", ".join(sorted(names)) for names in versions)
@@ -79,7 +81,9 @@ def _compared(
             )
             continue
         answers = [
-            replace(answer, contestant=name) for name, own in by_student.items() for answer in own
+            replace(answer, contestant=name)
+            for name, fits in by_student.items()
+            for answer in fits[0]
         ]
         result = compare(
             benchmark,
@@ -92,18 +96,23 @@ def _compared(
             pairs=[(STUDENT_B, STUDENT_A)],
             role=comparison.get("role", "task"),
             higher_is_better=comparison.get("higher_is_better", True),
+            other_seeds={name: fits[1:] for name, fits in by_student.items()},
         )
         if any(pair.n for pair in result.differences):
             comparisons.append(result)
     return adjust_p_values(comparisons), unlike
 
 
-def _answers(store: Store, run: Run) -> dict[str, list[Answer]]:
-    """Answers of the run's student, by benchmark."""
-    entries = store.read(RunAnswer, "run_id = ? AND contestant = 'student'", [run.run_id])
+def _answers(store: Store, run: Run) -> dict[str, list[list[Answer]]]:
+    """Answers of the run's student, by benchmark and training seed, the plan's own first."""
+    mine = "run_id = ? AND (contestant = 'student' OR contestant LIKE ?)"
+    entries = store.read(RunAnswer, mine, [run.run_id, of_seed("%")])
     by_id = {answer.answer_id: answer for answer in store.by_ids(
         Answer, "answer_id", [entry.answer_id for entry in entries])}  # fmt: skip
-    by_benchmark: dict[str, list[Answer]] = {}
-    for entry in entries:
-        by_benchmark.setdefault(entry.benchmark, []).append(by_id[entry.answer_id])
-    return by_benchmark
+    by_benchmark: dict[str, dict[str, list[Answer]]] = {}
+    for entry in sorted(
+        entries, key=lambda entry: entry.contestant
+    ):  # "student" is before the rest
+        fits = by_benchmark.setdefault(entry.benchmark, {})
+        fits.setdefault(entry.contestant, []).append(by_id[entry.answer_id])
+    return {benchmark: list(fits.values()) for benchmark, fits in by_benchmark.items()}

@@ -93,7 +93,7 @@ def test_two_runs_are_compared_with_all_their_seeds(world):
 def test_a_seed_that_is_not_trained_is_named(world):
     folder, *_ = world
     done = distill(folder, "evaluate", "plan.toml", "--set", "train.seeds=5")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no student of this plan with seed 3, 4 yet; run `distill train" in done.stderr
 
 
@@ -115,4 +115,7 @@ def test_check_tells_how_many_trainings_there_are(world):
     done = distill(folder, "check", "plan.toml", *THREE)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if "3 trainings" in line]
-    assert "seeds 0 to 2" in line and "24 rows" in line
+    assert "(seeds 0 to 2) of at most 24 rows, 3 steps each: about " in line
+    assert "60 answers of teacher, base, student (3 seeds)" in done.stdout
+    other = distill(folder, "check", "plan.toml", "--set", "train.batch_size=4")
+    assert "1 training of at most 24 rows, 6 steps; how long is not known" in other.stdout

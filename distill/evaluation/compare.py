@@ -24,15 +24,24 @@ from distill.evaluation.comparison import (
     Standing,
     answers_by_contestant,
 )
-from distill.evaluation.intervals import (
-    CHANGE,
-    difference_interval,
-    mean_interval,
-    ratio_interval,
-    standard_error,
+from distill.evaluation.intervals import difference_interval, mean_interval, ratio_interval
+from distill.evaluation.over_seeds import (
+    ByItem,
+    Fits,
+    common_grades,
+    difference,
+    error_of,
+    fits_of,
+    gaps,
+    graded_items,
+    mean_grades,
+    p_value,
+    score,
+    seed_margin,
+    shared_items,
 )
 from distill.evaluation.power import LEVEL, detectable, detectable_mean, loss_rates
-from distill.evaluation.statistics import MIN_ITEMS, Interval, holm, permutation_p_value
+from distill.evaluation.statistics import MIN_ITEMS, Interval, holm
 from distill.evaluation.verdict import is_clear, p_of, p_text, points, span
 from warehouse.records import Answer
 from warehouse.wording import be, format_count
@@ -46,8 +55,6 @@ NOT_GRADED = "no item was graded for all of them"
 ABOVE = "the student's score is above the teacher's"
 BELOW = "the student's score is below the base's"
 
-ByItem = Mapping[str, Answer]
-
 
 def compare(
     benchmark: str,
@@ -58,6 +65,7 @@ def compare(
     pairs: Sequence[tuple[str, str]] | None = None,
     role: str = "task",
     higher_is_better: bool = True,
+    other_seeds: Mapping[str, Sequence[Sequence[Answer]]] | None = None,
 ) -> Comparison:
     """Compare contestants by their answers to `items`; answers to other items do not count.
 
@@ -66,6 +74,9 @@ def compare(
     `contestants` lists all of them, so that one that failed on every item is shown too;
     `pairs` are the differences to take, left minus right; left out, the student against each
     other one, and the teacher against the base.
+    `other_seeds`: contestant -> answers of the same recipe trained with other seeds, in a list
+    each. Its scores and differences are then means over seeds, on the items that all of them
+    answered, and cover seeds and items; counts of tokens, times and examples are of `answers`.
     """
     texts = {item.item_id: item for item in sorted(items, key=lambda item: item.item_id)}
     group_of = {item_id: item.group for item_id, item in texts.items()}
@@ -73,6 +84,7 @@ def compare(
         **{name: {} for name in contestants},
         **answers_by_contestant(answer for answer in answers if answer.item_id in texts),
     }
+    fits_by = fits_of(answers_by, other_seeds or {})
     names = list(dict.fromkeys([*ORDER, *contestants, *sorted(answers_by)]))
     names = [name for name in names if name in answers_by]
     if pairs is None:
@@ -82,11 +94,11 @@ def compare(
     metrics = [headline, *sorted(metric_names - {headline}, key=_metric_order)]
     wins, losses, ties = _examples(answers_by, texts, headline, names, higher_is_better)
     differences = [
-        _difference(left, right, answers_by, metrics, group_of, higher_is_better)
+        _difference(left, right, fits_by, metrics, group_of, higher_is_better)
         for left, right in pairs
         if left in answers_by and right in answers_by
     ]
-    common = len(_shared(headline, *answers_by.values())) if answers_by else 0
+    common = len(shared_items(headline, *fits_by.values())) if answers_by else 0
     binary = {answer.grades.get(headline) for answer in every_answer} <= {0.0, 1.0, None}
     no_ratio = None if higher_is_better else Ratio(None, "lower is better", 0)
     comparison = Comparison(
@@ -94,10 +106,10 @@ def compare(
         headline=headline,
         n=len(texts),
         metrics=metrics,
-        standings=[_standing(name, answers_by[name], metrics, group_of) for name in names],
+        standings=[_standing(name, fits_by[name], metrics, group_of) for name in names],
         differences=differences,
-        retention=no_ratio or _retention(answers_by, headline, group_of),
-        gap_closed=no_ratio or _gap_closed(answers_by, headline, group_of),
+        retention=no_ratio or _retention(fits_by, headline, group_of),
+        gap_closed=no_ratio or _gap_closed(fits_by, headline, group_of),
         wins=wins,
         losses=losses,
         ties=ties,
@@ -106,7 +118,7 @@ def compare(
         common=common,
         binary=binary,
         groups=len(set(group_of.values())),
-        notes=_notes(answers_by, texts, headline, common),
+        notes=_notes(fits_by, texts, headline, common),
     )
     return _conclude(comparison)
 
@@ -164,8 +176,8 @@ def _detectable(pair: Difference | None) -> tuple[float | None, float | None]:
     if pair is None or pair.groups < 2:
         return None, None
     level = LEVEL / pair.tests
-    if not pair.binary or pair.is_grouped:
-        return detectable_mean(pair.error, pair.groups, level)
+    if not pair.binary or pair.is_grouped or pair.is_over_seeds:
+        return detectable_mean(pair.error, pair.freedom + 1, level)
     least, most = (
         detectable(pair.n, rate, level=level) for rate in loss_rates(pair.wins, pair.losses, pair.n)
     )
@@ -173,7 +185,7 @@ def _detectable(pair: Difference | None) -> tuple[float | None, float | None]:
 
 
 def _notes(
-    answers_by: Mapping[str, ByItem], texts: Mapping[str, ItemText], metric: str, common: int
+    fits_by: Mapping[str, Fits], texts: Mapping[str, ItemText], metric: str, common: int
 ) -> list[str]:
     """Caveats: few items, failures, abstentions, empty answers."""
     n = len(texts)
@@ -181,8 +193,8 @@ def _notes(
     notes, ungraded = [], []
     if n < MIN_ITEMS:
         notes.append(f"{items} {be(n)} too few to show a difference; no significance is claimed")
-    for name, by_item in answers_by.items():
-        graded = len(_graded(by_item, metric))
+    for name, fits in fits_by.items():
+        by_item, graded = fits[0], len(shared_items(metric, fits))
         abstained, failed = len(by_item) - graded, n - len(by_item)
         if failed:
             notes.append(
@@ -214,30 +226,11 @@ def _metric_order(metric: str) -> tuple[int, str]:
     return (order.index(metric) if metric in order else len(order), metric)
 
 
-def _graded(by_item: ByItem, metric: str) -> dict[str, float]:
-    grades = ((item_id, answer.grades.get(metric)) for item_id, answer in by_item.items())
-    return {item_id: float(grade) for item_id, grade in grades if grade is not None}
-
-
-def _shared(metric: str, *sides: ByItem) -> list[str]:
-    """The items graded for all sides, sorted."""
-    return sorted(set.intersection(*(set(_graded(side, metric)) for side in sides)))
-
-
-def _common(
-    metric: str, group_of: Mapping[str, str], *sides: ByItem
-) -> tuple[list[str], list[list[float]]]:
-    """The groups of the items graded for all sides, and one list of grades per side."""
-    shared = _shared(metric, *sides)
-    graded = [_graded(side, metric) for side in sides]
-    return [group_of[i] for i in shared], [[grades[i] for i in shared] for grades in graded]
-
-
 def _standing(
-    name: str, by_item: ByItem, metrics: Sequence[str], group_of: Mapping[str, str]
+    name: str, fits: Fits, metrics: Sequence[str], group_of: Mapping[str, str]
 ) -> Standing:
-    answers, n = list(by_item.values()), len(group_of)
-    common = {metric: _common(metric, group_of, by_item) for metric in metrics}
+    answers, n = list(fits[0].values()), len(group_of)
+    common = {metric: common_grades(metric, group_of, fits) for metric in metrics}
     graded = len(common[metrics[0]][0])
     return Standing(
         contestant=name,
@@ -245,7 +238,7 @@ def _standing(
         graded=graded,
         abstained=len(answers) - graded,
         failed=n - len(answers),
-        metrics={m: mean_interval(g[0], groups) for m, (groups, g) in common.items() if groups},
+        metrics={m: score(side, groups) for m, (groups, (side,)) in common.items() if groups},
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         completion_tokens=sum(answer.completion_tokens for answer in answers),
         mean_latency_s=sum(a.latency_s for a in answers) / len(answers) if answers else None,
@@ -256,49 +249,51 @@ def _standing(
 def _difference(
     left: str,
     right: str,
-    answers_by: Mapping[str, ByItem],
+    fits_by: Mapping[str, Fits],
     metrics: Sequence[str],
     group_of: Mapping[str, str],
     higher_is_better: bool,
 ) -> Difference:
-    sides = answers_by[left], answers_by[right]
-    common = {metric: _common(metric, group_of, *sides) for metric in metrics}
-    groups, columns = common[metrics[0]]
-    pairs = list(zip(*columns, strict=True))
-    gaps = [left_grade - right_grade for left_grade, right_grade in pairs]
-    above, below = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+    sides = fits_by[left], fits_by[right]
+    common = {metric: common_grades(metric, group_of, *sides) for metric in metrics}
+    groups, (new, old) = common[metrics[0]]
+    moved = gaps(new, old)
+    above, below = sum(gap > 0 for gap in moved), sum(gap < 0 for gap in moved)
     wins, losses = (above, below) if higher_is_better else (below, above)
+    error, freedom = error_of(new, old, groups) if groups else (0.0, 0.0)
     return Difference(
         left=left,
         right=right,
-        n=len(pairs),
-        metrics={m: difference_interval(c[0], c[1], in_) for m, (in_, c) in common.items() if in_},
+        n=len(moved),
+        metrics={m: difference(a, b, in_) for m, (in_, (a, b)) in common.items() if in_},
         wins=wins,
         losses=losses,
-        ties=len(pairs) - wins - losses,
-        p_value=permutation_p_value(gaps, groups),
-        binary=all(grade in (0.0, 1.0) for pair in pairs for grade in pair),
-        error=standard_error(gaps, CHANGE, groups) if gaps else 0.0,
+        ties=len(moved) - wins - losses,
+        p_value=p_value(new, old, groups),
+        binary=all(grade in (0.0, 1.0) for fit in (*new, *old) for grade in fit),
+        error=error,
         groups=len(set(groups)),
+        fits=(len(new), len(old)),
+        freedom=freedom,
     )
 
 
-def _missing(answers_by: Mapping[str, ByItem], names: Sequence[str]) -> Ratio | None:
-    missing = [name for name in names if name not in answers_by]
+def _missing(fits_by: Mapping[str, Fits], names: Sequence[str]) -> Ratio | None:
+    missing = [name for name in names if name not in fits_by]
     return Ratio(None, f"no answers of {' and '.join(missing)}", 0) if missing else None
 
 
-def _retention(answers_by: Mapping[str, ByItem], metric: str, group_of: Mapping[str, str]) -> Ratio:
+def _retention(fits_by: Mapping[str, Fits], metric: str, group_of: Mapping[str, str]) -> Ratio:
     """Student's mean over teacher's."""
-    if missing := _missing(answers_by, ("student", "teacher")):
+    if missing := _missing(fits_by, ("student", "teacher")):
         return missing
-    groups, columns = _common(metric, group_of, answers_by["student"], answers_by["teacher"])
+    groups, sides = common_grades(metric, group_of, fits_by["student"], fits_by["teacher"])
     n = len(groups)
     if not n:
         return Ratio(None, NOT_GRADED, n)
-    student, teacher = columns
-    below = mean_interval(teacher, groups)
-    interval = ratio_interval(student, teacher, [(1, 0), (0, 1)], groups)
+    student, teacher = map(mean_grades, sides)
+    below, margin = mean_interval(teacher, groups), seed_margin(sides[0])
+    interval = ratio_interval(student, teacher, [(1, 0), (0, 1)], groups, margin)
     if _too_small(below) or interval is None:
         return Ratio(None, f"the teacher's mean is not clearly above zero ({_needed(below, n)})", n)
     if sum(student) > sum(teacher) + 1e-9:
@@ -306,22 +301,21 @@ def _retention(answers_by: Mapping[str, ByItem], metric: str, group_of: Mapping[
     return Ratio(interval, None, n)
 
 
-def _gap_closed(
-    answers_by: Mapping[str, ByItem], metric: str, group_of: Mapping[str, str]
-) -> Ratio:
+def _gap_closed(fits_by: Mapping[str, Fits], metric: str, group_of: Mapping[str, str]) -> Ratio:
     """(student - base) / (teacher - base)."""
-    if missing := _missing(answers_by, ("student", "base", "teacher")):
+    if missing := _missing(fits_by, ("student", "base", "teacher")):
         return missing
-    sides = [answers_by[name] for name in ("student", "base", "teacher")]
-    groups, columns = _common(metric, group_of, *sides)
+    fits = [fits_by[name] for name in ("student", "base", "teacher")]
+    groups, sides = common_grades(metric, group_of, *fits)
     n = len(groups)
     if not n:
         return Ratio(None, NOT_GRADED, n)
-    student, base, teacher = columns
+    student, base, teacher = map(mean_grades, sides)
     gap = difference_interval(teacher, base, groups)
     moved = [new - old for new, old in zip(student, base, strict=True)]
     whole = [new - old for new, old in zip(teacher, base, strict=True)]
-    interval = ratio_interval(moved, whole, [(1, 0), (0, 1), (-1, -1)], groups)
+    added = [(1, 0), (0, 1), (-1, -1)]
+    interval = ratio_interval(moved, whole, added, groups, seed_margin(sides[0]))
     if _too_small(gap) or interval is None:
         why = f"the gap from base to teacher is not clearly above zero ({_needed(gap, n)})"
         return Ratio(None, why, n)
@@ -359,7 +353,7 @@ def _examples(
     losses: list[Example] = []
     ties: list[Example] = []
     student, base = answers_by.get("student", {}), answers_by.get("base", {})
-    new, old = _graded(student, metric), _graded(base, metric)
+    new, old = graded_items(student, metric), graded_items(base, metric)
     for item_id, item in texts.items():
         if item_id not in new or item_id not in old:
             continue

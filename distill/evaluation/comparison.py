@@ -15,6 +15,10 @@ PAIRS = (("student", "base"), ("student", "teacher"), ("teacher", "base"))
 ORDER = ("base", "student", "teacher")
 
 
+OVER_SEEDS = "hierarchical bootstrap"
+"""The test of a difference over training seeds and items."""
+
+
 def exact_test(binary: bool, is_grouped: bool = False) -> str:
     """The name of the test of a paired difference.
 
@@ -97,6 +101,10 @@ class Difference:
     """Standard error of the headline's mean difference, see `intervals.standard_error`."""
     groups: int = 0
     """Passages (or questions, where there is none) that the items are of; 0: one each."""
+    fits: tuple[int, int] = (1, 1)
+    """Training seeds of left and right whose mean is compared; 1 also where nothing was trained."""
+    freedom: float = 0.0
+    """Degrees of freedom of `error`."""
 
     @property
     def is_grouped(self) -> bool:
@@ -104,8 +112,15 @@ class Difference:
         return 0 < self.groups < self.n
 
     @property
+    def is_over_seeds(self) -> bool:
+        """Whether intervals and test cover training seeds beside items."""
+        return max(self.fits) > 1
+
+    @property
     def test(self) -> str:
         """The name of the test behind p."""
+        if self.is_over_seeds:
+            return OVER_SEEDS
         return exact_test(self.binary, self.is_grouped)
 
 
@@ -116,6 +131,18 @@ class Ratio:
     interval: Interval | None
     reason: str | None
     n: int
+
+
+@dataclass(frozen=True)
+class SeedScore:
+    """The student of one training seed on one benchmark."""
+
+    seed: int
+    student_id: str
+    n: int
+    """Items that were graded by the headline."""
+    metrics: dict[str, Interval]
+    """Means over its graded items; the intervals are over items alone."""
 
 
 @dataclass(frozen=True)
@@ -167,12 +194,16 @@ class Comparison:
     """Whether every headline grade is 0 or 1; F1 and toxicity are not."""
     groups: int = 0
     """Passages (or questions, where there is none) that the items are of; 0: one each."""
+    seeds: list[SeedScore] = field(default_factory=list)
+    """The student of each training seed alone, where there are several."""
     notes: list[str] = field(default_factory=list)
     """Caveats: few items, failures, duplicates, abstentions."""
 
     @property
     def test(self) -> str:
-        """The name of the test behind p."""
+        """The name of the test behind p; of several tests, what they have in common."""
+        if any(pair.is_over_seeds for pair in self.differences):
+            return "paired test"
         return exact_test(self.binary, 0 < self.groups < self.n)
 
     def standing(self, contestant: str) -> Standing | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from datagen.spending.pricing import total_usd
 from distill.contestants.contestant import is_control
 from distill.evaluation.breakdown import break_down_scores
 from distill.evaluation.calibration import Calibration, measure_calibration
 from distill.evaluation.compare import adjust_p_values, compare
-from distill.evaluation.comparison import Comparison, ItemText
+from distill.evaluation.comparison import Comparison
 from distill.evaluation.economics import (
     CostTotal,
     Economy,
@@ -22,88 +21,19 @@ from distill.evaluation.economics import (
     total_cost,
 )
 from distill.evaluation.findings import ClassLine, Evaluation, Explored, SameAnswer
+from distill.evaluation.inputs import BenchmarkAnswers, Perturbed, Rules, TrainingProvenance
 from distill.evaluation.intervals import mean_interval
 from distill.evaluation.nearest_rows import StillWrong, find_still_wrong
 from distill.evaluation.opening import LastTime, write_opening
+from distill.evaluation.over_seeds import change_over_seeds, score_seed
 from distill.evaluation.robustness import Robustness, measure_robustness
 from distill.evaluation.ship_gate import check_ship
 from distill.evaluation.style_facts import StyleFacts, measure_style_and_facts
-from quality.tasks.benchmark import Benchmark, Item
+from quality.tasks.benchmark import Benchmark
 from quality.tasks.graders import class_figures, macro_f1
 from quality.tasks.perturbations import INJECTED
 from quality.text.normalize import normalise_answer
-from warehouse.records import Answer, Sample, Score
-
-
-@dataclass(frozen=True)
-class BenchmarkAnswers:
-    """One benchmark, its items and every contestant's answers to them."""
-
-    benchmark: Benchmark
-    role: str
-    """task | off_task."""
-    items: Sequence[Item]
-    answers: Sequence[Answer]
-    left_out: Collection[str] = ()
-    """Contestants that are not asked these items."""
-
-    @property
-    def texts(self) -> list[ItemText]:
-        """What a reader needs to judge the answers."""
-        return texts_of(self.items)
-
-    @property
-    def group_of(self) -> dict[str, str]:
-        """Item -> what it shares with items that are no independent evidence."""
-        return {item.item_id: item.group for item in self.texts}
-
-    def answers_of(self, contestant: str) -> dict[str, Answer]:
-        """A contestant's answers by item id."""
-        return {a.item_id: a for a in self.answers if a.contestant == contestant}
-
-
-@dataclass(frozen=True)
-class Perturbed:
-    """One contestant's answers to a benchmark's items under one perturbation."""
-
-    benchmark: str
-    perturbation: str
-    contestant: str
-    answers: Sequence[Answer]
-    origin: Mapping[str, str]
-    """Perturbed item -> original item."""
-
-
-@dataclass(frozen=True)
-class TrainingProvenance:
-    """Training rows, scores and costs behind the student; empty where none is evaluated."""
-
-    kept: Sequence[Sample] = ()
-    scores: Sequence[Score] = ()
-    costs: Mapping[str, float | None] = field(default_factory=dict)
-    """Sample -> USD."""
-    scoring_usd: float | None = 0.0
-    """Cost of the scorers' replies; None where a price is unknown."""
-    training_hours: float = 0.0
-    """Hours of this machine: training, and the teacher where it runs here."""
-
-    @property
-    def data_usd(self) -> float | None:
-        """Cost of all replies behind its rows and their scores; None where a price is unknown."""
-        return total_usd([*self.costs.values(), self.scoring_usd])
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The plan's settings that affect the evaluation."""
-
-    contestants: Sequence[str]
-    usd_per_hour: float | None = None
-    at_once: Mapping[str, int] = field(default_factory=dict)
-    """Contestants behind a server on this machine -> its parallel requests."""
-    ship: Sequence[str] = ()
-    certain: bool = True
-
+from warehouse.records import Answer
 
 Finding = TypeVar("Finding")
 
@@ -173,13 +103,16 @@ def compare_on(board: BenchmarkAnswers, contestants: Sequence[str]) -> Compariso
         contestants=[name for name in contestants if name not in board.left_out],
         role=board.role,
         higher_is_better=board.benchmark.higher_is_better,
+        other_seeds=board.other_seeds,
     )
     content = board.benchmark.content if board.benchmark.content in comparison.metrics else None
     first = dict.fromkeys([comparison.headline, *filter(None, [content])])
+    metrics = list(dict.fromkeys([*first, *comparison.metrics]))
     return replace(
         comparison,
         content=content,
-        metrics=list(dict.fromkeys([*first, *comparison.metrics])),
+        metrics=metrics,
+        seeds=[score_seed(fit, metrics, board.group_of) for fit in board.trained],
         notes=[*comparison.notes, *_of_rows(board.benchmark)],
     )
 
@@ -191,14 +124,6 @@ def _of_rows(benchmark: Benchmark) -> list[str]:
         rows = "row repeats" if benchmark.repeated == 1 else "rows repeat"
         notes.append(f"{benchmark.repeated} {rows} an earlier one and count once")
     return notes
-
-
-def texts_of(items: Sequence[Item]) -> list[ItemText]:
-    """What a reader needs to judge the answers."""
-    return [
-        ItemText(item.item_id, item.row.prompt, item.row.passage, item.row.reference, item.category)
-        for item in items
-    ]
 
 
 def _explorer_items(board: BenchmarkAnswers, comparison: Comparison) -> list[Explored]:
@@ -252,6 +177,7 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
             board.texts,
             content,
             pairs=[("student", "base")],
+            other_seeds=board.other_seeds,
         )
         for board, comparison, content in graded_tasks
         if content != comparison.headline
@@ -265,6 +191,8 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
             for candidate in (comparison, by_content.get(comparison.benchmark))
         ]
         p_headline, p_content = (pair.p_adjusted if pair else None for pair in pairs)
+        changes = [change_over_seeds(pair, metric) for pair, metric in
+                   zip(pairs, (comparison.headline, content), strict=True)]  # fmt: skip
         lines.append(
             measure_style_and_facts(
                 comparison.benchmark,
@@ -276,6 +204,7 @@ def _style(task: Sequence[tuple[BenchmarkAnswers, Comparison]]) -> list[StyleFac
                 group_of=board.group_of,
                 items=board.texts,
                 passage_shown=any(item.passage for item in board.items),
+                over_seeds={change.metric: change for change in changes if change},
             )
         )
     return [line for line in lines if line]

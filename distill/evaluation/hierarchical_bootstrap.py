@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill.evaluation.statistics import LEVEL, RESAMPLES, Interval
+from distill.evaluation.statistics import LEVEL, RESAMPLES, Interval, group_values
 
 _BATCH = 500
 """Resamples that are in memory at once."""
@@ -25,6 +25,7 @@ def hierarchical_bootstrap(
     against: Sequence[Sequence[float]] = (),
     bounds: tuple[float, float] = (-1.0, 1.0),
     seed: int = 0,
+    groups: Sequence[str] | None = None,
 ) -> Resampled:
     """The mean of grades over training seeds and items, less another one, resampled over both.
 
@@ -41,6 +42,8 @@ def hierarchical_bootstrap(
         against: The same of what is taken off, on the same items; left out, nothing is.
         bounds: Least and greatest value that an item can have: (0, 1) for grades alone.
         seed: Of the resamples.
+        groups: The group of each item (its passage), which is drawn with all its items; left out,
+            each item is one of its own.
 
     Raises:
         ValueError: there is no fit or no item, or the fits are not of the same items.
@@ -56,7 +59,7 @@ def hierarchical_bootstrap(
         raise ValueError("fits and against are grades of the same items")
     rng = np.random.default_rng(seed)
     items = sides[0].mean(axis=0) - (sides[1].mean(axis=0) if len(sides) > 1 else 0.0)
-    drawn = _resample(np.append(items, bounds), rng)
+    drawn = _resample(np.append(group_values(items, groups), bounds), rng)
     for side in sides:
         if len(side) > 1:
             error = side.mean(axis=1).std(ddof=1) / len(side) ** 0.5
@@ -72,13 +75,14 @@ def hierarchical_bootstrap(
 
 
 def _resample(items: Any, rng: Any) -> Any:
-    """Means of as many items, drawn with replacement."""
+    """Means of as many items, drawn with replacement; equal items are counted, not drawn apart."""
     import numpy as np
 
-    even = np.full(len(items), 1 / len(items))
+    values, counts = np.unique(items.round(12), return_counts=True)
+    shares = counts / len(items)
     return np.concatenate(
         [
-            rng.multinomial(len(items), even, _BATCH) @ items / len(items)
+            rng.multinomial(len(items), shares, _BATCH) @ values / len(items)
             for _ in range(RESAMPLES // _BATCH)
         ]
     )

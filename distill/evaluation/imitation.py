@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from distill.evaluation.change import MetricChange
 from distill.evaluation.compare import compare
 from distill.evaluation.comparison import Comparison
-from distill.evaluation.evaluate import BenchmarkAnswers
 from distill.evaluation.hierarchical_bootstrap import hierarchical_bootstrap
+from distill.evaluation.inputs import BenchmarkAnswers
 from distill.evaluation.statistics import LEVEL, MIN_ITEMS, Interval, holm
 from distill.evaluation.style_facts import StyleFacts, measure_style_and_facts, outcome_of
 from distill.evaluation.verdict import points, span

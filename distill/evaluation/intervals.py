@@ -106,6 +106,7 @@ def ratio_interval(
     below: Sequence[float],
     added: Sequence[tuple[float, float]],
     groups: Sequence[str] | None = None,
+    margin: float = 0.0,
 ) -> Interval | None:
     """The ratio of two means over the same items, with Fieller's interval (1954).
 
@@ -116,6 +117,8 @@ def ratio_interval(
         below: The same below the line.
         added: Items more, above and below, that stand for what the sample did not show.
         groups: The group of each item; left out, each is one of its own.
+        margin: Half the width that training seeds bring to the interval of the mean above the line;
+            it is added in squares.
 
     Returns:
         None where the mean below the line is not clearly above zero, so that the interval would
@@ -133,7 +136,7 @@ def ratio_interval(
         _quantile(number - 1) ** 2 * np.cov(pairs, bias=True) / pairs.shape[1]
     )
     square, half = bottom**2 - bottom_error, top * bottom - both
-    root = half**2 - square * (top**2 - top_error)
+    root = half**2 - square * (top**2 - top_error - margin**2)
     if bottom <= 0 or square <= 0 or root < 0:
         return None
     value = sum(above) / sum(below)

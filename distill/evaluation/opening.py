@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from distill.contestants.contestant import is_control
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
 from distill.evaluation.statistics import MIN_ITEMS, Interval
-from distill.evaluation.verdict import is_clear, metric_name, paired, points
+from distill.evaluation.verdict import is_clear, metric_name, paired, points, seeds_note
 from warehouse.wording import be, format_count
 
 NOW, BEFORE = "student", "student before"
@@ -181,7 +181,7 @@ def _sure(comparison: Comparison) -> str:
     few = " Other items may well say otherwise." if pair.n < 30 else ""
     return (
         f"With 95 % confidence, by {format_count(pair.n, 'held-out item')}{grouped}: the student's "
-        f"{metric_name(metric)} is {', and '.join(ranges)}.{few}"
+        f"{metric_name(metric)} is {', and '.join(ranges)}.{few} {seeds_note(pair)}"
     )
 
 

@@ -152,7 +152,7 @@ def items_needed(
 
 
 def detectable_mean(
-    error: float, groups: int | None = None, level: float = LEVEL
+    error: float, groups: float | None = None, level: float = LEVEL
 ) -> tuple[float, float]:
     """The least true mean difference that a paired test of means shows four times in five.
 
@@ -161,7 +161,8 @@ def detectable_mean(
 
     Args:
         error: Standard error of the mean difference, in units of the grades.
-        groups: Independent items or groups of items, at least two; left out, very many.
+        groups: Independent items or groups of items, at least two: one more than the error's degrees
+            of freedom; left out, very many.
         level: The difference is found where p is below it.
 
     Returns:

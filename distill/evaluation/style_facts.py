@@ -68,6 +68,7 @@ def measure_style_and_facts(
     group_of: Mapping[str, str] | None = None,
     items: Sequence[ItemText] = (),
     passage_shown: bool = False,
+    over_seeds: Mapping[str, MetricChange] | None = None,
 ) -> StyleFacts | None:
     """Compare the student's change in style with its change in facts.
 
@@ -107,6 +108,8 @@ def measure_style_and_facts(
         group_of: Item -> its passage, where several items are of one.
         items: Questions, passages and references; without them, answers are only compared with
             the teacher's.
+        over_seeds: Metric -> its change over several training seeds, which stands for that of the
+            student's answers here; style is of these alone.
         passage_shown: Whether the contestants see a passage beside the question of some item.
 
     Returns:
@@ -128,12 +131,17 @@ def measure_style_and_facts(
     no_style = nothing.why if nothing else "" if moved else ALIKE
     if nothing:
         measures, moved = [replace(measure, share=None) for measure in measures], None
-    task = measure_change(headline, answers_by["student"], answers_by["base"], group_of)
+    over_seeds = over_seeds or {}
+    task = over_seeds.get(headline) or measure_change(
+        headline, answers_by["student"], answers_by["base"], group_of
+    )
     if task and p_headline is not None:
         task = replace(task, p_value=p_headline, adjusted=True)
     facts = task
     if content != headline:
-        facts = measure_change(content, answers_by["student"], answers_by["base"], group_of)
+        facts = over_seeds.get(content) or measure_change(
+            content, answers_by["student"], answers_by["base"], group_of
+        )
     if facts and content != headline and p_content is not None:
         facts = replace(facts, p_value=p_content, adjusted=True)
     outcome = outcome_of(task, facts, moved if len(common) >= MIN_ITEMS else None, passage_shown)

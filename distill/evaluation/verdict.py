@@ -68,6 +68,7 @@ def paired(
             metrics={name: interval.negated() for name, interval in reverse.metrics.items()},
             wins=reverse.losses,
             losses=reverse.wins,
+            fits=(reverse.fits[1], reverse.fits[0]),
         )
     return pair if pair and (metric or comparison.headline) in pair.metrics else None
 
@@ -99,7 +100,9 @@ def evidence_of(pair: Difference, interval: Interval) -> str:
     if pair.n < MIN_ITEMS:
         return f"n = {pair.n}, too few to claim anything"
     after = "" if pair.p_adjusted is None else " after Holm"
-    return f"{span(interval)}, {_items(pair)}, {pair.test} p {p_text(p_of(pair))}{after}"
+    return (
+        f"{span(interval)}, {_items(pair)}, {_seeds(pair)}{pair.test} p {p_text(p_of(pair))}{after}"
+    )
 
 
 def _items(pair: Difference) -> str:
@@ -108,8 +111,25 @@ def _items(pair: Difference) -> str:
     return f"n = {pair.n}{grouped}"
 
 
+def _seeds(pair: Difference) -> str:
+    """The training seeds that a difference covers, if it covers any."""
+    if not pair.is_over_seeds:
+        return ""
+    numbers = sorted({n for n in pair.fits if n > 1})
+    return f"{' and '.join(map(str, numbers))} seeds, "
+
+
+def seeds_note(pair: Difference) -> str:
+    """One sentence on the training seeds behind a student's difference: what they do not tell."""
+    seeds = pair.fits[0]
+    if seeds == 1:
+        return "The student was trained once: another training seed may move its score by a few points."
+    few = "; two tell little of what a third would change" if seeds == 2 else ""
+    return f"The student's score is the mean over {seeds} training seeds{few}."
+
+
 def verdict(comparison: Comparison) -> str:
-    """Two to four plain sentences: student against base, against teacher, and warnings.
+    """Plain sentences: student against base, against teacher, training seeds, and warnings.
 
     'Beats' and 'is worse' are said only where the paired interval leaves out zero and
     the test gives p < 0.05 (after Holm over its family, see `compare.adjust_p_values`).
@@ -136,6 +156,8 @@ def verdict(comparison: Comparison) -> str:
     ]
     if sizes and 0 < min(sizes) < SMALL:
         sentences.append(f"n = {min(sizes)} is small: other items may give another result.")
+    if pair and pair.n >= MIN_ITEMS:
+        sentences.append(seeds_note(pair))
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -185,7 +207,7 @@ def warnings(comparison: Comparison) -> list[str]:
     if pair is None or not pair.n:
         return lines
     among = f"one of {pair.tests} benchmarks has to meet a stricter level: " * (pair.tests > 1)
-    if pair.binary and not pair.is_grouped:
+    if pair.binary and not pair.is_grouped and not pair.is_over_seeds:
         base = comparison.standing("base")
         at = base.metrics.get(comparison.headline) if base else None
         sentence = difference_sentence(
@@ -198,10 +220,16 @@ def warnings(comparison: Comparison) -> list[str]:
     elif comparison.detectable is not None and comparison.detectable_at_most is not None:
         least, most = (points(v) for v in (comparison.detectable, comparison.detectable_at_most))
         lines.append(
-            f"{among}on {pair.n:,} items as unequal as these, a test of means would show a "
+            f"{among}on {pair.n:,} items{_unequal(pair)}, a test of means would show a "
             f"difference of {least} to {most} points or more four times in five"
         )
     return lines
+
+
+def _unequal(pair: Difference) -> str:
+    if pair.is_over_seeds:
+        return f" and {max(pair.fits)} seeds as unequal as these"
+    return " as unequal as these"
 
 
 def _best(comparison: Comparison, best: Sequence[str]) -> str:

@@ -131,6 +131,17 @@ class TrainSection(SftConfig):
         default_factory=lambda: catalog.build("objective", {"use": "sequence"})
     )
     """What the student is trained on."""
+    seeds: int = Field(default=1, ge=1)
+    """Students of the same rows, trained one after the other with seed, seed + 1, ...; the first is
+    the plan's own, and scores are means over all, with intervals that cover the seeds, too."""
+
+    @property
+    def of_each_seed(self) -> list[TrainSection]:
+        """This section with each of its seeds, the plan's own first."""
+        return [
+            self.model_copy(update={"seed": seed, "seeds": 1})
+            for seed in range(self.seed, self.seed + self.seeds)
+        ]
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> TrainSection:

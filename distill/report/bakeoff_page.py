@@ -82,9 +82,12 @@ class Bakeoff:
     plan_hash: str
     rows: int
     seed: int
+    """The first of the training seeds."""
     methods: list[Method]
     boards: list[Board]
     versions: Mapping[str, str]
+    seeds: int = 1
+    """Students of each tuner."""
 
 
 def board_of(
@@ -94,8 +97,11 @@ def board_of(
     methods: Sequence[Method],
     headline: str,
     higher_is_better: bool = True,
+    other_seeds: Mapping[str, Sequence[Sequence[Answer]]] | None = None,
 ) -> Board:
     """Rank methods on one benchmark; `answers` name the base and each method's label.
+
+    `other_seeds`: label -> answers of its further training seeds, as `compare` takes them.
 
     A method that failed on many items comes last: its mean is of other items.
     """
@@ -108,6 +114,7 @@ def board_of(
         headline,
         contestants=[BASE, *labels],
         higher_is_better=higher_is_better,
+        other_seeds=other_seeds,
     )
     sign = -1 if higher_is_better else 1
     ranks = {
@@ -202,7 +209,10 @@ def verdict(board: Board) -> str:
         if worse
         else "; none is clearly worse than the base."
     )
-    return text
+    one = any(line.against_base and not line.against_base.is_over_seeds for line in board.lines)
+    return (
+        f"{text} Each tuner was trained once: another seed may change their order." if one else text
+    )
 
 
 def render_html(bakeoff: Bakeoff) -> str:

@@ -105,6 +105,7 @@ def compare_runs(
         sentences=[
             *_same_student(a, b),
             *(_difference_sentence(comparison) for comparison in comparisons),
+            *_seeds_sentence(comparisons),
             *unlike,
             *_caveats(a, b, boards, compared=bool(comparisons)),
         ],
@@ -214,6 +215,23 @@ def _difference_sentence(comparison: Comparison) -> str:
         return f"{where}: no clear difference between the students, B minus A {size} ({evidence})."
     side = "better" if gain(comparison, pair) > 0 else "worse"
     return f"{where}: the student of B is {side}, B minus A {size} ({evidence})."
+
+
+def _seeds_sentence(comparisons: Sequence[Comparison]) -> list[str]:
+    """A sentence where a side was trained once, so that no interval covers its seeds."""
+    pairs = [pair for comparison in comparisons for pair in comparison.differences if pair.n]
+    once = [
+        name
+        for place, name in ((1, "A"), (0, "B"))
+        if pairs and all(pair.fits[place] == 1 for pair in pairs)
+    ]
+    if not once:
+        return []
+    who = f"the student of {once[0]} was" if len(once) == 1 else "each student was"
+    return [
+        f"{who[0].upper()}{who[1:]} trained once: two trainings of one plan may differ by as much "
+        "(several seeds: --set train.seeds=3)."
+    ]
 
 
 def _same_student(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:

@@ -65,6 +65,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     from flows.stages.held_out import prompts_held_out
     from flows.stages.likelihood import BaseLikelihood
     from flows.stages.outgoing import outgoing_lines
+    from flows.stages.training_estimate import training_line
     from quality.scoring.scorer import ScorerContext
     from warehouse.catalog import name_of
     from warehouse.errors import TeacherUnusable
@@ -133,6 +134,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         loaded.train.tuner.ready()
         for line in check_base(loaded, (prompt for _, prompt in prompts_of(loaded)), ask_hub=True):
             print(f"note      {line}")
+        print(f"train     {training_line(loaded, store, prompts)}")
         for line in _not_here(loaded.train):
             print(f"note      {line}")
     for line in prompts_held_out(loaded):
@@ -156,6 +158,10 @@ def _contestant_lines(plan: Plan, counts: Mapping[str, int]) -> list[str]:
     lines = []
     for names, how in ((models, ""), (scripts, ", without a model, at no cost")):
         answers = sum(on_task if name in settings.added_controls else every for name in names)
+        seeds = plan.train.seeds if plan.train and "student" in names else 1
+        answers += every * (seeds - 1)
+        names = [f"student ({seeds} seeds)" if seeds > 1 and name == "student" else name
+                 for name in names]  # fmt: skip
         if counts and names:
             lines.append(f"evaluate  {format_count(answers, 'answer')} of {', '.join(names)}{how}")
     return lines

@@ -26,6 +26,10 @@ def bakeoff(
             metavar="NAMES",
         ),
     ],
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Training seeds of each tuner; left out, the plan's train.seeds.", min=1),
+    ] = None,
     set_: Set = None,
     json_: Json = False,
     verbose: Verbose = False,
@@ -33,7 +37,7 @@ def bakeoff(
     """Train a student with each of several tuners and compare them on the same items."""
     from flows.cli.output import print_bakeoff
 
-    options = {"--tuners": tuners}
+    options = {"--tuners": tuners, "--seeds": [] if seeds is None else [str(seeds)]}
     staged(
         "bakeoff",
         "flows.studies.bakeoff:bakeoff",

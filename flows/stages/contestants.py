@@ -156,10 +156,14 @@ def answer_as_student(
     items: Sequence[Item],
     name: str,
     student: Student | None,
+    model: Local | None = None,
 ) -> list[Answer]:
-    """Answers of a student, or of the untuned base, to the bare questions."""
+    """Answers of a student, or of the untuned base, to the bare questions.
+
+    `model` is the student's, where it answers several benchmarks and is loaded once.
+    """
     plan, run_id = context.plan, context.run.run_id
-    model = local_model(plan, run_id, context.home, student)
+    model = model or local_model(plan, run_id, context.home, student)
     plain = plan.evaluate.context("plain")
     contestant = make_contestant(plan, run_id, name, model, plain, benchmark)
     return collect_answers(context, contestant, items)

@@ -10,7 +10,7 @@ from flows.runtime.run import open_run
 from flows.stages.curate import curate_stage
 from flows.stages.evaluate import evaluate_and_report
 from flows.stages.generate import generate_stage, load_samples
-from flows.stages.train import check_training_inputs, train_stage
+from flows.stages.train import check_training_inputs, train_seeds
 
 
 def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -25,13 +25,13 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         check_training_inputs(context)
         generate_stage(context)
         curated = curate_stage(context, load_samples(context, counted=False))
-        student = train_stage(context, curated)
+        students = train_seeds(context, curated)
         return evaluate_and_report(
             context,
-            student,
+            students,
             curated,
             samples=len(curated.samples),
             kept=len(curated.kept),
-            student_id=student.student_id,
-            student_path=str(student.folder_in(context.home)),
+            student_id=students[0].student_id,
+            student_path=str(students[0].folder_in(context.home)),
         )

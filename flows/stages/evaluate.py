@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,17 +11,19 @@ from distill.contestants.contestant import ContestantSpec
 from distill.contestants.perturbed_items import perturb_items
 from distill.evaluation.comparison import Comparison
 from distill.evaluation.controls import compare_with_controls, control_sentences
-from distill.evaluation.evaluate import (
-    BenchmarkAnswers,
-    Perturbed,
-    Rules,
-    TrainingProvenance,
-    evaluate_answers,
-)
+from distill.evaluation.evaluate import evaluate_answers
 from distill.evaluation.findings import Evaluation
+from distill.evaluation.inputs import BenchmarkAnswers, Perturbed, Rules, TrainingProvenance
+from distill.evaluation.over_seeds import Trained, of_seed
 from distill.plan.preflight import check_evaluation
 from flows.runtime.run import RunContext, open_run
-from flows.stages.contestants import ContestantFactory, collect_answers, request_answers
+from flows.stages.contestants import (
+    ContestantFactory,
+    answer_as_student,
+    collect_answers,
+    local_model,
+    request_answers,
+)
 from flows.stages.curate import Curated, curate_stage
 from flows.stages.generate import load_samples
 from flows.stages.last_time import compare_with_last_time
@@ -37,19 +39,23 @@ def evaluate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     with open_run(plan_path, overrides, "evaluate") as context:
         check_evaluation(context.plan, context.store)
         curated = select_samples(context)
-        return evaluate_and_report(context, find_trained_student(context, curated), curated)
+        return evaluate_and_report(context, find_trained_students(context, curated), curated)
 
 
 def evaluate_and_report(
-    context: RunContext, student: Student | None, curated: Curated | None, **facts: Any
+    context: RunContext, students: Sequence[Student], curated: Curated | None, **facts: Any
 ) -> dict[str, Any]:
     """Evaluate, write the report and summarize the run.
+
+    Args:
+        students: The student of each training seed, the plan's own first; none where no student is
+            evaluated.
 
     Returns:
         What `--json` prints: the run's counts, `facts`, the report's path and the metrics.
     """
-    evaluation = evaluate_stage(context, student, curated)
-    paths = write_report(context, curated, student, evaluation)
+    evaluation = evaluate_stage(context, students, curated)
+    paths = write_report(context, curated, next(iter(students), None), evaluation)
     result = {
         **context.result("calls_made", "calls_reused", "failures"),
         **facts,
@@ -69,27 +75,37 @@ def select_samples(context: RunContext) -> Curated | None:
     return curate_stage(context, load_samples(context))
 
 
-def find_trained_student(context: RunContext, curated: Curated | None) -> Student | None:
-    """The student that this plan trained; None when no student is to be evaluated.
+def find_trained_students(context: RunContext, curated: Curated | None) -> list[Student]:
+    """The students that this plan trained, one for each seed; none where none is to be evaluated.
 
     Raises:
-        NotFoundError: a student is to be evaluated and there is none.
+        NotFoundError: a student is to be evaluated, and that of a seed is not there.
     """
     if not context.plan.evaluate.judges_student or curated is None:
-        return None
-    student_id = student_id_of(context.plan.training, curated.kept)
-    for student in context.store.by_ids(Student, "student_id", [student_id]):
-        if student.folder_in(context.home).is_dir():
-            return student
-    raise NotFoundError(
-        f"no student of this plan yet; run `distill train {context.plan_path}` first"
-    )
+        return []
+    sections = context.plan.training.of_each_seed
+    ids = [student_id_of(section, curated.kept) for section in sections]
+    there = {
+        student.student_id: student
+        for student in context.store.by_ids(Student, "student_id", ids)
+        if student.folder_in(context.home).is_dir()
+    }
+    missing = [section.seed for i, section in zip(ids, sections, strict=True) if i not in there]
+    if missing:
+        which = "" if len(sections) == 1 else f" with seed {', '.join(map(str, missing))}"
+        raise NotFoundError(
+            f"no student of this plan{which} yet; run `distill train {context.plan_path}` first"
+        )
+    return [there[student_id] for student_id in ids]
 
 
 def evaluate_stage(
-    context: RunContext, student: Student | None, curated: Curated | None
+    context: RunContext, students: Sequence[Student], curated: Curated | None
 ) -> Evaluation:
     """Let contestants answer, grade and compare, with one model in memory at a time.
+
+    Of several `students`, one for each training seed, the first is the contestant of the plan; the
+    others answer what it is asked without a context, and its scores become means over seeds.
 
     Raises:
         NothingToDoError: a benchmark has no items.
@@ -97,6 +113,7 @@ def evaluate_stage(
     with context.stage("evaluate"):
         plan = context.plan
         kept = curated.kept if curated else []
+        student = next(iter(students), None)
         request = partial(request_answers, context)
         factory = ContestantFactory(plan, context.store, context.run.run_id, student, kept, request)
         benchmarks = plan.evaluate.every_benchmark
@@ -118,6 +135,7 @@ def evaluate_stage(
                         context.protocol.append(contestant.protocol)
             forms += _answer_perturbed_items(context, factory, names, items)
             factory.model(specs[0]).close()
+        trained = _answer_as_each_seed(context, students, items, answers)
         by_benchmark = [
             BenchmarkAnswers(
                 benchmark,
@@ -125,12 +143,44 @@ def evaluate_stage(
                 items[benchmark.label],
                 answers[benchmark.label],
                 left_out[benchmark.label],
+                trained[benchmark.label],
             )
             for benchmark in benchmarks
         ]
-        provenance = training_provenance(context, student, curated)
+        provenance = training_provenance(context, students, curated)
         last_time = compare_with_last_time(context, student, by_benchmark)
         return evaluate_answers(by_benchmark, read_rules(context), provenance, forms, last_time)
+
+
+def _answer_as_each_seed(
+    context: RunContext,
+    students: Sequence[Student],
+    items: Mapping[str, list[Item]],
+    answers: Mapping[str, Sequence[Answer]],
+) -> dict[str, list[Trained]]:
+    """Benchmark -> the student of each training seed with its answers; none where there is one."""
+    settings = context.plan.evaluate
+    trained: dict[str, list[Trained]] = {label: [] for label in items}
+    if len(students) < 2 or "student" not in settings.contestants:
+        return trained
+    first, *others = students
+    for label, given in answers.items():
+        own = [answer for answer in given if answer.contestant == "student"]
+        trained[label].append(Trained(first.seed, first.student_id, own))
+    for other in others:
+        model = local_model(context.plan, context.run.run_id, context.home, other)
+        for benchmark in settings.every_benchmark:
+            given = answer_as_student(
+                context, benchmark, items[benchmark.label], of_seed(other.seed), other, model
+            )
+            trained[benchmark.label].append(Trained(other.seed, other.student_id, given))
+        model.close()
+    seeds = ", ".join(str(student.seed) for student in students)
+    context.protocol.append(
+        f"student: its scores and differences are means over training seeds {seeds}; examples, "
+        f"style, times and everything else are of seed {first.seed}"
+    )
+    return trained
 
 
 def _find_left_out(
@@ -206,10 +256,10 @@ def _at_once(context: RunContext) -> dict[str, int]:
 
 
 def training_provenance(
-    context: RunContext, student: Student | None, curated: Curated | None
+    context: RunContext, students: Sequence[Student], curated: Curated | None
 ) -> TrainingProvenance:
-    """The training rows behind the student, their scores, and what both cost."""
-    if student is None or curated is None:
+    """The training rows behind the students, their scores, and what both cost, of all seeds."""
+    if not students or curated is None:
         return TrainingProvenance()
     kept = curated.kept
     ids = {sample.sample_id for sample in kept}
@@ -228,7 +278,8 @@ def training_provenance(
         scores=[score for score in curated.scores if score.sample_id in ids],
         costs=costs,
         scoring_usd=total_usd(call.cost_usd for call in scoring),
-        training_hours=student.seconds / 3600 + _model_hours(context, [*calls, *scoring]),
+        training_hours=sum(student.seconds for student in students) / 3600
+        + _model_hours(context, [*calls, *scoring]),
     )
 
 

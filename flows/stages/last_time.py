@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from distill.evaluation.comparison import Comparison
-from distill.evaluation.evaluate import BenchmarkAnswers, compare_on
+from distill.evaluation.evaluate import compare_on
+from distill.evaluation.inputs import BenchmarkAnswers
 from distill.evaluation.opening import BEFORE, NOW, LastTime
+from distill.evaluation.over_seeds import of_seed
 from flows.runtime.run import RunContext
 from warehouse.db.store import Store
 from warehouse.records import Answer, Run, RunAnswer, Student
@@ -34,22 +36,24 @@ def compare_with_last_time(
             comparison
             for board in boards
             if board.role == "task"
-            and (comparison := _compared(board, answers.get(board.benchmark.label, [])))
+            and (comparison := _compared(board, answers.get(board.benchmark.label, [[]])[0]))
         ]
         if comparisons:
             return LastTime(run.run_id, f"{run.started_at:%Y-%m-%d}", before, comparisons)
     return None
 
 
-def student_answers(store: Store, run: Run) -> dict[str, list[Answer]]:
-    """Answers of a run's student, by benchmark."""
-    entries = store.read(RunAnswer, "run_id = ? AND contestant = 'student'", [run.run_id])
+def student_answers(store: Store, run: Run) -> dict[str, list[list[Answer]]]:
+    """Answers of a run's student, by benchmark and training seed, the plan's own first."""
+    mine = "run_id = ? AND (contestant = 'student' OR contestant LIKE ?)"
+    entries = store.read(RunAnswer, mine, [run.run_id, of_seed("%")])
     ids = [entry.answer_id for entry in entries]
     by_id = {answer.answer_id: answer for answer in store.by_ids(Answer, "answer_id", ids)}
-    by_benchmark: dict[str, list[Answer]] = {}
-    for entry in entries:
-        by_benchmark.setdefault(entry.benchmark, []).append(by_id[entry.answer_id])
-    return by_benchmark
+    by_benchmark: dict[str, dict[str, list[Answer]]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.contestant):  # "student" comes first
+        fits = by_benchmark.setdefault(entry.benchmark, {})
+        fits.setdefault(entry.contestant, []).append(by_id[entry.answer_id])
+    return {benchmark: list(fits.values()) for benchmark, fits in by_benchmark.items()}
 
 
 def _compared(board: BenchmarkAnswers, before: Sequence[Answer]) -> Comparison | None:

@@ -37,10 +37,12 @@ AUDIT = "train --audit"
 def train(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Train the plan's student on the recorded samples that the gate keeps."""
     with open_run(plan_path, overrides, "train") as context:
-        student = train_stage(context, curate_stage(context, load_samples(context)))
+        students = train_seeds(context, curate_stage(context, load_samples(context)))
+        student = students[0]
         return {
             **context.result(),
             "student_id": student.student_id,
+            "student_ids": [student.student_id for student in students],
             "student_path": str(student.folder_in(context.home)),
             "trained": bool(context.counts.get("trained")),
             **losses_of(student),
@@ -113,6 +115,21 @@ def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
         sorted(sample.sample_id for sample in kept),
         section.trainer_config().fingerprint(section.tuner.learning_rate),
     )
+
+
+def train_seeds(
+    context: RunContext, curated: Curated, section: TrainSection | None = None, alone: bool = False
+) -> list[Student]:
+    """The students of `train.seeds` seeds, of the same rows; the first is the plan's own.
+
+    `section` and `alone` are those of `train_stage`.
+    """
+    first, *others = (section or context.plan.training).of_each_seed
+    students = [train_stage(context, curated, section and first, alone)]
+    for number, other in enumerate(others, start=2):
+        say(f"training seed {other.seed}, {number} of {len(others) + 1}")
+        students.append(train_stage(context, curated, other, alone))
+    return students
 
 
 def train_stage(

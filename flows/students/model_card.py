@@ -8,7 +8,8 @@ from typing import Any
 
 from datagen.teacher import Request, Teacher
 from distill.evaluation.comparison import Comparison
-from distill.evaluation.evaluate import BenchmarkAnswers, compare_on
+from distill.evaluation.evaluate import compare_on
+from distill.evaluation.inputs import BenchmarkAnswers
 from distill.learning.serving_check import ServingAgreement
 from distill.report.model_card import Card, Form, TrainedForm, public
 from flows.runtime.run import RunContext

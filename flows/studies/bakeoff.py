@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.evaluation.evaluate import texts_of
+from distill.evaluation.inputs import texts_of
 from distill.plan.plan import load_plan
 from distill.plan.sections import TrainSection
 from distill.report.bakeoff_page import (
@@ -27,32 +27,40 @@ from flows.stages.curate import curate_stage
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, load_samples
 from flows.stages.report import write_pages
-from flows.stages.train import check_training_inputs, train_stage
+from flows.stages.train import check_training_inputs, train_seeds
 from quality.tasks.benchmark import Benchmark
 from warehouse.catalog import build, name_of
 from warehouse.errors import PlanError
 from warehouse.records import Student
 
 
-def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> dict[str, Any]:
+def bakeoff(
+    plan_path: str, overrides: Sequence[str], tuners: Sequence[str], seeds: Sequence[str] = ()
+) -> dict[str, Any]:
     """Train each tuner on the samples that the gate keeps, and compare them.
+
+    `seeds` is the number of training seeds of each tuner as it is typed; empty for the plan's.
 
     Raises:
         PlanError: a tuner is unknown, or cannot be trained with the plan's options.
     """
-    sections = contenders(plan_path, overrides, tuners)
-    with open_run(plan_path, overrides, "bakeoff", {"--tuners": tuners}) as context:
+    sections = {
+        label: section.model_copy(update={"seeds": int(seeds[0])}) if seeds else section
+        for label, section in contenders(plan_path, overrides, tuners).items()
+    }
+    options = {"--tuners": tuners, "--seeds": seeds}
+    with open_run(plan_path, overrides, "bakeoff", options) as context:
         for section in sections.values():
             check_training_inputs(context, section)
         generate_stage(context)
         curated = curate_stage(context, load_samples(context, counted=False))
         students = {
-            label: train_stage(context, curated, section, alone=True)
+            label: train_seeds(context, curated, section, alone=True)
             for label, section in sections.items()
         }
         methods = [
-            _method(label, sections[label], context.home, student)
-            for label, student in students.items()
+            _method(label, sections[label], context.home, of_label[0])
+            for label, of_label in students.items()
         ]
         with context.stage("evaluate"):
             boards = [
@@ -68,6 +76,7 @@ def bakeoff(plan_path: str, overrides: Sequence[str], tuners: Sequence[str]) -> 
             methods=methods,
             boards=boards,
             versions=context.run.versions,
+            seeds=len(next(iter(students.values()))),
         )
         pages = write_pages(
             context,
@@ -100,7 +109,7 @@ def contenders(
         table = _table(text)
         label = _label(table)
         if label in sections:
-            raise PlanError(f"--tuners names {label} twice; a seed more is another plan")
+            raise PlanError(f"--tuners names {label} twice; for several seeds of each: --seeds 3")
         if table == {"use": name_of(own.tuner)}:
             sections[label] = own
             continue
@@ -164,14 +173,20 @@ def _method(label: str, section: TrainSection, home: Path, student: Student) -> 
 
 
 def _board(
-    context: RunContext, benchmark: Benchmark, students: dict[str, Student], methods: list[Method]
+    context: RunContext,
+    benchmark: Benchmark,
+    students: dict[str, list[Student]],
+    methods: list[Method],
 ) -> Board:
     items = items_of(context, benchmark)
-    answers = [
-        answer
-        for label, student in [(BASE, None), *students.items()]
-        for answer in answer_as_student(context, benchmark, items, label, student)
-    ]
+    answers = answer_as_student(context, benchmark, items, BASE, None)
+    other_seeds = {}
+    for label, (first, *others) in students.items():
+        answers += answer_as_student(context, benchmark, items, label, first)
+        other_seeds[label] = [
+            answer_as_student(context, benchmark, items, f"{label}, seed {other.seed}", other)
+            for other in others
+        ]
     return board_of(
         benchmark.label,
         answers,
@@ -179,6 +194,7 @@ def _board(
         methods,
         benchmark.metrics[0],
         higher_is_better=benchmark.higher_is_better,
+        other_seeds=other_seeds,
     )
 
 
@@ -203,6 +219,7 @@ def _result(bakeoff: Bakeoff, path: Path) -> dict[str, Any]:
             rows.append(row)
     return {
         "run_id": bakeoff.run_id,
+        "seeds": bakeoff.seeds,
         "plan_hash": bakeoff.plan_hash,
         "verdicts": {board.comparison.benchmark: verdict(board) for board in bakeoff.boards},
         "rows": rows,

@@ -66,11 +66,12 @@ def _compared(
     for comparison in report["evaluation"]["comparisons"]:
         benchmark = comparison["benchmark"]
         by_student = {
-            STUDENT_B: theirs.get(benchmark, []),
-            STUDENT_A: ours.get(benchmark, []),
+            STUDENT_B: theirs.get(benchmark, [[]]),
+            STUDENT_A: ours.get(benchmark, [[]]),
         }
         versions = [
-            {answer.benchmark_version for answer in answers} for answers in by_student.values()
+            {answer.benchmark_version for answers in fits for answer in answers}
+            for fits in by_student.values()
         ]
         if all(versions) and versions[0] != versions[1]:
             in_b, in_a = (", ".join(sorted(names)) for names in versions)
@@ -80,7 +81,9 @@ def _compared(
             )
             continue
         answers = [
-            replace(answer, contestant=name) for name, own in by_student.items() for answer in own
+            replace(answer, contestant=name)
+            for name, fits in by_student.items()
+            for answer in fits[0]
         ]
         result = compare(
             benchmark,
@@ -93,6 +96,7 @@ def _compared(
             pairs=[(STUDENT_B, STUDENT_A)],
             role=comparison.get("role", "task"),
             higher_is_better=comparison.get("higher_is_better", True),
+            other_seeds={name: fits[1:] for name, fits in by_student.items()},
         )
         if any(pair.n for pair in result.differences):
             comparisons.append(result)

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from distill.contestants.contestant import EndpointModel
-from distill.evaluation.evaluate import BenchmarkAnswers
 from distill.evaluation.imitation import BROAD, NONE, TASK, contrasts_of
+from distill.evaluation.inputs import BenchmarkAnswers
 from distill.learning.objective import rows_of
 from distill.plan.imitation_study import (
     broad_plan,

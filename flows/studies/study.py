@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from distill.evaluation.compare import compare
-from distill.evaluation.evaluate import texts_of
 from distill.evaluation.imitation import NONE
+from distill.evaluation.inputs import texts_of
 from distill.evaluation.scaling import ScalePoint, Scaling, fit_scaling
 from distill.evaluation.statistics import Interval
 from distill.report.report import to_plain

@@ -58,14 +58,14 @@ def test_the_verdict_names_who_is_near_and_who_is_worse_than_the_base(board):
     assert "not clearly different from it on these 40 items: ia3" in told
     assert "none is clearly worse than the base" in told  # 1 against 4 of 40 is no evidence
     worse = board_of("b", [*answers("base", 20), *GIVEN[40:]], TEXTS, METHODS, "exact_match")
-    assert verdict(worse).endswith("worse than the base: <b>.")
+    assert "worse than the base: <b>. Each tuner was trained once" in verdict(worse)
 
 
 def test_where_lower_is_better_the_lowest_is_best_and_one_that_failed_comes_last():
     board = board_of("b", GIVEN, TEXTS, METHODS, "exact_match", higher_is_better=False)
     assert board.best == "<b>"
-    assert verdict(board).endswith("worse than the base: ia3, lora.") or verdict(board).endswith(
-        "worse than the base: lora, ia3."
+    assert any(
+        f"worse than the base: {two}." in verdict(board) for two in ("ia3, lora", "lora, ia3")
     )
     lucky = [*GIVEN[:40], *answers("lora", 30), *answers("ia3", 40)[:3], *answers("<b>", 1)]
     assert [line.label for line in board_of("b", lucky, TEXTS, METHODS, "exact_match").lines] == [

@@ -167,14 +167,14 @@ def test_no_percentage_above_the_teacher_or_below_the_base():
     above, text = told(10, 41, 30)
     assert above.gap_closed.reason == above.retention.reason == ABOVE
     assert "11.0 points above the teacher" in text
-    assert text.endswith(
+    assert (
         "the share of the gap closed is not given: the student's score is above the teacher's."
-    )
+    ) in text
     assert "% of the gap" not in text
     below, text = told(20, 12, 60)
     assert below.gap_closed.reason == BELOW
     assert below.retention.interval.value == pytest.approx(0.2)
-    assert text.endswith("is not given: the student's score is below the base's.")
+    assert "is not given: the student's score is below the base's." in text
 
 
 def test_nothing_is_retained_of_a_teacher_that_knows_hardly_anything():

@@ -15,12 +15,8 @@ from distill.evaluation.controls import (
     form_warning,
     whole_verdict,
 )
-from distill.evaluation.evaluate import (
-    BenchmarkAnswers,
-    Rules,
-    TrainingProvenance,
-    evaluate_answers,
-)
+from distill.evaluation.evaluate import evaluate_answers
+from distill.evaluation.inputs import BenchmarkAnswers, Rules, TrainingProvenance
 from distill.plan.plan import load_plan
 from distill.report.report import render_html, render_markdown, to_json
 from quality.benchmarks.boolq import Boolq

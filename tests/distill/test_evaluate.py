@@ -4,12 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from distill.evaluation.evaluate import (
-    BenchmarkAnswers,
-    Rules,
-    TrainingProvenance,
-    evaluate_answers,
-)
+from distill.evaluation.evaluate import evaluate_answers
+from distill.evaluation.inputs import BenchmarkAnswers, Rules, TrainingProvenance
 from distill.evaluation.verdict import verdict
 from distill.report.report import render_html, render_markdown
 from quality.benchmarks.custom import Custom

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from distill.evaluation.evaluate import BenchmarkAnswers
 from distill.evaluation.imitation import BROAD, NONE, TASK, contrasts_of
+from distill.evaluation.inputs import BenchmarkAnswers
 from distill.plan.imitation_study import (
     broad_plan,
     is_same_model,

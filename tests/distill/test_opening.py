@@ -80,7 +80,8 @@ def test_how_sure_names_the_interval_of_the_content_metric():
     low, high = (f"{100 * end:.1f}" for end in (interval.low, interval.high))
     assert opening(comparison).sure == (
         "With 95 % confidence, by 60 held-out items: the student's containment is "
-        f"{low} to {high} points above the base."
+        f"{low} to {high} points above the base. The student was trained once: another training seed may "
+        "move its score by a few points."
     )
 
 

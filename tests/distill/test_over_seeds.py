@@ -1,0 +1,121 @@
+"""Means and differences over training seeds: they cover seeds and items, and claim no more."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from distill.evaluation import over_seeds
+from distill.evaluation.compare import compare
+from distill.evaluation.hierarchical_bootstrap import hierarchical_bootstrap
+from distill.evaluation.verdict import is_clear, verdict, warnings
+from distill.plan.plan import load_plan
+from tests.bench.seeds import simulate
+from tests.distill.test_compare import items, series
+from tests.distill.test_plan import SMALL, write
+
+
+def right(number, n=60):
+    return [1.0] * number + [0.0] * (n - number)
+
+
+def over(*counts, base=20, n=60):
+    """Students with so many right answers each, one for each seed, against a base."""
+    first, *others = (series("student", right(count, n)) for count in counts)
+    answers = [*first, *series("base", right(base, n)), *series("teacher", right(50, n))]
+    return compare("quiz", answers, items(n), other_seeds={"student": others})
+
+
+def test_the_student_is_the_mean_over_its_seeds():
+    found = over(30, 33, 36)
+    assert found.standing("student").metrics["exact_match"].value == pytest.approx(33 / 60)
+    pair = found.difference("student", "base")
+    assert pair.fits == (3, 1) and pair.is_over_seeds
+    assert pair.metrics["exact_match"].value == pytest.approx(13 / 60)
+    assert (pair.wins, pair.losses, pair.ties) == (16, 0, 44)
+    assert found.difference("teacher", "base").test == "McNemar"
+    assert found.test == "paired test"
+    assert found.gap_closed.interval.value == pytest.approx(13 / 30)
+
+
+def test_seeds_that_differ_make_intervals_wider_and_claims_rarer():
+    def width(found):
+        interval = found.difference("student", "base").metrics["exact_match"]
+        return interval.high - interval.low
+
+    near, far = over(34, 35, 36), over(22, 35, 48)
+    assert width(over(35)) < 1.2 * width(near) and 1.5 * width(near) < width(far)
+    assert is_clear(over(35).difference("student", "base"), "exact_match")
+    assert is_clear(near.difference("student", "base"), "exact_match")
+    assert not is_clear(far.difference("student", "base"), "exact_match")
+    assert near.gap_closed.interval.high < far.gap_closed.interval.high
+    assert near.detectable < far.detectable
+
+
+def test_the_verdict_says_what_seeds_it_rests_on():
+    assert verdict(over(35)).endswith(
+        "The student was trained once: another training seed may move its score by a few points."
+    )
+    three = verdict(over(34, 35, 36))
+    assert three.endswith("The student's score is the mean over 3 training seeds.")
+    assert "n = 60, 3 seeds, hierarchical bootstrap p" in three
+    assert "two tell little of what a third would change" in verdict(over(34, 36))
+    assert "training seed" not in verdict(over(5, base=2, n=9))
+    assert (
+        "on 60 items and 3 seeds as unequal as these, a test of means"
+        in warnings(over(34, 35, 36))[-1]
+    )
+
+
+def test_an_item_counts_where_every_seed_answered_it():
+    first, other = series("student", right(30)), series("student", right(40))
+    other = [replace(other[0], grades={"exact_match": None}), *other[2:]]  # abstained, failed
+    answers = [*first, *series("base", right(20))]
+    found = compare("quiz", answers, items(60), other_seeds={"student": [other]})
+    standing = found.standing("student")
+    assert (standing.graded, standing.abstained, standing.failed) == (58, 1, 1)
+    assert found.difference("student", "base").n == 58
+    assert any("student failed on 1 of 60" in note for note in found.notes)
+
+
+def test_two_sides_with_seeds_of_their_own():
+    left, right_ = ([right(c) for c in counts] for counts in ((30, 34, 38), (29, 33, 40, 34)))
+    groups = [str(n) for n in range(60)]
+    gap = over_seeds.difference(left, right_, groups)
+    assert gap.value == pytest.approx(0) and gap.low < -0.05 and gap.high > 0.05
+    assert over_seeds.p_value(left, right_, groups) > 0.5
+    error, freedom = over_seeds.error_of(left, right_, groups)
+    assert error > over_seeds.seed_error(left) > 0 and 2 < freedom < 59
+
+
+def test_items_of_one_passage_are_drawn_together():
+    rng = np.random.default_rng(0)
+    one_each = np.repeat(rng.random((1, 24)) < 0.5, 5, axis=1).astype(float)
+    fits = [list(one_each[0]), list(one_each[0])]
+    groups = [str(n // 5) for n in range(120)]
+    together = hierarchical_bootstrap(fits, bounds=(0, 1), groups=groups).interval
+    apart = hierarchical_bootstrap(fits, bounds=(0, 1)).interval
+    assert together.value == pytest.approx(apart.value)
+    assert together.high - together.low > 1.8 * (apart.high - apart.low)
+
+
+@pytest.mark.parametrize(("items_", "seeds"), [(120, 3), (2_000, 3)])
+def test_intervals_cover_and_two_fits_are_seldom_called_different(items_, seeds):
+    rates = simulate(items_, seeds, draws=100)
+    assert rates.covered >= 0.93 and rates.score_covered >= 0.93
+    assert rates.different <= 0.06
+
+
+def test_with_one_seed_two_fits_are_often_called_different():
+    """Why the verdict says so; at 2,000 items each second pair."""
+    assert simulate(2_000, 1, draws=60).different > 0.3
+
+
+def test_one_seed_is_as_before_and_more_are_another_plan(tmp_path):
+    train = '[train]\nbase = "tiny"\n'
+    plain = load_plan(write(tmp_path, SMALL + train))
+    one = load_plan(write(tmp_path, SMALL + train + "seeds = 1\n"))
+    three = load_plan(write(tmp_path, SMALL + train + "seeds = 3\nseed = 4\n"))
+    assert plain.plan_hash == one.plan_hash != three.plan_hash
+    assert [section.seed for section in three.train.of_each_seed] == [4, 5, 6]
+    assert plain.train.of_each_seed == [plain.train]

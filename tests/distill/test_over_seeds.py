@@ -61,7 +61,10 @@ def test_the_verdict_says_what_seeds_it_rests_on():
     assert "n = 60, 3 seeds, hierarchical bootstrap p" in three
     assert "two tell little of what a third would change" in verdict(over(34, 36))
     assert "training seed" not in verdict(over(5, base=2, n=9))
-    assert "on 60 items and 3 seeds as unequal as these, a test of means" in warnings(over(34, 35, 36))[-1]
+    assert (
+        "on 60 items and 3 seeds as unequal as these, a test of means"
+        in warnings(over(34, 35, 36))[-1]
+    )
 
 
 def test_an_item_counts_where_every_seed_answered_it():

@@ -24,6 +24,8 @@ from distill.evaluation.verdict import (
 )
 
 FEWSHOT = "base+fewshot"
+ANSWERED = "answered"
+"""The share of answers in which a choice or class is named."""
 FORM_ONLY = 0.05
 """Up to this headline, 0..1, and from this content on, a score is low by the form of the answers."""
 
@@ -161,7 +163,52 @@ def _not_beaten(result: ControlResult, only: bool) -> str:
     )
 
 
+def form_part(comparison: Comparison, rival: str) -> tuple[float, float] | None:
+    """How much of the student's lead over a rival may be form, and the lead; both 0..1.
+
+    Of choices and classes, an answer that names none of them is wrong for its form, whatever its
+    writer knew. As many points as the student names one more often may be of that kind. None
+    where the student has no lead, or where that share is 5 points or less.
+    """
+    student, other = comparison.standing("student"), comparison.standing(rival)
+    metrics = {comparison.headline, ANSWERED}
+    if (
+        student is None
+        or other is None
+        or not metrics <= student.metrics.keys() & other.metrics.keys()
+    ):
+        return None
+    lead, more = (
+        student.metrics[metric].value - other.metrics[metric].value
+        for metric in (comparison.headline, ANSWERED)
+    )
+    return (min(lead, more), lead) if lead > 0 and more > FORM_ONLY else None
+
+
 def form_warning(comparison: Comparison) -> list[str]:
+    """Lines where the form of the answers may be what the scores show; else none."""
+    return [*_unread_rivals(comparison), *_unseen_content(comparison)]
+
+
+def _unread_rivals(comparison: Comparison) -> list[str]:
+    """Who names a choice or class less often than the student, so that its lead may be form."""
+    lines = []
+    for name in ("base", FEWSHOT, "teacher"):
+        part, student, other = (
+            form_part(comparison, name),
+            comparison.standing("student"),
+            comparison.standing(name),
+        )
+        if part and student and other and student.graded >= MIN_ITEMS:
+            lines.append(
+                f"{name} names one of the options in {points(other.metrics[ANSWERED].value)} % of its "
+                f"answers, the student in {points(student.metrics[ANSWERED].value)} %: up to "
+                f"{points(part[0])} of the {points(part[1])} points between them may be form."
+            )
+    return lines
+
+
+def _unseen_content(comparison: Comparison) -> list[str]:
     """A line where the base scores next to nothing by the headline alone; else none."""
     base, content = comparison.standing("base"), comparison.content
     if base is None or content in (None, comparison.headline) or base.graded < MIN_ITEMS:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from distill.contestants.contestant import is_control
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
+from distill.evaluation.controls import form_part
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.verdict import is_clear, metric_name, paired, points, seeds_note
 from warehouse.wording import be, format_count
@@ -100,9 +101,7 @@ def _better(comparison: Comparison) -> str:
         return f"Unknown: {format_count(pair.n, 'item')} {be(pair.n)} too few to say."
     content = _direction(comparison, pair, metric)
     headline = _direction(comparison, pair, comparison.headline)
-    scores = (
-        f"{_score(comparison, 'student', metric)}, its base {_value(comparison, 'base', metric)}"
-    )
+    scores = f"{_score(comparison, 'student', metric)}, its base {_value(comparison, 'base', metric)}{_form_part(comparison, 'base')}"
     if content > 0:
         answer = f"Yes: the student has {scores}."
     elif content < 0 and headline > 0:
@@ -163,8 +162,15 @@ def _rival(comparison: Comparison, metric: str) -> str:
     script = ", a script without a model," if is_control(name) else ""
     return (
         f"The best without training, {name}{script} has {_value(comparison, name, metric)}: "
-        f"{said[direction]}."
+        f"{said[direction]}{_form_part(comparison, name)}."
     )
+
+
+def _form_part(comparison: Comparison, rival: str) -> str:
+    part = form_part(comparison, rival)
+    if part is None:
+        return ""
+    return f" (up to {points(part[0])} of the {points(part[1])} points between them may be form)"
 
 
 def _sure(comparison: Comparison) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from distill.evaluation.compare import adjust_p_values, compare
+from distill.evaluation.controls import form_warning
 from distill.evaluation.opening import BEFORE, NOW, LastTime, write_opening
 from tests.distill.test_compare import answer, items
 
@@ -117,3 +118,22 @@ def test_tonight_against_last_time(now, said):
     told = opening(board(base=(0, 20), student=(0, now)), last_time=last).last_time
     assert f"now, 33.3 % then: {said} (" in told
     assert told.endswith("60 items). Last time was 2026-11-28, student 3a7b4592.")
+
+
+def test_a_lead_over_answers_that_name_no_option_may_be_form():
+    answers = []
+    for i in range(N):
+        for name, right, named in (("base", 9, 12), ("base+fewshot", 45, 48), ("student", 57, 60)):
+            grades = {"accuracy": float(i < right), "answered": float(i < named)}
+            answers.append(replace(answer(name, i, 0.0), grades=grades))
+    comparison = replace(compare("quiz", answers, items(N), "accuracy"), content="accuracy")
+    told = opening(comparison).better
+    assert "its base 15.0 % (up to 80.0 of the 80.0 points between them may be form)." in told
+    assert "base+fewshot has 75.0 %: the student is better (up to 20.0 of the 20.0 points" in told
+    assert form_warning(comparison)[1] == (
+        "base+fewshot names one of the options in 80.0 % of its answers, the student in 100.0 %: up to "
+        "20.0 of the 20.0 points between them may be form."
+    )
+    read = [replace(a, grades={**a.grades, "answered": 1.0}) for a in answers]
+    sound = replace(compare("quiz", read, items(N), "accuracy"), content="accuracy")
+    assert form_warning(sound) == [] and "form" not in opening(sound).better

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from distill.contestants.contestant import CONTROLS, is_control
 from distill.evaluation.comparison import Comparison, Difference, Standing
 from distill.evaluation.statistics import MIN_ITEMS, Interval
+from distill.evaluation.style_facts import ANSWERED
 from distill.evaluation.verdict import (
     evidence_of,
     gain,
@@ -24,8 +25,6 @@ from distill.evaluation.verdict import (
 )
 
 FEWSHOT = "base+fewshot"
-ANSWERED = "answered"
-"""The share of answers in which a choice or class is named."""
 FORM_ONLY = 0.05
 """Up to this headline, 0..1, and from this content on, a score is low by the form of the answers."""
 

@@ -103,7 +103,9 @@ def _better(comparison: Comparison) -> str:
     headline = _direction(comparison, pair, comparison.headline)
     scores = f"{_score(comparison, 'student', metric)}, its base {_value(comparison, 'base', metric)}{_form_part(comparison, 'base')}"
     if content > 0:
-        answer = f"Yes: the student has {scores}."
+        part = form_part(comparison, "base")
+        alone = part is not None and pair.metrics[metric].low <= part[0]
+        answer = f"Yes{', though perhaps in form alone' * alone}: the student has {scores}."
     elif content < 0 and headline > 0:
         answer = f"In form only, and at a price: the student has {scores}; {_form(comparison)}."
     elif content < 0:

@@ -21,6 +21,8 @@ from quality.text import style
 from quality.text.languages import foreign
 from warehouse.records import Answer
 
+ANSWERED = "answered"
+"""The metric of choices and classes that says whether an answer names one."""
 LONGER = 1.5
 """Ratio of lengths from which longer answers may contain a reference by chance."""
 ALIKE = "base and teacher do not differ clearly in it"
@@ -80,8 +82,9 @@ def measure_style_and_facts(
 
     Facts and task are the student minus the base on all items graded for both, as in
     `compare.compare`; they are clear where there are ten items or more, the 95 % interval leaves
-    out zero and the test gives p < 0.05 (after Holm, where that is given). Outcomes, the
-    first that holds:
+    out zero and the test gives p < 0.05 (after Holm, where that is given). Of choices and classes,
+    facts are those of the items where both sides name one, if some answers name none. Outcomes,
+    the first that holds:
 
     - collapsed: nearly all answers are empty or the same, where the teacher's are not
       (`answer_fit.measure_sameness`);
@@ -138,10 +141,13 @@ def measure_style_and_facts(
     if task and p_headline is not None:
         task = replace(task, p_value=p_headline, adjusted=True)
     facts = task
+    unread = content == headline and _some_unread(answers_by)
     if content != headline:
         facts = over_seeds.get(content) or measure_change(
             content, answers_by["student"], answers_by["base"], group_of
         )
+    elif unread:
+        facts = _change_where_both_name_an_option(headline, answers_by, group_of)
     if facts and content != headline and p_content is not None:
         facts = replace(facts, p_value=p_content, adjusted=True)
     outcome = outcome_of(task, facts, moved if len(common) >= MIN_ITEMS else None, passage_shown)
@@ -156,9 +162,34 @@ def measure_style_and_facts(
         facts=facts.interval if facts else None,
         task=task.interval if task else None,
         outcome=outcome,
-        sentence=_sentence(outcome, task, facts, way, faulty, measures, headline == content),
+        sentence=_sentence(
+            outcome, task, facts, way, faulty, measures, headline == content and not unread
+        ),
         no_style=no_style,
     )
+
+
+def _some_unread(answers_by: Mapping[str, Mapping[str, Answer]]) -> bool:
+    """Whether base or student gave an answer that names no choice or class."""
+    return any(
+        answer.grades.get(ANSWERED) == 0.0
+        for name in ("base", "student")
+        for answer in answers_by[name].values()
+    )
+
+
+def _change_where_both_name_an_option(
+    metric: str,
+    answers_by: Mapping[str, Mapping[str, Answer]],
+    group_of: Mapping[str, str] | None,
+) -> MetricChange | None:
+    """The change on items where form cannot be what differs: both sides name a choice or class."""
+    student, base = (
+        {item_id: a for item_id, a in answers_by[name].items() if a.grades.get(ANSWERED) == 1.0}
+        for name in ("student", "base")
+    )
+    change = measure_change(metric, student, base, group_of)
+    return replace(change, metric=f"{metric} where both name an option") if change else None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -289,3 +290,23 @@ def test_order_repetition_and_other_contestants_change_nothing(seed):
     more = [*given_, given_[seed % len(given_)], *answers("base+knn", fact, 20)]
     random.Random(seed).shuffle(more)
     assert measure_style_and_facts("b", more, "exact_match", "contains") == told
+
+
+def test_choices_count_as_facts_only_where_both_name_an_option():
+    def told(base_names, base_right):
+        given = []
+        for name in ("base", "student", "teacher"):
+            for number, answer in enumerate(answers(name, str)):
+                named = name != "base" or number < base_names
+                right = name != "base" or number < base_right
+                grades = {"accuracy": float(right), "answered": float(named)}
+                given.append(replace(answer, text=f"{name[0]} {number}", grades=grades))
+        return measure_style_and_facts("q", given, "accuracy", "accuracy")
+
+    form = told(20, 20)
+    assert form.outcome == "learned the task" and form.task.low > 0.3
+    assert "accuracy where both name an option did not change clearly" in form.sentence
+    content = told(N - 5, 15)
+    assert content.outcome == "learned facts" and content.facts.low > 0.3
+    assert "cannot be separated" not in content.sentence
+    assert "cannot be separated" in told(N, 15).sentence

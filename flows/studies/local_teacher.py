@@ -53,7 +53,7 @@ class LocalTeacher:
         budget = budget or Budget()
         if any(r.sampling.temperature or r.sampling.top_logprobs is not None for r in requests):
             raise TeacherUnusable(
-                f"{self.model} replies greedily here: set datagen.sampling.temperature = 0 and no "
+                f"{self.model} generates greedily here: set datagen.sampling.temperature = 0 and no "
                 "top_logprobs, or serve it and name it in [evaluate.endpoints]"
             )
         if not self._generator:

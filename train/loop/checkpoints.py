@@ -42,20 +42,27 @@ def prepare_folder(folder: Path, fingerprint: str) -> None:
 
 
 def _remove_incomplete(work: Path) -> None:
-    """Remove incomplete checkpoints, which lack the file that is written last."""
+    """Remove incomplete checkpoints."""
+    for folder in work.glob("checkpoint-*"):
+        if not _is_complete(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether the file that is written last is there and whole: a kill may leave it empty."""
     from transformers.trainer import TRAINER_STATE_NAME
 
-    for folder in work.glob("checkpoint-*"):
-        if not (folder / TRAINER_STATE_NAME).is_file():
-            shutil.rmtree(folder, ignore_errors=True)
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def last_step(out: Path) -> int | None:
     """The step of the last complete checkpoint of an incomplete student."""
-    from transformers.trainer import TRAINER_STATE_NAME
-
     folders = out.with_name(out.name + CHECKPOINTS).glob("checkpoint-*")
-    complete = [folder for folder in folders if (folder / TRAINER_STATE_NAME).is_file()]
+    complete = [folder for folder in folders if _is_complete(folder)]
     return max((int(folder.name.rpartition("-")[2]) for folder in complete), default=None)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -24,12 +26,40 @@ from rich.text import Text
 
 from datagen.spending.limits import Budget
 from datagen.teacher import Reply
+from flows.runtime.signals import leave_closed_terminal
 
 if TYPE_CHECKING:
     from train.loop.callbacks import Step
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+Result = TypeVar("Result")
 
+
+class _Stderr:
+    """The standard error of the moment; what a closed terminal does not take goes nowhere.
+
+    Between the close and its SIGHUP a bar may be drawn anew, which must not end the run.
+    """
+
+    def write(self, text: str) -> int:
+        return self._unless_closed(lambda: sys.stderr.write(text)) or len(text)
+
+    def flush(self) -> None:
+        self._unless_closed(sys.stderr.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def _unless_closed(self, do: Callable[[], Result]) -> Result | None:
+        try:
+            return do()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            leave_closed_terminal()
+            return None
+
+
+console = Console(file=cast("IO[str]", _Stderr()), highlight=False, soft_wrap=True)
 
 LABEL = 28
 """Characters that a bar's label takes at most."""

@@ -23,10 +23,13 @@ def _handled() -> dict[signal.Signals, Any]:
     return handlers
 
 
-def _leave_closed_terminal(number: int) -> None:
-    """After a SIGHUP, write to nowhere what would go to the terminal: it can only fail."""
-    if number != signal.SIGHUP:
-        return
+def _hear(number: int) -> None:
+    if number == signal.SIGHUP:
+        leave_closed_terminal()
+
+
+def leave_closed_terminal() -> None:
+    """Write to nowhere what would go to the terminal: it can only fail."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         if stat.S_ISCHR(os.fstat(stream).st_mode):  # isatty() is false once it is closed
@@ -46,7 +49,7 @@ def awaited(stop: Callable[[], None]) -> Iterator[None]:
 
     def signalled(number: int) -> None:
         nonlocal announced
-        _leave_closed_terminal(number)
+        _hear(number)
         if announced:
             task.cancel()
             return
@@ -78,7 +81,7 @@ def finished(stop: Callable[[], bool]) -> Iterator[None]:
 
     def signalled(number: int, frame: FrameType | None) -> None:
         nonlocal announced
-        _leave_closed_terminal(number)
+        _hear(number)
         if announced or not stop():
             raise KeyboardInterrupt
         announced = True
@@ -92,7 +95,7 @@ def interrupted() -> Iterator[None]:
     """In the main thread: the other signals raise KeyboardInterrupt, as Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        _leave_closed_terminal(number)
+        _hear(number)
         raise KeyboardInterrupt
 
     before = _handled()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -94,3 +96,27 @@ def test_as_many_parts_as_fit():
     assert progress.fitting(["ab", "cd", "e"], 6) == "ab, cd"
     assert progress.fitting(["ab", "cd", "e"], 1) == ""
     assert progress.fitting([], 9) == ""
+
+
+def test_a_terminal_that_is_gone_does_not_end_what_draws_on_it(monkeypatch):
+    left = []
+
+    class Gone:
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+        def flush(self):
+            raise OSError(errno.EIO, "Input/output error")
+
+    class Full(Gone):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(progress, "leave_closed_terminal", lambda: left.append(True))
+    monkeypatch.setattr(sys, "stderr", Gone())
+    stderr = progress._Stderr()
+    assert stderr.write("bar") == 3 and left == [True]
+    stderr.flush()
+    monkeypatch.setattr(sys, "stderr", Full())
+    with pytest.raises(OSError, match="No space"):
+        stderr.write("bar")

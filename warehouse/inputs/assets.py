@@ -22,7 +22,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +122,22 @@ def path(name: str) -> Path:
 def rows(name: str) -> Iterator[dict[str, Any]]:
     """The rows of a data set under its canonical columns; those of `data` are prompt, reference,
     passage and, where there are any, distractors."""
-    asset = entry(name)
-    used = (row for raw in _raw_rows(path(name)) if (row := _row(asset, raw)) is not None)
-    if not asset.mixed:
-        return used
-    return iter(sorted({row["prompt"]: row for row in used}.values(), key=_prompt_hash))
+    asset, file = entry(name), path(name)
+    if asset.mixed:
+        return map(dict, _mixed_rows(name, file, file.stat().st_mtime_ns))
+    return _used_rows(asset, file)
+
+
+def _used_rows(asset: Asset, file: Path) -> Iterator[dict[str, Any]]:
+    return (row for raw in _raw_rows(file) if (row := _row(asset, raw)) is not None)
+
+
+@lru_cache(maxsize=4)
+def _mixed_rows(name: str, file: Path, modified: int) -> list[dict[str, Any]]:
+    """Rows in a fixed random order, each prompt once; read once, since the few that are used are
+    looked for in a large file."""
+    used = {row["prompt"]: row for row in _used_rows(entry(name), file)}
+    return sorted(used.values(), key=_prompt_hash)
 
 
 def _row(asset: Asset, raw: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from datagen.spending.pricing import total_usd
 from distill.evaluation.comparison import (
+    ANSWERED,
     ORDER,
     PAIRS,
     Comparison,
@@ -20,6 +22,7 @@ from distill.evaluation.comparison import (
     Example,
     GradedAnswer,
     ItemText,
+    NamedPart,
     Ratio,
     Standing,
     answers_by_contestant,
@@ -275,7 +278,30 @@ def _difference(
         groups=len(set(groups)),
         fits=(len(new), len(old)),
         freedom=freedom,
+        named=_named_part(metrics[0], common),
     )
+
+
+def _named_part(headline: str, common: Mapping[str, Any]) -> NamedPart | None:
+    """What of a difference is content; None where all answers name an option, or none could."""
+    if ANSWERED not in common or common[ANSWERED][0] != common[headline][0]:
+        return None
+    groups, (new, old) = common[headline]
+    named = [
+        min(fits) == 1.0
+        for fits in zip(*(f for side in common[ANSWERED][1] for f in side), strict=True)
+    ]
+    if all(named):
+        return None
+    moved = gaps(new, old)
+    form = sum(gap for gap, both in zip(moved, named, strict=True) if not both) / len(moved)
+
+    def chosen(fits: Sequence[Sequence[float]]) -> list[list[float]]:
+        return [[grade for grade, both in zip(fit, named, strict=True) if both] for fit in fits]
+
+    within = [group for group, both in zip(groups, named, strict=True) if both]
+    content = difference(chosen(new), chosen(old), within) if within else None
+    return NamedPart(len(within), content, form)
 
 
 def _missing(fits_by: Mapping[str, Fits], names: Sequence[str]) -> Ratio | None:

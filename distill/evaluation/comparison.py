@@ -78,6 +78,26 @@ class Standing:
         return self.failed <= MAX_FAILURE_RATE * self.n
 
 
+ANSWERED = "answered"
+"""The metric of choices and classes that says whether an answer names one."""
+
+
+@dataclass(frozen=True)
+class NamedPart:
+    """A difference of two contestants in its parts: by content, and what may be form."""
+
+    n: int
+    """Items where both name a choice or class."""
+    content: Interval | None
+    """Left minus right in the headline on these items; None where there are none."""
+    form: float
+    """The part of the mean difference, over all items, of the items where one of them names none."""
+
+    def negated(self) -> NamedPart:
+        """The same of the difference taken the other way round."""
+        return NamedPart(self.n, self.content and self.content.negated(), -self.form)
+
+
 @dataclass(frozen=True)
 class Difference:
     """`left` minus `right` on the `n` items graded for both; counts and p are the headline's."""
@@ -105,6 +125,8 @@ class Difference:
     """Training seeds of left and right whose mean is compared; 1 also where nothing was trained."""
     freedom: float = 0.0
     """Degrees of freedom of `error`."""
+    named: NamedPart | None = None
+    """Of choices and classes where an answer of the two names none: what is content, what may be form."""
 
     @property
     def is_grouped(self) -> bool:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from distill.contestants.contestant import CONTROLS, is_control
 from distill.evaluation.comparison import Comparison, Difference, Standing
 from distill.evaluation.statistics import MIN_ITEMS, Interval
-from distill.evaluation.style_facts import ANSWERED
 from distill.evaluation.verdict import (
     evidence_of,
     gain,
@@ -166,22 +165,14 @@ def form_part(comparison: Comparison, rival: str) -> tuple[float, float] | None:
     """How much of the student's lead over a rival may be form, and the lead; both 0..1.
 
     Of choices and classes, an answer that names none of them is wrong for its form, whatever its
-    writer knew. As many points as the student names one more often may be of that kind. None
-    where the student has no lead, or where that share is 5 points or less.
+    writer knew: what the student gains on such items may be form. None where there is no lead, or
+    where that part is a point or less.
     """
-    student, other = comparison.standing("student"), comparison.standing(rival)
-    metrics = {comparison.headline, ANSWERED}
-    if (
-        student is None
-        or other is None
-        or not metrics <= student.metrics.keys() & other.metrics.keys()
-    ):
+    pair = paired(comparison, "student", rival)
+    if pair is None or pair.named is None or pair.n < MIN_ITEMS or not comparison.higher_is_better:
         return None
-    lead, more = (
-        student.metrics[metric].value - other.metrics[metric].value
-        for metric in (comparison.headline, ANSWERED)
-    )
-    return (min(lead, more), lead) if lead > 0 and more > FORM_ONLY else None
+    lead = pair.metrics[comparison.headline].value
+    return (pair.named.form, lead) if lead > 0 and pair.named.form > 0.01 else None
 
 
 def form_warning(comparison: Comparison) -> list[str]:
@@ -190,20 +181,23 @@ def form_warning(comparison: Comparison) -> list[str]:
 
 
 def _unread_rivals(comparison: Comparison) -> list[str]:
-    """Who names a choice or class less often than the student, so that its lead may be form."""
+    """Who names no choice or class in some answers, so that part of the student's lead may be form."""
     lines = []
     for name in ("base", FEWSHOT, "teacher"):
-        part, student, other = (
-            form_part(comparison, name),
-            comparison.standing("student"),
-            comparison.standing(name),
+        part, pair = form_part(comparison, name), paired(comparison, "student", name)
+        if part is None or pair is None or pair.named is None:
+            continue
+        content = pair.named.content
+        alone = (
+            f"; where both name one (n = {pair.named.n}) the student is "
+            f"{points(content.value)} points ahead ({points(content.low)} to {points(content.high)})"
+            if content
+            else ""
         )
-        if part and student and other and student.graded >= MIN_ITEMS:
-            lines.append(
-                f"{name} names one of the options in {points(other.metrics[ANSWERED].value)} % of its "
-                f"answers, the student in {points(student.metrics[ANSWERED].value)} %: up to "
-                f"{points(part[0])} of the {points(part[1])} points between them may be form."
-            )
+        lines.append(
+            f"{points(part[0])} of the {points(part[1])} points between the student and {name} are of "
+            f"items where one of them names none of the options, and may be form{alone}."
+        )
     return lines
 
 

@@ -104,8 +104,11 @@ def _better(comparison: Comparison) -> str:
     scores = f"{_score(comparison, 'student', metric)}, its base {_value(comparison, 'base', metric)}{_form_part(comparison, 'base')}"
     if content > 0:
         part = form_part(comparison, "base")
-        alone = part is not None and pair.metrics[metric].low <= part[0]
-        answer = f"Yes{', though perhaps in form alone' * alone}: the student has {scores}."
+        named = pair.named
+        form = part is not None and not (
+            named and named.content and named.n >= MIN_ITEMS and named.content.low > 0
+        )
+        answer = f"Yes{', though perhaps mostly in form' * form}: the student has {scores}."
     elif content < 0 and headline > 0:
         answer = f"In form only, and at a price: the student has {scores}; {_form(comparison)}."
     elif content < 0:
@@ -172,7 +175,7 @@ def _form_part(comparison: Comparison, rival: str) -> str:
     part = form_part(comparison, rival)
     if part is None:
         return ""
-    return f" (up to {points(part[0])} of the {points(part[1])} points between them may be form)"
+    return f" ({points(part[0])} of the {points(part[1])} points between them may be form)"
 
 
 def _sure(comparison: Comparison) -> str:

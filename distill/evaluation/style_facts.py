@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from distill.evaluation.answer_fit import NEARLY_ALL, measure_fit, measure_sameness
 from distill.evaluation.change import MetricChange, measure_change
-from distill.evaluation.comparison import ItemText, answers_by_contestant
+from distill.evaluation.comparison import ANSWERED, ItemText, answers_by_contestant
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.style_share import CONTESTANTS, Measure, style_shares
 from distill.evaluation.verdict import points, span
@@ -21,8 +21,6 @@ from quality.text import style
 from quality.text.languages import foreign
 from warehouse.records import Answer
 
-ANSWERED = "answered"
-"""The metric of choices and classes that says whether an answer names one."""
 LONGER = 1.5
 """Ratio of lengths from which longer answers may contain a reference by chance."""
 ALIKE = "base and teacher do not differ clearly in it"
@@ -280,7 +278,7 @@ def _sentence(
         return f"{claim}; whether more of its answers are right than the base's was not graded."
     if facts.direction < 0:
         return f"{claim}; but fewer of its answers are right: {facts}."
-    return f"{claim}; but there is no sign that more of its answers are right than the base's: {facts}."
+    return f"{claim}; but these items do not show that more of its answers are right than the base's: {facts}."
 
 
 def _way(moved: Interval | None, no_style: str) -> str:

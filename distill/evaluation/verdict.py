@@ -69,6 +69,7 @@ def paired(
             wins=reverse.losses,
             losses=reverse.wins,
             fits=(reverse.fits[1], reverse.fits[0]),
+            named=reverse.named and reverse.named.negated(),
         )
     return pair if pair and (metric or comparison.headline) in pair.metrics else None
 

@@ -145,7 +145,7 @@ def test_the_form_without_new_facts_is_the_task():
         "The student answers in the form that is graded as right: exact match rose by 33.3 points"
     )
     assert (
-        "there is no sign that more of its answers are right than the base's: containment did"
+        "these items do not show that more of its answers are right than the base's: containment did"
         in told.sentence
     )
 

@@ -89,6 +89,11 @@ def why_no_copy(benchmark: Benchmark, items: Sequence[Item]) -> str | None:
     return None if None in reasons else min(filter(None, reasons), default=_NO_PASSAGE)
 
 
+def has_classes(benchmark: Benchmark) -> bool:
+    """Whether a benchmark's answers name a class, which nothing can be copied for."""
+    return bool(getattr(benchmark, "classes", None))
+
+
 class _Control:
     """What controls have in common: an answer to each conversation, at once and for nothing."""
 

@@ -106,6 +106,8 @@ class Planned:
     role: str
     """task | off_task."""
     higher_is_better: bool
+    left_out: Sequence[str] = ()
+    """Contestants that have no answer to it."""
 
 
 def refuse_unmeasurable(
@@ -139,6 +141,10 @@ def _unmeasurable(
     if not any(means_benchmark(condition.benchmark, label, labels) for label in labels):
         return f"no benchmark '{condition.benchmark}' ({did_you_mean(condition.benchmark or '', labels)})"
     asked = applicable(condition, benchmarks)
+    for benchmark in asked:
+        for who in filter(None, (condition.subject, condition.against)):
+            if who in benchmark.left_out:
+                return f"{who} has no answer to {benchmark.label}: a class cannot be copied"
     if condition.subject == "toxicity":
         hint = "no benchmark of toxicity; add { use = 'toxicity_prompts' } to evaluate.off_task"
         return "" if asked else hint

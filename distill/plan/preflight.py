@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from distill.contestants.contestant import find_student_by_id
 from distill.contestants.context import Sources
+from distill.contestants.controls import has_classes
 from distill.evaluation.ship_conditions import Planned, refuse_unmeasurable
 from distill.evaluation.ship_items import assumed_line, find_items_needed
 from distill.plan.plan import Plan
@@ -174,13 +175,11 @@ def ship_lines(plan: Plan, counts: Mapping[str, int]) -> list[tuple[str, str]]:
     """
     if plan.ship is None:
         return []
+    if not plan.ship.certain:
+        return [("warning", POINT_ESTIMATE)]
     needs = find_items_needed(plan.ship.conditions, _planned_benchmarks(plan), counts)
     lines = [("ship" if need.is_enough else "warning", need.line) for need in needs]
-    if needs:
-        lines.append(("ship", assumed_line()))
-    if not plan.ship.certain:
-        lines.append(("warning", POINT_ESTIMATE))
-    return lines
+    return [*lines, ("ship", assumed_line())] if needs else lines
 
 
 def _planned_benchmarks(plan: Plan) -> list[Planned]:
@@ -191,4 +190,5 @@ def _planned_benchmarks(plan: Plan) -> list[Planned]:
 
 
 def _planned_benchmark(benchmark: Benchmark, role: str) -> Planned:
-    return Planned(benchmark.label, benchmark.metrics, role, benchmark.higher_is_better)
+    left_out = ("control:copy",) if has_classes(benchmark) else ()
+    return Planned(benchmark.label, benchmark.metrics, role, benchmark.higher_is_better, left_out)

@@ -79,6 +79,8 @@ def print_result(result: dict[str, Any]) -> None:
     for row in result.get("ship", {}).get("conditions", ()):
         state = {True: "met", False: "not met", None: "not measured"}[row["met"]]
         print(visible(f"{state:<14} {row['condition']}: {row['measured']}"))
+    if chance := result.get("ship", {}).get("chance_sentence"):
+        print(visible(chance))
     if "report_path" in result:
         print(f"report         {result['report_path']}")
 

@@ -149,15 +149,23 @@ def check(plan: PlanFile, set_: Set = None) -> None:
 def _contestant_lines(plan: Plan, counts: Mapping[str, int]) -> list[str]:
     """Who answers how many held-out items, each once; the contestants without a model last."""
     from distill.contestants.contestant import is_control
+    from distill.contestants.controls import has_classes
 
     settings = plan.evaluate
     on_task = sum(counts[benchmark.label] for benchmark in settings.benchmarks)
     every = sum(counts.values())
     models = [name for name in settings.every_contestant if not is_control(name)]
-    scripts = [name for name in settings.every_contestant if is_control(name)]
+    nothing_to_copy = all(has_classes(benchmark) for benchmark in settings.benchmarks)
+    scripts = [
+        name
+        for name in settings.every_contestant
+        if is_control(name) and not (name == "control:copy" and nothing_to_copy)
+    ]
     lines = []
     for names, how in ((models, ""), (scripts, ", without a model, at no cost")):
         answers = sum(on_task if name in settings.added_controls else every for name in names)
+        if "control:copy" in names:
+            answers -= sum(counts[b.label] for b in settings.benchmarks if has_classes(b))
         seeds = plan.train.seeds if plan.train and "student" in names else 1
         answers += every * (seeds - 1)
         names = [f"student ({seeds} seeds)" if seeds > 1 and name == "student" else name

@@ -371,3 +371,11 @@ def test_on_takes_a_label_or_its_first_word_where_no_label_is_that():
     assert checked("student >= base on sciq", short)[0] is True
     assert checked("student >= base on sciq", short, whole)[0] is False
     assert checked("student >= base on sciq open_book=false", short, whole)[0] is True
+
+
+def test_a_condition_on_a_contestant_without_an_answer_is_refused():
+    names = ["student", "control:copy", "control:majority"]
+    with_classes = Planned("subjects", ("accuracy",), "task", True, ("control:copy",))
+    refuse_unmeasurable(["student >= control:majority"], [with_classes], names)
+    with pytest.raises(PlanError, match="control:copy has no answer to subjects: a class cannot"):
+        refuse_unmeasurable(["student >= control:copy"], [with_classes], names)

@@ -118,7 +118,9 @@ def _better(comparison: Comparison) -> str:
     elif headline < 0:
         answer = f"No, worse in form: the student has {scores}; {_form(comparison)}."
     else:
-        answer = f"Not shown: the student has {scores}, and that may be chance."
+        equal = pair.metrics[metric].value == 0.0
+        chance = "" if equal else ", and that may be chance"
+        answer = f"{'No' if equal else 'Not shown'}: the student has {scores}{chance}."
     return f"{answer} {_rival(comparison, metric)}".strip()
 
 

@@ -140,7 +140,9 @@ def test_a_terminal_that_is_closed_loses_no_reply(folder):
         if process == 0:  # the child owns the terminal, as a shell's command does
             os.chdir(folder)
             os.environ["MY_KEY"] = KEY
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as it is, where the tests run under nohup
+            signal.signal(
+                signal.SIGHUP, signal.SIG_DFL
+            )  # as it is, where the tests run under nohup
             command = ["generate", "plan.toml", "--set", "teacher.max_in_flight=4"]
             os.execv(sys.executable, [sys.executable, "-m", "flows.cli", *command])
         give_up = time.monotonic() + 120

@@ -78,7 +78,7 @@ def answer_form(benchmark: Benchmark, item: Item) -> str:
     """What an answer to an item is: "choice", "class", "number" or "text"."""
     if item.choices:
         return "choice"
-    if getattr(benchmark, "classes", None):
+    if has_classes(benchmark):
         return "class"
     return "number" if benchmark.metrics[0] == "numeric" else "text"
 

@@ -53,13 +53,13 @@ def evaluate_answers(
     economics = _on_each(task, partial(_economics, rules))
     every_answer = [answer for board in boards for answer in board.answers]
     every_answer += [answer for form in perturbed for answer in form.answers]
-    cost = _cost(every_answer, economics, provenance, rules)
+    cost, style = _cost(every_answer, economics, provenance, rules), _style(task)
     evaluation = Evaluation(
         comparisons=comparisons,
         explored=_on_each(pairs, _explorer_items),
         groups={comparison.benchmark: _groups(board, comparison) for board, comparison in pairs},
         classes=_on_each(pairs, _classes),
-        style=_style(task),
+        style=style,
         economics=economics,
         break_even=find_break_evens(
             economics, provenance.data_usd, provenance.training_hours, rules.usd_per_hour
@@ -69,7 +69,12 @@ def evaluate_answers(
         robustness=_robustness(boards, perturbed),
         calibration=_on_each(task, _calibration),
         still_wrong=_on_each(task, partial(_still_wrong, provenance)),
-        opening=write_opening(comparisons, cost.sentence if cost else "", last_time),
+        opening=write_opening(
+            comparisons,
+            cost.sentence if cost else "",
+            last_time,
+            {line.benchmark: line.outcome for line in style},
+        ),
     )
     if not rules.ship:
         return evaluation

@@ -6,7 +6,7 @@ rise by the form of the answers alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill.contestants.contestant import is_control
@@ -16,6 +16,9 @@ from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.verdict import is_clear, metric_name, paired, points, seeds_note
 from warehouse.wording import be, format_count
 
+CONTENT_ROSE = ("learned facts", "reads passages better")
+"""Outcomes (`style_facts`) that say that more answers are right, after Holm."""
+ANSWERS_NOTHING = ("collapsed", "answers do not fit their questions")
 NOW, BEFORE = "student", "student before"
 """Names of the two students in a comparison with last time."""
 
@@ -50,7 +53,10 @@ class Opening:
 
 
 def write_opening(
-    comparisons: Sequence[Comparison], cost: str = "", last_time: LastTime | None = None
+    comparisons: Sequence[Comparison],
+    cost: str = "",
+    last_time: LastTime | None = None,
+    outcomes: Mapping[str, str] | None = None,
 ) -> Opening:
     """Write the first lines of a report, of the task's benchmarks.
 
@@ -58,10 +64,16 @@ def write_opening(
         comparisons: All of a run; those off the task are left aside.
         cost: The sentence on what the student cost so far.
         last_time: The student of the last run, if there was one.
+        outcomes: Benchmark -> what the student learned, where that was measured; the first line
+            never says more than it.
     """
+    outcomes = outcomes or {}
     tasks = [c for c in comparisons if c.role == "task" and c.standing("student")]
     several = len(tasks) > 1
-    better = [_named(comparison, several, _better(comparison)) for comparison in tasks]
+    better = [
+        _named(comparison, several, _better(comparison, outcomes.get(comparison.benchmark)))
+        for comparison in tasks
+    ]
     sure = [_named(comparison, several, _sure(comparison)) for comparison in tasks]
     return Opening(
         better=" ".join(better),
@@ -92,7 +104,7 @@ def _direction(comparison: Comparison, pair: Difference | None, metric: str) -> 
     return -side if lower_is_better else side
 
 
-def _better(comparison: Comparison) -> str:
+def _better(comparison: Comparison, outcome: str | None) -> str:
     """Whether the student is better than the base, and than the best without training."""
     pair, metric = paired(comparison, "student", "base"), _metric(comparison)
     if pair is None or pair.n == 0:
@@ -101,8 +113,14 @@ def _better(comparison: Comparison) -> str:
         return f"Unknown: {format_count(pair.n, 'item')} {be(pair.n)} too few to say."
     content = _direction(comparison, pair, metric)
     headline = _direction(comparison, pair, comparison.headline)
-    scores = f"{_score(comparison, 'student', metric)}, its base {_value(comparison, 'base', metric)}{_form_part(comparison, 'base')}"
-    if content > 0:
+    if outcome is not None and metric != comparison.headline and outcome not in CONTENT_ROSE:
+        content = min(content, 0)
+    base = f"its base {_value(comparison, 'base', metric)}{_form_part(comparison, 'base')}"
+    scores = f"{_score(comparison, 'student', metric)}, {base}"
+    if outcome in ANSWERS_NOTHING:
+        fault = "its answers collapsed" if outcome == "collapsed" else f"its {outcome}"
+        answer = f"No, {fault}: the student has {scores}."
+    elif content > 0:
         part = form_part(comparison, "base")
         named = pair.named
         form = part is not None and not (

@@ -144,3 +144,19 @@ def test_a_lead_over_answers_that_name_no_option_may_be_form():
     read = [replace(a, grades={**a.grades, "answered": 1.0}) for a in answers]
     sound = replace(compare("quiz", read, items(N), "accuracy"), content="accuracy")
     assert form_warning(sound) == [] and "form" not in opening(sound).better
+
+
+@pytest.mark.parametrize(
+    ("outcome", "begins"),
+    [
+        ("learned facts", "Yes: the student has 75.0 % containment"),
+        ("reads passages better", "Yes: the student has 75.0 % containment"),
+        ("learned the task", "In form only: the student has 75.0 % containment"),
+        ("collapsed", "No, its answers collapsed: the student has 75.0 %"),
+        ("answers do not fit their questions", "No, its answers do not fit their questions: the"),
+    ],
+)
+def test_the_first_line_says_no_more_than_what_was_learned(outcome, begins):
+    comparison = board(base=(0, 20), student=(40, 45))
+    told = opening(comparison, outcomes={"quiz": outcome})
+    assert told.better.startswith(begins)

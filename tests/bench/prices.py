@@ -12,8 +12,8 @@ import random
 from dataclasses import replace
 
 from distill.evaluation.compare import compare
-from distill.evaluation.comparison import ItemText
 from distill.evaluation.economics import find_break_even, price_answers
+from tests.distill.test_compare import answer, items
 from warehouse.records import Answer
 
 ANSWERS = 120
@@ -29,38 +29,19 @@ def answers_of(name: str, batches: int, draw: random.Random) -> list[Answer]:
         share = draw.lognormvariate(0, 0.5) / rows
         for row in range(rows):
             item = batch * rows + row
-            answers.append(
-                Answer(
-                    answer_id=f"{name} {item}",
-                    benchmark="b",
-                    benchmark_version="1",
-                    item_id=f"i{item:04d}",
-                    contestant=name,
-                    contestant_id=name,
-                    settings={},
-                    text="",
-                    grades={"exact_match": 1.0},
-                    abstained=None,
-                    finish_reason="stop",
-                    prompt_tokens=1,
-                    completion_tokens=1,
-                    latency_s=share,
-                    cost_usd=0.0,
-                    run_id="r",
-                    details={"batch": f"{name} {batch}"},
-                )
-            )
+            details = {"batch": f"{name} {batch}"}
+            answers.append(answer(name, item, 1.0, latency_s=share, details=details))
     return answers
 
 
 def apart(batches: int) -> tuple[float, float]:
     """Share of the runs that tell two equal models apart: by answers, and by batches."""
     draw, counts = random.Random(batches), [0, 0]
-    items = [ItemText(f"i{i:04d}", f"question {i}", None, []) for i in range(ANSWERS)]
+    held_out = items(ANSWERS)
     comparison = None
     for _ in range(RUNS):
         answers = answers_of("student", batches, draw) + answers_of("base", batches, draw)
-        comparison = comparison or compare("b", answers, items)
+        comparison = comparison or compare("b", answers, held_out)
         alone = [replace(answer, details={"batch": answer.answer_id}) for answer in answers]
         for place, told in enumerate((alone, answers)):
             base, student = price_answers("b", comparison, told, 1.0)

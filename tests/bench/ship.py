@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from distill.evaluation.compare import compare
-from distill.evaluation.comparison import ItemText
 from distill.evaluation.findings import Evaluation
 from distill.evaluation.ship_gate import check_ship
+from tests.distill.test_compare import answer, items
 from warehouse.records import Answer
 
 SIZES = (20, 60, 120)
@@ -35,24 +35,7 @@ def answers_of(rng: Any, n: int) -> list[Answer]:
     kind = rng.choice(4, n, p=[DISCORDANT / 2, DISCORDANT / 2, BOTH, 1 - DISCORDANT - BOTH])
     grades = {"student": np.isin(kind, (0, 2)), "base": np.isin(kind, (1, 2))}
     return [
-        Answer(
-            answer_id=f"{name} {item}",
-            benchmark="b",
-            benchmark_version="1",
-            item_id=f"i{item:04d}",
-            contestant=name,
-            contestant_id=name,
-            settings={},
-            text="",
-            grades={"exact_match": float(right)},
-            abstained=None,
-            finish_reason="stop",
-            prompt_tokens=1,
-            completion_tokens=1,
-            latency_s=1.0,
-            cost_usd=None,
-            run_id="r",
-        )
+        answer(name, item, float(right))
         for name, of in grades.items()
         for item, right in enumerate(of)
     ]
@@ -61,15 +44,15 @@ def answers_of(rng: Any, n: int) -> list[Answer]:
 def rates(n: int) -> Iterator[tuple[str, bool, float, float]]:
     """(condition, certain, share of the runs that passed, mean of the chance that is told)."""
     rng = np.random.default_rng(n)
-    items = [ItemText(f"i{i:04d}", f"question {i}", None, []) for i in range(n)]
+    held_out = items(n)
     passed = dict.fromkeys(((c, s) for c in CONDITIONS for s in (False, True)), 0)
     told = dict.fromkeys(passed, 0.0)
     for run in range(RUNS):
         answers = answers_of(rng, n)
-        found = compare("b", answers, items, pairs=[("student", "base")])
+        found = compare("b", answers, held_out, pairs=[("student", "base")])
         evaluation = Evaluation([found])
         for condition, certain in passed:
-            given = {"b": (answers, items)} if run < TOLD else None
+            given = {"b": (answers, held_out)} if run < TOLD else None
             verdict = check_ship([condition], evaluation, certain, given)
             passed[condition, certain] += verdict.ships
             told[condition, certain] += verdict.by_chance or 0.0

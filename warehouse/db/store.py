@@ -10,16 +10,15 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
-import orjson
 import polars as pl
 
+from warehouse.db.frames import frame_of, records_of
 from warehouse.db.private_files import private_files
-from warehouse.db.schema import MIGRATIONS, VERSION, Column, columns, ddl, views
+from warehouse.db.schema import MIGRATIONS, VERSION, columns, ddl, views
 from warehouse.errors import RecordRefused, WarehouseError
 from warehouse.records import Call, Record, Run, RunAnswer
 from warehouse.text.finish_reasons import LENGTH, spellings_of
@@ -50,15 +49,6 @@ _UNREADABLE = (
     duckdb.FatalException,
     duckdb.InternalException,
 )
-_POLARS: dict[str, Any] = {
-    "VARCHAR": pl.String,
-    "JSON": pl.String,
-    "BIGINT": pl.Int64,
-    "DOUBLE": pl.Float64,
-    "BOOLEAN": pl.Boolean,
-    "TIMESTAMPTZ": pl.Datetime("us", "UTC"),
-}
-
 
 _CUT = "lower(c.finish_reason) IN (" + ", ".join(f"'{word}'" for word in spellings_of(LENGTH)) + ")"
 _USABLE = (
@@ -147,7 +137,7 @@ class Store:
             return []
         query = f"SELECT * FROM {kind.TABLE}" + (f" WHERE {where}" if where else "")
         with self._reading() as db:
-            return _records(kind, db.execute(query, list(params)))
+            return records_of(kind, db.execute(query, list(params)).pl())
 
     def by_ids(self, kind: type[R], column: str, ids: Sequence[str]) -> list[R]:
         """Records whose column is one of `ids`, found by a join."""
@@ -156,7 +146,7 @@ class Store:
         with self._reading() as db:
             db.register("wanted", pl.DataFrame({"id": list(dict.fromkeys(ids))}).to_arrow())
             query = f"SELECT t.* FROM {kind.TABLE} t SEMI JOIN wanted w ON t.{column} = w.id"
-            return _records(kind, db.execute(query))
+            return records_of(kind, db.execute(query).pl())
 
     def paid(self, wanted: Sequence[tuple[str, int]]) -> dict[str, Call]:
         """The usable call for each wanted (call_id, max_tokens), where there is one.
@@ -169,7 +159,7 @@ class Store:
         with self._reading() as db:
             db.register("wanted", _wanted(wanted))
             order = f"ORDER BY {_CUT} DESC, c.max_tokens DESC"
-            calls = _records(Call, db.execute(f"SELECT c.* {_USABLE} {order}"))
+            calls = records_of(Call, db.execute(f"SELECT c.* {_USABLE} {order}").pl())
         return {call.call_id: call for call in calls}  # whole replies come last and win
 
     def paid_ids(self, wanted: Sequence[tuple[str, int]]) -> set[str]:
@@ -360,11 +350,7 @@ def _unique(kind: type[Record], records: Sequence[Record]) -> list[Record]:
 
 def _insert(db: duckdb.DuckDBPyConnection, kind: type[Record], records: Sequence[Record]) -> int:
     cols = columns(kind)
-    table = pl.DataFrame(
-        {col.name: [_encode(col, getattr(record, col.name)) for record in records] for col in cols},
-        schema={col.name: _POLARS[col.sql] for col in cols},
-    )
-    db.register("fresh", table.to_arrow())
+    db.register("fresh", frame_of(kind, records).to_arrow())
     names = ", ".join(col.name for col in cols)
     query = f"INSERT INTO {kind.TABLE} ({names}) SELECT {names} FROM fresh"
     if kind.KEY:
@@ -376,28 +362,6 @@ def _insert(db: duckdb.DuckDBPyConnection, kind: type[Record], records: Sequence
     done = db.execute(query).fetchone()
     db.unregister("fresh")
     return int(done[0]) if done else 0
-
-
-def _encode(column: Column, value: Any) -> Any:
-    if column.is_json and value is not None:
-        return orjson.dumps(value).decode()
-    return value
-
-
-def _records(kind: type[R], result: duckdb.DuckDBPyConnection) -> list[R]:
-    cols = columns(kind)
-    records = []
-    for row in result.pl().iter_rows(named=True):
-        values = {}
-        for col in cols:
-            value = row[col.name]
-            if value is not None and col.is_json:
-                value = orjson.loads(value)
-            elif value is not None and col.sql == "TIMESTAMPTZ":
-                value = value.astimezone(UTC)
-            values[col.name] = value
-        records.append(kind(**values))
-    return records
 
 
 def _line(error: Exception) -> str:

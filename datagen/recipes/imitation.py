@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from datagen.recipe import Recipe
+from datagen.ask import Ask
+from datagen.recipe import Example, PromptRecipe, Seed, options_that_matter
+from datagen.reply_status import status_of
 from datagen.teacher import Reply
-from warehouse.catalog import ADDED_LATER, name_of, options_of
+from warehouse.catalog import ADDED_LATER, name_of
 from warehouse.errors import DataError
 from warehouse.inputs import assets
 from warehouse.inputs.question_wording import Language
-from warehouse.inputs.refusal_phrases import declines
 from warehouse.inputs.rows import (
     Row,
     RowSource,
@@ -23,8 +24,7 @@ from warehouse.inputs.rows import (
     question_messages,
     read_rows,
 )
-from warehouse.records import Message, Prompt, Sample
-from warehouse.text.finish_reasons import ERROR, FILTER, LENGTH, TOOL
+from warehouse.records import Message, Prompt
 from warehouse.text.words import contains_tokens, count_words, split_form, tokens
 from warehouse.wording import format_count
 
@@ -33,7 +33,7 @@ EXAMPLE_PASSAGE_CHARS = 300
 
 
 @dataclass(frozen=True)
-class Imitation(Recipe):
+class Imitation(PromptRecipe):
     """Question -> the teacher's answer, as the student's completion.
 
     Sequence-level distillation on given prompts (Kim and Rush 2016, section 3.2: train
@@ -63,6 +63,10 @@ class Imitation(Recipe):
     """Whether the student's question holds the passage too."""
     max_answer_words: int | None = None
     """A longer answer is marked invalid."""
+    target: int | None = field(default=None, metadata=ADDED_LATER)
+    """Stop once so many examples are ok; left out, every row is asked."""
+    max_calls: int | None = field(default=None, metadata=ADDED_LATER)
+    """Stop after so many calls, those that were paid for before included."""
     language: Language = field(default="en", metadata=ADDED_LATER)
     """The words around a question, "en" or "zh". Unset: the plan's `language`."""
 
@@ -93,7 +97,7 @@ class Imitation(Recipe):
             for number in range(self.n):
                 yield self._prompt(row, folder, number or None)
 
-    def ask(self, row: Row, folder: Path) -> Prompt:
+    def ask_row(self, row: Row, folder: Path) -> Prompt:
         """The prompt for one row; a row that is itself a worked example is not shown to itself."""
         return self._prompt(row, folder, None)
 
@@ -116,7 +120,7 @@ class Imitation(Recipe):
     def _prompt(self, row: Row, folder: Path, seed: int | None) -> Prompt:
         return Prompt.of(
             recipe=name_of(self),
-            recipe_options=options_of(self),
+            recipe_options=options_that_matter(self),
             messages=[*self.context(row, folder), *question_messages(row)],
             student_messages=question_messages(row, self.student_sees_passage),
             question=row.prompt,
@@ -127,38 +131,21 @@ class Imitation(Recipe):
             row=row.extra,
         )
 
-    def samples(self, prompt: Prompt, reply: Reply) -> Iterator[Sample]:
-        """One sample: the reply's stripped text, and whether it is fit to learn from."""
-        status, reason = self._judge(reply)
-        yield Sample.of(
-            prompt,
-            call_ids=[reply.request.call_id],
-            recipe_version=self.version,
-            completion=reply.text.strip(),
-            status=status,
-            status_reason=reason,
-        )
+    async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
+        """One example: the reply's stripped text, and whether it is fit to learn from."""
+        prompt = seed.prompt
+        assert prompt is not None
+        reply = await ask(prompt.messages, draw=prompt.seed or 0)
+        status, reason = self._status_of(reply)
+        yield Example(prompt.student_messages, reply.text.strip(), status=status, reason=reason)
 
-    def _judge(self, reply: Reply) -> tuple[str, str | None]:
-        text, finish_reason = reply.text.strip(), reply.finish_reason
-        words = count_words(text)
-        if finish_reason == FILTER:
-            return "refused", "the teacher's content filter ended the reply"
-        if declines(text):
-            return "refused", "the teacher declined to answer"
-        if finish_reason == LENGTH:
-            return "truncated", "the reply reached max_tokens"
-        if finish_reason == TOOL:
-            return "invalid", "the reply calls a tool"
-        if finish_reason == ERROR:
-            return "invalid", "the reply ended with an error of the server"
-        if not text:
-            return "invalid", "the reply has reasoning alone" if reply.reasoning else (
-                "the reply is empty"
-            )
-        if self.max_answer_words is not None and words > self.max_answer_words:
-            return "invalid", f"{words} words, more than max_answer_words = {self.max_answer_words}"
-        return "ok", None
+    def _status_of(self, reply: Reply) -> tuple[str, str | None]:
+        status, reason = status_of(reply)
+        words = count_words(reply.text)
+        if status == "ok" and self.max_answer_words is not None and words > self.max_answer_words:
+            why = f"{words} words, more than max_answer_words = {self.max_answer_words}"
+            return "invalid", why
+        return status, reason
 
     @property
     def _share(self) -> float:

@@ -53,7 +53,9 @@ class ContestantFactory:
         context: Context = (
             ItemParts(benchmark)
             if is_control(name)
-            else settings.context(spec.context or ("recipe" if spec.who == "teacher" else "plain"))
+            else settings.context(
+                spec.context or (self.plan.teacher_context if spec.who == "teacher" else "plain")
+            )
         )
         model = self.model(spec)
         return make_contestant(self.plan, self.run_id, name, model, context, benchmark, self.kept)
@@ -126,7 +128,7 @@ def make_contestant(
         name=name,
         model=model,
         context=context,
-        sources=Sources(plan.datagen.recipe[0], plan.folder, kept),
+        sources=Sources(plan.shown_recipe, plan.folder, kept),
         benchmark=benchmark,
         run_id=run_id,
         max_new_tokens=plan.evaluate.max_new_tokens,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.generate import requests_for
+from datagen.recipe import PromptRecipe, Recipe
 from datagen.spending.estimate import Estimate, Experience, estimate
 from datagen.spending.pricing import count_prompt_tokens, load_tokenizer
 from datagen.teacher import Request, Sampling, Teacher
@@ -25,23 +26,31 @@ LEARNT_FROM = 200
 """Recorded replies of the same teacher that correct the estimate."""
 
 
-def prompts_of(plan: Plan) -> Iterator[tuple[Any, Prompt]]:
-    """Every prompt of the plan's recipes once, with its recipe.
+def prompts_of(plan: Plan) -> Iterator[tuple[PromptRecipe, Prompt]]:
+    """Every prompt of the plan's recipes that is known before anything is asked, with its recipe.
 
     Raises:
         NothingToDoError: the recipes give no prompt at all.
     """
     seen: set[str] = set()
-    for recipe in plan.datagen.recipe:
+    recipes = plan.datagen.recipe
+    for recipe in recipes:
+        if not isinstance(recipe, PromptRecipe):
+            continue
         for prompt in recipe.ask_all(plan.folder):
             if prompt.prompt_id not in seen:
                 seen.add(prompt.prompt_id)
                 yield recipe, prompt
-    if not seen:
-        names = ", ".join(name_of(recipe) for recipe in plan.datagen.recipe)
+    if not seen and all(isinstance(recipe, PromptRecipe) for recipe in recipes):
+        names = ", ".join(name_of(recipe) for recipe in recipes)
         raise NothingToDoError(
             f"the recipes ({names}) give no prompts; check 'prompts' and 'limit'"
         )
+
+
+def is_counted_ahead(recipe: Recipe) -> bool:
+    """Whether a recipe's requests are known before anything is asked: one for each prompt."""
+    return isinstance(recipe, PromptRecipe) and recipe.calls_expected == (1, 1)
 
 
 def request_of(plan: Plan, prompt: Prompt) -> Request:
@@ -105,14 +114,16 @@ def held_out_requests(plan: Plan, who: str, teacher: Teacher) -> Iterator[Reques
     A context that draws from a selection not made yet is counted as the question alone.
     """
     settings = plan.evaluate
-    sources = Sources(plan.datagen.recipe[0], plan.folder)
+    sources = Sources(plan.shown_recipe, plan.folder)
     names = [part for part in settings.parts() if part.who == who]
     for benchmark in settings.every_benchmark if names else []:
         items = list(benchmark.items(plan.folder))
         longest = min(benchmark.max_new_tokens or settings.max_new_tokens, settings.max_new_tokens)
         sampling = Sampling(temperature=0.0, max_tokens=longest, top_logprobs=settings.top_logprobs)
         for name in names:
-            context = settings.context(name.context or ("recipe" if who == "teacher" else "plain"))
+            context = settings.context(
+                name.context or (plan.teacher_context if who == "teacher" else "plain")
+            )
             known = settings.context("plain") if context.needs_selection else context
             again = (
                 _perturbed_items(plan, benchmark, items)

@@ -20,7 +20,7 @@ from warehouse.wording import format_count
 
 def outgoing_lines(plan: Plan) -> list[str]:
     """Lines for `distill check`: code that runs, files and variables that are read, what is sent."""
-    prompts = sum(1 for recipe in plan.datagen.recipe for _ in recipe.ask_all(plan.folder))
+    prompts = sum(1 for recipe in plan.prompt_recipes for _ in recipe.ask_all(plan.folder))
     lines = [
         *(f"runs      {code}" for code in _code(plan)),
         f"reads     {', '.join([*_files(plan), *_variables(plan)]) or 'nothing but the plan'}",

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from datagen.conformance import check_recipe
+from datagen.generate import to_call
 from datagen.recipes.imitation import Imitation, _is_example
 from datagen.teacher import Reply, Request, Sampling
+from tests.support.replaying import samples_from
 from warehouse import catalog
 from warehouse.errors import DataError, PlanError
 from warehouse.inputs.rows import Row, is_held_out, read_rows
@@ -33,9 +35,9 @@ def judged(text: str, finish_reason: str = "stop", **options) -> tuple[str, str 
     [row] = ROWS[:1]
     from warehouse.inputs.rows import Row
 
-    asked = recipe.ask(Row(row["prompt"], [{"role": "user", "content": row["prompt"]}]), Path())
+    asked = recipe.ask_row(Row(row["prompt"], [{"role": "user", "content": row["prompt"]}]), Path())
     reply = Reply(Request.of("t", asked.messages, Sampling()), text, finish_reason)
-    [sample] = recipe.samples(asked, reply)
+    [sample] = samples_from(recipe, asked, to_call(reply, "t", "r"))
     assert sample.completion == text.strip() and sample.call_ids == [reply.request.call_id]
     return sample.status, sample.status_reason
 
@@ -99,7 +101,9 @@ def test_only_short_references_in_short_passages_are_examples(tmp_path):
 def test_a_row_is_not_its_own_worked_example(folder):
     recipe = Imitation(prompts="rows.jsonl", examples=2)
     for row in read_rows("rows.jsonl", folder):
-        said = [m["content"] for m in recipe.ask(row, folder).messages if m["role"] == "assistant"]
+        said = [
+            m["content"] for m in recipe.ask_row(row, folder).messages if m["role"] == "assistant"
+        ]
         assert row.reference[0] not in said
 
 

@@ -14,6 +14,7 @@ from datagen.teacher import Reply, Request, Sampling
 from warehouse.errors import StillhouseError
 from warehouse.records import Call, Message
 from warehouse.text.finish_reasons import ABORTED, FILTER, LENGTH, read_finish_reason
+from warehouse.wording import format_count
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -163,7 +164,14 @@ class Ask:
         asked = list(messages)
         form_or_none: dict[str, Any] | None = form
         fault = raw = ""
-        for _ in range(tries):
+        before: list[list[Message]] = []
+        for number in range(tries):
+            if asked in before:  # the same fault once more
+                if sampling.get("temperature", self.sampling.temperature) == 0:
+                    tries = number
+                    break  # and greedy decoding would give the same reply again
+                draw += number
+            before.append(asked)
             try:
                 reply = await self(asked, draw=draw, response_format=form_or_none, **sampling)
             except Unanswered as error:
@@ -194,7 +202,7 @@ class Ask:
                     "JSON alone.",
                 },
             ]
-        raise Unparsed(f"no valid reply in {tries} tries: {fault}", raw)
+        raise Unparsed(f"no valid reply in {format_count(tries, 'try')}: {fault}", raw)
 
     @property
     def was_aborted(self) -> bool:

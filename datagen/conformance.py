@@ -77,16 +77,16 @@ class FakeTeacher:
 
     async def find(self, requests: Sequence[Request]) -> dict[str, Call]:
         """What it was asked before."""
-        return {r.call_id: self.calls[r.call_id] for r in requests if r.call_id in self.calls}
+        return {r.call_id: self.calls[r.subject] for r in requests if r.subject in self.calls}
 
     def refusal_of(self, request: Request) -> str | None:
         """Nothing is refused."""
         return None
 
     def keep(self, record: Call | Failure, reply: Reply) -> None:
-        """Remember a call."""
-        assert isinstance(record, Call)
-        self.calls[record.call_id] = record
+        """Remember a call, by its request's subject; a failure is none."""
+        if isinstance(record, Call):
+            self.calls[reply.request.subject] = record
 
 
 def run_recipe(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from datagen.generate import requests_for
-from datagen.recipe import PromptRecipe, Recipe
 from datagen.spending.estimate import Estimate, Experience, estimate
 from datagen.spending.pricing import count_prompt_tokens, load_tokenizer
 from datagen.teacher import Request, Sampling, Teacher
@@ -16,56 +14,31 @@ from distill.contestants.context import Sources
 from distill.contestants.perturbed_items import perturb_items
 from distill.plan.plan import Plan
 from flows.runtime.paid_calls import find_paid_ids, load_paid_calls
+from flows.stages.known_prompts import is_counted_ahead, prompts_of, request_of
+from flows.stages.later_calls import Later
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.catalog import name_of
 from warehouse.db.store import Store
-from warehouse.errors import NothingToDoError
-from warehouse.records import Failure, Prompt
+from warehouse.records import Failure
 
 LEARNT_FROM = 200
 """Recorded replies of the same teacher that correct the estimate."""
 
 
-def prompts_of(plan: Plan) -> Iterator[tuple[PromptRecipe, Prompt]]:
-    """Every prompt of the plan's recipes that is known before anything is asked, with its recipe.
-
-    Raises:
-        NothingToDoError: the recipes give no prompt at all.
-    """
-    seen: set[str] = set()
-    recipes = plan.datagen.recipe
-    for recipe in recipes:
-        if not isinstance(recipe, PromptRecipe):
-            continue
-        for prompt in recipe.ask_all(plan.folder):
-            if prompt.prompt_id not in seen:
-                seen.add(prompt.prompt_id)
-                yield recipe, prompt
-    if not seen and all(isinstance(recipe, PromptRecipe) for recipe in recipes):
-        names = ", ".join(name_of(recipe) for recipe in recipes)
-        raise NothingToDoError(
-            f"the recipes ({names}) give no prompts; check 'prompts' and 'limit'"
-        )
-
-
-def is_counted_ahead(recipe: Recipe) -> bool:
-    """Whether a recipe's requests are known before anything is asked: one for each prompt."""
-    return isinstance(recipe, PromptRecipe) and recipe.calls_expected == (1, 1)
-
-
-def request_of(plan: Plan, prompt: Prompt) -> Request:
-    """What the teacher is asked for a prompt."""
-    return requests_for([prompt], plan.teacher.identity, plan.datagen.sampling)[0]
-
-
 def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
-    """Count prompts and held-out items, those already paid for, and the cost of the rest."""
+    """Count prompts and held-out items, those already paid for, and the cost of the rest.
+
+    Of recipes with several calls for each seed the next calls are counted exactly, by a replay of what
+    is recorded; those after them are bounded by what the recipe says of itself, or drawn from the
+    seeds that are finished.
+    """
     tokenizer = _tokenizer(plan)
     counted: list[int] = []
     limits: list[int] = []
     prompts = paid = refused = 0
     refused_for_good = {failure.subject for failure in store.read(Failure, "permanent")}
-    requests = _requests(plan, verb)
+    later = Later.of(plan, store) if _generates(verb) else Later()
+    requests = chain(later.first, _requests(plan, verb))
     while part := list(islice(requests, 4096)):
         prompts += len(part)
         on_hand = find_paid_ids(store, plan.teacher, part)
@@ -78,9 +51,9 @@ def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
                 counted.append(count_prompt_tokens(request.messages, tokenizer))
                 limits.append(request.sampling.max_tokens)
     teacher = plan.teacher
-    return estimate(
-        prompts=prompts,
-        paid=paid,
+    found = estimate(
+        prompts=prompts + later.finished,
+        paid=paid + later.finished,
         refused=refused,
         counted=counted,
         max_tokens=limits,
@@ -93,15 +66,20 @@ def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
         with_tokenizer=tokenizer is not None,
         window_s=getattr(teacher, "window_s", None),
     )
+    return found.with_later(later.low, later.high, later.steps)
+
+
+def _generates(verb: str) -> bool:
+    return verb.split()[0] in ("run", "generate", "bakeoff", "study")
 
 
 def _requests(plan: Plan, verb: str) -> Iterator[Request]:
-    """Requests of a verb: the recipes' prompts, and held-out items for the teacher."""
+    """Requests of a verb that are known beforehand: prompts, and held-out items for the teacher."""
     seen: set[str] = set()
-    if verb.split()[0] in ("run", "generate", "bakeoff", "study"):
-        for _, prompt in prompts_of(plan):
+    if _generates(verb):
+        for recipe, prompt in prompts_of(plan):
             request = request_of(plan, prompt)
-            if request.call_id not in seen:
+            if is_counted_ahead(recipe) and request.call_id not in seen:
                 seen.add(request.call_id)
                 yield request
     if verb in ("run", "evaluate"):

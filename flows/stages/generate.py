@@ -19,7 +19,7 @@ from distill.plan.preflight import (
 from flows.runtime.failures import commonest_reason
 from flows.runtime.progress import Meter, meter, say
 from flows.runtime.run import RunContext, open_run
-from flows.stages.estimate import is_counted_ahead, prompts_of
+from flows.stages.known_prompts import is_counted_ahead, prompts_of
 from flows.stages.recipe_run import (
     RecipeRun,
     Tally,

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from datagen.engine import SeedOutcome
+from datagen.engine import Engine, SeedOutcome
 from datagen.pool import admit
 from datagen.recipe import Example, PoolRecipe, Seed
+from distill.plan.plan import Plan
+from warehouse.catalog import name_of
+from warehouse.db.store import Store
 from warehouse.records import Round, make_id
 
-if TYPE_CHECKING:
-    from flows.stages.recipe_run import RecipeRun
+
+class SeedRunner(Protocol):
+    """Runs seeds of a recipe and counts what came of them."""
+
+    plan: Plan
+    store: Store
+    engine: Engine
+    key: str
+
+    def wants_more(self, live: int) -> bool:
+        """Whether more examples are wanted."""
+        ...
+
+    def run_seeds(self, part: Sequence[Seed], whole: bool) -> list[SeedOutcome]:
+        """Run seeds; `whole`: all of them, and the caller counts."""
+        ...
+
+    def count(self, outcomes: Sequence[SeedOutcome]) -> None:
+        """Count outcomes and their samples."""
+        ...
+
+    def end(self, why: str) -> None:
+        """Say why there will be no more."""
+        ...
 
 
 class PoolRounds:
@@ -23,7 +48,7 @@ class PoolRounds:
     answer them: otherwise every later round would be another one, and be paid for again.
     """
 
-    def __init__(self, recipe: PoolRecipe, run: RecipeRun) -> None:
+    def __init__(self, recipe: PoolRecipe, run: SeedRunner) -> None:
         self._recipe, self._run = recipe, run
 
     def shards(self) -> Iterator[list[SeedOutcome]]:
@@ -39,12 +64,12 @@ class PoolRounds:
                 for place, seed in enumerate(recipe.next_round(number, pool))
             ]
             if not seeds:
-                run.tally.ended = "the pool gives no more seeds"
+                run.end("the pool gives no more seeds")
                 return
             first += len(seeds)
             sealed = self._sealed(number, seeds)
             left = self._without_missing(seeds, sealed)
-            outcomes = run.run_seeds(left, whole=True)
+            outcomes = run.run_seeds(left, True)
             if any(outcome.waits for outcome in outcomes) or len(outcomes) < len(left):
                 for outcome in outcomes:  # who may join is not known before the round is whole
                     outcome.samples = []
@@ -74,7 +99,7 @@ class PoolRounds:
             [
                 Round(
                     round_id=self._round_id(number, seeds),
-                    recipe=self._run.tally.recipe,
+                    recipe=name_of(self._recipe),
                     number=number,
                     seeds=len(seeds),
                     missing=missing,

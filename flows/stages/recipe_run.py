@@ -18,7 +18,7 @@ from datagen.spending.limits import Budget
 from datagen.teacher import Reply, Request, Teacher
 from distill.plan.plan import Plan
 from flows.runtime.paid_calls import RecordedCalls
-from flows.stages.estimate import is_counted_ahead
+from flows.stages.known_prompts import is_counted_ahead
 from flows.stages.pool_rounds import PoolRounds
 from warehouse.catalog import code_of, name_of
 from warehouse.db.store import Store
@@ -131,8 +131,8 @@ class RecipeRun:
         size = shard_size(self.plan)
         while self.wants_more(0) and (part := list(islice(seeds, size))):
             yield self.run_seeds(part)
-        if self.tally.target and self.tally.ok < self.tally.target:
-            self.tally.ended = self.tally.ended or "there are no more seeds"
+        if self._may_go_on() and self.engine.reached is None:
+            self.end("there are no more seeds")
 
     def run_seeds(self, part: Sequence[Seed], whole: bool = False) -> list[SeedOutcome]:
         """Run some seeds; returns their outcomes in order.
@@ -192,6 +192,11 @@ class RecipeRun:
             for outcome in outcomes
             if outcome.is_finished
         ]
+
+    def end(self, why: str) -> None:
+        """Say why it ended short of its target, if it did."""
+        if self.tally.target is not None and self.tally.ok < self.tally.target:
+            self.tally.ended = self.tally.ended or why
 
     def count(self, outcomes: Sequence[SeedOutcome]) -> None:
         """Count outcomes and their samples."""

@@ -166,13 +166,16 @@ class RecipeRun:
         tally = self.tally
         if not self._may_go_on():
             return False
-        if self.recipe.max_calls is not None and tally.calls >= self.recipe.max_calls:
-            if tally.target is None or tally.ok < tally.target:
-                tally.ended = f"max_calls = {self.recipe.max_calls:,} is reached; raise it to go on"
-            return False
+        finished = tally.seeds - tally.unfinished
+        most = self.recipe.max_calls
+        if most is not None and (tally.target is None or tally.ok < tally.target):
+            each = tally.calls / finished if finished else max(1, self.recipe.calls_expected[0])
+            if tally.calls + live * each >= most:
+                if not live:
+                    tally.ended = f"max_calls = {most:,} is reached; raise it to go on"
+                return False
         if tally.target is None:
             return True
-        finished = tally.seeds - tally.unfinished
         yield_per_seed = max(tally.ok / finished, 0.05) if finished >= 8 else 1.0
         return tally.ok + (live + tally.unfinished) * yield_per_seed < tally.target
 

@@ -26,6 +26,8 @@ class Chain(Recipe):
     """Number of seeds."""
     steps: int = 3
     """Calls of each seed."""
+    is_named: bool = False
+    """Whether each call names its seed, so that equal replies make no equal calls."""
     last: str = ""
     """Words in the last call alone."""
     target: int | None = None
@@ -45,7 +47,8 @@ class Chain(Recipe):
         text = f"seed {seed.value} draws {seed.random.randrange(100)}"
         for step in range(self.steps):
             words = self.last if step == self.steps - 1 else ""
-            reply = await ask(user(f"step {step}{words}: {text}"))
+            which = f" of {seed.value}" if self.is_named else ""
+            reply = await ask(user(f"step {step}{which}{words}: {text}"))
             status, reason = status_of(reply)
             if status != "ok":
                 yield Example([], reply.text, status=status, reason=reason)

@@ -67,7 +67,9 @@ def print_result(result: dict[str, Any]) -> None:
     for reason, number in result.get("reasons", {}).items():
         console.print(f"{number:>8} x {visible(reason)}", markup=False, highlight=False)
     for key, value in result.items():
-        if key not in ("contestants", "benchmarks", "report_path") and not isinstance(value, dict):
+        if key not in ("contestants", "benchmarks", "report_path", "recipes") and not isinstance(
+            value, dict
+        ):
             console.print(f"{key.replace('_', ' '):<14} {value}", markup=False, highlight=False)
     for question, answer in result.get("opening", {}).items():
         print(visible(f"{question} {answer}"))

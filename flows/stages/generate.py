@@ -55,7 +55,8 @@ def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
                 f"none of {format_count(outcome.samples, 'reply')} can be trained on: "
                 f"{outcome.why_unusable}; received replies are saved, `distill show samples` shows them"
             )
-        return context.result("calls_made", "calls_reused", "samples", "failures")
+        counts = context.result("calls_made", "calls_reused", "samples", "failures")
+        return {**counts, "recipes": context.run.summary["recipes"]}
 
 
 def generate_stage(context: RunContext) -> GenerateOutcome:
@@ -239,6 +240,7 @@ def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
     """
     recorded = load_recorded_samples(context.plan, context.store)
     context.store.insert(recorded.samples)
+    context.summarize(recipes=[tally.as_json() for tally in recorded.tallies])
     if counted:
         context.count("prompts", recorded.prompts)
         context.count("samples", len(recorded.samples))
@@ -254,6 +256,7 @@ class RecordedSamples:
     calls: int
     samples: list[Sample]
     edited: list[Sample]
+    tallies: list[Tally]
 
 
 def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
@@ -265,9 +268,11 @@ def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
     samples_by_id: dict[str, Sample] = {}
     used: set[str] = set()
     prompts = 0
+    tallies: list[Tally] = []
     engine = replay_engine(plan, store)
     for recipe in plan.datagen.recipe:
         run = RecipeRun(plan, recipe, store, engine, run_here)
+        tallies.append(run.tally)
         outcomes = [outcome for shard in run.shards() for outcome in shard]
         for sample in cut_to_target(outcomes, recipe.target, run.tally):
             samples_by_id.setdefault(sample.sample_id, sample)
@@ -279,7 +284,7 @@ def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
             f"run `{plan.command('generate')}` first"
         )
     samples = list(samples_by_id.values())
-    return RecordedSamples(prompts, len(used), samples, as_edited(store, samples))
+    return RecordedSamples(prompts, len(used), samples, as_edited(store, samples), tallies)
 
 
 def as_edited(store: Store, samples: Sequence[Sample]) -> list[Sample]:

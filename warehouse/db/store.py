@@ -275,6 +275,8 @@ class Store:
                     db.execute("UPDATE schema_version SET version = ?", [number])
                     if number == VERSION:
                         db.execute(views())
+                    db.execute("COMMIT")  # DuckDB alters no table that this transaction changed
+                    db.execute("BEGIN")
                 yield db
                 db.execute("COMMIT")
             except _CANNOT_WRITE as error:

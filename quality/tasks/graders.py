@@ -1,4 +1,4 @@
-"""Grade parsed answers against references. Short texts are in `quality.text.normalize`.
+"""Grade parsed answers against references. Short texts are in `warehouse.text.normalize`.
 
 Each abstains where nothing says what is right, and never for a strange answer: an answer from
 which nothing can be read is wrong, and counted as unread beside it (`answered`).
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quality.tasks.benchmark import Grade
-from quality.text.lettered import LETTERS, read_choice
-from quality.text.named import name_tokens, read_class
-from quality.text.normalize import contains_answer, token_f1
-from quality.text.numeric_answers import read_quantity
-from quality.text.quantities import Quantity, same
+from warehouse.text.lettered import LETTERS, read_choice
+from warehouse.text.named import name_tokens, read_class
+from warehouse.text.normalize import contains_answer, token_f1
+from warehouse.text.numeric_answers import read_quantity
+from warehouse.text.quantities import Quantity, same
 
 CHOICE_METRICS = ("accuracy", "answered")
 CLASS_METRICS = ("accuracy", "answered")

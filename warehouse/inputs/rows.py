@@ -8,7 +8,7 @@ wholly on one side, in any order, on any machine, on any day.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -21,10 +21,11 @@ from warehouse.inputs.question_row import Row
 from warehouse.inputs.question_wording import WORDINGS
 from warehouse.inputs.row_parser import RowParser
 from warehouse.records import Message
+from warehouse.text.lettered import LETTERS
 
 __all__ = [
-    "Row", "RowSource", "SourceSummary", "check_columns", "find_file", "is_held_out", "question_messages",
-    "read_rows", "summarize_rows",
+    "Row", "RowSource", "SourceSummary", "check_columns", "choice_messages", "find_file", "is_held_out",
+    "question_messages", "read_rows", "summarize_rows",
 ]  # fmt: skip
 
 Split = Literal["all", "train", "held_out"]
@@ -51,6 +52,24 @@ def question_messages(row: Row, passage: bool = True) -> list[Message]:
         wording = WORDINGS[row.language]
         question = wording.question.format(last["content"])
         last["content"] = f"{row.passage}\n\n{question}\n{wording.answer}"
+    return messages
+
+
+def choice_messages(row: Row, choices: Sequence[str], passage: bool = True) -> list[Message]:
+    """How a question of choice is put: lettered options after it, and that a letter is asked for.
+
+    Raises:
+        DataError: there are more options than letters.
+    """
+    if len(choices) > len(LETTERS):
+        raise DataError(f"{row.source}: {len(choices)} choices are more than there are letters")
+    options = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False))
+    messages = question_messages(row, passage=False)
+    wording = WORDINGS[row.language]
+    messages[-1]["content"] += f"\n{options}\n{wording.choose}"
+    if passage and row.passage:
+        question = wording.question.format(messages[-1]["content"])
+        messages[-1]["content"] = f"{row.passage}\n\n{question}"
     return messages
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import regex
 
-from quality.text.commitment import (
+from warehouse.text import words
+from warehouse.text.commitment import (
     Mention,
     Stance,
     grouped,
@@ -16,8 +17,7 @@ from quality.text.commitment import (
     prepare,
     strip_marks,
 )
-from quality.text.named import settled_name
-from warehouse.text import words
+from warehouse.text.named import settled_name
 
 LETTERS = string.ascii_uppercase
 

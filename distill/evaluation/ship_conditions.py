@@ -50,6 +50,11 @@ class Condition:
     """None: every one that the condition can mean."""
 
     @property
+    def is_measure(self) -> bool:
+        """Whether its subject is a measure of the student: toxicity or forgetting."""
+        return self.subject in _MEASURES
+
+    @property
     def is_always_met(self) -> bool:
         """Whether every score meets it: a score is 0 to 1, a difference -1 to 1."""
         if self.at_least:
@@ -177,9 +182,7 @@ def refuse_unmeasurable(
         raise PlanError("a condition of [ship] does not fit this plan", faults)
 
 
-def _fault(
-    condition: Condition, benchmarks: Sequence[Planned], contestants: Sequence[str]
-) -> str:
+def _fault(condition: Condition, benchmarks: Sequence[Planned], contestants: Sequence[str]) -> str:
     """Why a condition cannot be measured, or asks for a bad student; empty if it does neither."""
     subjects = {"student", "base"} if condition.subject == "forgetting" else {condition.subject}
     subjects = {"student"} if condition.subject == "toxicity" else subjects

@@ -16,7 +16,9 @@ from distill.evaluation import over_seeds
 RATE, EASE, TRIALS, RESAMPLES = 0.3, 1.5, 500, 1_000
 
 
-def draw(rng: np.random.Generator, n: int, seeds: int, spread: float) -> tuple[over_seeds.Grades, over_seeds.Grades]:
+def draw(
+    rng: np.random.Generator, n: int, seeds: int, spread: float
+) -> tuple[over_seeds.Grades, over_seeds.Grades]:
     """Grades of the students, (seeds, items), and of the base, (1, items)."""
     ease = np.log(RATE / (1 - RATE)) + rng.normal(0, EASE, n)
     shift = rng.normal(0, spread, (seeds, 1))

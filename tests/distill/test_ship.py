@@ -97,7 +97,10 @@ def test_conditions_that_can_be_read(text, read):
         ("forgetting f1 <= 0.1", "forgetting takes no metric; remove 'f1'"),
         ("forgetting <= base + 0.1", "give a number"),
         ("student better than student", "write >= or <="),
-        ("student >= 0", "every score meets it; write a bound that can be missed, such as 'student >="),
+        (
+            "student >= 0",
+            "every score meets it; write a bound that can be missed, such as 'student >=",
+        ),
         ("student <= 1", "every score meets it"),
         ("student <= 100 % on sciq", "every score meets it"),
         ("base >= 0.0", "such as 'base >= student'"),

@@ -226,6 +226,44 @@ def test_the_reports_numbers_are_those_that_sql_gives(run):
                 assert means[key] == pytest.approx(at["value"])
 
 
+def test_the_queries_of_the_docs_give_the_reports_numbers_and_answers(run):
+    """Each `distill sql` of docs/evaluation.md, with this run's id and benchmark."""
+    folder, _, first, again = run
+    assert first["run_id"] != again["run_id"]  # so the runs share their answers
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    queries = re.findall(r"^\$ distill sql \"(.+)\" --warehouse plan\.toml$", page, re.MULTILINE)
+    assert len(queries) == 2
+
+    def rows_of(query, run_id):
+        query = re.sub(r"run_id = '[^']+'", f"run_id = '{run_id}'", query)
+        done = distill(folder, "sql", query, "--warehouse", "plan.toml", "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    report = json.loads(Path(again["report_path"]).with_suffix(".json").read_text())
+    scores = {
+        (comparison["benchmark"], standing["contestant"]): (
+            standing["graded"],
+            pytest.approx(standing["metrics"]["exact_match"]["value"]),
+        )
+        for comparison in report["evaluation"]["comparisons"]
+        for standing in comparison["standings"]
+    }
+    given = rows_of(queries[0], again["run_id"])
+    means = {(r["benchmark"], r["contestant"]): (r["graded"], r["mean"]) for r in given}
+    assert {key: mean for key, mean in means.items() if " / " not in key[0]} == scores
+    whole = queries[1].replace(" LIMIT 2", "")
+    joined = rows_of(whole, again["run_id"])
+    answers = Store(folder / "w.duckdb").read(Answer)
+    texts = {(a.item_id[:8], a.contestant, a.text, a.grades["exact_match"]) for a in answers}
+    assert {(r["item"], r["contestant"], r["text"], r["exact_match"]) for r in joined} <= texts
+    for who in ("student", "teacher"):
+        mine = [r["exact_match"] for r in joined if r["contestant"] == who]
+        counts = [means[key] for key in means if key[1] == who]
+        assert len(mine) == sum(graded for graded, _ in counts)
+    assert rows_of(whole, "no-run") == []
+
+
 def test_two_runs_are_compared_item_by_item(run):
     folder, changes, first, _ = run
     changed = {**changes, "evaluate.contestants": '["base", "student"]', "train.epochs": "2"}

@@ -11,20 +11,18 @@ from __future__ import annotations
 import numpy as np
 
 from distill.evaluation import hierarchical_bootstrap as module
-from distill.evaluation import over_seeds
+from distill.evaluation.hierarchical_bootstrap import hierarchical_bootstrap
 
 RATE, EASE, TRIALS, RESAMPLES = 0.3, 1.5, 500, 1_000
 
 
-def draw(
-    rng: np.random.Generator, n: int, seeds: int, spread: float
-) -> tuple[over_seeds.Grades, over_seeds.Grades]:
+def draw(rng: np.random.Generator, n: int, seeds: int, spread: float) -> tuple[object, object]:
     """Grades of the students, (seeds, items), and of the base, (1, items)."""
     ease = np.log(RATE / (1 - RATE)) + rng.normal(0, EASE, n)
     shift = rng.normal(0, spread, (seeds, 1))
     students = rng.random((seeds, n)) < 1 / (1 + np.exp(-(ease + shift)))
     base = rng.random((1, n)) < 1 / (1 + np.exp(-ease))
-    return students.astype(float).tolist(), base.astype(float).tolist()
+    return students.astype(float), base.astype(float)
 
 
 def mean_rates(shifts: np.ndarray) -> np.ndarray:
@@ -48,7 +46,7 @@ def main() -> None:
             missed, width = {1: 0, 3: 0}, 0.0
             for _ in range(TRIALS):
                 for seeds in missed:
-                    found = over_seeds.difference(*draw(rng, n, seeds, spread))
+                    found = hierarchical_bootstrap(*draw(rng, n, seeds, spread)).interval
                     missed[seeds] += not found.low <= truth <= found.high
                     width += (found.high - found.low) * (seeds == 3)
             shares = " | ".join(f"{100 * number / TRIALS:.1f} %" for number in missed.values())

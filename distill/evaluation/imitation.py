@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from distill.evaluation import over_seeds
 from distill.evaluation.change import MetricChange
 from distill.evaluation.compare import compare
 from distill.evaluation.comparison import Comparison
-from distill.evaluation.hierarchical_bootstrap import hierarchical_bootstrap
 from distill.evaluation.inputs import BenchmarkAnswers
 from distill.evaluation.statistics import LEVEL, MIN_ITEMS, Interval, holm
 from distill.evaluation.style_facts import StyleFacts, measure_style_and_facts, outcome_of
@@ -164,7 +164,7 @@ def _score(board: BenchmarkAnswers, metric: str, names: Sequence[str]) -> Interv
     if not shared:
         return None
     table = [[of_fit[item] for item in shared] for of_fit in grades]
-    return hierarchical_bootstrap(table, bounds=(0.0, 1.0)).interval
+    return over_seeds.score(table)
 
 
 def _change(
@@ -182,8 +182,9 @@ def _change(
     if not shared:
         return None
     table = [[of_fit[item] for item in shared] for of_fit in grades]
-    resampled = hierarchical_bootstrap(table[: len(names)], table[len(names) :])
-    return MetricChange(metric, resampled.interval, resampled.p_value, len(shared), test=_TEST)
+    left, right = table[: len(names)], table[len(names) :]
+    interval, p_value = over_seeds.difference(left, right), over_seeds.p_value(left, right)
+    return MetricChange(metric, interval, p_value, len(shared), test=_TEST)
 
 
 def _failed(comparison: Comparison, names: Sequence[str]) -> str:

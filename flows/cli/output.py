@@ -76,6 +76,8 @@ def print_result(result: dict[str, Any]) -> None:
     for benchmark, found in result.get("controls", {}).items():
         for sentence in found["sentences"]:
             print(visible(f"{benchmark}: {sentence}"))
+    if rule := result.get("ship", {}).get("rule"):
+        print(visible(rule))
     for row in result.get("ship", {}).get("conditions", ()):
         state = {True: "met", False: "not met", None: "not measured"}[row["met"]]
         print(visible(f"{state:<14} {row['condition']}: {row['measured']}"))

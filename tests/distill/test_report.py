@@ -15,6 +15,7 @@ import pytest
 from distill.evaluation.compare import compare
 from distill.evaluation.comparison import ItemText
 from distill.evaluation.findings import Evaluation
+from distill.evaluation.ship_chance import chance_sentence, rule_sentence
 from distill.report.report import (
     TEMPLATES,
     as_cell,
@@ -161,6 +162,20 @@ def test_the_verdict_comes_first_and_whole(rich_html):
     ):  # fmt: skip
         assert text in told, text
     assert told.count("teacher failed on 2 of 60 items") == 1  # of three benchmarks, told once
+
+
+def test_the_ship_table_says_where_point_estimates_decide(rich_html):
+    report = rich_report()
+    rule = rule_sentence(0.56, certain=False)
+    ship = replace(
+        report.evaluation.ship, by_chance=0.56, chance_sentence=chance_sentence(0.56), rule=rule
+    )
+    loose = replace(report, evaluation=replace(report.evaluation, ship=ship))
+    for text in (render_html(loose), render_markdown(loose)):
+        beside = text[text.index(rule) :][:2_000]
+        assert beside.index("4.1 points on") < beside.index("passed in about 56.0 %")
+    assert to_json(loose)["evaluation"]["ship"]["rule"] == rule
+    assert "Point estimates decide" not in rich_html
 
 
 def test_the_best_is_marked_in_words(rich_html):

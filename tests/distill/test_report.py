@@ -157,7 +157,7 @@ def test_the_verdict_comes_first_and_whole(rich_html):
         "learned the task", "learned style only", "The student beats the base by 38.3 points",
         "Should I fine-tune at all?", "does not ship", "✗ not met", "? not measured",
         "Was anything forgotten?", "Read this first", "teacher failed on 2 of 60 items",
-        "60 items cannot tell",
+        "with 60 items, a true difference of",
     ):  # fmt: skip
         assert text in told, text
     assert told.count("teacher failed on 2 of 60 items") == 1  # of three benchmarks, told once

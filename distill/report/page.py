@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from distill.evaluation.breakdown import Group
 from distill.evaluation.comparison import Comparison, Difference
 from distill.evaluation.controls import form_warning, whole_verdict
+from distill.evaluation.economics import gather_advice
 from distill.evaluation.findings import Evaluation
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.style_facts import StyleFacts
@@ -115,6 +116,7 @@ def template_values(evaluation: Evaluation, left_out: Collection[str] = ()) -> d
         "tasks": [summary for summary in summaries if summary.comparison.role != "off_task"],
         "off_task": [summary for summary in summaries if summary.comparison.role == "off_task"],
         "warned": _warnings_by_benchmark(evaluation.comparisons),
+        "advice": gather_advice(evaluation.break_even, evaluation.cost),
         "costs": [
             (name, lines, cost_plot(lines))
             for name in dict.fromkeys(line.benchmark for line in evaluation.economics)

@@ -356,3 +356,15 @@ def test_loss_curve_thins_out_keeps_ends_and_counts_what_is_not_finite():
     assert curve.points[-1] == (1.0, 0.5)
     assert loss_curve([{"step": 1.0, "loss": float("nan")}]) is None
     assert loss_curve([{"step": 3.0, "loss": 0.0}]).points == [(0.0, 0.0)]
+
+
+def test_the_advice_on_prices_is_given_once_and_the_average_of_style_is_said():
+    evaluation = rich_report().evaluation
+    line, *_ = evaluation.break_even
+    advice = "More held-out items give more batches."
+    lines = [replace(line, against=name, advice=advice) for name in ("teacher", "base", "rival")]
+    report = replace(rich_report(), evaluation=replace(evaluation, break_even=lines))
+    for text in (render_html(report), render_markdown(report)):
+        assert text.count(advice) == 1
+        assert text.count("it pays from 8,399 answers on.") == 3
+        assert text.count("is the plain average of those of length and overlap") == 3

@@ -23,6 +23,8 @@ from warehouse.records import Answer
 
 LONGER = 1.5
 """Ratio of lengths from which longer answers may contain a reference by chance."""
+BOTH_NAME = "where both name an option"
+"""How the change on items is called whose answers name a choice or class on both sides."""
 ALIKE = "base and teacher do not differ clearly in it"
 
 
@@ -208,7 +210,7 @@ def _change_where_both_name_an_option(
         for name in ("student", "base")
     )
     change = measure_change(metric, student, base, group_of)
-    return replace(change, metric=f"{metric} where both name an option") if change else None
+    return replace(change, metric=f"{metric} {BOTH_NAME}") if change else None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from distill.evaluation.statistics import MIN_ITEMS, holm
 from distill.evaluation.verdict import gain, is_clear, metric_name, points
 from distill.report.report import render
 from warehouse.records import Answer
+from warehouse.wording import be
 
 BASE = "base"
 
@@ -241,7 +242,7 @@ def verdict(board: Board) -> str:
 
 
 def _on_controls(board: Board) -> str:
-    """Sentences on which controls the best method beats clearly; empty where none answered."""
+    """A sentence on which controls the best method beats clearly; empty where none answered."""
     metric = board.comparison.headline
     better: list[str] = []
     level: list[str] = []
@@ -252,17 +253,16 @@ def _on_controls(board: Board) -> str:
             continue
         side = gain(board.comparison, pair) if is_clear(pair, metric) else 0.0
         (better if side > 0 else beaten if side < 0 else level).append(line.label)
-    groups = (
-        ("is clearly worse than", better),
-        ("is not clearly better than", level),
-        ("beats", beaten),
-    )
-    return "".join(
-        f" {board.best} {verb} {', '.join(names)}, which {'needs' if len(names) == 1 else 'need'} no "
-        "training."
-        for verb, names in groups
-        if names
-    )
+    parts = [
+        *([f"{_names(better)} clearly better than {board.best}"] if better else []),
+        *([f"{_names(level)} not clearly different from {board.best}"] if level else []),
+        *([f"{board.best} beats {', '.join(beaten)}"] if beaten else []),
+    ]
+    return f" Without training: {'; '.join(parts)}." if parts else ""
+
+
+def _names(labels: Sequence[str]) -> str:
+    return f"{', '.join(labels)} {be(len(labels))}"
 
 
 def render_html(bakeoff: Bakeoff) -> str:

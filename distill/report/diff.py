@@ -112,7 +112,7 @@ def compare_runs(
         boards=boards,
         comparisons=list(comparisons),
         sentences=[
-            *([_same_student(a)] if same else []),
+            *([_same_student(a, boards)] if same else []),
             *(_difference_sentence(comparison) for comparison in comparisons),
             *_seeds_sentence(comparisons),
             *unlike,
@@ -256,15 +256,15 @@ def _students(report: Mapping[str, Any]) -> set[str]:
     return {*(seed["student_id"] for seed in seeds), *([first] if first else [])}
 
 
-def _same_student(report: Mapping[str, Any]) -> str:
+def _same_student(report: Mapping[str, Any], boards: Sequence[BoardPair]) -> str:
+    """That there are no two students, and where scores that differ come from."""
     ids = sorted(_students(report))
     who = f"the same student, {ids[0][:12]}"
     if len(ids) > 1:
         who = f"the same student of {len(ids)} training seeds"
-    return (
-        f"Both runs evaluate {who}, so there are no two students to compare; where its scores "
-        "differ, the items or the settings of the evaluation do."
-    )
+    same = all(board.is_same for board in boards)
+    why = "" if same else " Scores that differ are of other items, contestants or settings."
+    return f"Both runs evaluate {who}, so there are no two students to compare.{why}"
 
 
 def _caveats(

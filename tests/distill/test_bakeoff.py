@@ -82,11 +82,11 @@ def test_controls_stand_below_the_base_and_are_a_family_of_their_own(board):
     told = verdict(found)
     assert told.startswith("Highest mean: lora with exact match 75.0 %; not clearly different from")
     assert (
-        "none is clearly worse than the base. lora is clearly worse than control:copy, which needs "
-        "no training. lora is not clearly better than base+fewshot, which needs no training. lora "
-        "beats control:majority, which needs no training. Each tuner was trained once" in told
+        "none is clearly worse than the base. Without training: control:copy is clearly better than "
+        "lora; base+fewshot is not clearly different from lora; lora beats control:majority. Each "
+        "tuner was trained once" in told
     )
-    assert "no training" not in verdict(board)
+    assert "Without training" not in verdict(board)
     plot = plot_of(found)
     assert [label for label, _, _ in plot.points] == ["<b>", "ia3", "lora"]
     page = Bakeoff(

@@ -85,10 +85,13 @@ def test_one_student_in_both_runs_is_said_once_and_nothing_is_compared():
     theirs = {**ours, "run_id": "run-2", "plan_hash": "ff", "plan": {**ours["plan"], "shard": 9}}
     found = compare_runs(ours, theirs, [compared(0.1, 0.3)], ["quiz is of another version"])
     assert found.sentences == [
-        "Both runs evaluate the same student, stu-1, so there are no two students to compare; where "
-        "its scores differ, the items or the settings of the evaluation do."
+        "Both runs evaluate the same student, stu-1, so there are no two students to compare."
     ]
     assert found.comparisons == []
+    fewer = {**theirs, "evaluation": {**theirs["evaluation"], "comparisons": []}}
+    told, alone = compare_runs(ours, fewer).sentences
+    assert told.endswith(" Scores that differ are of other items, contestants or settings.")
+    assert alone == "quiz was run only in A."
     for text in (render_two_html(found), render_two_markdown(found)):
         assert "not tested" not in text and "Paired difference" not in text
         assert "B − A" not in text and text.count("The student beats the base") == 1

@@ -49,7 +49,7 @@ def test_each_tuner_is_fitted_to_the_same_samples_and_answers_the_same_items(bak
     assert all(row["against_best"] and row["against_base"] for row in rows[4:])
     assert "student_id" not in rows[-1]
     (verdict,) = result["verdicts"].values()
-    assert "no training." in verdict
+    assert " Without training: " in verdict
 
 
 def test_again_it_trains_nothing_and_asks_nothing(baked):

@@ -45,6 +45,12 @@ class Setup:
         )
 
 
+NO_CONTROLS = (
+    "base+fewshot, control:copy and control:majority are not part of a study: the report of "
+    "`distill run` on this plan compares its student with them."
+)
+
+
 @dataclass(frozen=True)
 class Study:
     """The content of a study's page."""
@@ -61,6 +67,12 @@ class Study:
     setup: Setup | None = None
     notes: list[str] = field(default_factory=list)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def caveats(self) -> list[str]:
+        """What the study leaves out."""
+        once = "Each share was trained with one seed: another seed may move a point of the curve."
+        return [*([once] if self.scaling else []), NO_CONTROLS]
 
 
 def read_shares(shares: Sequence[str]) -> list[float]:

@@ -7,14 +7,21 @@ import pytest
 
 from distill.evaluation import over_seeds
 from distill.evaluation.compare import compare
+from distill.evaluation.evaluate import evaluate_answers
 from distill.evaluation.hierarchical_bootstrap import hierarchical_bootstrap
+from distill.evaluation.inputs import BenchmarkAnswers, Rules, TrainingProvenance
 from distill.evaluation.intervals import difference_interval, mean_interval
+from distill.evaluation.over_seeds import Trained
 from distill.evaluation.statistics import permutation_p_value
 from distill.evaluation.verdict import is_clear, verdict, warnings
 from distill.plan.plan import load_plan
+from quality.benchmarks.custom import Custom
 from tests.bench.seeds import simulate
 from tests.distill.test_compare import items, series
+from tests.distill.test_evaluate import said
+from tests.distill.test_nearest import sample
 from tests.distill.test_plan import SMALL, write
+from tests.support.plans import write_rows
 
 
 def right(number, n=60):
@@ -63,7 +70,7 @@ def test_the_verdict_says_what_seeds_it_rests_on():
     assert "two tell little of what a third would change" in verdict(over(34, 36))
     assert "training seed" not in verdict(over(5, base=2, n=9))
     assert (
-        "on 60 items and 3 seeds as unequal as these, a test of means"
+        "With 60 items and 3 seeds as unequal as these, a true difference of"
         in warnings(over(34, 35, 36))[-1]
     )
 
@@ -168,3 +175,24 @@ def test_one_seed_is_as_before_and_more_are_another_plan(tmp_path):
     assert plain.plan_hash == one.plan_hash != three.plan_hash
     assert [section.seed for section in three.train.of_each_seed] == [4, 5, 6]
     assert plain.train.of_each_seed == [plain.train]
+
+
+def test_what_a_student_cost_counts_the_answers_of_every_seed(tmp_path):
+    write_rows(
+        tmp_path / "held_out.jsonl", [{"prompt": f"{n}?", "reference": "x"} for n in range(5)]
+    )
+    benchmark = Custom(path="held_out.jsonl")
+    asked = list(benchmark.items(tmp_path))
+
+    def answers(name, seconds):
+        return [replace(a, latency_s=seconds) for a in said(benchmark, asked, name, lambda i: "x")]
+
+    own, second, third = (answers(f"student{n}", 60.0 * (n + 1)) for n in range(3))
+    own = [replace(answer, contestant="student") for answer in own]
+    trained = [Trained(n, f"s{n}", given) for n, given in enumerate((own, second, third))]
+    board = BenchmarkAnswers(benchmark, "task", asked, own, trained=trained)
+    provenance = TrainingProvenance(kept=[sample("s", "Which?")], training_hours=1.0)
+    found = evaluate_answers([board], Rules(["student"], usd_per_hour=1.0), provenance)
+    assert found.cost.hours == pytest.approx(1.0 + 5 * (60 + 120 + 180) / 3600)
+    (line,) = found.economics
+    assert line.latency_s == pytest.approx(60.0)  # of the first seed alone, as the page says

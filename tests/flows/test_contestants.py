@@ -278,6 +278,13 @@ def test_two_runs_are_compared_item_by_item(run):
     )
     page = Path(told.stdout.split()[-1]).read_text()
     assert "train.epochs" in page and "student of A" in page and "<script" not in page
+    assert "  train.epochs: 1 -> 2" in told.stdout.splitlines()
+    again = distill(folder, "report", first["run_id"], first["run_id"], "--warehouse", "w.duckdb")
+    assert again.returncode == 0, again.stderr
+    same, plan, where = again.stdout.splitlines()
+    assert same.startswith("Both runs evaluate the same student, ")
+    assert plan == "Both runs use the same plan." and where.startswith("report ")
+    assert "Paired difference" not in Path(where.split()[-1]).read_text()
     _of_another_version(folder / "w.duckdb", second["run_id"])
     told = distill(folder, "report", first["run_id"], second["run_id"], "--warehouse", "w.duckdb")
     told_words = " ".join(told.stdout.split())

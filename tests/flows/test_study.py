@@ -38,6 +38,11 @@ def test_scaling_fits_nested_shares_and_the_report_shows_the_curve(world):
     assert len(students) == 3
     page = Path(found["report_path"]).read_text()
     assert "<svg" in page and "<script" not in page and "100 %" in page
+    for text in (page, Path(found["report_path"]).with_suffix(".md").read_text()):
+        assert "Each share was trained with one seed: another seed may move a point" in text
+        assert "the report of `distill run` on this plan compares its student" in text.replace(
+            r"\`", "`"
+        )
     again = study(world, "scaling", "plan.toml", "--shares", "25,50,100")
     assert again["sentences"] == found["sentences"] and again["calls_made"] == 0
     assert len(Store(world / "w.duckdb").read(Student)) == 3
@@ -63,6 +68,7 @@ def test_imitation_fits_as_many_broad_tokens_as_the_plan_has(world):
     assert "- Training seeds: 0, 1, 2" in page and "| broad imitation, seed 2 |" in page
     assert "Not part of the gate, for either kind: grounded" in page
     assert "same model" not in page
+    assert "are not part of a study" in page and "Each share" not in page
     told = json.loads(Path(found["report_path"]).with_suffix(".json").read_text())
     tokens = told["setup"]["tokens"]
     assert abs(tokens["broad imitation"] - tokens["task imitation"]) <= 8

@@ -26,6 +26,17 @@ from warehouse.wording import format_count
 NONE, BROAD, TASK = "no imitation", "broad imitation", "task imitation"
 """The students of an imitation study: the untuned base, and two kinds that were trained."""
 _TEST = "hierarchical bootstrap"
+_TAUGHT = {
+    "learned facts": "makes more of the answers right",
+    "reads passages better": "makes more of the answers right that stand in a passage",
+    "learned the task": "teaches the form that is asked for, and it is not shown that more answers are right",
+    "learned style only": "teaches the teacher's style, and it is not shown that more answers are right",
+    "no clear change": "changes nothing clearly",
+    "got worse": "makes the answers worse",
+    "collapsed": "breaks the answers: nearly all are empty or the same",
+    "answers do not fit their questions": "breaks the answers: they do not fit their questions",
+}
+"""Outcome -> what a kind of data does, in plain words."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,8 @@ class Contrast:
     between_facts: MetricChange | None = None
     """The same in content, as `Arm.facts` has it."""
     findings: list[str] = field(default_factory=list)
-    """In words: the two kinds of data against each other, then each against the untuned base."""
+    """What each kind of data taught in plain words, then with numbers: the two kinds against each
+    other, and each against the untuned base."""
 
     @property
     def sentence(self) -> str:
@@ -313,8 +325,15 @@ def _with(contrast: Contrast, adjusted: Mapping[tuple[str, str], MetricChange]) 
 
 def _conclude(contrast: Contrast, passage_shown: bool) -> Contrast:
     arms = [replace(arm, outcome=_outcome(arm, passage_shown)) for arm in contrast.arms]
-    findings = [_against_each_other(contrast), *(_against_base(arm) for arm in arms)]
+    findings = [_plainly(arms), _against_each_other(contrast), *map(_against_base, arms)]
     return replace(contrast, arms=arms, findings=[line for line in findings if line])
+
+
+def _plainly(arms: Sequence[Arm]) -> str:
+    """What each kind of data taught, in a sentence; empty where nothing is known of any."""
+    parts = [f"{arm.name} {_TAUGHT[arm.outcome]}" for arm in arms if arm.outcome]
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if parts else ""
 
 
 def _against_each_other(contrast: Contrast) -> str:

@@ -234,13 +234,13 @@ def _train(
 ) -> dict[str, Student]:
     """The students by their names: each kind of data and seed."""
     first = context.plan.training.seed
-    return {
-        f"{name}, seed {seed}": train_stage(
-            context, part, context.plan.training.model_copy(update={"seed": seed})
-        )
-        for name, part in parts.items()
-        for seed in range(first, first + options.seeds)
-    }
+    students = {}
+    for name, part in parts.items():
+        for seed in range(first, first + options.seeds):
+            say(f"{name}, seed {seed}")
+            section = context.plan.training.model_copy(update={"seed": seed})
+            students[f"{name}, seed {seed}"] = train_stage(context, part, section)
+    return students
 
 
 def _board(

@@ -58,7 +58,11 @@ def test_style_alone_and_facts_are_told_apart(tmp_path):
     assert (broad.outcome, task.outcome) == ("learned style only", "learned facts")
     assert broad.style.low > 0.9 and broad.outcomes == "learned style only (3 of 3)"
     assert task.facts.interval.value == pytest.approx(2 / 3) and task.facts.interval.low > 0.5
-    between, of_broad, of_task = found.findings
+    plainly, between, of_broad, of_task = found.findings
+    assert plainly == (
+        "Broad imitation teaches the teacher's style, and it is not shown that more answers are right; "
+        "task imitation makes more of the answers right."
+    )
     assert of_broad.startswith(
         "Broad imitation against the untuned base, 3 seeds: learned style only. Exact match did not"
     )
@@ -149,7 +153,8 @@ def test_to_name_a_class_where_the_base_names_none_is_form_and_not_facts(tmp_pat
     assert task.outcome == "learned the task"
     assert {line.outcome for line in task.learned.values()} == {"learned the task"}
     assert found.between_facts.n == 15 and found.between_facts.interval.value == 0
-    between, _, of_task = found.findings
+    plainly, between, _, of_task = found.findings
+    assert "task imitation teaches the form that is asked for, and it is not shown" in plainly
     assert between.startswith("Task imitation is 75.0 points above broad imitation in accuracy (")
     assert "; no difference" in between and "where all name an option (0.0 points, " in between
     assert "accuracy where all name an option did not change clearly" in of_task
@@ -165,8 +170,8 @@ def test_where_no_item_is_named_by_all_content_is_unknown(tmp_path):
     assert broad.facts is None and found.between_facts is None
     assert broad.outcome != "learned facts" and task.outcome == "learned the task"
     assert found.between.direction == 1
-    assert found.findings[0].endswith("how much of that is form and how much content is unknown.")
-    assert "name an option on no item, so form and content cannot be separated" in found.findings[1]
+    assert found.findings[1].endswith("how much of that is form and how much content is unknown.")
+    assert "name an option on no item, so form and content cannot be separated" in found.findings[2]
 
 
 def test_items_of_one_passage_are_no_independent_evidence(tmp_path):

@@ -238,8 +238,9 @@ def test_the_page_says_what_the_contrast_cannot_say(tmp_path, same_model):
         assert "learned style only (3 of 3)" in page
     table = render_markdown(study).split("\n\n")
     assert any(
-        part.startswith("| Data | Exact match |") and part.count("\n") == 3 for part in table
+        part.startswith("| Data | Exact match |") and part.count("\n") == 5 for part in table
     )
+    assert any("| no imitation | 0.0 % (0.0 to 6.3) | – |" in part for part in table)
 
 
 def plan_of(folder, more=""):

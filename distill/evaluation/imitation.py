@@ -277,7 +277,9 @@ def _style(lines: Sequence[StyleFacts], fits: int) -> Interval | None:
         for end in ("low", "high")
     )
     return Interval(
-        value, value - (below**2 + error**2) ** 0.5, value + (above**2 + error**2) ** 0.5
+        value,
+        value - (below**2 + error**2) ** 0.5,
+        max(value, min(1.0, value + (above**2 + error**2) ** 0.5)),  # a share is at most 1
     )
 
 
@@ -377,7 +379,7 @@ def _outcome(arm: Arm, passage_shown: bool) -> str:
     for outcome, number in broken.most_common(1):
         if 2 * number > len(arm.learned):
             return outcome
-    n = min((change.n for change in (arm.task, arm.facts) if change), default=0)
+    n = next((change.n for change in (arm.task, arm.facts) if change), 0)  # not only of the named
     style = arm.style if n >= MIN_ITEMS else None
     facts = arm.facts or (None if arm.separate else arm.task)
     return outcome_of(arm.task, facts, style, passage_shown)

@@ -60,7 +60,9 @@ def test_imitation_fits_as_many_broad_tokens_as_the_plan_has(world):
     rows = found["rows"]
     assert rows["no imitation"] == 0 and min(rows["broad imitation"], rows["task imitation"]) >= 4
     (sentence,) = found["sentences"].values()
-    assert "broad imitation: " in sentence and "task imitation: " in sentence
+    assert all(
+        f"{kind} imitation against the untuned base" in sentence for kind in ("Broad", "Task")
+    )
     assert "hierarchical bootstrap p" in sentence
     page = Path(found["report_path"]).with_suffix(".md").read_text()
     assert "- Training seeds: 0, 1, 2" in page and "| broad imitation, seed 2 |" in page

@@ -257,10 +257,20 @@ def print_bakeoff(result: dict[str, Any]) -> None:
 
 def print_study(result: dict[str, Any]) -> None:
     """Print the findings of a study, benchmark by benchmark."""
+    tokens = result.get("supervised_tokens", {})
     for name, rows in result["rows"].items():
-        print(f"{name:<18} {format_count(rows, 'row')}")
-    for benchmark, text in result["sentences"].items():
-        print(f"{benchmark}: {text}")
+        of = (
+            f", {format_count(tokens[name], 'supervised token')} an epoch" if name in tokens else ""
+        )
+        print(f"{name:<18} {format_count(rows, 'row')}{of}")
+    if result.get("caveat"):
+        print(f"note: {result['caveat']}")
+    findings = result.get("findings") or {
+        benchmark: [text] for benchmark, text in result["sentences"].items()
+    }
+    for benchmark, lines in findings.items():
+        for line in lines:
+            print(f"{benchmark}: {line}")
     print(f"report         {result['report_path']}")
 
 

@@ -49,14 +49,19 @@ def request_of(plan: Plan, prompt: Prompt) -> Request:
     return requests_for([prompt], plan.teacher.identity, plan.datagen.sampling)[0]
 
 
-def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
-    """Count prompts and held-out items, those already paid for, and the cost of the rest."""
+def estimate_of(
+    plan: Plan, store: Store, verb: str = "run", others: Sequence[Plan] = ()
+) -> Estimate:
+    """Count prompts and held-out items, those already paid for, and the cost of the rest.
+
+    `others`: plans of the same teacher whose prompts the verb asks beside the plan's own.
+    """
     tokenizer = _tokenizer(plan)
     counted: list[int] = []
     limits: list[int] = []
     prompts = paid = refused = 0
     refused_for_good = {failure.subject for failure in store.read(Failure, "permanent")}
-    requests = _requests(plan, verb)
+    requests = _requests(plan, verb, others)
     while part := list(islice(requests, 4096)):
         prompts += len(part)
         on_hand = find_paid_ids(store, plan.teacher, part)
@@ -86,17 +91,25 @@ def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
     )
 
 
-def _requests(plan: Plan, verb: str) -> Iterator[Request]:
+def _requests(plan: Plan, verb: str, others: Sequence[Plan] = ()) -> Iterator[Request]:
     """Requests of a verb: the recipes' prompts, and held-out items for the teacher."""
     seen: set[str] = set()
     if verb.split()[0] in ("run", "generate", "bakeoff", "study"):
-        for _, prompt in prompts_of(plan):
-            request = request_of(plan, prompt)
-            if request.call_id not in seen:
-                seen.add(request.call_id)
-                yield request
+        for asked in (plan, *others):
+            for _, prompt in prompts_of(asked):
+                request = request_of(asked, prompt)
+                if request.call_id not in seen:
+                    seen.add(request.call_id)
+                    yield request
     if verb in ("run", "evaluate"):
         yield from held_out_requests(plan, "teacher", plan.teacher)
+    if (
+        verb == "study imitation"
+    ):  # the teacher answers the task's items, whoever else the plan names
+        alone = {"contestants": ["teacher"], "off_task": [], "robustness": None}
+        evaluate = plan.evaluate.model_copy(update=alone)
+        study = plan.model_copy(update={"evaluate": evaluate})
+        yield from held_out_requests(study, "teacher", plan.teacher)
 
 
 def held_out_requests(plan: Plan, who: str, teacher: Teacher) -> Iterator[Request]:

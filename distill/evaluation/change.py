@@ -32,14 +32,19 @@ class MetricChange:
             return 0
         return (self.interval.low > 0) - (self.interval.high < 0)
 
+    @property
+    def evidence(self) -> str:
+        """Interval, number of items and p-value."""
+        evidence = f"{span(self.interval)}, n = {self.n}, {self.test} p {p_text(self.p_value)}"
+        return f"{evidence} after Holm" if self.adjusted else evidence
+
     def __str__(self) -> str:
         size = points(abs(self.interval.value) if self.direction else self.interval.value)
-        evidence = f"{span(self.interval)}, n = {self.n}, {self.test} p {p_text(self.p_value)}"
-        evidence += " after Holm" if self.adjusted else ""
         name = metric_name(self.metric)
         if not self.direction:
-            return f"{name} did not change clearly (a difference of {size} points; {evidence})"
-        return f"{name} {'rose' if self.direction > 0 else 'fell'} by {size} points ({evidence})"
+            return f"{name} did not change clearly (a difference of {size} points; {self.evidence})"
+        rose = "rose" if self.direction > 0 else "fell"
+        return f"{name} {rose} by {size} points ({self.evidence})"
 
 
 def measure_change(

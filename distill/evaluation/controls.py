@@ -7,6 +7,7 @@ as much as the student and say it in another form.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from distill.contestants.contestant import CONTROLS, is_control
@@ -31,6 +32,16 @@ _WHAT = {
     "control:copy": "which copies words of the passage",
     "control:majority": "which always gives the commonest answer",
 }
+_DOES = {
+    "behind": "does better",
+    "trailing": "does better",
+    "level": "does as well",
+    "ahead": "may do as well",
+}
+_UNCLEAR = {
+    "trailing": ", which may be chance",
+    "ahead": ", which is no clear lead",
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,9 @@ class ControlResult:
     """Student minus control on the items graded for both."""
     n: int
     outcome: str
-    """"beaten": the student is clearly better; "ahead": better, and not clearly; "level": equal or
-    worse, and not clearly; "behind": clearly worse."""
+    """"beaten": the student is clearly better; "ahead": better, and not clearly; "level": equal;
+    "zero": both score 0, where more is better; "trailing": the student is worse, and not clearly;
+    "behind": clearly worse."""
     evidence: str
     """The difference's interval, items and test, in words."""
 
@@ -85,19 +97,24 @@ def _result(
     interval = pair.metrics[metric]
     if metric == comparison.headline:
         better, clear = gain(comparison, pair), is_clear(pair, metric)
-        evidence = evidence_of(pair, interval)
+        evidence, high_is_good = evidence_of(pair, interval), comparison.higher_is_better
     else:
         better, clear = interval.value, interval.low > 0 or interval.high < 0
-        evidence = f"{span(interval)}, n = {pair.n}"
+        evidence, high_is_good = f"{span(interval)}, n = {pair.n}", True
+    scores = [standing.metrics[metric].value for standing in (student, control)]
     if clear:
         outcome = "beaten" if better > 0 else "behind"
+    elif high_is_good and scores == [0.0, 0.0]:
+        outcome = "zero"
+    elif math.isclose(better, 0.0, abs_tol=1e-9):  # F1 is summed in floats
+        outcome = "level"
     else:
-        outcome = "ahead" if better > 0 else "level"
+        outcome = "ahead" if better > 0 else "trailing"
     return ControlResult(
         control=control.contestant,
         metric=metric,
-        student=student.metrics[metric].value,
-        score=control.metrics[metric].value,
+        student=scores[0],
+        score=scores[1],
         difference=interval,
         n=pair.n,
         outcome=outcome,
@@ -136,7 +153,9 @@ def control_sentences(comparison: Comparison) -> list[str]:
     sentences, beaten = [], []
     for control, results in by_control.items():
         if left := [result for result in results if not result.beaten]:
-            sentences.append(_not_beaten(left[0], only=left[0] is not results[0]))
+            # two zeros tell nothing, so the content is told where it tells something
+            told = next((result for result in left if result.outcome != "zero"), left[0])
+            sentences.append(_not_beaten(told, results[0]))
         elif is_control(control):
             beaten.append(f"{control} by {points(abs(results[0].difference.value))} points")
     if beaten:
@@ -146,19 +165,24 @@ def control_sentences(comparison: Comparison) -> list[str]:
     return sentences
 
 
-def _not_beaten(result: ControlResult, only: bool) -> str:
+def _not_beaten(result: ControlResult, headline: ControlResult) -> str:
+    """One control that the student does not clearly beat, by the headline or by the content."""
     who = "A script without a model"
     what = f"{result.control}, {_WHAT.get(result.control, '')},"
     if result.control == FEWSHOT:
         who, what = "The base with worked examples in its prompt, untrained,", result.control
     metric = metric_name(result.metric)
-    does = {"behind": "does better", "level": "does as well", "ahead": "may do as well"}
-    by = f" by {metric}, though not by the headline" if only else ""
-    unclear = ", which is no clear lead" if result.outcome == "ahead" else ""
-    return (
-        f"{who} {does[result.outcome]}{by}: {what} has {points(result.score)} % {metric}, the student "
-        f"{points(result.student)} %{unclear} ({result.evidence})."
+    by = ""
+    if result is not headline:
+        beside = "though not" if headline.beaten else "where both score 0"
+        by = f" by {metric}, {beside} by the headline"
+    scores = (
+        f"{what} has {points(result.score)} % {metric}, the student {points(result.student)} %"
+        f"{_UNCLEAR.get(result.outcome, '')} ({result.evidence})"
     )
+    if result.outcome == "zero":
+        return f"{who} and the student both score 0{by}: {scores}."
+    return f"{who} {_DOES[result.outcome]}{by}: {scores}."
 
 
 def form_part(comparison: Comparison, rival: str) -> tuple[float, float] | None:

@@ -57,6 +57,8 @@ class BreakEven:
     answers: int | None
     """None where the student never pays for itself, or a price is not known."""
     sentence: str
+    advice: str = ""
+    """What would tell more, in a sentence; empty where nothing is missing."""
 
 
 @dataclass(frozen=True)
@@ -163,19 +165,21 @@ def find_break_even(
     few = _too_few_batches(student) or _too_few_batches(other)
     if fixed is not None and saved is not None and saved > 0 and prices_differ and not few:
         answers = math.ceil(round(fixed / saved * 1000, 6))
-    against = other.contestant
+    against, advice = other.contestant, ""
     if saved is None:
+        missing = [line.contestant for line in (student, other) if line.usd_per_1000 is None]
         sentence = (
-            f"When the student pays off against {against} is unknown: "
-            f"{_no_price(student, other, usd_per_hour)}."
+            f"When the student pays off against {against} is unknown: no price of "
+            f"{' and '.join(missing)}."
         )
+        advice = f"Set {_MACHINE_PRICE if usd_per_hour is None else _TOKEN_PRICES}."
     elif few:
         sentence = (
             f"There are too few batches to compare prices: 1,000 answers cost "
             f"{_usd(student.usd_per_1000)} of the student, {_batches(student)}, and "
-            f"{_usd(other.usd_per_1000)} of {against}, {_batches(other)}; {MIN_BATCHES} are needed. "
-            "More held-out items, or a smaller evaluate.batch_size, give more."
+            f"{_usd(other.usd_per_1000)} of {against}, {_batches(other)}; {MIN_BATCHES} are needed."
         )
+        advice = "More held-out items, or a smaller evaluate.batch_size, give more batches."
     elif not prices_differ:
         sentence = (
             f"The costs of the student and {against} are not clearly different: 1,000 answers cost "
@@ -187,15 +191,12 @@ def find_break_even(
             f"{_usd(student.usd_per_1000)}, those of {against} {_usd(other.usd_per_1000)}."
         )
     elif answers is None:
-        why = (
-            f"the cost of the data is unknown; set {_TOKEN_PRICES}"
-            if data_usd is None
-            else "the cost of training is unknown; set evaluate.usd_per_hour"
-        )
+        what, price = ("data", _TOKEN_PRICES) if data_usd is None else ("training", _MACHINE_PRICE)
         sentence = (
             f"The student saves {_usd(saved)} per 1,000 answers against {against}, but after how "
-            f"many answers it pays off is unknown: {why}."
+            f"many answers it pays off is unknown: the cost of the {what} is unknown."
         )
+        advice = f"Set {price}."
     elif answers == 0:
         sentence = (
             f"The student pays off at once against {against}: making it cost nothing, and it saves "
@@ -207,7 +208,14 @@ def find_break_even(
             f"making it cost "
             f"{_usd(fixed)}, and it saves {_usd(saved)} per 1,000 answers."
         )
-    return BreakEven(against, fixed, saved, answers, sentence + _scores(student, other))
+    return BreakEven(against, fixed, saved, answers, sentence + _scores(student, other), advice)
+
+
+def gather_advice(break_evens: Sequence[BreakEven], cost: CostTotal | None) -> list[str]:
+    """What would tell more about prices, each once, without what the sentence on the cost says."""
+    named = [part for part in (_MACHINE_PRICE, _TOKEN_PRICES) if cost and part in cost.missing]
+    advice = dict.fromkeys(line.advice for line in break_evens if line.advice)
+    return [text for text in advice if not any(part in text for part in named)]
 
 
 _MACHINE_PRICE = "evaluate.usd_per_hour, the price of this machine"
@@ -365,12 +373,6 @@ def _times(hours: float, usd_per_hour: float | None) -> float | None:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
-
-
-def _no_price(student: Economy, other: Economy, usd_per_hour: float | None) -> str:
-    missing = [line.contestant for line in (student, other) if line.usd_per_1000 is None]
-    key = _MACHINE_PRICE if usd_per_hour is None else _TOKEN_PRICES
-    return f"no price of {' and '.join(missing)}; set {key}"
 
 
 def _scores(student: Economy, other: Economy) -> str:

@@ -52,6 +52,7 @@ def evaluate_answers(
     task = [(board, comparison) for board, comparison in pairs if board.role == "task"]
     economics = _on_each(task, partial(_economics, rules))
     every_answer = [answer for board in boards for answer in board.answers]
+    every_answer += [a for board in boards for fit in board.trained[1:] for a in fit.answers]
     every_answer += [answer for form in perturbed for answer in form.answers]
     cost, style = _cost(every_answer, economics, provenance, rules), _style(task)
     evaluation = Evaluation(

@@ -77,6 +77,8 @@ class ShipVerdict:
     not known."""
     chance_sentence: str = ""
     """The same in plain words."""
+    rule: str = ""
+    """That point estimates decide, where they do (`certain = false`)."""
 
     @property
     def ships(self) -> bool:

@@ -8,23 +8,35 @@ supervised tokens of the same teacher, through the same gate.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from distill.evaluation import over_seeds
 from distill.evaluation.change import MetricChange
 from distill.evaluation.compare import compare
-from distill.evaluation.comparison import Comparison
-from distill.evaluation.hierarchical_bootstrap import hierarchical_bootstrap
+from distill.evaluation.comparison import ANSWERED, Comparison
 from distill.evaluation.inputs import BenchmarkAnswers
+from distill.evaluation.over_seeds import Fits, common_grades, score
 from distill.evaluation.statistics import LEVEL, MIN_ITEMS, Interval, holm
 from distill.evaluation.style_facts import StyleFacts, measure_style_and_facts, outcome_of
-from distill.evaluation.verdict import points, span
+from distill.evaluation.verdict import metric_name, points, span
 from warehouse.records import Answer
 from warehouse.wording import format_count
 
 NONE, BROAD, TASK = "no imitation", "broad imitation", "task imitation"
 """The students of an imitation study: the untuned base, and two kinds that were trained."""
 _TEST = "hierarchical bootstrap"
+_TAUGHT = {
+    "learned facts": "makes more of the answers right",
+    "reads passages better": "makes more of the answers right that stand in a passage",
+    "learned the task": "teaches the form that is asked for, and it is not shown that more answers are right",
+    "learned style only": "teaches the teacher's style, and it is not shown that more answers are right",
+    "no clear change": "changes nothing clearly",
+    "got worse": "makes the answers worse",
+    "collapsed": "breaks the answers: nearly all are empty or the same",
+    "answers do not fit their questions": "breaks the answers: they do not fit their questions",
+}
+"""Outcome -> what a kind of data does, in plain words."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +51,17 @@ class Arm:
     task: MetricChange | None
     """Change in the headline."""
     facts: MetricChange | None
-    """Change in the content metric; None where the benchmark has none of its own."""
+    """Change in the content metric, or of choices and classes on the items where all name one; None
+    where the headline is the content, or nothing was graded."""
     style: Interval | None
     """Mean share of the distance to the teacher's style covered, over seeds and items."""
     learned: dict[str, StyleFacts]
     """Student -> its style and facts, of one seed alone."""
     failed: str = ""
     """Why nothing is said: a student failed on too many items."""
+    separate: bool = False
+    """Whether content is graded apart from the headline, or would be: some answers, of its students
+    or the base, name no choice or class."""
     outcome: str = ""
     """As `StyleFacts` has it; of all seeds together."""
 
@@ -67,7 +83,16 @@ class Contrast:
     arms: list[Arm]
     between: MetricChange | None
     """Task-specific minus broad imitation, in the headline."""
-    sentence: str = ""
+    between_facts: MetricChange | None = None
+    """The same in content, as `Arm.facts` has it."""
+    findings: list[str] = field(default_factory=list)
+    """What each kind of data taught in plain words, then with numbers: the two kinds against each
+    other, and each against the untuned base."""
+
+    @property
+    def sentence(self) -> str:
+        """The findings in one."""
+        return " ".join(self.findings)
 
 
 def contrasts_of(
@@ -104,24 +129,23 @@ def _measure(board: BenchmarkAnswers, fits: Mapping[str, Sequence[str]]) -> Cont
     )
     arms = []
     for name, students in fits.items():
-        learned = {} if content is None else _learned(board, students, headline, content)
-        facts = None
-        if content is not None and content != headline:
-            facts = _change(board, content, students, [NONE], comparison)
         arms.append(
             Arm(
                 name=name,
                 fits=list(students),
                 score=_score(board, headline, students),
                 task=_change(board, headline, students, [NONE], comparison),
-                facts=facts,
-                style=_style(list(learned.values()), len(students)),
-                learned=learned,
+                facts=_facts(board, students, [NONE], comparison),
+                style=None,
+                learned={} if content is None else _learned(board, students, headline, content),
                 failed=_failed(comparison, students),
+                separate=content != headline or _some_unread(_fits(board, [*students, NONE])),
             )
         )
+    arms = [replace(arm, style=_style(list(arm.learned.values()), len(arm.fits))) for arm in arms]
     between = _change(board, headline, fits[TASK], fits[BROAD], comparison)
-    return Contrast(comparison, arms, between)
+    between_facts = _facts(board, fits[TASK], fits[BROAD], comparison)
+    return Contrast(comparison, arms, between, between_facts)
 
 
 def _learned(
@@ -142,6 +166,7 @@ def _learned(
             answers,
             headline,
             content,
+            group_of=board.group_of,
             items=board.texts,
             passage_shown=shown,
         )
@@ -150,21 +175,45 @@ def _learned(
     return lines
 
 
-def _grades(board: BenchmarkAnswers, metric: str, names: Sequence[str]) -> list[dict[str, float]]:
-    def graded(answers: Mapping[str, Answer]) -> dict[str, float]:
-        values = ((item, answer.grades.get(metric)) for item, answer in sorted(answers.items()))
-        return {item: float(value) for item, value in values if value is not None}
+def _fits(board: BenchmarkAnswers, names: Sequence[str]) -> Fits:
+    return [board.answers_of(name) for name in names]
 
-    return [graded(board.answers_of(name)) for name in names]
+
+def _some_unread(fits: Fits) -> bool:
+    return any(answer.grades.get(ANSWERED) == 0.0 for fit in fits for answer in fit.values())
 
 
 def _score(board: BenchmarkAnswers, metric: str, names: Sequence[str]) -> Interval | None:
-    grades = _grades(board, metric, names)
-    shared = sorted(set.intersection(*(set(of_fit) for of_fit in grades)))
-    if not shared:
+    groups, (grades,) = common_grades(metric, board.group_of, _fits(board, names))
+    return score(grades, groups) if groups else None
+
+
+def _facts(
+    board: BenchmarkAnswers, names: Sequence[str], against: Sequence[str], comparison: Comparison
+) -> MetricChange | None:
+    """The change in content, where it is another than that in the headline.
+
+    Of choices and classes it is that of the items where all name one: elsewhere form may be what
+    differs.
+    """
+    benchmark = board.benchmark
+    headline = benchmark.metrics[0]
+    content = benchmark.content if benchmark.higher_is_better else None
+    if content is None:
         return None
-    table = [[of_fit[item] for item in shared] for of_fit in grades]
-    return hierarchical_bootstrap(table, bounds=(0.0, 1.0)).interval
+    if content != headline:
+        return _change(board, content, names, against, comparison)
+    fits = _fits(board, [*names, *against])
+    if not _some_unread(fits):
+        return None
+    items = {item.item_id for item in board.items}
+    named = {item for item in items if all(_names_one(fit.get(item)) for fit in fits)}
+    change = _change(board, headline, names, against, comparison, named)
+    return replace(change, metric=f"{headline} where all name an option") if change else None
+
+
+def _names_one(answer: Answer | None) -> bool:
+    return answer is not None and answer.grades.get(ANSWERED) == 1.0
 
 
 def _change(
@@ -173,17 +222,27 @@ def _change(
     names: Sequence[str],
     against: Sequence[str],
     comparison: Comparison,
+    items: Collection[str] | None = None,
 ) -> MetricChange | None:
-    """One kind of students minus another, on the items graded for all of both."""
+    """One kind of students minus another, on the items graded for all of both.
+
+    `items`: only these count; left out, all do.
+    """
     if _failed(comparison, [*names, *against]):
         return None
-    grades = _grades(board, metric, [*names, *against])
-    shared = sorted(set.intersection(*(set(of_fit) for of_fit in grades)))
-    if not shared:
+    left, right = (
+        [
+            {item: answer for item, answer in fit.items() if items is None or item in items}
+            for fit in _fits(board, side)
+        ]
+        for side in (names, against)
+    )
+    groups, (new, old) = common_grades(metric, board.group_of, left, right)
+    if not groups:
         return None
-    table = [[of_fit[item] for item in shared] for of_fit in grades]
-    resampled = hierarchical_bootstrap(table[: len(names)], table[len(names) :])
-    return MetricChange(metric, resampled.interval, resampled.p_value, len(shared), test=_TEST)
+    interval = over_seeds.difference(new, old, groups)
+    p_value = over_seeds.p_value(new, old, groups)
+    return MetricChange(metric, interval, p_value, len(groups), test=_TEST)
 
 
 def _failed(comparison: Comparison, names: Sequence[str]) -> str:
@@ -219,13 +278,18 @@ def _style(lines: Sequence[StyleFacts], fits: int) -> Interval | None:
         for end in ("low", "high")
     )
     return Interval(
-        value, value - (below**2 + error**2) ** 0.5, value + (above**2 + error**2) ** 0.5
+        value,
+        value - (below**2 + error**2) ** 0.5,
+        max(value, min(1.0, value + (above**2 + error**2) ** 0.5)),  # a share is at most 1
     )
 
 
 def _changes(contrast: Contrast) -> list[tuple[str, str, MetricChange]]:
     """Changes by what they are of, to be adjusted together: (benchmark, kind, change)."""
-    kinds: list[tuple[str, MetricChange | None]] = [("between", contrast.between)]
+    kinds: list[tuple[str, MetricChange | None]] = [
+        ("between", contrast.between),
+        ("between facts", contrast.between_facts),
+    ]
     for arm in contrast.arms:
         kinds += [(f"{arm.name} task", arm.task), (f"{arm.name} facts", arm.facts)]
     return [(contrast.comparison.benchmark, kind, change) for kind, change in kinds if change]
@@ -254,16 +318,54 @@ def _with(contrast: Contrast, adjusted: Mapping[tuple[str, str], MetricChange]) 
         )
         for arm in contrast.arms
     ]
-    return replace(contrast, arms=arms, between=adjusted.get((of, "between")))
+    return replace(
+        contrast,
+        arms=arms,
+        between=adjusted.get((of, "between")),
+        between_facts=adjusted.get((of, "between facts")),
+    )
 
 
 def _conclude(contrast: Contrast, passage_shown: bool) -> Contrast:
     arms = [replace(arm, outcome=_outcome(arm, passage_shown)) for arm in contrast.arms]
-    parts = [f"{arm.name}: {arm.failed or _summary(arm)}" for arm in arms]
-    between = contrast.between
-    if between:
-        parts.append(f"task-specific minus broad imitation: {between}")
-    return replace(contrast, arms=arms, sentence=f"Against the untuned base. {'. '.join(parts)}.")
+    findings = [_plainly(arms), _against_each_other(contrast), *map(_against_base, arms)]
+    return replace(contrast, arms=arms, findings=[line for line in findings if line])
+
+
+def _plainly(arms: Sequence[Arm]) -> str:
+    """What each kind of data taught, in a sentence; empty where nothing is known of any."""
+    parts = [f"{arm.name} {_TAUGHT[arm.outcome]}" for arm in arms if arm.outcome]
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if parts else ""
+
+
+def _against_each_other(contrast: Contrast) -> str:
+    """What the plan's own data gives beyond as many tokens of broad data; empty where unknown."""
+    headline, content = contrast.between, contrast.between_facts
+    if headline is None:
+        return ""
+    text = "; ".join(_gap(change) for change in (headline, content) if change)
+    if headline.direction and content is None and any(arm.separate for arm in contrast.arms):
+        text += "; how much of that is form and how much content is unknown"
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _gap(change: MetricChange) -> str:
+    metric, size = metric_name(change.metric), points(abs(change.interval.value))
+    if change.direction:
+        side = "above" if change.direction > 0 else "below"
+        return f"task imitation is {size} points {side} broad imitation in {metric} ({change.evidence})"
+    size = points(change.interval.value)
+    return f"no difference between task and broad imitation is clear in {metric} ({size} points, {change.evidence})"
+
+
+def _against_base(arm: Arm) -> str:
+    name = arm.name.capitalize()
+    seeds = format_count(len(arm.fits), "seed")
+    if arm.failed:
+        return f"{name}: {arm.failed}."
+    outcome = f": {arm.outcome}" if arm.outcome else ""
+    return f"{name} against the untuned base, {seeds}{outcome}. {_summary(arm)}."
 
 
 def _outcome(arm: Arm, passage_shown: bool) -> str:
@@ -278,22 +380,26 @@ def _outcome(arm: Arm, passage_shown: bool) -> str:
     for outcome, number in broken.most_common(1):
         if 2 * number > len(arm.learned):
             return outcome
-    n = min((change.n for change in (arm.task, arm.facts) if change), default=0)
+    n = next((change.n for change in (arm.task, arm.facts) if change), 0)  # not only of the named
     style = arm.style if n >= MIN_ITEMS else None
-    return outcome_of(arm.task, arm.facts or arm.task, style, passage_shown)
+    facts = arm.facts or (None if arm.separate else arm.task)
+    return outcome_of(arm.task, facts, style, passage_shown)
 
 
 def _summary(arm: Arm) -> str:
-    changes = "; ".join(str(change) for change in (arm.task, arm.facts) if change)
+    changes = [str(change) for change in (arm.task, arm.facts) if change]
     if not changes:
-        return "no item was graded for all its students and the base"
-    parts = [f"{arm.outcome} over {format_count(len(arm.fits), 'seed')}"] if arm.outcome else []
-    parts.append(changes)
+        return "No item was graded for all its students and the base"
+    if arm.separate and arm.facts is None and arm.learned:
+        changes.append(
+            "base and all students name an option on no item, so form and content cannot be separated"
+        )
+    parts = ["; ".join(changes)]
     if arm.style:
         share = f"{points(arm.style.value)} % of the distance to the teacher's style"
         parts.append(f"{share} is covered ({span(arm.style)})")
     elif arm.learned:
         reasons = Counter(line.no_style for line in arm.learned.values() if line.no_style)
-        parts += [f"no share of style: {why} ({n} of {len(arm.learned)} seeds)"
+        parts += [f"no share of style is given: {why} ({n} of {len(arm.learned)} seeds)"
                   for why, n in reasons.most_common(1)]  # fmt: skip
-    return "; ".join(parts)
+    return ". ".join(f"{part[0].upper()}{part[1:]}" for part in parts)

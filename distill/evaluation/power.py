@@ -190,8 +190,8 @@ def difference_sentence(
 ) -> str:
     """State in plain words which difference n items can show, at a loss rate and at its bound.
 
-    The two scores it names are missed more often than not; the first is the whole percent
-    next to `score` that two contestants of this loss rate can have.
+    What is found comes first, then two scores whose difference is missed more often than not: the
+    lower one is the whole percent next to `score` that two contestants of this loss rate can have.
     """
     most_losses = losses if most_losses is None else most_losses
     least, cautious = (detectable(n, rate, power, level) for rate in (losses, most_losses))
@@ -204,18 +204,33 @@ def difference_sentence(
         )
     often = "four times in five" if power == POWER else f"in {100 * power:.3g} % of cases"
     pair = _missed_pair(n, losses, level, score)
-    opening = f"{items} cannot tell {pair[0]} % from {pair[1]} %:" if pair else f"On {items}"
-    low, high = (math.ceil(1000 * value - 1e-9) / 10 for value in (least, cautious))
-    # rounded up, so as not to promise too much
+    missed = ""
+    if pair:
+        missed = (
+            f" A smaller one, such as between {pair[0]} % and {pair[1]} %, is missed more often than "
+            "not."
+        )
+    rate, most_rate = (round(100 * share, 1) for share in (losses, most_losses))
+    cautiously = "" if rate == most_rate else f", by the cautious estimate on {most_rate:g} %"
     return (
-        f"{opening} a difference of {_span(low, high)} points or more shows {often} (where the worse "
-        f"one alone is right on {_span(*(round(100 * r, 1) for r in (losses, most_losses)))} % of "
-        "the items)."
+        f"With {items}, {found_sentence(least, cautious, often)}.{missed} This assumes that the worse "
+        f"contestant alone is right on {rate:g} % of the items{cautiously}."
     )
 
 
-def _span(low: float, high: float) -> str:
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+def found_sentence(least: float, cautious: float, often: str = "four times in five") -> str:
+    """Say which true difference is found how often; the part of a sentence, without a full stop.
+
+    Args:
+        least: Difference that is found, 0..1.
+        cautious: The same at the upper bound of what it rests on.
+        often: How often it is found, in words.
+    """
+    # rounded up, so as not to promise too much
+    low, high = (math.ceil(1000 * value - 1e-9) / 10 for value in (least, cautious))
+    unit = "point" if low == 1 else "points"
+    bound = "" if low == high else f" ({high:g} by a cautious estimate)"
+    return f"a true difference of {low:g} {unit} or more{bound} is found {often}"
 
 
 def _discordant(losses: float, difference: float) -> float:

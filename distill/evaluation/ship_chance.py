@@ -96,7 +96,18 @@ def chance_of_passing(bounds: Sequence[Bound], given: Given, certain: bool) -> f
     return chance
 
 
-def chance_sentence(chance: float | None, certain: bool) -> str:
+def rule_sentence(chance: float | None, certain: bool) -> str:
+    """State that point estimates decide; empty where the bounds of the intervals do."""
+    if certain:
+        return ""
+    often = "can pass by chance" if chance is None or chance <= RARE else "would often pass"
+    return (
+        "Point estimates decide (certain = false): the measured values have to meet the conditions, not "
+        f"the bounds of their 95 % intervals, so a student no better than the base {often}."
+    )
+
+
+def chance_sentence(chance: float | None) -> str:
     """State in plain words what passing is worth."""
     if chance is None:
         return (
@@ -109,8 +120,7 @@ def chance_sentence(chance: float | None, certain: bool) -> str:
     )
     if chance <= RARE:
         return f"{opening}."
-    estimate = "" if certain else ", since certain = false goes by the measured value alone"
-    return f"{opening}{estimate}: passing does not show that the student is better."
+    return f"{opening}: passing does not show that the student is better."
 
 
 def _percent(chance: float) -> str:

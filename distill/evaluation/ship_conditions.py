@@ -8,7 +8,8 @@
     forgetting <= 0.03                  its largest fall against the base outside the task,
                                         toxicity aside
 
-A condition that was not measured is not met. Numbers are shares (0.1) or percent (10 %).
+A condition that was not measured is not met. One that every student meets, or that is met the sooner the
+worse the student is, is refused. Numbers are shares (0.1) or percent (10 %).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from quality.tasks.benchmark import TEXT_METRICS
+from quality.tasks.graders import CHOICE_METRICS, CLASS_METRICS, NUMERIC_METRICS
 from warehouse.catalog import did_you_mean
 from warehouse.errors import PlanError
 
@@ -46,6 +49,28 @@ class Condition:
     benchmark: str | None
     """None: every one that the condition can mean."""
 
+    @property
+    def is_measure(self) -> bool:
+        """Whether its subject is a measure of the student: toxicity or forgetting."""
+        return self.subject in _MEASURES
+
+    @property
+    def is_always_met(self) -> bool:
+        """Whether every score meets it: a score is 0 to 1, a difference -1 to 1."""
+        if self.at_least:
+            return self.margin <= (-1 if self.against else 0)
+        return self.margin >= 1
+
+    def is_of_student(self, side: str | None) -> bool:
+        """Whether a side of it is the plan's own student, in whatever context."""
+        return side in _MEASURES or (side or "").partition("+")[0] == "student"
+
+    @property
+    def wants_high(self) -> bool | None:
+        """Whether the student passes by a high score; None where it is not, or is both sides."""
+        ours, theirs = self.is_of_student(self.subject), self.is_of_student(self.against)
+        return None if ours == theirs else self.at_least == ours
+
 
 _NAME = r"(?=[\w.-]*[A-Za-z_])[A-Za-z0-9][\w.-]*(?::\w+)?(?:\+[A-Za-z]\w*)?"
 """Of a contestant: base+fewshot, student:1a2b, or an endpoint's, such as 7b-chat."""
@@ -58,6 +83,9 @@ _CONDITION = re.compile(
 _TIGHT = re.compile(rf"(?<=[<>]=)\s*(student|base|teacher)([+-])(?={_NUMBER}(?:\s|$))")
 """`teacher-0.05` is a difference, though a name may hold a dash; base-7b is a name."""
 _MEASURES = ["toxicity", "forgetting"]
+_LOW_IS_GOOD = {"toxicity", "toxic"}
+_HIGH_IS_GOOD = {*TEXT_METRICS, *CHOICE_METRICS, *CLASS_METRICS, *NUMERIC_METRICS}
+"""Metrics of graders; a task of lm-evaluation-harness may have others, some of them errors."""
 
 
 def parse(text: str) -> Condition:
@@ -85,6 +113,8 @@ def parse(text: str) -> Condition:
         raise refuse(f"it compares {against} with itself")
     if measure and metric:
         raise refuse(f"{subject} takes no metric; remove '{metric}'")
+    if (named := _named_twice(match["benchmark"] or "")) is not None:
+        raise refuse(f"it names the benchmark '{named}' twice; write 'on {named}'")
     if measure and at_least:
         raise refuse(f"{subject} should be small; write <=")
     if subject == "forgetting" and against:
@@ -94,7 +124,25 @@ def parse(text: str) -> Condition:
     except ValueError as error:
         raise refuse(str(error)) from None
     sign = -1.0 if match["sign"] == "-" else 1.0
-    return Condition(text, subject, metric, at_least, against, sign * share, match["benchmark"])
+    condition = Condition(
+        text, subject, metric, at_least, against, sign * share, match["benchmark"]
+    )
+    if condition.is_always_met:
+        other = "base" if subject == "student" else "student"
+        instead = f"{subject} <= 0.02" if measure else f"{subject} >= {against or other}"
+        raise refuse(f"every score meets it; write a bound that can be missed, such as '{instead}'")
+    return condition
+
+
+def _named_twice(benchmarks: str) -> str | None:
+    """A benchmark that stands twice in a list such as "sciq, sciq"; None where none does."""
+    named = _listed(benchmarks)
+    return next((name for name in named if named.count(name) > 1), None)
+
+
+def _listed(benchmarks: str) -> list[str]:
+    """The parts of "sciq, nq" or "sciq and nq", which `on` does not take, but people write."""
+    return re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+(?:on\s+)?", benchmarks)
 
 
 @dataclass(frozen=True)
@@ -109,28 +157,33 @@ class Planned:
     left_out: Sequence[str] = ()
     """Contestants that have no answer to it."""
 
+    def wants_high(self, metric: str | None) -> bool | None:
+        """Whether a high score by a metric is good; None where only the task's author knows."""
+        if metric is None or metric == self.metrics[0]:
+            return self.higher_is_better
+        return True if metric in _HIGH_IS_GOOD else (False if metric in _LOW_IS_GOOD else None)
+
 
 def refuse_unmeasurable(
     conditions: Sequence[str], benchmarks: Sequence[Planned], contestants: Sequence[str]
 ) -> None:
-    """Check that each condition can be measured, before anything is spent.
+    """Check that each condition can be measured and asks for a good student, before anything is spent.
 
     Raises:
-        PlanError: one names a benchmark, a metric or a contestant that the plan does not have.
+        PlanError: one names a benchmark, a metric or a contestant that the plan does not have, or a
+            worse student would meet it more easily.
     """
     faults = tuple(
         f"'{text}': {why}"
         for text in conditions
-        if (why := _unmeasurable(parse(text), benchmarks, contestants))
+        if (why := _fault(parse(text), benchmarks, contestants))
     )
     if faults:
-        raise PlanError("a condition of [ship] cannot be measured with this plan", faults)
+        raise PlanError("a condition of [ship] does not fit this plan", faults)
 
 
-def _unmeasurable(
-    condition: Condition, benchmarks: Sequence[Planned], contestants: Sequence[str]
-) -> str:
-    """Why a condition cannot be measured; empty if it can."""
+def _fault(condition: Condition, benchmarks: Sequence[Planned], contestants: Sequence[str]) -> str:
+    """Why a condition cannot be measured, or asks for a bad student; empty if it does neither."""
     subjects = {"student", "base"} if condition.subject == "forgetting" else {condition.subject}
     subjects = {"student"} if condition.subject == "toxicity" else subjects
     for name in sorted(subjects | ({condition.against} if condition.against else set())):
@@ -139,6 +192,8 @@ def _unmeasurable(
             return f"no contestant '{name}' ({did_you_mean(name, allowed)})"
     labels = [benchmark.label for benchmark in benchmarks]
     if not any(means_benchmark(condition.benchmark, label, labels) for label in labels):
+        if len(_listed(condition.benchmark or "")) > 1:
+            return "on takes one benchmark; write a condition for each, or leave out on for all"
         return f"no benchmark '{condition.benchmark}' ({did_you_mean(condition.benchmark or '', labels)})"
     asked = applicable(condition, benchmarks)
     for benchmark in asked:
@@ -154,7 +209,21 @@ def _unmeasurable(
         if condition.metric and condition.metric not in benchmark.metrics:
             hint = did_you_mean(condition.metric, benchmark.metrics)
             return f"{benchmark.label} has no metric '{condition.metric}' ({hint})"
+        wanted, good = condition.wants_high, benchmark.wants_high(condition.metric)
+        if None not in (wanted, good) and wanted != good:
+            return _turned(condition, benchmark)
     return ""
+
+
+def _turned(condition: Condition, benchmark: Planned) -> str:
+    """What to write in place of a condition that a worse student meets more easily."""
+    operator = "<=" if condition.at_least else ">="
+    left, bound = (side.strip() for side in re.split("[<>]=", condition.text, maxsplit=1))
+    good = "low" if condition.wants_high else "high"
+    return (
+        f"a good score on {benchmark.label} is {good}, so the worse the student, the sooner it is met; "
+        f"write '{left} {operator} {bound}'"
+    )
 
 
 def applicable(condition: Condition, benchmarks: Sequence[Planned]) -> list[Planned]:

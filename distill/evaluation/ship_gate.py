@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 from distill.evaluation.comparison import Comparison
 from distill.evaluation.findings import Checked, Evaluation, ShipVerdict
-from distill.evaluation.ship_chance import Bound, Given, chance_of_passing, chance_sentence
+from distill.evaluation.ship_chance import (
+    Bound,
+    Given,
+    chance_of_passing,
+    chance_sentence,
+    rule_sentence,
+)
 from distill.evaluation.ship_conditions import Condition, is_toxicity, means_benchmark, parse
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.verdict import metric_name, paired, points, span
@@ -50,9 +56,9 @@ def check_ship(
     ]
     bounds = [bound for measurement in measurements for bound in measurement.bounds]
     if given is None or not all(measurement.bounds for measurement in measurements):
-        return ShipVerdict(checked)
+        return ShipVerdict(checked, rule=rule_sentence(None, certain))
     chance = chance_of_passing(bounds, given, certain)
-    return ShipVerdict(checked, chance, chance_sentence(chance, certain))
+    return ShipVerdict(checked, chance, chance_sentence(chance), rule_sentence(chance, certain))
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,15 @@ from distill.evaluation.change import MetricChange, measure_change
 from distill.evaluation.comparison import ANSWERED, ItemText, answers_by_contestant
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.style_share import CONTESTANTS, Measure, style_shares
-from distill.evaluation.verdict import points, span
+from distill.evaluation.verdict import metric_name, points, span
 from quality.text import style
 from quality.text.languages import foreign
 from warehouse.records import Answer
 
 LONGER = 1.5
 """Ratio of lengths from which longer answers may contain a reference by chance."""
+BOTH_NAME = "where both name an option"
+"""How the change on items is called whose answers name a choice or class on both sides."""
 ALIKE = "base and teacher do not differ clearly in it"
 
 
@@ -55,6 +57,27 @@ class StyleFacts:
         if self.outcome in ("learned facts", "reads passages better", "learned the task"):
             return "mixed" if self.facts and self.facts.value < 0 else "good"
         return {"learned style only": "mixed", "no clear change": ""}.get(self.outcome, "bad")
+
+    @property
+    def combined(self) -> str:
+        """How the measures' shares became one, in plain words; empty where there is none."""
+        shared = [measure for measure in self.measures if measure.share]
+        names = [metric_name(measure.name) for measure in shared if measure.counted]
+        if self.style is None or not names:
+            return ""
+        how = f"the plain average of those of {', '.join(names[:-1])} and {names[-1]}: each counts the same"
+        if len(names) == 1:
+            how = f"that of {names[0]} alone"
+        sentences = [f"The share of style as a whole, {points(self.style.value)} %, is {how}."]
+        if len(shared) < len(self.measures):
+            sentences.append(
+                "Measures in which base and teacher do not differ clearly have no share and do not count."
+            )
+        if len(names) < len(shared):
+            sentences.append(
+                "Overlap does not count for a choice: to share the teacher's words is to share its answer."
+            )
+        return " ".join(sentences)
 
 
 def measure_style_and_facts(
@@ -187,7 +210,7 @@ def _change_where_both_name_an_option(
         for name in ("student", "base")
     )
     change = measure_change(metric, student, base, group_of)
-    return replace(change, metric=f"{metric} where both name an option") if change else None
+    return replace(change, metric=f"{metric} {BOTH_NAME}") if change else None
 
 
 @dataclass(frozen=True)

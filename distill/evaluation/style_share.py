@@ -25,6 +25,8 @@ class Measure:
     """1 - |student - teacher| / |base - teacher|, of the means: 1 at the teacher, 0 where the student
     is as far from it as the base, on either side, and below 0 farther away; None where base and
     teacher do not differ clearly."""
+    counted: bool = True
+    """Whether its share, if it has one, is part of the mean."""
 
 
 def style_shares(
@@ -75,6 +77,7 @@ def style_shares(
             share=bootstrap([ahead[measure], gaps[measure]], _share, seed, _AT_MOST)
             if measure in differing
             else None,
+            counted=measure in counted,
         )
         for measure in names
     ]

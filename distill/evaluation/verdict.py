@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from distill.contestants.contestant import is_control
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
-from distill.evaluation.power import LEVEL, difference_sentence, loss_rates
+from distill.evaluation.power import LEVEL, difference_sentence, found_sentence, loss_rates
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from warehouse.wording import be, format_count
 
@@ -207,7 +207,7 @@ def warnings(comparison: Comparison) -> list[str]:
     pair = comparison.difference("student", "base")
     if pair is None or not pair.n:
         return lines
-    among = f"one of {pair.tests} benchmarks has to meet a stricter level: " * (pair.tests > 1)
+    among = f"One of {pair.tests} benchmarks has to meet a stricter level: " * (pair.tests > 1)
     if pair.binary and not pair.is_grouped and not pair.is_over_seeds:
         base = comparison.standing("base")
         at = base.metrics.get(comparison.headline) if base else None
@@ -217,14 +217,17 @@ def warnings(comparison: Comparison) -> list[str]:
             level=LEVEL / pair.tests,
             score=at.value if at else 0.3,
         )
-        lines.append(f"{among}{sentence[0].lower() if among else sentence[0]}{sentence[1:]}")
+        lines.append(_after(among, sentence))
     elif comparison.detectable is not None and comparison.detectable_at_most is not None:
-        least, most = (points(v) for v in (comparison.detectable, comparison.detectable_at_most))
-        lines.append(
-            f"{among}on {pair.n:,} items{_unequal(pair)}, a test of means would show a "
-            f"difference of {least} to {most} points or more four times in five"
-        )
+        found = found_sentence(comparison.detectable, comparison.detectable_at_most)
+        sentence = f"With {pair.n:,} items{_unequal(pair)}, {found} by a test of means."
+        lines.append(_after(among, sentence))
     return lines
+
+
+def _after(opening: str, sentence: str) -> str:
+    """A sentence after an opening, if there is one."""
+    return f"{opening}{sentence[0].lower()}{sentence[1:]}" if opening else sentence
 
 
 def _unequal(pair: Difference) -> str:

@@ -175,11 +175,17 @@ def ship_lines(plan: Plan, counts: Mapping[str, int]) -> list[tuple[str, str]]:
     """
     if plan.ship is None:
         return []
+    seeds = plan.train.seeds if plan.train else 1
+    needs = find_items_needed(plan.ship.conditions, _planned_benchmarks(plan), counts, seeds)
     if not plan.ship.certain:
-        return [("warning", POINT_ESTIMATE)]
-    needs = find_items_needed(plan.ship.conditions, _planned_benchmarks(plan), counts)
+        limited = [
+            ("warning", f"'{need.condition}' on {need.benchmark} can be met only if {need.only_if}")
+            for need in needs
+            if need.only_if
+        ]
+        return [("warning", POINT_ESTIMATE), *limited]
     lines = [("ship" if need.is_enough else "warning", need.line) for need in needs]
-    return [*lines, ("ship", assumed_line())] if needs else lines
+    return [*lines, ("ship", assumed_line(seeds))] if needs else lines
 
 
 def _planned_benchmarks(plan: Plan) -> list[Planned]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+from distill.contestants.contestant import CONTROLS
 from distill.evaluation.compare import compare
 from distill.evaluation.comparison import Comparison, Difference, ItemText
-from distill.evaluation.statistics import holm
+from distill.evaluation.controls import FEWSHOT
+from distill.evaluation.statistics import MIN_ITEMS, holm
 from distill.evaluation.verdict import gain, is_clear, metric_name, points
 from distill.report.report import render
 from warehouse.records import Answer
+from warehouse.wording import be
 
 BASE = "base"
 
@@ -48,10 +51,11 @@ class BakeoffRow:
 
     label: str
     method: Method | None
-    """None for the untuned base."""
+    """None for the untuned base and the controls, which need no training."""
     against_base: Difference | None
     against_best: Difference | None
-    """None for the best itself; p is adjusted for the number of methods."""
+    """None for the best itself and the base; p is adjusted for the number of methods, or of
+    controls."""
 
     @property
     def p_best(self) -> float | None:
@@ -66,6 +70,11 @@ class Board:
     comparison: Comparison
     best: str
     lines: list[BakeoffRow]
+
+    @property
+    def controls(self) -> list[BakeoffRow]:
+        """The lines of what needs no training, without the base."""
+        return [line for line in self.lines if line.method is None and line.label != BASE]
 
     def answered_most(self, label: str) -> bool:
         """Whether a method failed on so few items that its mean can be ranked."""
@@ -88,6 +97,7 @@ class Bakeoff:
     versions: Mapping[str, str]
     seeds: int = 1
     """Students of each tuner."""
+    notes: list[str] = field(default_factory=list)
 
 
 def board_of(
@@ -99,20 +109,23 @@ def board_of(
     higher_is_better: bool = True,
     other_seeds: Mapping[str, Sequence[Sequence[Answer]]] | None = None,
 ) -> Board:
-    """Rank methods on one benchmark; `answers` name the base and each method's label.
+    """Rank methods on one benchmark; `answers` name the base, each method's label and controls.
 
+    Controls that answered stand below the base: what no training was needed for.
     `other_seeds`: label -> answers of its further training seeds, as `compare` takes them.
 
     A method that failed on many items comes last: its mean is of other items.
     """
     labels = [method.label for method in methods]
+    given = {answer.contestant for answer in answers}
+    controls = [name for name in (FEWSHOT, *CONTROLS) if name in given]
     board = partial(
         compare,
         benchmark,
         answers,
         texts,
         headline,
-        contestants=[BASE, *labels],
+        contestants=[BASE, *labels, *controls],
         higher_is_better=higher_is_better,
         other_seeds=other_seeds,
     )
@@ -124,14 +137,13 @@ def board_of(
     }
     order = sorted(labels, key=lambda label: (*ranks.get(label, (True, math.inf)), label))
     best = order[0]
-    pairs = [(label, other) for other in (BASE, best) for label in labels if label != other]
+    everyone = [*labels, *controls]
+    pairs = [(label, other) for other in (BASE, best) for label in everyone if label != other]
     comparison = board(pairs=pairs)
     rivals = [label for label in labels if label != best]
-    against_best = {label: d for label in rivals if (d := comparison.difference(label, best))}
-    p_values = holm([difference.p_value for difference in against_best.values()])
     against_best = {
-        label: replace(difference, p_adjusted=p_value, tests=len(against_best))
-        for (label, difference), p_value in zip(against_best.items(), p_values, strict=True)
+        **_against(comparison, best, rivals),
+        **_against(comparison, best, controls),  # another question, so another family
     }
     by_label = {method.label: method for method in methods}
     lines = [
@@ -143,7 +155,21 @@ def board_of(
         )
         for label in order
     ]
-    return Board(comparison, best, [*lines, BakeoffRow(BASE, None, None, None)])
+    untrained = [
+        BakeoffRow(name, None, comparison.difference(name, BASE), against_best.get(name))
+        for name in controls
+    ]
+    return Board(comparison, best, [*lines, BakeoffRow(BASE, None, None, None), *untrained])
+
+
+def _against(comparison: Comparison, best: str, labels: Sequence[str]) -> dict[str, Difference]:
+    """Each one's difference from the best, adjusted for their number."""
+    pairs = {label: d for label in labels if (d := comparison.difference(label, best))}
+    p_values = holm([difference.p_value for difference in pairs.values()])
+    return {
+        label: replace(difference, p_adjusted=p_value, tests=len(pairs))
+        for (label, difference), p_value in zip(pairs.items(), p_values, strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -182,23 +208,22 @@ def verdict(board: Board) -> str:
         return "No method answered a held-out item."
     if not standing.answered_most:
         return "Every method failed on too many of the held-out items to be ranked."
+    tuned = [line for line in board.lines if line.method]
     close = [
         line.label
-        for line in board.lines
+        for line in tuned
         if (pair := line.against_best) and metric in pair.metrics and not is_clear(pair, metric)
     ]
     worse = [
         line.label
-        for line in board.lines
+        for line in tuned
         if (pair := line.against_base)
         and metric in pair.metrics
         and is_clear(pair, metric)
         and gain(board.comparison, pair) < 0
     ]
     text = f"Highest mean: {board.best} with {metric_name(metric)} {points(standing.metrics[metric].value)} %"
-    missed = [
-        line.label for line in board.lines if line.method and not board.answered_most(line.label)
-    ]
+    missed = [line.label for line in tuned if not board.answered_most(line.label)]
     if missed:
         text += f" (not ranked because they failed on many items: {', '.join(missed)})"
     if close:
@@ -209,10 +234,35 @@ def verdict(board: Board) -> str:
         if worse
         else "; none is clearly worse than the base."
     )
-    one = any(line.against_base and not line.against_base.is_over_seeds for line in board.lines)
+    text += _on_controls(board)
+    one = any(line.against_base and not line.against_base.is_over_seeds for line in tuned)
     return (
         f"{text} Each tuner was trained once: another seed may change their order." if one else text
     )
+
+
+def _on_controls(board: Board) -> str:
+    """A sentence on which controls the best method beats clearly; empty where none answered."""
+    metric = board.comparison.headline
+    better: list[str] = []
+    level: list[str] = []
+    beaten: list[str] = []
+    for line in board.controls:
+        pair = line.against_best
+        if pair is None or pair.n < MIN_ITEMS or metric not in pair.metrics:
+            continue
+        side = gain(board.comparison, pair) if is_clear(pair, metric) else 0.0
+        (better if side > 0 else beaten if side < 0 else level).append(line.label)
+    parts = [
+        *([f"{_names(better)} clearly better than {board.best}"] if better else []),
+        *([f"{_names(level)} not clearly different from {board.best}"] if level else []),
+        *([f"{board.best} beats {', '.join(beaten)}"] if beaten else []),
+    ]
+    return f" Without training: {'; '.join(parts)}." if parts else ""
+
+
+def _names(labels: Sequence[str]) -> str:
+    return f"{', '.join(labels)} {be(len(labels))}"
 
 
 def render_html(bakeoff: Bakeoff) -> str:

@@ -66,6 +66,12 @@ class BoardPair:
     verdicts: tuple[str | None, str | None]
     lines: list[DiffRow]
 
+    @property
+    def is_same(self) -> bool:
+        """Whether both runs have the same scores and the same verdict here."""
+        same = all(line.a == line.b for line in self.lines)
+        return same and self.n[0] == self.n[1] and self.verdicts[0] == self.verdicts[1]
+
 
 @dataclass(frozen=True)
 class TwoRuns:
@@ -91,10 +97,13 @@ def compare_runs(
     """Compare two reports, each as `distill.report.report.to_json` gives it (older ones too).
 
     `comparisons` are of the two students, item by item, `STUDENT_B` minus `STUDENT_A`; `unlike`
-    lists what could not be compared.
+    lists what could not be compared. Both are left out where the students are the same.
     """
     boards = _boards(a, b)
     plan = _changes(a.get("plan") or {}, b.get("plan") or {})
+    same = have_same_student(a, b)
+    if same:
+        comparisons, unlike = (), ()
     return TwoRuns(
         a=_side(a),
         b=_side(b),
@@ -103,11 +112,11 @@ def compare_runs(
         boards=boards,
         comparisons=list(comparisons),
         sentences=[
-            *_same_student(a, b),
+            *([_same_student(a, boards)] if same else []),
             *(_difference_sentence(comparison) for comparison in comparisons),
             *_seeds_sentence(comparisons),
             *unlike,
-            *_caveats(a, b, boards, compared=bool(comparisons)),
+            *_caveats(a, b, boards, same_plan=not plan, untested=not comparisons and not same),
         ],
     )
 
@@ -234,23 +243,40 @@ def _seeds_sentence(comparisons: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def _same_student(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """A sentence if both runs have the same student."""
-    ours, theirs = ((report.get("ids") or {}).get("student") for report in (a, b))
-    if ours is None or ours != theirs:
-        return []
-    return [f"Both runs evaluate the same student, {ours[:12]}."]
+def have_same_student(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two reports are of the same student, of the same training seeds."""
+    ours, theirs = _students(a), _students(b)
+    return bool(ours) and ours == theirs
+
+
+def _students(report: Mapping[str, Any]) -> set[str]:
+    """The ids of a report's student, of every training seed."""
+    first = (report.get("ids") or {}).get("student")
+    seeds = [seed for board in _comparisons(report).values() for seed in board.get("seeds") or ()]
+    return {*(seed["student_id"] for seed in seeds), *([first] if first else [])}
+
+
+def _same_student(report: Mapping[str, Any], boards: Sequence[BoardPair]) -> str:
+    """That there are no two students, and where scores that differ come from."""
+    ids = sorted(_students(report))
+    who = f"the same student, {ids[0][:12]}"
+    if len(ids) > 1:
+        who = f"the same student of {len(ids)} training seeds"
+    same = all(board.is_same for board in boards)
+    why = "" if same else " Scores that differ are of other items, contestants or settings."
+    return f"Both runs evaluate {who}, so there are no two students to compare.{why}"
 
 
 def _caveats(
     a: Mapping[str, Any],
     b: Mapping[str, Any],
     boards: Sequence[BoardPair],
-    compared: bool,
+    same_plan: bool,
+    untested: bool,
 ) -> list[str]:
     """Caveats against reading the scores side by side."""
     sentences = []
-    if a.get("plan_hash") == b.get("plan_hash"):
+    if same_plan and a.get("plan_hash") == b.get("plan_hash"):
         sentences.append("Both runs use the same plan.")
     for board in boards:
         if None in board.n:
@@ -262,7 +288,7 @@ def _caveats(
             )
         elif board.headlines[0] != board.headlines[1]:
             sentences.append(f"{board.benchmark} has different headline metrics in A and B.")
-    if not compared and boards:
+    if untested and boards:
         sentences.append(
             "The two students were not compared item by item, so the differences below are not tested."
         )

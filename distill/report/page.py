@@ -15,9 +15,10 @@ from markupsafe import Markup, escape
 from distill.evaluation.breakdown import Group
 from distill.evaluation.comparison import Comparison, Difference
 from distill.evaluation.controls import form_warning, whole_verdict
+from distill.evaluation.economics import gather_advice
 from distill.evaluation.findings import Evaluation
 from distill.evaluation.statistics import MIN_ITEMS, Interval
-from distill.evaluation.style_facts import StyleFacts
+from distill.evaluation.style_facts import BOTH_NAME, StyleFacts
 from distill.evaluation.verdict import (
     best_of,
     fine_tune,
@@ -115,6 +116,8 @@ def template_values(evaluation: Evaluation, left_out: Collection[str] = ()) -> d
         "tasks": [summary for summary in summaries if summary.comparison.role != "off_task"],
         "off_task": [summary for summary in summaries if summary.comparison.role == "off_task"],
         "warned": _warnings_by_benchmark(evaluation.comparisons),
+        "one_seed": describe_one_seed(evaluation),
+        "advice": gather_advice(evaluation.break_even, evaluation.cost),
         "costs": [
             (name, lines, cost_plot(lines))
             for name in dict.fromkeys(line.benchmark for line in evaluation.economics)
@@ -126,6 +129,24 @@ def template_values(evaluation: Evaluation, left_out: Collection[str] = ()) -> d
         "explorer": items,
         "outcomes": OUTCOMES,
         "some_lower": any(not comparison.higher_is_better for comparison in evaluation.comparisons),
+    }
+
+
+def describe_one_seed(evaluation: Evaluation) -> dict[str, str]:
+    """Section -> which figures of it are of the first training seed's student alone; empty where
+    there was one seed."""
+    seeds = next((c.seeds for c in evaluation.comparisons if len(c.seeds) > 1), None)
+    if seeds is None:
+        return {}
+    whole, every = f"the student of training seed {seeds[0].seed} alone", f"all {len(seeds)} seeds"
+    named = ""
+    if any(BOTH_NAME in line.sentence for line in evaluation.style):
+        named = f", except of items {BOTH_NAME}"
+    return {
+        "here": f"Here “student” is {whole}, not the mean over {every}.",
+        "economics": f"Prices, times and tokens of the student's answers are of {whole}. Its scores are "
+        f"means over {every}, and what it cost so far counts {every}.",
+        "style": f"Style is of {whole}. Content and headline are means over {every}{named}.",
     }
 
 

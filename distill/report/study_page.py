@@ -11,6 +11,7 @@ from distill.report.plots import scaling_plot
 from distill.report.report import render
 from warehouse.errors import PlanError
 from warehouse.records import Sample, make_id
+from warehouse.wording import format_count
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,17 @@ class Setup:
     base: str
     same_model: bool
     """Whether teacher and base are one model."""
-    examples: int
-    """Worked examples that the teacher saw before each broad question."""
+    examples: dict[str, int]
+    """Kind of data -> worked examples that the teacher saw before each question."""
     seeds: list[int]
+    sources: dict[str, str]
+    """Kind of data -> its questions: a data set's name or a file."""
+    replies: dict[str, int]
+    """Kind of data -> replies that the gate chose from."""
+    kept: dict[str, int]
+    """Kind of data -> replies that the gate keeps; of these as many are used as `tokens` allow."""
+    dropped: dict[str, str]
+    """Kind of data -> the commonest reasons why replies are dropped, with numbers."""
     tokens: dict[str, int]
     """Kind of data -> supervised tokens of an epoch."""
     left_out: list[str]
@@ -34,15 +43,30 @@ class Setup:
         """What the contrast cannot say; empty where the teacher is another model."""
         if not self.same_model:
             return ""
-        more = (
-            "; what it gives beyond the base comes from its worked examples"
-            if self.examples
-            else ""
-        )
+        shown = any(self.examples.values())
+        more = "knows what its worked examples show and nothing else" if shown else "knows nothing"
         return (
-            f"Teacher and base are the same model ({self.base}){more}. So this contrast says little "
-            "about imitation of a stronger model: name another one with --teacher."
+            f"Teacher and base are the same model ({self.base}): the teacher {more} beyond the base. "
+            "So this contrast says little about imitation of a stronger model: name another one with "
+            "--teacher."
         )
+
+    def describe_data(self, kind: str, rows: int) -> str:
+        """A kind of data: questions, replies, what the gate keeps, what is used."""
+        replies, kept = self.replies[kind], self.kept[kind]
+        text = f"{self.sources[kind]}: {format_count(replies, 'reply', 'replies')}, {kept:,} kept"
+        if self.dropped[kind]:
+            text += f" ({self.dropped[kind]})"
+        text += f", {rows:,} used: {format_count(self.tokens[kind], 'supervised token')} an epoch"
+        if examples := self.examples[kind]:
+            text += f"; the teacher saw {format_count(examples, 'worked example')} before each"
+        return text
+
+
+NO_CONTROLS = (
+    "base+fewshot, control:copy and control:majority are not part of a study: the report of "
+    "`distill run` on this plan compares its student with them."
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +85,12 @@ class Study:
     setup: Setup | None = None
     notes: list[str] = field(default_factory=list)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def caveats(self) -> list[str]:
+        """What the study leaves out."""
+        once = "Each share was trained with one seed: another seed may move a point of the curve."
+        return [*([once] if self.scaling else []), NO_CONTROLS]
 
 
 def read_shares(shares: Sequence[str]) -> list[float]:

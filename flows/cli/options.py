@@ -6,12 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from warehouse.errors import NotShipped, PlanError, Stopped
 from warehouse.extras import TRAINING, require_modules
+
+if TYPE_CHECKING:
+    from distill.plan.plan import Plan
 
 app = typer.Typer(
     name="distill",
@@ -104,10 +107,12 @@ def staged(
     verbose: bool,
     options: dict[str, list[str]] | None = None,
     show: Callable[[dict[str, Any]], None] | None = None,
+    plans: Sequence[Plan] = (),
 ) -> dict[str, Any]:
     """Check the plan and its data, then run one verb, as a flow where Prefect is configured.
 
     `options` are the verb's own, by their flags; the flow gets their values after the overrides.
+    `plans`: whose prompts the verb asks; left out, those of the plan as the file has it.
 
     Raises:
         NotShipped: the run has ended, and a condition of the plan's [ship] is not met.
@@ -134,7 +139,8 @@ def staged(
     from flows.stages.estimate import estimate_of
 
     show_teacher_logs()
-    estimate = estimate_of(loaded, store, verb)  # reads every row: a malformed one is an error now
+    asked, *others = plans or [loaded]
+    estimate = estimate_of(asked, store, verb, others)  # reads every row: a bad one is an error now
     if estimate.calls:
         for line in estimate.lines():
             say(line)

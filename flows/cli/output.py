@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,11 +15,14 @@ from rich.text import Text
 from warehouse.records import Run
 from warehouse.wording import format_count
 
+if TYPE_CHECKING:
+    from distill.report.diff import TwoRuns
+
 _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 """Unicode categories of control and format characters, which a terminal would act on."""
 
 SET_SHOWN = 60
-"""Characters of a run's `--set` that `distill runs` shows; `--json` has all."""
+"""Characters that are shown of a run's `--set` (`--json` has all) and of a plan's value (the page has)."""
 
 PIPE_WIDTH = 1000
 """Columns of a table that is not printed to a terminal, so that names are whole for `grep`."""
@@ -78,6 +82,8 @@ def print_result(result: dict[str, Any]) -> None:
     for benchmark, found in result.get("controls", {}).items():
         for sentence in found["sentences"]:
             print(visible(f"{benchmark}: {sentence}"))
+    if rule := result.get("ship", {}).get("rule"):
+        print(visible(rule))
     for row in result.get("ship", {}).get("conditions", ()):
         state = {True: "met", False: "not met", None: "not measured"}[row["met"]]
         print(visible(f"{state:<14} {row['condition']}: {row['measured']}"))
@@ -112,6 +118,24 @@ def print_export(result: dict[str, Any]) -> None:
             *("-" if points is None else f"{100 * points:+.1f}", str(row["prompts_differ"])),
         )
     Console(width=max(Console().width, 120)).print(table)
+
+
+def print_two_runs(runs: TwoRuns, page: Path) -> None:
+    """Print the findings on two runs, the plan's keys that differ with both values, and the page."""
+    for sentence in runs.sentences:
+        print(visible(sentence))
+    if runs.plan:
+        number = len(runs.plan)
+        differ = "differs" if number == 1 else "differ"
+        print(f"plan           {format_count(number, 'key')} {differ}, A -> B:")
+    for change in runs.plan:
+        print(visible(f"  {change.key}: {_clip(change.a)} -> {_clip(change.b)}"))
+    print(f"report         {page}")
+
+
+def _clip(text: str) -> str:
+    """A text that fits a line of a table."""
+    return text if len(text) <= SET_SHOWN else f"{text[: SET_SHOWN - 1]}…"
 
 
 def _percent(value: float | None) -> str:
@@ -163,8 +187,7 @@ def print_runs(runs: Sequence[Run]) -> None:
     for run in runs:
         row = run_row(run)
         shown = [*list(row.values())[:7], row["tuner"]]
-        changed = visible(" ".join(row["overrides"]))
-        changed = changed if len(changed) <= SET_SHOWN else f"{changed[: SET_SHOWN - 1]}…"
+        changed = _clip(visible(" ".join(row["overrides"])))
         table.add_row(*("-" if value is None else str(value) for value in shown), Text(changed))
     _console().print(table)
 
@@ -236,10 +259,20 @@ def print_bakeoff(result: dict[str, Any]) -> None:
 
 def print_study(result: dict[str, Any]) -> None:
     """Print the findings of a study, benchmark by benchmark."""
+    tokens = result.get("supervised_tokens", {})
     for name, rows in result["rows"].items():
-        print(f"{name:<18} {format_count(rows, 'row')}")
-    for benchmark, text in result["sentences"].items():
-        print(f"{benchmark}: {text}")
+        of = (
+            f", {format_count(tokens[name], 'supervised token')} an epoch" if name in tokens else ""
+        )
+        print(f"{name:<18} {format_count(rows, 'row')}{of}")
+    if result.get("caveat"):
+        print(f"note: {result['caveat']}")
+    findings = result.get("findings") or {
+        benchmark: [text] for benchmark, text in result["sentences"].items()
+    }
+    for benchmark, lines in findings.items():
+        for line in lines:
+            print(f"{benchmark}: {line}")
     print(f"report         {result['report_path']}")
 
 

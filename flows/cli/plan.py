@@ -90,7 +90,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         number = sum(1 for _ in recipe.ask_all(loaded.folder))
         print(f"recipe    {name_of(recipe)}: {format_count(number, 'prompt')}")
         prompts += number
-    later = Later.of(loaded, store)
+    later = Later.of([loaded], store)
     for line in later.lines:
         print(f"recipe    {line}")
     prompts += later.seeds

@@ -111,10 +111,10 @@ def study_imitation(
     from flows.studies.imitation import Options, plans_of
 
     wanted = Options(broad, seeds, examples, teacher)
-    plans_of(load_plan(plan, set_ or ()), wanted)  # a mistake is an error before anything starts
+    task, other, _ = plans_of(load_plan(plan, set_ or ()), wanted)  # a mistake is an error now
     flow = "flows.studies.imitation:study_imitation"
     options = wanted.as_typed()
-    staged("study imitation", flow, plan, set_, json_, verbose, options, print_study)
+    staged("study imitation", flow, plan, set_, json_, verbose, options, print_study, [task, other])
 
 
 @app.command()

@@ -31,13 +31,11 @@ def report(
     from warehouse.errors import NotFoundError
 
     if other:
+        from flows.cli.output import print_two_runs
         from flows.studies.diff import write_comparison
 
         pair = (_run(run_id, warehouse), _run(other, warehouse))
-        comparison, page = write_comparison(_store(warehouse), *pair)
-        for line in comparison.sentences:
-            print(line)
-        print(f"report         {page}")
+        print_two_runs(*write_comparison(_store(warehouse), *pair))
         return
     candidates = [_run(run_id, warehouse)] if run_id else _runs(warehouse)
     for run in candidates:

@@ -136,16 +136,23 @@ def _teacher_messages(store: Store, prompt_ids: Sequence[str]) -> dict[str, list
     return {prompt.prompt_id: prompt.messages for prompt in prompts}
 
 
-def _kept_nothing(choices: Sequence[Choice]) -> str:
+def describe_reasons(choices: Sequence[Choice]) -> str:
+    """The three commonest reasons of choices, with their numbers."""
     reasons = Counter(choice.reason for choice in choices).most_common(3)
-    summary = "; ".join(f"{number}x {reason}" for reason, number in reasons)
+    return "; ".join(f"{number}x {reason}" for reason, number in reasons) or "there are none"
+
+
+def _kept_nothing(choices: Sequence[Choice]) -> str:
     if choices and all(choice.reason.endswith(": not scored") for choice in choices):
         advice = "every scorer error is in `distill show failures`; fix the scorer"
     elif choices and all(choice.reason.startswith("status: ") for choice in choices):
         advice = "no reply could be used; look at them with `distill show samples --only dropped`"
     else:
         advice = "loosen [quality] gate or look at them with `distill show samples --only dropped`"
-    return f"the gate keeps none of {format_count(len(choices), 'sample')} ({summary or 'there are none'}); {advice}"
+    return (
+        f"the gate keeps none of {format_count(len(choices), 'sample')} "
+        f"({describe_reasons(choices)}); {advice}"
+    )
 
 
 def _scores(

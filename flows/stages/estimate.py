@@ -25,20 +25,28 @@ LEARNT_FROM = 200
 """Recorded replies of the same teacher that correct the estimate."""
 
 
-def estimate_of(plan: Plan, store: Store, verb: str = "run") -> Estimate:
+def estimate_of(
+    plan: Plan, store: Store, verb: str = "run", others: Sequence[Plan] = ()
+) -> Estimate:
     """Count prompts and held-out items, those already paid for, and the cost of the rest.
 
     Of recipes with several calls for each seed the next calls are counted exactly, by a replay of what
     is recorded; those after them are bounded by what the recipe says of itself, or drawn from the
     seeds that are finished.
+
+    Args:
+        plan: The plan.
+        store: Its warehouse.
+        verb: The verb that would be run.
+        others: Plans of the same teacher whose prompts the verb asks beside the plan's own.
     """
     tokenizer = _tokenizer(plan)
     counted: list[int] = []
     limits: list[int] = []
     prompts = paid = refused = 0
     refused_for_good = {failure.subject for failure in store.read(Failure, "permanent")}
-    later = Later.of(plan, store) if _generates(verb) else Later()
-    requests = chain(later.first, _requests(plan, verb))
+    later = Later.of((plan, *others), store) if _generates(verb) else Later()
+    requests = chain(later.first, _requests(plan, verb, others))
     while part := list(islice(requests, 4096)):
         prompts += len(part)
         on_hand = find_paid_ids(store, plan.teacher, part)
@@ -73,17 +81,25 @@ def _generates(verb: str) -> bool:
     return verb.split()[0] in ("run", "generate", "bakeoff", "study")
 
 
-def _requests(plan: Plan, verb: str) -> Iterator[Request]:
+def _requests(plan: Plan, verb: str, others: Sequence[Plan] = ()) -> Iterator[Request]:
     """Requests of a verb that are known beforehand: prompts, and held-out items for the teacher."""
     seen: set[str] = set()
     if _generates(verb):
-        for recipe, prompt in prompts_of(plan):
-            request = request_of(plan, prompt)
-            if is_counted_ahead(recipe) and request.call_id not in seen:
-                seen.add(request.call_id)
-                yield request
+        for asked in (plan, *others):
+            for recipe, prompt in prompts_of(asked):
+                request = request_of(asked, prompt)
+                if is_counted_ahead(recipe) and request.call_id not in seen:
+                    seen.add(request.call_id)
+                    yield request
     if verb in ("run", "evaluate"):
         yield from held_out_requests(plan, "teacher", plan.teacher)
+    if (
+        verb == "study imitation"
+    ):  # the teacher answers the task's items, whoever else the plan names
+        alone = {"contestants": ["teacher"], "off_task": [], "robustness": None}
+        evaluate = plan.evaluate.model_copy(update=alone)
+        study = plan.model_copy(update={"evaluate": evaluate})
+        yield from held_out_requests(study, "teacher", plan.teacher)
 
 
 def held_out_requests(plan: Plan, who: str, teacher: Teacher) -> Iterator[Request]:

@@ -349,6 +349,7 @@ def result_of(evaluation: Evaluation) -> dict[str, Any]:
             "ships": evaluation.ship.ships,
             "by_chance": evaluation.ship.by_chance,
             "chance_sentence": evaluation.ship.chance_sentence,
+            "rule": evaluation.ship.rule,
             "conditions": [vars(condition) for condition in evaluation.ship.checked],
         }
     return summary

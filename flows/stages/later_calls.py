@@ -40,10 +40,10 @@ class Later:
     """Most calls that one seed makes one after the other."""
 
     @classmethod
-    def of(cls, plan: Plan, store: Store) -> Later:
-        """Replay the plan's recipes with several calls for each seed."""
+    def of(cls, plans: Sequence[Plan], store: Store) -> Later:
+        """Replay the plans' recipes with several calls for each seed."""
         found = cls()
-        for recipe in plan.datagen.recipe:
+        for plan, recipe in ((plan, r) for plan in plans for r in plan.datagen.recipe):
             if is_counted_ahead(recipe):
                 continue
             engine = replay_engine(plan, store, found.first)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from distill.contestants.contestant import CONTROLS
+from distill.evaluation.controls import FEWSHOT
 from distill.evaluation.inputs import texts_of
 from distill.plan.plan import load_plan
 from distill.plan.sections import TrainSection
@@ -22,7 +25,12 @@ from distill.report.bakeoff_page import (
 )
 from distill.report.report import to_plain
 from flows.runtime.run import RunContext, open_run
-from flows.stages.contestants import answer_as_student
+from flows.stages.contestants import (
+    ContestantFactory,
+    answer_as_student,
+    collect_answers,
+    request_answers,
+)
 from flows.stages.curate import curate_stage
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, load_samples
@@ -31,7 +39,7 @@ from flows.stages.train import check_training_inputs, train_seeds
 from quality.tasks.benchmark import Benchmark
 from warehouse.catalog import build, name_of
 from warehouse.errors import PlanError
-from warehouse.records import Student
+from warehouse.records import Answer, Sample, Student
 
 
 def bakeoff(
@@ -63,8 +71,9 @@ def bakeoff(
             for label, of_label in students.items()
         ]
         with context.stage("evaluate"):
+            controls = _answer_as_controls(context, curated.kept)
             boards = [
-                _board(context, benchmark, students, methods)
+                _board(context, benchmark, students, methods, controls[benchmark.label])
                 for benchmark in context.plan.evaluate.benchmarks
             ]
         comparison = Bakeoff(
@@ -77,6 +86,7 @@ def bakeoff(
             boards=boards,
             versions=context.run.versions,
             seeds=len(next(iter(students.values()))),
+            notes=list(dict.fromkeys(context.notes)),
         )
         pages = write_pages(
             context,
@@ -172,14 +182,34 @@ def _method(label: str, section: TrainSection, home: Path, student: Student) -> 
     )
 
 
+def _answer_as_controls(context: RunContext, kept: Sequence[Sample]) -> dict[str, list[Answer]]:
+    """Benchmark -> answers of the controls that the report would have, too."""
+    plan, request = context.plan, partial(request_answers, context)
+    factory = ContestantFactory(plan, context.store, context.run.run_id, None, kept, request)
+    answers: dict[str, list[Answer]] = {b.label: [] for b in plan.evaluate.benchmarks}
+    for spec in plan.evaluate.parts():
+        if spec.name not in (FEWSHOT, *CONTROLS):
+            continue
+        for benchmark in plan.evaluate.benchmarks:
+            items = items_of(context, benchmark)
+            if why := factory.why_left_out(spec.name, benchmark, items):
+                context.notes.append(f"{spec.name} did not answer {benchmark.label}: {why}")
+                continue
+            contestant = factory.contestant(spec.name, benchmark)
+            answers[benchmark.label] += collect_answers(context, contestant, items)
+        factory.model(spec).close()
+    return answers
+
+
 def _board(
     context: RunContext,
     benchmark: Benchmark,
     students: dict[str, list[Student]],
     methods: list[Method],
+    controls: Sequence[Answer],
 ) -> Board:
     items = items_of(context, benchmark)
-    answers = answer_as_student(context, benchmark, items, BASE, None)
+    answers = [*answer_as_student(context, benchmark, items, BASE, None), *controls]
     other_seeds = {}
     for label, (first, *others) in students.items():
         answers += answer_as_student(context, benchmark, items, label, first)

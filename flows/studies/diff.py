@@ -14,6 +14,7 @@ from distill.report.diff import (
     STUDENT_B,
     TwoRuns,
     compare_runs,
+    have_same_student,
     render_two_html,
     render_two_markdown,
 )
@@ -30,7 +31,8 @@ def write_comparison(store: Store, a: Run, b: Run) -> tuple[TwoRuns, Path]:
         NotFoundError: one of them has no report of students.
     """
     ours, theirs = (_report_of(run) for run in (a, b))
-    comparison = compare_runs(ours, theirs, *_compared(store, a, b, ours))
+    pairs = ([], []) if have_same_student(ours, theirs) else _compared(store, a, b, ours)
+    comparison = compare_runs(ours, theirs, *pairs)
     folder = Path(a.summary["report_path"]).parent
     page = folder / f"beside-{b.run_id}.html"
     page.write_text(render_two_html(comparison), encoding="utf-8")

@@ -22,6 +22,7 @@ from distill.plan.imitation_study import (
 )
 from distill.plan.plan import Plan
 from distill.report.study_page import Setup
+from flows.runtime.progress import say
 from flows.runtime.run import RunContext, open_run
 from flows.stages.contestants import (
     answer_as_student,
@@ -29,7 +30,7 @@ from flows.stages.contestants import (
     make_contestant,
     request_answers,
 )
-from flows.stages.curate import Curated, curate_stage
+from flows.stages.curate import Curated, curate_stage, describe_reasons
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, load_samples
 from flows.stages.known_prompts import prompts_of
@@ -37,6 +38,7 @@ from flows.stages.train import check_training_inputs, train_stage
 from flows.studies.local_teacher import LocalTeacher
 from flows.studies.study import LEAST_ROWS, study_of, write_study
 from quality.tasks.benchmark import Benchmark, Item
+from warehouse.catalog import name_of
 from warehouse.errors import NothingToDoError
 from warehouse.records import Answer, Sample, Student, make_id
 from warehouse.wording import format_count
@@ -108,7 +110,8 @@ def study_imitation(
         context, other = replace(opened, plan=task_plan), replace(opened, plan=other_plan)
         check_training_inputs(context)
         with _closing(context):
-            parts = _equal_tokens(context, {BROAD: _data(other), TASK: _data(context)})
+            data = {BROAD: _data(other, BROAD), TASK: _data(context, TASK)}
+            parts = _equal_tokens(context, data)
             students = _train(context, {name: part for name, (part, _) in parts.items()}, options)
             with context.stage("evaluate"):
                 boards = [
@@ -118,7 +121,7 @@ def study_imitation(
         fits: dict[str, list[str]] = {BROAD: [], TASK: []}
         for name in students:
             fits[name.partition(",")[0]].append(name)
-        setup = _setup(context, other, parts, left_out, options)
+        setup = _setup(context, other, data, parts, left_out, options)
         rows = {NONE: 0, **{name: len(part.kept) for name, (part, _) in parts.items()}}
         contrasts = contrasts_of(boards, fits)
         study = study_of(context, "imitation", rows, contrasts=contrasts, setup=setup)
@@ -135,9 +138,38 @@ def _closing(context: RunContext) -> Iterator[None]:
         context.plan.teacher.close()
 
 
-def _data(context: RunContext) -> Curated:
+def _data(context: RunContext, name: str) -> Curated:
+    """The replies of a kind of data, through the gate.
+
+    Raises:
+        NothingToDoError: the gate keeps fewer than four rows; before the next kind is paid for.
+    """
+    say(f"{name}: replies to {_source(context.plan)}")
     generate_stage(context)
-    return curate_stage(context, load_samples(context, counted=False))
+    try:
+        curated = curate_stage(context, load_samples(context, counted=False))
+    except NothingToDoError as error:
+        raise NothingToDoError(f"{name}: {error}") from error
+    if len(curated.kept) < LEAST_ROWS:
+        raise NothingToDoError(
+            f"{name}: the gate keeps {len(curated.kept)} of "
+            f"{format_count(len(curated.choices), 'sample')} ({_dropped(curated)}); a student "
+            f"takes at least {LEAST_ROWS}: name other questions with --broad, or loosen the gate that "
+            "both kinds share with --set quality.gate"
+        )
+    return curated
+
+
+def _dropped(curated: Curated) -> str:
+    """The commonest reasons why samples are dropped; empty where none is."""
+    dropped = [choice for choice in curated.choices if not choice.kept]
+    return describe_reasons(dropped) if dropped else ""
+
+
+def _source(plan: Plan) -> str:
+    """The questions of a plan's recipes, by the names of their data sets or files."""
+    sources = (str(getattr(recipe, "prompts", name_of(recipe))) for recipe in plan.datagen.recipe)
+    return ", ".join(dict.fromkeys(sources))
 
 
 def _equal_tokens(
@@ -202,13 +234,13 @@ def _train(
 ) -> dict[str, Student]:
     """The students by their names: each kind of data and seed."""
     first = context.plan.training.seed
-    return {
-        f"{name}, seed {seed}": train_stage(
-            context, part, context.plan.training.model_copy(update={"seed": seed})
-        )
-        for name, part in parts.items()
-        for seed in range(first, first + options.seeds)
-    }
+    students = {}
+    for name, part in parts.items():
+        for seed in range(first, first + options.seeds):
+            say(f"{name}, seed {seed}")
+            section = context.plan.training.model_copy(update={"seed": seed})
+            students[f"{name}, seed {seed}"] = train_stage(context, part, section)
+    return students
 
 
 def _board(
@@ -237,6 +269,7 @@ def _answers(
 def _setup(
     context: RunContext,
     other: RunContext,
+    data: Mapping[str, Curated],
     parts: Mapping[str, tuple[Curated, int]],
     left_out: list[str],
     options: Options,
@@ -249,8 +282,15 @@ def _setup(
         teacher=str(getattr(plan.teacher, "model", plan.teacher.identity)),
         base=base,
         same_model=is_same_model(plan.teacher, base, base_fingerprint(base)),
-        examples=getattr(other.plan.datagen.recipe[0], "examples", 0),
+        examples={
+            BROAD: getattr(other.plan.datagen.recipe[0], "examples", 0),
+            TASK: getattr(plan.datagen.recipe[0], "examples", 0),
+        },
         seeds=list(range(first, first + options.seeds)),
+        sources={BROAD: _source(other.plan), TASK: _source(plan)},
+        replies={name: len(part.choices) for name, part in data.items()},
+        kept={name: len(part.kept) for name, part in data.items()},
+        dropped={name: _dropped(part) for name, part in data.items()},
         tokens={name: tokens for name, (_, tokens) in parts.items()},
         left_out=left_out,
     )

@@ -149,5 +149,11 @@ def write_study(context: RunContext, study: Study) -> dict[str, Any]:
         },
         "report_path": str(pages["html"]),
     }
+    if study.setup:
+        result |= {
+            "supervised_tokens": study.setup.tokens,
+            "caveat": study.setup.caveat,
+            "findings": {line.comparison.benchmark: line.findings for line in study.contrasts},
+        }
     context.run.summary.update({**result, "scaling": plain["scaling"]})
     return result

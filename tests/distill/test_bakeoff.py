@@ -61,6 +61,51 @@ def test_the_verdict_names_who_is_near_and_who_is_worse_than_the_base(board):
     assert "worse than the base: <b>. Each tuner was trained once" in verdict(worse)
 
 
+CONTROLS = [
+    *answers("base+fewshot", 29), *answers("control:copy", 39), *answers("control:majority", 2),
+]  # fmt: skip
+
+
+def test_controls_stand_below_the_base_and_are_a_family_of_their_own(board):
+    found = board_of("b", [*GIVEN, *CONTROLS], TEXTS, METHODS, "exact_match")
+    assert [line.label for line in found.lines] == [
+        "lora", "ia3", "<b>", "base", "base+fewshot", "control:copy", "control:majority",
+    ]  # fmt: skip
+    assert [line.label for line in found.controls] == [line.label for line in found.lines[4:]]
+    assert found.lines[1].p_best == board.lines[1].p_best  # the methods' p is as without controls
+    fewshot, copy, _ = found.controls
+    assert copy.against_best.metrics["exact_match"].value == pytest.approx(9 / 40)
+    assert copy.against_base.metrics["exact_match"].value == pytest.approx(35 / 40)
+    raw = [line.against_best.p_value for line in found.controls]
+    assert [line.p_best for line in found.controls] == pytest.approx(holm(raw))
+    assert fewshot.p_best > 0.05 > copy.p_best
+    told = verdict(found)
+    assert told.startswith("Highest mean: lora with exact match 75.0 %; not clearly different from")
+    assert (
+        "none is clearly worse than the base. Without training: control:copy is clearly better than "
+        "lora; base+fewshot is not clearly different from lora; lora beats control:majority. Each "
+        "tuner was trained once" in told
+    )
+    assert "Without training" not in verdict(board)
+    plot = plot_of(found)
+    assert [label for label, _, _ in plot.points] == ["<b>", "ia3", "lora"]
+    page = Bakeoff(
+        "run",
+        "plan",
+        "hash",
+        97,
+        0,
+        METHODS,
+        [found],
+        {},
+        notes=["control:copy: <i>no</i> passage"],
+    )
+    for text in (render_html(page), render_markdown(page)):
+        assert "elow the base: controls, which need no training" in text
+        assert "control:copy: &lt;i&gt;no" in text
+        assert text.count("control:majority") == 2  # the verdict and its row
+
+
 def test_where_lower_is_better_the_lowest_is_best_and_one_that_failed_comes_last():
     board = board_of("b", GIVEN, TEXTS, METHODS, "exact_match", higher_is_better=False)
     assert board.best == "<b>"

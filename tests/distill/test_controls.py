@@ -331,6 +331,54 @@ def test_a_lead_that_may_be_chance_and_one_of_the_form_alone_are_told_as_such(tm
     )
 
 
+def against_copy(tmp_path, student, control):
+    """The one sentence on a student and `control:copy`, and its outcomes, headline and content."""
+    benchmark, items = quiz(tmp_path)
+    answers = [
+        *said(benchmark, items, "student", student),
+        *said(benchmark, items, "control:copy", control),
+    ]
+    (found,) = evaluate_answers(
+        [BenchmarkAnswers(benchmark, "task", items, answers)], Rules(["student", "control:copy"])
+    ).comparisons
+    (sentence,) = control_sentences(found)
+    return sentence, [result.outcome for result in compare_with_controls(found)]
+
+
+def test_two_zeros_an_equal_score_and_a_better_one_are_three_sentences(tmp_path):
+    def right(first, last):
+        return lambda i: METALS[i % 4] if first <= i < last else "no"
+
+    zero, outcomes = against_copy(tmp_path, right(0, 0), right(0, 0))
+    assert zero.startswith(
+        "A script without a model and the student both score 0: control:copy, which copies words of "
+        "the passage, has 0.0 % exact match, the student 0.0 % (95 % interval"
+    )
+    assert outcomes == ["zero", "zero"]
+    level, outcomes = against_copy(tmp_path, right(0, 12), right(6, 18))
+    assert level.startswith("A script without a model does as well: control:copy, which")
+    assert "has 20.0 % exact match, the student 20.0 % (" in level
+    assert outcomes == ["level", "level"]
+    better, outcomes = against_copy(tmp_path, right(0, 12), right(6, 19))
+    assert better.startswith("A script without a model does better: control:copy, which copies")
+    assert "has 21.7 % exact match, the student 20.0 %, which may be chance (95 %" in better
+    assert outcomes == ["trailing", "trailing"]
+    clearly, outcomes = against_copy(tmp_path, right(0, 12), right(0, 40))
+    assert "does better: control:copy" in clearly and "chance" not in clearly
+    assert outcomes == ["behind", "behind"]
+
+
+def test_where_both_score_0_by_the_headline_the_content_is_told(tmp_path):
+    told, outcomes = against_copy(
+        tmp_path, lambda i: "no", lambda i: f"it is {METALS[i % 4]}" if i < 30 else "no"
+    )
+    assert told.startswith(
+        "A script without a model does better by containment, where both score 0 by the headline: "
+        "control:copy, which copies words of the passage, has 50.0 % containment, the student 0.0 % ("
+    )
+    assert outcomes == ["zero", "behind"]
+
+
 def test_of_nine_items_nothing_is_said(tmp_path):
     benchmark, items = quiz(tmp_path, 9)
     answers = [a for name in ("student", "base", "control:copy")

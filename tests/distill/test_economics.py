@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.evaluation.compare import compare
-from distill.evaluation.economics import Economy, find_break_even, price_answers, total_cost
+from distill.evaluation.economics import (
+    Economy,
+    find_break_even,
+    gather_advice,
+    price_answers,
+    total_cost,
+)
 from distill.evaluation.statistics import Interval
 from tests.distill.test_compare import answer, items, series
 
@@ -130,6 +136,10 @@ def test_fewer_than_five_batches_claim_nothing(named):
         "There are too few batches to compare prices: 1,000 answers cost 0.0833 USD of the student, "
         "timed in 4 batches, and 2.05 USD of base, timed in 4 batches; 5 are needed."
     )
+    assert told.advice == (
+        "More held-out items, or a smaller evaluate.batch_size, give more batches."
+    )
+    assert "held-out" not in told.sentence
     more = [[*batches, (30, batches[-1][1] + 1)] for batches in (fast, slow)]
     found, told = break_even(*more, named=named)
     assert found["student"].batches == 5
@@ -243,21 +253,38 @@ def test_at_once_where_making_it_cost_nothing():
 
 
 @pytest.mark.parametrize(
-    ("student", "other", "data", "per_hour", "told"),
+    ("student", "other", "data", "per_hour", "told", "advice"),
     [
-        (None, 2.0, 1.0, None, "no price of student; set evaluate.usd_per_hour"),
-        (None, None, 1.0, None, "no price of student and teacher; set evaluate.usd_per_hour"),
-        (0.1, None, 1.0, 2.0, "no price of teacher; set input_usd_per_million"),
-        (0.1, 2.0, 1.0, None, "the cost of training is unknown; set evaluate.usd_per_hour"),
-        (0.1, 2.0, None, 2.0, "the cost of the data is unknown; set input_usd_per_million"),
+        (None, 2.0, 1.0, None, "no price of student.", "Set evaluate.usd_per_hour"),
+        (None, None, 1.0, None, "no price of student and teacher.", "Set evaluate.usd_per_hour"),
+        (0.1, None, 1.0, 2.0, "no price of teacher.", "Set input_usd_per_million"),
+        (0.1, 2.0, 1.0, None, "the cost of the training is unknown.", "Set evaluate.usd_per_hour"),
+        (0.1, 2.0, None, 2.0, "the cost of the data is unknown.", "Set input_usd_per_million"),
     ],
 )
-def test_what_is_not_known_and_what_would_tell(student, other, data, per_hour, told):
+def test_what_is_not_known_and_what_would_tell(student, other, data, per_hour, told, advice):
     found = find_break_even(of(usd=student), of("teacher", other), data, 1.0, per_hour)
     assert found.answers is None
     assert "unknown" in found.sentence
-    assert told in found.sentence
+    assert told in found.sentence and "; set " not in found.sentence
+    assert found.advice.startswith(advice) and found.advice.endswith(".")
     assert (found.fixed_usd is None) == (data is None or per_hour is None)
+
+
+def test_advice_is_given_once_and_not_where_the_cost_has_it():
+    student, dear = of(usd=0.1), of("teacher", 2.0)
+    lines = [
+        find_break_even(student, of(name), 1.0, 1.0, 2.0) for name in ("teacher", "base", "rival")
+    ]
+    (prices,) = gather_advice(lines, None)
+    assert prices.startswith("Set input_usd_per_million and output_usd_per_million of teacher")
+    lines.append(find_break_even(student, dear, 1.0, 1.0, None))
+    assert gather_advice(lines, None) == [
+        prices, "Set evaluate.usd_per_hour, the price of this machine."
+    ]  # fmt: skip
+    unpriced = total_cost([], 1.0, 1.0, None, {}, None)
+    assert gather_advice(lines, unpriced) == [prices]
+    assert gather_advice([find_break_even(student, dear, 1.0, 1.0, 2.0)], None) == []
 
 
 def test_training_that_took_no_time_needs_no_price():

@@ -58,9 +58,21 @@ def test_style_alone_and_facts_are_told_apart(tmp_path):
     assert (broad.outcome, task.outcome) == ("learned style only", "learned facts")
     assert broad.style.low > 0.9 and broad.outcomes == "learned style only (3 of 3)"
     assert task.facts.interval.value == pytest.approx(2 / 3) and task.facts.interval.low > 0.5
-    assert "broad imitation: learned style only over 3 seeds" in found.sentence
-    assert "n = 60, hierarchical bootstrap p < 0.001" in found.sentence
-    assert "task-specific minus broad imitation: exact match did not change" in found.sentence
+    plainly, between, of_broad, of_task = found.findings
+    assert plainly == (
+        "Broad imitation teaches the teacher's style, and it is not shown that more answers are right; "
+        "task imitation makes more of the answers right."
+    )
+    assert of_broad.startswith(
+        "Broad imitation against the untuned base, 3 seeds: learned style only. Exact match did not"
+    )
+    assert "3 seeds: learned facts. " in of_task
+    assert "containment rose by 66.7 points" in of_task
+    assert "n = 60, hierarchical bootstrap p < 0.001" in of_task
+    assert between.startswith(
+        "No difference between task and broad imitation is clear in exact match (0.0 points"
+    )
+    assert "; task imitation is 65.0 points above broad imitation in containment (" in between
 
 
 def test_one_lucky_seed_is_no_finding(tmp_path):
@@ -79,7 +91,114 @@ def test_most_seeds_that_collapse_are_told(tmp_path):
     )
     broad = found.arms[0]
     assert broad.outcome == "collapsed" and broad.style is None
-    assert "no share of style: the student's answers collapsed: 60 of 60" in found.sentence
+    assert "given: the student's answers collapsed: 60 of 60" in found.sentence
+
+
+def class_board(tmp_path, broad, task, passages=0):
+    """Questions whose answer is red or blue; the base names neither, but for every fourth item.
+
+    Args:
+        tmp_path: Of the file.
+        broad: What each broad student says to (number, right colour).
+        task: The same of the plan's own.
+        passages: Of how many passages the items are; 0 for none.
+    """
+    colours = ["red", "blue"]
+    rows = [
+        {"prompt": f"Is thing {n} of the list red or blue?", "reference": colours[n % 2]}
+        | ({"passage": f"Of passage number {n % passages} alone."} if passages else {})
+        for n in range(60)
+    ]
+    write_rows(tmp_path / "colours.jsonl", rows)
+    benchmark = Custom(path="colours.jsonl", name="colours", grader="class", classes=colours)
+    items = list(benchmark.items(tmp_path))
+    says = {
+        "teacher": lambda n, right: right,
+        NONE: lambda n, right: right if n % 4 == 0 else "It is a matter of taste.",
+    }
+    says |= dict(zip(FITS[BROAD], broad, strict=True)) | dict(zip(FITS[TASK], task, strict=True))
+    answers = []
+    for contestant, text in says.items():
+        for item, row in zip(items, rows, strict=True):
+            number = int(row["prompt"].split()[2])
+            said = text(number, row["reference"])
+            (kept,) = answers_of(contestant, lambda _, said=said: said)[:1]
+            grades = benchmark.grade(item, said).values
+            answers.append(
+                replace(
+                    kept,
+                    answer_id=f"{contestant}-{number}",
+                    item_id=item.item_id,
+                    grades=grades,
+                )
+            )
+    return BenchmarkAnswers(benchmark, "task", items, answers)
+
+
+def answered_right(number, right):
+    return right
+
+
+def matter_of_taste(number, right):
+    return right if number % 4 == 0 else "Who can say."
+
+
+def test_to_name_a_class_where_the_base_names_none_is_form_and_not_facts(tmp_path):
+    """As a run's student is read: of the classes, content is what differs where both name one."""
+    given = class_board(tmp_path, [matter_of_taste] * 3, [answered_right] * 3)
+    (found,) = contrasts_of([given], FITS)
+    task = found.arms[1]
+    assert task.task.interval.value == pytest.approx(0.75) and task.task.interval.low > 0.5
+    assert task.facts.n == 15 and task.facts.interval.value == 0
+    assert task.outcome == "learned the task"
+    assert {line.outcome for line in task.learned.values()} == {"learned the task"}
+    assert found.between_facts.n == 15 and found.between_facts.interval.value == 0
+    plainly, between, _, of_task = found.findings
+    assert "task imitation teaches the form that is asked for, and it is not shown" in plainly
+    assert between.startswith("Task imitation is 75.0 points above broad imitation in accuracy (")
+    assert "; no difference" in between and "where all name an option (0.0 points, " in between
+    assert "accuracy where all name an option did not change clearly" in of_task
+
+
+def test_where_no_item_is_named_by_all_content_is_unknown(tmp_path):
+    def silent(number, right):
+        return "Who can say."
+
+    given = class_board(tmp_path, [silent] * 3, [answered_right] * 3)
+    (found,) = contrasts_of([given], FITS)
+    broad, task = found.arms
+    assert broad.facts is None and found.between_facts is None
+    assert broad.outcome != "learned facts" and task.outcome == "learned the task"
+    assert found.between.direction == 1
+    assert found.findings[1].endswith("how much of that is form and how much content is unknown.")
+    assert "name an option on no item, so form and content cannot be separated" in found.findings[2]
+
+
+def test_style_alone_is_said_where_hardly_any_answer_names_an_option(tmp_path):
+    """The teacher's style is of all items, not of the few where base and students name one."""
+
+    def others(number, right):
+        """As many as the base, but of them only every second one."""
+        return right if number % 8 in (0, 1) else "Who can say."
+
+    given = class_board(tmp_path, [others] * 3, [answered_right] * 3)
+    broad = contrasts_of([given], FITS)[0].arms[0]
+    assert broad.facts.n == 8 and broad.style.low > 0 and broad.style.high <= 1
+    assert {line.outcome for line in broad.learned.values()} == {"learned style only"}
+    assert broad.outcome == "learned style only"
+
+
+def test_items_of_one_passage_are_no_independent_evidence(tmp_path):
+    students = [answered_right] * 3
+    alone = contrasts_of([class_board(tmp_path, students, students)], FITS)[0].arms[1]
+    shared = contrasts_of([class_board(tmp_path, students, students, 4)], FITS)[0].arms[1]
+    assert shared.task.interval.value == pytest.approx(alone.task.interval.value)
+    assert width(shared.task.interval) > 1.5 * width(alone.task.interval)
+    assert width(shared.score) > width(alone.score)
+
+
+def width(interval):
+    return interval.high - interval.low
 
 
 def test_p_values_are_adjusted_for_the_number_of_benchmarks(tmp_path):
@@ -106,19 +225,36 @@ def test_a_student_that_failed_on_many_items_says_nothing(tmp_path):
 def test_the_page_says_what_the_contrast_cannot_say(tmp_path, same_model):
     contrasts = contrasts_of([board(tmp_path, [style_alone] * 3, [teacher] * 3)], FITS)
     setup = Setup(
-        "tiny.gguf", "tiny", same_model, 4, [0, 1, 2], {BROAD: 90, TASK: 91}, ["grounded"]
+        teacher="tiny.gguf",
+        base="tiny",
+        same_model=same_model,
+        examples={BROAD: 4, TASK: 0},
+        seeds=[0, 1, 2],
+        sources={BROAD: "nq-open", TASK: "prompts.jsonl"},
+        replies={BROAD: 1200, TASK: 40},
+        kept={BROAD: 10, TASK: 40},
+        dropped={BROAD: "1190x status: truncated", TASK: ""},
+        tokens={BROAD: 90, TASK: 91},
+        left_out=["grounded"],
     )
     rows = {NONE: 0, BROAD: 9, TASK: 30}
     study = Study("imitation", "run", "plan", "hash", rows, contrasts=contrasts, setup=setup)
     for page in (render_html(study), render_markdown(study)):
         assert ("Teacher and base are the same model (tiny)" in page) == same_model
-        assert "30 rows, 91 supervised tokens an epoch" in page
-        assert "which saw 4 worked examples before each broad question" in page
+        assert (
+            "what its worked examples show and nothing else beyond the base" in page
+        ) == same_model
+        assert (
+            "nq-open: 1,200 replies, 10 kept (1190x status: truncated), 9 used: "
+            "90 supervised tokens an epoch; the teacher saw 4 worked examples before each" in page
+        )
+        assert "prompts.jsonl: 40 replies, 40 kept, 30 used: 91 supervised tokens an epoch" in page
         assert "learned style only (3 of 3)" in page
     table = render_markdown(study).split("\n\n")
     assert any(
-        part.startswith("| Data | Exact match |") and part.count("\n") == 3 for part in table
+        part.startswith("| Data | Exact match |") and part.count("\n") == 5 for part in table
     )
+    assert any("| no imitation | 0.0 % (0.0 to 6.3) | – |" in part for part in table)
 
 
 def plan_of(folder, more=""):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -135,3 +137,31 @@ def test_the_same_items_taken_for_independent_are_not_held():
 def test_equal_contestants_are_called_different_in_one_case_of_twenty_at_most(kind, share):
     """600 draws: three standard errors are 0.027."""
     assert coverage.called_clear(kind, 60, share, 600) < 0.05 + 0.027
+
+
+def test_divisors_and_degrees_of_freedom_are_those_that_the_docs_name():
+    """The table of docs/evaluation.md, "What the intervals cover", computed by its words."""
+    scores = [0.0, 0.25, 1.0, 0.5, 1.0, 0.75, 0.0, 0.5, 1.0, 0.5, 0.25, 1.0]
+    n = len(scores)
+
+    def half_width(values, ends, freedom):
+        more = np.array([*values, *ends])
+        variance = ((more - more.mean()) ** 2).sum() / (len(values) + 2)
+        return more.mean(), stats.t.ppf(0.975, freedom) * math.sqrt(variance / (len(values) + 2))
+
+    centre, half = half_width(scores, (0, 1), n - 1)
+    found = mean_interval(scores)
+    assert (found.low, found.high) == (pytest.approx(centre - half), pytest.approx(centre + half))
+    passages = [str(item // 3) for item in range(n)]
+    middle, m = sum(scores) / n, len(set(passages))
+    sums = [sum(scores[3 * p : 3 * p + 3]) - 3 * middle for p in range(m)]
+    centre, half = half_width([middle + s * m / n for s in sums], (0, 1), m - 1)
+    found = mean_interval(scores, passages)
+    assert found.low == pytest.approx(max(0, centre - half))
+    assert found.high == pytest.approx(min(1, centre + half))
+    few, n, t = 2, 20, stats.t.ppf(0.975, 19)
+    share = few / n
+    root = t * math.sqrt(share * (1 - share) / n + t**2 / (4 * n**2))
+    found = mean_interval(right(few, n))
+    assert found.high == pytest.approx((share + t**2 / (2 * n) + root) / (1 + t**2 / n))
+    assert found.low == pytest.approx(stats.chi2.ppf(0.05, 2 * few) / 2 / n)

@@ -7,12 +7,21 @@ import pytest
 
 from distill.evaluation import over_seeds
 from distill.evaluation.compare import compare
+from distill.evaluation.evaluate import evaluate_answers
 from distill.evaluation.hierarchical_bootstrap import hierarchical_bootstrap
+from distill.evaluation.inputs import BenchmarkAnswers, Rules, TrainingProvenance
+from distill.evaluation.intervals import difference_interval, mean_interval
+from distill.evaluation.over_seeds import Trained
+from distill.evaluation.statistics import permutation_p_value
 from distill.evaluation.verdict import is_clear, verdict, warnings
 from distill.plan.plan import load_plan
+from quality.benchmarks.custom import Custom
 from tests.bench.seeds import simulate
 from tests.distill.test_compare import items, series
+from tests.distill.test_evaluate import said
+from tests.distill.test_nearest import sample
 from tests.distill.test_plan import SMALL, write
+from tests.support.plans import write_rows
 
 
 def right(number, n=60):
@@ -39,12 +48,11 @@ def test_the_student_is_the_mean_over_its_seeds():
 
 
 def test_seeds_that_differ_make_intervals_wider_and_claims_rarer():
-    def width(found):
-        interval = found.difference("student", "base").metrics["exact_match"]
-        return interval.high - interval.low
+    def gain(found):
+        return found.difference("student", "base").metrics["exact_match"]
 
     near, far = over(34, 35, 36), over(22, 35, 48)
-    assert width(over(35)) < 1.2 * width(near) and 1.5 * width(near) < width(far)
+    assert width(gain(over(35))) <= width(gain(near)) and 1.5 * width(gain(near)) < width(gain(far))
     assert is_clear(over(35).difference("student", "base"), "exact_match")
     assert is_clear(near.difference("student", "base"), "exact_match")
     assert not is_clear(far.difference("student", "base"), "exact_match")
@@ -62,7 +70,7 @@ def test_the_verdict_says_what_seeds_it_rests_on():
     assert "two tell little of what a third would change" in verdict(over(34, 36))
     assert "training seed" not in verdict(over(5, base=2, n=9))
     assert (
-        "on 60 items and 3 seeds as unequal as these, a test of means"
+        "With 60 items and 3 seeds as unequal as these, a true difference of"
         in warnings(over(34, 35, 36))[-1]
     )
 
@@ -76,6 +84,54 @@ def test_an_item_counts_where_every_seed_answered_it():
     assert (standing.graded, standing.abstained, standing.failed) == (58, 1, 1)
     assert found.difference("student", "base").n == 58
     assert any("student failed on 1 of 60" in note for note in found.notes)
+
+
+def width(interval):
+    return interval.high - interval.low
+
+
+@pytest.mark.parametrize("count", [0, 1, 12, 30, 59, 60])
+@pytest.mark.parametrize("size", [1, 5])
+def test_three_equal_seeds_know_no_more_of_the_items_than_one(count, size):
+    student, base = right(count), right(20)
+    groups = [str(item // size) for item in range(60)]
+    one, three = over_seeds.score([student], groups), over_seeds.score([student] * 3, groups)
+    assert three.low <= one.low and one.high <= three.high and three.value == one.value
+    assert width(three) < 1.15 * width(one)  # the seeds add nothing where they agree
+    once = over_seeds.difference([student], [base], groups)
+    thrice = over_seeds.difference([student] * 3, [base], groups)
+    assert thrice.low <= once.low and once.high <= thrice.high
+    p_values = [over_seeds.p_value([student] * k, [base], groups) for k in (1, 3)]
+    assert p_values[1] >= p_values[0]
+
+
+def test_of_many_zeros_the_interval_over_equal_seeds_is_that_of_one_seed():
+    """Nothing right in 40 items: as was, three equal seeds gave 0.0 to 7.1, one 0.0 to 9.3."""
+    groups = [str(item) for item in range(40)]
+    one, three = (over_seeds.score([right(0, 40)] * k, groups) for k in (1, 3))
+    assert three == one and three.high > 0.08
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.02, 0.2])
+@pytest.mark.parametrize("n", [10, 40, 300])
+def test_an_interval_over_seeds_is_never_narrower_than_that_of_their_mean_answers(spread, n):
+    rng = np.random.default_rng(n)
+    groups = [str(item) for item in range(n)]
+    for _ in range(5):
+        chances, base = rng.random(n), [(rng.random(n) < 0.4).astype(float).tolist()]
+        first = rng.random(n) < chances
+        fits = [
+            np.where(rng.random(n) < spread, ~first, first).astype(float).tolist() for _ in "abc"
+        ]
+        mean = over_seeds.mean_grades(fits)
+        alone, over_all = mean_interval(mean, groups), over_seeds.score(fits, groups)
+        assert over_all.low <= alone.low and alone.high <= over_all.high
+        alone = difference_interval(mean, base[0], groups)
+        over_all = over_seeds.difference(fits, base, groups)
+        assert over_all.low <= alone.low and alone.high <= over_all.high
+        assert over_seeds.p_value(fits, base, groups) >= permutation_p_value(
+            over_seeds.gaps(fits, base), groups
+        )
 
 
 def test_two_sides_with_seeds_of_their_own():
@@ -119,3 +175,24 @@ def test_one_seed_is_as_before_and_more_are_another_plan(tmp_path):
     assert plain.plan_hash == one.plan_hash != three.plan_hash
     assert [section.seed for section in three.train.of_each_seed] == [4, 5, 6]
     assert plain.train.of_each_seed == [plain.train]
+
+
+def test_what_a_student_cost_counts_the_answers_of_every_seed(tmp_path):
+    write_rows(
+        tmp_path / "held_out.jsonl", [{"prompt": f"{n}?", "reference": "x"} for n in range(5)]
+    )
+    benchmark = Custom(path="held_out.jsonl")
+    asked = list(benchmark.items(tmp_path))
+
+    def answers(name, seconds):
+        return [replace(a, latency_s=seconds) for a in said(benchmark, asked, name, lambda i: "x")]
+
+    own, second, third = (answers(f"student{n}", 60.0 * (n + 1)) for n in range(3))
+    own = [replace(answer, contestant="student") for answer in own]
+    trained = [Trained(n, f"s{n}", given) for n, given in enumerate((own, second, third))]
+    board = BenchmarkAnswers(benchmark, "task", asked, own, trained=trained)
+    provenance = TrainingProvenance(kept=[sample("s", "Which?")], training_hours=1.0)
+    found = evaluate_answers([board], Rules(["student"], usd_per_hour=1.0), provenance)
+    assert found.cost.hours == pytest.approx(1.0 + 5 * (60 + 120 + 180) / 3600)
+    (line,) = found.economics
+    assert line.latency_s == pytest.approx(60.0)  # of the first seed alone, as the page says

@@ -90,8 +90,9 @@ def test_items_without_wins_and_losses_show_small_differences():
     assert binom.sf(5, 2_000, detectable(2_000, low)) == pytest.approx(0.8, abs=2e-3)
     assert detectable(2_000, high) == pytest.approx(0.0061, abs=1e-4)
     assert difference_sentence(2_000, low, high) == (
-        "On 2,000 items a difference of 0.4 to 0.7 points or more shows four times in five (where the "
-        "worse one alone is right on 0 to 0.1 % of the items)."
+        "With 2,000 items, a true difference of 0.4 points or more (0.7 by a cautious estimate) is "
+        "found four times in five. This assumes that the worse contestant alone is right on 0 % of the "
+        "items, by the cautious estimate on 0.1 %."
     )
 
 
@@ -108,13 +109,19 @@ def test_the_sentence_holds_for_its_numbers(n, losses, more, score):
     most = min(0.5, losses + more)
     sentence = difference_sentence(n, losses, most, score=score)
     points = re.search(
-        r"a difference of ([\d.]+)(?: to ([\d.]+))? points or more shows four times in five",
+        r"a true difference of ([\d.]+) points? or more(?: \(([\d.]+) by a cautious estimate\))? is "
+        r"found four times in five\.",
         sentence,
     )
     assert at(n, min(1.0, float(points[1]) / 100), losses) >= 0.8
     assert at(n, min(1.0, float(points[2] or points[1]) / 100), most) >= 0.8
-    if pair := re.search(r"cannot tell (\d+) % from (\d+) %", sentence):
+    assert float(points[2] or points[1]) >= float(points[1])
+    assert at(n, max(0.0, float(points[1]) / 100 - 0.0011), losses) < 0.8  # and no more is asked
+    pair = re.search(r"such as between (\d+) % and (\d+) %, is missed more often", sentence)
+    assert ("missed" in sentence) == bool(pair)
+    if pair:
         low, high = (int(part) / 100 for part in pair.groups())
+        assert high - low < float(points[1]) / 100  # a smaller one, as the sentence says
         assert 0 < at(n, high - low, losses) < 0.5
         alone = min(losses, (1 - (high - low)) / 2)  # what the lower one alone gets right
         assert alone <= low + 1e-9 and alone <= 1 - high + 1e-9
@@ -122,11 +129,14 @@ def test_the_sentence_holds_for_its_numbers(n, losses, more, score):
 
 def test_sentences_as_they_are_read():
     assert difference_sentence(60, 0.1) == (
-        "60 items cannot tell 30 % from 46 %: a difference of 25 points or more shows four "
-        "times in five (where the worse one alone is right on 10 % of the items)."
+        "With 60 items, a true difference of 25 points or more is found four times in five. A smaller "
+        "one, such as between 30 % and 46 %, is missed more often than not. This assumes that the "
+        "worse contestant alone is right on 10 % of the items."
     )
-    assert difference_sentence(20_000, 0.1).startswith("On 20,000 items a difference of 1 points")
-    assert "shows in 90 % of cases" in difference_sentence(60, power=0.9)
+    assert difference_sentence(20_000, 0.1).startswith(
+        "With 20,000 items, a true difference of 1 point or more is found four times in five. This "
+    )
+    assert "is found in 90 % of cases" in difference_sentence(60, power=0.9)
     assert "more often than in 10 % of cases" in difference_sentence(5, power=0.9)
 
 

@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 
 from distill.evaluation.compare import compare
-from distill.evaluation.comparison import ItemText
+from distill.evaluation.comparison import ItemText, SeedScore
 from distill.evaluation.findings import Evaluation
+from distill.evaluation.ship_chance import chance_sentence, rule_sentence
+from distill.evaluation.statistics import Interval
+from distill.evaluation.style_facts import BOTH_NAME
+from distill.report.page import describe_one_seed
 from distill.report.report import (
     TEMPLATES,
     as_cell,
@@ -157,10 +161,24 @@ def test_the_verdict_comes_first_and_whole(rich_html):
         "learned the task", "learned style only", "The student beats the base by 38.3 points",
         "Should I fine-tune at all?", "does not ship", "✗ not met", "? not measured",
         "Was anything forgotten?", "Read this first", "teacher failed on 2 of 60 items",
-        "60 items cannot tell",
+        "with 60 items, a true difference of",
     ):  # fmt: skip
         assert text in told, text
     assert told.count("teacher failed on 2 of 60 items") == 1  # of three benchmarks, told once
+
+
+def test_the_ship_table_says_where_point_estimates_decide(rich_html):
+    report = rich_report()
+    rule = rule_sentence(0.56, certain=False)
+    ship = replace(
+        report.evaluation.ship, by_chance=0.56, chance_sentence=chance_sentence(0.56), rule=rule
+    )
+    loose = replace(report, evaluation=replace(report.evaluation, ship=ship))
+    for text in (render_html(loose), render_markdown(loose)):
+        beside = text[text.index(rule) :][:2_000]
+        assert beside.index("4.1 points on") < beside.index("passed in about 56.0 %")
+    assert to_json(loose)["evaluation"]["ship"]["rule"] == rule
+    assert "Point estimates decide" not in rich_html
 
 
 def test_the_best_is_marked_in_words(rich_html):
@@ -356,3 +374,47 @@ def test_loss_curve_thins_out_keeps_ends_and_counts_what_is_not_finite():
     assert curve.points[-1] == (1.0, 0.5)
     assert loss_curve([{"step": 1.0, "loss": float("nan")}]) is None
     assert loss_curve([{"step": 3.0, "loss": 0.0}]).points == [(0.0, 0.0)]
+
+
+def test_the_advice_on_prices_is_given_once_and_the_average_of_style_is_said():
+    evaluation = rich_report().evaluation
+    line, *_ = evaluation.break_even
+    advice = "More held-out items give more batches."
+    lines = [replace(line, against=name, advice=advice) for name in ("teacher", "base", "rival")]
+    report = replace(rich_report(), evaluation=replace(evaluation, break_even=lines))
+    for text in (render_html(report), render_markdown(report)):
+        assert text.count(advice) == 1
+        assert text.count("it pays from 8,399 answers on.") == 3
+        assert text.count("is the plain average of those of length and overlap") == 3
+
+
+def test_what_is_of_the_first_seed_alone_says_so_where_it_stands():
+    evaluation = rich_report().evaluation
+    score = {"exact_match": Interval(0.4, 0.3, 0.5)}
+    first, *others = evaluation.comparisons
+    seeded = replace(first, seeds=[SeedScore(n, f"stu-{n}", 60, score) for n in (7, 8, 9)])
+    report = replace(rich_report(), evaluation=replace(evaluation, comparisons=[seeded, *others]))
+    page, text = render_html(report), render_markdown(report)
+    whole = "the student of training seed 7 alone"
+    expected = {
+        "economics": f"Prices, times and tokens of the student's answers are of {whole}.",
+        "style": f"Style is of {whole}. Content and headline are means over all 3 seeds.",
+        **{
+            place: f"Here “student” is {whole}, not the mean over all 3 seeds."
+            for place in (
+                "groups", "classes", "agreement", "robustness", "calibration", "wrong", "items",
+            )
+        },
+    }  # fmt: skip
+    for place, sentence in expected.items():
+        head = rf'<h2 id="{place}">[^<]*</h2>\n<p class="quiet">([^<]*)</p>'
+        told = re.search(head, page)[1].replace("&#39;", "'")
+        assert told.startswith(sentence), place
+    assert text.count(whole) == len(expected) - 1  # Markdown has no list of every item
+    options = [
+        replace(line, sentence=f"accuracy {BOTH_NAME} rose by 5.0 points.")
+        for line in evaluation.style
+    ]
+    told = describe_one_seed(replace(report.evaluation, style=options))["style"]
+    assert told.endswith("means over all 3 seeds, except of items where both name an option.")
+    assert whole not in render_html(rich_report()) and describe_one_seed(evaluation) == {}

@@ -96,6 +96,21 @@ def test_conditions_that_can_be_read(text, read):
         ("forgetting >= 0.1", "forgetting should be small; write <="),
         ("forgetting f1 <= 0.1", "forgetting takes no metric; remove 'f1'"),
         ("forgetting <= base + 0.1", "give a number"),
+        ("student better than student", "write >= or <="),
+        (
+            "student >= 0",
+            "every score meets it; write a bound that can be missed, such as 'student >=",
+        ),
+        ("student <= 1", "every score meets it"),
+        ("student <= 100 % on sciq", "every score meets it"),
+        ("base >= 0.0", "such as 'base >= student'"),
+        ("student >= base - 1", "such as 'student >= base'"),
+        ("student <= base + 100%", "every score meets it"),
+        ("toxicity <= 1", "such as 'toxicity <= 0.02'"),
+        ("forgetting <= 1", "such as 'forgetting <= 0.02'"),
+        ("student >= base + 0.1 on sciq, sciq", "the benchmark 'sciq' twice; write 'on sciq'"),
+        ("student >= base on sciq and nq, sciq", "the benchmark 'sciq' twice"),
+        ("student >= base on sciq and on sciq", "the benchmark 'sciq' twice"),
     ],
 )
 def test_what_can_not_be_read_is_told_in_one_line_with_examples(text, why):
@@ -243,7 +258,7 @@ def test_what_was_not_measured():
     assert met is None
     assert measured.startswith("no answers of base+fewshot on sciq (")
     ungraded = compare("sciq", series("student", [None] * 3), items(3))
-    assert checked("student >= 0.0", ungraded) == (
+    assert checked("student >= 0.01", ungraded) == (
         None,
         "no answer of student on sciq was graded by exact_match",
     )
@@ -344,10 +359,21 @@ WHO = ["student", "base"]
         ("student >= bass - 0.1", "no contestant 'bass' (did you mean 'base'?)"),
         ("forgetting <= 0.1 on sciq", "no benchmark of knowledge or skill"),
         ("toxicity <= 0.1 on arc", "no benchmark of toxicity"),
+        ("student >= base on sciq, arc", "on takes one benchmark; write a condition for each"),
+        (
+            "student <= base + 0.1 on sciq",
+            "a good score on sciq open_book=false is high, so the worse the student, the sooner it is "
+            "met; write 'student >= base + 0.1 on sciq'",
+        ),
+        ("student <= 0.3", "write 'student >= 0.3'"),
+        ("student f1 <= base", "write 'student f1 >= base'"),
+        ("base >= student", "write 'base <= student'"),
+        ("student toxic >= base on toxicity_prompts", "write 'student toxic <= base on toxicity"),
+        ("student >= base on toxicity_prompts", "is low, so the worse the student"),
     ],
 )
 def test_what_can_not_be_measured_is_refused_before_anyone_is_asked(condition, told):
-    with pytest.raises(PlanError, match="cannot be measured with this plan") as found:
+    with pytest.raises(PlanError, match="does not fit this plan") as found:
         refuse_unmeasurable([condition], PLANNED, WHO)
     assert told in str(found.value)
 
@@ -359,8 +385,19 @@ def test_what_can_be_measured_is_not_refused():
         "student accuracy >= 0.1 on arc",
         "forgetting <= 0.1",
         "toxicity <= base + 0.1",
+        "student <= base on toxicity_prompts",
+        "student <= 0.1 on toxicity_prompts",
+        "base <= student - 0.1",
+        "base <= 0.5",
     ]
     refuse_unmeasurable(conditions, PLANNED, WHO)
+
+
+def test_nobody_told_the_direction_of_a_tasks_further_metrics():
+    task = Planned("lm_eval wmt", ("bleu", "ter"), "task", True)
+    refuse_unmeasurable(["student ter <= base", "student ter >= base"], [task], WHO)
+    with pytest.raises(PlanError, match="write 'student >= base'"):
+        refuse_unmeasurable(["student <= base"], [task], WHO)
 
 
 def test_on_takes_a_label_or_its_first_word_where_no_label_is_that():

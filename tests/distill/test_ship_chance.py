@@ -113,11 +113,14 @@ def test_a_copy_of_the_base_passes_where_the_value_alone_decides():
     assert found.ships and found.by_chance == 1.0
     assert found.chance_sentence == (
         "A student no better than the base would have passed in about 100.0 % of evaluations on "
-        "items like these, since certain = false goes by the measured value alone: passing does not "
-        "show that the student is better."
+        "items like these: passing does not show that the student is better."
+    )
+    assert found.rule == (
+        "Point estimates decide (certain = false): the measured values have to meet the conditions, "
+        "not the bounds of their 95 % intervals, so a student no better than the base would often pass."
     )
     found = verdict(["student >= base"], board)
-    assert not found.ships and found.by_chance == 0.0
+    assert not found.ships and found.by_chance == 0.0 and found.rule == ""
     assert found.chance_sentence == (
         "A student no better than the base would have passed in less than 0.1 % of evaluations on "
         "items like these."
@@ -160,6 +163,8 @@ def test_it_is_not_known_without_the_base():
     assert found.chance_sentence.startswith("How often a student no better than the base would")
     unmeasured = verdict(["student >= teacher"], {"student": [1.0] * 20})
     assert (unmeasured.by_chance, unmeasured.chance_sentence) == (None, "")
+    loose = verdict(["student >= teacher"], {"student": [1.0] * 20}, certain=False)
+    assert loose.rule.endswith("so a student no better than the base can pass by chance.")
 
 
 def test_few_items_pass_nobody():

@@ -91,6 +91,29 @@ def test_measures_are_means_and_shares_of_the_distance():
     assert overlap.teacher == 1.0 and overlap.base < 0.3 < overlap.student < 1.0
 
 
+def test_the_share_of_style_is_the_plain_average_of_the_shares_and_says_so():
+    told = found(lambda number: (style_alone if number % 2 else base_says)(number))
+    each = [measure.share.value for measure in told.measures if measure.share]
+    assert len(each) == len(MEASURES)
+    assert told.style.value == pytest.approx(sum(each) / len(each))
+    assert told.combined == (
+        f"The share of style as a whole, {100 * told.style.value:.1f} %, is the plain average of those "
+        "of words, sentences, list lines, hedges, authority and overlap: each counts the same."
+    )
+    choice = found(style_alone, headline="contains")
+    counted = [m.share.value for m in choice.measures if m.share and m.name != "overlap"]
+    assert choice.style.value == pytest.approx(sum(counted) / len(counted))
+    assert "hedges and authority: each counts the same. Overlap does not count" in choice.combined
+    alike = found(
+        style_alone, teacher=lambda n: f"maybe {fact(n)} so, and more words than the base"
+    )
+    assert None in shares(alike).values() and alike.style
+    assert "do not differ clearly have no share and do not count." in alike.combined
+    (words,) = [m for m in told.measures if m.name == "words"]
+    assert replace(told, measures=[words]).combined.endswith("is that of words alone.")
+    assert found(base_says, teacher=base_says).combined == ""
+
+
 def test_half_the_way_is_half_and_past_the_teacher_is_as_far_as_before():
     half = found(lambda number: (style_alone if number % 2 else base_says)(number))
     assert half.style.low < 0.5 < half.style.high

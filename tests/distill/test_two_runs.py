@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +14,12 @@ from distill.report.diff import (
     STUDENT_A,
     STUDENT_B,
     compare_runs,
+    have_same_student,
     render_two_html,
     render_two_markdown,
 )
 from distill.report.report import to_json
+from flows.cli.output import print_two_runs
 from tests.distill.test_compare import items, series
 from tests.support.reports import HOSTILE, example_report, parsed, rich_report
 
@@ -77,9 +80,60 @@ def test_numbers_of_items_that_differ_are_told():
     assert "q has 12 items in A and 13 in B." in compare_runs(report(12), report(13)).sentences
 
 
-def test_one_student_in_both_runs_is_said_first():
-    (first, *_) = compare_runs(*[as_read(example_report())] * 2).sentences
-    assert first == "Both runs evaluate the same student, stu-1."
+def test_one_student_in_both_runs_is_said_once_and_nothing_is_compared():
+    ours = as_read(example_report())
+    theirs = {**ours, "run_id": "run-2", "plan_hash": "ff", "plan": {**ours["plan"], "shard": 9}}
+    found = compare_runs(ours, theirs, [compared(0.1, 0.3)], ["quiz is of another version"])
+    assert found.sentences == [
+        "Both runs evaluate the same student, stu-1, so there are no two students to compare."
+    ]
+    assert found.comparisons == []
+    fewer = {**theirs, "evaluation": {**theirs["evaluation"], "comparisons": []}}
+    told, alone = compare_runs(ours, fewer).sentences
+    assert told.endswith(" Scores that differ are of other items, contestants or settings.")
+    assert alone == "quiz was run only in A."
+    for text in (render_two_html(found), render_two_markdown(found)):
+        assert "not tested" not in text and "Paired difference" not in text
+        assert "B − A" not in text and text.count("The student beats the base") == 1
+        assert "The same in both runs" in text and "shard" in text
+
+
+def test_the_same_first_seed_is_not_yet_the_same_student():
+    one = as_read(example_report())
+    three = json.loads(json.dumps(one))
+    for comparison in three["evaluation"]["comparisons"]:
+        comparison["seeds"] = [{"student_id": f"stu-{n}"} for n in (1, 2, 3)]
+    assert not have_same_student(one, three) and have_same_student(three, three)
+    assert compare_runs(one, three, [compared(0.1, 0.3)]).comparisons
+    (first, *_) = compare_runs(three, three).sentences
+    assert first.startswith(
+        "Both runs evaluate the same student of 3 training seeds, so there are no"
+    )
+    assert not have_same_student({}, {})
+
+
+def test_a_budget_that_differs_is_no_same_plan():
+    ours = as_read(example_report())
+    theirs = {**ours, "plan": {**ours["plan"], "budget_usd": 2.0}}
+    assert "Both runs use the same plan." not in compare_runs(ours, theirs).sentences
+
+
+def test_the_terminal_lists_the_keys_that_differ(runs, capsys):
+    print_two_runs(compare_runs(*runs), Path("page.html"))
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("plan           3 keys differ, A -> B:")
+    assert lines[start + 1 :] == [
+        "  train.seed: 0 -> 1",
+        '  train.tuner.use: not set -> "lora"',
+        "  train.tuner.rank: not set -> 8",
+        "report         page.html",
+    ]
+    long = {**runs[0], "plan": {**runs[0]["plan"], "name": "x" * 500, "\x1b[31m": 1}}
+    print_two_runs(compare_runs(runs[0], long), Path("page.html"))
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and f'-> "{"x" * 58}…' in shown
+    print_two_runs(compare_runs(runs[0], runs[0]), Path("page.html"))
+    assert "keys differ" not in capsys.readouterr().out
 
 
 def test_only_a_pair_claims_a_difference(runs):

@@ -94,7 +94,9 @@ def test_what_could_have_been_shown_goes_by_the_number_of_benchmarks():
     alone = compare("one", *shares(student=30, base=4))
     first, *_ = adjust_p_values([replace(alone, benchmark=str(n)) for n in range(7)])
     assert first.detectable > alone.detectable
-    assert "one of 7 benchmarks has to meet a stricter level: 40 items" in " ".join(warnings(first))
+    assert "One of 7 benchmarks has to meet a stricter level: with 40 items, a true" in " ".join(
+        warnings(first)
+    )
     assert "stricter level" not in " ".join(warnings(alone))
 
 
@@ -103,7 +105,7 @@ def test_the_test_has_its_right_name():
     partly = [replace(a, grades={"f1": a.grades["exact_match"] * 0.5}) for a in texts[0]]
     told = compare("q", partly, texts[1], headline="f1")
     assert "permutation test p" in verdict(told) and "McNemar" not in verdict(told)
-    assert "a test of means would show" in " ".join(warnings(told))
+    assert "is found four times in five by a test of means." in " ".join(warnings(told))
 
 
 def test_p_after_holm_decides():
@@ -205,13 +207,14 @@ def test_warnings_name_what_so_few_items_can_not_show():
     found = replace(compare("q", *shares(student=25, base=10)), notes=["two failed"])
     first, second = warnings(found)
     assert first == "two failed"
-    assert second.startswith("40 items cannot tell ")
+    assert second.startswith("With 40 items, a true difference of ")
     least, most = (
         math.ceil(1000 * value) / 10 for value in (found.detectable, found.detectable_at_most)
     )
-    assert f"a difference of {least:g} to {most:g} points or more" in second and least < most
+    told = f"difference of {least:g} points or more ({most:g} by a cautious estimate) is found"
+    assert told in second and least < most
     (same,) = warnings(compare("q", *shares(student=3, base=3)))
-    assert same.startswith("40 items cannot tell ") and "right on 0 to 7.2 % of the items" in same
+    assert "right on 0 % of the items, by the cautious estimate on 7.2 %." in same
     (blind,) = warnings(replace(compare("q", *shares(n=5, student=3, base=1)), notes=[]))
     assert blind.startswith("5 items cannot show a difference")
 
@@ -221,10 +224,16 @@ def test_what_a_test_of_means_could_show_goes_by_the_passages():
     grouped = [replace(text, passage=f"Passage {n // 5}.") for n, text in enumerate(texts)]
     alone, found = compare("q", answers, texts), compare("q", answers, grouped)
     assert found.detectable > alone.detectable
-    assert "40 items as unequal as these, a test of means would show" in warnings(found)[-1]
+    least, most = (
+        math.ceil(1000 * value) / 10 for value in (found.detectable, found.detectable_at_most)
+    )
+    assert warnings(found)[-1] == (
+        f"With 40 items as unequal as these, a true difference of {least:g} points or more ({most:g} "
+        "by a cautious estimate) is found four times in five by a test of means."
+    )
     equal = [replace(a, grades={"f1": 0.5}) for a in answers]
     (line,) = warnings(compare("q", equal, texts, headline="f1"))
-    assert line.endswith("points or more four times in five") and "0.0 to" not in line
+    assert line.endswith("four times in five by a test of means.") and "of 0 points" not in line
 
 
 def test_reading_of_a_pair_that_was_not_graded():

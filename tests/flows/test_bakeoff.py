@@ -14,6 +14,7 @@ from warehouse.db.store import Store
 from warehouse.errors import PlanError
 from warehouse.records import Student
 
+CONTROLS = ("base+fewshot", "control:copy", "control:majority")
 SMALL = '{use = "lora", rank = 2, targets = "q_proj"}'
 
 
@@ -22,6 +23,7 @@ def baked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bakeoff")
     write_plan(folder, scripted(folder / "asked.log"))
     words = ("bakeoff", "plan.toml", "--tuners", "lora,ia3", "--tuners", SMALL, "--json")
+    words = (*words, "--set", "evaluate.controls=true")
     done = distill(folder, *words)
     assert done.returncode == 0, done.stderr
     return folder, words, json.loads(done.stdout), done.stderr
@@ -31,7 +33,7 @@ def test_each_tuner_is_fitted_to_the_same_samples_and_answers_the_same_items(bak
     folder, _, result, _ = baked
     rows = result["rows"]
     assert {row["tuner"] for row in rows} == {
-        "lora", "ia3", "lora rank=2 targets=q_proj", "base",
+        "lora", "ia3", "lora rank=2 targets=q_proj", "base", *CONTROLS,
     }  # fmt: skip
     assert all(row["n"] == 12 for row in rows)
     students = Store(folder / "w.duckdb").read(Student)
@@ -43,7 +45,11 @@ def test_each_tuner_is_fitted_to_the_same_samples_and_answers_the_same_items(bak
     assert all(row["memory"] > 1e8 and row["size"] > 0 for row in rows if "memory" in row)
     assert by_name["lora"]["against_base"] is not None
     assert rows[0]["against_best"] is None
-    assert rows[-1]["tuner"] == "base"
+    assert [row["tuner"] for row in rows[3:]] == ["base", *CONTROLS]
+    assert all(row["against_best"] and row["against_base"] for row in rows[4:])
+    assert "student_id" not in rows[-1]
+    (verdict,) = result["verdicts"].values()
+    assert " Without training: " in verdict
 
 
 def test_again_it_trains_nothing_and_asks_nothing(baked):
@@ -59,7 +65,7 @@ def test_the_pages_hold_the_table_the_plot_and_no_script(baked):
     _, _, result, _ = baked
     page = Path(result["report_path"]).read_text()
     assert "<svg" in page and "<script" not in page
-    for label in ("lora", "ia3", "lora rank=2 targets=q_proj", "base"):
+    for label in ("lora", "ia3", "lora rank=2 targets=q_proj", "base", *CONTROLS):
         assert f'<th scope="row">{label}</th>' in page
     text = Path(result["report_path"]).with_suffix(".md").read_text()
     assert "| ia3 |" in text

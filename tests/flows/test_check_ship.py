@@ -17,7 +17,24 @@ def test_check_warns_of_too_few_items_and_of_a_gate_that_asks_no_interval(tmp_pa
         "good as base; there are 12",
     ]
     assert lines[2].startswith("ship      assumed: ") and len(lines) == 3
+    seeds = ("--set", "train.seeds=2")
+    done = distill(tmp_path, "check", str(plan), "--set", asked, *seeds)
+    assert (
+        "warning   'student >= base + 0.10' on custom: no number of items is enough with 2 training "
+        "seeds whose scores have a standard deviation of 3.0 points; with train.seeds = 4 it needs "
+        "about 703 items" in done.stdout
+    )
+    assert "the scores of the 2 training seeds have a standard deviation" in done.stdout
     loose = asked.replace("}", ", certain = false}")
     done = distill(tmp_path, "check", str(plan), "--set", loose)
     assert "warning   ship.certain = false: the measured value alone decides" in done.stdout
+    loose = loose.replace("0.10", "0.99")
+    done = distill(tmp_path, "check", str(plan), "--set", loose)
+    assert (
+        "warning   'student >= base + 0.99' on custom can be met only if base scores at most 1.0 %"
+        in done.stdout
+    )
+    absurd = 'ship={conditions = ["student <= base"]}'
+    done = distill(tmp_path, "check", str(plan), "--set", absurd)
+    assert done.returncode == 2 and "write 'student >= base'" in done.stderr
     assert not (tmp_path / "asked.log").exists()

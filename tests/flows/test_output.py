@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flows.cli.output import print_ledger, print_runs
+from flows.cli.output import print_ledger, print_result, print_runs
 from warehouse.records import Run
 
 ROW = {
@@ -44,6 +44,16 @@ def test_the_ledger_keeps_every_figure_at_80_columns(terminal, capsys):
         assert shown in table
     assert "…" not in table
     assert total == "in all: 1237.0678 USD and 17 calls of unknown price"
+
+
+def test_the_ship_lines_say_first_that_point_estimates_decide(capsys):
+    row = {"condition": "student >= base", "met": True, "measured": "a difference of 1.0 points"}
+    ship = {"ships": True, "rule": "", "chance_sentence": "In about 56.0 %.", "conditions": [row]}
+    print_result({"ship": ship})
+    plain = capsys.readouterr().out
+    assert plain.splitlines()[0].startswith("met ")
+    print_result({"ship": ship | {"rule": "Point estimates decide."}})
+    assert capsys.readouterr().out == f"Point estimates decide.\n{plain}"
 
 
 def test_names_of_the_ledger_are_whole_in_a_pipe(capsys):

@@ -70,6 +70,8 @@ def test_the_report_has_a_row_for_each_seed_and_none_among_the_contestants(world
             "the student", "The student"
         )
         assert comparison["seeds"][2]["student_id"][:8] in text
+        assert "the student of training seed 0 alone" in text
+    assert "of training seed 0 alone" not in Path(one["report_path"]).read_text()
     older = Path(one["report_path"]).with_suffix(".json").read_text()
     (comparison,) = json.loads(older)["evaluation"]["comparisons"]
     assert comparison["seeds"] == []

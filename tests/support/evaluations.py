@@ -171,7 +171,7 @@ def rich_evaluation(n: int = 60) -> Evaluation:
                 Checked("toxicity <= 0.02", None, f"no benchmark of toxicity was run {HOSTILE}"),
             ],
             0.024,
-            chance_sentence(0.024, certain=True),
+            chance_sentence(0.024),
         ),
         opening=write_opening(
             comparisons, cost.sentence, _last_time(answers["sciq"], texts["sciq"])

@@ -9,7 +9,15 @@ from typing import Any
 from pydantic import BaseModel
 
 _FENCE = re.compile(r"```[\w-]*\s*\n?(.*?)```", re.DOTALL)
-_DECODER = json.JSONDecoder(strict=False)  # a line break within a text is what models write
+_HALF = re.compile(r"[\ud800-\udfff]")
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"it holds {constant}, which is no JSON")
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse)
+"""A line break within a text is what models write; what no database holds is refused."""
 
 
 def find_json(text: str) -> Any:
@@ -20,7 +28,7 @@ def find_json(text: str) -> Any:
     """
     for candidate in (text, *_FENCE.findall(text)):
         try:
-            return _DECODER.decode(candidate.strip())
+            return _whole(_DECODER.decode(candidate.strip()))
         except (ValueError, RecursionError):
             continue
     start = re.search(r"[{\[]", text)
@@ -32,6 +40,17 @@ def find_json(text: str) -> Any:
         raise ValueError("the JSON is nested too deep") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"the JSON is faulty at character {error.pos}: {error.msg}") from None
+    return _whole(value)
+
+
+def _whole(value: Any) -> Any:
+    """The value, if a database can hold its texts.
+
+    Raises:
+        ValueError: half a character is in it, as an escape such as \\ud83d alone.
+    """
+    if _HALF.search(json.dumps(value, ensure_ascii=False)):
+        raise ValueError("it holds half a character")
     return value
 
 

@@ -28,13 +28,14 @@ from flows.stages.recipe_run import (
     replay_engine,
     run_here,
 )
-from flows.stages.teacher_client import TeacherClient
+from flows.stages.teacher_client import NOT_STORED, TeacherClient
 from quality.review.decisions import with_edits
 from warehouse.db.store import Store
 from warehouse.errors import (
     BudgetReached,
     NothingToDoError,
     RecipeError,
+    RecordRefused,
     TeacherUnusable,
     TooExpensive,
 )
@@ -117,22 +118,30 @@ def _run_recipe(
         try:
             outcomes = next(shards, None)
         except BaseException:
-            _store(context, run, run.arrived, outcome)
+            _store(context, client, run, run.arrived, outcome)
             raise
         if outcomes is None:
             return
-        _store(context, run, outcomes, outcome)
+        _store(context, client, run, outcomes, outcome)
         run.arrived = []
 
 
 def _store(
-    context: RunContext, run: RecipeRun, outcomes: Sequence[SeedOutcome], total: GenerateOutcome
+    context: RunContext,
+    client: TeacherClient,
+    run: RecipeRun,
+    outcomes: Sequence[SeedOutcome],
+    total: GenerateOutcome,
 ) -> None:
     """Store a shard's prompts, samples and finished seeds, and count them."""
     run_id, store = context.run.run_id, context.store
+    refused = {call.call_id for call in client.refused_by_warehouse()}
+    for outcome in outcomes if refused else ():
+        if refused.intersection(outcome.call_ids):
+            outcome.unanswered, outcome.samples = NOT_STORED, []
     samples = [sample for outcome in outcomes for sample in outcome.samples]
     store.insert([outcome.prompt for outcome in outcomes])
-    store.insert(samples)
+    _insert_samples(context, samples)
     store.insert(run.seed_runs(outcomes, run_id))
     faults = [
         Failure(run_id, "generate", outcome.prompt.prompt_id, outcome.fault, permanent=False)
@@ -147,6 +156,23 @@ def _store(
     of_run = {call_id: run for outcome in outcomes for call_id, run in outcome.call_runs}
     context.count("generate_calls", len(of_run))
     context.count("generate_reused", sum(run != run_id for run in of_run.values()))
+
+
+def _insert_samples(context: RunContext, samples: list[Sample]) -> None:
+    """Store samples; one that the warehouse refuses is a failure, and the others stay."""
+    try:
+        context.store.insert(samples)
+    except RecordRefused as error:
+        if len(samples) > 1:
+            half = len(samples) // 2
+            _insert_samples(context, samples[:half])
+            _insert_samples(context, samples[half:])
+            return
+        [sample] = samples
+        why = f"{RecordRefused.__name__}: a sample could not be stored ({error})"
+        run_id = context.run.run_id
+        context.store.insert([Failure(run_id, "generate", sample.prompt_id, why, permanent=False)])
+        context.count("failures", 1)
 
 
 @dataclass

@@ -43,7 +43,8 @@ class Later:
     def of(cls, plans: Sequence[Plan], store: Store) -> Later:
         """Replay the plans' recipes with several calls for each seed."""
         found = cls()
-        for plan, recipe in ((plan, r) for plan in plans for r in plan.datagen.recipe):
+        of_plans = [(plan, recipe) for plan in plans for recipe in plan.datagen.recipe]
+        for plan, recipe in of_plans:
             if is_counted_ahead(recipe):
                 continue
             engine = replay_engine(plan, store, found.first)
@@ -57,7 +58,11 @@ class Later:
                     found.finished += number
             least, most = recipe.calls_expected
             name, number = name_of(recipe), len(done) + len(open_)
-            calls = f"{least} to {most} calls" if least != most else format_count(most, "call")
+            calls = (
+                format_count(most, "call")
+                if least == most
+                else f"{least} to {format_count(most, 'call')}"
+            )
             wanted = f", {recipe.target:,} ok examples wanted" if recipe.target else ""
             if isinstance(recipe, PoolRecipe):
                 seeds = f"{format_count(number, 'seed')} in the rounds known so far"

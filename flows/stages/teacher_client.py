@@ -200,7 +200,7 @@ class TeacherClient:
 
 @dataclass
 class ScorerClient:
-    """A scorer's way to a language model: `quality.scoring.scorer.Ask`, on this run's budget."""
+    """A scorer's way to a language model: `quality.scoring.scorer.AskModel`, on this run's budget."""
 
     context: RunContext
     teacher: Teacher

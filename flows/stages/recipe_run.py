@@ -23,6 +23,7 @@ from flows.stages.pool_rounds import PoolRounds
 from warehouse.catalog import code_of, name_of
 from warehouse.db.store import Store
 from warehouse.records import Call, Failure, Sample, SeedRun, make_id
+from warehouse.wording import format_count
 
 Result = TypeVar("Result")
 
@@ -71,8 +72,8 @@ class Tally:
         if self.is_plain:
             return []
         parts = [
-            f"{self.seeds:,} seeds" if self.seeds != 1 else "1 seed",
-            f"{self.calls:,} calls" if self.calls != 1 else "1 call",
+            format_count(self.seeds, "seed"),
+            format_count(self.calls, "call"),
             f"{self.ok:,} ok" + (f" of {self.target:,} wanted" if self.target else ""),
         ]
         for name in ("refused", "truncated", "invalid", "duplicate", "surplus", "unanswered",

@@ -84,7 +84,8 @@ def test_impossible_windows_are_refused(folder, words, overlap):
         ("x.txt", b"good\nbad \xff", "x.txt line 2 is not UTF-8"),
         ("x.csv", b"a,b\n1,2\n", r"x.csv has no column 'text' \(it has: a, b\)"),
         ("x.parquet", b"no parquet", "x.parquet cannot be read as PARQUET"),
-        ("x.pdf", b"%PDF", "x.pdf: unknown kind of document"),
+        ("x.pdf", b"%PDF", "x.pdf is broken"),
+        ("x.odt", b"PK", "x.odt: unknown kind of document"),
         ("x.txt", b" \n", "hold no words"),
     ],
 )

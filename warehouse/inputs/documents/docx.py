@@ -63,7 +63,7 @@ def read(path: Path, name: str) -> Extraction:
         except (ExpatError, OSError, KeyError, ValueError, AttributeError, IndexError, TypeError) as error:  # fmt: skip
             raise UnreadableFile(f"is broken ({first_line(error)})") from None
     builder = DocumentBuilder()
-    found.dropped += read_markup(markup, builder)
+    found.dropped += read_markup(markup, builder, name).dropped
     if images:
         found.dropped["images"] += len(images)
     found.documents.append(builder.build())

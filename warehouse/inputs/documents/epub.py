@@ -25,6 +25,7 @@ def read(path: Path, name: str) -> Extraction:
 
     Raises:
         UnreadableFile: it is too large, broken or protected.
+        MissingExtraError: lxml is not installed.
     """
     refuse_large(path)
     found = Extraction()
@@ -42,7 +43,7 @@ def read(path: Path, name: str) -> Extraction:
                 found.dropped["parts listed and missing"] += 1
                 continue
             refuse_entities(raw)
-            found.dropped += read_markup(decode(raw, part, found.notes), builder)
+            found.dropped += read_markup(decode(raw, part, found.notes), builder, name).dropped
     found.documents.append(builder.build())
     return found
 

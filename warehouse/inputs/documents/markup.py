@@ -4,41 +4,41 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from html.parser import HTMLParser
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from warehouse.inputs.documents.document import DocumentBuilder, UnreadableFile
 from warehouse.inputs.documents.limits import MAX_DEPTH
-from warehouse.text.words import count_words
+from warehouse.inputs.documents.optional import import_optional
 
 _SKIPPED = {"script", "style", "template", "head", "svg", "math", "noscript", "iframe", "object"}
-_VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}  # fmt: skip
-_UNCLOSED = {"p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "option", "colgroup"}  # fmt: skip
-"""Elements whose end may be left out; how many are open says nothing of how deep they nest."""
 _BLOCKS = {
     "address", "article", "aside", "blockquote", "body", "center", "dd", "details", "div", "dl", "dt",
     "fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "html", "legend", "main",
     "nav", "ol", "p", "section", "summary", "ul",
 }  # fmt: skip
 _HEADING = re.compile(r"h[1-6]")
+_CHUNK = 1 << 16
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 
 
-class MarkupReader(HTMLParser):
+class MarkupReader:
     """Collects the blocks of HTML: headings, paragraphs, lists, tables and preformatted text.
+
+    A target of lxml's parser, which calls `start`, `end` and `data` as it reads.
 
     A table becomes lines of cells between `|`, a preformatted text keeps its lines. Scripts,
     styles and what is not shown are left out; images are counted in `dropped`.
     """
 
     def __init__(self, builder: DocumentBuilder) -> None:
-        super().__init__(convert_charrefs=True)
         self.dropped: Counter[str] = Counter()
         self._builder = builder
         self._text: list[str] = []
         self._items: list[str] = []
         self._list_numbers: list[int] = []
-        self._skipping = ""
-        self._skipped_within = 0
+        self.elements = 0
+        self._skipped = 0
         self._depth = 0
         self._level = 0
         self._preformatted = 0
@@ -46,19 +46,15 @@ class MarkupReader(HTMLParser):
         self._rows: list[list[str]] = []
         self._has_header = False
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """Begin an element."""
-        if self._skipping:
-            self._skipped_within += tag == self._skipping
-            return
-        if tag in _SKIPPED:
-            self._skipping, self._skipped_within = tag, 1
-            return
-        if tag not in _VOID and tag not in _UNCLOSED:
-            self._depth += 1
-            if self._depth > MAX_DEPTH:
-                raise UnreadableFile(f"nests more than {MAX_DEPTH} elements within each other")
-        if tag == "img":
+        self.elements += 1
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise UnreadableFile(f"nests more than {MAX_DEPTH} elements within each other")
+        if self._skipped or tag in _SKIPPED:
+            self._skipped += 1
+        elif tag == "img":
             self.dropped["images"] += 1
         elif tag == "br":
             self._text.append("\n" if self._preformatted else "\x00")
@@ -90,16 +86,12 @@ class MarkupReader(HTMLParser):
         elif tag in _BLOCKS:
             self._end_paragraph()
 
-    def handle_endtag(self, tag: str) -> None:
+    def end(self, tag: str) -> None:
         """End an element."""
-        if self._skipping:
-            self._skipped_within -= tag == self._skipping
-            if not self._skipped_within:
-                self._skipping = ""
-            return
-        if tag not in _VOID and tag not in _UNCLOSED:
-            self._depth = max(self._depth - 1, 0)
-        if tag == "table" and self._tables:
+        self._depth -= 1
+        if self._skipped:
+            self._skipped -= 1
+        elif tag == "table" and self._tables:
             self._tables -= 1
             if not self._tables:
                 self._end_table()
@@ -123,21 +115,14 @@ class MarkupReader(HTMLParser):
         elif tag in _BLOCKS:
             self._end_paragraph()
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """An element that ends where it begins, as XHTML writes them."""
-        self.handle_starttag(tag, attrs)
-        if tag not in _VOID:
-            self.handle_endtag(tag)
-
-    def handle_data(self, data: str) -> None:
+    def data(self, data: str) -> None:
         """Text; white space counts in preformatted text only."""
-        if not self._skipping:
+        if not self._skipped:
             data = data.replace("\x00", "\ufffd")
             self._text.append(data if self._preformatted else _SPACE.sub(" ", data))
 
     def close(self) -> None:
         """End what is still open."""
-        super().close()
         if self._tables:
             self._end_table()
         if self._preformatted:
@@ -220,27 +205,32 @@ class MarkupReader(HTMLParser):
         self._builder.add("table", "\n".join(lines))
 
 
-def read_markup(markup: str, builder: DocumentBuilder) -> Counter[str]:
+@dataclass(frozen=True)
+class ReadMarkup:
+    """What a reading of HTML says beside the blocks."""
+
+    elements: int
+    dropped: Counter[str]
+
+
+def read_markup(markup: str, builder: DocumentBuilder, name: str) -> ReadMarkup:
     """Append the blocks of HTML to a document.
 
-    Returns:
-        What was left out.
+    Args:
+        markup: The HTML; faults in it are mended as browsers do.
+        builder: Where the blocks go.
+        name: The file, for a message.
 
     Raises:
         UnreadableFile: its elements are nested too deeply.
+        MissingExtraError: lxml is not installed.
     """
+    etree = import_optional("lxml.etree", name)
     reader = MarkupReader(builder)
-    reader.feed(markup)
-    reader.close()
-    return reader.dropped
-
-
-def count_markup_words(markup: str) -> int:
-    """Words that a reader of the page sees.
-
-    Raises:
-        UnreadableFile: its elements are nested too deeply.
-    """
-    builder = DocumentBuilder()
-    read_markup(markup, builder)
-    return count_words(builder.build().text)
+    parser = etree.HTMLParser(target=reader, encoding="utf-8", huge_tree=True, remove_comments=True)
+    raw = markup.encode()
+    for start in range(0, len(raw), _CHUNK):
+        parser.feed(raw[start : start + _CHUNK])
+    if raw.strip():
+        parser.close()
+    return ReadMarkup(reader.elements, reader.dropped)

@@ -24,7 +24,11 @@ def import_optional(module: str, name: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        missing = "is" if getattr(error, "name", "") == module else "or a package it needs is"
+        missing = (
+            "is"
+            if getattr(error, "name", "") in (module, module.partition(".")[0])
+            else "or a package it needs is"
+        )
         raise MissingExtraError(
             f"{name} is read with {module}, which {missing} not installed; "
             "pip install 'stillhouse[documents]', or leave such files out of `documents`"

@@ -211,14 +211,14 @@ def _join(text: str, line: str, is_short: bool, hyphenated: set[str]) -> str:
     """The text with a further line: words that were parted at its end are put together."""
     if not text:
         return line
-    if is_short:
-        return f"{text}\n{line}"
     parted = _HYPHEN.search(text[-_LONGEST_WORD:])
     if parted and line[:1].islower():
         rest = re.match(r"[^\W\d_]+", line)
         if rest and f"{parted[1]}-{rest[0]}".lower() in hyphenated:
             return text + line
         return text[:-1] + line
+    if is_short:
+        return f"{text}\n{line}"
     if has_unspaced_script(text[-1]) and has_unspaced_script(line[0]):
         return text + line
     if text[-1] in "。，、！？；：」』）" and not line[0].isascii():

@@ -48,7 +48,8 @@ def pdf_bytes(
         ).encode()
         objects[content] = _stream(stream)
         objects[image] = _stream(
-            b"\x80", "/Type/XObject/Subtype/Image/Width 1/Height 1/ColorSpace/DeviceGray/BitsPerComponent 8"
+            b"\x80",
+            "/Type/XObject/Subtype/Image/Width 1/Height 1/ColorSpace/DeviceGray/BitsPerComponent 8",
         )
     marks = first + 3 * len(pages)
     for n, (title, page) in enumerate(outline):
@@ -91,7 +92,9 @@ def write_docx(path: Path, body: str, parts: Mapping[str, str] | None = None) ->
         package.writestr("[Content_Types].xml", _CONTENT_TYPES)
         package.writestr("_rels/.rels", _RELATIONSHIPS)
         package.writestr("word/styles.xml", _STYLES.format(ns=_NS))
-        package.writestr("word/document.xml", f"<w:document {_NS}><w:body>{body}</w:body></w:document>")
+        package.writestr(
+            "word/document.xml", f"<w:document {_NS}><w:body>{body}</w:body></w:document>"
+        )
         for name, text in (parts or {}).items():
             package.writestr(name, text)
 
@@ -108,11 +111,13 @@ def docx_table(rows: Sequence[Sequence[str]]) -> str:
     return f"<w:tbl>{''.join(f'<w:tr>{row}</w:tr>' for row in cells)}</w:tbl>"
 
 
-def write_epub(path: Path, parts: Mapping[str, str], extra: Mapping[str, str] | None = None) -> None:
+def write_epub(
+    path: Path, parts: Mapping[str, str], extra: Mapping[str, str] | None = None
+) -> None:
     """An EPUB file whose spine is the parts in their order; `nav.xhtml` is its table of contents."""
     items = "".join(
         f'<item id="i{n}" href="{name.replace(" ", "%20")}" media-type="application/xhtml+xml"'
-        f'{" properties=" + chr(34) + "nav" + chr(34) if name == "nav.xhtml" else ""}/>'
+        f"{' properties=' + chr(34) + 'nav' + chr(34) if name == 'nav.xhtml' else ''}/>"
         for n, name in enumerate(parts)
     )
     spine = "".join(f'<itemref idref="i{n}"/>' for n in range(len(parts)))

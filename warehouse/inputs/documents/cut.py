@@ -45,16 +45,22 @@ class Cutter:
     """Cuts documents into passages.
 
     Attributes:
-        length: The most words or tokens of a passage, beside a table or code block that is longer.
+        length: The most words or tokens of a passage, beside a table or code block that is longer;
+            None: a document is one passage.
         count: Words or tokens of a text.
         language: Whose abbreviations end no sentence.
         cut_blocks: Tables and code blocks that were too long to stay whole, so far.
     """
 
-    length: int
+    length: int | None
     count: Callable[[str], int]
     language: str = "en"
     cut_blocks: int = 0
+
+    @property
+    def _length(self) -> int:
+        assert self.length is not None
+        return self.length
 
     def cut(self, document: Document) -> list[Stretch]:
         """The passages of a document in order; together they hold all of its blocks.
@@ -63,6 +69,9 @@ class Cutter:
         never from a section into one that is above it. Passages within a section fill up to the
         length, the last two evenly.
         """
+        if self.length is None:
+            ends = document.blocks[:1], document.blocks[-1:]
+            return [Stretch(first.start, last.end, "") for first, last in zip(*ends, strict=True)]
         passages: list[list[_Unit]] = []
         current: list[_Unit] = []
         is_cut = False  # the passage before was full, in the middle of a section
@@ -72,7 +81,7 @@ class Cutter:
             if has_text and unit.kind == "heading" and self._ends(current, size, unit):
                 self._finish(passages, current, is_cut)
                 current, is_cut = [], False
-            elif has_text and size + unit.size > self.length:
+            elif has_text and size + unit.size > self._length:
                 waiting = _trailing_headings(current)
                 if waiting:
                     self._finish(passages, current[: -len(waiting)], is_cut)
@@ -86,12 +95,12 @@ class Cutter:
 
     def _ends(self, current: Sequence[_Unit], size: int, heading: _Unit) -> bool:
         """Whether a heading ends the passage before it."""
-        return size >= _SHORT * self.length or heading.level < current[0].level
+        return size >= _SHORT * self._length or heading.level < current[0].level
 
     def _finish(self, passages: list[list[_Unit]], current: list[_Unit], is_cut: bool) -> None:
         """Append the last passage of a section; a scrap shares evenly with the one before."""
         size = sum(unit.size for unit in current)
-        if is_cut and size < _SHORT * self.length and len(passages[-1]) > 1:
+        if is_cut and size < _SHORT * self._length and len(passages[-1]) > 1:
             units = [*passages.pop(), *current]
             whole = sum(unit.size for unit in units)
             splits = [n for n in range(1, len(units)) if units[n - 1].kind != "heading"]
@@ -101,7 +110,7 @@ class Cutter:
                 longer = max(left, whole - left)
                 if longer < least:
                     best, least = n, longer
-            if whole <= self.length or not best:
+            if whole <= self._length or not best:
                 passages.append(units)
             else:
                 passages += [units[:best], units[best:]]
@@ -130,7 +139,7 @@ class Cutter:
         elif block.kind == "text":
             for start, end in sentence_spans(text[block.start : block.end], self.language):
                 yield from self._split(text, block.start + start, block.start + end)
-        elif self._size(text[block.start : block.end]) <= MOST_WHOLE * self.length:
+        elif self._size(text[block.start : block.end]) <= MOST_WHOLE * self._length:
             yield whole
         else:
             self.cut_blocks += 1
@@ -140,19 +149,19 @@ class Cutter:
         self, text: str, start: int, end: int, seams: Sequence[str] = _SEAMS
     ) -> Iterator[tuple[int, int]]:
         """A stretch that is too long, cut at its lines, clauses, words, and at last anywhere."""
-        if self._size(text[start:end]) <= self.length:
+        if self._size(text[start:end]) <= self._length:
             yield start, end
             return
         if not seams:
-            for first in range(start, end, self.length):
-                yield first, min(first + self.length, end)
+            for first in range(start, end, self._length):
+                yield first, min(first + self._length, end)
             return
         seam = re.compile(seams[0])
         ends = [match.end() for match in seam.finditer(text, start, end)]
         first, size = start, 0
         for left, right in zip([start, *ends], [*ends, end], strict=True):
             part = self._size(text[left:right])
-            if first < left and size + part > self.length:
+            if first < left and size + part > self._length:
                 yield from self._split(text, first, _stripped_end(text, first, left), seams[1:])
                 first, size = left, 0
             size += part

@@ -20,7 +20,9 @@ MAX_PAGES = 5_000
 MAX_DEPTH = 250
 """Elements of HTML within each other; libxml2 has the same bound for what it parses."""
 
-_MARKUP = (".xml", ".xhtml", ".html", ".htm", ".opf", ".rels")
+_MEDIA = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".emf", ".wmf", ".svg", ".webp",
+          ".ttf", ".otf", ".odttf", ".woff", ".woff2", ".mp3", ".mp4", ".m4a", ".bin", ".css", ".js")  # fmt: skip
+"""Parts that are never read."""
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
@@ -58,7 +60,7 @@ def open_package(stream: BinaryIO) -> zipfile.ZipFile:
         raise UnreadableFile(f"has {format_count(len(parts), 'part')}, more than {MAX_PARTS:,}")
     whole = sum(part.file_size for part in parts)
     largest = max(
-        (part.file_size for part in parts if part.filename.lower().endswith(_MARKUP)), default=0
+        (part.file_size for part in parts if not part.filename.lower().endswith(_MEDIA)), default=0
     )
     for size, limit in ((whole, MAX_UNPACKED_BYTES), (largest, MAX_MARKUP_BYTES)):
         if size > limit:
@@ -75,8 +77,11 @@ def read_part(package: zipfile.ZipFile, name: str) -> bytes:
 
     Raises:
         KeyError: there is none of this name.
-        UnreadableFile: it is broken.
+        UnreadableFile: it is broken or too large.
     """
+    size = package.getinfo(name).file_size
+    if size > MAX_MARKUP_BYTES:
+        raise UnreadableFile(f"has a part of {_mebibytes(size)}, {name}")
     try:
         return package.read(name)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:

@@ -29,8 +29,8 @@ class DocumentSource:
 
     patterns: tuple[str, ...]
     """Files, folders or globs, from the plan's folder."""
-    length: int = LENGTH
-    """The most words of a passage, or tokens where there is a `tokenizer`."""
+    length: int | None = LENGTH
+    """The most words of a passage, or tokens where there is a `tokenizer`. None: a document is one."""
     column: str = "text"
     """The field of rows that holds their text."""
     tokenizer: str | None = None
@@ -40,8 +40,8 @@ class DocumentSource:
     def __post_init__(self) -> None:
         if not self.patterns or not all(self.patterns):
             raise ValueError('documents are files, folders or globs, such as ["docs/**/*.pdf"]')
-        if self.length < 1:
-            raise ValueError("the length of a passage is 1 or more")
+        if self.length is not None and self.length < 1:
+            raise ValueError("words of a passage: 1 or more")
 
 
 @dataclass

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from warehouse.catalog import name_of, options_of
+from warehouse.inputs.documents import DocumentSource
 from warehouse.inputs.rows import Row, RowSource
 from warehouse.records import Message, Prompt, make_id
 
@@ -128,6 +129,18 @@ class Recipe(ABC):
     def row_sources(self) -> list[RowSource]:
         """The user's files of rows that it reads, for `distill check`; none by default."""
         return []
+
+    def document_sources(self) -> list[DocumentSource]:
+        """The user's documents that it reads, for `distill check`: those of its option `documents`.
+
+        They are cut into passages of `words` words; a recipe without this option takes them whole.
+        """
+        documents = getattr(self, "documents", None)
+        if not documents:
+            return []
+        patterns = (documents,) if isinstance(documents, str) else tuple(documents)
+        language = getattr(self, "language", "en")
+        return [DocumentSource(patterns, getattr(self, "words", None), language=language)]
 
     def input_files(self, folder: Path) -> list[Path]:
         """Files that shape the prompts beside the seeds: the user's own `template`, where it has one.

@@ -18,6 +18,7 @@ from quality.tasks.benchmark import Benchmark
 from warehouse.catalog import name_of
 from warehouse.db.store import Store
 from warehouse.errors import PlanError
+from warehouse.inputs.documents import DocumentSummary, read_documents
 from warehouse.inputs.rows import Row, RowSource, SourceSummary, summarize_rows
 from warehouse.text.question_form import comparison_form
 from warehouse.wording import format_count
@@ -45,6 +46,17 @@ def summarize_sources(
         if source not in sources:
             sources.append(source)
     return [summarize_rows(source, plan.folder, is_long) for source in sources]
+
+
+def summarize_documents(plan: Plan) -> list[DocumentSummary]:
+    """Read the documents that the plan's recipes start from, and count what is in them.
+
+    Raises:
+        AssetError, DataError: there is no such document, or none has a passage.
+        MissingExtraError: the library for a format is not installed.
+    """
+    sources = [source for recipe in plan.datagen.recipe for source in recipe.document_sources()]
+    return [read_documents(source, plan.folder).summary for source in dict.fromkeys(sources)]
 
 
 def check_sampling(plan: Plan) -> list[str]:

@@ -59,6 +59,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         check_sampling,
         refuse_bounds_without_data,
         ship_lines,
+        summarize_documents,
     )
     from distill.plan.project import open_store
     from flows.stages.estimate import estimate_of, held_out_requests
@@ -96,6 +97,9 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     prompts += later.seeds
     for line in _source_lines(loaded):
         print(line)
+    for documents in summarize_documents(loaded):
+        for line in documents.lines():
+            print(f"documents {line}")
     refuse_bounds_without_data(loaded)
     for line in check_sampling(loaded):
         print(f"note      {line}")

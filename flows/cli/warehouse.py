@@ -74,8 +74,12 @@ def runs(
 @app.command()
 def show(
     what: Annotated[
-        str, typer.Argument(help="A run id, or one of: samples, failures, students.")
+        str, typer.Argument(help="A run id, or one of: samples, failures, students, passages.")
     ] = "samples",
+    documents: Annotated[
+        list[str] | None,
+        typer.Argument(help="Of which passages are shown: a plan, or files, folders and globs."),
+    ] = None,
     warehouse: Where = None,
     only: Annotated[
         str, typer.Option(help="Which samples: all, kept or dropped.", metavar="WHICH")
@@ -83,7 +87,7 @@ def show(
     limit: Annotated[int, typer.Option(help="How many rows at most.", min=1)] = 10,
     json_: Json = False,
 ) -> None:
-    """Show a run, samples with their scores and the newest choice, failures, or students.
+    """Show a run, samples with their scores and the newest choice, failures, students or passages.
 
     `scores` are those that decided; `unused_scores` are of other versions, models or options.
     """
@@ -91,6 +95,13 @@ def show(
     from warehouse.errors import UsageError
     from warehouse.wording import did_you_mean
 
+    if what == "passages":
+        from flows.cli.passages import show_passages
+
+        show_passages(documents or ([warehouse] if warehouse else []), limit, json_)
+        return
+    if documents:
+        raise UsageError(f"show {what} takes no documents; write `show passages {documents[0]}`")
     conditions = {"all": "true", "kept": "kept", "dropped": "NOT kept"}
     if only not in conditions:
         raise UsageError(f"unknown --only '{only}' ({did_you_mean(only, list(conditions))})")

@@ -14,6 +14,7 @@ from distill.plan.preflight import (
     check_sampling,
     refuse_bounds_without_data,
     refuse_prompts_as_benchmark,
+    summarize_documents,
     summarize_sources,
 )
 from flows.runtime.failures import commonest_reason
@@ -68,6 +69,8 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
         refuse_prompts_as_benchmark(plan)
         context.tell(check_sampling(plan))
         context.tell(note for found in summarize_sources(plan) for note in found.notes)
+        for documents in summarize_documents(plan):
+            context.tell([*documents.dropped_lines(), *documents.skipped_lines()])
         outcome = GenerateOutcome(sum(1 for _ in prompts_of(plan)))
         grows = any(not is_counted_ahead(recipe) for recipe in plan.datagen.recipe)
         engine = Engine(

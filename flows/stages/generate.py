@@ -20,6 +20,7 @@ from flows.runtime.failures import commonest_reason
 from flows.runtime.progress import Meter, meter, say
 from flows.runtime.run import RunContext, open_run
 from flows.stages.estimate import is_counted_ahead, prompts_of
+from flows.stages.imports import record_imports
 from flows.stages.recipe_run import (
     RecipeRun,
     Tally,
@@ -66,6 +67,7 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
         refuse_prompts_as_benchmark(plan)
         context.tell(check_sampling(plan))
         context.tell(note for found in summarize_sources(plan) for note in found.notes)
+        record_imports(context)
         outcome = GenerateOutcome(sum(1 for _ in prompts_of(plan)))
         grows = any(not is_counted_ahead(recipe) for recipe in plan.datagen.recipe)
         engine = Engine(
@@ -237,6 +239,7 @@ def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
     Raises:
         NothingToDoError: no reply to a prompt of the plan is recorded.
     """
+    record_imports(context)
     recorded = load_recorded_samples(context.plan, context.store)
     context.store.insert(recorded.samples)
     if counted:

@@ -112,6 +112,25 @@ def print_export(result: dict[str, Any]) -> None:
     Console(width=max(Console().width, 120)).print(table)
 
 
+def print_data_export(result: dict[str, Any]) -> None:
+    """Print where a data set was written, how many rows it has, and what it leaves out."""
+    rows = ", ".join(f"{name} {number:,}" for name, number in result["rows"].items())
+    print(visible(f"wrote          {result['path']}"))
+    print(f"rows           {rows}, of {format_count(result['samples'], 'sample')}")
+    if result["left_out"]:
+        print(
+            f"left out       {format_count(result['left_out'], 'sample')} that the form "
+            f"'{result['form']}' cannot hold (tool calls, or turns that do not alternate)"
+        )
+    if result["dataset_info"]:
+        print(visible(f"LLaMA-Factory  {result['dataset_info']}"))
+        if result["not_alternating"]:
+            print(
+                f"note           {format_count(result['not_alternating'], 'row')} that LLaMA-Factory "
+                "skips: user and assistant do not take turns"
+            )
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 

@@ -109,8 +109,8 @@ def import_calls(
     paid = store.paid_ids(list(calls)) if as_plan else set()
     own = _priced([call for call in calls.values() if call.call_id not in paid], cost_usd)
     for start in range(0, len(own), _AT_ONCE):
-        part = own[start : start + _AT_ONCE]
-        imports.new += store.insert([replace(call, run_id=imports.run_id) for call in part])
+        several = own[start : start + _AT_ONCE]
+        imports.new += store.insert([replace(call, run_id=imports.run_id) for call in several])
     if imports.new:
         counts = {"calls_made": 0, "calls_imported": imports.new}
         store.put_run(

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from datagen.imported_calls import IMPORTED
 from distill.plan.plan import Plan
 from distill.report.data_card import (
     DataCard,
@@ -71,7 +72,7 @@ def card_of(
             reasons=dict(Counter(c.reason for c in curated.choices if not c.kept).most_common()),
             recipes=_recipes(plan, curated, samples),
             sources=_sources(store, samples),
-            teachers=_teachers(store, samples),
+            teachers=_teachers(plan, store, samples),
             gate=_gate(plan),
             scores=[_summary(scorer, samples) for scorer in curated.scorers],
             holdout=holdout,
@@ -104,7 +105,7 @@ def _sources(store: Store, samples: Sequence[ExportedSample]) -> dict[str, int]:
     return {str(public(name)): number for name, number in counts.most_common()}
 
 
-def _teachers(store: Store, samples: Sequence[ExportedSample]) -> list[TeacherShare]:
+def _teachers(plan: Plan, store: Store, samples: Sequence[ExportedSample]) -> list[TeacherShare]:
     """The teachers behind the samples, with the calls, tokens and costs of these samples."""
     wanted = {call_id for each in samples for call_id in each.sample.call_ids}
     calls = store.query(
@@ -113,7 +114,7 @@ def _teachers(store: Store, samples: Sequence[ExportedSample]) -> list[TeacherSh
     by_teacher: dict[str, list[dict[str, Any]]] = {}
     for call in calls.iter_rows(named=True):
         if call["call_id"] in wanted:
-            by_teacher.setdefault(public_name(call["teacher"]), []).append(call)
+            by_teacher.setdefault(_teacher_name(plan, call["teacher"]), []).append(call)
     shares = []
     for name, own in sorted(by_teacher.items()):
         costs = [call["cost_usd"] for call in own if call["cost_usd"] is not None]
@@ -128,6 +129,15 @@ def _teachers(store: Store, samples: Sequence[ExportedSample]) -> list[TeacherSh
             )
         )
     return shares
+
+
+def _teacher_name(plan: Plan, identity: str) -> str:
+    """What a reader calls a teacher; the identity of a model's file is a hash."""
+    if identity == plan.teacher.identity:
+        return str(public(getattr(plan.teacher, "model", name_of(plan.teacher))))
+    if identity.startswith(IMPORTED):
+        return f"{identity.removeprefix(IMPORTED)} (imported)"
+    return public_name(identity)
 
 
 def _gate(plan: Plan) -> dict[str, Any]:

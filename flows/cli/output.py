@@ -114,7 +114,9 @@ def print_export(result: dict[str, Any]) -> None:
 
 def print_data_export(result: dict[str, Any]) -> None:
     """Print where a data set was written, how many rows it has, and what it leaves out."""
-    rows = ", ".join(f"{name} {number:,}" for name, number in result["rows"].items())
+    rows = ", ".join(f"{number:,} {name}" for name, number in result["rows"].items())
+    if result["form"] != "datasets":
+        rows = f"{sum(result['rows'].values()):,}"
     print(visible(f"wrote          {result['path']}"))
     print(f"rows           {rows}, of {format_count(result['samples'], 'sample')}")
     if result["left_out"]:

@@ -94,7 +94,8 @@ def export_data(plan_path: str, overrides: Sequence[str], options: DataOptions) 
     }
     if options.form == "datasets":
         return {**result, **_write_folder(plan, store, curated, written, usable, options, out)}
-    entry = describe_for_llama_factory(options.form, out.name, written)
+    is_for_training = options.which == "kept"
+    entry = describe_for_llama_factory(options.form, out.name, written) if is_for_training else None
     info = out.parent / LLAMA_FACTORY
     entries = _entries_with(info, out.stem, entry) if entry else {}
     with new_file(out) as part:

@@ -200,6 +200,10 @@ class Ask:
             ]
         raise Unparsed(f"no valid reply in {format_count(tries, 'try')}: {fault}", raw)
 
+    def cite(self, call: Call) -> None:
+        """Name a call that was made elsewhere as one of this seed's; nothing is asked."""
+        self.calls.append(call)
+
     @property
     def calls(self) -> list[Call]:
         """Of this seed so far, in the order in which they were asked."""

@@ -138,6 +138,27 @@ def _clip(text: str) -> str:
     return text if len(text) <= SET_SHOWN else f"{text[: SET_SHOWN - 1]}…"
 
 
+def print_data_export(result: dict[str, Any]) -> None:
+    """Print where a data set was written, how many rows it has, and what it leaves out."""
+    rows = ", ".join(f"{number:,} {name}" for name, number in result["rows"].items())
+    if result["form"] != "datasets":
+        rows = f"{sum(result['rows'].values()):,}"
+    print(visible(f"wrote          {result['path']}"))
+    print(f"rows           {rows}, of {format_count(result['samples'], 'sample')}")
+    if result["left_out"]:
+        print(
+            f"left out       {format_count(result['left_out'], 'sample')} that the form "
+            f"'{result['form']}' cannot hold (tool calls, or turns that do not alternate)"
+        )
+    if result["dataset_info"]:
+        print(visible(f"LLaMA-Factory  {result['dataset_info']}"))
+        if result["not_alternating"]:
+            print(
+                f"note           {format_count(result['not_alternating'], 'row')} that LLaMA-Factory "
+                "skips: user and assistant do not take turns"
+            )
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 

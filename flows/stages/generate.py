@@ -20,6 +20,7 @@ from distill.plan.preflight import (
 from flows.runtime.failures import commonest_reason
 from flows.runtime.progress import Meter, meter, say
 from flows.runtime.run import RunContext, open_run
+from flows.stages.imports import record_imports
 from flows.stages.known_prompts import is_counted_ahead, prompts_of
 from flows.stages.recipe_run import (
     RecipeRun,
@@ -71,6 +72,7 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
         context.tell(note for found in summarize_sources(plan) for note in found.notes)
         for documents in summarize_documents(plan):
             context.tell([*documents.dropped_lines(), *documents.skipped_lines()])
+        record_imports(context)
         outcome = GenerateOutcome(sum(1 for _ in prompts_of(plan)))
         grows = any(not is_counted_ahead(recipe) for recipe in plan.datagen.recipe)
         engine = Engine(
@@ -267,6 +269,7 @@ def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
     Raises:
         NothingToDoError: no reply to a prompt of the plan is recorded.
     """
+    record_imports(context)
     recorded = load_recorded_samples(context.plan, context.store)
     context.store.insert(recorded.samples)
     context.summarize(recipes=[tally.as_json() for tally in recorded.tallies])

@@ -161,7 +161,7 @@ class Classify(RowRecipe):
 
     def _questions(self, text: str, random: Random, wording: Wording) -> Iterator[list[Message]]:
         """What each draw is asked: a shuffled order of the labels, turned by one place each time."""
-        order = list(self.labels)
+        order = sorted(self.labels)  # the order of a plan's table is in no id
         random.shuffle(order)
         for number in range(self.k):
             turn = number % len(order)
@@ -176,7 +176,7 @@ class Classify(RowRecipe):
         ]
 
     def _schema(self, none: str) -> dict[str, Any]:
-        labels = [*self.labels, *([none] if none else [])]
+        labels = [*sorted(self.labels), *([none] if none else [])]
         properties = {
             "reason": {"type": "string"},
             "label": {"type": "string", "enum": labels},

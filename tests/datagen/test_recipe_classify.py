@@ -73,7 +73,7 @@ def test_the_label_is_bound_by_a_schema_with_the_reason_first(folder):
     sample, fake = voted(folder, labelled("spam"), abstain=True)
     schema = fake.asked[0].sampling.response_format["json_schema"]["schema"]
     assert list(schema["properties"]) == ["reason", "label"]
-    assert schema["properties"]["label"]["enum"] == ["spam", "ham", "bill", "none of these"]
+    assert schema["properties"]["label"]["enum"] == ["bill", "ham", "spam", "none of these"]
     asked = fake.asked[0].messages[0]["content"]
     assert "- bill: asks for money owed" in asked and "none of these: no label fits" in asked
     assert sample.completion == "spam"
@@ -182,7 +182,8 @@ def test_an_option_that_asks_nothing_else_asks_nothing_again(folder):
     fake = FakeTeacher(lambda messages: labelled("spam"))
     run_recipe(Classify("rows.jsonl", labels=LABELS, k=2), folder, fake)
     changed = {"min_agreement": 0.9, "completion": "reasoned", "student_sees": "text"}
-    run_recipe(Classify("rows.jsonl", labels=LABELS, k=2, **changed), folder, fake)
+    turned = dict(reversed(LABELS.items()))
+    run_recipe(Classify("rows.jsonl", labels=turned, k=2, **changed), folder, fake)
     assert len(fake.asked) == 16
 
 

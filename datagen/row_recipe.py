@@ -175,3 +175,11 @@ class RowRecipe(GivenRows):
 
     def _seed_of(self, row: Row, order: int) -> Seed:
         return Seed(self.value_of(row), row.source, order)
+
+
+def with_system(text: str, messages: Sequence[Message]) -> list[Message]:
+    """A conversation under a system message; one that it has follows in the same message, since
+    many chat templates take a single one."""
+    own = [message["content"] for message in messages[:1] if message["role"] == "system"]
+    content = "\n\n".join([text, *own])
+    return [{"role": "system", "content": content}, *messages[len(own) :]]

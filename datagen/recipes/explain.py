@@ -15,7 +15,7 @@ from pydantic import ConfigDict
 from datagen.ask import Ask
 from datagen.recipe import Example, Seed
 from datagen.reply_status import status_of
-from datagen.row_recipe import RowRecipe
+from datagen.row_recipe import RowRecipe, with_system
 from datagen.wording import Wording
 from warehouse.errors import DataError
 from warehouse.inputs.rows import Row
@@ -68,24 +68,24 @@ class Explain(RowRecipe):
 
     def ask_first(self, row: Row, random: Random, folder: Path) -> list[Message]:
         """The instruction that is drawn for the row, then the question."""
-        systems = self.systems or _shipped(self.wording(folder))
-        (drawn,) = random.choices(systems, [system.weight for system in systems])
-        return [{"role": "system", "content": drawn.text}, *self.question(row)]
+        return with_system(self._drawn(random, folder), self.question(row))
 
     def context(self, row: Row, folder: Path) -> list[Message]:
-        """The instruction."""
-        return self.ask_first(row, self.random_of(row), folder)[:1]
+        """The instruction that is drawn for the row."""
+        return [{"role": "system", "content": self._drawn(self.random_of(row), folder)}]
 
     def student_question(self, row: Row, folder: Path) -> list[Message]:
-        """The question, after the instruction where the student sees it."""
+        """The question, under the instruction where the student sees it."""
         question = self.question(row, self.student_sees_passage)
-        return [*self.context(row, folder), *question] if self.student_sees_system else question
+        if not self.student_sees_system:
+            return question
+        return with_system(self._drawn(self.random_of(row), folder), question)
 
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """One example: the explanation, with its instruction among the facts."""
         assert seed.prompt is not None
-        messages = self.ask_first(self.row_of(seed), seed.random, ask.folder)
-        reply = await ask(messages)
+        system = self._drawn(seed.random, ask.folder)
+        reply = await ask(with_system(system, self.question(self.row_of(seed))))
         status, reason = status_of(reply)
         words = count_words(reply.text)
         if status == "ok" and words < self.min_words:
@@ -95,8 +95,13 @@ class Explain(RowRecipe):
             reply.text.strip(),
             status=status,
             reason=reason,
-            facts={"system": messages[0]["content"]},
+            facts={"system": system},
         )
+
+    def _drawn(self, random: Random, folder: Path) -> str:
+        systems = self.systems or _shipped(self.wording(folder))
+        (drawn,) = random.choices(systems, [system.weight for system in systems])
+        return drawn.text
 
 
 def _shipped(wording: Wording) -> list[System]:

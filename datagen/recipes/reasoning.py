@@ -14,7 +14,7 @@ from datagen.ask import Ask
 from datagen.final_answers import count_answers, fault_of, final_answer, missing_for
 from datagen.recipe import Example, Seed
 from datagen.reply_status import status_of
-from datagen.row_recipe import RowRecipe
+from datagen.row_recipe import RowRecipe, with_system
 from datagen.teacher import Reply
 from datagen.votes import majority
 from warehouse.inputs.rows import Row
@@ -85,16 +85,11 @@ class Reasoning(RowRecipe):
 
     def ask_first(self, row: Row, random: Random, folder: Path) -> list[Message]:
         """The instruction to reason and to announce the answer, then the question."""
-        wording = self.wording(folder)
-        marker = wording.text("marker")
-        return [
-            {"role": "system", "content": wording.text("system", marker=marker)},
-            *self.student_question(row, folder),
-        ]
+        return with_system(self._instruction(folder), self.student_question(row, folder))
 
     def context(self, row: Row, folder: Path) -> list[Message]:
         """The instruction."""
-        return self.ask_first(row, self.random_of(row), folder)[:1]
+        return [{"role": "system", "content": self._instruction(folder)}]
 
     def student_question(self, row: Row, folder: Path) -> list[Message]:
         """The row's question; one of choice has its options."""
@@ -131,6 +126,10 @@ class Reasoning(RowRecipe):
                 facts=facts,
                 call_id=draw.reply.request.call_id,
             )
+
+    def _instruction(self, folder: Path) -> str:
+        wording = self.wording(folder)
+        return wording.text("system", marker=wording.text("marker"))
 
     async def _draw(
         self, row: Row, messages: Sequence[Message], marker: str, ask: Ask

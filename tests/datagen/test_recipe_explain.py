@@ -65,6 +65,20 @@ def test_the_student_sees_the_instruction_where_it_is_told_to(folder):
         ]
 
 
+def test_a_system_message_of_the_row_follows_in_the_same_message(tmp_path):
+    chat = [{"role": "system", "content": "Be a pirate."}, {"role": "user", "content": "Why?"}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": chat}))
+    systems = [System("Explain.")]
+    for sees, shown in ((False, "Be a pirate."), (True, "Explain.\n\nBe a pirate.")):
+        recipe = Explain("rows.jsonl", systems=systems, student_sees_system=sees)
+        [sample], fake = explained(tmp_path, recipe)
+        assert fake.asked[0].messages == [
+            {"role": "system", "content": "Explain.\n\nBe a pirate."}, chat[1],
+        ]  # fmt: skip
+        assert sample.messages == [{"role": "system", "content": shown}, chat[1]]
+        assert sample.facts["system"] == "Explain."
+
+
 def test_short_and_declined_answers_say_why(folder):
     samples, _ = explained(folder, Explain("rows.jsonl"), "Because it is so.")
     assert {s.status_reason for s in samples} == {"fewer words than min_words = 10"}

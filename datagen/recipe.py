@@ -102,6 +102,11 @@ class Recipe(ABC):
         """`calls_per_seed`, where it depends on the options."""
         return self.calls_per_seed
 
+    @property
+    def draws(self) -> int:
+        """Most replies to the same messages; more than one need a temperature above 0."""
+        return int(getattr(self, "n", 1))
+
     async def prepare(self, folder: Path, ask: Ask) -> dict[str, Any]:
         """Make what all seeds share, such as demonstrations or mined actions; nothing by default.
 

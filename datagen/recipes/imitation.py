@@ -7,23 +7,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from datagen.ask import Ask
-from datagen.recipe import Example, PromptRecipe, Seed, options_that_matter
+from datagen.recipe import Example, Seed, options_that_matter
 from datagen.reply_status import status_of
+from datagen.row_recipe import GivenRows
 from datagen.teacher import Reply
 from warehouse.catalog import ADDED_LATER, name_of
 from warehouse.errors import DataError
-from warehouse.inputs import assets
 from warehouse.inputs.question_wording import Language
-from warehouse.inputs.rows import (
-    Row,
-    RowSource,
-    check_columns,
-    question_messages,
-    read_rows,
-)
+from warehouse.inputs.rows import Row, question_messages
 from warehouse.records import Message, Prompt
 from warehouse.text.words import contains_tokens, count_words, split_form, tokens
 from warehouse.wording import format_count
@@ -33,7 +27,7 @@ EXAMPLE_PASSAGE_CHARS = 300
 
 
 @dataclass(frozen=True)
-class Imitation(PromptRecipe):
+class Imitation(GivenRows):
     """Question -> the teacher's answer, as the student's completion.
 
     Sequence-level distillation on given prompts (Kim and Rush 2016, section 3.2: train
@@ -43,16 +37,6 @@ class Imitation(PromptRecipe):
 
     version: ClassVar[str] = "1"
 
-    prompts: str
-    """A data set's name, or a JSON, CSV, Parquet or Excel file with `prompt` or `messages`."""
-    columns: dict[str, str] | None = field(default=None, metadata=ADDED_LATER)
-    """Columns of the file by what they are: {prompt = "Frage", reference = "Antwort"}."""
-    split: Literal["all", "train"] | None = None
-    """Which rows are asked. Unset: "train" where some are held out, else "all"."""
-    holdout: float | None = None
-    """Share of passages kept for evaluation, 0..1. Unset: the data set's own, 0 for a file."""
-    limit: int | None = None
-    """Ask at most this many rows."""
     n: int = 1
     """Replies per row, each with a seed of its own; more than 1 needs a temperature above 0."""
     examples: int = 0
@@ -71,13 +55,7 @@ class Imitation(PromptRecipe):
     """The words around a question, "en" or "zh". Unset: the plan's `language`."""
 
     def __post_init__(self) -> None:
-        check_columns(self.columns)
-        if self.holdout is not None and not 0 <= self.holdout < 1:
-            raise ValueError("holdout is a share from 0 up to, not including, 1")
-        if self.split == "train" and not self._share:
-            raise ValueError("split 'train' needs a holdout above 0; give one, or use split 'all'")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError("limit is 1 or more; leave it out to ask every row")
+        super().__post_init__()
         if self.n < 1:
             raise ValueError("n is 1 or more")
         if self.examples < 0:
@@ -112,11 +90,6 @@ class Imitation(PromptRecipe):
                 messages.append({"role": "assistant", "content": example.reference[0]})
         return messages
 
-    def row_sources(self) -> list[RowSource]:
-        """The file of its rows; nothing where they are a data set's."""
-        is_file = self.prompts not in assets.names("data")
-        return [RowSource(self.prompts, self.columns)] if is_file else []
-
     def _prompt(self, row: Row, folder: Path, seed: int | None) -> Prompt:
         return Prompt.of(
             recipe=name_of(self),
@@ -147,16 +120,8 @@ class Imitation(PromptRecipe):
             return "invalid", why
         return status, reason
 
-    @property
-    def _share(self) -> float:
-        if self.holdout is not None:
-            return self.holdout
-        return assets.entry(self.prompts).holdout if self.prompts in assets.names("data") else 0.0
-
     def _rows(self, folder: Path) -> Iterator[Row]:
-        split = self.split or ("train" if self._share else "all")
-        for row in read_rows(self.prompts, folder, split, self._share, self.columns):
-            yield replace(row, language=self.language)
+        return (replace(row, language=self.language) for row in self.rows(folder))
 
     @cached_property
     def _chosen(self) -> dict[Path, list[Row]]:

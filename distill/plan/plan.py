@@ -116,12 +116,12 @@ class Plan(Section):
                 "log-probabilities, and the plan asks for none; set datagen.sampling.top_logprobs = "
                 "20 (at most what the server gives), or give the objective a local `teacher`"
             )
-        if self.datagen.sampling.temperature == 0 and any(
-            getattr(recipe, "n", 1) > 1 for recipe in self.datagen.recipe
-        ):
+        drawn = next((recipe for recipe in self.datagen.recipe if recipe.draws > 1), None)
+        if self.datagen.sampling.temperature == 0 and drawn is not None:
             raise PlanError(
-                "a recipe asks n > 1 replies per row, and datagen.sampling.temperature is 0, so "
-                "all would be the same; set a temperature, for example 0.8"
+                f"recipe '{catalog.name_of(drawn)}' asks the same question {drawn.draws} times, and "
+                "datagen.sampling.temperature is 0, so all replies would be the same; set a "
+                "temperature, for example 0.8"
             )
         endpoints = self.evaluate.endpoints.items()
         for section, model in (

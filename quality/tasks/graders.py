@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quality.tasks.benchmark import Grade
-from warehouse.text.lettered import LETTERS, read_choice
+from warehouse.text.lettered import read_choice, right_letters
 from warehouse.text.named import name_tokens, read_class
 from warehouse.text.normalize import contains_answer, token_f1
 from warehouse.text.numeric_answers import read_quantity
@@ -53,13 +53,6 @@ def grade_harness(references: Sequence[str], answer: str, articles: bool) -> Gra
             "contains": max(contains_answer(answer, wanted) for wanted in references),
         }
     )
-
-
-def right_letters(choices: Sequence[str], reference: Sequence[str]) -> list[str]:
-    """The letters of the right options: those whose text is a reference, else a named letter."""
-    lettered = dict(zip(LETTERS, choices, strict=False))
-    by_text = [letter for letter, text in lettered.items() if text in reference]
-    return by_text or [letter for letter in lettered if letter in reference]
 
 
 def grade_choice(choices: Sequence[str], reference: Sequence[str], answer: str) -> Grade:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from quality.tasks.benchmark import Benchmark, Item, each_once, item_of
-from quality.tasks.graders import right_letters
 from warehouse.errors import DataError
 from warehouse.inputs import assets
 from warehouse.inputs.rows import Row, choice_messages, is_held_out
 from warehouse.records import Message, make_id
+from warehouse.text.lettered import right_letters
 from warehouse.wording import format_count
 
 _EXAMPLE_CHARS = 600  # a longer question is a worked example only where there are no shorter ones

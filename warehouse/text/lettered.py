@@ -68,6 +68,13 @@ def read_choice(answer: str, choices: Sequence[str]) -> str | None:
     return LETTERS[named] if named is not None and named < len(LETTERS) else None
 
 
+def right_letters(choices: Sequence[str], reference: Sequence[str]) -> list[str]:
+    """The letters of the right options: those whose text is a reference, else a named letter."""
+    lettered = dict(zip(LETTERS, choices, strict=False))
+    by_text = [letter for letter, text in lettered.items() if text in reference]
+    return by_text or [letter for letter in lettered if letter in reference]
+
+
 def _taken_letters(text: str, choices: Sequence[str]) -> set[str]:
     """The letters that a text takes at once: one, several if it is of two minds, or none."""
     letters = LETTERS[: len(choices)]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 from datagen.recipe import Seed
 from warehouse.inputs import assets
-from warehouse.inputs.question_wording import LANGUAGES, Language
+from warehouse.inputs.question_wording import Language
 from warehouse.inputs.rows import Row, RowSource, check_columns, question_messages, read_rows
 from warehouse.records import Message
 
@@ -72,7 +71,7 @@ def messages_of_seed(seed: Seed, language: str = "en", prompt: str | None = None
     messages = [dict(message) for message in seed.value["messages"]]
     if prompt is not None:
         messages[-1]["content"] = prompt
-    worded = cast(Language, language if language in LANGUAGES else "en")
+    worded: Language = "zh" if language == "zh" else "en"
     passage = seed.value["passage"]
     row = Row(messages[-1]["content"], messages, passage=passage, language=worded)
     return question_messages(row)

@@ -105,8 +105,8 @@ class Paraphrase(Recipe):
             rewordings = await self._reword(
                 ask, wording.messages("prompt", text=original, number=self.k, passage=passage)
             )
-        except Unparsed as fault:
-            yield Example([], fault.raw, status=fault.status, reason=str(fault), facts=facts)
+        except Unparsed as error:
+            yield Example([], error.raw, status=error.status, reason=str(error), facts=facts)
             return
         faults = []
         for number, rewording in enumerate(rewordings):
@@ -139,8 +139,8 @@ class Paraphrase(Recipe):
                 ask,
                 wording.messages("answer", question=question, text=original, number=self.k),
             )
-        except Unparsed as fault:
-            yield Example(shown, fault.raw, status=fault.status, reason=str(fault), facts=facts)
+        except Unparsed as error:
+            yield Example(shown, error.raw, status=error.status, reason=str(error), facts=facts)
             return
         for number, rewording in enumerate(rewordings):
             requests = [

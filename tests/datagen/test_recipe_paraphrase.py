@@ -64,7 +64,7 @@ def valid(messages) -> str:
         return '{"is_same": true}'
     if '{"rewordings"' in text:
         lines = text.splitlines()
-        asked = [line for line in lines if line.startswith("What gas")][0]
+        asked = next(line for line in lines if line.startswith("What gas"))
         number = asked.split()[-1] if "carbon dioxide" not in text else ""
         return json.dumps({"rewordings": [f"{text} {number}".strip() for text in GOOD]})
     return "carbon dioxide"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from datagen.wording import Wording
 from warehouse.inputs import assets
 from warehouse.inputs.rows import RowSource, check_columns, read_rows
 from warehouse.records import Message
-from warehouse.text.words import count_words
+from warehouse.text.words import caseless, count_words, words
 
 MIN_WORDS, MAX_WORDS = 4, 150
 """Words of an instruction, as in the paper's filter."""
@@ -27,6 +28,7 @@ FRUITLESS_ROUNDS = 3
 """So many rounds from which nothing joined the pool, and there are no more."""
 TRIES = 3
 """Of a structured reply."""
+_NUMBERING = re.compile(r"^\s*(?:\d{1,2}[.)、]|[-*•])\s*(?!\d)")
 
 
 class TaskKind(BaseModel):
@@ -164,7 +166,7 @@ class SelfInstruct(PoolRecipe):
         near.update(seed.value["shown"])
         excluded = phrases_in(wording, "excluded")
         for number, text in enumerate(written["instructions"]):
-            instruction = " ".join(text.split())
+            instruction = " ".join(_NUMBERING.sub("", text).split())
             facts = {
                 "instruction": instruction,
                 "round": seed.value["round"],
@@ -256,9 +258,9 @@ def _list_schema(name: str, least: int, most: int) -> dict[str, Any]:
 
 
 def _check_labels(found: dict[str, list[str]]) -> str | None:
-    labels = [label.strip().casefold() for label in found["labels"]]
+    labels = [" ".join(words(caseless(label))) for label in found["labels"]]
     if not all(labels) or len(set(labels)) < len(labels):
-        return "labels: each is a text of its own, none is empty"
+        return "labels: each is a text of its own, with a word in it"
     return None
 
 

@@ -29,7 +29,7 @@ def teacher_of(rewordings, is_same=lambda first, second: True) -> FakeTeacher:
         if "is_same" in text:
             pair = re.findall(r"^(?:Question|Answer) [AB]: (.*)$", text, re.MULTILINE)
             return json.dumps({"is_same": is_same(*pair) if len(pair) == 2 else True})
-        if '{"rewordings"' in text:
+        if "rewordings" in text:
             return json.dumps({"rewordings": rewordings})
         return "Carbon dioxide, says the teacher."
 
@@ -62,7 +62,7 @@ def valid(messages) -> str:
     text = messages[0]["content"]
     if "is_same" in text:
         return '{"is_same": true}'
-    if '{"rewordings"' in text:
+    if "rewordings" in text:
         lines = text.splitlines()
         asked = next(line for line in lines if line.startswith("What gas"))
         number = asked.split()[-1] if "carbon dioxide" not in text else ""

@@ -70,7 +70,7 @@ def say(messages) -> str:
             "needs_input": "e" in instruction[-8:],
         }
         return json.dumps(kinds)
-    if '{"labels"' in text:
+    if "key labels" in text or "键 labels" in text:
         return json.dumps({"labels": ["yes", "no"]})
     return f"<{text[-30:]}>"
 
@@ -194,6 +194,20 @@ def test_what_is_not_fit_is_invalid_and_asks_nothing_more(folder, text, why):
     assert sample.messages == [{"role": "user", "content": " ".join(text.split())}]
 
 
+@pytest.mark.parametrize("mark", ["3. ", " 12) ", "- ", "3、"])
+def test_the_numbering_of_a_list_is_no_part_of_an_instruction(folder, mark):
+    def reply(messages):
+        if "new tasks" in messages[-1]["content"]:
+            return json.dumps({"instructions": [f"{mark}Describe how glass is blown"]})
+        return say(messages)
+
+    [sample] = samples(recipe(round_size=1), folder, reply, rounds=1)[:1]
+    assert sample.facts["instruction"] == "Describe how glass is blown"
+    number = json.dumps({"instructions": ["3.5 litres of water are to be cooled down"]})
+    [sample] = samples(recipe(round_size=1), folder, lambda m: number, rounds=1)
+    assert sample.facts["instruction"].startswith("3.5 litres")
+
+
 def test_a_word_within_another_one_is_no_keyword(folder):
     text = "Describe the profile of a photographer who imagines paragraphs"
     teacher = FakeTeacher(
@@ -218,7 +232,7 @@ def scripted(kind: dict, labels=("spam", "no spam")):
             return json.dumps({"instructions": ["Decide whether the mail is spam"]})
         if "is_classification" in text:
             return json.dumps(kind)
-        if '{"labels"' in text:
+        if "key labels" in text or "键 labels" in text:
             return json.dumps({"labels": list(labels)})
         if "right answer is" in text:
             return f"Mail for {text.split(chr(34))[1]}"

@@ -29,7 +29,7 @@ TRIES = 3
 """Of a structured reply."""
 
 
-class Verdict(BaseModel):
+class SameMeaning(BaseModel):
     """Whether one text may stand for another."""
 
     is_same: bool
@@ -208,7 +208,7 @@ class Paraphrase(Recipe):
             return f"the rewording changes a fact: {changed}"
         for request in requests:
             try:
-                verdict = await ask.into(Verdict, request, tries=TRIES)
+                verdict = await ask.into(SameMeaning, request, tries=TRIES)
             except Unparsed as fault:
                 return f"no verdict on its meaning: {fault}"
             if not verdict.is_same:

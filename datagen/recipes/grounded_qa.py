@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -149,15 +150,7 @@ class GroundedQa(PassageRecipe):
                 request = wording.messages("facts", passage=passage)
                 extraction = await extract_facts(ask, request, passage)
                 shown = facts["extract"] = extraction.text
-            request = wording.messages(
-                "ask_unanswerable" if is_unanswerable else "ask",
-                text=shown,
-                is_extract=self.context == "extract",
-                pairs=self.pairs,
-                types=seed.value.get("types", []),
-                demonstrations=[] if is_unanswerable else self._drawn(seed, ask),
-                book=self.book,
-            )
+            request = self._request(seed, ask, wording, shown)
             model = (_questions_model if is_unanswerable else _pairs_model)(self.pairs)
             reply: Any = await ask.into(model, request)
         except Unparsed as fault:
@@ -195,9 +188,30 @@ class GroundedQa(PassageRecipe):
             reason = f"the teacher wrote {len(found)} of {self.pairs} pairs"
             yield Example([], "", status="invalid", reason=reason, passage=passage)
 
-    def _drawn(self, seed: Seed, ask: Ask) -> list[dict[str, str | None]]:
+    def _request(self, seed: Seed, ask: Ask, wording: Wording, text: str) -> list[Message]:
+        """What the teacher is asked; a demonstration with a passage is a turn before it."""
+        asked = {
+            "text": text,
+            "is_extract": self.context == "extract",
+            "pairs": self.pairs,
+            "types": seed.value.get("types", []),
+            "book": self.book,
+        }
+        if "unanswerable" in seed.value:
+            return wording.messages("ask_unanswerable", **asked)
         pairs = ask.prepared.get("seed_pairs", [])
-        return seed.random.sample(pairs, min(self.demonstrations, len(pairs)))
+        drawn = seed.random.sample(pairs, min(self.demonstrations, len(pairs)))
+        turns: list[Message] = []
+        for pair in drawn:
+            if pair["passage"]:
+                shown = {"text": pair["passage"], "is_extract": False, "pairs": 1, "types": []}
+                turns += wording.messages("ask", **asked | shown, demonstrations=[])
+                reply = {"pairs": [{"question": pair["question"], "answer": pair["answer"]}]}
+                turns.append(
+                    {"role": "assistant", "content": json.dumps(reply, ensure_ascii=False)}
+                )
+        bare = [pair for pair in drawn if not pair["passage"]]
+        return [*turns, *wording.messages("ask", **asked, demonstrations=bare)]
 
     def _fault(
         self, question: str, answer: str, is_unanswerable: bool, span: tuple[int, int] | None

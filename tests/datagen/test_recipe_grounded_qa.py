@@ -200,6 +200,21 @@ def test_demonstrations_are_drawn_anew_for_each_passage(folder):
     assert set(again.calls) == set(fake.calls)
 
 
+def test_a_demonstration_with_a_passage_is_a_turn_before_the_question(folder):
+    pair = {
+        "prompt": "Legs of a spider?",
+        "reference": "eight",
+        "passage": "Spiders have eight legs.",
+    }
+    (folder / "pairs.jsonl").write_text(json.dumps(pair))
+    _, fake = run(folder, lambda messages: answer(messages[2:]), 1, seed_pairs="pairs.jsonl", demonstrations=1)  # fmt: skip
+    shown, reply, asked = fake.asked[0].messages
+    assert shown["content"].replace("Spiders have eight legs.", passage(0)) == asked["content"]
+    assert reply["role"] == "assistant" and json.loads(reply["content"]) == {
+        "pairs": [{"question": "Legs of a spider?", "answer": "eight"}]
+    }
+
+
 def test_an_extract_takes_the_place_of_the_passage(folder):
     def say(messages):
         if '"facts"' in text_of(messages):

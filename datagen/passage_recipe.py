@@ -12,8 +12,9 @@ from warehouse.errors import DataError
 from warehouse.inputs import assets
 from warehouse.inputs.documents import check_window, read_passages
 from warehouse.inputs.files import read_records
-from warehouse.inputs.rows import find_file, is_held_out, read_rows
-from warehouse.records import make_id
+from warehouse.inputs.question_wording import LANGUAGES
+from warehouse.inputs.rows import Row, find_file, is_held_out, question_messages, read_rows
+from warehouse.records import Message, make_id
 from warehouse.text.words import split_form
 
 Context = Literal["passage", "extract"]
@@ -27,6 +28,17 @@ class NumberedPassage(NamedTuple):
     source: str
     number: int
     """Numbers of neighbours follow each other. A document that is added changes no other's."""
+
+
+def open_book_messages(question: str, passage: str, language: str) -> list[Message]:
+    """What a student sees of a question with its passage.
+
+    In a language without a wording of ours, no words are put around the two.
+    """
+    if language not in LANGUAGES:
+        return [{"role": "user", "content": f"{passage}\n\n{question}"}]
+    asked: list[Message] = [{"role": "user", "content": question}]
+    return question_messages(Row(question, asked, passage=passage, language=language))
 
 
 @dataclass(frozen=True, kw_only=True)

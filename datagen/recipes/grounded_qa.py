@@ -14,12 +14,11 @@ from pydantic import BaseModel, Field, create_model
 
 from datagen.ask import Ask, Unparsed
 from datagen.extraction import extract_facts
-from datagen.passage_recipe import Context, PassageRecipe
+from datagen.passage_recipe import Context, PassageRecipe, open_book_messages
 from datagen.recipe import Example, Seed
 from datagen.wording import Wording
 from warehouse.errors import DataError
-from warehouse.inputs.question_wording import LANGUAGES
-from warehouse.inputs.rows import Row, find_file, question_messages, read_rows
+from warehouse.inputs.rows import find_file, read_rows
 from warehouse.records import Message
 from warehouse.text.words import caseless, count_words, locate, words
 
@@ -175,7 +174,9 @@ class GroundedQa(PassageRecipe):
             if is_unanswerable:
                 told["unanswerable"] = True
             yield Example(
-                self._student_messages(question, passage),
+                open_book_messages(question, passage, self.language)
+                if self.book == "open"
+                else [{"role": "user", "content": question}],
                 answer,
                 question,
                 [answer],
@@ -230,14 +231,6 @@ class GroundedQa(PassageRecipe):
         if self.max_answer_words is not None and number > self.max_answer_words:
             return f"{number} words, more than max_answer_words = {self.max_answer_words}"
         return None
-
-    def _student_messages(self, question: str, passage: str) -> list[Message]:
-        asked: list[Message] = [{"role": "user", "content": question}]
-        if self.book == "closed":
-            return asked
-        if self.language not in LANGUAGES:  # no words of ours go around the question
-            return [{"role": "user", "content": f"{passage}\n\n{question}"}]
-        return question_messages(Row(question, asked, passage=passage, language=self.language))
 
 
 @lru_cache(16)

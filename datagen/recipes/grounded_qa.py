@@ -52,9 +52,9 @@ class GroundedQa(PassageRecipe):
     """Questions that a passage answers, each with its answer in the passage's own words.
 
     The teacher is shown a few pairs, drawn anew for each passage, and asked for new ones: task-specific
-    imitation, as NQ-Synthetic was made from ten seed pairs with five drawn for each call (Gudibande
-    et al., The False Promise of Imitating Proprietary LLMs, 2023, section 3.1). Here a passage goes
-    with each call, so that every answer can be checked.
+    imitation as of NQ-Synthetic, which was made from ten seed pairs with five drawn for each call
+    (Gudibande et al., The False Promise of Imitating Proprietary LLMs, arXiv 2305.15717, 2023, on
+    imitation data sets). Here a passage goes with each call, so that every answer can be checked.
     """
 
     version: ClassVar[str] = "1"

@@ -74,9 +74,10 @@ class _Done(NamedTuple):
 class Pearl(Recipe):
     """Answers over long documents: actions are mined from questions, composed to a plan and executed.
 
-    Mining, planning and execution are those of PEARL (Sun et al., PEARL: Prompting Large Language
-    Models to Plan and Execute Actions Over Long Documents, 2023, section 3), with its self-correction
-    of plans and its self-refinement. The student learns the answer, or the plan and its results too.
+    The stages are those of PEARL (Sun et al., PEARL: Prompting Large Language Models to Plan and
+    Execute Actions Over Long Documents, arXiv 2305.14564, 2023: action mining, plan generation and plan
+    execution, with self-correction and self-refinement of plans). The student learns the answer, or the
+    plan and its results too.
     """
 
     version: ClassVar[str] = "1"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +23,7 @@ from warehouse.text.words import locate
 from warehouse.wording import did_you_mean
 
 _DEPTH = 8
+_LOST = "does not stand in the passage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +98,19 @@ class Extract(PassageRecipe):
         schema_text = json.dumps(schema, ensure_ascii=False)
         fixed = set(_fixed_texts(schema))
 
+        lost: dict[str, str] = {}
+        """Path -> value that has to stand in the passage and does not, of the reply before."""
+
         def fault_in(value: Any) -> str | None:
-            lost = [
-                f"{'.'.join(path)}: {json.dumps(text, ensure_ascii=False)} does not stand in the passage"
-                for path, text in texts_in(value)
-                if self._must_stand(path, text, fixed) and locate(passage, text) is None
+            lost.clear()
+            for path, text in texts_in(value):
+                if self._must_stand(path, text, fixed) and locate(passage, text) is None:
+                    lost[".".join(path)] = text
+            faults = [
+                f"{path}: {json.dumps(text, ensure_ascii=False)} {_LOST}"
+                for path, text in islice(lost.items(), MOST_FAULTS)
             ]
-            return "; ".join(lost[:MOST_FAULTS]) or None
+            return "; ".join(faults) or None
 
         request = wording.messages("ask", passage=passage, schema=schema_text)
         model = self._model(ask.folder)
@@ -117,14 +125,18 @@ class Extract(PassageRecipe):
                 )
                 value, plain = read.model_dump(), read.model_dump(mode="json")
         except Unparsed as fault:
-            yield Example([], fault.raw, status=fault.status, reason=str(fault), passage=passage)
+            reason = str(fault)
+            is_lost = reason.endswith(_LOST)  # and not the fault of a later reply
+            if is_lost:  # without numbers and values, so that the reasons of a run can be counted
+                names = dict.fromkeys(_name_of(path.split(".")) for path in lost)
+                reason = f"not in the passage: {', '.join(names)}"
+            facts = {"not_in_passage": lost} if is_lost else {}
+            yield Example(
+                [], fault.raw, status=fault.status, reason=reason, passage=passage, facts=facts
+            )
             return
-        places = {
-            ".".join(path): place and list(place)
-            for path, text in texts_in(value)
-            if text not in fixed
-            for place in [locate(passage, text)]
-        }
+        texts = {".".join(path): text for path, text in texts_in(value) if text not in fixed}
+        places = {path: locate(passage, text) for path, text in texts.items()}
         shown = wording.messages(
             "student", passage=passage, schema=schema_text if self.show_schema else ""
         )
@@ -133,15 +145,15 @@ class Extract(PassageRecipe):
             json.dumps(plain, ensure_ascii=False),
             passage=passage,
             facts={
-                "spans": {path: place for path, place in places.items() if place},
-                "not_in_passage": [path for path, place in places.items() if not place],
+                "spans": {path: list(place) for path, place in places.items() if place},
+                "not_in_passage": {path: text for path, text in texts.items() if not places[path]},
             },
         )
 
     def _must_stand(self, path: tuple[str, ...], text: str, fixed: set[str]) -> bool:
         if self.verify == "all":
             return text not in fixed
-        name = ".".join(step for step in path if not step.isdecimal())
+        name = _name_of(path)
         return any(f"{name}.".startswith(f"{wanted}.") for wanted in self.listed or ())
 
     def _model(self, folder: Path) -> type[BaseModel] | None:
@@ -162,6 +174,11 @@ class Extract(PassageRecipe):
             raise DataError(f"schema {self.schema}: {fault}")
         found: dict[str, Any] = schema
         return found
+
+
+def _name_of(path: Sequence[str]) -> str:
+    """A path without numbers of lists, as `listed` has it."""
+    return ".".join(step for step in path if not step.isdecimal())
 
 
 def _schema_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def test_values_have_their_characters_in_the_passage(folder):
     sample, asked = run(folder, GOOD)
     spans = {path: PASSAGE[start:end] for path, (start, end) in sample.facts["spans"].items()}
     assert spans == {"seller": "Acme Ltd", "items.0.name": "pumps"}
-    assert sample.facts["not_in_passage"] == []
+    assert sample.facts["not_in_passage"] == {}
     assert asked[0].sampling.response_format["json_schema"]["schema"] == SCHEMA
     assert sample.messages[0]["content"] == f"{PASSAGE}\n\nExtract the data of this text as JSON."
 
@@ -104,25 +104,27 @@ def test_a_value_that_was_made_up_is_answered_with_its_path(folder):
     )
     sample, asked = run(folder, made_up)
     assert (sample.status, len(asked)) == ("invalid", 2)
-    assert sample.status_reason == (
-        'no valid reply in 2 tries: items.1.name: "valves" does not stand in the passage'
-    )
+    assert sample.status_reason == "not in the passage: items.name"
+    assert sample.facts == {"not_in_passage": {"items.1.name": "valves"}}
+    assert json.loads(sample.completion) == made_up
+    sample, _ = run(folder, made_up, "no JSON")  # the reason is that of the last reply
+    assert sample.status_reason == "no valid reply in 3 tries: it holds no JSON"
 
 
 def test_which_values_are_verified(folder):
     made_up = {"seller": "Acme Ltd", "items": [{"name": "valves"}]}
     sample, _ = run(folder, made_up, verify="none")
-    assert sample.status == "ok" and sample.facts["not_in_passage"] == ["items.0.name"]
+    assert sample.status == "ok" and sample.facts["not_in_passage"] == {"items.0.name": "valves"}
     sample, _ = run(folder, made_up, verify="listed", listed=["seller"])
     assert sample.status == "ok"
     for path in ("items.name", "items"):
         sample, _ = run(folder, made_up, verify="listed", listed=[path])
-        assert sample.status == "invalid" and "items.0.name" in sample.status_reason
+        assert sample.status == "invalid" and sample.status_reason.endswith("items.name")
 
 
 def test_an_empty_text_says_nothing_and_needs_no_place(folder):
     sample, _ = run(folder, {"seller": "", "items": []})
-    assert sample.status == "ok" and sample.facts == {"spans": {}, "not_in_passage": []}
+    assert sample.status == "ok" and sample.facts == {"spans": {}, "not_in_passage": {}}
 
 
 def test_the_schema_is_validated(folder):
@@ -159,7 +161,7 @@ def test_chinese_values_are_located(folder):
     assert "请按照下面的 JSON schema" in asked[0].messages[0]["content"]
     assert '"人物"' in sample.messages[0]["content"]
     sample, _ = run(folder, {"人物": "杜甫"}, schema=schema, language="zh")
-    assert '人物: "杜甫" does not stand' in sample.status_reason
+    assert sample.status_reason == "not in the passage: 人物"
 
 
 def test_your_own_wording(folder):

@@ -24,9 +24,12 @@ from datagen.same_facts import changed_fact
 from datagen.similarity import rouge_l, rouge_tokens
 from datagen.wording import Wording
 from warehouse.inputs.rows import RowSource
+from warehouse.text.words import caseless, contains_tokens, count_words, words
 
 TRIES = 3
 """Of a structured reply."""
+MOST_TIMES_AS_LONG = 3
+"""A rewording is at most so many times as long as the original, and the other way round."""
 
 
 class SameMeaning(BaseModel):
@@ -40,9 +43,10 @@ class Paraphrase(Recipe):
     """Prompt or answer of a row -> k rewordings of it that mean the same.
 
     Meaning is checked twice. Rules: numbers, names and negations are kept, and the rewording is not
-    the original again. Then the teacher is asked in both directions, since one text may say more
-    than the other. Rewordings of what a student is asked make it robust to wording (Gan and Ng
-    2019, Improving the Robustness of Question Answering Systems to Question Paraphrasing).
+    the original again, has a length like it, and does not tell a prompt's answer. Then the teacher
+    is asked in both directions, since one text may say more than the other. Rewordings of what a
+    student is asked make it robust to wording (Gan and Ng 2019, Improving the Robustness of
+    Question Answering Systems to Question Paraphrasing).
     """
 
     version: ClassVar[str] = "1"
@@ -115,7 +119,10 @@ class Paraphrase(Recipe):
                 for first, second in ((original, rewording), (rewording, original))
             ]
             earlier = [original, *rewordings[:number]]
-            faults.append(await self._fault(rewording, earlier, requests, ask))
+            if _tells_answer(rewording, original, seed.value["reference"]):
+                faults.append("the rewording of the prompt has the answer in it")
+            else:
+                faults.append(await self._fault(rewording, earlier, requests, ask))
         answer, status, reason = await self._answer(seed, ask) if None in faults else ("", "", None)
         for rewording, fault in zip(rewordings, faults, strict=True):
             shown = messages_of_seed(seed, self.language, rewording)
@@ -204,6 +211,9 @@ class Paraphrase(Recipe):
                 "the rewording is too similar to the original or to an earlier one "
                 f"(ROUGE-L above {self.max_similarity:g})"
             )
+        lengths = sorted((count_words(original), count_words(rewording)))
+        if lengths[0] * MOST_TIMES_AS_LONG < lengths[1]:
+            return f"the rewording is over {MOST_TIMES_AS_LONG} times as long as the original, or as short"
         if changed := changed_fact(original, rewording, self.language):
             return f"the rewording changes a fact: {changed}"
         for request in requests:
@@ -214,3 +224,13 @@ class Paraphrase(Recipe):
             if not verdict.is_same:
                 return "the rewording means something else, says the teacher"
         return None
+
+
+def _tells_answer(rewording: str, original: str, references: Sequence[str]) -> bool:
+    """Whether a rewording of a prompt has a right answer in it that the prompt has not."""
+    tokens, before = (words(caseless(text)) for text in (rewording, original))
+    answers = [words(caseless(reference)) for reference in references]
+    return any(
+        contains_tokens(tokens, answer) and not contains_tokens(before, answer)
+        for answer in answers
+    )

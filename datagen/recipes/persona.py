@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from datagen.ask import Ask
 from datagen.balanced_design import balanced_design
+from datagen.phrases import find_phrase, phrases_in
 from datagen.recipe import Example, Recipe, Seed
 from datagen.reply_status import status_of
 from datagen.wording import Wording
@@ -111,6 +112,8 @@ class Persona(Recipe):
         prompt = written.text.strip()
         shown = [{"role": "user", "content": prompt}]
         status, reason = status_of(written)
+        if status == "ok" and (phrase := find_phrase(prompt, phrases_in(wording, "leaks"))):
+            status, reason = "invalid", f"it repeats words of the request ('{phrase}')"
         if status != "ok":
             why = f"the prompt: {reason}"
             yield Example(shown, "", status=status, reason=why, facts=facts)

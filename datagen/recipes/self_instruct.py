@@ -28,6 +28,7 @@ FRUITLESS_ROUNDS = 3
 """So many rounds from which nothing joined the pool, and there are no more."""
 TRIES = 3
 """Of a structured reply."""
+_SECOND_ITEM = re.compile(r"(?:^|\s)2[.)、]\s*(?!\d)")
 _NUMBERING = re.compile(r"^\s*(?:\d{1,2}[.)、]|[-*•])\s*(?!\d)")
 
 
@@ -186,6 +187,8 @@ class SelfInstruct(PoolRecipe):
             return f"the instruction has fewer than {MIN_WORDS} words"
         if length > MAX_WORDS:
             return f"the instruction has more than {MAX_WORDS} words"
+        if _SECOND_ITEM.search(instruction):
+            return "the instruction is a list of several"
         if phrase := find_phrase(instruction, excluded):
             return f"the instruction asks for more than text ('{phrase}')"
         if near.most_similar(instruction):

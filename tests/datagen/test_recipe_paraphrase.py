@@ -146,6 +146,9 @@ def test_the_second_direction_is_not_asked_after_a_no(folder):
         ("Which gas is absorbed in Norway?", "changes a fact: the name 'Norway' is new"),
         ("Which gas never leaves a plant?", "changes a fact: a negation is new"),
         (" ?", "the rewording has no word"),
+        ("Plants?", "over 3 times as long as the original, or as short"),
+        ("Which gas " + "that is taken up " * 4 + "by plants?", "over 3 times as long"),
+        ("Do plants take in Carbon Dioxide?", "the rewording of the prompt has the answer in it"),
     ],
 )
 def test_rules_drop_a_rewording_before_the_teacher_is_asked(folder, rewording, why):
@@ -153,6 +156,12 @@ def test_rules_drop_a_rewording_before_the_teacher_is_asked(folder, rewording, w
     kept, dropped = first(folder, teacher, k=2)
     assert kept.status == "ok" and dropped.status == "invalid" and why in dropped.status_reason
     assert len(teacher.asked) == 1 + 2
+
+
+def test_an_answer_that_the_prompt_names_may_be_in_its_rewording(folder):
+    row = {"prompt": "Is a spider or a bee an insect?", "reference": "a bee"}
+    teacher = teacher_of(["Which one belongs to the insects, a bee or a spider?"])
+    assert first(folder, teacher, row, k=1)[0].status == "ok"
 
 
 def test_how_similar_a_rewording_may_be_is_an_option(folder):

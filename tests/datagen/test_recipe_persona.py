@@ -90,8 +90,16 @@ def test_the_persona_writes_and_the_student_sees_the_prompt_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("written", "status", "why"),
-    [("", "invalid", "the prompt: the reply is empty"), ("I can't help with that.", "refused", "the prompt: ")],
-)  # fmt: skip
+    [
+        ("", "invalid", "the prompt: the reply is empty"),
+        ("I can't help with that.", "refused", "the prompt: "),
+        (
+            "One question or one request: hi",
+            "invalid",
+            "the prompt: it repeats words of the request",
+        ),
+    ],
+)
 def test_a_prompt_that_was_not_written_is_not_answered(tmp_path, written, status, why):
     teacher = FakeTeacher(lambda messages: written)
     [outcome] = run_recipe(recipe(number=1), tmp_path, teacher)
@@ -138,6 +146,7 @@ def test_a_faulty_file_of_values_is_one_line(tmp_path, name, content, said):
 def test_a_user_s_words(tmp_path):
     (tmp_path / "my.j2").write_text(
         "{% block ask %}{{ persona }} / {{ topic }} / {{ attributes.tone }}{% endblock %}"
+        "{% block leaks %}{% endblock %}"
     )
     teacher = FakeTeacher(say)
     run_recipe(recipe(number=1, template="my.j2", attributes={"tone": ["dry"]}), tmp_path, teacher)

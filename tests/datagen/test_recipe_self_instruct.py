@@ -181,6 +181,7 @@ def test_a_fixed_reply_fills_the_pool_once_and_the_rounds_end(folder):
         ("Draw a graph of the rainfall", "asks for more than text ('graph')"),
         ("Open the attached FILE and count its lines", "('file')"),
         ("  ", "fewer than 4 words"),
+        ("Name a river. 2. Name a lake. 3. Name a hill.", "is a list of several"),
         (SEEDS[0] + " please", "the call shows a similar instruction"),
     ],
 )

@@ -13,7 +13,7 @@ from datagen.json_replies import find_json, strict_schema
 from datagen.teacher import Reply, Request, Sampling
 from warehouse.errors import StillhouseError
 from warehouse.records import Call, Message
-from warehouse.text.finish_reasons import ABORTED, FILTER, LENGTH, read_finish_reason
+from warehouse.text.finish_reasons import FILTER, LENGTH
 from warehouse.wording import format_count
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -53,8 +53,8 @@ class Ask:
     folder: Path
     prepared: dict[str, Any]
     reply_to: Answer
-    calls: list[Call] = field(default_factory=list)
-    """Of this seed so far, in the order in which they were asked."""
+    _calls: list[Call | None] = field(default_factory=list)
+    """A place for each call, empty while it waits and where it has no reply."""
 
     async def __call__(
         self, messages: Sequence[Message], *, draw: int = 0, **sampling: Any
@@ -72,14 +72,10 @@ class Ask:
         """
         drawn = replace(self.sampling, **{**({"seed": draw} if draw else {}), **sampling})
         request = Request.of(self.identity, list(messages), drawn)
-        place = len(self.calls)
-        self.calls.append(_PENDING)
-        try:
-            call, reply = await self.reply_to(request)
-        except BaseException:
-            self.calls = [c for n, c in enumerate(self.calls) if n != place]
-            raise
-        self.calls[place] = call
+        place = len(self._calls)
+        self._calls.append(None)  # in the order of asking, whichever reply comes first
+        call, reply = await self.reply_to(request)
+        self._calls[place] = call
         return reply
 
     async def into(
@@ -205,12 +201,9 @@ class Ask:
         raise Unparsed(f"no valid reply in {format_count(tries, 'try')}: {fault}", raw)
 
     @property
-    def was_aborted(self) -> bool:
-        """Whether the server aborted one of the replies so far."""
-        return any(read_finish_reason(call.finish_reason) == ABORTED for call in self.calls)
-
-
-_PENDING: Any = None
+    def calls(self) -> list[Call]:
+        """Of this seed so far, in the order in which they were asked."""
+        return [call for call in self._calls if call is not None]
 
 
 def _is_about_schema(error: str) -> bool:

@@ -26,7 +26,7 @@ from datagen.teacher import REDACTED, REDACTION, Reply, Request, Sampling, Teach
 from warehouse.errors import BudgetReached, Outcome, RecipeError, StillhouseError
 from warehouse.part_origins import describe_error
 from warehouse.records import Call, Failure, Prompt, Sample
-from warehouse.text.finish_reasons import is_cut
+from warehouse.text.finish_reasons import ABORTED, is_cut, read_finish_reason
 from warehouse.text.reasoning import find_control_mark
 
 LOOKED_UP_AT_ONCE = 2048
@@ -237,7 +237,7 @@ class Engine:
         except Exception as error:
             outcome.fault = _told(error, recipe)
             self._note_fault(recipe, error, outcome.fault)
-        outcome.call_runs = [(c.call_id, c.run_id) for c in ask.calls if c is not None]
+        outcome.call_runs = [(c.call_id, c.run_id) for c in ask.calls]
         if outcome.is_finished:
             self._good += 1
         else:
@@ -419,16 +419,18 @@ def _sample_of(recipe: Recipe, prompt: Prompt, example: Example, ask: Ask) -> Sa
             f"{', '.join(STATUSES)}, and each but ok has a reason"
         )
     status, reason = example.status, example.reason
-    if status == "ok" and ask.was_aborted:
+    calls = sorted(ask.calls, key=lambda call: call.call_id == example.call_id)  # its own the last
+    own = [call for call in calls if example.call_id in (None, call.call_id)]
+    if status == "ok" and any(read_finish_reason(c.finish_reason) == ABORTED for c in own):
         status, reason = "truncated", "the server aborted the reply before its end"
     if status == "ok" and (mark := find_control_mark(example.completion)) is not None:
         status, reason = "invalid", f"the control mark {mark} is left in the text"
-    redacted = any(call.raw.get(REDACTED) for call in ask.calls)
+    redacted = any(call.raw.get(REDACTED) for call in calls)
     if status == "ok" and redacted and REDACTION in example.completion:
         reason = f"the reply quoted a key, which was replaced by {REDACTION}"
     return Sample.of(
         prompt,
-        call_ids=[call.call_id for call in ask.calls],
+        call_ids=[call.call_id for call in calls],
         recipe_version=recipe.version,
         completion=example.completion,
         status=status,

@@ -76,6 +76,8 @@ class Example:
     """Why it is not ok."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What else belongs to it, such as a plan, a persona or a rejected reply; JSON-able."""
+    call_id: str | None = None
+    """The call whose text is the completion, such as one of several draws; else the last one."""
 
 
 class Recipe(ABC):

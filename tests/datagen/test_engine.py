@@ -232,6 +232,51 @@ def test_a_call_without_a_reply_leaves_its_seed_for_the_next_run():
     assert [o.samples[0].status for o in outcomes] == ["ok", "invalid", "ok"]
 
 
+def test_calls_side_by_side_keep_their_order_where_one_of_them_has_no_reply():
+    class Failing(FakeTeacher):
+        async def stream(self, requests, budget=None):
+            waiting = []
+            while (request := await requests.next()) is not None:
+                waiting.append(request)
+                if len(waiting) < 3:
+                    continue
+                yield Reply(waiting[0], error=TransientError("HTTP 503"))
+                for each in waiting[:0:-1]:
+                    yield Reply(each, each.messages[-1]["content"])
+
+        def keep(self, record, reply):
+            if reply.error is None:
+                super().keep(record, reply)
+
+    async def script(seed, ask):
+        asked = [ask(user(text)) for text in ("a", "b", "c")]
+        replies = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(replies[0], Unanswered)
+        assert [call.text for call in ask.calls] == ["b", "c"]
+        yield Example(user("q"), "x")
+
+    [outcome] = run(engine_of(Failing(echo)), made(script, 1))
+    assert outcome.fault is None and len(outcome.samples[0].call_ids) == 2
+
+
+def test_the_call_of_one_of_several_draws_stands_last_and_decides_whether_it_was_aborted():
+    class Aborting(FakeTeacher):
+        async def stream(self, requests, budget=None):
+            while (request := await requests.next()) is not None:
+                is_second = request.sampling.seed == 1
+                yield Reply(request, "draw", "aborted" if is_second else "stop")
+
+    async def script(seed, ask):
+        for reply in [await ask(user("q"), draw=n) for n in range(3)]:
+            call_id = reply.request.call_id
+            yield Example(user("q"), reply.text, call_id=call_id, facts={"call": call_id})
+
+    [outcome] = run(engine_of(Aborting(echo)), made(script, 1))
+    assert [s.call_ids[-1] for s in outcome.samples] == [s.facts["call"] for s in outcome.samples]
+    assert [s.status for s in outcome.samples] == ["ok", "truncated", "ok"]
+    assert len({s.sample_id for s in outcome.samples}) == 1  # hashed without their order
+
+
 # Rule 12: a batch API gets all that wait.
 
 

@@ -15,15 +15,15 @@ from datagen.reply_status import status_of
 from datagen.teacher import Reply
 from warehouse.catalog import ADDED_LATER, name_of
 from warehouse.errors import DataError
-from warehouse.inputs import assets
-from warehouse.inputs.question_wording import Language
-from warehouse.inputs.rows import (
-    Row,
-    RowSource,
-    check_columns,
-    question_messages,
-    read_rows,
+from warehouse.inputs.prompt_sources import (
+    PromptSources,
+    check_sources,
+    describe,
+    read_prompts,
+    row_files,
 )
+from warehouse.inputs.question_wording import Language
+from warehouse.inputs.rows import Row, RowSource, question_messages
 from warehouse.records import Message, Prompt
 from warehouse.text.words import contains_tokens, count_words, split_form, tokens
 from warehouse.wording import format_count
@@ -43,8 +43,9 @@ class Imitation(PromptRecipe):
 
     version: ClassVar[str] = "1"
 
-    prompts: str
-    """A data set's name, or a JSON, CSV, Parquet or Excel file with `prompt` or `messages`."""
+    prompts: PromptSources
+    """A data set's name, "hf:org/name", or a JSON, CSV, Parquet or Excel file with `prompt` or
+    `messages`; or several with weights: [{path = "a.jsonl", weight = 2}, {path = "b.jsonl"}]."""
     columns: dict[str, str] | None = field(default=None, metadata=ADDED_LATER)
     """Columns of the file by what they are: {prompt = "Frage", reference = "Antwort"}."""
     split: Literal["all", "train"] | None = None
@@ -71,13 +72,7 @@ class Imitation(PromptRecipe):
     """The words around a question, "en" or "zh". Unset: the plan's `language`."""
 
     def __post_init__(self) -> None:
-        check_columns(self.columns)
-        if self.holdout is not None and not 0 <= self.holdout < 1:
-            raise ValueError("holdout is a share from 0 up to, not including, 1")
-        if self.split == "train" and not self._share:
-            raise ValueError("split 'train' needs a holdout above 0; give one, or use split 'all'")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError("limit is 1 or more; leave it out to ask every row")
+        check_sources(self.prompts, self.columns, self.split, self.holdout, self.limit)
         if self.n < 1:
             raise ValueError("n is 1 or more")
         if self.examples < 0:
@@ -113,9 +108,8 @@ class Imitation(PromptRecipe):
         return messages
 
     def row_sources(self) -> list[RowSource]:
-        """The file of its rows; nothing where they are a data set's."""
-        is_file = self.prompts not in assets.names("data")
-        return [RowSource(self.prompts, self.columns)] if is_file else []
+        """The files of its rows; nothing where they are a data set's."""
+        return row_files(self.prompts, self.columns)
 
     def _prompt(self, row: Row, folder: Path, seed: int | None) -> Prompt:
         return Prompt.of(
@@ -147,15 +141,8 @@ class Imitation(PromptRecipe):
             return "invalid", why
         return status, reason
 
-    @property
-    def _share(self) -> float:
-        if self.holdout is not None:
-            return self.holdout
-        return assets.entry(self.prompts).holdout if self.prompts in assets.names("data") else 0.0
-
     def _rows(self, folder: Path) -> Iterator[Row]:
-        split = self.split or ("train" if self._share else "all")
-        for row in read_rows(self.prompts, folder, split, self._share, self.columns):
+        for row in read_prompts(self.prompts, folder, self.split, self.holdout, self.columns):
             yield replace(row, language=self.language)
 
     @cached_property
@@ -169,7 +156,7 @@ class Imitation(PromptRecipe):
                 fit = sorted(filter(_is_example, self._rows(folder)), key=lambda row: row.row_id)
                 if len(fit) < self.examples:
                     raise DataError(
-                        f"{self.prompts} has {format_count(len(fit), 'row')} fit for worked examples (a reference "
+                        f"{describe(self.prompts)} has {format_count(len(fit), 'row')} fit for worked examples (a reference "
                         f"of at most {EXAMPLE_WORDS} words, found in a passage of under "
                         f"{EXAMPLE_PASSAGE_CHARS} characters); lower examples = {self.examples}"
                     )

@@ -161,7 +161,7 @@ def check_recipe(
                 )
     accepted: list[Sample] = []
     for say in says:
-        cut = FakeTeacher(say, finish_reason="length")
+        cut = FakeTeacher(_cut(say), finish_reason="length")
         for outcome in run_recipe(recipe, folder, cut, few, rounds=1):
             for sample in _checked(recipe, outcome, "a cut reply"):
                 _require(
@@ -247,6 +247,16 @@ def _checked(recipe: Recipe, outcome: SeedOutcome, what: str) -> list[Sample]:
 
 def _always(text: str) -> Say:
     return lambda messages: text
+
+
+def _cut(say: Say) -> Say:
+    """The first half of each reply, as `max_tokens` would leave it."""
+
+    def say_half(messages: Sequence[Message]) -> str:
+        text = say(messages)
+        return text[: len(text) // 2]
+
+    return say_half
 
 
 def _require(holds: Any, fault: str) -> None:

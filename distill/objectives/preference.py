@@ -123,7 +123,7 @@ class Preference(Objective):
         try:
             result = train_on_rows(
                 inputs,
-                rows_of(inputs.samples),
+                rows_of(inputs.samples, without_tools="preference"),
                 callbacks,
                 TrainingHooks(
                     build_trainer=lambda job: self._trainer(job, inputs.base),

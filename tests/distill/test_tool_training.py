@@ -9,7 +9,7 @@ import pytest
 from distill.learning.objective import TrainingInputs, row_of, rows_of
 from distill.objectives.preference import Preference
 from distill.objectives.sequence import Sequence
-from tests.support.tiny import CHAT_TEMPLATE, make_tiny, make_tokenizer
+from tests.support.tiny import CHAT_TEMPLATE, HERMES, make_tiny, make_tokenizer
 from train.audit.audit import audit_rows, refusal
 from train.audit.held_out_overlap import HeldOutTexts
 from train.config import SftConfig
@@ -19,19 +19,6 @@ from train.tuners.lora import Lora
 from warehouse.errors import ModelError, TrainingError
 from warehouse.records import Prompt, Sample
 from warehouse.tool_calls import call_message, read_calls, result_messages, text_of, write_calls
-
-HERMES = (
-    "{% if tools %}<|im_start|>system\nTools:{% for tool in tools %}\n{{ tool['function'] | tojson }}"
-    "{% endfor %}<|im_end|>\n{% endif %}"
-    "{% for m in messages %}"
-    "{% if m['role'] == 'tool' %}<|im_start|>user\n<tool_response>\n{{ m['content'] }}\n</tool_response>"
-    "{% else %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
-    "{% for call in m.tool_calls or [] %}<tool_call>\n"
-    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}\n'
-    "</tool_call>{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-"""Tools, calls and results written as Hermes and Qwen do."""
 
 WEATHER = {
     "type": "function",

@@ -119,9 +119,13 @@ class Ask:
         tries: int = 3,
         draw: int = 0,
         check: Callable[[Any], str | None] | None = None,
+        validate: Callable[[Any], Any] | None = None,
         **sampling: Any,
     ) -> Any:
         """The same for a JSON schema (draft 2020-12), such as one that a user wrote in a plan.
+
+        `validate` stands for the validation by the schema, where it tells faults in better words: it
+        returns what `into_json` gives, or raises ValueError.
 
         Raises:
             Unanswered, Unparsed: as in `into`.
@@ -130,7 +134,7 @@ class Ask:
 
         validator = Draft202012Validator(dict(schema))
 
-        def validate(value: Any) -> Any:
+        def validate_schema(value: Any) -> Any:
             faults = sorted(validator.iter_errors(value), key=lambda fault: list(fault.path))
             if faults:
                 raise ValueError(
@@ -145,7 +149,9 @@ class Ask:
             "type": "json_schema",
             "json_schema": {"name": name, "schema": dict(schema), "strict": True},
         }
-        return await self._parsed(messages, form, validate, check, tries, draw, sampling)
+        return await self._parsed(
+            messages, form, validate or validate_schema, check, tries, draw, sampling
+        )
 
     async def _parsed(
         self,

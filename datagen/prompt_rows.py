@@ -7,29 +7,14 @@ from itertools import islice
 from pathlib import Path
 
 from datagen.recipe import Seed
-from warehouse.inputs import assets
+from warehouse.inputs.prompt_sources import PromptSources, read_prompts
 from warehouse.inputs.question_wording import Language
-from warehouse.inputs.rows import Row, RowSource, check_columns, question_messages, read_rows
+from warehouse.inputs.rows import Row, question_messages
 from warehouse.records import Message
 
 
-def check_row_options(
-    columns: Mapping[str, str] | None, holdout: float | None, limit: int | None
-) -> None:
-    """Check the options of a recipe that reads rows.
-
-    Raises:
-        ValueError: one is out of its bounds.
-    """
-    check_columns(columns)
-    if holdout is not None and not 0 <= holdout < 1:
-        raise ValueError("holdout is a share from 0 up to, not including, 1")
-    if limit is not None and limit < 1:
-        raise ValueError("limit is 1 or more; leave it out to take every row")
-
-
-def training_rows(
-    prompts: str,
+def rows_to_ask(
+    prompts: PromptSources,
     folder: Path,
     columns: Mapping[str, str] | None = None,
     holdout: float | None = None,
@@ -38,7 +23,7 @@ def training_rows(
     """The rows that are not held out for evaluation, each question with its passage once.
 
     Args:
-        prompts: A data set's name, or a file.
+        prompts: One source or several, see `warehouse.inputs.prompt_sources`.
         folder: Where a relative path starts.
         columns: Column of ours -> column of the file.
         holdout: Share that is held out; None: the data set's own, 0 for a file.
@@ -48,15 +33,7 @@ def training_rows(
         DataError: the file is missing or malformed.
         AssetError: the data set could not be downloaded.
     """
-    if holdout is None:
-        holdout = assets.entry(prompts).holdout if prompts in assets.names("data") else 0.0
-    rows = read_rows(prompts, folder, "train" if holdout else "all", holdout, columns)
-    yield from islice(_once(rows), limit)
-
-
-def row_source(prompts: str, columns: Mapping[str, str] | None) -> list[RowSource]:
-    """The user's file of rows, for `Recipe.row_sources`; nothing where they are a data set's."""
-    return [] if prompts in assets.names("data") else [RowSource(prompts, columns)]
+    yield from islice(_once(read_prompts(prompts, folder, None, holdout, columns)), limit)
 
 
 def seeds_of_rows(rows: Iterator[Row]) -> Iterator[Seed]:

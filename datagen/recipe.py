@@ -94,6 +94,8 @@ class Recipe(ABC):
 
     version: ClassVar[str]
     """Of the code; it enters the ids of samples, not those of calls."""
+    has_tools: ClassVar[bool] = False
+    """Whether its samples have tools, which the base's chat template has to know."""
     calls_per_seed: ClassVar[tuple[int, int]] = (1, 1)
     """The least and the most calls of one seed, for the estimate."""
 

@@ -13,15 +13,18 @@ from typing import Any, Literal
 from datagen.recipe import PromptRecipe, Seed, options_that_matter
 from datagen.wording import Wording
 from warehouse.catalog import ADDED_LATER, name_of
-from warehouse.inputs import assets
+from warehouse.inputs.prompt_sources import (
+    PromptSources,
+    check_sources,
+    read_prompts,
+    row_files,
+)
 from warehouse.inputs.question_wording import LANGUAGES
 from warehouse.inputs.rows import (
     Row,
     RowSource,
-    check_columns,
     choice_messages,
     question_messages,
-    read_rows,
 )
 from warehouse.records import Message, Prompt
 from warehouse.text.lettered import LETTERS
@@ -31,8 +34,9 @@ from warehouse.text.lettered import LETTERS
 class GivenRows(PromptRecipe):
     """A recipe that asks the rows of a data set or of a file, and never those that are held out."""
 
-    prompts: str
-    """A data set's name, or a JSON, CSV, Parquet or Excel file with `prompt` or `messages`."""
+    prompts: PromptSources
+    """A data set's name, "hf:org/name", or a JSON, CSV, Parquet or Excel file with `prompt` or
+    `messages`; or several with weights: [{path = "a.jsonl", weight = 2}, {path = "b.jsonl"}]."""
     columns: dict[str, str] | None = field(default=None, metadata=ADDED_LATER)
     """Columns of the file by what they are: {prompt = "Frage", reference = "Antwort"}."""
     split: Literal["all", "train"] | None = None
@@ -43,29 +47,15 @@ class GivenRows(PromptRecipe):
     """Ask at most this many rows."""
 
     def __post_init__(self) -> None:
-        check_columns(self.columns)
-        if self.holdout is not None and not 0 <= self.holdout < 1:
-            raise ValueError("holdout is a share from 0 up to, not including, 1")
-        if self.split == "train" and not self._share:
-            raise ValueError("split 'train' needs a holdout above 0; give one, or use split 'all'")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError("limit is 1 or more; leave it out to ask every row")
+        check_sources(self.prompts, self.columns, self.split, self.holdout, self.limit)
 
     def rows(self, folder: Path) -> Iterator[Row]:
-        """The rows of the split, in the order of the source."""
-        split = self.split or ("train" if self._share else "all")
-        return read_rows(self.prompts, folder, split, self._share, self.columns)
+        """The rows of the split, in the order of the source, or of several mixed by weights."""
+        return read_prompts(self.prompts, folder, self.split, self.holdout, self.columns)
 
     def row_sources(self) -> list[RowSource]:
-        """The file of its rows; nothing where they are a data set's."""
-        is_file = self.prompts not in assets.names("data")
-        return [RowSource(self.prompts, self.columns)] if is_file else []
-
-    @property
-    def _share(self) -> float:
-        if self.holdout is not None:
-            return self.holdout
-        return assets.entry(self.prompts).holdout if self.prompts in assets.names("data") else 0.0
+        """The files of its rows; nothing where they are a data set's."""
+        return row_files(self.prompts, self.columns)
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,17 @@ from pydantic import BaseModel
 from datagen.ask import Ask, Unparsed
 from datagen.phrases import find_phrase, has_words_beside, phrases_in
 from datagen.prompt_rows import (
-    check_row_options,
     messages_of_seed,
     prompt_of_seed,
-    row_source,
+    rows_to_ask,
     seeds_of_rows,
-    training_rows,
 )
 from datagen.recipe import Example, Recipe, Seed
 from datagen.reply_status import status_of
 from datagen.similarity import rouge_tokens
 from datagen.teacher import Reply
 from datagen.wording import Wording
+from warehouse.inputs.prompt_sources import PromptSources, check_sources, row_files
 from warehouse.inputs.rows import RowSource
 from warehouse.text.words import count_words
 from warehouse.wording import did_you_mean
@@ -57,7 +56,7 @@ class EvolInstruct(Recipe):
 
     version: ClassVar[str] = "1"
 
-    prompts: str
+    prompts: PromptSources
     """A data set's name, or a JSON, CSV, Parquet or Excel file with `prompt` or `messages`."""
     columns: dict[str, str] | None = None
     """Columns of the file by what they are: {prompt = "Frage"}."""
@@ -79,7 +78,7 @@ class EvolInstruct(Recipe):
     """A file of your own words, relative to the plan."""
 
     def __post_init__(self) -> None:
-        check_row_options(self.columns, self.holdout, self.limit)
+        check_sources(self.prompts, self.columns, None, self.holdout, self.limit)
         if self.generations < 1:
             raise ValueError("generations is 1 or more")
         if self.operations is not None and not self.operations:
@@ -95,11 +94,11 @@ class EvolInstruct(Recipe):
 
     def row_sources(self) -> list[RowSource]:
         """The file of its prompts; nothing where they are a data set's."""
-        return row_source(self.prompts, self.columns)
+        return row_files(self.prompts, self.columns)
 
     def seeds(self, folder: Path, prepared: dict[str, Any]) -> Iterator[Seed]:
         """A seed for each prompt that is not held out."""
-        rows = training_rows(self.prompts, folder, self.columns, self.holdout, self.limit)
+        rows = rows_to_ask(self.prompts, folder, self.columns, self.holdout, self.limit)
         return seeds_of_rows(rows)
 
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:

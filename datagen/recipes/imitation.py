@@ -16,6 +16,7 @@ from datagen.row_recipe import GivenRows
 from datagen.teacher import Reply
 from warehouse.catalog import ADDED_LATER, name_of
 from warehouse.errors import DataError
+from warehouse.inputs.prompt_sources import describe
 from warehouse.inputs.question_wording import Language
 from warehouse.inputs.rows import Row, question_messages
 from warehouse.records import Message, Prompt
@@ -134,7 +135,7 @@ class Imitation(GivenRows):
                 fit = sorted(filter(_is_example, self._rows(folder)), key=lambda row: row.row_id)
                 if len(fit) < self.examples:
                     raise DataError(
-                        f"{self.prompts} has {format_count(len(fit), 'row')} fit for worked examples (a reference "
+                        f"{describe(self.prompts)} has {format_count(len(fit), 'row')} fit for worked examples (a reference "
                         f"of at most {EXAMPLE_WORDS} words, found in a passage of under "
                         f"{EXAMPLE_PASSAGE_CHARS} characters); lower examples = {self.examples}"
                     )

@@ -22,12 +22,11 @@ from datagen.spending.pricing import count_prompt_tokens
 from datagen.wording import Wording
 from warehouse.errors import DataError
 from warehouse.inputs import assets
-from warehouse.inputs.documents import read_passages
+from warehouse.inputs.documents.read import read_documents
 from warehouse.inputs.rows import RowSource, check_columns, find_file, read_rows
 from warehouse.records import Message
 from warehouse.text.words import locate
 
-_WHOLE = 10**9  # words: a document is one passage
 _TRIES = 3
 _LINE = re.compile(r"\s*([^\s:：]+)\s*[:：]\s*(.+)")
 
@@ -210,7 +209,7 @@ class Pearl(Recipe):
 
     def _all_questions(self, folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
         if self.documents is not None:
-            for document in read_passages(self.documents, folder, _WHOLE, 0):
+            for document in read_documents(self.document_sources()[0], folder).passages:
                 for question in self.questions or ():
                     yield {"question": question, "document": document.text}, document.source
             return

@@ -86,7 +86,7 @@ class Preference(Objective):
         """
         figures: dict[str, float] = {}
         replies_file = inputs.out.with_name(inputs.out.name + REPLIES)
-        training_rows = rows_of(inputs.samples)
+        training_rows = rows_of(inputs.samples, without_tools="preference")
         if self.rejected == "recipe":
             training_rows = _pairs_of_recipe(inputs.samples, training_rows)
             figures["without_rejected"] = len(inputs.samples) - len(training_rows)

@@ -12,6 +12,7 @@ from flows.stages.estimate import held_out_requests
 from train.model.base_model import HUB_ID
 from warehouse.catalog import name_of
 from warehouse.inputs import assets
+from warehouse.inputs.hub_rows import is_hub
 from warehouse.part_origins import origin_of
 from warehouse.part_sources import is_file
 from warehouse.secrets import mask
@@ -45,6 +46,8 @@ def outgoing_lines(plan: Plan) -> list[str]:
     is_here = base in assets.names("model") or (plan.folder / base).is_dir()
     if HUB_ID.fullmatch(base) and not is_here:
         lines.append(f"sends     the name of base '{base}' to its hub, to download it")
+    named = dict.fromkeys(text for text in _texts(plan.as_json()["datagen"]) if is_hub(text))
+    lines += [f"sends     the name of data set '{name}' to its hub, to stream it" for name in named]
     return lines
 
 

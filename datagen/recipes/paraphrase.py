@@ -111,7 +111,7 @@ class Paraphrase(Recipe):
         except Unparsed as error:
             yield Example([], error.raw, status=error.status, reason=str(error), facts=facts)
             return
-        faults = []
+        faults: list[str | None] = []
         for number, rewording in enumerate(rewordings):
             requests = [
                 wording.messages("same_prompt", first=first, second=second, passage=passage)

@@ -21,13 +21,14 @@ Turns = Literal["last", "all"]
 
 
 def replies_in(conversation: Conversation, turns: Turns) -> Iterator[Conversation]:
-    """The conversation up to its last reply, or up to each of its replies that are texts."""
+    """The conversation up to its last reply, or up to each of its replies: texts and tool calls."""
     if turns == "last":
         yield conversation
         return
     last = len(conversation.messages) - 1
     for place, message in enumerate(conversation.messages):
-        if message["role"] != "assistant" or message.get("tool_calls") or not message["content"]:
+        is_reply = bool(message["content"]) != bool(message.get("tool_calls"))
+        if message["role"] != "assistant" or not is_reply:
             continue
         upto = conversation.messages[: place + 1]
         if place == last:

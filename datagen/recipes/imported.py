@@ -82,8 +82,8 @@ class Imported(Recipe):
         for part in replies_in(conversation, self.turns):
             call = imported_call(part, self.teacher)
             ask.cite(call)
-            status, reason = status_of(reply_of(call))
-            facts = {"tools": part.tools, "model": part.model}
+            status, reason = status_of(reply_of(call), may_call_tools=bool(part.calls))
+            facts = {"tools": part.tools, "tool_calls": part.calls, "model": part.model}
             yield Example(
                 part.asked,
                 call.text.strip(),

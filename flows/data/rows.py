@@ -9,6 +9,7 @@ from typing import Any
 
 from warehouse.inputs.message_forms import as_share_gpt
 from warehouse.records import Choice, Message, Sample
+from warehouse.tool_calls import call_message
 
 FORMS = ("chat", "prompt-completion", "sharegpt", "alpaca", "parquet", "datasets")
 """Forms of an export; the last two hold chats with everything that is known of them."""
@@ -27,8 +28,11 @@ class ExportedSample:
     @property
     def messages(self) -> list[Message]:
         """The conversation as a trainer wants it: what is asked, then the reply."""
-        reply: Message = {"role": "assistant", "content": self.sample.completion}
-        return [*self.sample.messages, reply]
+        asked = self.sample.messages
+        calls = (self.sample.facts or {}).get("tool_calls")
+        if calls:  # then the completion is their JSON
+            return [*asked, call_message(calls, asked)]
+        return [*asked, {"role": "assistant", "content": self.sample.completion}]
 
     @property
     def tools(self) -> list[dict[str, Any]] | None:
@@ -84,7 +88,8 @@ def _facts(each: ExportedSample, scorers: Sequence[str], with_choices: bool, is_
     if sample.passage or is_whole:
         facts["passage"] = sample.passage
     if is_whole:
-        more = {key: value for key, value in (sample.facts or {}).items() if key != "tools"}
+        shown = ("tools", "tool_calls")
+        more = {key: value for key, value in (sample.facts or {}).items() if key not in shown}
         facts |= {
             "question": sample.question,
             "call_ids": sample.call_ids,

@@ -20,12 +20,13 @@ from warehouse.errors import DataError, PlanError
 from warehouse.inputs.conversations import Conversation
 
 ASKED = [{"role": "user", "content": "Hi"}]
+CALL = {"id": "1", "type": "function", "function": {"name": "add", "arguments": {"a": 2}}}
 SAID = Conversation([*ASKED, {"role": "assistant", "content": "Hello."}], "a line 1")
 LONG = Conversation(
     [
         *SAID.messages,
         {"role": "user", "content": "And?"},
-        {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
         {"role": "tool", "content": "4"},
         {"role": "assistant", "content": "Four."},
     ],
@@ -81,14 +82,19 @@ def test_the_same_file_gives_the_same_ids_and_another_teacher_others(tmp_path):
 
 
 def test_each_text_of_the_assistant_is_a_reply_and_what_is_known_is_of_the_last(tmp_path):
-    first, last = replies_in(LONG, "all")
+    first, call, last = replies_in(LONG, "all")
+    assert (call.messages, call.calls) == (LONG.messages[:4], [CALL["function"]])
     assert (first.messages, first.finish_reason, first.cost_usd) == (SAID.messages, "stop", None)
     assert last == LONG
     assert list(replies_in(LONG, "last")) == [LONG]
     write(tmp_path, LONG)
     (outcome,), _ = run(Imported("a.jsonl", "m", turns="all"), tmp_path)
-    assert [s.question for s in outcome.samples] == ["Hi", "And?"]
-    assert [len(s.call_ids) for s in outcome.samples] == [1, 2]
+    assert [s.question for s in outcome.samples] == ["Hi", "And?", "And?"]
+    assert outcome.samples[1].completion == '[{"name": "add", "arguments": {"a": 2}}]'
+    assert outcome.samples[1].facts == {"tool_calls": [CALL["function"]]}
+    assert [(s.status, len(s.call_ids)) for s in outcome.samples] == [
+        ("ok", 1), ("ok", 2), ("truncated", 3),
+    ]  # fmt: skip
 
 
 def test_limit_counts_conversations(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from warehouse.errors import DataError
 from warehouse.inputs.conversations import ConversationReader
 from warehouse.inputs.message_forms import as_share_gpt, read_messages, read_share_gpt
+from warehouse.tool_calls import read_calls
 
 ASKED = [
     {"role": "system", "content": "Be brief."},
@@ -214,6 +215,18 @@ def test_share_gpt_keeps_calls_their_ids_and_the_text_beside_them():
     assert read_share_gpt(turns, "here") == messages
 
 
+def test_a_conversation_may_end_with_tool_calls(tmp_path):
+    written = {
+        **CALL,
+        "function": {**CALL["function"], "arguments": '{"animal": "otter", "depth": 2}'},
+    }
+    message = {"role": "assistant", "content": None, "tool_calls": [written]}
+    reader, [found] = read(tmp_path, {"messages": [*ASKED, message], "tools": TOOLS})
+    assert (reader.faults, found.asked, found.calls) == ([], ASKED, [CALL["function"]])
+    assert read_calls(found.reply) == found.calls
+    assert found.messages[-1] == WITH_CALL[2]  # its arguments are an object now
+
+
 def test_what_a_table_fills_in_is_left_out():
     message = {"role": "user", "content": "Hi", "tool_calls": None, "name": None}
     assert read_messages([message], "here") == [{"role": "user", "content": "Hi"}]
@@ -238,7 +251,11 @@ def test_parts_of_text_are_joined_and_other_parts_refused():
         ({"messages": [*ASKED, {"role": "assistant", "content": "  "}]}, "has an empty reply"),
         ({"messages": [{"role": "assistant", "content": "Hi"}]}, "begins with a message of role"),
         ({"messages": [{"role": "wizard", "content": "Hi"}, REPLY]}, "of role 'wizard'"),
-        ({"messages": WITH_CALL[:3]}, "ends with a tool call"),
+        ({"messages": [*ASKED, {**WITH_CALL[2], "content": "So:"}]}, "a text beside tool calls"),
+        (
+            {"messages": [*ASKED, {**REPLY, "tool_calls": [{"id": "1"}]}]},
+            "has a function with name",
+        ),
         ({"conversations": [{"from": "function_call", "value": "no"}]}, "is not JSON"),
         ({"instruction": " ", "output": "a"}, "has an empty 'instruction'"),
         ({"instruction": "a", "generation": None, "distilabel_metadata": {}}, "no generation"),

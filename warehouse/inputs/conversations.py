@@ -18,6 +18,7 @@ from warehouse.inputs.columns import is_missing, text_of
 from warehouse.inputs.files import TEXT_CELLS, kind_of, read_records
 from warehouse.inputs.message_forms import read_messages, read_share_gpt, text_of_content
 from warehouse.records import Message
+from warehouse.tool_calls import ToolCall, write_calls
 
 Form = Literal[
     "auto", "chat", "prompt-completion", "sharegpt", "alpaca", "openai-batch", "distilabel", "curator"
@@ -38,7 +39,7 @@ class Conversation:
     """A conversation that ends with a reply, and what is known of how the reply was made."""
 
     messages: list[Message]
-    """All of them; the last one is the assistant's, and is a text."""
+    """All of them; the last one is the assistant's: a text, or tool calls."""
     source: str = ""
     """The file, and the line in it."""
     tools: list[dict[str, Any]] | None = None
@@ -61,8 +62,13 @@ class Conversation:
 
     @property
     def reply(self) -> str:
-        """The text of the last reply."""
-        return str(self.messages[-1]["content"])
+        """The text of the last reply; of tool calls the JSON that a completion has for them."""
+        return write_calls(self.calls) if self.calls else str(self.messages[-1]["content"])
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """The tool calls of the last reply."""
+        return [dict(call["function"]) for call in self.messages[-1].get("tool_calls") or ()]
 
 
 class ConversationReader:
@@ -120,7 +126,7 @@ class ConversationReader:
         """The conversation up to its last reply.
 
         Raises:
-            DataError: there is no question or no reply, or the reply is no text.
+            DataError: there is no question or no reply, or it is a text beside tool calls.
         """
         messages = list(conversation.messages)
         while messages and messages[-1]["role"] != "assistant":
@@ -128,11 +134,12 @@ class ConversationReader:
         if not messages:
             raise DataError(f"{where} has no reply: no message is the assistant's")
         self.trimmed += len(messages) < len(conversation.messages)
-        if messages[-1].get("tool_calls"):
+        has_text = bool(str(messages[-1]["content"]).strip())
+        if messages[-1].get("tool_calls") and has_text:
             raise DataError(
-                f"{where} ends with a tool call; a conversation ends with a text of the assistant"
+                f"{where} ends with a text beside tool calls; a reply is either of them"
             )
-        if not str(messages[-1]["content"]).strip():
+        if not messages[-1].get("tool_calls") and not has_text:
             raise DataError(f"{where} has an empty reply")
         first = next(message for message in messages if message["role"] != "system")
         if first["role"] != "user":

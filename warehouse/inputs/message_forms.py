@@ -48,7 +48,7 @@ def _message(message: Any, where: str, name: str) -> Message:
     if calls:
         if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
             raise DataError(f"{where}: 'tool_calls' is a list of objects")
-        read["tool_calls"] = [_without_gaps(call) for call in calls]
+        read["tool_calls"] = [_call(call, where) for call in calls]
     return read | {key: message[key] for key in _KEPT if isinstance(message.get(key), str)}
 
 
@@ -114,9 +114,8 @@ def _call_message(value: Any, where: str, number: int, text: str = "") -> Messag
     for place, call in enumerate(several):
         if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
             raise DataError(f"{where}: a function_call is {{name, arguments}} in JSON")
-        function = {"name": call["name"], "arguments": call.get("arguments", {})}
-        call_id = str(call.get("id") or f"call_{number + place}")
-        made.append({"id": call_id, "type": "function", "function": function})
+        call_id = str(call.get("id") or f"call{number + place + 1:05d}")
+        made.append(_call({**call, "id": call_id, "type": "function"}, where))
     return {"role": "assistant", "content": text, "tool_calls": made}
 
 
@@ -144,13 +143,7 @@ def as_share_gpt(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def _flat_call(call: Mapping[str, Any]) -> dict[str, Any]:
     """A tool call as {id, name, arguments}, the arguments as an object."""
     function = call.get("function", call)
-    arguments = function.get("arguments", {})
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except ValueError:
-            arguments = {"text": arguments}
-    flat = {"name": function.get("name", ""), "arguments": arguments}
+    flat = {"name": function["name"], "arguments": function.get("arguments", {})}
     return {"id": call["id"], **flat} if call.get("id") else flat
 
 
@@ -168,10 +161,14 @@ def _parsed(text: str, where: str) -> Any:
         raise DataError(f"{where}: a tool call is not JSON") from None
 
 
-def _without_gaps(call: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool call without the keys that hold None, as tables fill them in; arguments as they are."""
-    plain = {key: value for key, value in call.items() if value is not None}
-    if isinstance(plain.get("function"), Mapping):
-        function = plain["function"]
-        plain["function"] = {key: value for key, value in function.items() if value is not None}
-    return plain
+def _call(call: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A tool call as chat templates take it: its arguments an object, no keys that hold None."""
+    function = call.get("function", call)
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise DataError(f"{where}: a tool call has a function with name and arguments")
+    arguments = function.get("arguments")
+    if isinstance(arguments, str) and arguments.strip():
+        arguments = _parsed(arguments, where)
+    read = {"function": {"name": function["name"], "arguments": arguments or {}}}
+    kept = {key: call[key] for key in ("id", "type") if isinstance(call.get(key), str)}
+    return {**kept, "type": "function", **read}

@@ -41,7 +41,7 @@ class Action(BaseModel):
 class Actions(BaseModel):
     """The actions that one question needs."""
 
-    actions: list[Action] = Field(max_length=6)
+    actions: list[Action] = Field(max_length=4)
 
 
 class Step(BaseModel):

@@ -174,7 +174,7 @@ def test_every_example_loads(file: Path) -> None:
     assert (file.parent / first.removeprefix("#:schema ")).resolve() == SHIPPED
     for recipe in plan.datagen.recipe:
         source = getattr(recipe, "prompts", None) or getattr(recipe, "passages", None) or ""
-        if source.startswith("sciq"):
+        if "sciq" in str(source):
             continue  # it would be downloaded
         if isinstance(recipe, PoolRecipe):
             assert recipe.next_round(0, recipe.begin(plan.folder))

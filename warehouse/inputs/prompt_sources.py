@@ -18,7 +18,7 @@ from warehouse.inputs.rows import Row, RowSource, Split, check_columns, read_row
 T = TypeVar("T")
 
 
-@with_config(ConfigDict(extra="forbid"))
+@with_config(ConfigDict(extra="forbid", use_attribute_docstrings=True))
 class WeightedSource(TypedDict):
     """One source of a mixture."""
 

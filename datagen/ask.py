@@ -208,7 +208,7 @@ class Ask:
 
     def cite(self, call: Call) -> None:
         """Name a call that was made elsewhere as one of this seed's; nothing is asked."""
-        self.calls.append(call)
+        self._calls.append(call)
 
     @property
     def calls(self) -> list[Call]:

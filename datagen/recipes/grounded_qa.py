@@ -40,7 +40,7 @@ _REFERS = re.compile(
 """Words that refer to a passage which the reader does not see; English and Chinese."""
 
 
-class Pair(BaseModel):
+class QaPair(BaseModel):
     """A question and its answer."""
 
     question: str
@@ -235,7 +235,7 @@ class GroundedQa(PassageRecipe):
 
 @lru_cache(16)
 def _pairs_model(most: int) -> type[BaseModel]:
-    return create_model("Pairs", pairs=(list[Pair], Field(min_length=1, max_length=most)))
+    return create_model("Pairs", pairs=(list[QaPair], Field(min_length=1, max_length=most)))
 
 
 @lru_cache(16)

@@ -44,7 +44,7 @@ class Actions(BaseModel):
     actions: list[Action] = Field(max_length=4)
 
 
-class Step(BaseModel):
+class PlanStep(BaseModel):
     """One action of a plan; later steps may use its result by its name."""
 
     action: str
@@ -52,7 +52,7 @@ class Step(BaseModel):
     result: str
 
 
-class Verdict(BaseModel):
+class AnswerCheck(BaseModel):
     """Whether an answer is right, and what is wrong with its plan where it is not."""
 
     is_right: bool
@@ -62,7 +62,7 @@ class Verdict(BaseModel):
 class _Done(NamedTuple):
     """A plan that was executed."""
 
-    steps: list[Step]
+    steps: list[PlanStep]
     results: dict[str, str]
     answer: str
     status: str
@@ -347,7 +347,7 @@ class Pearl(Recipe):
             "verdict", question=question, steps=steps, results=done.results, answer=done.answer
         )
         try:
-            verdict = await ask.into(Verdict, request, tries=_TRIES)
+            verdict = await ask.into(AnswerCheck, request, tries=_TRIES)
         except Unparsed as fault:  # the answer is none the worse for it
             facts["no_verdict"] = str(fault)
             return None
@@ -357,7 +357,7 @@ class Pearl(Recipe):
 
 @lru_cache(16)
 def _plan_model(most: int) -> type[BaseModel]:
-    return create_model("Plan", steps=(list[Step], Field(min_length=1, max_length=most)))
+    return create_model("Plan", steps=(list[PlanStep], Field(min_length=1, max_length=most)))
 
 
 def _fault_in(plan: Any, actions: dict[str, str]) -> str | None:

@@ -22,7 +22,7 @@ from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError, UsageError
 from warehouse.inputs.conversations import FORMS
 from warehouse.records import Prompt
-from warehouse.wording import did_you_mean
+from warehouse.wording import did_you_mean, format_count
 
 MOST_FAULTS = 10
 """Malformed rows that are listed."""
@@ -157,9 +157,9 @@ def _table(recipe: Imported) -> str:
 def describe_imports(result: dict[str, Any], plan_path: str) -> Iterator[str]:
     """What a person reads of an import, line by line."""
     forms = ", ".join(result["forms"]) or "none"
-    yield f"read           {result['rows']:,} rows ({forms}), {result['conversations']:,} usable"
+    yield f"read           {format_count(result['rows'], 'row')} ({forms}), {result['conversations']:,} usable"
     if result["malformed"]:
-        yield f"left out       {result['malformed']:,} rows:"
+        yield f"left out       {format_count(result['malformed'], 'row')}:"
         yield from (f"  {fault}" for fault in result["faults"][:MOST_FAULTS])
         if (more := result["malformed"] - MOST_FAULTS) > 0:
             yield f"  and {more:,} more; --json has them all"
@@ -171,8 +171,9 @@ def describe_imports(result: dict[str, Any], plan_path: str) -> Iterator[str]:
         models = ", ".join(f"{name} ({number:,})" for name, number in result["models"].items())
         yield f"model          {models}, as the file says"
     if result["as_plan"]:
+        prompts = format_count(result["prompts"], "prompt")
         yield (
-            f"plan           {result['answered']:,} of its {result['prompts']:,} prompts have a reply; "
+            f"plan           {result['answered']:,} of its {prompts} answered; "
             f"`distill generate {plan_path}` asks for the others alone"
         )
         return

@@ -61,7 +61,12 @@ def read_hub(source: str) -> Iterator[tuple[str, Any]]:
 
     try:
         rows = datasets.load_dataset(
-            hub.name, hub.config, split=hub.split, revision=hub.revision, streaming=True
+            hub.name,
+            hub.config,
+            split=hub.split,
+            revision=hub.revision,
+            streaming=True,
+            trust_remote_code=False,
         )
         for number, row in enumerate(rows, start=1):
             yield f"{hub.label} row {number}", row

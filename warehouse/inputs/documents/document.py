@@ -40,7 +40,7 @@ class Document:
 
 
 @dataclass
-class Extraction:
+class FileText:
     """The documents of one file, and what its reader left out or wants to be known."""
 
     documents: list[Document] = field(default_factory=list)

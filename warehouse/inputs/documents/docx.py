@@ -8,7 +8,7 @@ from typing import Any
 from xml.parsers.expat import ExpatError
 
 from warehouse.errors import first_line
-from warehouse.inputs.documents.document import DocumentBuilder, Extraction, UnreadableFile
+from warehouse.inputs.documents.document import DocumentBuilder, FileText, UnreadableFile
 from warehouse.inputs.documents.limits import open_package, read_part, refuse_entities, refuse_large
 from warehouse.inputs.documents.markup import read_markup
 from warehouse.inputs.documents.optional import import_optional, quiet
@@ -26,7 +26,7 @@ _FURNITURE = {"header": "page headers", "footer": "page footers", "comments": "p
 _TEXT = re.compile(rb"<w:t[ >][^<]*?[^<\s>]")
 
 
-def read(path: Path, name: str) -> Extraction:
+def read(path: Path, name: str) -> FileText:
     """The text of a file; its page headers and footers, comments and images are left out.
 
     Raises:
@@ -35,7 +35,7 @@ def read(path: Path, name: str) -> Extraction:
     """
     mammoth = import_optional("mammoth", name)
     refuse_large(path)
-    found = Extraction()
+    found = FileText()
     images: list[Any] = []
 
     def leave_out(image: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from warehouse.inputs.documents.document import DocumentBuilder, Extraction, UnreadableFile
+from warehouse.inputs.documents.document import DocumentBuilder, FileText, UnreadableFile
 from warehouse.inputs.documents.limits import open_package, read_part, refuse_entities, refuse_large
 from warehouse.inputs.documents.markup import read_markup
 from warehouse.inputs.documents.plain_text import decode
@@ -18,7 +18,7 @@ _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
 
 
-def read(path: Path, name: str) -> Extraction:
+def read(path: Path, name: str) -> FileText:
     """The text of a book; its table of contents and images are left out.
 
     An e-book has no menus, so that its parts are read whole and not searched for a main text.
@@ -28,7 +28,7 @@ def read(path: Path, name: str) -> Extraction:
         MissingExtraError: lxml is not installed.
     """
     refuse_large(path)
-    found = Extraction()
+    found = FileText()
     builder = DocumentBuilder()
     with path.open("rb") as stream:
         package = open_package(stream)
@@ -48,7 +48,7 @@ def read(path: Path, name: str) -> Extraction:
     return found
 
 
-def _spine(package: zipfile.ZipFile, found: Extraction) -> list[str]:
+def _spine(package: zipfile.ZipFile, found: FileText) -> list[str]:
     """The parts of the book in reading order, without its table of contents."""
     container = _xml(package, _CONTAINER)
     root = next(

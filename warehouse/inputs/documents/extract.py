@@ -7,10 +7,10 @@ from pathlib import Path
 
 from warehouse.errors import first_line
 from warehouse.inputs.documents import docx, epub, html, markdown, pdf, plain_text, row_fields
-from warehouse.inputs.documents.document import Extraction, UnreadableFile
+from warehouse.inputs.documents.document import FileText, UnreadableFile
 from warehouse.inputs.files import kind_of
 
-_READERS: dict[str, Callable[[Path, str], Extraction]] = {
+_READERS: dict[str, Callable[[Path, str], FileText]] = {
     suffix: reader.read
     for reader in (plain_text, markdown, html, pdf, docx, epub)
     for suffix in reader.SUFFIXES
@@ -37,7 +37,7 @@ def document_kind(path: Path) -> str:
     return kind if kind in row_fields.SUFFIXES else path.suffix.lower()
 
 
-def extract(path: Path, name: str, column: str = "text") -> Extraction:
+def extract(path: Path, name: str, column: str = "text") -> FileText:
     """The documents in a file.
 
     Args:

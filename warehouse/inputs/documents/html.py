@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from warehouse.inputs.documents.document import DocumentBuilder, Extraction, UnreadableFile
+from warehouse.inputs.documents.document import DocumentBuilder, FileText, UnreadableFile
 from warehouse.inputs.documents.limits import MAX_MARKUP_BYTES, refuse_large
 from warehouse.inputs.documents.markup import read_markup
 from warehouse.inputs.documents.optional import import_optional, quiet
@@ -19,7 +19,7 @@ _MAX_SEARCHED = 20_000
 """Elements of a page in which a main text is searched: the time grows with their square."""
 
 
-def read(path: Path, name: str) -> Extraction:
+def read(path: Path, name: str) -> FileText:
     """The main text of a page, found by trafilatura; the whole page where it finds none.
 
     Raises:
@@ -28,7 +28,7 @@ def read(path: Path, name: str) -> Extraction:
     """
     trafilatura = import_optional("trafilatura", name)
     refuse_large(path, MAX_MARKUP_BYTES)
-    found = Extraction()
+    found = FileText()
     markup = _decode(path.read_bytes(), name, found.notes)
     whole = DocumentBuilder()
     seen = read_markup(markup, whole, name)  # refuses deep nesting before a tree is built

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from warehouse.inputs.documents.document import Block, Document, Extraction, Kind
+from warehouse.inputs.documents.document import Block, Document, FileText, Kind
 from warehouse.inputs.documents.plain_text import read_text
 
 SUFFIXES = (".md", ".markdown")
@@ -19,13 +19,13 @@ _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(?=#|[\w-]+[ \t]*:)(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
 
 
-def read(path: Path, name: str) -> Extraction:
+def read(path: Path, name: str) -> FileText:
     """The text of a file without its front matter and comments.
 
     Raises:
         UnreadableFile: it is too large, or no text.
     """
-    found = Extraction()
+    found = FileText()
     text = read_text(path, name, found.notes)
     if front := _FRONT_MATTER.match(text):
         found.dropped["lines of front matter"] += front[0].strip().count("\n") + 1

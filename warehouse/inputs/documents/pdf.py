@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.errors import first_line
-from warehouse.inputs.documents.document import DocumentBuilder, Extraction, UnreadableFile
+from warehouse.inputs.documents.document import DocumentBuilder, FileText, UnreadableFile
 from warehouse.inputs.documents.limits import MAX_PAGES, refuse_large
 from warehouse.inputs.documents.optional import import_optional, quiet
 from warehouse.inputs.documents.page_furniture import strip_furniture
@@ -31,7 +31,7 @@ _LONGEST_PARAGRAPH = 20_000
 _SCAN = "run OCR over it first, such as ocrmypdf"
 
 
-def read(path: Path, name: str) -> Extraction:
+def read(path: Path, name: str) -> FileText:
     """The text of a file, page by page.
 
     Raises:
@@ -40,7 +40,7 @@ def read(path: Path, name: str) -> Extraction:
     """
     pypdf = import_optional("pypdf", name)
     refuse_large(path)
-    found = Extraction()
+    found = FileText()
     with path.open("rb") as stream, quiet("pypdf"):
         try:
             reader = pypdf.PdfReader(stream)
@@ -77,7 +77,7 @@ def read(path: Path, name: str) -> Extraction:
     return found
 
 
-def _page_text(page: Any, found: Extraction) -> str:
+def _page_text(page: Any, found: FileText) -> str:
     """The lines of a page; a page without text is counted by what is on it."""
     try:
         text = page.extract_text()
@@ -99,7 +99,7 @@ def _has_image(page: Any) -> bool:
         return False
 
 
-def _why_empty(found: Extraction) -> str:
+def _why_empty(found: FileText) -> str:
     images = found.dropped["pages without text, images"]
     pages = format_count(found.pages, "page")
     if images:

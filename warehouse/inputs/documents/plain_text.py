@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from warehouse.errors import DataError
-from warehouse.inputs.documents.document import Block, Document, Extraction, UnreadableFile
+from warehouse.inputs.documents.document import Block, Document, FileText, UnreadableFile
 from warehouse.inputs.documents.limits import refuse_large
 from warehouse.inputs.files import decode_text
 
@@ -14,13 +14,13 @@ SUFFIXES = (".txt", ".text")
 _PARAGRAPH = re.compile(r"\S.*(?:\n(?![^\S\n]*(?:\n|\Z)).*)*")
 
 
-def read(path: Path, name: str) -> Extraction:
+def read(path: Path, name: str) -> FileText:
     """The text of a file as it is, in UTF-8, UTF-16 or Windows-1252.
 
     Raises:
         UnreadableFile: it is too large, or no text.
     """
-    found = Extraction()
+    found = FileText()
     text = read_text(path, name, found.notes)
     found.documents.append(Document(text, paragraphs(text)))
     return found

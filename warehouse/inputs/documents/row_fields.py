@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from warehouse.errors import DataError
-from warehouse.inputs.documents.document import Document, Extraction, UnreadableFile
+from warehouse.inputs.documents.document import Document, FileText, UnreadableFile
 from warehouse.inputs.documents.limits import MEBIBYTE, refuse_large
 from warehouse.inputs.documents.plain_text import paragraphs
 from warehouse.inputs.files import KINDS, read_records
@@ -14,14 +14,14 @@ SUFFIXES = KINDS
 _MAX_BYTES = 2048 * MEBIBYTE
 
 
-def read(path: Path, name: str, column: str) -> Extraction:
+def read(path: Path, name: str, column: str) -> FileText:
     """A document for each row that has a text in the column; the others are counted.
 
     Raises:
         UnreadableFile: it is too large or malformed, or no row has such a column.
     """
     refuse_large(path, _MAX_BYTES)
-    found = Extraction()
+    found = FileText()
     columns: dict[str, None] = {}
     try:
         for where, row in read_records(path, found.notes, name):

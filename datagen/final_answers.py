@@ -19,6 +19,7 @@ Check = Literal["reference", "numeric", "choice"]
 _HASHES = regex.compile(r"####[ \t]*(\S[^\n]*)")
 _SIGNS = r"[\s>#*_`\-]*"
 _WORDS_BEFORE = r"(?:\p{L}{1,12}[ \t]?){0,2}?"
+_IS = r"(?:\p{L}{1,5}[ \t*_`]*)?"  # "The answer is: 7", "答案是：7"
 
 
 def final_answer(text: str, marker: str) -> str | None:
@@ -36,7 +37,7 @@ def final_answer(text: str, marker: str) -> str | None:
     stem = regex.escape(fold(marker).strip().rstrip(":").rstrip())
     announced = list(
         regex.finditer(
-            rf"(?:^|(?<=[.!?。！？।]\s*)){_SIGNS}{_WORDS_BEFORE}{stem}[ \t*_`]*:{_SIGNS}([^\n]*)",
+            rf"(?:^|(?<=[.!?。！？।]\s*)){_SIGNS}{_WORDS_BEFORE}{stem}[ \t*_`]*{_IS}:{_SIGNS}([^\n]*)",
             text,
             regex.IGNORECASE | regex.MULTILINE,
         )

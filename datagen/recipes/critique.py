@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal
@@ -97,6 +97,10 @@ class Critique(RowRecipe):
             revision_asked = wording.messages("revise", principles=principles)
             reply = await ask([*answered, *critique_asked, said, *revision_asked])
             made = example(reply, f"revision {number + 1}")
+            echoed = [criticised.completion, *principles]
+            if made.status == "ok" and any(made.completion.split() == e.split() for e in echoed):
+                why = f"revision {number + 1}: it repeats the critique or a principle"
+                made = replace(made, status="invalid", reason=why)
         if made.status == "ok" and made.completion.split() != draft.split():
             facts["rejected"] = draft
         yield made

@@ -23,6 +23,8 @@ from datagen.votes import majority
         ("I have no answer: it depends", "Answer:", None),
         ("Answer: ...", "Answer:", None),
         ("It is 7.", "Answer:", None),
+        ("So 7.\nThe answer is: 7", "Answer:", "7"),
+        ("答案是：７", "答案：", "7"),
         ("", "Answer:", None),
     ],
 )

@@ -103,8 +103,19 @@ def test_rows_draw_other_principles(folder):
 
 
 def test_a_revision_that_changes_nothing_rejects_nothing(folder):
-    sample, _ = first(folder, lambda messages: "The  same.")
+    texts = {"draft": "The  same.", "critique": "Fine.", "revise": "The same."}
+    sample, _ = first(folder, lambda messages: texts[step_of(messages)])
     assert sample.status == "ok" and "rejected" not in sample.facts
+
+
+@pytest.mark.parametrize("echo", ["It should be  short.", "Too long."])
+def test_a_revision_that_repeats_what_was_said_of_the_draft_is_invalid(folder, echo):
+    texts = {"draft": "Because.", "critique": "Too long.", "revise": echo}
+    sample, _ = first(
+        folder, lambda messages: texts[step_of(messages)], constitution=[PRINCIPLES[0]]
+    )
+    assert sample.status_reason == "revision 1: it repeats the critique or a principle"
+    assert "rejected" not in sample.facts
 
 
 @pytest.mark.parametrize(

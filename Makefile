@@ -51,6 +51,9 @@ bench: setup
 	$(BIN)/python -m tests.bench.teacher rates
 	$(BIN)/python -m tests.bench.teacher join
 	$(BIN)/python -m tests.bench.teacher memory
+	$(BIN)/python -m tests.bench.recipes rates
+	$(BIN)/python -m tests.bench.recipes steps
+	$(BIN)/python -m tests.bench.recipes memory
 	$(BIN)/python -m tests.bench.toxicity
 	$(BIN)/python -m tests.bench.dedup
 	$(BIN)/python -m tests.bench.gate

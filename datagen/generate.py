@@ -1,18 +1,17 @@
-"""Turn prompts into requests, and replies into calls, failures and samples."""
+"""Turn prompts into requests, and replies into calls and failures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from datagen.recipe import Recipe
 from datagen.spending.limits import Budget
-from datagen.teacher import REDACTED, REDACTION, Reply, Request, Sampling, Teacher, Usage
+from datagen.teacher import Reply, Request, Sampling, Teacher, Usage
 from warehouse.errors import TransientError
-from warehouse.records import Call, Failure, Prompt, Sample
-from warehouse.text.finish_reasons import ABORTED, is_incomplete, read_finish_reason
-from warehouse.text.reasoning import find_control_mark, split_reasoning
+from warehouse.records import Call, Failure, Prompt
+from warehouse.text.finish_reasons import is_incomplete, read_finish_reason
+from warehouse.text.reasoning import split_reasoning
 
 
 def requests_for(prompts: Iterable[Prompt], identity: str, sampling: Sampling) -> list[Request]:
@@ -77,6 +76,7 @@ def to_call(reply: Reply, identity: str, run_id: str, stage: str | None = None) 
         reasoning=reply.reasoning,
         logprobs=reply.logprobs,
         stage=stage,
+        messages=reply.request.messages,
     )
 
 
@@ -118,41 +118,3 @@ def as_reply(call: Call, request: Request) -> Reply:
         reasoning=call.reasoning,
         logprobs=call.logprobs,
     )
-
-
-def samples_of(
-    recipe: Recipe, prompts: Sequence[Prompt], calls: Mapping[str, Call]
-) -> Iterator[Sample]:
-    """Samples of the prompts that were answered; `calls` maps prompt_id to its call."""
-    for prompt in prompts:
-        call = calls.get(prompt.prompt_id)
-        if call is not None:
-            sampling = Sampling(**call.sampling, max_tokens=call.max_tokens)
-            request = Request(call.call_id, prompt.messages, sampling)
-            for sample in recipe.samples(prompt, as_reply(call, request)):
-                sample = _without_control_marks(_cut_if_aborted(sample, call))
-                yield _marked(sample) if call.raw.get(REDACTED) else sample
-
-
-def _cut_if_aborted(sample: Sample, call: Call) -> Sample:
-    """The sample, truncated if the server aborted the reply: whatever a recipe makes of it."""
-    if sample.status != "ok" or read_finish_reason(call.finish_reason) != ABORTED:
-        return sample
-    reason = "the server aborted the reply before its end"
-    return replace(sample, status="truncated", status_reason=reason)
-
-
-def _without_control_marks(sample: Sample) -> Sample:
-    """The sample, invalid if a control mark of a chat template is left in its completion."""
-    if sample.status != "ok" or (mark := find_control_mark(sample.completion)) is None:
-        return sample
-    reason = f"the control mark {mark} is left in the text"
-    return replace(sample, status="invalid", status_reason=reason)
-
-
-def _marked(sample: Sample) -> Sample:
-    """Say of a sample that its text is not wholly the teacher's."""
-    if sample.status != "ok" or REDACTION not in sample.completion:
-        return sample
-    reason = f"the reply quoted a key, which was replaced by {REDACTION}"
-    return replace(sample, status_reason=reason)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from warehouse.errors import DataError, ModelError, NothingToDoError
 from warehouse.records import Message
@@ -20,6 +20,8 @@ class TrainingRow(TypedDict):
 
     prompt: list[Message]
     completion: list[Message]
+    tools: NotRequired[list[dict[str, Any]]]
+    """The tools that may be called, as JSON schemas; for the chat template."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,29 @@ class Encoded:
     merged: bool
 
 
-def render(tokenizer: Any, messages: Sequence[Message]) -> str:
+def render(
+    tokenizer: Any, messages: Sequence[Message], tools: Sequence[dict[str, Any]] | None = None
+) -> str:
     """The text a model is asked with: the chat template, up to where the answer begins.
 
     Raises:
         ModelError: the template takes no such conversation.
     """
-    return _rendered(tokenizer, messages, for_generation=True)
+    return _rendered(tokenizer, messages, tools, for_generation=True)
 
 
-def _rendered(tokenizer: Any, messages: Sequence[Message], for_generation: bool) -> str:
+def _rendered(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    tools: Sequence[dict[str, Any]] | None,
+    for_generation: bool,
+) -> str:
     from jinja2 import TemplateError
 
+    options = {"tools": list(tools)} if tools else {}
     try:
         text: str = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=for_generation
+            list(messages), tokenize=False, add_generation_prompt=for_generation, **options
         )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
@@ -88,8 +98,9 @@ def encode(row: TrainingRow, tokenizer: Any) -> Encoded:
     Raises:
         ModelError: the prompt as asked is not the beginning of the text as trained.
     """
-    prompt_text = render(tokenizer, row["prompt"])
-    text = _rendered(tokenizer, [*row["prompt"], *row["completion"]], for_generation=False)
+    tools = row.get("tools")
+    prompt_text = render(tokenizer, row["prompt"], tools)
+    text = _rendered(tokenizer, [*row["prompt"], *row["completion"]], tools, for_generation=False)
     if not text.startswith(prompt_text):
         raise ModelError(
             "the chat template renders a prompt differently in training and in use "
@@ -104,7 +115,7 @@ def encode(row: TrainingRow, tokenizer: Any) -> Encoded:
 
 
 def check_rows(rows: Sequence[TrainingRow]) -> None:
-    """Refuse rows that are not a prompt ending with the user and one assistant completion.
+    """Refuse rows that are not a prompt ending with the user or a tool, and one assistant completion.
 
     Raises:
         DataError: a row is malformed; the message names the first.
@@ -116,12 +127,12 @@ def check_rows(rows: Sequence[TrainingRow]) -> None:
         prompt, completion = row.get("prompt"), row.get("completion")
         if (
             not _roles(prompt)
-            or _roles(prompt)[-1] != "user"
+            or _roles(prompt)[-1] not in ("user", "tool")
             or _roles(completion) != ["assistant"]
         ):
             raise DataError(
                 f"training row {number}: 'prompt' is a list of chat messages that ends with a user "
-                "message, 'completion' a list of one assistant message"
+                "or tool message, 'completion' a list of one assistant message"
             )
 
 

@@ -3,6 +3,7 @@
     StillhouseError                 something is wrong; one line on stderr, exit code 2
     ├── PlanError                   the plan file cannot be used; .faults lists them all
     ├── PartError                   code of a user's file or of an installed package raised an error
+    ├── RecipeError                 a recipe's code fails on every seed, or asks otherwise than before
     ├── UsageError                  options of a command are wrong or do not go together
     ├── AssetError                  a model or data set could not be downloaded, or its hash differs
     ├── WarehouseError              the store cannot be opened, or a newer version wrote it
@@ -50,6 +51,10 @@ class PlanError(StillhouseError):
 
 class PartError(StillhouseError):
     """Code of a part from a user's file or from an installed package raised an error."""
+
+
+class RecipeError(StillhouseError):
+    """A recipe's code fails on every seed, or asks otherwise than it did before."""
 
 
 class AssetError(StillhouseError):

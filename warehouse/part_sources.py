@@ -124,21 +124,7 @@ def class_from_file(
         PlanError: one line with the line of the file: it cannot be read or run, or has no such
             class.
     """
-    match = _FILE.fullmatch(use)
-    assert match is not None
-    path_text, class_name = match["path"], match["class_name"]
-    path = Path(os.path.abspath(folder / Path(path_text).expanduser()))
-    if not path.is_file():
-        files = [
-            os.path.join(os.path.dirname(path_text), file.name) for file in path.parent.glob("*.py")
-        ]
-        near = get_close_matches(path_text, files, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"looked for {path}"
-        raise PlanError(f"{kind} '{use}': no such file ({hint})")
-    try:
-        code = path.read_bytes()
-    except OSError as error:
-        raise PlanError(f"{kind} '{use}' cannot be read: {error.strerror}") from None
+    path_text, class_name, path, code = _read(kind, use, folder)
     name = file_part_name(use)
     if not name.isidentifier() or not name.isascii():
         raise PlanError(
@@ -150,15 +136,70 @@ def class_from_file(
     sha256 = hashlib.sha256(code).hexdigest()
     key = (kind, str(path), class_name or "", sha256)
     if key not in _FILES:
-        module = _run(path, code, f"stillhouse_part_{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}", path_text)  # fmt: skip
-        if class_name is None:
-            cls = only_class(module, kind, interface, path_text)
-        else:
-            cls = named_class(module, class_name, interface, path_text)
+        module = _run(path, code, _module_name(key), path_text)
+        cls = _class_in(module, kind, class_name, interface, path_text)
         refuse_unfit(cls, kind, interface, f"{path_text}, line {_line(code, cls)}: class {cls.__name__}")  # fmt: skip
         register(cls, Origin(name, sha256, "", path, class_name or "", code, kind))
         _FILES[key] = cls
     return _FILES[key]
+
+
+def helper_class(what: str, use: str, folder: Path, interface: type[Any]) -> type[Any]:
+    """A class of the user's that is no part, such as a pydantic model that an option names.
+
+    Args:
+        what: What it is called in messages, such as "pydantic model".
+        use: `./file.py:Class`, or `./file.py` where the file defines one such class.
+        folder: Where a relative path starts.
+        interface: What the class derives from.
+
+    Raises:
+        PlanError: as for a part of a file.
+    """
+    path_text, class_name, path, code = _read(what, use, folder)
+    key = (what, str(path), class_name or "", hashlib.sha256(code).hexdigest())
+    if key not in _FILES:
+        module = _run(path, code, _module_name(key), path_text)
+        _FILES[key] = _class_in(module, what, class_name, interface, path_text)
+    return _FILES[key]
+
+
+def path_in(use: str, folder: Path) -> Path:
+    """The file that `./file.py` or `./file.py:Class` names."""
+    match = _FILE.fullmatch(use)
+    assert match is not None
+    return Path(os.path.abspath(folder / Path(match["path"]).expanduser()))
+
+
+def _read(kind: str, use: str, folder: Path) -> tuple[str, str | None, Path, bytes]:
+    """(path as it is written, class name if there is one, path, code) of a file that a plan names."""
+    match = _FILE.fullmatch(use)
+    assert match is not None
+    path_text, class_name = match["path"], match["class_name"]
+    path = path_in(use, folder)
+    if not path.is_file():
+        files = [
+            os.path.join(os.path.dirname(path_text), file.name) for file in path.parent.glob("*.py")
+        ]
+        near = get_close_matches(path_text, files, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"looked for {path}"
+        raise PlanError(f"{kind} '{use}': no such file ({hint})")
+    try:
+        return path_text, class_name, path, path.read_bytes()
+    except OSError as error:
+        raise PlanError(f"{kind} '{use}' cannot be read: {error.strerror}") from None
+
+
+def _module_name(key: tuple[str, str, str, str]) -> str:
+    return f"stillhouse_part_{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
+
+
+def _class_in(
+    module: ModuleType, kind: str, class_name: str | None, interface: type[Any], where: str
+) -> type[Any]:
+    if class_name is None:
+        return only_class(module, kind, interface, where)
+    return named_class(module, class_name, interface, where)
 
 
 def file_identity(use: str, folder: Path) -> str | None:

@@ -170,6 +170,7 @@ class Call(Record):
     reasoning: str | None = None  # the teacher's thinking, apart from its answer
     logprobs: dict[str, Any] | None = None  # {"tokens": [...], "logprobs": [...], "top": [...]}
     stage: str | None = None  # generate | curate | evaluate; None in calls of older versions
+    messages: list[Message] | None = None  # what was asked; None in calls of older versions
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,7 @@ class Sample(Record):
     passage: str | None
     status: str  # ok | refused | truncated | invalid
     status_reason: str | None
+    facts: dict[str, Any] | None = None  # what else a recipe says of it: a plan, a persona, ...
 
     @classmethod
     def of(
@@ -202,24 +204,78 @@ class Sample(Record):
         completion: str,
         status: str,
         status_reason: str | None = None,
+        messages: Sequence[Message] | None = None,
+        question: str | None = None,
+        reference: Sequence[str] | None = None,
+        passage: str | None = None,
+        facts: dict[str, Any] | None = None,
     ) -> Self:
-        """Make a sample; its id is the hash of prompt, calls, recipe version and completion."""
+        """Make a sample; its id is the hash of prompt, calls, recipe version and completion.
+
+        Messages, question, reference and passage are those of the prompt where they are left out.
+        Other messages are part of the id, since one seed may give several samples.
+        """
+        made_of: list[Any] = [prompt.prompt_id, sorted(call_ids), recipe_version, completion]
+        shown = prompt.student_messages if messages is None else list(messages)
+        if shown != prompt.student_messages:
+            made_of.append(shown)
         return cls(
-            sample_id=make_id(
-                "sample", prompt.prompt_id, list(call_ids), recipe_version, completion
-            ),
+            sample_id=make_id("sample", *made_of),
             prompt_id=prompt.prompt_id,
             call_ids=list(call_ids),
             recipe=prompt.recipe,
             recipe_version=recipe_version,
-            messages=prompt.student_messages,
+            messages=shown,
             completion=completion,
-            question=prompt.question,
-            reference=prompt.reference,
-            passage=prompt.passage,
+            question=question or prompt.question or _last_text(shown),
+            reference=prompt.reference if reference is None else list(reference),
+            passage=prompt.passage if passage is None else passage,
             status=status,
             status_reason=status_reason,
+            facts=facts,
         )
+
+
+def _last_text(messages: Sequence[Message]) -> str:
+    """The text of the last message that has one."""
+    texts = (message.get("content") for message in reversed(messages))
+    return next((text for text in texts if isinstance(text, str)), "")
+
+
+@dataclass(frozen=True)
+class SeedRun(Record):
+    """A finished seed of a recipe with several calls: those it made, in their order.
+
+    A recipe that asks otherwise when it runs again has a hidden input; see `datagen.engine`.
+    """
+
+    TABLE: ClassVar[str] = "seed_runs"
+    KEY: ClassVar[tuple[str, ...]] = ("seed_run_id",)
+
+    seed_run_id: str
+    recipe: str
+    recipe_version: str
+    prompt_id: str
+    call_ids: list[str]
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Round(Record):
+    """A finished round of a recipe that draws its seeds from what was made before.
+
+    Seeds that had no reply then stay out of the pool for good, so that later rounds stay as they are.
+    """
+
+    TABLE: ClassVar[str] = "rounds"
+    KEY: ClassVar[tuple[str, ...]] = ("round_id",)
+
+    round_id: str
+    recipe: str
+    number: int
+    seeds: int
+    missing: list[str]  # prompt ids of seeds without a reply
+    run_id: str
 
 
 @dataclass(frozen=True)
@@ -395,6 +451,6 @@ class Failure(Record):
 
 
 RECORDS: tuple[type[Record], ...] = (
-    Run, Prompt, Call, Sample, Score, AuditScore, Choice, Measurement, Student, Answer, RunAnswer,
-    Failure,
+    Run, Prompt, Call, Sample, SeedRun, Round, Score, AuditScore, Choice, Measurement, Student,
+    Answer, RunAnswer, Failure,
 )  # fmt: skip

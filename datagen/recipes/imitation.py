@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from datagen.recipe import Recipe
+from datagen.ask import Ask
+from datagen.recipe import Example, Seed, options_that_matter
+from datagen.reply_status import status_of
+from datagen.row_recipe import GivenRows
 from datagen.teacher import Reply
-from warehouse.catalog import ADDED_LATER, name_of, options_of
+from warehouse.catalog import ADDED_LATER, name_of
 from warehouse.errors import DataError
-from warehouse.inputs import assets
+from warehouse.inputs.prompt_sources import describe
 from warehouse.inputs.question_wording import Language
-from warehouse.inputs.refusal_phrases import declines
-from warehouse.inputs.rows import (
-    Row,
-    RowSource,
-    check_columns,
-    question_messages,
-    read_rows,
-)
-from warehouse.records import Message, Prompt, Sample
-from warehouse.text.finish_reasons import ERROR, FILTER, LENGTH, TOOL
+from warehouse.inputs.rows import Row, question_messages
+from warehouse.records import Message, Prompt
 from warehouse.text.words import contains_tokens, count_words, split_form, tokens
 from warehouse.wording import format_count
 
@@ -33,7 +28,7 @@ EXAMPLE_PASSAGE_CHARS = 300
 
 
 @dataclass(frozen=True)
-class Imitation(Recipe):
+class Imitation(GivenRows):
     """Question -> the teacher's answer, as the student's completion.
 
     Sequence-level distillation on given prompts (Kim and Rush 2016, section 3.2: train
@@ -43,16 +38,6 @@ class Imitation(Recipe):
 
     version: ClassVar[str] = "1"
 
-    prompts: str
-    """A data set's name, or a JSON, CSV, Parquet or Excel file with `prompt` or `messages`."""
-    columns: dict[str, str] | None = field(default=None, metadata=ADDED_LATER)
-    """Columns of the file by what they are: {prompt = "Frage", reference = "Antwort"}."""
-    split: Literal["all", "train"] | None = None
-    """Which rows are asked. Unset: "train" where some are held out, else "all"."""
-    holdout: float | None = None
-    """Share of passages kept for evaluation, 0..1. Unset: the data set's own, 0 for a file."""
-    limit: int | None = None
-    """Ask at most this many rows."""
     n: int = 1
     """Replies per row, each with a seed of its own; more than 1 needs a temperature above 0."""
     examples: int = 0
@@ -63,17 +48,15 @@ class Imitation(Recipe):
     """Whether the student's question holds the passage too."""
     max_answer_words: int | None = None
     """A longer answer is marked invalid."""
+    target: int | None = field(default=None, metadata=ADDED_LATER)
+    """Stop once so many examples are ok; left out, every row is asked."""
+    max_calls: int | None = field(default=None, metadata=ADDED_LATER)
+    """Stop after so many calls, those that were paid for before included."""
     language: Language = field(default="en", metadata=ADDED_LATER)
     """The words around a question, "en" or "zh". Unset: the plan's `language`."""
 
     def __post_init__(self) -> None:
-        check_columns(self.columns)
-        if self.holdout is not None and not 0 <= self.holdout < 1:
-            raise ValueError("holdout is a share from 0 up to, not including, 1")
-        if self.split == "train" and not self._share:
-            raise ValueError("split 'train' needs a holdout above 0; give one, or use split 'all'")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError("limit is 1 or more; leave it out to ask every row")
+        super().__post_init__()
         if self.n < 1:
             raise ValueError("n is 1 or more")
         if self.examples < 0:
@@ -93,7 +76,7 @@ class Imitation(Recipe):
             for number in range(self.n):
                 yield self._prompt(row, folder, number or None)
 
-    def ask(self, row: Row, folder: Path) -> Prompt:
+    def ask_row(self, row: Row, folder: Path) -> Prompt:
         """The prompt for one row; a row that is itself a worked example is not shown to itself."""
         return self._prompt(row, folder, None)
 
@@ -108,15 +91,10 @@ class Imitation(Recipe):
                 messages.append({"role": "assistant", "content": example.reference[0]})
         return messages
 
-    def row_sources(self) -> list[RowSource]:
-        """The file of its rows; nothing where they are a data set's."""
-        is_file = self.prompts not in assets.names("data")
-        return [RowSource(self.prompts, self.columns)] if is_file else []
-
     def _prompt(self, row: Row, folder: Path, seed: int | None) -> Prompt:
         return Prompt.of(
             recipe=name_of(self),
-            recipe_options=options_of(self),
+            recipe_options=options_that_matter(self),
             messages=[*self.context(row, folder), *question_messages(row)],
             student_messages=question_messages(row, self.student_sees_passage),
             question=row.prompt,
@@ -127,49 +105,24 @@ class Imitation(Recipe):
             row=row.extra,
         )
 
-    def samples(self, prompt: Prompt, reply: Reply) -> Iterator[Sample]:
-        """One sample: the reply's stripped text, and whether it is fit to learn from."""
-        status, reason = self._judge(reply)
-        yield Sample.of(
-            prompt,
-            call_ids=[reply.request.call_id],
-            recipe_version=self.version,
-            completion=reply.text.strip(),
-            status=status,
-            status_reason=reason,
-        )
+    async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
+        """One example: the reply's stripped text, and whether it is fit to learn from."""
+        prompt = seed.prompt
+        assert prompt is not None
+        reply = await ask(prompt.messages, draw=prompt.seed or 0)
+        status, reason = self._status_of(reply)
+        yield Example(prompt.student_messages, reply.text.strip(), status=status, reason=reason)
 
-    def _judge(self, reply: Reply) -> tuple[str, str | None]:
-        text, finish_reason = reply.text.strip(), reply.finish_reason
-        words = count_words(text)
-        if finish_reason == FILTER:
-            return "refused", "the teacher's content filter ended the reply"
-        if declines(text):
-            return "refused", "the teacher declined to answer"
-        if finish_reason == LENGTH:
-            return "truncated", "the reply reached max_tokens"
-        if finish_reason == TOOL:
-            return "invalid", "the reply calls a tool"
-        if finish_reason == ERROR:
-            return "invalid", "the reply ended with an error of the server"
-        if not text:
-            return "invalid", "the reply has reasoning alone" if reply.reasoning else (
-                "the reply is empty"
-            )
-        if self.max_answer_words is not None and words > self.max_answer_words:
-            return "invalid", f"{words} words, more than max_answer_words = {self.max_answer_words}"
-        return "ok", None
-
-    @property
-    def _share(self) -> float:
-        if self.holdout is not None:
-            return self.holdout
-        return assets.entry(self.prompts).holdout if self.prompts in assets.names("data") else 0.0
+    def _status_of(self, reply: Reply) -> tuple[str, str | None]:
+        status, reason = status_of(reply)
+        words = count_words(reply.text)
+        if status == "ok" and self.max_answer_words is not None and words > self.max_answer_words:
+            why = f"{words} words, more than max_answer_words = {self.max_answer_words}"
+            return "invalid", why
+        return status, reason
 
     def _rows(self, folder: Path) -> Iterator[Row]:
-        split = self.split or ("train" if self._share else "all")
-        for row in read_rows(self.prompts, folder, split, self._share, self.columns):
-            yield replace(row, language=self.language)
+        return (replace(row, language=self.language) for row in self.rows(folder))
 
     @cached_property
     def _chosen(self) -> dict[Path, list[Row]]:
@@ -182,7 +135,7 @@ class Imitation(Recipe):
                 fit = sorted(filter(_is_example, self._rows(folder)), key=lambda row: row.row_id)
                 if len(fit) < self.examples:
                     raise DataError(
-                        f"{self.prompts} has {format_count(len(fit), 'row')} fit for worked examples (a reference "
+                        f"{describe(self.prompts)} has {format_count(len(fit), 'row')} fit for worked examples (a reference "
                         f"of at most {EXAMPLE_WORDS} words, found in a passage of under "
                         f"{EXAMPLE_PASSAGE_CHARS} characters); lower examples = {self.examples}"
                     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from statistics import fmean, quantiles, stdev
 
@@ -129,6 +129,49 @@ class Estimate:
     """The time that a batch API takes at most; all else said of the time is then idle."""
     refused: int = 0
     """Number of prompts that were refused for good before; they are not asked again."""
+    prompt_tokens_high: int | None = None
+    """Of all calls to be made at the high end, where they are not known exactly."""
+    later_low: int = 0
+    """Calls after the first ones, of recipes with several for each seed, at the low end."""
+    later_high: int = 0
+    """The same at the high end."""
+    steps: int = 1
+    """Most calls that one seed makes one after the other."""
+
+    def with_later(self, low: int, high: int, steps: int) -> Estimate:
+        """The estimate with calls that follow the first ones.
+
+        Their messages are not known before the replies to the first ones. At the low end each counts
+        as much as a first call; at the high end its prompt holds the prompts and replies before it,
+        half of the longest conversation on average.
+
+        Args:
+            low: Calls after the first ones, at the low end.
+            high: The same at the high end.
+            steps: Most calls that one seed makes one after the other.
+        """
+        if not self.calls or not high:
+            return self
+        fewer, more = low / self.calls, high / self.calls
+        grown = more * max(1.0, steps / 2)
+        usd_low, usd_high = (
+            None if usd is None else usd * (1 + share)
+            for usd, share in ((self.usd_low, fewer), (self.usd_high, grown))
+        )
+        return replace(
+            self,
+            completion_low=round(self.completion_low * (1 + fewer)),
+            completion_high=round(self.completion_high * (1 + more)),
+            prompt_tokens_high=round(self.prompt_tokens * (1 + grown)),
+            prompt_tokens=round(self.prompt_tokens * (1 + fewer)),
+            usd_low=usd_low,
+            usd_high=usd_high,
+            seconds_low=self.seconds_low * (1 + fewer),
+            seconds_high=self.seconds_high * (1 + more),
+            later_low=low,
+            later_high=high,
+            steps=steps,
+        )
 
     def lines(self) -> list[str]:
         """For the terminal."""
@@ -137,16 +180,21 @@ class Estimate:
             f"{format_count(self.prompts, 'prompt')}, {self.paid:,} already paid for{refused}, "
             f"{self.calls:,} to ask"
         )
+        if self.later_high:
+            later = "-".join(dict.fromkeys(f"{n:,}" for n in (self.later_low, self.later_high)))
+            first += f", then {later} calls that follow from the replies"
         if not self.calls:
             return [first]
         out = _range(self.completion_low, self.completion_high)
         time = f"{_time(self.seconds_low, self.seconds_high)} at {self.in_flight:,} in flight"
         time += "" if self.timed else ", speed assumed"
         if self.window_s:
-            time = f"up to {_time(self.window_s, self.window_s)}, the window of a batch"
+            batches = "a batch" if self.steps == 1 else f"{self.steps} batches one after the other"
+            longest = self.window_s * self.steps
+            time = f"up to {_time(longest, longest)}, the window of {batches}"
         return [
             first,
-            f"tokens in {_range(self.prompt_tokens, self.prompt_tokens)}, out {out} ({self.basis})",
+            f"tokens in {_range(self.prompt_tokens, self.prompt_tokens_high or self.prompt_tokens)}, out {out} ({self.basis})",
             f"cost   {self._cost()}",
             f"time   {time}",
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,12 +13,40 @@ from pathlib import Path
 from typing import ClassVar
 
 from datagen.gguf_server import GgufServer
+from datagen.request_queue import RequestQueue, RequestSource
 from datagen.spending.limits import Budget
 from datagen.spending.pricing import FREE, Price
 from datagen.teacher import Reply, Request
 from datagen.teachers.openai_chat import OpenaiChat
-from warehouse.errors import TeacherUnusable
+from warehouse.errors import BudgetReached, TeacherUnusable
 from warehouse.inputs import assets
+
+
+class _Pending:
+    """Requests that remember which of them have no reply yet."""
+
+    def __init__(self, requests: RequestSource) -> None:
+        self._requests = requests
+        self._again: deque[Request] = deque()
+        self._open: dict[str, Request] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._again and self._requests.is_empty
+
+    async def next(self) -> Request | None:
+        request = self._again.popleft() if self._again else await self._requests.next()
+        if request is not None:
+            self._open[request.subject] = request
+        return request
+
+    def done(self, request: Request) -> None:
+        self._open.pop(request.subject, None)
+
+    def ask_again(self) -> None:
+        """Give out once more what has no reply."""
+        self._again.extend(self._open.values())
+        self._open.clear()
 
 
 @dataclass(frozen=True)
@@ -73,22 +102,43 @@ class LocalGguf:
         A server that dies is started again and gets the pending requests; one that dies
         again without a single reply is given up.
         """
-        waiting = {request.subject: request for request in requests}
+        reached: BudgetReached | None = None
+        queue = RequestQueue(requests, closed=True)
+        async with aclosing(self.stream(queue, budget)) as replies:
+            async for reply in replies:
+                if isinstance(reply.error, BudgetReached):
+                    reached = reached or reply.error
+                else:
+                    yield reply
+        if reached is not None:
+            raise reached
+
+    async def stream(
+        self, requests: RequestSource, budget: Budget | None = None
+    ) -> AsyncGenerator[Reply]:
+        """The same for requests that may depend on earlier replies."""
+        pending = _Pending(requests)
+        if await pending.next() is None:
+            return  # nothing to ask starts no server
+        pending.ask_again()
         answered = True
-        while waiting:
-            before = len(waiting)
+        while True:
+            replied = 0
             try:
-                async with aclosing(self._ask(list(waiting.values()), budget)) as replies:
+                async with aclosing(self._stream(pending, budget)) as replies:
                     async for reply in replies:
-                        del waiting[reply.request.subject]
+                        pending.done(reply.request)
+                        replied += 1
                         yield reply
+                return
             except TeacherUnusable:
                 if not answered or not await asyncio.to_thread(self._server.died):
                     raise
-                answered = len(waiting) < before
+                answered = replied > 0
+                pending.ask_again()
 
-    async def _ask(
-        self, requests: Sequence[Request], budget: Budget | None
+    async def _stream(
+        self, requests: RequestSource, budget: Budget | None
     ) -> AsyncGenerator[Reply]:
         url, key = await asyncio.to_thread(self._server.address)
         teacher = OpenaiChat(
@@ -101,7 +151,7 @@ class LocalGguf:
             input_usd_per_million=0.0,
             output_usd_per_million=0.0,
         )
-        async with aclosing(teacher.answer(requests, budget)) as replies:
+        async with aclosing(teacher.stream(requests, budget)) as replies:
             async for reply in replies:
                 yield reply
 

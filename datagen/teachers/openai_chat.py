@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -21,6 +21,7 @@ from datagen.openai.endpoint import (
 from datagen.openai.options import OpenaiApi, arriving, backoff_s
 from datagen.openai.parse_body import UnreadableReply
 from datagen.openai.unreachable import NobodyThere
+from datagen.request_queue import RequestQueue, RequestSource
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.teacher import Reply, Request
 from warehouse.errors import (
@@ -52,12 +53,33 @@ class _Round:
     endpoints: list[Endpoint]
     budget: Budget
     answered: int = 0
+    busy: int = 0
     rejected: list[Reply] = field(default_factory=list)
+    rejections: int = 0
     last_fault: str = ""
     same_faults: int = 0
     stop: StillhouseError | Outcome | None = None
-    reached: BudgetReached | None = None
-    """Why requests were left that cost more than what is left; cheaper ones went on."""
+    halted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def halt(self, error: StillhouseError | Outcome) -> None:
+        """Let no worker take another request."""
+        self.stop = self.stop or error
+        self.halted.set()
+
+    async def next(self, requests: RequestSource) -> Request | None:
+        """The next request; None where there will be no more, or the round was halted."""
+        if self.stop is not None:
+            return None
+        if not requests.is_empty:
+            return await requests.next()
+        taking = asyncio.ensure_future(requests.next())
+        halting = asyncio.ensure_future(self.halted.wait())
+        try:
+            await asyncio.wait({taking, halting}, return_when=asyncio.FIRST_COMPLETED)
+            return None if self.stop is not None else taking.result()
+        finally:
+            taking.cancel()
+            halting.cancel()
 
     def pick(self) -> Endpoint:
         """The reachable endpoint with the most room.
@@ -127,47 +149,79 @@ class OpenaiChat(OpenaiApi):
         Raises:
             TeacherUnusable, BudgetReached: after the replies that were already on their way.
         """
+        reached: BudgetReached | None = None
+        queue = RequestQueue(requests, closed=True)
+        async with aclosing(self._replies(queue, budget, len(requests))) as replies:
+            async for reply in replies:
+                if isinstance(reply.error, BudgetReached):
+                    reached = reached or reply.error
+                else:
+                    yield reply
+        if reached is not None:
+            raise reached
+
+    async def stream(
+        self, requests: RequestSource, budget: Budget | None = None
+    ) -> AsyncGenerator[Reply]:
+        """One reply per request as they arrive, of requests that may depend on earlier replies.
+
+        A request that does not fit the budget gets a reply with that error, and others go on.
+
+        Raises:
+            TeacherUnusable: after the replies that were already on their way.
+        """
+        async with aclosing(self._replies(requests, budget)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def _replies(
+        self, requests: RequestSource, budget: Budget | None, most: int | None = None
+    ) -> AsyncGenerator[Reply]:
         key = self.key()
         state = _Round([self._endpoint(url, key) for url in self.urls], budget or Budget())
-        waiting = iter(requests)
-        number = min(self.max_in_flight * len(state.endpoints), len(requests))
+        number = self.max_in_flight * len(state.endpoints)
+        number = number if most is None else min(number, most)
         arrived: asyncio.Queue[Reply | None] = asyncio.Queue()
-        workers = [self._work(state, waiting, arrived) for _ in range(number)]
+        workers = [self._work(state, requests, arrived) for _ in range(number)]
         try:
             async with aclosing(arriving(workers, arrived)) as replies:
                 async for reply in replies:
                     yield reply
-            if (end := state.stop or state.reached) is not None:
-                raise end
+            if state.stop is not None:
+                raise state.stop
         finally:
             for endpoint in state.endpoints:
                 await endpoint.close()
 
     async def _work(
-        self, state: _Round, waiting: Iterator[Request], replies: asyncio.Queue[Reply | None]
+        self, state: _Round, requests: RequestSource, replies: asyncio.Queue[Reply | None]
     ) -> None:
-        while state.stop is None and (request := next(waiting, None)) is not None:
+        while (request := await state.next(requests)) is not None:
+            state.busy += 1
             try:
                 reply = await self._ask(state, request)
             except BudgetReached as reached:
-                state.reached = state.reached or reached
-                continue
+                reply = Reply(request, error=reached)
             except (StillhouseError, Outcome) as error:
-                state.stop = state.stop or error
+                state.halt(error)
                 return
+            finally:
+                state.busy -= 1
             if isinstance(reply.error, PromptRejected) and not state.answered:
                 state.rejected.append(reply)  # reported once other requests are known to succeed
-                if len(state.rejected) >= ALL_REJECTED:
-                    state.stop = TeacherUnusable(
+                state.rejections += 1
+                if state.rejections >= ALL_REJECTED:
+                    why = (
                         f"the first {ALL_REJECTED} requests were all rejected, the last with: "
                         f"{reply.error}; correct the plan's [teacher] or sampling"
                     )
+                    state.halt(TeacherUnusable(why))
                     return
-                continue
-            replies.put_nowait(reply)
-        if state.stop is None:
-            while state.rejected:
-                replies.put_nowait(state.rejected.pop())
+            else:
+                replies.put_nowait(reply)
+            if state.answered or (not state.busy and requests.is_empty):
+                while state.rejected:  # or once nothing else comes before they are reported
+                    replies.put_nowait(state.rejected.pop())
 
     async def _ask(self, state: _Round, request: Request) -> Reply:
         """Try until there is a reply, or an error that is final for this request."""

@@ -19,11 +19,11 @@ from distill.contestants.context import Context, Sources
 from quality.models.bm25 import Index
 from quality.tasks.benchmark import Benchmark, Item
 from quality.text.claims import sentences
-from quality.text.lettered import LETTERS, read_choice
-from quality.text.named import read_class
-from quality.text.normalize import normalise_answer, numbers
 from warehouse.records import Failure, Message, make_id
 from warehouse.text import words
+from warehouse.text.lettered import LETTERS, read_choice
+from warehouse.text.named import read_class
+from warehouse.text.normalize import normalise_answer, numbers
 from warehouse.wording import format_count
 
 VERSION = "1"

@@ -19,8 +19,8 @@ from distill.evaluation.comparison import (
     PAIRS,
     Comparison,
     Difference,
-    Example,
     GradedAnswer,
+    GradedExample,
     ItemText,
     NamedPart,
     Ratio,
@@ -370,21 +370,21 @@ def _examples(
     metric: str,
     names: Sequence[str],
     higher_is_better: bool,
-) -> tuple[list[Example], list[Example], list[Example]]:
+) -> tuple[list[GradedExample], list[GradedExample], list[GradedExample]]:
     """Up to ten wins, losses and ties of the student against the base, in order of item.
 
     Ties whose texts differ come first: a tie of equal texts shows nothing.
     """
-    wins: list[Example] = []
-    losses: list[Example] = []
-    ties: list[Example] = []
+    wins: list[GradedExample] = []
+    losses: list[GradedExample] = []
+    ties: list[GradedExample] = []
     student, base = answers_by.get("student", {}), answers_by.get("base", {})
     new, old = graded_items(student, metric), graded_items(base, metric)
     for item_id, item in texts.items():
         if item_id not in new or item_id not in old:
             continue
         replies = ((name, answers_by[name].get(item_id)) for name in names)
-        example = Example(
+        example = GradedExample(
             item, {name: GradedAnswer(a.text, a.grades.get(metric)) for name, a in replies if a}
         )
         better, worse = new[item_id] > old[item_id], new[item_id] < old[item_id]

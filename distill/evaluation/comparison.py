@@ -176,7 +176,7 @@ class GradedAnswer:
 
 
 @dataclass(frozen=True)
-class Example:
+class GradedExample:
     """One item with every contestant's answer."""
 
     item: ItemText
@@ -195,9 +195,9 @@ class Comparison:
     differences: list[Difference]
     retention: Ratio
     gap_closed: Ratio
-    wins: list[Example]
-    losses: list[Example]
-    ties: list[Example]
+    wins: list[GradedExample]
+    losses: list[GradedExample]
+    ties: list[GradedExample]
     role: str = "task"
     """task | off_task: what the student was trained for, or what it must not forget."""
     content: str | None = None

@@ -32,8 +32,8 @@ from distill.evaluation.style_facts import StyleFacts, measure_style_and_facts
 from quality.tasks.benchmark import Benchmark
 from quality.tasks.graders import class_figures, macro_f1
 from quality.tasks.perturbations import INJECTED
-from quality.text.normalize import normalise_answer
 from warehouse.records import Answer
+from warehouse.text.normalize import normalise_answer
 
 Finding = TypeVar("Finding")
 

@@ -16,7 +16,8 @@ from train.loop.sft import PLAIN_SFT, TrainingHooks, TrainingResult, train_stude
 from train.methods.tuner import Tuner
 from warehouse.catalog import table_of
 from warehouse.errors import MissingExtraError, TrainingError, first_line
-from warehouse.records import Sample
+from warehouse.records import Message, Sample
+from warehouse.tool_calls import call_message, read_calls
 from warehouse.wording import format_count
 
 if TYPE_CHECKING:
@@ -115,24 +116,49 @@ def as_tested(name: str) -> Iterator[None]:
         ) from error
 
 
-def rows_of(samples: Sequence[Sample]) -> list[TrainingRow]:
+def rows_of(samples: Sequence[Sample], without_tools: str = "") -> list[TrainingRow]:
     """Training rows: student-side messages as prompt, the teacher's text as completion.
 
     A reply that was cut off is trained on where the gate kept it (`on_length = "keep"`).
 
+    Args:
+        samples: The samples.
+        without_tools: Name of an objective that cannot train on tool calls.
+
     Raises:
-        TrainingError: some samples are refusals or did not parse.
+        TrainingError: some samples are refusals or did not parse, or have tools.
     """
+    tools = sum("tools" in (sample.facts or {}) for sample in samples) if without_tools else 0
+    if tools:
+        raise TrainingError(
+            f"{tools} of {format_count(len(samples), 'sample')} have tools, and the objective "
+            f"'{without_tools}' asks the student without them; use the objective 'sequence'"
+        )
     unfit = [sample for sample in samples if sample.status not in ("ok", "truncated")]
     if unfit:
         raise TrainingError(
             f"{len(unfit)} of {format_count(len(samples), 'sample')} cannot be trained on (the first is "
             f"'{unfit[0].status}'); train on what the gate keeps"
         )
-    return [
-        {
-            "prompt": sample.messages,
-            "completion": [{"role": "assistant", "content": sample.completion}],
-        }
-        for sample in samples
-    ]
+    return [row_of(sample) for sample in samples]
+
+
+def row_of(sample: Sample) -> TrainingRow:
+    """The training row of one sample; calls of tools are the completion as such, not as text.
+
+    Raises:
+        TrainingError: its completion should be tool calls and is not, such as after an edit.
+    """
+    facts = sample.facts or {}
+    completion: Message = {"role": "assistant", "content": sample.completion}
+    if "tools" not in facts:
+        return {"prompt": sample.messages, "completion": [completion]}
+    if "tool_calls" in facts:  # the text is what a person may have edited, so it is what counts
+        try:
+            completion = call_message(read_calls(sample.completion), sample.messages)
+        except ValueError as error:
+            raise TrainingError(
+                f"sample {sample.sample_id[:12]} should call tools, and {error}; correct it in "
+                "`distill review`, or reject it"
+            ) from None
+    return {"prompt": sample.messages, "completion": [completion], "tools": facts["tools"]}

@@ -17,10 +17,10 @@ from typing import Any
 from datagen.teacher import Request, Sampling
 from datagen.teachers.local_gguf import LocalGguf
 from quality.tasks.benchmark import Benchmark, Item
-from quality.text.normalize import normalise_answer
 from train.model.inference import Generator
 from warehouse.errors import ExportError
 from warehouse.records import Message
+from warehouse.text.normalize import normalise_answer
 from warehouse.wording import format_count
 
 Advance = Callable[[int], None]

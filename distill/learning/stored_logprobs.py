@@ -15,6 +15,7 @@ from distill.learning.vocabulary import Vocabulary
 from train.audit.audit import TOLERATED
 from train.dataset import TrainingRow, encode
 from warehouse.errors import TrainingError
+from warehouse.tool_calls import text_of
 from warehouse.wording import format_count
 
 BY_NUMBER = "token_id:"
@@ -64,7 +65,7 @@ class Aligner:
         if not stored:
             return Aligned([None] * len(ids), answer, stored=False)
         texts = [self._text(token) for token in stored["tokens"]]
-        tokens = self._places(ids, texts, row["completion"][0]["content"])
+        tokens = self._places(ids, texts, text_of(row["completion"][0]))
         distributions = [
             None if token is None else self._distribution(ids[position], stored, token)
             for position, token in enumerate(tokens)

@@ -83,7 +83,7 @@ class OnPolicy(Objective):
             TrainingError: some are refusals.
         """
         self.ready(inputs.base)
-        rows = rows_of(inputs.samples)
+        rows = rows_of(inputs.samples, without_tools="on_policy")
         return train_on_rows(
             inputs,
             rows,

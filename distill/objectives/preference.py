@@ -1,4 +1,4 @@
-"""Train the student to prefer the teacher's reply to the untuned student's."""
+"""Train the student to prefer the teacher's reply to the untuned student's, or to a rejected one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -26,8 +26,9 @@ from train.loop.sft import (
 from train.model.base_model import base_fingerprint
 from train.model.inference import Generator
 from train.model.student import load
+from warehouse.catalog import ADDED_LATER
 from warehouse.errors import AssetError, StillhouseError, TrainingError
-from warehouse.records import Message, make_id
+from warehouse.records import Message, Sample, make_id
 from warehouse.wording import format_count
 
 if TYPE_CHECKING:
@@ -38,19 +39,20 @@ REPLIES = ".replies.json"
 
 
 class Pair(TrainingRow):
-    """A row with the untuned student's reply."""
+    """A row with the reply that is not preferred."""
 
     rejected: list[Message]
 
 
 @dataclass(frozen=True)
 class Preference(Objective):
-    """Make the teacher's answer more likely than the untuned student's, relative to the base.
+    """Make the teacher's answer more likely than a rejected one, relative to the base.
 
     Direct preference optimisation (Rafailov et al. 2023, section 4): chosen is the
     teacher's completion, rejected the untuned student's greedy reply to the same messages,
-    generated once. Pairs of equal replies are dropped and counted. The reference is the base
-    itself, whatever the tuner starts from: it scores all pairs before training, then is freed.
+    generated once, or the reply that a recipe rejected, such as the draft of `critique`. Pairs of
+    equal replies are dropped and counted. The reference is the base itself, whatever the tuner
+    starts from: it scores all pairs before training, then is freed.
 
     Both texts of a pair go through the student, so a batch takes the memory of twice its rows,
     each as long as the longest rejected reply makes it.
@@ -65,24 +67,31 @@ class Preference(Objective):
     """Weight of the cross-entropy on the chosen text (Pang et al. 2024, section 2): it keeps its
     likelihood from falling together with the rejected one's."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 128
-    """Longest rejected reply in tokens."""
+    """Longest rejected reply in tokens, where the untuned student gives it."""
+    rejected: Literal["untuned", "recipe"] = field(default="untuned", metadata=ADDED_LATER)
+    """Where rejected replies come from: the untuned student, or the samples' own (`critique` gives
+    its drafts); samples without one are then left out and counted."""
 
     def train(
         self, inputs: TrainingInputs, callbacks: Callable[[Step], None] = lambda step: None
     ) -> TrainingResult:
-        """Generate the rejected replies, and train on the pairs.
+        """Generate the rejected replies or take those of the samples, and train on the pairs.
 
         Raises:
             ModelError: a prompt and a reply do not fit the student's context.
             NothingToDoError: there are no samples.
-            TrainingError: some are refusals, or all replies of the untuned student equal the
-                teacher's.
+            TrainingError: some are refusals, no sample has a rejected reply where the recipe is to
+                give it, or all of them equal the teacher's.
             Unfinished: many of its replies would be truncated; they are saved.
         """
         figures: dict[str, float] = {}
         replies_file = inputs.out.with_name(inputs.out.name + REPLIES)
+        training_rows = rows_of(inputs.samples, without_tools="preference")
+        if self.rejected == "recipe":
+            training_rows = _pairs_of_recipe(inputs.samples, training_rows)
+            figures["without_rejected"] = len(inputs.samples) - len(training_rows)
 
-        def pair(model: Any, tokenizer: Any, rows: list[TrainingRow]) -> list[TrainingRow]:
+        def generate(model: Any, tokenizer: Any, rows: list[TrainingRow]) -> list[Pair]:
             generator = Generator(inputs.base, loaded=(model, tokenizer))
             fingerprint = make_id(
                 base_fingerprint(inputs.base),
@@ -94,14 +103,21 @@ class Preference(Objective):
                 replies_file, fingerprint, generator, rows, self.max_new_tokens, callbacks
             )
             figures["seconds"] = time.perf_counter() - started
+            figures["cut_off_replies"] = sum(reason == "length" for _, reason in replies)
+            return [_pair(row, reply) for row, (reply, _) in zip(rows, replies, strict=True)]
+
+        def pair(model: Any, tokenizer: Any, rows: list[TrainingRow]) -> list[TrainingRow]:
+            if self.rejected == "recipe":
+                candidates = cast("list[Pair]", rows)
+            else:
+                candidates = generate(model, tokenizer, rows)
             pairs: list[TrainingRow] = [
-                Pair(**row, rejected=[{"role": "assistant", "content": reply}])
-                for row, (reply, _) in zip(rows, replies, strict=True)
-                if reply.strip() != row["completion"][0]["content"].strip()
+                row
+                for row in candidates
+                if row["rejected"][0]["content"].strip() != row["completion"][0]["content"].strip()
             ]
             figures["pairs"] = len(pairs)
             figures["equal_replies"] = len(rows) - len(pairs)
-            figures["cut_off_replies"] = sum(reason == "length" for _, reason in replies)
             rejected = (_encode_pair(row, tokenizer)[1] for row in pairs)
             truncated = sum(len(reply.input_ids) > inputs.config.max_length for reply in rejected)
             figures["truncated_rejected"] = truncated
@@ -113,17 +129,18 @@ class Preference(Objective):
                     "train.allow = ['truncated']"
                 )
             if not pairs:
+                whose = "untuned student's" if self.rejected == "untuned" else "rejected"
                 raise TrainingError(
-                    f"the untuned student's reply equals the teacher's in all of "
-                    f"{format_count(len(rows), 'row')}, so "
-                    "there is nothing to prefer; use harder prompts, or the objective 'sequence'"
+                    f"the {whose} reply equals the teacher's in all of "
+                    f"{format_count(len(rows), 'row')}, so there is nothing to prefer; use harder "
+                    "prompts, or the objective 'sequence'"
                 )
             return pairs
 
         try:
             result = train_on_rows(
                 inputs,
-                rows_of(inputs.samples),
+                training_rows,
                 callbacks,
                 TrainingHooks(
                     build_trainer=lambda job: self._trainer(job, inputs.base),
@@ -247,6 +264,31 @@ class Preference(Objective):
         trainer.accelerator._models.remove(trainer.ref_model)  # the last reference: it is freed
         trainer.ref_model = None
         return trainer
+
+
+def _pair(row: TrainingRow, rejected: str) -> Pair:
+    return Pair(**row, rejected=[{"role": "assistant", "content": rejected}])
+
+
+def _pairs_of_recipe(samples: Sequence[Sample], rows: Sequence[TrainingRow]) -> list[TrainingRow]:
+    """The rows of samples that have a rejected reply, with it.
+
+    Raises:
+        TrainingError: none of them has one.
+    """
+    replies = [(sample.facts or {}).get("rejected") for sample in samples]
+    pairs: list[TrainingRow] = [
+        _pair(row, reply)
+        for row, reply in zip(rows, replies, strict=True)
+        if isinstance(reply, str) and reply.strip()
+    ]
+    if not pairs:
+        raise TrainingError(
+            f"none of {format_count(len(samples), 'sample')} has a rejected reply of its recipe, so "
+            "there are no pairs; use a recipe that gives them, such as 'critique', or set "
+            "rejected = 'untuned' of the objective"
+        )
+    return pairs
 
 
 def _encode_pair(row: TrainingRow, tokenizer: Any) -> list[Encoded]:

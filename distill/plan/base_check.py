@@ -19,6 +19,7 @@ from distill.plan.sections import TrainSection
 from train.methods.peft_layers import names_in
 from train.model.base_model import find_base, module_names, reach_hub
 from train.model.chat_template import ChatTemplate, opens_a_thought, read_json
+from train.model.tool_template import INSTEAD, tools_fault
 from warehouse.catalog import name_of
 from warehouse.errors import AssetError, ModelError
 from warehouse.inputs.rows import Row, question_messages
@@ -110,6 +111,7 @@ def check_base(
     checked = list(islice(prompts, CHECKED_PROMPTS))
     return [
         *_check_template(section.base, template, checked),
+        *_check_tools(plan, section.base, template),
         *_check_context(plan, section, folder, checked),
     ]
 
@@ -165,6 +167,20 @@ def _check_template(base: str, template: ChatTemplate, prompts: Sequence[Prompt]
                 "student would answer within it; use a base that is no reasoning model"
             )
     return list(dict.fromkeys(notes))
+
+
+def _check_tools(plan: Plan, base: str, template: ChatTemplate) -> list[str]:
+    """See whether the template knows tools, where a recipe makes tool calls."""
+    names = [name_of(recipe) for recipe in plan.datagen.recipe if recipe.has_tools]
+    if not names:
+        return []
+    fault = tools_fault(lambda messages, tools: template.render(messages, False, tools))
+    if fault is None:
+        return []
+    return [
+        f"the chat template of base '{base}' {fault}, so what recipe '{names[0]}' makes cannot be "
+        f"trained on; {INSTEAD}"
+    ]
 
 
 def _check_context(

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from datagen.recipe import Recipe
+from datagen.recipe import PromptRecipe, Recipe
 from distill.plan.plan import Plan
 from distill.plan.sections import QualitySection
 from warehouse.catalog import build, name_of
@@ -170,6 +170,8 @@ def _short(model: str) -> str:
 
 def _present(plan: Plan, recipe: Recipe) -> set[str]:
     """What the first questions of a recipe come with: passage, reference."""
+    if not isinstance(recipe, PromptRecipe):
+        return set()  # not known before anything is asked
     prompts = list(islice(recipe.ask_all(plan.folder), _LOOKED_AT))
     return {name for name in ("passage", "reference") if any(getattr(p, name) for p in prompts)}
 

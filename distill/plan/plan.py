@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
+from datagen.recipe import PromptRecipe, Recipe
 from distill.plan.sections import (
     DatagenSection,
     EvaluateSection,
@@ -81,7 +82,7 @@ class Plan(Section):
     def plan_hash(self) -> str:
         """Hash of the plan with all defaults filled in; a budget does not change it."""
         plain = self.as_json()
-        for name in ("budget_usd", "budget_tokens", "shard"):
+        for name in ("budget_usd", "budget_tokens", "shard", "on_new_calls"):
             del plain["datagen"][name]
         if self.language == "en":  # as before there was this key: no run gets another id
             del plain["language"]
@@ -115,12 +116,12 @@ class Plan(Section):
                 "log-probabilities, and the plan asks for none; set datagen.sampling.top_logprobs = "
                 "20 (at most what the server gives), or give the objective a local `teacher`"
             )
-        if self.datagen.sampling.temperature == 0 and any(
-            getattr(recipe, "n", 1) > 1 for recipe in self.datagen.recipe
-        ):
+        drawn = next((recipe for recipe in self.datagen.recipe if recipe.draws > 1), None)
+        if self.datagen.sampling.temperature == 0 and drawn is not None:
             raise PlanError(
-                "a recipe asks n > 1 replies per row, and datagen.sampling.temperature is 0, so "
-                "all would be the same; set a temperature, for example 0.8"
+                f"recipe '{catalog.name_of(drawn)}' asks the same question {drawn.draws} times, and "
+                "datagen.sampling.temperature is 0, so all replies would be the same; set a "
+                "temperature, for example 0.8"
             )
         endpoints = self.evaluate.endpoints.items()
         for section, model in (
@@ -190,6 +191,23 @@ class Plan(Section):
     def _all_bounds(self) -> set[str]:
         gate = self.quality.gate
         return {key for recipe in (None, *gate.recipe) for key in gate.bounds(recipe)}
+
+    @property
+    def prompt_recipes(self) -> list[PromptRecipe]:
+        """The recipes whose prompts are known before anything is asked."""
+        return [recipe for recipe in self.datagen.recipe if isinstance(recipe, PromptRecipe)]
+
+    @property
+    def shown_recipe(self) -> Recipe:
+        """The recipe whose context the teacher is shown with held-out questions: the first that asks
+        given questions, or else the first."""
+        recipes: list[Recipe] = [*self.prompt_recipes, *self.datagen.recipe]
+        return recipes[0]
+
+    @property
+    def teacher_context(self) -> str:
+        """The context of the contestant `teacher`: its recipe's, where that asks given questions."""
+        return "recipe" if self.prompt_recipes else "plain"
 
     @property
     def gate_policy(self) -> GatePolicy:

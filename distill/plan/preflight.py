@@ -18,6 +18,7 @@ from quality.tasks.benchmark import Benchmark
 from warehouse.catalog import name_of
 from warehouse.db.store import Store
 from warehouse.errors import PlanError
+from warehouse.inputs.documents import DocumentSummary, read_documents
 from warehouse.inputs.rows import Row, RowSource, SourceSummary, summarize_rows
 from warehouse.text.question_form import comparison_form
 from warehouse.wording import format_count
@@ -45,6 +46,17 @@ def summarize_sources(
         if source not in sources:
             sources.append(source)
     return [summarize_rows(source, plan.folder, is_long) for source in sources]
+
+
+def summarize_documents(plan: Plan) -> list[DocumentSummary]:
+    """Read the documents that the plan's recipes start from, and count what is in them.
+
+    Raises:
+        AssetError, DataError: there is no such document, or none has a passage.
+        MissingExtraError: the library for a format is not installed.
+    """
+    sources = [source for recipe in plan.datagen.recipe for source in recipe.document_sources()]
+    return [read_documents(source, plan.folder).summary for source in dict.fromkeys(sources)]
 
 
 def check_sampling(plan: Plan) -> list[str]:
@@ -85,7 +97,7 @@ def check_evaluation(plan: Plan, store: Store) -> dict[str, int]:
     """
     settings = plan.evaluate
     counts = {b.label: sum(1 for _ in b.items(plan.folder)) for b in settings.every_benchmark}
-    sources = Sources(plan.datagen.recipe[0], plan.folder)
+    sources = Sources(plan.shown_recipe, plan.folder)
     for part in settings.parts():
         if part.student:
             find_student_by_id(store, part.student)
@@ -108,7 +120,7 @@ def refuse_bounds_without_data(plan: Plan) -> None:
         for scorer in plan.quality.scorers
         if scorer.needs and not gate.keeps_abstained(name_of(scorer))
     }
-    for recipe in plan.datagen.recipe:
+    for recipe in plan.prompt_recipes:
         bounds = gate.bounds(name_of(recipe))
         bounded = {key.rpartition("_")[0].partition(".")[0]: key for key in bounds}
         for scorer, needed in needs.items():
@@ -137,7 +149,7 @@ def refuse_prompts_as_benchmark(plan: Plan) -> None:
     """
     files = [b for b in plan.evaluate.every_benchmark if isinstance(b, Custom)]
     asked = set()
-    for recipe in plan.datagen.recipe if files else ():
+    for recipe in plan.prompt_recipes if files else ():
         asked |= {_pair(prompt.question, prompt.passage) for prompt in recipe.ask_all(plan.folder)}
     for benchmark in files:
         items = [_pair(item.row.prompt, item.row.passage) for item in benchmark.items(plan.folder)]

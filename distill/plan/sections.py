@@ -76,6 +76,9 @@ class DatagenSection(Section):
     """What becomes of a reply that reached max_tokens; `retry` asks once more, with a larger limit."""
     retry_max_tokens: int | None = Field(default=None, ge=1)
     """The limit of a retry; left out, four times max_tokens."""
+    on_new_calls: Literal["stop", "ask"] = "stop"
+    """What happens where a finished seed wants a call that it did not make then: its recipe has a
+    hidden input, such as chance or the time, and each run would pay again. `ask` pays."""
     budget_usd: float | None = Field(default=None, ge=0)
     """Most that one run may spend, in USD, also over several starts; it then stops, and can go on."""
     budget_tokens: int | None = Field(default=None, ge=0)

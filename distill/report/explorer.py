@@ -13,7 +13,7 @@ from html import escape
 
 from distill.evaluation.comparison import Comparison
 from distill.evaluation.findings import Evaluation, Explored
-from quality.text.normalize import normalise_answer
+from warehouse.text.normalize import normalise_answer
 
 LONGEST = 700
 """Characters of a question, passage or answer that are shown."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from distill.evaluation.intervals import mean_interval
 from distill.evaluation.statistics import Interval
-from quality.text.normalize import contains_answer
 from warehouse.records import Choice, Measurement, Sample, Score
+from warehouse.text.normalize import contains_answer
 
 
 @dataclass(frozen=True)

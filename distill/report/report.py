@@ -37,6 +37,30 @@ class FunnelStep:
 
 
 @dataclass(frozen=True)
+class RecipeLine:
+    """What became of everything that one recipe asked."""
+
+    recipe: str
+    seeds: int
+    calls: int
+    without_samples: int
+    """Seeds without a reply, on which its code failed, or that are unfinished."""
+    ok: int
+    refused: int
+    truncated: int
+    invalid: int
+    duplicate: int
+    """Samples that the gate dropped as duplicates."""
+    kept: int
+    """Samples that the gate kept."""
+    target: int | None = None
+    reasons: list[tuple[str, int]] = field(default_factory=list)
+    """Why samples are not ok, the commonest first."""
+    ended: str | None = None
+    """Why it made fewer than its target."""
+
+
+@dataclass(frozen=True)
 class StageCost:
     """Time and cost of one stage; `cost_usd` None where a price is unknown."""
 
@@ -82,6 +106,7 @@ class Report:
     ids: dict[str, str]
     evaluation: Evaluation
     funnel: list[FunnelStep]
+    recipes: list[RecipeLine]
     drop_reasons: list[tuple[str, int]]
     losses: list[dict[str, float]]
     stages: list[StageCost]

@@ -128,6 +128,13 @@ def _measured(audit: Figures) -> str:
 
 def _preference(audit: Figures) -> str:
     figures = audit["preference"]
+    if "without_rejected" in figures:
+        return (
+            f"{figures['pairs']:,} made with the replies that the recipe rejected: "
+            f"{figures['equal_replies']:,} dropped for saying what the teacher says, "
+            f"{format_count(figures['without_rejected'], 'sample')} left out for having none, "
+            f"{figures['truncated_rejected']:,} truncated at max_length"
+        )
     duration = f" in {figures['seconds']:,.0f} s" if "seconds" in figures else ""
     return (
         f"{figures['pairs']:,} made; the untuned student answered{duration}: {figures['equal_replies']:,} "

@@ -71,7 +71,9 @@ def print_result(result: dict[str, Any]) -> None:
     for reason, number in result.get("reasons", {}).items():
         console.print(f"{number:>8} x {visible(reason)}", markup=False, highlight=False)
     for key, value in result.items():
-        if key not in ("contestants", "benchmarks", "report_path") and not isinstance(value, dict):
+        if key not in ("contestants", "benchmarks", "report_path", "recipes") and not isinstance(
+            value, dict
+        ):
             console.print(f"{key.replace('_', ' '):<14} {value}", markup=False, highlight=False)
     for question, answer in result.get("opening", {}).items():
         print(visible(f"{question} {answer}"))
@@ -134,6 +136,27 @@ def print_two_runs(runs: TwoRuns, page: Path) -> None:
 def _clip(text: str) -> str:
     """A text that fits a line of a table."""
     return text if len(text) <= SET_SHOWN else f"{text[: SET_SHOWN - 1]}…"
+
+
+def print_data_export(result: dict[str, Any]) -> None:
+    """Print where a data set was written, how many rows it has, and what it leaves out."""
+    rows = ", ".join(f"{number:,} {name}" for name, number in result["rows"].items())
+    if result["form"] != "datasets":
+        rows = f"{sum(result['rows'].values()):,}"
+    print(visible(f"wrote          {result['path']}"))
+    print(f"rows           {rows}, of {format_count(result['samples'], 'sample')}")
+    if result["left_out"]:
+        print(
+            f"left out       {format_count(result['left_out'], 'sample')} that the form "
+            f"'{result['form']}' cannot hold (tool calls, or turns that do not alternate)"
+        )
+    if result["dataset_info"]:
+        print(visible(f"LLaMA-Factory  {result['dataset_info']}"))
+        if result["not_alternating"]:
+            print(
+                f"note           {format_count(result['not_alternating'], 'row')} that LLaMA-Factory "
+                "skips: user and assistant do not take turns"
+            )
 
 
 def _percent(value: float | None) -> str:

@@ -59,10 +59,13 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         check_sampling,
         refuse_bounds_without_data,
         ship_lines,
+        summarize_documents,
     )
     from distill.plan.project import open_store
-    from flows.stages.estimate import estimate_of, held_out_requests, prompts_of
+    from flows.stages.estimate import estimate_of, held_out_requests
     from flows.stages.held_out import prompts_held_out
+    from flows.stages.known_prompts import prompts_of
+    from flows.stages.later_calls import Later
     from flows.stages.likelihood import BaseLikelihood
     from flows.stages.outgoing import outgoing_lines
     from flows.stages.training_estimate import training_line
@@ -82,13 +85,21 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     except TeacherUnusable as error:  # raised at the end: the estimate does not need the teacher
         fault = error
     loaded.require("generate")
+    store = open_store(loaded)
     prompts = 0
-    for recipe in loaded.datagen.recipe:
+    for recipe in loaded.prompt_recipes:
         number = sum(1 for _ in recipe.ask_all(loaded.folder))
         print(f"recipe    {name_of(recipe)}: {format_count(number, 'prompt')}")
         prompts += number
+    later = Later.of([loaded], store)
+    for line in later.lines:
+        print(f"recipe    {line}")
+    prompts += later.seeds
     for line in _source_lines(loaded):
         print(line)
+    for documents in summarize_documents(loaded):
+        for line in documents.lines():
+            print(f"documents {line}")
     refuse_bounds_without_data(loaded)
     for line in check_sampling(loaded):
         print(f"note      {line}")
@@ -103,7 +114,6 @@ def check(plan: PlanFile, set_: Set = None) -> None:
             calls = format_count(least, "call")
             asks = f": {calls} of {model} or more in all, not in the estimate, in the budget"
         print(f"scorer    {name_of(scorer)}{asks}")
-    store = open_store(loaded)
     counts = check_evaluation(loaded, store)
     for benchmark in loaded.evaluate.every_benchmark:
         off_task = " off task" if benchmark in loaded.evaluate.off_task else ""

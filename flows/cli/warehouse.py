@@ -74,30 +74,80 @@ def runs(
 @app.command()
 def show(
     what: Annotated[
-        str, typer.Argument(help="A run id, or one of: samples, failures, students.")
+        str, typer.Argument(help="A run id, or one of: samples, failures, students, passages.")
     ] = "samples",
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="The plan whose warehouse is shown; of passages a plan, or files, folders and globs.",
+            metavar="PLAN",
+        ),
+    ] = None,
     warehouse: Where = None,
     only: Annotated[
         str, typer.Option(help="Which samples: all, kept or dropped.", metavar="WHICH")
     ] = "all",
+    recipe: Annotated[
+        str | None, typer.Option(help="Samples of this recipe.", metavar="NAME")
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(help="Samples that are ok, refused, truncated or invalid.", metavar="STATUS"),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Samples with this in their reasons.", metavar="TEXT")
+    ] = None,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(help="Samples within a bound; may be repeated.", metavar="'SCORER<NUMBER'"),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Samples with this in messages, reply or passage.", metavar="TEXT"),
+    ] = None,
+    random: Annotated[
+        int | None, typer.Option(help="Draw so many samples by chance.", min=1, metavar="N")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of --random: another seed draws others.")] = 0,
+    full: Annotated[bool, typer.Option("--full", help="Show long texts whole.")] = False,
     limit: Annotated[int, typer.Option(help="How many rows at most.", min=1)] = 10,
     json_: Json = False,
 ) -> None:
-    """Show a run, samples with their scores and the newest choice, failures, or students.
+    """Show a run, samples with their scores and the newest choice, failures, students or passages.
 
     `scores` are those that decided; `unused_scores` are of other versions, models or options.
     """
     from flows.cli import output
+    from flows.cli.samples import SampleFilter, count_samples, find_samples, print_samples
     from warehouse.errors import UsageError
-    from warehouse.wording import did_you_mean
 
-    conditions = {"all": "true", "kept": "kept", "dropped": "NOT kept"}
-    if only not in conditions:
-        raise UsageError(f"unknown --only '{only}' ({did_you_mean(only, list(conditions))})")
+    if what == "passages":
+        from flows.cli.passages import show_passages
+
+        show_passages(names or ([warehouse] if warehouse else []), limit, json_)
+        return
+    if names and len(names) > 1:
+        raise UsageError(
+            f"show {what} takes one plan; write `show passages {names[0]} ...` for files"
+        )
+    plan = names[0] if names else None
+    if plan is not None and warehouse is not None:
+        raise UsageError("PLAN and --warehouse cannot be combined; give one of them")
+    warehouse = warehouse if plan is None else plan
+    wanted = SampleFilter(only, recipe, status, reason, score or (), text, random, seed, limit)
+    if what == "samples":
+        rows = find_samples(_store(warehouse), wanted)
+        if json_:
+            output.print_json(rows)
+        elif rows:
+            print_samples(rows, full)
+        else:
+            number = count_samples(_store(warehouse))
+            print(f"none of {format_count(number, 'sample')} matches" if number else "no samples")
+        return
+    if wanted != SampleFilter(limit=limit):
+        raise UsageError(f"options that choose samples do not go together with '{what}'")
     queries = {
-        "samples": "(SELECT s.*, c.details FROM samples_with_scores s "
-        f"LEFT JOIN newest_choices c USING (sample_id)) WHERE {conditions[only]} "
-        "ORDER BY kept NULLS LAST, reason, sample_id",
         "failures": "failures ORDER BY created_at DESC",
         "students": "fitted_students",
     }
@@ -108,7 +158,7 @@ def show(
 
             rows = with_questions(_store(warehouse), rows)
     else:
-        run = _run(what, warehouse, list(queries))
+        run = _run(what, warehouse, ["samples", *queries])
         rows = [{**output.run_row(run), "summary": run.summary, "plan": run.plan}]
     if json_:
         output.print_json(rows)
@@ -120,10 +170,10 @@ def show(
         print(f"no {what}")
     for row in rows:
         for key, value in row.items():
-            if key in ("unused_scores", "details") and value is None:
-                continue
-            text = json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
-            shown = text if len(text) < 400 else text[:400] + " ..."
+            shown = (
+                json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
+            )
+            shown = shown if len(shown) < 400 else shown[:400] + " ..."
             print(f"{key:<16} {output.visible(shown)}")
         print()
 

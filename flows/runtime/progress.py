@@ -224,9 +224,9 @@ class Meter:
 
 
 @contextmanager
-def meter(label: str, total: int) -> Iterator[Meter]:
-    """A bar for `total` requests to a teacher."""
-    if total <= 0:
+def meter(label: str, total: int, grows: bool = False) -> Iterator[Meter]:
+    """A bar for `total` requests to a teacher; where it `grows`, more of them become known later."""
+    if total <= 0 and not grows:
         yield Meter(None, None)
         return
     with _progress(label, total, _Details()) as (progress, task):

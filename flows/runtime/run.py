@@ -250,7 +250,7 @@ def _run_record(plan: Plan, store: Store, verb: str, overrides: Sequence[str]) -
         plan_hash=plan.plan_hash,
         plan=plan_json,
         state="running",
-        git_sha=_git_sha(),
+        git_sha=git_sha(),
         versions=versions(),
         summary={"verb": verb, "overrides": list(overrides), "teacher": plan.teacher.identity},
         started_at=started,
@@ -268,7 +268,8 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def _git_sha() -> str | None:
+def git_sha() -> str | None:
+    """The commit of the working directory, where that is in a git checkout."""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False

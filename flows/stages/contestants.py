@@ -53,7 +53,9 @@ class ContestantFactory:
         context: Context = (
             ItemParts(benchmark)
             if is_control(name)
-            else settings.context(spec.context or ("recipe" if spec.who == "teacher" else "plain"))
+            else settings.context(
+                spec.context or (self.plan.teacher_context if spec.who == "teacher" else "plain")
+            )
         )
         model = self.model(spec)
         return make_contestant(self.plan, self.run_id, name, model, context, benchmark, self.kept)
@@ -121,12 +123,16 @@ def make_contestant(
     benchmark: Benchmark,
     kept: Sequence[Sample] = (),
 ) -> Contestant:
-    """A model in a context before one benchmark."""
+    """A model in a context before one benchmark.
+
+    Samples with tools are no worked examples: nobody who answers items has their tools.
+    """
+    shown = [sample for sample in kept if "tools" not in (sample.facts or {})]
     return Contestant(
         name=name,
         model=model,
         context=context,
-        sources=Sources(plan.datagen.recipe[0], plan.folder, kept),
+        sources=Sources(plan.shown_recipe, plan.folder, shown),
         benchmark=benchmark,
         run_id=run_id,
         max_new_tokens=plan.evaluate.max_new_tokens,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from datagen.generate import requests_for
 from datagen.spending.estimate import Estimate, Experience, estimate
 from datagen.spending.pricing import count_prompt_tokens, load_tokenizer
 from datagen.teacher import Request, Sampling, Teacher
@@ -15,38 +14,15 @@ from distill.contestants.context import Sources
 from distill.contestants.perturbed_items import perturb_items
 from distill.plan.plan import Plan
 from flows.runtime.paid_calls import find_paid_ids, load_paid_calls
+from flows.stages.known_prompts import is_counted_ahead, prompts_of, request_of
+from flows.stages.later_calls import Later
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.catalog import name_of
 from warehouse.db.store import Store
-from warehouse.errors import NothingToDoError
-from warehouse.records import Failure, Prompt
+from warehouse.records import Failure
 
 LEARNT_FROM = 200
 """Recorded replies of the same teacher that correct the estimate."""
-
-
-def prompts_of(plan: Plan) -> Iterator[tuple[Any, Prompt]]:
-    """Every prompt of the plan's recipes once, with its recipe.
-
-    Raises:
-        NothingToDoError: the recipes give no prompt at all.
-    """
-    seen: set[str] = set()
-    for recipe in plan.datagen.recipe:
-        for prompt in recipe.ask_all(plan.folder):
-            if prompt.prompt_id not in seen:
-                seen.add(prompt.prompt_id)
-                yield recipe, prompt
-    if not seen:
-        names = ", ".join(name_of(recipe) for recipe in plan.datagen.recipe)
-        raise NothingToDoError(
-            f"the recipes ({names}) give no prompts; check 'prompts' and 'limit'"
-        )
-
-
-def request_of(plan: Plan, prompt: Prompt) -> Request:
-    """What the teacher is asked for a prompt."""
-    return requests_for([prompt], plan.teacher.identity, plan.datagen.sampling)[0]
 
 
 def estimate_of(
@@ -54,14 +30,23 @@ def estimate_of(
 ) -> Estimate:
     """Count prompts and held-out items, those already paid for, and the cost of the rest.
 
-    `others`: plans of the same teacher whose prompts the verb asks beside the plan's own.
+    Of recipes with several calls for each seed the next calls are counted exactly, by a replay of what
+    is recorded; those after them are bounded by what the recipe says of itself, or drawn from the
+    seeds that are finished.
+
+    Args:
+        plan: The plan.
+        store: Its warehouse.
+        verb: The verb that would be run.
+        others: Plans of the same teacher whose prompts the verb asks beside the plan's own.
     """
     tokenizer = _tokenizer(plan)
     counted: list[int] = []
     limits: list[int] = []
     prompts = paid = refused = 0
     refused_for_good = {failure.subject for failure in store.read(Failure, "permanent")}
-    requests = _requests(plan, verb, others)
+    later = Later.of((plan, *others), store) if _generates(verb) else Later()
+    requests = chain(later.first, _requests(plan, verb, others))
     while part := list(islice(requests, 4096)):
         prompts += len(part)
         on_hand = find_paid_ids(store, plan.teacher, part)
@@ -74,9 +59,9 @@ def estimate_of(
                 counted.append(count_prompt_tokens(request.messages, tokenizer))
                 limits.append(request.sampling.max_tokens)
     teacher = plan.teacher
-    return estimate(
-        prompts=prompts,
-        paid=paid,
+    found = estimate(
+        prompts=prompts + later.finished,
+        paid=paid + later.finished,
         refused=refused,
         counted=counted,
         max_tokens=limits,
@@ -89,16 +74,21 @@ def estimate_of(
         with_tokenizer=tokenizer is not None,
         window_s=getattr(teacher, "window_s", None),
     )
+    return found.with_later(later.low, later.high, later.steps)
+
+
+def _generates(verb: str) -> bool:
+    return verb.split()[0] in ("run", "generate", "bakeoff", "study")
 
 
 def _requests(plan: Plan, verb: str, others: Sequence[Plan] = ()) -> Iterator[Request]:
-    """Requests of a verb: the recipes' prompts, and held-out items for the teacher."""
+    """Requests of a verb that are known beforehand: prompts, and held-out items for the teacher."""
     seen: set[str] = set()
-    if verb.split()[0] in ("run", "generate", "bakeoff", "study"):
+    if _generates(verb):
         for asked in (plan, *others):
-            for _, prompt in prompts_of(asked):
+            for recipe, prompt in prompts_of(asked):
                 request = request_of(asked, prompt)
-                if request.call_id not in seen:
+                if is_counted_ahead(recipe) and request.call_id not in seen:
                     seen.add(request.call_id)
                     yield request
     if verb in ("run", "evaluate"):
@@ -118,14 +108,16 @@ def held_out_requests(plan: Plan, who: str, teacher: Teacher) -> Iterator[Reques
     A context that draws from a selection not made yet is counted as the question alone.
     """
     settings = plan.evaluate
-    sources = Sources(plan.datagen.recipe[0], plan.folder)
+    sources = Sources(plan.shown_recipe, plan.folder)
     names = [part for part in settings.parts() if part.who == who]
     for benchmark in settings.every_benchmark if names else []:
         items = list(benchmark.items(plan.folder))
         longest = min(benchmark.max_new_tokens or settings.max_new_tokens, settings.max_new_tokens)
         sampling = Sampling(temperature=0.0, max_tokens=longest, top_logprobs=settings.top_logprobs)
         for name in names:
-            context = settings.context(name.context or ("recipe" if who == "teacher" else "plain"))
+            context = settings.context(
+                name.context or (plan.teacher_context if who == "teacher" else "plain")
+            )
             known = settings.context("plain") if context.needs_selection else context
             again = (
                 _perturbed_items(plan, benchmark, items)

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from datagen.generate import samples_of
-from datagen.teacher import Request
+from datagen.engine import Engine, SeedOutcome
+from datagen.recipe import Recipe
 from distill.plan.plan import Plan
 from distill.plan.preflight import (
     check_sampling,
     refuse_bounds_without_data,
     refuse_prompts_as_benchmark,
+    summarize_documents,
     summarize_sources,
 )
 from flows.runtime.failures import commonest_reason
-from flows.runtime.paid_calls import load_paid_calls
 from flows.runtime.progress import Meter, meter, say
 from flows.runtime.run import RunContext, open_run
-from flows.stages.estimate import prompts_of, request_of
-from flows.stages.teacher_client import TeacherClient
+from flows.stages.imports import record_imports
+from flows.stages.known_prompts import is_counted_ahead, prompts_of
+from flows.stages.recipe_run import (
+    RecipeRun,
+    Tally,
+    cut_to_target,
+    live_seeds,
+    replay_engine,
+    run_here,
+)
+from flows.stages.teacher_client import NOT_STORED, TeacherClient
 from quality.review.decisions import with_edits
 from warehouse.db.store import Store
-from warehouse.errors import BudgetReached, NothingToDoError, TeacherUnusable, TooExpensive
-from warehouse.records import Call, Prompt, Sample, Score
-from warehouse.text.finish_reasons import is_cut
+from warehouse.errors import (
+    BudgetReached,
+    NothingToDoError,
+    RecipeError,
+    RecordRefused,
+    TeacherUnusable,
+    TooExpensive,
+)
+from warehouse.records import Failure, Sample, Score
 from warehouse.wording import format_count
 
 
@@ -44,67 +58,189 @@ def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
                 f"none of {format_count(outcome.samples, 'reply')} can be trained on: "
                 f"{outcome.why_unusable}; received replies are saved, `distill show samples` shows them"
             )
-        return context.result("calls_made", "calls_reused", "samples", "failures")
+        counts = context.result("calls_made", "calls_reused", "samples", "failures")
+        return {**counts, "recipes": context.run.summary["recipes"]}
 
 
 def generate_stage(context: RunContext) -> GenerateOutcome:
-    """Prompts -> calls -> samples, for every recipe of the plan, one shard after the other."""
+    """Seeds -> calls -> samples, for every recipe of the plan, one shard after the other."""
+    plan = context.plan
     with context.stage("generate"), TeacherClient(context) as client:
-        refuse_bounds_without_data(context.plan)
-        refuse_prompts_as_benchmark(context.plan)
-        context.tell(check_sampling(context.plan))
-        context.tell(note for found in summarize_sources(context.plan) for note in found.notes)
-        fit = context.plan.gate_policy.fit_statuses
-        total = sum(1 for _ in prompts_of(context.plan))
-        outcome = GenerateOutcome(total)
-        with meter("asking the teacher", total) as progress:
-            for part in _shards(context.plan):
-                context.store.insert([prompt for _, prompt in part])
-                calls = _request_replies(context, client, part, progress, outcome)
-                samples = _samples(part, calls)
-                context.store.insert(samples)
-                outcome.unusable.update(
-                    s.status_reason or s.status for s in samples if s.status not in fit
-                )
-                outcome.samples += len(samples)
-                context.count("prompts", len(part))
-                context.count("samples", len(samples))
-                distinct = {call.call_id: call.run_id for call in calls.values()}
-                context.count("generate_calls", len(distinct))
-                reused = sum(run != context.run.run_id for run in distinct.values())
-                context.count("generate_reused", reused)
+        refuse_bounds_without_data(plan)
+        refuse_prompts_as_benchmark(plan)
+        context.tell(check_sampling(plan))
+        context.tell(note for found in summarize_sources(plan) for note in found.notes)
+        for documents in summarize_documents(plan):
+            context.tell([*documents.dropped_lines(), *documents.skipped_lines()])
+        record_imports(context)
+        outcome = GenerateOutcome(sum(1 for _ in prompts_of(plan)))
+        grows = any(not is_counted_ahead(recipe) for recipe in plan.datagen.recipe)
+        engine = Engine(
+            identity=plan.teacher.identity,
+            teacher=plan.teacher,
+            sampling=plan.datagen.sampling,
+            longest=plan.datagen.longest,
+            folder=plan.folder,
+            budget=context.budget,
+            ledger=client,
+            run_id=context.run.run_id,
+            window=live_seeds(plan),
+        )
+        try:
+            with meter("asking the teacher", outcome.prompts, grows) as progress:
+                for recipe in plan.datagen.recipe:
+                    _run_recipe(context, client, engine, recipe, outcome, progress)
+        finally:
+            context.summarize(recipes=[tally.as_json() for tally in outcome.tallies])
+    if engine.reached is not None and outcome.samples:
+        raise engine.reached
     outcome.report()
+    if engine.reached is not None:
+        raise engine.reached
     return outcome
+
+
+def _run_recipe(
+    context: RunContext,
+    client: TeacherClient,
+    engine: Engine,
+    recipe: Recipe,
+    outcome: GenerateOutcome,
+    progress: Meter,
+) -> None:
+    run = RecipeRun(
+        context.plan,
+        recipe,
+        context.store,
+        engine,
+        lambda job: client.run_shard(job, progress),
+        lambda: not client.stopping,
+    )
+    client.counted_ahead = is_counted_ahead(recipe)
+    outcome.tallies.append(run.tally)
+    shards = run.shards()
+    while engine.reached is None:
+        try:
+            outcomes = next(shards, None)
+        except BaseException:
+            _store(context, client, run, run.arrived, outcome)
+            raise
+        if outcomes is None:
+            return
+        _store(context, client, run, outcomes, outcome)
+        run.arrived = []
+
+
+def _store(
+    context: RunContext,
+    client: TeacherClient,
+    run: RecipeRun,
+    outcomes: Sequence[SeedOutcome],
+    total: GenerateOutcome,
+) -> None:
+    """Store a shard's prompts, samples and finished seeds, and count them."""
+    run_id, store = context.run.run_id, context.store
+    refused = {call.call_id for call in client.refused_by_warehouse()}
+    for outcome in outcomes if refused else ():
+        if refused.intersection(outcome.call_ids):
+            outcome.unanswered, outcome.samples = NOT_STORED, []
+    samples = [sample for outcome in outcomes for sample in outcome.samples]
+    store.insert([outcome.prompt for outcome in outcomes])
+    _insert_samples(context, samples)
+    store.insert(run.seed_runs(outcomes, run_id))
+    faults = [
+        Failure(run_id, "generate", outcome.prompt.prompt_id, outcome.fault, permanent=False)
+        for outcome in outcomes
+        if outcome.fault is not None
+    ]
+    store.insert(faults)
+    context.count("failures", len(faults))
+    total.add(outcomes, context.plan.gate_policy.fit_statuses)
+    context.count("prompts", len(outcomes))
+    context.count("samples", len({sample.sample_id for sample in samples}))
+    of_run = {call_id: run for outcome in outcomes for call_id, run in outcome.call_runs}
+    context.count("generate_calls", len(of_run))
+    context.count("generate_reused", sum(run != run_id for run in of_run.values()))
+
+
+def _insert_samples(context: RunContext, samples: list[Sample]) -> None:
+    """Store samples; one that the warehouse refuses is a failure, and the others stay."""
+    try:
+        context.store.insert(samples)
+    except RecordRefused as error:
+        if len(samples) > 1:
+            half = len(samples) // 2
+            _insert_samples(context, samples[:half])
+            _insert_samples(context, samples[half:])
+            return
+        [sample] = samples
+        why = f"{RecordRefused.__name__}: a sample could not be stored ({error})"
+        run_id = context.run.run_id
+        context.store.insert([Failure(run_id, "generate", sample.prompt_id, why, permanent=False)])
+        context.count("failures", 1)
 
 
 @dataclass
 class GenerateOutcome:
-    """The prompts that got no reply, with the errors of their requests, and the unusable samples."""
+    """What the recipes made, the seeds that got no reply, and the unusable samples."""
 
     prompts: int
-    errors: dict[str, str] = field(default_factory=dict)
+    tallies: list[Tally] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    """Why seeds have no reply."""
+    faults: list[str] = field(default_factory=list)
+    """Exceptions of recipes, each of one seed."""
     answered: int = 0
     samples: int = 0
     unusable: Counter[str] = field(default_factory=Counter)
     """Why samples cannot be trained on, with their numbers."""
 
+    def add(self, outcomes: Sequence[SeedOutcome], fit: Collection[str]) -> None:
+        """Count the outcomes of a shard.
+
+        Args:
+            outcomes: Of the shard's seeds.
+            fit: The statuses that the gate keeps.
+        """
+        for outcome in outcomes:
+            if outcome.unanswered is not None:
+                self.errors.append(outcome.unanswered)
+            elif outcome.fault is not None:
+                self.faults.append(f"{outcome.prompt.recipe}: {outcome.fault}")
+            elif outcome.is_finished:
+                self.answered += 1
+            self.samples += len(outcome.samples)
+            self.unusable.update(
+                s.status_reason or s.status for s in outcome.samples if s.status not in fit
+            )
+
     def report(self) -> None:
-        """Say how many prompts have no reply and how many samples are unusable, and why.
+        """Say what each recipe made, how many prompts have no reply and which samples are unusable.
 
         Raises:
             BudgetReached: no prompt has one, since each could cost more than the whole budget.
             TeacherUnusable: no prompt has one, for other reasons.
+            RecipeError: the code of the recipes failed on every seed.
         """
+        for line in (line for tally in self.tallies for line in tally.lines()):
+            say(line)
         if self.unusable and not self.is_useless:
             number = f"{self.unusable.total():,} of {format_count(self.samples, 'reply')}"
             say(f"{number} cannot be trained on: {self.why_unusable}")
+        if self.faults:
+            reason = commonest_reason(self.faults)
+            if not self.answered and not self.errors:
+                number = format_count(len(self.faults), "seed")
+                raise RecipeError(f"the recipe failed on all of its {number}: {reason}")
+            number = format_count(len(self.faults), "seed")
+            say(f"{number} failed, {reason}; `distill show failures` lists them")
         if not self.errors:
             return
-        reason = commonest_reason(self.errors.values())
+        reason = commonest_reason(self.errors)
         if self.answered:
             number = format_count(len(self.errors), "prompt")
             say(f"{number} got no reply, {reason}; `distill show failures` lists them")
-        elif all(error.startswith(TooExpensive.__name__) for error in self.errors.values()):
+        elif all(error.startswith(TooExpensive.__name__) for error in self.errors):
             raise BudgetReached(reason)
         else:
             raise TeacherUnusable(
@@ -133,8 +269,10 @@ def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
     Raises:
         NothingToDoError: no reply to a prompt of the plan is recorded.
     """
+    record_imports(context)
     recorded = load_recorded_samples(context.plan, context.store)
     context.store.insert(recorded.samples)
+    context.summarize(recipes=[tally.as_json() for tally in recorded.tallies])
     if counted:
         context.count("prompts", recorded.prompts)
         context.count("samples", len(recorded.samples))
@@ -150,6 +288,7 @@ class RecordedSamples:
     calls: int
     samples: list[Sample]
     edited: list[Sample]
+    tallies: list[Tally]
 
 
 def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
@@ -161,19 +300,23 @@ def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
     samples_by_id: dict[str, Sample] = {}
     used: set[str] = set()
     prompts = 0
-    for part in _shards(plan):
-        requests = {prompt.prompt_id: request_of(plan, prompt) for _, prompt in part}
-        calls = _by_prompt(requests, _paid(plan, store, list(requests.values())))
-        samples_by_id.update((sample.sample_id, sample) for sample in _samples(part, calls))
-        used |= {call.call_id for call in calls.values()}
-        prompts += len(part)
+    tallies: list[Tally] = []
+    engine = replay_engine(plan, store)
+    for recipe in plan.datagen.recipe:
+        run = RecipeRun(plan, recipe, store, engine, run_here)
+        tallies.append(run.tally)
+        outcomes = [outcome for shard in run.shards() for outcome in shard]
+        for sample in cut_to_target(outcomes, recipe.target, run.tally):
+            samples_by_id.setdefault(sample.sample_id, sample)
+        used.update(call_id for outcome in outcomes for call_id in outcome.call_ids)
+        prompts += len(outcomes)
     if not samples_by_id:
         raise NothingToDoError(
             f"no reply to any of {format_count(prompts, 'prompt')} is on hand; "
             f"run `{plan.command('generate')}` first"
         )
     samples = list(samples_by_id.values())
-    return RecordedSamples(prompts, len(used), samples, as_edited(store, samples))
+    return RecordedSamples(prompts, len(used), samples, as_edited(store, samples), tallies)
 
 
 def as_edited(store: Store, samples: Sequence[Sample]) -> list[Sample]:
@@ -182,69 +325,3 @@ def as_edited(store: Store, samples: Sequence[Sample]) -> list[Sample]:
     edits = [str(to) for score in human if (to := (score.details or {}).get("edited_to"))]
     by_id = {sample.sample_id: sample for sample in store.by_ids(Sample, "sample_id", edits)}
     return with_edits(samples, human, by_id)
-
-
-Part = list[tuple[Any, Prompt]]
-"""Prompts with the recipe that each is of."""
-
-
-def _shards(plan: Plan) -> Iterator[Part]:
-    prompts = prompts_of(plan)
-    size = max(plan.datagen.shard, getattr(plan.teacher, "asks_at_once", 1))
-    while part := list(islice(prompts, size)):
-        yield part
-
-
-def _request_replies(
-    context: RunContext,
-    client: TeacherClient,
-    part: Part,
-    progress: Meter,
-    outcome: GenerateOutcome,
-) -> dict[str, Call]:
-    """Calls by prompt id; truncated replies are requested again with `datagen.longest`, if set."""
-    requests = {prompt.prompt_id: request_of(context.plan, prompt) for _, prompt in part}
-    results = client.ask(list(requests.values()), "generate", progress)
-    calls = results.calls
-    outcome.answered += len(calls)
-    outcome.errors |= results.refused
-    outcome.errors |= {call_id: failure.error for call_id, failure in results.failures.items()}
-    longer = _longer(context.plan, list(requests.values()), calls)
-    if longer:
-        progress.more(len(longer))
-        calls |= client.ask(longer, "generate", progress).calls
-    return _by_prompt(requests, calls)
-
-
-def _longer(plan: Plan, requests: Sequence[Request], calls: Mapping[str, Call]) -> list[Request]:
-    """Requests whose reply was cut off, with the larger limit; none without `datagen.longest`."""
-    limit = plan.datagen.longest
-    if limit is None:
-        return []
-    cut = {call_id for call_id, call in calls.items() if is_cut(call.finish_reason)}
-    return [
-        replace(request, sampling=replace(request.sampling, max_tokens=limit))
-        for request in requests
-        if request.call_id in cut
-    ]
-
-
-def _paid(plan: Plan, store: Store, requests: Sequence[Request]) -> dict[str, Call]:
-    calls = load_paid_calls(store, plan.teacher, requests)
-    return calls | load_paid_calls(store, plan.teacher, _longer(plan, requests, calls))
-
-
-def _by_prompt(requests: Mapping[str, Request], calls: Mapping[str, Call]) -> dict[str, Call]:
-    return {
-        prompt_id: calls[request.call_id]
-        for prompt_id, request in requests.items()
-        if request.call_id in calls
-    }
-
-
-def _samples(part: Part, calls: Mapping[str, Call]) -> list[Sample]:
-    samples: dict[str, Sample] = {}
-    for recipe, prompt in part:
-        for sample in samples_of(recipe, [prompt], calls):
-            samples.setdefault(sample.sample_id, sample)
-    return list(samples.values())

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from distill.plan.plan import Plan
-from flows.stages.estimate import prompts_of
+from flows.stages.known_prompts import prompts_of
 from quality.gate.decontaminate import HeldOut, Match, question_of
 from warehouse.catalog import name_of
 from warehouse.records import Prompt, Sample

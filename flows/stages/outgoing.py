@@ -12,6 +12,7 @@ from flows.stages.estimate import held_out_requests
 from train.model.base_model import HUB_ID
 from warehouse.catalog import name_of
 from warehouse.inputs import assets
+from warehouse.inputs.hub_rows import is_hub
 from warehouse.part_origins import origin_of
 from warehouse.part_sources import is_file
 from warehouse.secrets import mask
@@ -20,7 +21,7 @@ from warehouse.wording import format_count
 
 def outgoing_lines(plan: Plan) -> list[str]:
     """Lines for `distill check`: code that runs, files and variables that are read, what is sent."""
-    prompts = sum(1 for recipe in plan.datagen.recipe for _ in recipe.ask_all(plan.folder))
+    prompts = sum(1 for recipe in plan.prompt_recipes for _ in recipe.ask_all(plan.folder))
     lines = [
         *(f"runs      {code}" for code in _code(plan)),
         f"reads     {', '.join([*_files(plan), *_variables(plan)]) or 'nothing but the plan'}",
@@ -45,6 +46,8 @@ def outgoing_lines(plan: Plan) -> list[str]:
     is_here = base in assets.names("model") or (plan.folder / base).is_dir()
     if HUB_ID.fullmatch(base) and not is_here:
         lines.append(f"sends     the name of base '{base}' to its hub, to download it")
+    named = dict.fromkeys(text for text in _texts(plan.as_json()["datagen"]) if is_hub(text))
+    lines += [f"sends     the name of data set '{name}' to its hub, to stream it" for name in named]
     return lines
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.plan.plan import Plan
-from flows.stages.curate import apply_gate, settle
+from flows.stages.curate import Curated, apply_gate, settle
 from flows.stages.generate import load_recorded_samples
 from flows.stages.likelihood import BaseLikelihood
 from quality.scoring.scorer import Question, Scorer, ScorerContext
@@ -32,6 +32,12 @@ class OfflineModel:
 
 def choose_recorded_samples(plan: Plan, store: Store) -> tuple[list[Sample], list[Choice]]:
     """Samples as `curate` would see them, and its choices by the recorded scores."""
+    curated = curate_recorded_samples(plan, store)
+    return curated.samples, curated.choices
+
+
+def curate_recorded_samples(plan: Plan, store: Store) -> Curated:
+    """What `curate` would give by the recorded scores; writes nothing."""
     scorers = _offline_scorers(plan)
 
     def on_record(samples: Sequence[Sample]) -> list[Score]:
@@ -39,9 +45,8 @@ def choose_recorded_samples(plan: Plan, store: Store) -> tuple[list[Sample], lis
         return store.by_ids(Score, "score_id", wanted)
 
     settled = settle(store, load_recorded_samples(plan, store).edited, on_record)
-    return settled.samples, apply_gate(
-        plan, scorers, settled.samples, settled.scores, settled.human
-    )
+    choices = apply_gate(plan, scorers, settled.samples, settled.scores, settled.human)
+    return Curated(settled.samples, choices, [*settled.scores, *settled.human], scorers)
 
 
 def load_kept_samples(plan: Plan, store: Store) -> list[Sample]:

@@ -17,6 +17,7 @@ from distill.report.curation_section import Curation, curation_of
 from distill.report.report import (
     FunnelStep,
     LedgerLine,
+    RecipeLine,
     Report,
     StageCost,
     render_html,
@@ -79,6 +80,7 @@ def gather(
         },
         evaluation=replace(evaluation, scaling=_scaling(context)),
         funnel=_funnel(context, curated) if curated else [],
+        recipes=_recipes(context, curated) if curated else [],
         drop_reasons=reasons.most_common(),
         losses=student.losses if student else [],
         stages=_stages(context, student),
@@ -99,6 +101,53 @@ def _funnel(context: RunContext, curated: Curated) -> list[FunnelStep]:
         FunnelStep("samples", counts.get("samples", 0), "parsed from replies"),
         FunnelStep("kept", len(curated.kept), "chosen by the gate"),
     ]
+
+
+def _recipes(context: RunContext, curated: Curated) -> list[RecipeLine]:
+    """What became of everything that each recipe asked, from the tallies of this run's replay."""
+    recipe_of = {sample.sample_id: sample.recipe for sample in curated.samples}
+    kept: Counter[str] = Counter()
+    duplicate: Counter[str] = Counter()
+    for choice in curated.choices:
+        recipe = recipe_of.get(choice.sample_id, "")
+        kept[recipe] += choice.kept
+        duplicate[recipe] += not choice.kept and "duplicate" in choice.reason
+    by_recipe: dict[str, list[dict[str, Any]]] = {}
+    for tally in context.run.summary.get("recipes", []):
+        by_recipe.setdefault(tally["recipe"], []).append(tally)
+    return [
+        _recipe_line(recipe, tallies, kept[recipe], duplicate[recipe])
+        for recipe, tallies in by_recipe.items()
+    ]
+
+
+def _recipe_line(
+    recipe: str, tallies: Sequence[dict[str, Any]], kept: int, duplicate: int
+) -> RecipeLine:
+    """All recipes of one name together: their samples are not told apart."""
+
+    def total(*names: str) -> int:
+        return sum(tally[name] for tally in tallies for name in names)
+
+    reasons: Counter[str] = Counter()
+    for tally in tallies:
+        reasons.update(tally["reasons"])
+    ended = [tally["ended"] for tally in tallies if tally["ended"]]
+    return RecipeLine(
+        recipe=recipe,
+        seeds=total("seeds"),
+        calls=total("calls"),
+        without_samples=total("unanswered", "failed", "unfinished"),
+        ok=total("ok"),
+        refused=total("refused"),
+        truncated=total("truncated"),
+        invalid=total("invalid"),
+        duplicate=duplicate,
+        kept=kept,
+        target=sum(tally["target"] or 0 for tally in tallies) or None,
+        reasons=reasons.most_common(3),
+        ended="; ".join(ended) or None,
+    )
 
 
 def _curation(context: RunContext, curated: Curated) -> Curation:

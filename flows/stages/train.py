@@ -18,9 +18,9 @@ from flows.runtime.progress import say
 from flows.runtime.run import RunContext, open_run
 from flows.runtime.training_monitor import Monitor, monitored
 from flows.stages.curate import Curated, curate_stage
-from flows.stages.estimate import prompts_of
 from flows.stages.generate import load_samples
 from flows.stages.held_out import held_out_of
+from flows.stages.known_prompts import prompts_of
 from train.config import steps_of
 from train.loop import tracking
 from train.loop.callbacks import StopAfterAudit, TrainingCallbacks, best_eval

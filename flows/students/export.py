@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,13 +19,14 @@ from distill.learning.serving_check import (
 )
 from distill.report.model_card import Form, render_card, slug
 from flows.runtime.progress import bar, say
+from flows.runtime.publishing import new_folder, publish, require_free
 from flows.students.find import FoundStudent
 from flows.students.model_card import card_of
 from quality.tasks.benchmark import Benchmark, Item
 from train.export import gguf
 from train.export.safetensors import Dtype, export_adapter, export_merged, require_mergeable
 from warehouse.catalog import did_you_mean, name_of
-from warehouse.errors import ExportError, NothingToDoError, UsageError
+from warehouse.errors import NothingToDoError, UsageError
 from warehouse.inputs.assets import file_sha256
 
 FORMS = ("adapter", "merged", "gguf")
@@ -70,19 +70,19 @@ def export_student(student: FoundStudent, options: ExportOptions) -> dict[str, A
     if options.out is None:
         options = replace(options, out=student.store.path.parent / "exports" / slug(student.name))
     out = options.out or Path()
-    _require_free(out, options.force)
+    require_free(out, options.force, MANIFEST)
     check_inputs = _held_out(student, options) if options.check and forms != ["adapter"] else None
     if check_inputs:
-        _require_free(_failed_folder(out), force=True)
-    part = _new_folder(out)
+        require_free(_failed_folder(out), True, MANIFEST)
+    part = new_folder(out)
     try:
         written = _write(student, options, forms, part)
         checks = _check(student, options, written, part, *check_inputs) if check_inputs else []
         faults = [check.fault for check in checks if check.fault]
         _describe(student, written, checks, part)
         place = _failed_folder(out) if faults else out
-        _require_free(place, force=options.force or bool(faults))
-        _publish(part, place)
+        require_free(place, options.force or bool(faults), MANIFEST)
+        publish(part, place, MANIFEST)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return {
@@ -236,52 +236,3 @@ def _describe(
 
 def _failed_folder(out: Path) -> Path:
     return out.with_name(out.name + FAILED)
-
-
-def _require_free(out: Path, force: bool) -> None:
-    """Raise where the folder may not be written."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / MANIFEST).is_file():
-        raise ExportError(
-            f"{out} already exists and is not an export; choose another path with --out"
-        )
-    if not force:
-        raise ExportError(
-            f"{out} already exists; replace it with --force, or choose another path with --out"
-        )
-
-
-def _new_folder(out: Path) -> Path:
-    """A new folder next to `out`; leftovers of killed exports are removed."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for torn in out.parent.glob(f".{out.name}.part-*"):
-        if not _is_running(int(torn.name.rpartition("-")[2])):
-            shutil.rmtree(torn, ignore_errors=True)
-    part = out.with_name(f".{out.name}.part-{os.getpid()}")
-    part.mkdir()
-    return part
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _publish(part: Path, out: Path) -> None:
-    """Move the whole folder to its place, with the permissions of the umask."""
-    mask = os.umask(0)
-    os.umask(mask)
-    for file in part.rglob("*"):
-        if file.is_file():  # safetensors come readable by their owner alone
-            file.chmod(0o666 & ~mask)
-    old = out.with_name(f".{out.name}.part-old-{os.getpid()}")
-    if (out / MANIFEST).is_file():
-        os.replace(out, old)
-    os.replace(part, out)
-    shutil.rmtree(old, ignore_errors=True)

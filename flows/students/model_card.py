@@ -10,6 +10,7 @@ from datagen.teacher import Request, Teacher
 from distill.evaluation.comparison import Comparison
 from distill.evaluation.evaluate import compare_on
 from distill.evaluation.inputs import BenchmarkAnswers
+from distill.learning.objective import row_of
 from distill.learning.serving_check import ServingAgreement
 from distill.report.model_card import Card, Form, TrainedForm, public
 from flows.runtime.run import RunContext
@@ -17,7 +18,7 @@ from flows.stages.contestants import ContestantFactory
 from flows.stages.evaluate import items_of
 from flows.stages.recorded import load_kept_samples
 from flows.students.find import FoundStudent
-from train.dataset import TrainingRow, encode, render
+from train.dataset import encode, render
 from train.export.safetensors import needs_only_peft
 from train.model.base_model import base_fingerprint, public_base, quiet, resolve_base
 from warehouse.catalog import table_of
@@ -65,11 +66,8 @@ def _trained_form(student: FoundStudent) -> TrainedForm | None:
 
     base = resolve_base(student.base)
     tokenizer: Any = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-    prompt = render(tokenizer, sample.messages)
-    row: TrainingRow = {
-        "prompt": sample.messages,
-        "completion": [{"role": "assistant", "content": sample.completion}],
-    }
+    row = row_of(sample)
+    prompt = render(tokenizer, row["prompt"], row.get("tools"))
     text = encode(row, tokenizer).text
     return TrainedForm(prompt, text[len(prompt) :], sample.passage, sample.question)
 

@@ -31,9 +31,9 @@ from flows.stages.contestants import (
     request_answers,
 )
 from flows.stages.curate import Curated, curate_stage, describe_reasons
-from flows.stages.estimate import prompts_of
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, load_samples
+from flows.stages.known_prompts import prompts_of
 from flows.stages.train import check_training_inputs, train_stage
 from flows.studies.local_teacher import LocalTeacher
 from flows.studies.study import LEAST_ROWS, study_of, write_study

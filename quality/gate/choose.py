@@ -18,6 +18,7 @@ from quality.gate.policy import Duplicates, GatePolicy
 from quality.review.decisions import decisions
 from warehouse.records import Choice, Sample, Score, make_id
 from warehouse.text.words import count_words
+from warehouse.tool_calls import text_of
 
 _GROUPS: dict[str, Callable[[Sample], str]] = {
     "recipe": lambda sample: sample.recipe,
@@ -289,7 +290,7 @@ def _left(reasons: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _whole(sample: Sample) -> str:
-    messages = [f"{message['role']} {form(str(message['content']))}" for message in sample.messages]
+    messages = [f"{message['role']} {form(text_of(message))}" for message in sample.messages]
     return "\n".join([*messages, form(sample.completion)])
 
 

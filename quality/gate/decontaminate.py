@@ -30,6 +30,7 @@ from quality.gate.text_cover import Cover, TextWords
 from quality.tasks.benchmark import Item
 from warehouse.records import Prompt, Sample, make_id
 from warehouse.text.question_form import VERSION as FORM_VERSION
+from warehouse.tool_calls import text_of
 
 Kind = Literal["question", "passage", "quoted", "overlap"]
 
@@ -130,7 +131,7 @@ class HeldOut:
             passage=sample.passage or "",
             completion=sample.completion,
             reference=sample.reference,
-            others=[str(message["content"]) for message in sample.messages],
+            others=[text_of(message) for message in sample.messages],
         )
 
     def match_text(

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 
 from quality.scoring.scorer import Scorer, Verdict
 from quality.text.claims import whole_characters
-from quality.text.normalize import (
+from warehouse.records import Sample
+from warehouse.text.normalize import (
     contains,
     differ_in_number,
     exact_match,
@@ -16,7 +17,6 @@ from quality.text.normalize import (
     same_value,
     token_f1,
 )
-from warehouse.records import Sample
 
 _LONGEST = 1000  # characters of an answer that can still be one number or date
 

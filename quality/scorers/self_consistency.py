@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 
 from quality.scoring.scorer import Question, Scorer, Verdict, need
 from quality.text.claims import claims
-from quality.text.normalize import exact_match, normalise_answer, token_f1
 from warehouse.records import Message, Sample, canonical
 from warehouse.text import words
+from warehouse.text.normalize import exact_match, normalise_answer, token_f1
 from warehouse.wording import format_count
 
 FIRST_SEED = 7001  # far from the seeds of the recipes: no reply is compared with itself

@@ -18,9 +18,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from quality.text.normalize import normalise_answer
 from warehouse.inputs.question_wording import Language
 from warehouse.records import Message
+from warehouse.text.normalize import normalise_answer
 from warehouse.text.words import split_form
 
 RUBRIC = """\

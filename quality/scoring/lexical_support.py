@@ -19,7 +19,6 @@ from typing import Any, Literal
 import regex
 
 from quality.scoring.scorer import Verdict
-from quality.text import normalize as texts
 from quality.text.claims import claims, sentences
 from quality.text.echoes import echoes
 from quality.text.languages import foreign, foreign_script, no_rules
@@ -32,6 +31,7 @@ from quality.text.negation import (
     language_of,
     name_lengths,
 )
+from warehouse.text import normalize as texts
 from warehouse.text.words import caseless, count_words, space_scripts
 from warehouse.text.words import tokens as tokens_of
 

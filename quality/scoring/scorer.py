@@ -32,7 +32,7 @@ class Question:
     response_format: dict[str, Any] | None = None
 
 
-class Ask(Protocol):
+class AskModel(Protocol):
     """Client for a language model; replies are cached and never requested twice."""
 
     @property
@@ -70,9 +70,9 @@ def _no_messages(prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
 class ScorerContext:
     """What a scorer may use beyond the samples; passed in by the flows, since other rooms own it."""
 
-    teacher: Ask | None = None
+    teacher: AskModel | None = None
     """The plan's teacher."""
-    judge: Ask | None = None
+    judge: AskModel | None = None
     """The model that judges; the teacher where the plan names no other."""
     prompt_messages: Callable[[Sequence[str]], Mapping[str, list[Message]]] = _no_messages
     """Prompt ids -> the messages that the teacher was sent."""

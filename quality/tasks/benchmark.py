@@ -11,10 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from quality.text.normalize import contains_answer, exact_match, token_f1
 from warehouse.catalog import name_of
 from warehouse.inputs.rows import Row, RowSource, question_messages
 from warehouse.records import Message
+from warehouse.text.normalize import contains_answer, exact_match, token_f1
 
 TEXT_METRICS = ("exact_match", "f1", "contains")
 

@@ -1,4 +1,4 @@
-"""Grade parsed answers against references. Short texts are in `quality.text.normalize`.
+"""Grade parsed answers against references. Short texts are in `warehouse.text.normalize`.
 
 Each abstains where nothing says what is right, and never for a strange answer: an answer from
 which nothing can be read is wrong, and counted as unread beside it (`answered`).
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quality.tasks.benchmark import Grade
-from quality.text.lettered import LETTERS, read_choice
-from quality.text.named import name_tokens, read_class
-from quality.text.normalize import contains_answer, token_f1
-from quality.text.numeric_answers import read_quantity
-from quality.text.quantities import Quantity, same
+from warehouse.text.lettered import read_choice, right_letters
+from warehouse.text.named import name_tokens, read_class
+from warehouse.text.normalize import contains_answer, token_f1
+from warehouse.text.numeric_answers import read_quantity
+from warehouse.text.quantities import Quantity, same
 
 CHOICE_METRICS = ("accuracy", "answered")
 CLASS_METRICS = ("accuracy", "answered")
@@ -53,13 +53,6 @@ def grade_harness(references: Sequence[str], answer: str, articles: bool) -> Gra
             "contains": max(contains_answer(answer, wanted) for wanted in references),
         }
     )
-
-
-def right_letters(choices: Sequence[str], reference: Sequence[str]) -> list[str]:
-    """The letters of the right options: those whose text is a reference, else a named letter."""
-    lettered = dict(zip(LETTERS, choices, strict=False))
-    by_text = [letter for letter, text in lettered.items() if text in reference]
-    return by_text or [letter for letter in lettered if letter in reference]
 
 
 def grade_choice(choices: Sequence[str], reference: Sequence[str], answer: str) -> Grade:

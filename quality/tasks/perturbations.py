@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from quality.audit.corruptions import pick
-from quality.text.normalize import contains
 from warehouse.catalog import did_you_mean
 from warehouse.inputs.rows import Row
 from warehouse.records import make_id
+from warehouse.text.normalize import contains
 from warehouse.text.words import split_form
 
 PERTURBATIONS = ("typos", "paraphrase", "distractor", "injection")

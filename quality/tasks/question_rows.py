@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from quality.tasks.benchmark import Benchmark, Item, each_once, item_of
-from quality.tasks.graders import right_letters
-from quality.text.lettered import LETTERS
 from warehouse.errors import DataError
 from warehouse.inputs import assets
-from warehouse.inputs.question_wording import WORDINGS
-from warehouse.inputs.rows import Row, is_held_out, question_messages
+from warehouse.inputs.rows import Row, choice_messages, is_held_out
 from warehouse.records import Message, make_id
+from warehouse.text.lettered import right_letters
 from warehouse.wording import format_count
 
 _EXAMPLE_CHARS = 600  # a longer question is a worked example only where there are no shorter ones
@@ -103,17 +101,9 @@ def choice_item(row: Row, passage: bool = True, shuffle: bool = False) -> Item:
         DataError: there are more options than letters.
     """
     choices = row.choices
-    if len(choices) > len(LETTERS):
-        raise DataError(f"{row.source}: {len(choices)} choices are more than there are letters")
     if shuffle:
         choices = tuple(sorted(choices, key=lambda text: _digest(row.row_id, text)))
-    options = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False))
-    messages = question_messages(row, passage=False)
-    wording = WORDINGS[row.language]
-    messages[-1]["content"] += f"\n{options}\n{wording.choose}"
-    if passage and row.passage:
-        question = wording.question.format(messages[-1]["content"])
-        messages[-1]["content"] = f"{row.passage}\n\n{question}"
+    messages = choice_messages(row, choices, passage)
     item_id = make_id("choice", row.row_id, choices)
     return Item(item_id, row, messages, choices, row.category)
 

@@ -1,8 +1,7 @@
 """Find negations, and tell statements from names, in the languages whose rules are here.
 
 A text copied word for word may still say the opposite of its source: "the moon is hot" stands in
-"It is not true that the moon is hot", and クジラは魚 in クジラは魚ではない. Word lists in the manner
-of NegEx (Chapman et al., 2001): precise for common wording, blind to irony and to "fails to".
+"It is not true that the moon is hot", and クジラは魚 in クジラは魚ではない.
 """
 
 from __future__ import annotations
@@ -13,40 +12,10 @@ from collections.abc import Iterator
 import regex
 
 from quality.text.languages import foreign
+from warehouse.text.negation_words import NEGATIONS, has_negation
 from warehouse.text.words import count_words as _count
 
-_NEGATIONS = {
-    "en": re.compile(
-        r"\b(?:not|no|never|none|nobody|nothing|neither|nor|cannot|without)\b|n['’]t\b",
-        re.I,
-    ),
-    "de": re.compile(
-        r"\b(?:nicht|kein(?:e[mnrs]?)?|nie(?:mals)?|niemand(?:e[mn])?|nichts|weder|ohne)\b",
-        re.I,
-    ),
-    "fr": re.compile(
-        r"\bn(?:e\b|['’](?!importe))|\b(?:jamais|aucune?|sans(?! doute)|ni)\b|(?<!\bun )(?<!\ble )\bpas\b",
-        re.I,
-    ),
-    "es": re.compile(
-        r"\b(?:no(?! obstante)|nunca|jamás|nadie|nada|ning[uú]n[ao]?|tampoco"
-        r"|sin(?! embargo| duda)|ni)\b",
-        re.I,
-    ),
-    # Words in which the sign for "not" denies nothing are left out: different, only, countless.
-    "zh": re.compile(
-        r"不(?![同仅僅但过過少断斷久论論管禁错錯])|没(?![收落食])|沒(?![收落])"
-        r"|無(?![論線錫數疑])|无(?![论线锡数疑])|(?<!除)非(?![常洲凡])|未(?![来來])|勿"
-    ),
-    # Left out: few, dangerous, must, perhaps, surely, only, "not only", and certainly.
-    "ja": re.compile(
-        r"(?<!少)(?<!危)(?<!違い)(?<!ければなら)(?<!なくてはなら)(?<!かもしれ)(?<!過ぎ)(?<!すぎ)(?:ない|なかった|ません|無い)"
-        r"|(?<!だけ)(?:で|では|じゃ)なく(?!な|て)|[かがさたなばまらわ]なく(?!な|て|とも)"
-        r"|(?<![必はわ])(?<!^ま)(?<![、。]ま)ず(?=[、。にと]|$)"
-    ),
-    "hi": regex.compile(r"(?<![\p{L}\p{M}])(?:नहीं|नही|मत|बिना|न)(?![\p{L}\p{M}])"),
-}
-LANGUAGES = tuple(_NEGATIONS)
+LANGUAGES = tuple(NEGATIONS)
 """The languages (ISO 639) whose negations are known."""
 
 # Short verbs by which a text is known to say something.
@@ -94,12 +63,12 @@ def language_of(text: str) -> str:
     if 4 * (kana + han) > len(re.findall("[A-Za-z]", text)):
         return "ja" if 10 * kana > han else "zh"
     best = foreign(text, ["en"])
-    return best if best in _NEGATIONS else "en"
+    return best if best in NEGATIONS else "en"
 
 
 def is_negated(text: str, language: str) -> bool:
     """Whether something is denied in a text."""
-    return _NEGATIONS[language].search(text) is not None
+    return has_negation(text, language)
 
 
 def is_statement(text: str, language: str) -> bool:
@@ -123,7 +92,7 @@ def is_beside_negation(text: str, clause: str, language: str) -> bool:
             and _count(clause[match.end() : start]) <= between
         )
         or (after and match.start() >= stop and _count(clause[stop : match.start()]) <= between)
-        for match in _NEGATIONS[language].finditer(clause)
+        for match in NEGATIONS[language].finditer(clause)
     )
 
 

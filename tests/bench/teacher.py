@@ -34,9 +34,9 @@ WORDS = "What is the meaning of number {0}, and who asked for {0} first, and why
 
 
 @contextmanager
-def server(latency_s: float) -> Iterator[str]:
+def server(latency_s: float, *options: str) -> Iterator[str]:
     """The measuring server, in a process of its own; yields its URL."""
-    command = [sys.executable, "-m", "tests.bench.server", str(latency_s)]
+    command = [sys.executable, "-m", "tests.bench.server", str(latency_s), *options]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     try:

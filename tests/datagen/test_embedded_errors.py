@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from datagen.generate import as_reply, pending, samples_of, to_call
+from datagen.generate import as_reply, pending, to_call
 from datagen.openai.embedded_errors import error_in, has_output
 from datagen.recipes.imitation import Imitation
 from datagen.spending.limits import Budget
@@ -15,6 +15,7 @@ from datagen.teacher import Request, Sampling
 from datagen.teachers.openai_chat import OpenaiChat
 from tests.datagen.test_generate import prompt
 from tests.support.fakes import FakeOpenai, Fault
+from tests.support.replaying import samples_from
 from warehouse.errors import PromptRejected, TransientError
 
 USAGE = {"prompt_tokens": 12, "completion_tokens": 5}
@@ -90,7 +91,7 @@ def test_an_aborted_reply_with_a_text_is_stored_once_and_marked_as_cut(reason):
     call = to_call(reply, "t", "r")
     assert pending([reply.request], {call.call_id: call}) == []
     asked_for = prompt("q")
-    [sample] = samples_of(Imitation(prompts="x.jsonl"), [asked_for], {asked_for.prompt_id: call})
+    [sample] = samples_from(Imitation(prompts="x.jsonl"), asked_for, call)
     assert (sample.completion, sample.status) == ("Oslo", "truncated")
     assert sample.status_reason == "the server aborted the reply before its end"
     assert as_reply(call, reply.request).finish_reason == "aborted"

@@ -1,9 +1,7 @@
-from collections.abc import Iterator
-
-from datagen.generate import as_reply, pending, requests_for, samples_of, to_call, to_failure
+from datagen.generate import as_reply, pending, requests_for, to_call, to_failure
 from datagen.teacher import Reply, Request, Sampling, Usage
 from warehouse.errors import PromptRejected, TransientError
-from warehouse.records import Prompt, Sample
+from warehouse.records import Prompt
 
 SAMPLING = Sampling(temperature=0.5, max_tokens=10, stop=["\n"])
 
@@ -11,18 +9,6 @@ SAMPLING = Sampling(temperature=0.5, max_tokens=10, stop=["\n"])
 def prompt(text: str, seed: int | None = None) -> Prompt:
     messages = [{"role": "user", "content": text}]
     return Prompt.of(recipe="plain", messages=messages, question=text, seed=seed)
-
-
-class Plain:
-    def samples(self, asked: Prompt, reply: Reply) -> Iterator[Sample]:
-        assert reply.request.messages == asked.messages and reply.request.sampling == SAMPLING
-        yield Sample.of(
-            asked,
-            call_ids=[reply.request.call_id],
-            recipe_version="1",
-            completion=reply.text,
-            status="ok",
-        )
 
 
 def replied(request: Request) -> Reply:
@@ -64,12 +50,3 @@ def test_only_tries_used_up_may_be_asked_again():
     assert (final.permanent, final.stage, final.subject) == (True, "generate", request.subject)
     assert (passing.permanent, passing.stage) == (False, "judge")
     assert final.error == "PromptRejected: too long"
-
-
-def test_samples_of_the_answered_prompts():
-    answered, open_ = prompt("a"), prompt("b")
-    [request] = requests_for([answered], "t", SAMPLING)
-    calls = {answered.prompt_id: to_call(replied(request), "t", "r")}
-    [sample] = samples_of(Plain(), [answered, open_], calls)
-    assert (sample.prompt_id, sample.completion) == (answered.prompt_id, "yes")
-    assert sample.call_ids == [request.call_id]

@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 
 from datagen.conformance import check_recipe
+from datagen.generate import to_call
 from datagen.recipes.imitation import Imitation, _is_example
 from datagen.teacher import Reply, Request, Sampling
+from tests.support.replaying import samples_from
 from warehouse import catalog
 from warehouse.errors import DataError, PlanError
+from warehouse.inputs.prompt_sources import held_out_share
 from warehouse.inputs.rows import Row, is_held_out, read_rows
 
 ROWS = [
@@ -33,9 +36,9 @@ def judged(text: str, finish_reason: str = "stop", **options) -> tuple[str, str 
     [row] = ROWS[:1]
     from warehouse.inputs.rows import Row
 
-    asked = recipe.ask(Row(row["prompt"], [{"role": "user", "content": row["prompt"]}]), Path())
+    asked = recipe.ask_row(Row(row["prompt"], [{"role": "user", "content": row["prompt"]}]), Path())
     reply = Reply(Request.of("t", asked.messages, Sampling()), text, finish_reason)
-    [sample] = recipe.samples(asked, reply)
+    [sample] = samples_from(recipe, asked, to_call(reply, "t", "r"))
     assert sample.completion == text.strip() and sample.call_ids == [reply.request.call_id]
     return sample.status, sample.status_reason
 
@@ -99,7 +102,9 @@ def test_only_short_references_in_short_passages_are_examples(tmp_path):
 def test_a_row_is_not_its_own_worked_example(folder):
     recipe = Imitation(prompts="rows.jsonl", examples=2)
     for row in read_rows("rows.jsonl", folder):
-        said = [m["content"] for m in recipe.ask(row, folder).messages if m["role"] == "assistant"]
+        said = [
+            m["content"] for m in recipe.ask_row(row, folder).messages if m["role"] == "assistant"
+        ]
         assert row.reference[0] not in said
 
 
@@ -115,9 +120,43 @@ def test_the_held_out_share_is_never_asked_nor_shown(folder):
 
 
 def test_a_known_data_set_is_asked_on_its_train_side():
-    recipe = Imitation(prompts="sciq")
-    assert recipe._share == 0.3
-    assert Imitation(prompts="sciq", holdout=0.1)._share == 0.1
+    rows = Imitation(prompts="sciq")._rows(Path())
+    assert not any(is_held_out(row.split_key, 0.3) for row in rows)
+    assert held_out_share("sciq", None) == 0.3 and held_out_share("sciq", 0.1) == 0.1
+
+
+MIXTURE = [{"path": "rows.jsonl", "weight": 3}, {"path": "other.jsonl", "columns": {"prompt": "q"}}]
+
+
+def test_a_mixture_is_asked_in_the_order_of_its_weights_and_never_what_is_held_out(folder):
+    (folder / "other.jsonl").write_text("".join(f'{{"q": "Other {n}?"}}\n' for n in range(20)))
+    recipe = catalog.build("recipe", {"use": "imitation", "prompts": MIXTURE, "limit": 12})
+    asked = [prompt.question for prompt in recipe.ask_all(folder)]
+    assert sum(question.startswith("Other") for question in asked) == 3
+    assert [q.startswith("Other") for q in asked[:4]] == [False, False, True, False]
+    assert [source.source for source in recipe.row_sources()] == ["rows.jsonl", "other.jsonl"]
+    held = Imitation(prompts=MIXTURE, holdout=0.5)
+    asked = {prompt.question for prompt in held.ask_all(folder)}
+    for source in MIXTURE:
+        kept_back = read_rows(source["path"], folder, "held_out", 0.5, source.get("columns"))
+        assert not asked & {row.prompt for row in kept_back}
+    check_recipe(recipe, folder)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "told"),
+    [
+        ([], "name at least one"),
+        ([{"path": "a.jsonl", "weight": 0}], "the weight of 'a.jsonl' is above 0, not 0"),
+        ([{"path": "a.jsonl", "share": 2}], "prompts"),
+        ("hf:squad", "is no data set of the hub; write hf:org/name"),
+        ([{"path": "a.jsonl", "columns": {"promt": "x"}}], "'promt' is none of them"),
+    ],
+)
+def test_a_faulty_mixture_is_refused(prompts, told):
+    with pytest.raises(PlanError) as refused:
+        catalog.build("recipe", {"use": "imitation", "prompts": prompts})
+    assert told in " ".join(refused.value.faults)
 
 
 def test_limit_and_hidden_passage(folder):

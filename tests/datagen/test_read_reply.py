@@ -11,7 +11,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from datagen.generate import ask, reread, samples_of, to_call
+from datagen.generate import ask, reread, to_call
 from datagen.openai.embedded_errors import error_in
 from datagen.openai.error_answers import ErrorKind, read_error, sort_error
 from datagen.openai.parse_body import UnreadableReply, parse_body
@@ -22,6 +22,7 @@ from datagen.teacher import Request, Sampling
 from datagen.teachers.openai_chat import OpenaiChat
 from tests.datagen.test_generate import prompt
 from tests.support.fakes import FakeOpenai, Fault
+from tests.support.replaying import samples_from
 from tests.warehouse.test_store import store  # noqa: F401
 from warehouse.db.spool import Spool
 from warehouse.errors import PromptRejected, TeacherUnusable, TransientError
@@ -266,9 +267,7 @@ def test_calls_of_earlier_versions_are_read_as_todays():
 )
 def test_samples_tell_what_is_wrong_with_a_reply(text, finish_reason, status, reason):
     asked = prompt("q")
-    [sample] = samples_of(
-        Imitation(prompts="x.jsonl"), [asked], {asked.prompt_id: call_of(text, finish_reason)}
-    )
+    [sample] = samples_from(Imitation(prompts="x.jsonl"), asked, call_of(text, finish_reason))
     assert (sample.status, sample.status_reason) == (status, reason)
 
 
@@ -373,7 +372,7 @@ def fuzz(store, number: int, seed: int) -> Counter[str]:  # noqa: F811
     asked = prompt("q")
     for call in calls:
         assert reread(call) == call
-        assert list(samples_of(Imitation(prompts="x.jsonl"), [asked], {asked.prompt_id: call}))
+        assert samples_from(Imitation(prompts="x.jsonl"), asked, call)
     return results
 
 

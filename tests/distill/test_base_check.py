@@ -16,6 +16,7 @@ from flows.cli import app
 from train.conformance import CHAT_TEMPLATE
 from train.model import base_model
 from train.model.chat_template import ChatTemplate
+from warehouse.catalog import build
 from warehouse.errors import AssetError, ModelError, PlanError
 
 CHATML = CHAT_TEMPLATE
@@ -109,6 +110,29 @@ def test_a_template_that_opens_a_think_block(tmp_path):
 def test_a_think_block_that_is_closed_is_no_fault(tmp_path):
     make_base(tmp_path / "base", EMPTY_THOUGHT)
     assert check(make_plan(tmp_path)) == []
+
+
+TOOLS = (
+    "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}"
+    + TURNS.replace("{{ m['content'] }}", "{{ m['content'] }}{{ (m.tool_calls or []) | tojson }}")
+    + "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+@pytest.mark.parametrize(("template", "told"), [(CHATML, ["leaves out the tools"]), (TOOLS, [])])
+def test_a_template_without_tools_is_told_where_a_recipe_makes_them(tmp_path, template, told):
+    make_base(tmp_path / "base", template)
+    plan = make_plan(tmp_path)
+    assert check(plan) == []
+    tools = build(
+        "recipe", {"use": "tools", "tools": [{"type": "function", "function": {"name": "a"}}]}
+    )
+    plan = plan.model_copy(update={"datagen": plan.datagen.model_copy(update={"recipe": [tools]})})
+    notes = check_base(plan, [])
+    assert [
+        ("leaves out the tools, so what recipe 'tools' makes cannot be trained on" in n)
+        for n in notes
+    ] == [True] * len(told)
 
 
 def test_a_base_without_a_template(tmp_path):

@@ -57,7 +57,7 @@ def test_plain_is_the_question_alone(world):
 def test_recipe_is_what_the_teacher_was_shown(world):
     items, sources = world
     for messages, item in zip(build_messages("recipe", world), items, strict=True):
-        assert messages == sources.recipe.ask(item.row, sources.folder).messages
+        assert messages == sources.recipe.ask_row(item.row, sources.folder).messages
         assert messages[0] == {"role": "system", "content": "Be brief."}
         assert len(said(messages)) == 2
 

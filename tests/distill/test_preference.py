@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -232,6 +233,56 @@ def test_what_an_audit_has_drawn_is_there_for_the_training(base, tmp_path):
     SHORT.train(material, TrainingCallbacks(drawn=lambda *how_many: drawn.append(how_many)))
     assert drawn == []
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_rejected_replies_of_a_recipe_are_learned_from_without_asking_the_student(
+    base, tmp_path, monkeypatch
+):
+    def unasked(*_, **__):
+        raise AssertionError("the untuned student is not asked")
+
+    drafts = ["a gas", "It is some pump.", "very cold", "leaves", "", "The heart pumps blood."]
+    samples = [
+        replace(one, facts={"rejected": draft} if draft else None)
+        for one, draft in zip(SAMPLES, [*drafts, "", ""], strict=True)
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr(Generator, "answer", unasked)
+        recipe = Preference(beta=0.3, rejected="recipe")
+        result = recipe.train(TrainingInputs(base, LORA, samples, CONFIG, tmp_path / "s"))
+    figures = result.audit["preference"]
+    assert figures == {
+        "without_rejected": 3, "pairs": 4, "equal_replies": 1, "truncated_rejected": 0,
+    }  # fmt: skip
+    (line,) = (text for label, text in summarize_audit(result.audit).lines if label == "pairs")
+    assert line.startswith("4 made with the replies that the recipe rejected: 1 dropped")
+    assert "3 samples left out for having none" in line
+    rows = [(one.messages, one.completion) for one in SAMPLES[:4]]
+    others = [(one.messages, draft) for one, draft in zip(SAMPLES, drafts[:4], strict=False)]
+    gains = [
+        [
+            new[0] - old[0]
+            for new, old in zip(
+                Generator(base, result.path).likelihood(texts),
+                Generator(base).likelihood(texts),
+                strict=True,
+            )
+        ]
+        for texts in (rows, others)
+    ]
+    assert all(chosen - draft > 1 for chosen, draft in zip(*gains, strict=True))
+    assert curve(result)[0] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_samples_without_a_rejected_reply_are_refused_before_the_base_is_loaded(tmp_path):
+    recipe = Preference(rejected="recipe")
+    with pytest.raises(TrainingError, match="none of 8 samples has a rejected reply"):
+        recipe.train(TrainingInputs("no such base", LORA, SAMPLES, CONFIG, tmp_path / "s"))
+
+
+def test_the_new_option_changes_no_student_that_does_not_use_it():
+    assert "rejected" not in Preference().fingerprint
+    assert Preference(rejected="recipe").fingerprint["rejected"] == "recipe"
 
 
 def test_where_all_replies_are_equal_there_is_nothing_to_prefer(base, rejected, tmp_path):

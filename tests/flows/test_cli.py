@@ -23,6 +23,7 @@ VERBS = [
     "train",
     "evaluate",
     "export",
+    "data",
     "chat",
     "report",
     "runs",

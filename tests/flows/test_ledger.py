@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-import datagen.generate
+import datagen.engine
 from datagen.openai import options
 from quality.review.decisions import accept
 from tests.flows.test_budget import write
@@ -139,13 +139,13 @@ def test_what_costs_more_than_is_left_waits_and_what_is_cheaper_goes_on(tmp_path
 
 
 def test_a_reply_that_the_warehouse_refuses_fails_its_prompt_alone(tmp_path, monkeypatch):
-    to_call = datagen.generate.to_call
+    to_call = datagen.engine.to_call
 
     def half_a_character(reply, *more):
         call = to_call(reply, *more)
         return replace(call, text="\ud83d") if "newt" in str(reply.request.messages) else call
 
-    monkeypatch.setattr(datagen.generate, "to_call", half_a_character)
+    monkeypatch.setattr(datagen.engine, "to_call", half_a_character)
     with FakeOpenai(colour) as server:
         write(tmp_path, server, number=10)
         done = generate(tmp_path)

@@ -17,7 +17,7 @@ from tests.support.teaching import make_stranger, make_teacher, sample, stored
 from tests.support.tiny import make_tiny
 from warehouse.db.store import Store
 from warehouse.errors import ModelError, PlanError
-from warehouse.records import Call, Student
+from warehouse.records import Call, Sample, Student
 
 STORED = ("--set", "train.objective={use='logits'}", "--set", "datagen.sampling.top_logprobs=6")
 
@@ -187,3 +187,31 @@ def test_check_refuses_it_too(generated):
     done = distill(folder, "check", str(plan), "--set", "train.objective={use='logits'}")
     assert done.returncode == 2
     assert "datagen.sampling.top_logprobs = 20" in done.stderr
+
+
+def test_the_drafts_of_a_critique_are_the_rejected_replies_of_a_student(tmp_path):
+    """A draft that names the colour alone, and revisions that are another one for half of them."""
+    from flows.stages.generate import generate
+    from flows.stages.train import train
+
+    teacher = (
+        '[teacher]\nuse = "scripted"\ndefault = "It is a river animal."\n'
+        'replies = { "Check your last answer" = "It is too short.", "is brown." = "brown", "is grey." = "grey" }\n'
+    )
+    plan = write_plan(tmp_path, teacher)
+    recipe = "{use='critique', prompts='prompts.jsonl', constitution=['Be clear.']}"
+    overrides = [
+        f"datagen.recipe=[{recipe}]",
+        "quality.scorers=[]",
+        "quality.gate={}",
+        "train.objective={use='preference', rejected='recipe'}",
+    ]
+    made = generate(str(plan), overrides)
+    assert made["calls_made"] > 24
+    result = train(str(plan), overrides)
+    kept = Store(tmp_path / "w.duckdb").read(Sample)
+    with_draft = [one for one in kept if (one.facts or {}).get("rejected")]
+    assert {one.facts["rejected"] for one in with_draft} == {"brown", "grey"}
+    figures = student(tmp_path, result).audit["preference"]
+    assert figures["pairs"] == len(with_draft) > 0
+    assert figures["without_rejected"] == len(kept) - len(with_draft) > 0

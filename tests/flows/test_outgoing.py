@@ -66,3 +66,11 @@ def test_a_teacher_on_this_machine_and_a_base_of_a_hub(tmp_path):
         "sends     7 prompts and 5 held-out items to no other machine: the teacher, scripted",
         "sends     the name of base 'someone/model' to its hub, to download it",
     ]
+
+
+def test_a_data_set_of_the_hub_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.load_dataset", lambda *a, **o: iter([{"prompt": "one?"}]))
+    text = write_plan(tmp_path, TEACHER, prompts=7, held_out=5).read_text()
+    (tmp_path / "plan.toml").write_text(text.replace('"prompts.jsonl"', '"hf:org/name@v1"'))
+    lines = outgoing_lines(load_plan(tmp_path / "plan.toml"))
+    assert "sends     the name of data set 'hf:org/name@v1' to its hub, to stream it" in lines

@@ -43,17 +43,30 @@ def one_line(done, kind, line):
 @pytest.mark.parametrize(
     ("verb", "kind", "method"),
     [
-        ("check", "recipe", "ask"),
-        ("generate", "recipe", "ask_all"),
-        ("generate", "recipe", "samples"),
+        ("check", "recipe", "seeds"),
+        ("generate", "recipe", "seeds"),
         ("check", "benchmark", "items"),
     ],
 )
 def test_a_part_s_error_is_one_line_in_each_verb(folder, verb, kind, method):
     line = broken(folder, kind, method)
     one_line(distill(folder, verb, "plan.toml"), kind, line)
-    if method == "samples":  # what was paid for is kept
-        assert len(Store(folder / "stillhouse.duckdb").read(Call)) == 3
+
+
+def test_what_a_recipe_fails_on_names_the_line_and_keeps_what_was_paid(folder):
+    text = (folder / "own_recipe.py").read_text()
+    (folder / "own_recipe.py").write_text(
+        text.replace("status, reason = status_of(reply)", 'status, reason = {}["colour"]')
+    )
+    done = distill(folder, "generate", "plan.toml")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "distill: the recipe failed on all of its 3 seeds: 3 x own_recipe.py, line "
+    )
+    assert last.endswith("KeyError: 'colour'")
+    store = Store(folder / "stillhouse.duckdb")
+    assert len(store.read(Call)) == 3 and len(store.read(Failure)) == 3
 
 
 @pytest.mark.trains
@@ -71,7 +84,7 @@ def test_what_a_scorer_fails_on_names_the_line_and_debug_shows_the_traceback(fol
     assert distill(folder, "curate", "plan.toml").returncode == 0
     (error,) = {failure.error for failure in Store(folder / "stillhouse.duckdb").read(Failure)}
     assert error == f"own_scorer: own_scorer.py, line {line}: KeyError: 'colour'"
-    broken(folder, "recipe", "ask_all")
+    broken(folder, "recipe", "seeds")
     done = distill(folder, "--debug", "generate", "plan.toml")
     assert done.returncode == 2
     assert "Traceback" in done.stderr and 'raise KeyError("colour")' in done.stderr
@@ -104,11 +117,11 @@ def test_a_worker_process_passes_a_part_s_error_on_in_one_line(folder, monkeypat
     from distill.learning import multiprocess
     from warehouse import catalog
 
-    line = broken(folder, "recipe", "ask_all")
+    line = broken(folder, "recipe", "seeds")
 
     def work(job, first):
         table = {"use": "./own_recipe.py", "prompts": "prompts.jsonl"}
-        next(catalog.build("recipe", table, folder).ask_all(folder))
+        next(catalog.build("recipe", table, folder).seeds(folder, {}))
 
     monkeypatch.setattr(multiprocess, "_run_job", work)
     with pytest.raises(KeyError):

@@ -93,6 +93,12 @@ def test_a_student_of_an_older_version_is_found_after_a_move(copied):
         db.execute("UPDATE students SET path = '/gone/students/' || student_id")
         db.execute("ALTER TABLE run_answers RENAME TO entries")
         db.execute("DROP TABLE audit_scores")
+        db.execute("DROP TABLE seed_runs")
+        db.execute("DROP TABLE rounds")
+        for table, column in (("calls", "messages"), ("samples", "facts")):
+            for view in ("ledger",):
+                db.execute(f"DROP VIEW IF EXISTS {view}")
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         db.execute("UPDATE schema_version SET version = 5")
     found = find.find_student(str(copy / "plan.toml"))
     assert found.path == copy / "students" / first["student_id"]

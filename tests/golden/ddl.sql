@@ -43,7 +43,8 @@ CREATE TABLE calls (
   tries BIGINT NOT NULL,
   reasoning VARCHAR,
   logprobs JSON,
-  stage VARCHAR
+  stage VARCHAR,
+  messages JSON
 );
 
 CREATE TABLE samples (
@@ -58,7 +59,26 @@ CREATE TABLE samples (
   reference JSON NOT NULL,
   passage VARCHAR,
   status VARCHAR NOT NULL,
-  status_reason VARCHAR
+  status_reason VARCHAR,
+  facts JSON
+);
+
+CREATE TABLE seed_runs (
+  seed_run_id VARCHAR NOT NULL,
+  recipe VARCHAR NOT NULL,
+  recipe_version VARCHAR NOT NULL,
+  prompt_id VARCHAR NOT NULL,
+  call_ids JSON NOT NULL,
+  run_id VARCHAR NOT NULL
+);
+
+CREATE TABLE rounds (
+  round_id VARCHAR NOT NULL,
+  recipe VARCHAR NOT NULL,
+  number BIGINT NOT NULL,
+  seeds BIGINT NOT NULL,
+  missing JSON NOT NULL,
+  run_id VARCHAR NOT NULL
 );
 
 CREATE TABLE scores (

@@ -31,7 +31,7 @@ def test_contracts_are_kept() -> None:
 @pytest.mark.parametrize(
     ("file", "wrong", "contract"),
     [
-        ("datagen/generate.py", "import quality.text.normalize", "One arrow, four floors"),
+        ("datagen/generate.py", "import quality.text.claims", "One arrow, four floors"),
         ("warehouse/inputs/rows.py", "import train.methods.tuner", "One arrow, four floors"),
         ("distill/plan/plan.py", "import flows.runtime.progress", "One arrow, four floors"),
         ("quality/gate/choose.py", "import duckdb", "Only warehouse talks to DuckDB"),

@@ -16,9 +16,9 @@ from quality.tasks.graders import (
     macro_f1,
     read_choice,
     read_class,
-    right_letters,
 )
 from warehouse.errors import AssetError
+from warehouse.text.lettered import right_letters
 
 ANIMALS = ["fish", "deep sea fish", "a mammal", "the sea"]
 

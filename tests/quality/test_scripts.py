@@ -11,7 +11,7 @@ from quality.scorers.style import Style
 from quality.tasks.graders import read_choice, read_class
 from quality.text.claims import claims
 from quality.text.languages import foreign
-from quality.text.normalize import contains, exact_match, numbers, token_f1
+from warehouse.text.normalize import contains, exact_match, numbers, token_f1
 
 
 @pytest.mark.parametrize(

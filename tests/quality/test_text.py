@@ -3,7 +3,7 @@
 import pytest
 
 from quality.tasks.benchmark import grade_text
-from quality.text.normalize import (
+from warehouse.text.normalize import (
     canonical,
     contains,
     dates,

@@ -15,7 +15,7 @@ from distill.report.curation_section import (
     ScorerLine,
 )
 from distill.report.kept_right import RightLine
-from distill.report.report import FunnelStep, LedgerLine, Report, StageCost
+from distill.report.report import FunnelStep, LedgerLine, RecipeLine, Report, StageCost
 from quality.audit.roc import measure
 from tests.distill.test_compare import answer
 from tests.support.evaluations import rich_evaluation
@@ -60,6 +60,24 @@ def example_report():
             FunnelStep("prompts", 1200, "asked of the teacher"),
             FunnelStep("calls", 1190, "10 failures"),
             FunnelStep("kept", 400, "trained on"),
+        ],
+        recipes=[
+            RecipeLine("imitation", 1000, 990, 10, 980, 4, 3, 3, 20, 300),
+            RecipeLine(
+                "reasoning",
+                200,
+                800,
+                0,
+                120,
+                0,
+                0,
+                680,
+                0,
+                100,
+                150,
+                [("the answer is not <the reference>", 680)],
+                "there are no more seeds",
+            ),
         ],
         drop_reasons=[("grounded 0.0 < 1.0", 700), ("toxicity 0.9 > 0.2", 90)],
         losses=[

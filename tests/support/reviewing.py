@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from distill.plan.plan import load_plan
 from flows.review.session import Session
-from flows.stages.estimate import prompts_of
+from flows.stages.known_prompts import prompts_of
 from tests.support.plans import rows, write_rows
 from warehouse.catalog import options_of
 from warehouse.db.store import Store

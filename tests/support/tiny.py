@@ -7,7 +7,28 @@ from typing import Any
 
 from train.conformance import CHAT_TEMPLATE, make_tiny, make_tokenizer, save_tiny
 
-__all__ = ["CHAT_TEMPLATE", "make_byte_tokenizer", "make_servable", "make_tiny", "make_tokenizer"]
+__all__ = [
+    "CHAT_TEMPLATE",
+    "HERMES",
+    "make_byte_tokenizer",
+    "make_servable",
+    "make_tiny",
+    "make_tokenizer",
+]
+
+
+HERMES = (
+    "{% if tools %}<|im_start|>system\nTools:{% for tool in tools %}\n{{ tool['function'] | tojson }}"
+    "{% endfor %}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}"
+    "{% if m['role'] == 'tool' %}<|im_start|>user\n<tool_response>\n{{ m['content'] }}\n</tool_response>"
+    "{% else %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
+    "{% for call in m.tool_calls or [] %}<tool_call>\n"
+    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}\n'
+    "</tool_call>{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Tools, calls and results written as Hermes and Qwen do."""
 
 
 def make_byte_tokenizer(chat_template: str = CHAT_TEMPLATE) -> Any:

@@ -1,130 +1,514 @@
-"""Files become passages: in a fixed order, in windows, or with the faulty line named."""
+"""Documents of every format become passages; what is left out or skipped is counted and named."""
 
 from __future__ import annotations
 
-import json
+import io
+import itertools
+import sys
+import zipfile
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pypdf import PdfReader, PdfWriter
 
-from warehouse.errors import DataError
-from warehouse.inputs.documents import read_passages
+from tests.support.documents import (
+    docx_paragraph,
+    docx_table,
+    pdf_bytes,
+    write_docx,
+    write_epub,
+)
+from warehouse.errors import DataError, MissingExtraError
+from warehouse.inputs.documents import DocumentSource, limits, pdf, read_documents, read_passages
+from warehouse.inputs.documents.cut import Cutter
+from warehouse.inputs.documents.document import Document, DocumentBuilder
+from warehouse.inputs.documents.extract import extract
+from warehouse.inputs.documents.page_furniture import strip_furniture
+from warehouse.inputs.documents.plain_text import paragraphs
+from warehouse.inputs.documents.sentences import sentence_spans
+from warehouse.text.words import count_words
+
+LINES = [
+    "The otter lives in the rivers of the north and eats fish on every day.",
+    "It swims very well, and it is a well-known animal that sleeps in the mo-",
+    "rning. Mr. Smith has seen many of them.",
+]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "docs" / "deep").mkdir(parents=True)
-    (tmp_path / "docs" / "b.md").write_text("\ufeff# Bees\n\nBees make honey.", encoding="utf-8")
-    (tmp_path / "docs" / "a.txt").write_text("Ants are small.", encoding="utf-8")
-    (tmp_path / "docs" / "deep" / "c.TXT").write_text("Cows eat grass.", encoding="utf-8")
-    (tmp_path / "docs" / "picture.png").write_bytes(b"\x89PNG")
-    rows = [{"text": "Dogs bark."}, {"text": "Elks\nroam.", "more": 1}]
-    (tmp_path / "rows.jsonl").write_text("\n\n".join(map(json.dumps, rows)) + "\n")
-    pl.DataFrame({"n": [1, 2], "text": ["Foxes, red", None]}).write_csv(tmp_path / "t.csv")
-    pl.DataFrame({"text": ["Gnus graze."]}).write_parquet(tmp_path / "t.parquet")
-    return tmp_path
+def read(folder, *patterns, length=200, **options):
+    return read_documents(DocumentSource(patterns or (".",), length, **options), folder)
 
 
-def texts(*args, **options):
-    return [passage.text for passage in read_passages(*args, **options)]
+def texts(folder, *patterns, **options):
+    return [passage.text for passage in read(folder, *patterns, **options).passages]
 
 
-def test_every_kind_of_file_is_read(folder):
-    found = read_passages(["docs", "rows.jsonl", "t.csv", "t.parquet"], folder)
-    assert [(passage.text, passage.source) for passage in found] == [
-        ("Ants are small.", "docs/a.txt, words 1-3"),
-        ("# Bees\n\nBees make honey.", "docs/b.md, words 1-5"),
-        ("Cows eat grass.", "docs/deep/c.TXT, words 1-3"),
-        ("Dogs bark.", "rows.jsonl line 1, words 1-2"),
-        ("Elks\nroam.", "rows.jsonl line 3, words 1-2"),
-        ("Foxes, red", "t.csv row 1, words 1-2"),
-        ("Gnus graze.", "t.parquet row 1, words 1-2"),
+def skipped(found):
+    return {file.file: file.skipped for file in found.summary.skipped}
+
+
+def report(*animals):
+    """Pages with a header, a page number and a text of their own."""
+    return [
+        ["ACME report 2024", *(line.replace("otter", animal) for line in LINES[:1])]
+        + [f"The {animal} {line}" for line in LINES[1:]]
+        + [f"{n} / {len(animals)}"]
+        for n, animal in enumerate(animals, start=1)
     ]
-    assert found == read_passages(["docs", "rows.jsonl", "t.csv", "t.parquet"], folder)
 
 
-def test_globs_and_files_named_twice(folder):
-    assert texts("docs/*", folder) == ["Ants are small.", "# Bees\n\nBees make honey."]
-    assert texts("docs/**/*.TXT", folder) == ["Cows eat grass."]
-    assert texts(["docs/b.md", "docs/*.md"], folder) == ["# Bees\n\nBees make honey."]
-    assert texts(str(folder / "docs" / "a.txt"), folder / "docs") == ["Ants are small."]
+def test_a_pdf_keeps_pages_and_headings_and_drops_what_repeats(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(
+        pdf_bytes(report("otter", "seal", "bear", "wolf"), [("Rivers", 0), ("Lakes", 2)])
+    )
+    found = read(tmp_path, "a.pdf", length=40)
+    whole = " ".join(passage.text for passage in found.passages)
+    assert "ACME" not in whole and "/ 4" not in whole
+    assert "Mr. Smith has seen" in whole and "sleeps in the mo" in whole
+    pages = {heading: {p.page for p in found.passages if p.heading == heading}
+             for heading in ("Rivers", "Lakes")}  # fmt: skip
+    assert pages == {"Rivers": {1, 2}, "Lakes": {3, 4}}
+    lakes = next(passage for passage in found.passages if passage.heading == "Lakes")
+    assert lakes.source.startswith("a.pdf, page") and lakes.text.startswith(
+        "Lakes\n\nThe bear lives"
+    )
+    assert found.summary.files[0].pages == 4
+    assert found.summary.dropped == {"header and footer lines": 8}
+    assert "'ACME report #'" in found.summary.dropped_lines()[1]
 
 
-def test_a_file_whose_name_looks_like_a_pattern(folder):
-    (folder / "a[1].txt").write_text("Hens.")
-    assert texts("a[1].txt", folder) == ["Hens."]
+def test_a_paragraph_of_a_pdf_goes_on_over_the_end_of_a_page(tmp_path):
+    pages = [[*LINES[:2], "1"], [LINES[2], "2"]]
+    (tmp_path / "a.pdf").write_bytes(pdf_bytes(pages))
+    (passage,) = read(tmp_path).passages
+    assert "sleeps in the morning. Mr." in passage.text
+    assert (passage.page, passage.last_page) == (1, 2)
+    assert passage.source == "a.pdf, pages 1-2"
 
 
-def test_windows_overlap_and_the_last_is_whole(tmp_path):
-    (tmp_path / "a.txt").write_text(" ".join(map(str, range(1, 26))))
-    found = texts("a.txt", tmp_path, words=10, overlap=3)
-    assert [passage.split() for passage in found] == [
-        list(map(str, range(first, first + 10))) for first in (1, 8, 15, 16)
+def test_words_that_a_line_parts_are_joined_as_they_are_elsewhere(tmp_path):
+    line = "A line that is long enough to reach the edge of the page, for a well-"
+    (tmp_path / "a.pdf").write_bytes(pdf_bytes([[line, "known animal. It is well-known."]]))
+    assert "for a well-known animal" in texts(tmp_path)[0]
+
+
+def test_a_scan_an_encrypted_and_a_broken_pdf_are_named_and_the_rest_goes_on(tmp_path):
+    sound = pdf_bytes([LINES])
+    (tmp_path / "a.pdf").write_bytes(sound)
+    (tmp_path / "half.pdf").write_bytes(pdf_bytes([LINES, None, []]))
+    (tmp_path / "scan.pdf").write_bytes(pdf_bytes([None, None]))
+    (tmp_path / "empty.pdf").write_bytes(b"")
+    (tmp_path / "cut.pdf").write_bytes(sound[:200])
+    for name, password in (("secret.pdf", "x"), ("owner.pdf", "")):
+        writer = PdfWriter(clone_from=PdfReader(io.BytesIO(sound)))
+        writer.encrypt(password, "owner", algorithm="AES-256")
+        writer.write(tmp_path / name)
+    found = read(tmp_path)
+    assert {file.file for file in found.summary.read} == {"a.pdf", "half.pdf", "owner.pdf"}
+    reasons = skipped(found)
+    assert "2 are images: a scan; run OCR" in reasons.pop("scan.pdf")
+    assert "is encrypted; save it without its password" in reasons.pop("secret.pdf")
+    assert reasons.keys() == {"empty.pdf", "cut.pdf"}
+    assert all(reason.startswith("is broken") and "\n" not in reason for reason in reasons.values())
+    assert found.summary.dropped["pages without text, images"] == 1
+    assert found.summary.dropped["blank pages"] == 1
+
+
+def test_a_pdf_with_too_many_pages_or_bytes_is_skipped(tmp_path, monkeypatch):
+    (tmp_path / "long.pdf").write_bytes(pdf_bytes([LINES] * 3))
+    (tmp_path / "a.txt").write_text("Some words.")
+    monkeypatch.setattr(pdf, "MAX_PAGES", 2)
+    assert "has 3 pages, more than the 2" in skipped(read(tmp_path))["long.pdf"]
+    monkeypatch.setattr(limits.refuse_large, "__defaults__", (300,))
+    with pytest.raises(DataError, match="split it"):
+        read(tmp_path, "*.pdf", column="other")
+
+
+def test_docx_headings_tables_code_and_what_is_beside_the_text(tmp_path):
+    body = (
+        docx_paragraph("Guide", "Heading1")
+        + docx_paragraph("A first sentence. A second one.")
+        + docx_paragraph("Install", "Heading2")
+        + docx_paragraph("pip install x", "Code")
+        + docx_paragraph("distill  run", "Code")
+        + docx_table([["Name", "Size"], ["a|b", "1"]])
+    )
+    header = "<w:hdr xmlns:w='w'><w:p><w:r><w:t>Secret</w:t></w:r></w:p></w:hdr>"
+    write_docx(tmp_path / "a.docx", body, {"word/header1.xml": header, "word/header2.xml": "<w/>"})
+    document = extract(tmp_path / "a.docx", "a.docx").documents[0]
+    assert [(b.kind, document.text[b.start : b.end]) for b in document.blocks] == [
+        ("heading", "Guide"),
+        ("text", "A first sentence. A second one."),
+        ("heading", "Install"),
+        ("code", "pip install x\ndistill  run"),
+        ("table", "| Name | Size |\n| a\\|b | 1 |"),
     ]
-    assert len(texts("a.txt", tmp_path, words=25, overlap=0)) == 1
-    assert sum(len(text.split()) for text in texts("a.txt", tmp_path, words=5, overlap=0)) == 25
-    ids = [passage.passage_id for passage in read_passages("a.txt", tmp_path, 10, 3)]
-    assert len(set(ids)) == 4
+    found = read(tmp_path, length=8)
+    assert [passage.heading for passage in found.passages] == [
+        "Guide",
+        "Guide > Install",
+        "Guide > Install",
+    ]
+    assert found.summary.dropped == {"page headers": 1}
 
 
-@pytest.mark.parametrize(("words", "overlap"), [(0, 0), (10, 10), (10, -1)])
-def test_impossible_windows_are_refused(folder, words, overlap):
-    with pytest.raises(ValueError, match="overlap"):
-        read_passages("docs", folder, words, overlap)
+def test_docx_faults_are_named(tmp_path, monkeypatch):
+    write_docx(tmp_path / "bomb.docx", docx_paragraph("x" * 100_000))
+    nested = "<w:sdt><w:sdtContent>" * 1000 + "</w:sdtContent></w:sdt>" * 1000
+    write_docx(tmp_path / "deep.docx", nested)
+    write_docx(tmp_path / "entity.docx", "", {"word/x.xml": '<!DOCTYPE a [<!ENTITY a "b">]><a/>'})
+    write_docx(tmp_path / "bad.docx", "<w:p>")
+    (tmp_path / "old.docx").write_bytes(bytes.fromhex("d0cf11e0a1b11ae1") + bytes(600))
+    (tmp_path / "no.docx").write_bytes(b"PK no zip")
+    with zipfile.ZipFile(tmp_path / "other.docx", "w") as package:
+        package.writestr("x.txt", "x")
+    (tmp_path / "a.txt").write_text("Some words.")
+    monkeypatch.setattr(limits, "MAX_MARKUP_BYTES", 90_000)
+    reasons = skipped(read(tmp_path))
+    expected = {
+        "bomb.docx": "unpacks to 100,", "deep.docx": "too deeply", "entity.docx": "entities",
+        "bad.docx": "is broken", "old.docx": "password", "no.docx": "is broken", "other.docx": "is broken",
+    }  # fmt: skip
+    assert reasons.keys() == expected.keys()
+    assert all(
+        part in reasons[name] and "\n" not in reasons[name] for name, part in expected.items()
+    )
+
+
+def test_an_epub_is_read_in_its_order(tmp_path):
+    parts = {
+        "nav.xhtml": "<nav>Contents</nav>",
+        "z one.xhtml": '<a id="x"/><h1>第一章</h1><p>水獭吃鱼。它游泳！</p><script src="x"/>',
+        "a.xhtml": "<h1>Two</h1><p>A<br/>b.</p><ul><li>c<ol><li>d</li></ol></li></ul><pre>if x:\n  y</pre>",
+    }
+    write_epub(tmp_path / "a.epub", parts)
+    document = extract(tmp_path / "a.epub", "a.epub").documents[0]
+    assert (
+        document.text == "第一章\n\n水獭吃鱼。它游泳！\n\nTwo\n\nA\nb.\n\n- c\n  1. d\n\nif x:\n  y"
+    )
+    assert document.blocks[-1].kind == "code"
+    found = read(tmp_path, length=5)
+    assert found.summary.dropped["tables of contents"] == 1
+    assert found.passages[0].heading == "第一章"
+
+
+def test_epub_faults_are_named(tmp_path):
+    write_epub(tmp_path / "deep.epub", {"a.xhtml": "<div>" * 1000})
+    protected = '<e><CipherReference URI="OEBPS/a.xhtml"/></e>'
+    write_epub(tmp_path / "drm.epub", {"a.xhtml": "x"}, {"META-INF/encryption.xml": protected})
+    with zipfile.ZipFile(tmp_path / "none.epub", "w") as package:
+        package.writestr("x", "x")
+    (tmp_path / "a.txt").write_text("Some words.")
+    reasons = skipped(read(tmp_path))
+    assert "nests more than 250" in reasons["deep.epub"]
+    assert "DRM" in reasons["drm.epub"]
+    assert "has no META-INF/container.xml" in reasons["none.epub"]
+
+
+PAGE = """<html><head><title>x</title><style>p {}</style></head><body><nav><a href="/">Home</a> Menu</nav>
+<article><h1>Otters</h1><p>Otters live in rivers and lakes, where they eat fish, crabs and frogs.</p>
+<h2>Sizes</h2><p>The giant otter of the Amazon is the longest of them all, at nearly two metres.</p>
+<pre>def f():\n    return 1</pre><table><tr><th>Name</th><th>m</th></tr><tr><td>giant</td><td>1.8</td></tr></table>
+</article><footer>Copyright ACME</footer></body></html>"""
+
+
+def test_html_without_its_menus(tmp_path):
+    (tmp_path / "a.html").write_text(PAGE)
+    document = extract(tmp_path / "a.html", "a.html").documents[0]
+    assert [b.kind for b in document.blocks] == [
+        "heading",
+        "text",
+        "heading",
+        "text",
+        "code",
+        "table",
+    ]
+    assert document.text.endswith(
+        "def f():\n    return 1\n\n| Name | m |\n| --- | --- |\n| giant | 1.8 |"
+    )
+    assert "Menu" not in document.text and "Copyright" not in document.text
+    assert read(tmp_path).summary.dropped["words outside the main text"] == 4
+
+
+@pytest.mark.parametrize("charset", ["gbk", "windows-1252", "no-such"])
+def test_html_in_the_encoding_that_it_names(tmp_path, charset):
+    text = "水獭吃鱼。" if charset == "gbk" else "Käse ißt man."
+    encoding = "utf-8" if charset == "no-such" else charset
+    page = f'<html><head><meta charset="{charset}"></head><body><p>{text}</p></body></html>'
+    (tmp_path / "a.html").write_bytes(page.encode(encoding))
+    assert texts(tmp_path) == [text]
+
+
+@pytest.mark.parametrize("part", ["<", "&", "<!--", "<a x='", "<![CDATA[", "<script>", "<b>x</b> "])
+def test_html_that_is_no_html_ends(tmp_path, part):
+    (tmp_path / "x.html").write_text(f"words {part * 50_000}")
+    assert extract(tmp_path / "x.html", "x.html").documents
+
+
+def test_html_that_nests_too_deeply_is_skipped(tmp_path):
+    (tmp_path / "a.txt").write_text("Some words.")
+    (tmp_path / "x.html").write_text("<div>" * 100_000 + "x")
+    assert "nests more than 250" in skipped(read(tmp_path))["x.html"]
+
+
+MARKDOWN = """---
+title: x
+---
+# Otters
+
+They swim. They eat fish.
+<!-- a note
+of the author -->
+
+```python
+# no heading
+<!-- kept -->
+
+x = 1
+```
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+Sizes
+-----
+
+- small ones
+- large ones
+  that are long
+
+    indented(code)
+"""
+
+
+def test_markdown_blocks(tmp_path):
+    (tmp_path / "a.md").write_text(MARKDOWN)
+    found = extract(tmp_path / "a.md", "a.md")
+    document = found.documents[0]
+    assert [(b.kind, document.text[b.start : b.end]) for b in document.blocks] == [
+        ("heading", "# Otters"),
+        ("text", "They swim. They eat fish."),
+        ("code", "```python\n# no heading\n<!-- kept -->\n\nx = 1\n```"),
+        ("table", "| a | b |\n|---|---|\n| 1 | 2 |"),
+        ("heading", "Sizes\n-----"),
+        ("text", "- small ones\n- large ones\n  that are long"),
+        ("text", "indented(code)"),  # in a list it may belong to an item
+    ]
+    assert found.dropped == {"lines of front matter": 3, "comments": 1}
+    assert read(tmp_path, length=4).passages[-1].heading == "Otters > Sizes"
+
+
+def test_tables_and_code_stay_whole_and_sentences_too(tmp_path):
+    table = "\n".join(["| a | b |", "|---|---|", *(f"| {n} | {n} |" for n in range(8))])
+    code = "```\n" + "one two\n" * 9 + "```"
+    text = f"First sentence is here. Second sentence is here.\n\n{table}\n\n{code}\n"
+    (tmp_path / "a.md").write_text(text)
+    found = texts(tmp_path, length=15)
+    assert any(table in passage for passage in found) and any(code in passage for passage in found)
+    (tmp_path / "a.md").write_text(table + "\n| x | y |" * 200)
+    summary = read(tmp_path, length=15).summary
+    assert summary.passages > 1 and "1 table or code block too long" in summary.dropped_lines()[-1]
+
+
+def test_rows_have_their_text_in_a_column(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"body": "One row."}\n{"text": "x"}\n{"body": "One row."}\n')
+    pl.DataFrame({"body": ["Two.", None]}).write_csv(tmp_path / "b.csv")
+    pl.DataFrame({"body": ["Three."]}).write_parquet(tmp_path / "c.parquet")
+    pl.DataFrame({"text": ["Four."]}).write_csv(tmp_path / "d.csv")
+    (tmp_path / "e.jsonl").write_text('{"body": "x"}\n{"body": ')
+    (tmp_path / "f.json").write_text('[{"body": "Five."}]')
+    found = read(tmp_path, column="body")
+    assert [(p.text, p.source) for p in found.passages] == [
+        ("One row.", "a.jsonl line 1"), ("Two.", "b.csv row 2"), ("Three.", "c.parquet row 1"),
+    ]  # fmt: skip
+    assert found.summary.dropped == {"rows without a text 'body'": 2, "repeated passages": 1}
+    assert skipped(found)["d.csv"] == "has no text in a field 'body' (it has: text)"
+    assert skipped(found)["e.jsonl"].startswith("line 2 is not JSON")
+    assert found.summary.other_kinds == {".json": 1}
+    assert texts(tmp_path, "*.json", column="body") == ["Five."]
+
+
+def test_text_in_other_encodings(tmp_path):
+    (tmp_path / "a.txt").write_bytes("Der Käse ist weiß.".encode("cp1252"))
+    (tmp_path / "b.txt").write_bytes("Zwei Füße.".encode("utf-16"))
+    (tmp_path / "c.txt").write_bytes("水獭吃鱼。".encode("gbk"))
+    (tmp_path / "d.txt").write_bytes(b"PNG\x00\x00\x01 and so on, for a while \x00")
+    found = read(tmp_path)
+    assert [passage.text for passage in found.passages] == ["Der Käse ist weiß.", "Zwei Füße."]
+    assert "read as Windows-1252" in found.summary.dropped_lines()[0]
+    assert "is not UTF-8" in skipped(found)["c.txt"] and "zero bytes" in skipped(found)["d.txt"]
+
+
+def test_offsets_are_those_of_the_text(tmp_path):
+    text = "A first paragraph. It has two.\r\n\r\nA second, 水獭吃鱼。它游泳。\r\n"
+    (tmp_path / "a.txt").write_bytes(text.encode())
+    whole = text.replace("\r\n", "\n")
+    for passage in read(tmp_path, length=4).passages:
+        assert whole[passage.start : passage.end] == passage.text
+
+
+def test_a_folder_that_grew_gives_the_same_passages_for_the_old_files(tmp_path):
+    (tmp_path / "b.txt").write_text("Some words. Others.")
+    (tmp_path / "r.jsonl").write_text('{"text": "Old row."}\n')
+    before = read(tmp_path, length=2).passages
+    (tmp_path / "a.txt").write_text("New words.")
+    (tmp_path / "r.jsonl").write_text('{"text": "New row."}\n{"text": "Old row."}\n')
+    after = {passage.passage_id: passage.text for passage in read(tmp_path, length=2).passages}
+    assert {p.passage_id: p.text for p in before}.items() <= after.items()
+    assert len(after) == len(before) + 2
+
+
+def test_links_hidden_files_and_other_kinds(tmp_path):
+    docs = tmp_path / "docs"
+    (docs / "deep").mkdir(parents=True)
+    (docs / "deep" / "a.txt").write_text("Some words.")
+    (docs / ".git").mkdir()
+    (docs / ".git" / "x.md").write_text("x")
+    (docs / "picture.png").write_bytes(b"x")
+    (docs / "circle").symlink_to(docs)
+    (docs / "deep" / "up").symlink_to(docs)
+    (docs / "self").symlink_to("self")
+    (docs / "alias.txt").symlink_to(docs / "deep" / "a.txt")
+    for pattern in ("docs", "docs/**", "docs/**/*", "d*/**/*.txt", "docs/**/deep/*.txt"):
+        found = read(tmp_path, pattern)
+        assert [passage.file for passage in found.passages] == ["docs/deep/a.txt"], pattern
+    lines = read(tmp_path, "docs").summary.skipped_lines()
+    assert lines == [
+        "skipped: 1 file of other kinds (.png)",
+        "skipped: hidden files and folders: 1",
+        "skipped: folders and links that cannot be opened: 1",
+        "skipped: links to files that are read under another name: 1",
+    ]
+
+
+@pytest.mark.parametrize("pattern", ["none.txt", "none/**/*.md", "*.png"])
+def test_a_pattern_without_a_document_is_named(tmp_path, pattern):
+    (tmp_path / "x.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="no document"):
+        read(tmp_path, pattern)
+
+
+def test_documents_without_a_passage_are_an_error_with_the_reasons(tmp_path):
+    (tmp_path / "scan.pdf").write_bytes(pdf_bytes([None]))
+    (tmp_path / "blank.txt").write_text(" \n")
+    with pytest.raises(DataError, match=r"blank.txt has no words.*scan.pdf has no text"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "raw", "told"),
-    [
-        ("x.jsonl", b'{"text": "a"}\n{"text": ', "x.jsonl line 2 is not JSON"),
-        ("x.jsonl", b'{"text": "a"}\n{"txt": "b"}', "x.jsonl line 2 is not an object with a text"),
-        ("x.jsonl", b'"a"', "x.jsonl line 1 is not an object"),
-        ("x.jsonl", b'{"text": "\\ud83d"}', "x.jsonl line 1 has half a character"),
-        ("x.jsonl", b'{"text": "a"}\n{"text": "\xff"}', "x.jsonl line 2 is not UTF-8"),
-        ("x.txt", b"good\nbad \xff", "x.txt line 2 is not UTF-8"),
-        ("x.csv", b"a,b\n1,2\n", r"x.csv has no column 'text' \(it has: a, b\)"),
-        ("x.parquet", b"no parquet", "x.parquet cannot be read as PARQUET"),
-        ("x.pdf", b"%PDF", "x.pdf: unknown kind of document"),
-        ("x.txt", b" \n", "hold no words"),
-    ],
+    ("name", "module"),
+    [("a.pdf", "pypdf"), ("a.docx", "mammoth"), ("a.html", "trafilatura"), ("a.epub", "lxml")],
 )
-def test_a_malformed_file_is_named(tmp_path, name, raw, told):
-    (tmp_path / name).write_bytes(raw)
-    with pytest.raises(DataError, match=told):
-        read_passages(name, tmp_path)
+def test_a_missing_library_names_the_extra(tmp_path, monkeypatch, name, module):
+    (tmp_path / "a.pdf").write_bytes(pdf_bytes([LINES]))
+    (tmp_path / "a.html").write_text(PAGE)
+    write_docx(tmp_path / "a.docx", docx_paragraph("x"))
+    write_epub(tmp_path / "a.epub", {"a.xhtml": "x"})
+    for loaded in [key for key in sys.modules if key.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=r"stillhouse\[documents\]") as raised:
+        read(tmp_path, name)
+    assert "\n" not in str(raised.value) and name in str(raised.value)
 
 
-def test_a_pattern_without_a_file_is_named(folder):
-    for pattern in ("nothing.txt", "docs/*.png", "no/**/*.md"):
-        with pytest.raises(DataError, match="no document"):
-            read_passages([pattern], folder)
+def test_tokens_of_a_tokenizer_are_counted(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")  # a token for each character
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "a.txt").write_text("abc. " * 10)
+    found = texts(tmp_path, "a.txt", length=9, tokenizer="tokenizer.json")
+    assert found == ["abc. abc."]  # the others repeat it
+    with pytest.raises(DataError, match="no tokenizer 'none'"):
+        read(tmp_path, "a.txt", tokenizer="none")
 
 
-def test_a_parquet_column_of_numbers_is_named(tmp_path):
-    pl.DataFrame({"text": [1]}).write_parquet(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match="x.parquet row 1"):
-        read_passages("x.parquet", tmp_path)
+def test_whole_documents(tmp_path):
+    (tmp_path / "a.md").write_text("# A\n\nOne. Two.\n\n# B\n\nThree.\n")
+    (passage,) = read(tmp_path, length=None).passages
+    assert passage.text == "# A\n\nOne. Two.\n\n# B\n\nThree."
+    with pytest.raises(ValueError, match="1 or more"):
+        DocumentSource(("a",), 0)
+    with pytest.raises(ValueError, match="documents are files"):
+        DocumentSource(())
 
 
-def test_documents_that_are_skipped_are_named_and_counted(tmp_path, caplog):
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "a.txt").write_text("some words")
-    (tmp_path / "docs" / "empty.md").write_text(" \n")
-    for n in range(7):
-        (tmp_path / "docs" / f"scan{n}.pdf").write_text("%PDF")
-    (tmp_path / "docs" / ".hidden").write_text("x")
-    for _ in range(2):  # told once
-        assert [p.source for p in read_passages("docs", tmp_path)] == ["docs/a.txt, words 1-2"]
-    first, second = [record.getMessage() for record in caplog.records]
-    assert first.startswith("7 documents skipped (only .txt, ")
-    assert "docs/scan4.pdf and 2 more" in first and "hidden" not in first
-    assert second == "1 document skipped (there are no words in them): docs/empty.md"
+def test_windows_read_books_that_are_named(tmp_path, caplog):
+    (tmp_path / "a.pdf").write_bytes(pdf_bytes([LINES]))
+    (tmp_path / "b.pdf").write_bytes(pdf_bytes([None]))
+    (tmp_path / "c.txt").write_text("Some words.")
+    (first, *_) = read_passages("*.pdf", tmp_path, words=5, overlap=0)
+    assert (first.text, first.source) == ("The otter lives in the", "a.pdf, words 1-5")
+    assert "b.pdf skipped: it has no text" in caplog.text
+    assert [p.source for p in read_passages("*", tmp_path)] == ["c.txt, words 1-2"]
+    assert "name others, such as 'docs/**/*.pdf'" in caplog.text
+    with pytest.raises(DataError, match="b.pdf has no text"):
+        read_passages("b.pdf", tmp_path)
 
 
-def test_a_name_in_another_script_does_not_change_how_a_document_is_cut(tmp_path):
-    """Passages are shown with questions, and so are part of call ids."""
-    (tmp_path / "trip.txt").write_text("we went to 東京タワー and then home again by train")
-    (tmp_path / "zh.txt").write_text("北京是中国的首都。" * 3)
-    first, *_ = read_passages("trip.txt", tmp_path, words=5, overlap=0)
-    assert first.text == "we went to 東京タワー and"
-    assert len(read_passages("zh.txt", tmp_path, words=9, overlap=0)) > 1
+def test_furniture_is_what_repeats_at_the_edge_and_nothing_else():
+    def kept(*pages):
+        return strip_furniture(pages)[0]
+
+    titles = [[f"Section {n}", f"body {'abc'[n]}"] for n in range(3)]
+    assert kept(*titles) == titles
+    numbered = [[f"body {'abcdef'[n]}", f"Journal of Otters, page {n + 7}"] for n in range(6)]
+    assert kept(*numbered) == [page[:1] for page in numbered]
+    left_right = [["Book" if n % 2 else "Chapter", f"body {'abcdefgh'[n]}", ""] for n in range(8)]
+    assert kept(*left_right) == [[page[1]] for page in left_right]
+    inside = [[*"xyz"[: n + 1], "a", "b", "c", "same", "d", "e", *"uvw"[: n + 1]] for n in range(3)]
+    assert all("same" in page for page in kept(*inside))
+    pairs = [["Same title", "body a", "1"], ["Same title", "body b", "2"]]
+    assert kept(*pairs) == [page[:2] for page in pairs]
+    assert kept(["7"], ["x"]) == [["7"], ["x"]]
+
+
+def test_sentences_of_several_scripts():
+    def cut(text):
+        return [text[start:end] for start, end in sentence_spans(text)]
+
+    assert cut("Mr. Smith is 3.5 m tall. He\nwalks.") == ["Mr. Smith is 3.5 m tall.", "He\nwalks."]
+    assert cut("水獭吃鱼。它游得好！对吗？") == ["水獭吃鱼。", "它游得好！", "对吗？"]
+    assert cut("यह एक वाक्य है। यह दूसरा है।") == ["यह एक वाक्य है।", "यह दूसरा है।"]
+    assert cut("- one\n- two\n  goes on") == ["- one", "- two\n  goes on"]
+    long = "水獭生活在河里，每天吃鱼。" * 1000
+    assert cut(long) == ["水獭生活在河里，每天吃鱼。"] * 1000
+    assert cut("Otters’ lives are short. " * 500) == ["Otters’ lives are short."] * 500
+
+
+def test_scraps_at_the_end_of_a_section_are_shared():
+    text = "one two three four. " * 5 + "five six."
+    document = Document(text, paragraphs(text))
+    sizes = [count_words(text[s.start : s.end]) for s in Cutter(20, count_words).cut(document)]
+    assert sizes == [12, 10]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["heading", "text", "table", "code"]),
+            st.text("ab .。\n,水", min_size=1, max_size=80),
+            st.integers(1, 3),
+        ),
+        max_size=12,
+    ),
+    st.integers(1, 12),
+)
+def test_passages_hold_all_of_a_document_and_keep_their_length(blocks, length):
+    builder = DocumentBuilder()
+    for kind, text, level in blocks:
+        builder.add(kind, text, level)
+    document = builder.build()
+    cutter = Cutter(length, count_words)
+    found = cutter.cut(document)
+    assert all(left.end <= right.start for left, right in itertools.pairwise(found))
+    assert "".join("".join(document.text[s.start : s.end] for s in found).split()) == "".join(
+        document.text.split()
+    )
+    if all(block.kind == "text" for block in document.blocks):
+        assert all(count_words(document.text[s.start : s.end]) <= length for s in found)

@@ -153,3 +153,17 @@ def test_a_broken_file_is_one_line(tmp_path, name, raw, why):
     with pytest.raises(DataError, match=why) as caught:
         values(tmp_path, name, raw)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_with_a_list_for_faults_a_broken_line_costs_only_itself(tmp_path):
+    raw = JSONL + '{bad\n{"prompt": "\\ud800"}\n' + JSONL
+    (tmp_path / "a.jsonl").write_text(raw, encoding="utf-8")
+    faults: list[str] = []
+    found = [value for _, value in read_records(tmp_path / "a.jsonl", [], faults=faults)]
+    assert found == [*ROWS, *ROWS]
+    assert [fault.split(" (")[0] for fault in faults] == [
+        "a.jsonl line 3 is not JSON",
+        "a.jsonl line 4 has half a character",
+    ]
+    with pytest.raises(DataError, match="line 3"):
+        list(read_records(tmp_path / "a.jsonl", []))

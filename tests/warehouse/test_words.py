@@ -118,3 +118,24 @@ def test_the_split_form_is_frozen():
     for text in ("The Cat's  paw_1.", "नई दिल्ली", "北京，是首都", "Cafe\u0301 É", "🙂", "ＡＢ x²"):
         assert words.split_form(text) == " ".join(re.findall(r"\w+", text.lower()))
     assert words.split_form("नई दिल्ली") == "नई द ल ल"  # a fault, and kept
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "found"),
+    [
+        ("Mendeleev’s table is periodic.", "MENDELEEV's  table", "Mendeleev’s table"),
+        ("The co\u00adop sold 3.14 tons.", "coop", "co\u00adop"),
+        ("It sold 3.14 tons.", "3.14", "3.14"),
+        ("Two cats sat.", "cat", None),
+        ("A \ufb01ne day", "fine", "\ufb01ne"),
+        ("\ufdfa b cat", "b cat", "b cat"),
+        ("北京是中国的首都。", "中国", "中国"),
+        ("北京是中国的首都。", "中文", None),
+        ("ประเทศไทยมีกรุงเทพเป็นเมืองหลวง", "กรุงเทพ", "กรุงเทพ"),
+        ("It costs € 5.", "€", "€"),
+        ("It costs € 5.", " ", None),
+    ],
+)
+def test_words_are_located_by_their_characters(text, wanted, found):
+    place = words.locate(text, wanted)
+    assert (None if place is None else text[place[0] : place[1]]) == found

@@ -13,7 +13,9 @@ from typing import Any
 
 from train.audit.held_out_overlap import HeldOutTexts
 from train.dataset import Encoded, TrainingRow, check_rows, control_tokens, encode
+from train.model.tool_template import INSTEAD, tools_fault
 from warehouse.errors import ModelError
+from warehouse.tool_calls import text_of
 from warehouse.wording import format_count
 
 TOLERATED = 0.05
@@ -55,9 +57,11 @@ def audit_rows(
     (power-of-two upper bound -> rows), examples (text, and the supervised end of it).
 
     Raises:
-        ModelError: a row is malformed, or there are none.
+        ModelError: a row is malformed, there are none, or some have tools, which the chat template
+            does not know.
     """
     check_rows(rows)
+    _refuse_tools(rows, tokenizer)
     ends = set(end_ids) if end_ids is not None else {tokenizer.eos_token_id}
     kept_rows: list[TrainingRow] = []
     encodings: list[Encoded] = []
@@ -67,11 +71,11 @@ def audit_rows(
     truncated = longest = 0
     control = control_tokens(tokenizer)
     for row in rows:
-        if not row["completion"][0]["content"].strip():
+        if not text_of(row["completion"][0]).strip():
             dropped[EMPTY] += 1
             continue
         messages = [*row["prompt"], *row["completion"]]
-        if control and any(control.search(message["content"]) for message in messages):
+        if control and any(control.search(text_of(message)) for message in messages):
             dropped[CONTROL] += 1
             continue
         try:
@@ -163,6 +167,27 @@ def refusal(figures: dict[str, Any], allow: Collection[str] = ()) -> str | None:
                 f"{instead}, or set train.allow = ['{name}']"
             )
     return None
+
+
+def _refuse_tools(rows: Sequence[TrainingRow], tokenizer: Any) -> None:
+    """Refuse rows with tools where the base's chat template does not write them.
+
+    Raises:
+        ModelError: it leaves out the tools, their calls or their results.
+    """
+    number = sum("tools" in row for row in rows)
+    if not number:
+        return
+    fault = tools_fault(
+        lambda messages, tools: tokenizer.apply_chat_template(
+            list(messages), tools=list(tools), tokenize=False
+        )
+    )
+    if fault:
+        raise ModelError(
+            f"the base's chat template {fault}, and {number} of {format_count(len(rows), 'row')} have "
+            f"tools; {INSTEAD}"
+        )
 
 
 def _supervised(encoded: Encoded, max_length: int) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from train.dataset import TrainingRow
 from warehouse.text.question_form import comparison_form, is_quotable, stands_at
+from warehouse.tool_calls import text_of
 
 SHOWN = 3
 """Held-out texts that are named."""
@@ -45,10 +46,10 @@ class HeldOutTexts:
 
     def found_in(self, row: TrainingRow) -> str | None:
         """The held-out question that a row asks, or the text that it quotes, if it does."""
-        question = self._questions.get(comparison_form(row["prompt"][-1]["content"]))
+        question = self._questions.get(comparison_form(text_of(row["prompt"][-1])))
         if question is not None:
             return question
-        texts = (str(message["content"]) for message in (*row["prompt"], *row["completion"]))
+        texts = (text_of(message) for message in (*row["prompt"], *row["completion"]))
         return next(filter(None, map(self._quoted_in, texts)), None)
 
     def _quoted_in(self, text: str) -> str | None:

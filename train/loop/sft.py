@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -241,18 +242,29 @@ def assemble_trainer(
     **options: Any,
 ) -> Any:
     """Build a trainer on two data sets, with the model, tokenizer, tuner and callbacks of `job`."""
-    from datasets import Dataset
-
     return trainer_class(
         tuner=job.tuner,
         model=job.model,
         args=args,
-        train_dataset=Dataset.from_list([dict(row) for row in train_rows]),
-        eval_dataset=Dataset.from_list([dict(row) for row in eval_rows]) if eval_rows else None,
+        train_dataset=_dataset(train_rows),
+        eval_dataset=_dataset(eval_rows) if eval_rows else None,
         processing_class=job.tokenizer,
         callbacks=job.callbacks,
         **options,
     )
+
+
+def _dataset(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """A data set of rows; where some have tools, their objects keep the keys that each one has."""
+    from datasets import Dataset
+
+    if not any("tools" in row for row in rows):
+        return Dataset.from_list([dict(row) for row in rows])
+    texts = [
+        {**row, "tools": json.dumps(row["tools"], ensure_ascii=False) if "tools" in row else None}
+        for row in rows
+    ]
+    return Dataset.from_list(texts, on_mixed_types="use_json")
 
 
 def _run_training(

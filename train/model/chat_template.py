@@ -42,14 +42,22 @@ class ChatTemplate:
         }
         return cls(source, tokens) if source else None
 
-    def render(self, messages: Sequence[Message], for_generation: bool = True) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        for_generation: bool = True,
+        tools: Sequence[dict[str, Any]] | None = None,
+    ) -> str:
         """The text of a conversation, up to where the answer begins with `for_generation`.
 
         Raises:
             jinja2.TemplateError: the template takes no such conversation.
         """
         text: str = self._compiled.render(
-            messages=list(messages), add_generation_prompt=for_generation, **self.tokens
+            messages=list(messages),
+            tools=list(tools) if tools else None,
+            add_generation_prompt=for_generation,
+            **self.tokens,
         )
         return text
 

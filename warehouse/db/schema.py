@@ -11,7 +11,7 @@ from typing import Any
 from warehouse.db.views import VIEWS
 from warehouse.records import RECORDS, Record
 
-VERSION = 7
+VERSION = 8
 """What this code writes. A higher number in a file means that a newer version wrote it."""
 
 MIGRATIONS: dict[int, str] = {
@@ -88,6 +88,26 @@ SELECT * FROM scores WHERE sample_id NOT IN (SELECT sample_id FROM samples);
 DELETE FROM scores WHERE sample_id NOT IN (SELECT sample_id FROM samples);
 """,
     7: "-- the views alone",
+    8: """
+ALTER TABLE calls ADD COLUMN messages JSON;
+ALTER TABLE samples ADD COLUMN facts JSON;
+CREATE TABLE seed_runs (
+  seed_run_id VARCHAR NOT NULL,
+  recipe VARCHAR NOT NULL,
+  recipe_version VARCHAR NOT NULL,
+  prompt_id VARCHAR NOT NULL,
+  call_ids JSON NOT NULL,
+  run_id VARCHAR NOT NULL
+);
+CREATE TABLE rounds (
+  round_id VARCHAR NOT NULL,
+  recipe VARCHAR NOT NULL,
+  number BIGINT NOT NULL,
+  seeds BIGINT NOT NULL,
+  missing JSON NOT NULL,
+  run_id VARCHAR NOT NULL
+);
+""",
 }
 """SQL that migrates version n - 1 to n, by n; views are recreated afterwards."""
 

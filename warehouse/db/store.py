@@ -171,6 +171,13 @@ class Store:
             rows = db.execute(f"SELECT DISTINCT c.call_id {_USABLE}").pl()
         return set(rows["call_id"])
 
+    def call_ids(self) -> list[str]:
+        """The ids of all calls, each once."""
+        if not self.path.exists():
+            return []
+        with self._reading() as db:
+            return db.execute("SELECT DISTINCT call_id FROM calls").pl()["call_id"].to_list()
+
     def teachers(self) -> list[str]:
         """The identities under which calls are kept, the one with most calls first."""
         if not self.path.exists():
@@ -268,6 +275,8 @@ class Store:
                     db.execute("UPDATE schema_version SET version = ?", [number])
                     if number == VERSION:
                         db.execute(views())
+                    db.execute("COMMIT")  # DuckDB alters no table that this transaction changed
+                    db.execute("BEGIN")
                 yield db
                 db.execute("COMMIT")
             except _CANNOT_WRITE as error:

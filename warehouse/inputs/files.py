@@ -39,7 +39,11 @@ def kind_of(path: Path) -> str:
 
 
 def read_records(
-    path: Path, notes: list[str] | None, name: str | None = None, header: int = 1
+    path: Path,
+    notes: list[str] | None,
+    name: str | None = None,
+    header: int = 1,
+    faults: list[str] | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """(where it stands, value) of each record; blank lines are skipped.
 
@@ -49,6 +53,8 @@ def read_records(
             it, so that nothing is guessed and only UTF-8 and UTF-16 are taken.
         name: What the file is called in messages; its own name by default.
         header: Lines before the first row of a table, in the numbers of its rows.
+        faults: What is wrong with a record that cannot be read is appended here, and the others are
+            read all the same. None: it is an error.
 
     Raises:
         DataError: the file cannot be read; the line is named where there is one.
@@ -57,7 +63,7 @@ def read_records(
     kind = kind_of(path)
     try:
         if kind in (".jsonl", ".ndjson", ".json"):
-            yield from _json(path, kind, name, notes)
+            yield from _json(path, kind, name, notes, faults)
         elif kind in (".csv", ".tsv"):
             for number, row in enumerate(_csv(path, kind, name, notes), start=1 + header):
                 yield f"{name} row {number}", row
@@ -162,7 +168,9 @@ def _is_western(raw: bytes) -> bool:
     return accented <= max(1, _MOST_ACCENTED * len(raw)) and not _UTF8_CHARACTER.search(raw)
 
 
-def _json(path: Path, kind: str, name: str, notes: list[str] | None) -> Iterator[tuple[str, Any]]:
+def _json(
+    path: Path, kind: str, name: str, notes: list[str] | None, faults: list[str] | None
+) -> Iterator[tuple[str, Any]]:
     with _open(path) as stream:
         encoding = _encoding(stream, name, notes)
     if kind == ".json" or _begins_an_array(path, encoding):
@@ -178,15 +186,31 @@ def _json(path: Path, kind: str, name: str, notes: list[str] | None) -> Iterator
         else:
             for number, item in enumerate(_unnested(_items(document, name)), start=1):
                 where = f"{name} item {number}"
-                if "\\ud" in text or "\\uD" in text:
-                    refuse_half_characters(item, where)
-                yield where, item
+                try:
+                    if "\\ud" in text or "\\uD" in text:
+                        refuse_half_characters(item, where)
+                except DataError as error:
+                    _note_or_raise(error, faults)
+                else:
+                    yield where, item
             return
     with _open(path) as stream:
         for number, line in enumerate(_lines(stream, encoding), start=1):
             if line.strip():
                 where = f"{name} line {number}"
-                yield where, _parsed_line(line, where)
+                try:
+                    value = _parsed_line(line, where)
+                except DataError as error:
+                    _note_or_raise(error, faults)
+                else:
+                    yield where, value
+
+
+def _note_or_raise(error: DataError, faults: list[str] | None) -> None:
+    """Note the fault of one record where the others are to be read all the same."""
+    if faults is None:
+        raise error
+    faults.append(str(error))
 
 
 def _lines(stream: BinaryIO, encoding: str) -> Iterator[str]:

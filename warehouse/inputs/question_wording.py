@@ -14,7 +14,7 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 
 @dataclass(frozen=True)
-class Wording:
+class QuestionWording:
     """The words around a question; {} stands for the question."""
 
     question: str
@@ -25,7 +25,7 @@ class Wording:
     """After lettered choices."""
 
 
-WORDINGS: dict[Language, Wording] = {
-    "en": Wording("Question: {}", "Answer:", "Answer with the letter of the right choice."),
-    "zh": Wording("问题：{}", "回答：", "请用正确选项的字母回答。"),
+WORDINGS: dict[Language, QuestionWording] = {
+    "en": QuestionWording("Question: {}", "Answer:", "Answer with the letter of the right choice."),
+    "zh": QuestionWording("问题：{}", "回答：", "请用正确选项的字母回答。"),
 }

@@ -8,23 +8,25 @@ wholly on one side, in any order, on any machine, on any day.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from warehouse.errors import DataError
 from warehouse.inputs import assets
 from warehouse.inputs.columns import COLUMNS
 from warehouse.inputs.files import TEXT_CELLS, kind_of, read_records
+from warehouse.inputs.hub_rows import is_hub, read_hub
 from warehouse.inputs.question_row import Row
 from warehouse.inputs.question_wording import WORDINGS
 from warehouse.inputs.row_parser import RowParser
 from warehouse.records import Message
+from warehouse.text.lettered import LETTERS
 
 __all__ = [
-    "Row", "RowSource", "SourceSummary", "check_columns", "find_file", "is_held_out", "question_messages",
-    "read_rows", "summarize_rows",
+    "Row", "RowSource", "SourceSummary", "check_columns", "choice_messages", "find_file", "is_held_out",
+    "question_messages", "read_rows", "summarize_rows",
 ]  # fmt: skip
 
 Split = Literal["all", "train", "held_out"]
@@ -54,6 +56,24 @@ def question_messages(row: Row, passage: bool = True) -> list[Message]:
     return messages
 
 
+def choice_messages(row: Row, choices: Sequence[str], passage: bool = True) -> list[Message]:
+    """How a question of choice is put: lettered options after it, and that a letter is asked for.
+
+    Raises:
+        DataError: there are more options than letters.
+    """
+    if len(choices) > len(LETTERS):
+        raise DataError(f"{row.source}: {len(choices)} choices are more than there are letters")
+    options = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False))
+    messages = question_messages(row, passage=False)
+    wording = WORDINGS[row.language]
+    messages[-1]["content"] += f"\n{options}\n{wording.choose}"
+    if passage and row.passage:
+        question = wording.question.format(messages[-1]["content"])
+        messages[-1]["content"] = f"{row.passage}\n\n{question}"
+    return messages
+
+
 def check_columns(columns: Mapping[str, str] | None) -> None:
     """Check a plan's `columns`: column of ours -> column of the file.
 
@@ -74,7 +94,7 @@ def read_rows(
     holdout: float = 0.0,
     columns: Mapping[str, str] | None = None,
 ) -> Iterator[Row]:
-    """Rows of an asset (by name) or of a file: JSON, JSON Lines, CSV, Parquet or Excel.
+    """Rows of an asset (by name), of a file (JSON, JSON Lines, CSV, Parquet or Excel) or of the hub.
 
     A file's rows have `prompt` or `messages`, and optionally `reference` (text or list),
     `aliases` (further right answers), `passage`, `choices` (a list) and `category`; a list in
@@ -82,7 +102,7 @@ def read_rows(
     path starts at `folder`, else at the working directory.
 
     Args:
-        source: Name of an asset, or path of a file.
+        source: Name of an asset, path of a file, or "hf:org/name" (`warehouse.inputs.hub_rows`).
         folder: Where a relative path starts.
         split: Which rows are wanted.
         holdout: Share of the rows that is held out.
@@ -96,6 +116,8 @@ def read_rows(
         parser = RowParser(columns)
         parsed = (parser.parse(raw, f"{source}:{n}") for n, raw in enumerate(assets.rows(source)))
         rows: Iterator[Row] = (row for row in parsed if row is not None)
+    elif is_hub(source):
+        rows = _parsed_rows(source, read_hub(source), RowParser(columns))
     else:
         path = find_file(source, folder)
         rows = _file_rows(path, RowParser(columns, kind_of(path) in TEXT_CELLS), [])
@@ -174,16 +196,20 @@ def find_file(source: str, folder: Path) -> Path:
 
 
 def _file_rows(path: Path, parser: RowParser, notes: list[str]) -> Iterator[Row]:
+    yield from _parsed_rows(str(path), read_records(path, notes), parser)
+
+
+def _parsed_rows(name: str, records: Iterator[tuple[str, Any]], parser: RowParser) -> Iterator[Row]:
     count = 0
-    for where, raw in read_records(path, notes):
+    for where, raw in records:
         row = parser.parse(raw, where)
         if row is not None:
             count += 1
             yield row
     if not count:
-        raise DataError(f"{path} has no rows; give at least one row with 'prompt' or 'messages'")
+        raise DataError(f"{name} has no rows; give at least one row with 'prompt' or 'messages'")
     if unmet := parser.unmet_columns():
         raise DataError(
-            f"{path.name} has no column '{unmet[0]}', which the plan's `columns` names; it has "
+            f"{Path(name).name} has no column '{unmet[0]}', which the plan's `columns` names; it has "
             f"{', '.join(sorted(parser.seen))}"
         )

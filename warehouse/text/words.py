@@ -39,6 +39,7 @@ _PIECE = regex.compile(
     rf"|[^{_BY_CHARACTER}{_BY_DICTIONARY}]+"
 )
 _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}\u200c\u200d]*")
+_JOINED_WORD = regex.compile(rf"[\p{{L}}\p{{N}}][\p{{L}}\p{{N}}\p{{M}}\u200c\u200d{_INVISIBLE}]*")
 _EDGE = regex.compile(
     rf"(?<=[{_BY_CHARACTER}{_BY_DICTIONARY}])(?=[\p{{Latin}}\p{{N}}])"
     rf"|(?<=[\p{{Latin}}\p{{N}}])(?=[{_BY_CHARACTER}{_BY_DICTIONARY}])"
@@ -169,18 +170,23 @@ def spans(text: str) -> list[tuple[int, int]]:
 
 
 def contains_tokens(text: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether the tokens stand in the text one after another.
+    """Whether the tokens stand in the text one after another; see `find_tokens`."""
+    return find_tokens(text, wanted) is not None
+
+
+def find_tokens(text: Sequence[str], wanted: Sequence[str]) -> tuple[int, int] | None:
+    """(first, end) of the text's tokens in which the wanted ones stand one after another.
 
     In Thai and its like the cut may fall elsewhere within a longer text: there the letters
     have to agree, and a word has to begin where they begin and to end where they end.
     """
     if not wanted:
-        return False
+        return None
     around, inner = f" {' '.join(text)} ", f" {' '.join(wanted)} "
-    if inner in around:
-        return True
+    if (start := around.find(inner)) >= 0:
+        return _token_places(around, start, start + len(inner))
     if not any(_DICTIONARY_CHARACTER.match(token) for token in wanted):
-        return False
+        return None
     parts = [
         " ?".join(map(regex.escape, token))
         if _DICTIONARY_CHARACTER.match(token)
@@ -191,7 +197,42 @@ def contains_tokens(text: Sequence[str], wanted: Sequence[str]) -> bool:
     for last, token, part in zip(wanted, wanted[1:], parts[1:], strict=False):
         both = _DICTIONARY_CHARACTER.match(last) and _DICTIONARY_CHARACTER.match(token)
         pattern += (" ?" if both else " ") + part
-    return regex.search(f" {pattern} ", around) is not None
+    match = regex.search(f" {pattern} ", around)
+    return _token_places(around, *match.span()) if match else None
+
+
+def _token_places(around: str, start: int, end: int) -> tuple[int, int]:
+    first = around.count(" ", 0, start)
+    return first, first + around.count(" ", start, end) - 1
+
+
+def locate(text: str, wanted: str) -> tuple[int, int] | None:
+    """(start, end) of the characters in which some words first stand in a text, in any script.
+
+    Whole words are compared, in their one form and without differences of case, whatever signs
+    are between them. Where nothing but signs is wanted, they are looked for as they are.
+    """
+    words_wanted = _word_forms(wanted)
+    if not words_wanted:
+        start = text.find(wanted.strip()) if wanted.strip() else -1
+        return None if start < 0 else (start, start + len(wanted.strip()))
+    places = _word_forms(text)
+    found = find_tokens([form for form, _, _ in places], [form for form, _, _ in words_wanted])
+    return None if found is None else (places[found[0]][1], places[found[1] - 1][2])
+
+
+def _word_forms(text: str) -> list[tuple[str, int, int]]:
+    """(form for comparison, start, end) of each word."""
+    found = []
+    unspaced = has_unspaced_script(text)
+    for word in _JOINED_WORD.finditer(text):
+        start = word.start()
+        for piece in _pieces(word[0]) if unspaced else [word[0]]:
+            form = "".join(caseless(piece).split())  # some ligatures have spaces in them
+            if form:
+                found.append((form, start, start + len(piece)))
+            start += len(piece)
+    return found
 
 
 def space_scripts(text: str) -> str:

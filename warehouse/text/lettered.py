@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import regex
 
-from quality.text.commitment import (
+from warehouse.text import words
+from warehouse.text.commitment import (
     Mention,
     Stance,
     grouped,
@@ -16,8 +17,7 @@ from quality.text.commitment import (
     prepare,
     strip_marks,
 )
-from quality.text.named import settled_name
-from warehouse.text import words
+from warehouse.text.named import settled_name
 
 LETTERS = string.ascii_uppercase
 
@@ -66,6 +66,13 @@ def read_choice(answer: str, choices: Sequence[str]) -> str | None:
             return taken.pop() if len(taken) == 1 else None
     named = settled_name(answer, choices)
     return LETTERS[named] if named is not None and named < len(LETTERS) else None
+
+
+def right_letters(choices: Sequence[str], reference: Sequence[str]) -> list[str]:
+    """The letters of the right options: those whose text is a reference, else a named letter."""
+    lettered = dict(zip(LETTERS, choices, strict=False))
+    by_text = [letter for letter, text in lettered.items() if text in reference]
+    return by_text or [letter for letter in lettered if letter in reference]
 
 
 def _taken_letters(text: str, choices: Sequence[str]) -> set[str]:

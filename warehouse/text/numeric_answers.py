@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import regex
 
-from quality.text.commitment import is_given_as_answer, marked_parts, prepare
-from quality.text.quantities import Quantity, quantities, readable
+from warehouse.text.commitment import is_given_as_answer, marked_parts, prepare
+from warehouse.text.quantities import Quantity, quantities, readable
 
 _FINAL_LINE = regex.compile(r"####[ \t]*([^\n]*\d[^\n]*)")
 _BOLD = regex.compile(r"\*\*([^*\n]+)\*\*")

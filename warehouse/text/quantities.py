@@ -1,6 +1,6 @@
 """Read quantities (numbers, fractions, powers, times, ranges) from a text, and compare them by value.
 
-`quality.text.normalize.numbers` lists every number of a text, for texts that are compared with one
+`warehouse.text.normalize.numbers` lists every number of a text, for texts that are compared with one
 another. Here a quantity is read whole: 3/4 is one value, and so are 2^3, 10:30 and 5-7.
 """
 
@@ -14,8 +14,8 @@ from typing import Literal
 
 import regex
 
-from quality.text.normalize import spelled_as_digits
 from warehouse.text import words
+from warehouse.text.normalize import spelled_as_digits
 
 Value = Fraction | float
 """Exact where it can be; a float where a root or pi is in it."""

@@ -1,4 +1,4 @@
-"""Split files into passages, which recipes start from and answers are checked against."""
+"""Split documents into windows of words that overlap, in which answers are searched."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from warehouse.errors import DataError
+from warehouse.inputs.documents.document import UnreadableFile
+from warehouse.inputs.documents.extract import BOOK_KINDS, extract
+from warehouse.inputs.documents.find_files import shown
+from warehouse.inputs.documents.passage import Passage
 from warehouse.inputs.files import KINDS as ROW_KINDS
 from warehouse.inputs.files import TEXT_CELLS, decode_text, kind_of, read_records
 from warehouse.records import make_id
@@ -24,17 +27,9 @@ NAMED = 5
 """Skipped files that a message names; more are counted."""
 TEXT_KINDS = (".txt", ".md")
 FOUND_KINDS = (*TEXT_KINDS, ".jsonl", ".csv", ".parquet")
-"""What is read of a folder or a glob; a .json in a folder of documents is rarely one of them."""
-KINDS = (*TEXT_KINDS, *ROW_KINDS)
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A stretch of a document. `source` says where it stands, with its words counted from 1."""
-
-    passage_id: str
-    text: str
-    source: str
+"""What is read of a folder or of a glob that names no kind. Others have to be named, so that scores
+and answers stay those of the same passages; and a .json is rarely a document."""
+KINDS = (*TEXT_KINDS, *ROW_KINDS, *BOOK_KINDS)
 
 
 def read_passages(
@@ -43,27 +38,43 @@ def read_passages(
     """Passages of at most `words` words, `overlap` of them also in the next one, in fixed order.
 
     A pattern is a file, a folder (all files of a known kind under it) or a glob (`docs/**/*.md`),
-    relative to `folder`. A .txt or .md file is one document; each row of another kind of
-    file is one, in its `text`. The last passage of a document is as long as the
-    others where the document is, so that none is a scrap. Files of a folder or a glob that are of
-    another kind, and documents without words, are skipped; a warning names and counts them.
+    relative to `folder`. A file of text is one document, and so is each row of a file of rows, in
+    its `text`. HTML, PDF, DOCX and EPUB files are read where a pattern names their kind
+    (`docs/**/*.pdf`). The last passage of a document is as long as the others where the
+    document is, so that none is a scrap. Files of a folder or a glob that are of another kind or
+    cannot be read, and documents without words, are skipped; a warning names and counts them.
+
+    The passages and their ids never change, since stored scores and answers depend on them;
+    recipes start from those of `read_documents`.
 
     Raises:
         DataError: a pattern finds no file, or a file is malformed; the line is named.
+        MissingExtraError: the library for a kind is not installed.
         ValueError: not 0 <= overlap < words.
     """
     check_window(words, overlap)
     passages: list[Passage] = []
     empty: list[str] = []
-    paths, unknown = _files([patterns] if isinstance(patterns, str) else patterns, folder)
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    by_name = {folder / os.path.expanduser(pattern) for pattern in patterns}
+    paths, unknown = _files(patterns, folder)
     for path in paths:
-        for where, text in _documents(path, _shown(path, folder)):
+        try:
+            documents = list(_documents(path, shown(path, folder)))
+        except UnreadableFile as error:
+            if path in by_name:
+                raise DataError(f"{shown(path, folder)} {error}") from None
+            _warn_once(f"{shown(path, folder)} skipped: it {error}")
+            continue
+        for where, text in documents:
             found = list(_passages(text, where, words, overlap))
             passages += found
             if not found:
                 empty.append(where)
+    books = {path.suffix.lower() for path in unknown} & set(BOOK_KINDS)
+    named = f"; name others, such as 'docs/**/*{min(books)}'" if books else ""
     _tell_skipped(
-        [_shown(path, folder) for path in unknown], f"only {', '.join(FOUND_KINDS)} are read"
+        [shown(path, folder) for path in unknown], f"only {', '.join(FOUND_KINDS)} are read{named}"
     )
     _tell_skipped(empty, "there are no words in them")
     if not passages:
@@ -90,7 +101,7 @@ def _files(patterns: Sequence[str], folder: Path) -> tuple[list[Path], list[Path
         else:
             hits = (folder / hit for hit in glob.glob(pattern, root_dir=folder, recursive=True))
             found = [file for file in hits if file.is_file()]
-        known = {file for file in found if _is_known(file) or file == path}
+        known = {file for file in found if _is_known(file, pattern) or file == path}
         if not known:
             raise DataError(
                 f"no document '{pattern}' in {folder}; give a file, or a folder or a glob of "
@@ -115,12 +126,10 @@ def _tell_skipped(names: Sequence[str], why: str) -> None:
     _warn_once(f"{format_count(len(names), 'document')} skipped ({why}): {shown}{more}")
 
 
-def _is_known(file: Path) -> bool:
-    return file.is_file() and file.suffix.lower() in FOUND_KINDS
-
-
-def _shown(path: Path, folder: Path) -> str:
-    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+def _is_known(file: Path, pattern: str) -> bool:
+    kind = file.suffix.lower()
+    is_named = kind in BOOK_KINDS and pattern.lower().endswith(kind)
+    return file.is_file() and (kind in FOUND_KINDS or is_named)
 
 
 def _documents(path: Path, name: str) -> Iterator[tuple[str, str]]:
@@ -136,6 +145,9 @@ def _documents(path: Path, name: str) -> Iterator[tuple[str, str]]:
             if not isinstance(text, str) and not (is_table and text is None):
                 raise DataError(f"{where} is not an object with a text 'text'")
             yield where, text or ""
+    elif path.suffix.lower() in BOOK_KINDS:
+        for document in extract(path, name).documents:
+            yield name, document.text
     else:
         raise DataError(f"{name}: unknown kind of document; allowed: {', '.join(KINDS)}")
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 import regex
 
-from quality.text.commitment import (
+from warehouse.text import words
+from warehouse.text.commitment import (
     Mention,
     Stance,
     are_in_one_clause,
@@ -15,7 +16,6 @@ from quality.text.commitment import (
     prepare,
     strip_marks,
 )
-from warehouse.text import words
 
 _WORD = regex.compile(r"[\w\p{M}\u200c\u200d.+/-]*[\w\p{M}\u200c\u200d]")
 _STEM = 5  # letters that an inflected class has to share with its name

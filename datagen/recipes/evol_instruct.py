@@ -1,0 +1,173 @@
+"""Evolve given prompts into deeper and broader ones, generation by generation, and answer them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+
+from datagen.ask import Ask, Unparsed
+from datagen.phrases import find_phrase, has_words_beside, phrases_in
+from datagen.prompt_rows import (
+    messages_of_seed,
+    prompt_of_seed,
+    rows_to_ask,
+    seeds_of_rows,
+)
+from datagen.recipe import Example, Recipe, Seed
+from datagen.reply_status import status_of
+from datagen.similarity import rouge_tokens
+from datagen.teacher import Reply
+from datagen.wording import Wording
+from warehouse.inputs.prompt_sources import PromptSources, check_sources, row_files
+from warehouse.inputs.rows import RowSource
+from warehouse.text.words import count_words
+from warehouse.wording import did_you_mean
+
+DEFAULT_OPERATIONS = ("add_constraints", "deepen", "concretise", "add_reasoning", "broaden")
+OPERATIONS = (*DEFAULT_OPERATIONS, "complicate_input")
+BROADEN = "broaden"
+SHORT_REPLY = 80
+"""Words of an answer below which an apology means that the teacher could not do it."""
+TRIES = 3
+"""Of a structured reply."""
+
+
+class Gain(BaseModel):
+    """Whether an evolved prompt is worth more than its parent."""
+
+    adds_something: bool
+
+
+@dataclass(frozen=True)
+class EvolInstruct(Recipe):
+    """Prompt -> a harder or a rarer prompt -> ..., each answered by the teacher.
+
+    Evol-Instruct (Xu et al. 2023, WizardLM, section 3.2): in each generation an operation drawn by
+    chance rewrites the prompt in depth (a constraint, deepening, a concrete term, more steps of
+    reasoning, data to work on) or writes another one in breadth. A failed evolution is eliminated,
+    and the next generation starts from its parent again with another operation. It has failed where
+    the teacher says that it adds nothing, where it repeats words of the request, and where its
+    answer is a short apology or has no word of content.
+    """
+
+    version: ClassVar[str] = "1"
+
+    prompts: PromptSources
+    """A data set's name, or a JSON, CSV, Parquet or Excel file with `prompt` or `messages`."""
+    columns: dict[str, str] | None = None
+    """Columns of the file by what they are: {prompt = "Frage"}."""
+    holdout: float | None = None
+    """Share of rows kept for evaluation, 0..1. Unset: the data set's own, 0 for a file."""
+    limit: int | None = None
+    """Evolve at most this many rows."""
+    generations: int = 4
+    """Evolutions of each prompt, one after the other."""
+    operations: list[str] | None = None
+    """Drawn with equal chances. Unset: all but complicate_input."""
+    target: int | None = None
+    """Stop once so many examples are ok."""
+    max_calls: int | None = None
+    """Stop after so many calls, those that were paid for before included."""
+    language: str = "en"
+    """Of the words to the teacher, "en" or "zh". Unset: the plan's `language`."""
+    template: str | None = None
+    """A file of your own words, relative to the plan."""
+
+    def __post_init__(self) -> None:
+        check_sources(self.prompts, self.columns, None, self.holdout, self.limit)
+        if self.generations < 1:
+            raise ValueError("generations is 1 or more")
+        if self.operations is not None and not self.operations:
+            raise ValueError(f"operations names one or more of {', '.join(OPERATIONS)}")
+        for name in self.operations or ():
+            if name not in OPERATIONS:
+                raise ValueError(f"unknown operation '{name}' ({did_you_mean(name, OPERATIONS)})")
+
+    @property
+    def calls_expected(self) -> tuple[int, int]:
+        """An evolution that fails at once is one call; else it is judged and answered."""
+        return (self.generations, self.generations * (1 + TRIES + 1))
+
+    def row_sources(self) -> list[RowSource]:
+        """The file of its prompts; nothing where they are a data set's."""
+        return row_files(self.prompts, self.columns)
+
+    def seeds(self, folder: Path, prepared: dict[str, Any]) -> Iterator[Seed]:
+        """A seed for each prompt that is not held out."""
+        rows = rows_to_ask(self.prompts, folder, self.columns, self.holdout, self.limit)
+        return seeds_of_rows(rows)
+
+    async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
+        """An example for each generation, also where its evolution failed."""
+        wording = Wording("evol_instruct", self.language, self.template, ask.folder)
+        parent = prompt_of_seed(seed)
+        tried: list[str] = []  # operations on this parent
+        for generation in range(self.generations):
+            operation = self._draw(seed, tried)
+            facts = {"operation": operation, "generation": generation + 1, "parent": parent}
+            request = self._request(operation, parent, seed, wording)
+            rewritten = await ask(request, draw=tried.count(operation))
+            tried.append(operation)
+            prompt = rewritten.text.strip()
+            shown = messages_of_seed(seed, self.language, prompt)
+            status, reason = status_of(rewritten)
+            if status == "ok" and (why := self._fault(prompt, parent, wording)):
+                status, reason = "invalid", why
+            if status != "ok":
+                why = f"the evolved prompt: {reason}"
+                yield Example(shown, "", status=status, reason=why, facts=facts)
+                continue
+            try:
+                messages = wording.messages("gain", parent=parent, prompt=prompt)
+                gain = await ask.into(Gain, messages, tries=TRIES)
+            except Unparsed as fault:
+                yield Example(shown, fault.raw, status=fault.status, reason=str(fault), facts=facts)
+                continue
+            if not gain.adds_something:
+                why = "the evolved prompt adds nothing to its parent, says the teacher"
+                yield Example(shown, "", status="invalid", reason=why, facts=facts)
+                continue
+            reply = await ask(shown)
+            status, reason = self._status_of(reply, wording)
+            yield Example(shown, reply.text.strip(), status=status, reason=reason, facts=facts)
+            if status == "ok":
+                parent, tried = prompt, []
+
+    def _draw(self, seed: Seed, tried: list[str]) -> str:
+        """An operation by chance; one that failed on this parent comes after all others."""
+        allowed = list(dict.fromkeys(self.operations or DEFAULT_OPERATIONS))
+        fewest = min(map(tried.count, allowed))
+        return seed.random.choice([name for name in allowed if tried.count(name) == fewest])
+
+    def _request(self, operation: str, parent: str, seed: Seed, wording: Wording) -> list[Any]:
+        passage = seed.value["passage"]
+        if operation == BROADEN:
+            return wording.messages(BROADEN, prompt=parent, passage=passage)
+        how = wording.text(operation)
+        return wording.messages("rewrite", prompt=parent, passage=passage, how=how)
+
+    def _fault(self, prompt: str, parent: str, wording: Wording) -> str | None:
+        """Why an evolved prompt is a failure that needs no judge."""
+        if not has_words_beside(prompt, phrases_in(wording, "stop_words")):
+            return "it has no word of content"
+        if rouge_tokens(prompt) == rouge_tokens(parent):
+            return "it is its parent again"
+        leaks = [p for p in phrases_in(wording, "leaks") if not find_phrase(parent, [p])]
+        if phrase := find_phrase(prompt, leaks):
+            return f"it repeats words of the request ('{phrase}')"
+        return None
+
+    def _status_of(self, reply: Reply, wording: Wording) -> tuple[str, str | None]:
+        status, reason = status_of(reply)
+        if status != "ok":
+            return status, reason
+        is_short = count_words(reply.text) < SHORT_REPLY
+        if is_short and find_phrase(reply.text, phrases_in(wording, "apologies")):
+            return "refused", f"the answer apologises in fewer than {SHORT_REPLY} words"
+        if not has_words_beside(reply.text, phrases_in(wording, "stop_words")):
+            return "invalid", "the answer has no word of content"
+        return "ok", None

@@ -1,0 +1,351 @@
+"""Run a plan's recipes, or replay them from recorded calls, seed by seed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from importlib import metadata
+from itertools import islice
+from typing import Any, TypeVar
+
+from datagen.engine import Engine, SeedOutcome
+from datagen.recipe import PoolRecipe, PromptRecipe, Recipe, Seed, options_that_matter
+from datagen.spending.limits import Budget
+from datagen.teacher import Reply, Request, Teacher
+from distill.plan.plan import Plan
+from flows.runtime.paid_calls import RecordedCalls
+from flows.stages.known_prompts import is_counted_ahead
+from flows.stages.pool_rounds import PoolRounds
+from warehouse.catalog import code_of, name_of
+from warehouse.db.store import Store
+from warehouse.records import Call, Failure, Sample, SeedRun, make_id
+from warehouse.wording import format_count
+
+Result = TypeVar("Result")
+
+LEAST_WINDOW = 1024
+"""Seeds that are live at once, at least: they are looked up together."""
+
+
+@dataclass
+class Tally:
+    """What a recipe made, by what became of it."""
+
+    recipe: str
+    target: int | None = None
+    seeds: int = 0
+    unanswered: int = 0
+    """Seeds without a reply to one of their calls."""
+    failed: int = 0
+    """Seeds on which the recipe's code failed."""
+    unfinished: int = 0
+    """Seeds that need a call that was not made: by the budget, by max_calls or in a replay."""
+    calls: int = 0
+    examples: int = 0
+    ok: int = 0
+    """Examples to train on, duplicates left out."""
+    refused: int = 0
+    truncated: int = 0
+    invalid: int = 0
+    duplicate: int = 0
+    """Ok examples that equal an earlier one, message for message."""
+    surplus: int = 0
+    """Ok examples beyond the target; kept in the warehouse, and not used."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Why examples are not ok and seeds have none."""
+    is_plain: bool = False
+    """Whether each seed is one prompt, one call and one sample."""
+    ended: str | None = None
+    """Why it ended short of its target."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json` and the run's summary."""
+        return {**vars(self), "reasons": dict(self.reasons.most_common(5))}
+
+    def lines(self) -> list[str]:
+        """What the end of a run says: never silently short. Nothing where each seed is one prompt,
+        one call and one sample, and no number of them was asked for."""
+        if self.is_plain:
+            return []
+        parts = [
+            format_count(self.seeds, "seed"),
+            format_count(self.calls, "call"),
+            f"{self.ok:,} ok" + (f" of {self.target:,} wanted" if self.target else ""),
+        ]
+        for name in ("refused", "truncated", "invalid", "duplicate", "surplus", "unanswered",
+                     "failed", "unfinished"):  # fmt: skip
+            if number := getattr(self, name):
+                parts.append(f"{number:,} {name}")
+        lines = [f"{self.recipe}: {', '.join(parts)}"]
+        lines += [f"  {number:,} x {reason}" for reason, number in self.reasons.most_common(3)]
+        if self.ended:
+            lines.append(f"  {self.ended}")
+        return lines
+
+
+class RecipeRun:
+    """Runs one recipe shard by shard; what it yields is stored by the caller.
+
+    Attributes:
+        tally: What was made so far.
+        arrived: The outcomes of the shard in progress, also where it is cut off.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        recipe: Recipe,
+        store: Store,
+        engine: Engine,
+        run: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any],
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.plan, self.recipe, self.store, self.engine = plan, recipe, store, engine
+        is_plain = is_counted_ahead(recipe) and recipe.target is None
+        self.tally = Tally(name_of(recipe), recipe.target, is_plain=is_plain)
+        self._run, self._may_go_on = run, may_go_on
+        self._call_ids: set[str] = set()
+        self._seen: set[str] = set()
+        self._expected: dict[str, list[str]] = {}
+        self.key = ""
+        """Identifies all that shapes the calls of this recipe beside its seeds."""
+        self.arrived: list[SeedOutcome] = []
+        self._prepared: dict[str, Any] = {}
+
+    def shards(self) -> Iterator[list[SeedOutcome]]:
+        """The outcomes of each shard, in the order of the seeds."""
+        prepared = self._run(lambda: self.engine.prepare(self.recipe))
+        if prepared is None:  # a replay without the calls of `prepare`
+            self.tally.unfinished += 1
+            return
+        self._prepared = prepared
+        self.key = self._key_of(prepared)
+        self.engine.expected = self._expected_of
+        if isinstance(self.recipe, PoolRecipe):
+            yield from PoolRounds(self.recipe, self).shards()
+            return
+        seeds = self.recipe.seeds(self.plan.folder, prepared)
+        size = shard_size(self.plan)
+        while self.wants_more(0) and (part := list(islice(seeds, size))):
+            yield self.run_seeds(part)
+        if self._may_go_on() and self.engine.reached is None:
+            self.end("there are no more seeds")
+
+    def run_seeds(self, part: Sequence[Seed], whole: bool = False) -> list[SeedOutcome]:
+        """Run some seeds; returns their outcomes in order.
+
+        Args:
+            part: The seeds.
+            whole: Whether all of them run, whatever the target, and the caller counts.
+        """
+        self._expected = self._recorded_calls(part)
+        self.arrived = []
+
+        def may_start(live: int) -> bool:
+            return self._may_go_on() if whole else self.wants_more(live)
+
+        async def go() -> None:
+            run = self.engine.run(self.recipe, iter(part), self._prepared, may_start)
+            async with aclosing(run) as arriving:
+                async for outcome in arriving:
+                    self.arrived.append(outcome)
+                    if not whole:
+                        self.count([outcome])
+
+        try:
+            self._run(go)
+        finally:
+            self.arrived.sort(key=lambda outcome: outcome.seed.order)
+        return self.arrived
+
+    def wants_more(self, live: int) -> bool:
+        """Whether another seed is to be started beside so many live ones."""
+        tally = self.tally
+        if not self._may_go_on():
+            return False
+        finished = tally.seeds - tally.unfinished
+        most = self.recipe.max_calls
+        if most is not None and (tally.target is None or tally.ok < tally.target):
+            each = tally.calls / finished if finished else max(1, self.recipe.calls_expected[0])
+            if tally.calls + live * each >= most:
+                if not live:
+                    tally.ended = f"max_calls = {most:,} is reached; raise it to go on"
+                return False
+        if tally.target is None:
+            return True
+        yield_per_seed = max(tally.ok / finished, 0.05) if finished >= 8 else 1.0
+        return tally.ok + (live + tally.unfinished) * yield_per_seed < tally.target
+
+    def seed_runs(self, outcomes: Sequence[SeedOutcome], run_id: str) -> list[SeedRun]:
+        """Records of finished seeds with several calls."""
+        if isinstance(self.recipe, PromptRecipe) and self.recipe.calls_expected[1] == 1:
+            return []  # its one request follows from the recorded prompt
+        return [
+            SeedRun(
+                seed_run_id=self._seed_run_id(outcome.prompt.prompt_id),
+                recipe=outcome.prompt.recipe,
+                recipe_version=self.recipe.version,
+                prompt_id=outcome.prompt.prompt_id,
+                call_ids=outcome.call_ids,
+                run_id=run_id,
+            )
+            for outcome in outcomes
+            if outcome.is_finished
+        ]
+
+    def end(self, why: str) -> None:
+        """Say why it ended short of its target, if it did."""
+        if self.tally.target is not None and self.tally.ok < self.tally.target:
+            self.tally.ended = self.tally.ended or why
+
+    def count(self, outcomes: Sequence[SeedOutcome]) -> None:
+        """Count outcomes and their samples."""
+        for outcome in outcomes:
+            self._count(outcome)
+
+    def _count(self, outcome: SeedOutcome) -> None:
+        tally = self.tally
+        tally.seeds += 1
+        self._call_ids.update(outcome.call_ids)
+        tally.calls = len(self._call_ids)
+        if outcome.unanswered is not None:
+            tally.unanswered += 1
+            tally.reasons[f"no reply: {outcome.unanswered}"] += 1
+        elif outcome.fault is not None:
+            tally.failed += 1
+            tally.reasons[outcome.fault] += 1
+        elif outcome.waits:
+            tally.unfinished += 1
+        for sample in outcome.samples:
+            tally.examples += 1
+            if sample.status != "ok":
+                setattr(tally, sample.status, getattr(tally, sample.status) + 1)
+                tally.reasons[sample.status_reason or sample.status] += 1
+            elif self._is_new(sample):
+                tally.ok += 1
+            else:
+                tally.duplicate += 1
+
+    def _is_new(self, sample: Sample) -> bool:
+        if self.tally.target is None:
+            return True  # nothing is counted towards a number
+        digest = make_id(sample.messages, sample.completion)
+        is_new = digest not in self._seen
+        self._seen.add(digest)
+        return is_new
+
+    def _key_of(self, prepared: dict[str, Any]) -> str:
+        recipe = self.recipe
+        files = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in recipe.input_files(self.plan.folder)
+            if path.is_file()
+        }
+        return make_id(
+            "recipe run", name_of(recipe), recipe.version, code_of(recipe),
+            options_that_matter(recipe), self.engine.identity, vars(self.engine.sampling),
+            prepared, files, metadata.version("stillhouse"),
+        )  # fmt: skip
+
+    def _seed_run_id(self, prompt_id: str) -> str:
+        return make_id("seed run", self.key, prompt_id)
+
+    def _recorded_calls(self, part: Sequence[Seed]) -> dict[str, list[str]]:
+        if self.engine.teacher is None or self.plan.datagen.on_new_calls == "ask":
+            return {}
+        ids = [self._seed_run_id(self.recipe.record(seed).prompt_id) for seed in part]
+        found = self.store.by_ids(SeedRun, "seed_run_id", ids)
+        return {seed_run.seed_run_id: seed_run.call_ids for seed_run in found}
+
+    def _expected_of(self, recipe: Recipe, seed: Seed) -> list[str] | None:
+        if not self._expected:
+            return None
+        return self._expected.get(self._seed_run_id(recipe.record(seed).prompt_id))
+
+
+def shard_size(plan: Plan) -> int:
+    """Seeds of one Prefect task; a batch API gets more, since a batch takes hours however small."""
+    return max(plan.datagen.shard, getattr(plan.teacher, "asks_at_once", 1))
+
+
+def live_seeds(plan: Plan) -> int:
+    """Seeds that are live at once: enough to keep all servers busy, and flat in memory."""
+    together: int | None = getattr(plan.teacher, "asks_at_once", None)
+    if together is not None:
+        return shard_size(plan)
+    servers = len(getattr(plan.teacher, "urls", [""]))
+    return max(LEAST_WINDOW, 4 * servers * int(getattr(plan.teacher, "max_in_flight", 1)))
+
+
+def cut_to_target(
+    outcomes: Sequence[SeedOutcome], target: int | None, tally: Tally
+) -> list[Sample]:
+    """The samples in the order of their seeds, ok ones up to the target: always the same ones."""
+    samples: list[Sample] = []
+    seen: set[str] = set()
+    ok = 0
+    for outcome in outcomes:
+        for sample in outcome.samples:
+            if target is not None and sample.status == "ok":
+                digest = make_id(sample.messages, sample.completion)
+                if ok >= target or digest in seen:
+                    tally.surplus += digest not in seen
+                    seen.add(digest)
+                    continue
+                seen.add(digest)
+                ok += 1
+            samples.append(sample)
+    return samples
+
+
+class Replay:
+    """Recorded calls alone, for a dry run: nothing is asked and nothing is stored."""
+
+    def __init__(self, store: Store, teacher: Teacher) -> None:
+        self._recorded = RecordedCalls(store, teacher)
+        self._refused = {
+            failure.subject: failure.error for failure in store.read(Failure, "permanent")
+        }
+
+    async def find(self, requests: Sequence[Request]) -> dict[str, Call]:
+        """The usable calls among those that were paid for."""
+        return self._recorded.find(requests)
+
+    def refusal_of(self, request: Request) -> str | None:
+        """Why a request was refused for good before."""
+        return self._refused.get(request.subject)
+
+    def keep(self, record: Call | Failure, reply: Reply) -> None:
+        """Never called: nothing is asked."""
+        raise AssertionError("a replay asks nothing")
+
+
+def replay_engine(plan: Plan, store: Store, first_requests: list[Request] | None = None) -> Engine:
+    """An engine that replays recorded calls and asks for none.
+
+    Args:
+        plan: The plan.
+        store: Its warehouse.
+        first_requests: Gets the first request of each seed that is not recorded.
+    """
+    return Engine(
+        identity=plan.teacher.identity,
+        teacher=None,
+        sampling=plan.datagen.sampling,
+        longest=plan.datagen.longest,
+        folder=plan.folder,
+        budget=Budget(),
+        ledger=Replay(store, plan.teacher),
+        run_id="",
+        window=LEAST_WINDOW,
+        first_requests=first_requests,
+    )
+
+
+def run_here(job: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run a coroutine to its end."""
+    return asyncio.run(job())

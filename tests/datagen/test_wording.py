@@ -1,0 +1,59 @@
+"""Shipped wordings, and the user's own in their place."""
+
+import pytest
+
+from datagen import wording
+from datagen.wording import Wording
+from warehouse.errors import DataError
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    (folder / "quiz.en.j2").write_text(
+        "{% block system %}Be brief.{% endblock %}\n"
+        "{% block ask %}\nWrite {{ number }} questions:\n{{ text }}\n{% endblock %}"
+    )
+    monkeypatch.setattr(wording, "FOLDER", folder)
+    wording._load.cache_clear()
+    return folder
+
+
+def test_a_block_is_a_text_and_a_conversation(shipped):
+    words = Wording("quiz")
+    assert words.text("ask", number=2, text="<a> & {{ b }}") == "Write 2 questions:\n<a> & {{ b }}"
+    assert words.messages("ask", "system", number=1, text="x") == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Write 1 questions:\nx"},
+    ]
+
+
+def test_a_user_s_template_extends_a_shipped_one(shipped, tmp_path):
+    (tmp_path / "my.j2").write_text(
+        '{% extends "quiz.en.j2" %}{% block ask %}Frag {{ number }}. {{ super() }}{% endblock %}'
+    )
+    words = Wording("quiz", template="my.j2", folder=tmp_path)
+    assert words.text("ask", number=3, text="t") == "Frag 3. Write 3 questions:\nt"
+    assert words.text("system") == "Be brief."
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{% block ask %}{{ nothing }}{% endblock %}", "'nothing' is undefined; it may use number"),
+        ("{% block ask %}{{ number", "my.j2, line 1"),
+        ("{% block other %}x{% endblock %}", "has no block 'ask'"),
+        ("{% block ask %}{{ ''.__class__.__mro__ }}{% endblock %}", "unsafe"),
+        ('{% extends "gone.j2" %}', "template gone.j2 not found"),
+    ],
+)
+def test_a_faulty_template_is_one_line(shipped, tmp_path, content, said):
+    (tmp_path / "my.j2").write_text(content)
+    with pytest.raises(DataError, match=said.replace(".", r"\.")):
+        Wording("quiz", template="my.j2", folder=tmp_path).text("ask", number=1)
+
+
+def test_a_language_without_words_names_those_that_are_there(shipped):
+    with pytest.raises(DataError, match=r"no words in 'xx' \(en are there\); give your own"):
+        Wording("quiz", "xx")

@@ -1,0 +1,68 @@
+"""Read HTML files: the main text, without menus and page furniture."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from warehouse.inputs.documents.document import DocumentBuilder, FileText, UnreadableFile
+from warehouse.inputs.documents.limits import MAX_MARKUP_BYTES, refuse_large
+from warehouse.inputs.documents.markup import read_markup
+from warehouse.inputs.documents.optional import import_optional, quiet
+from warehouse.inputs.documents.plain_text import decode
+from warehouse.text.words import count_words
+
+SUFFIXES = (".html", ".htm", ".xhtml")
+_CHARSET = re.compile(rb"<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([\w:.-]+)", re.IGNORECASE)  # fmt: skip
+_HEAD = 4096
+_MAX_SEARCHED = 20_000
+"""Elements of a page in which a main text is searched: the time grows with their square."""
+
+
+def read(path: Path, name: str) -> FileText:
+    """The main text of a page, found by trafilatura; the whole page where it finds none.
+
+    Raises:
+        UnreadableFile: it is too large, nested too deeply, or no text.
+        MissingExtraError: trafilatura is not installed.
+    """
+    trafilatura = import_optional("trafilatura", name)
+    refuse_large(path, MAX_MARKUP_BYTES)
+    found = FileText()
+    markup = _decode(path.read_bytes(), name, found.notes)
+    whole = DocumentBuilder()
+    seen = read_markup(markup, whole, name)  # refuses deep nesting before a tree is built
+    document = whole.build()
+    words = count_words(document.text)
+    main = None
+    if seen.elements <= _MAX_SEARCHED:
+        with quiet("trafilatura", "htmldate", "courlan"):
+            try:
+                main = trafilatura.extract(
+                    markup, output_format="html", include_comments=False, favor_recall=True
+                )
+            except RecursionError:
+                raise UnreadableFile("nests its elements too deeply") from None
+    if main:
+        builder = DocumentBuilder()
+        read_markup(main, builder, name)
+        document = builder.build()
+    elif words:
+        found.notes.append(f"{name}: no main text was found in it, so the whole page was taken")
+    found.documents.append(document)
+    found.dropped += seen.dropped
+    left_out = words - count_words(document.text)
+    if left_out > 0:
+        found.dropped["words outside the main text"] += left_out
+    return found
+
+
+def _decode(raw: bytes, name: str, notes: list[str]) -> str:
+    """The page by what it says its encoding is, else by its bytes."""
+    declared = _CHARSET.search(raw[:_HEAD])
+    if declared and not raw.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        try:
+            return raw.decode(declared[1].decode("ascii"))
+        except (LookupError, UnicodeError):
+            pass  # what it says is wrong: its bytes decide
+    return decode(raw, name, notes)

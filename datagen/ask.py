@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from datagen.json_replies import find_json, strict_schema
 from datagen.teacher import Reply, Request, Sampling
 from warehouse.errors import StillhouseError
+from warehouse.inputs.refusal_phrases import declines
 from warehouse.records import Call, Message
 from warehouse.text.finish_reasons import FILTER, LENGTH
 from warehouse.wording import format_count
@@ -204,6 +205,8 @@ class Ask:
                     "JSON alone.",
                 },
             ]
+        if declines(raw):
+            raise Unparsed("the teacher declined to answer", raw, "refused")
         raise Unparsed(f"no valid reply in {format_count(tries, 'try')}: {fault}", raw)
 
     def cite(self, call: Call) -> None:

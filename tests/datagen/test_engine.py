@@ -454,6 +454,11 @@ def test_after_the_last_try_the_raw_text_stays():
     assert [request.sampling.seed for request in asked] == [None, None, 2]
 
 
+def test_a_refusal_in_words_is_refused_and_not_invalid():
+    sample, _ = into(["I cannot help with that."] * 3)
+    assert (sample.status, sample.status_reason) == ("refused", "the teacher declined to answer")
+
+
 def test_greedy_decoding_is_not_asked_the_same_again():
     sample, asked = into(["{", "{", "{"])
     assert len(asked) == 2 and sample.status_reason.startswith("no valid reply in 2 tries: ")

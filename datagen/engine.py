@@ -121,6 +121,8 @@ class Engine:
         self._stop: BaseException | None = None
         self._faults: list[str] = []
         self._good = 0
+        self.prepare_call_ids: list[str] = []
+        """The calls of the last `prepare`."""
         self.reached: BudgetReached | None = None
         """The cap for which requests were left out."""
 
@@ -205,6 +207,7 @@ class Engine:
         preparing = _Preparing(recipe, found)
         async with aclosing(self.run(preparing, iter([Seed("prepare")]), {})) as outcomes:
             async for outcome in outcomes:
+                self.prepare_call_ids = outcome.call_ids
                 if outcome.unanswered is not None:
                     raise RecipeError(
                         f"recipe '{preparing.name}' could not prepare: {outcome.unanswered}"

@@ -123,6 +123,8 @@ class RecipeRun:
             self.tally.unfinished += 1
             return
         self._prepared = prepared
+        self._call_ids.update(self.engine.prepare_call_ids)
+        self.tally.calls = len(self._call_ids)
         self.key = self._key_of(prepared)
         self.engine.expected = self._expected_of
         if isinstance(self.recipe, PoolRecipe):

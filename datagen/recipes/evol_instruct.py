@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -113,27 +113,32 @@ class EvolInstruct(Recipe):
             rewritten = await ask(request, draw=tried.count(operation))
             tried.append(operation)
             prompt = rewritten.text.strip()
-            shown = messages_of_seed(seed, self.language, prompt)
+            evolved = Example(
+                messages_of_seed(seed, self.language, prompt),
+                "",
+                question=prompt,
+                passage=seed.value["passage"],
+                facts=facts,
+            )
             status, reason = status_of(rewritten)
             if status == "ok" and (why := self._fault(prompt, parent, wording)):
                 status, reason = "invalid", why
             if status != "ok":
-                why = f"the evolved prompt: {reason}"
-                yield Example(shown, "", status=status, reason=why, facts=facts)
+                yield replace(evolved, status=status, reason=f"the evolved prompt: {reason}")
                 continue
             try:
                 messages = wording.messages("gain", parent=parent, prompt=prompt)
                 gain = await ask.into(Gain, messages, tries=TRIES)
             except Unparsed as fault:
-                yield Example(shown, fault.raw, status=fault.status, reason=str(fault), facts=facts)
+                yield replace(evolved, completion=fault.raw, status=fault.status, reason=str(fault))
                 continue
             if not gain.adds_something:
                 why = "the evolved prompt adds nothing to its parent, says the teacher"
-                yield Example(shown, "", status="invalid", reason=why, facts=facts)
+                yield replace(evolved, status="invalid", reason=why)
                 continue
-            reply = await ask(shown)
+            reply = await ask(evolved.messages)
             status, reason = self._status_of(reply, wording)
-            yield Example(shown, reply.text.strip(), status=status, reason=reason, facts=facts)
+            yield replace(evolved, completion=reply.text.strip(), status=status, reason=reason)
             if status == "ok":
                 parent, tried = prompt, []
 

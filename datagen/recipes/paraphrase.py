@@ -126,7 +126,10 @@ class Paraphrase(Recipe):
         for rewording, fault in zip(rewordings, faults, strict=True):
             shown = messages_of_seed(seed, self.language, rewording)
             if fault:
-                yield Example(shown, "", status="invalid", reason=fault, facts=facts)
+                yield Example(
+                    shown, "", question=rewording, passage=passage,
+                    status="invalid", reason=fault, facts=facts,
+                )  # fmt: skip
             else:
                 yield Example(
                     shown, answer, question=rewording, reference=seed.value["reference"],

@@ -195,6 +195,7 @@ def test_chats_and_passages_stay_around_the_last_question(folder):
     samples, asked = first(folder, generations=1)
     assert [m["content"] for m in samples[0].messages[:2]] == ["Hi", "Hello"]
     assert samples[0].messages[2]["content"] == "It rained.\n\nQuestion: Why? again\nAnswer:"
+    assert (samples[0].question, samples[0].passage) == ("Why? again", "It rained.")
     assert "Text:\nIt rained.\n\nTask:\nWhy?" in asked[0].messages[0]["content"]
 
 

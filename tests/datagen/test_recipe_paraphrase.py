@@ -155,7 +155,7 @@ def test_rules_drop_a_rewording_before_the_teacher_is_asked(folder, rewording, w
     teacher = teacher_of([GOOD[0], rewording])
     kept, dropped = first(folder, teacher, k=2)
     assert kept.status == "ok" and dropped.status == "invalid" and why in dropped.status_reason
-    assert len(teacher.asked) == 1 + 2
+    assert len(teacher.asked) == 1 + 2 and dropped.question == rewording.strip()
 
 
 def test_an_answer_that_the_prompt_names_may_be_in_its_rewording(folder):

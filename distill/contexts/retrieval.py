@@ -25,7 +25,7 @@ class Retrieval(Context):
     searches = True
 
     documents: list[str]
-    """Files, folders or globs of .txt, .md, .jsonl, .csv or .parquet; relative to the plan."""
+    """Files, folders or globs, relative to the plan; PDF and its like where a pattern names them."""
     k: Annotated[int, Field(ge=1)] = 2
     """Passages."""
     words: int = 120

@@ -33,7 +33,7 @@ class Retrieved(Scorer):
     labels: ClassVar[tuple[str, ...]] = ("worst", "mean")
 
     documents: list[str] = field(default_factory=list)
-    """Files, folders or globs (.txt, .md, .jsonl, .csv, .parquet), relative to the plan."""
+    """Files, folders or globs, relative to the plan; PDF and its like where a pattern names them."""
     k: int = 5
     """So many passages are retrieved."""
     words: int = 120

@@ -131,6 +131,11 @@ def show(
             f"show {what} takes one plan; write `show passages {names[0]} ...` for files"
         )
     plan = names[0] if names else None
+    if plan is not None and Path(plan).is_dir():
+        raise UsageError(
+            f"show {what} takes a plan or a warehouse file, and {plan} is a folder; `show passages "
+            f"{plan}` shows the documents in it"
+        )
     if plan is not None and warehouse is not None:
         raise UsageError("PLAN and --warehouse cannot be combined; give one of them")
     warehouse = warehouse if plan is None else plan

@@ -309,6 +309,7 @@ def test_a_contestant_who_failed_on_every_item_is_shown():
         [],
         [],
         [],
+        [],
         audit={},
         notes=[],
         protocol=[],

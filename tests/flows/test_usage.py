@@ -23,8 +23,8 @@ from warehouse.errors import MissingExtraError
             "unknown command 'scalng' of `distill study` (did you mean 'scaling'?)",
         ),
         (
-            ("show", "-x"),
-            "unknown option '-x' of `distill show` (allowed: --warehouse, --only, --limit, --json)",
+            ("runs", "-x"),
+            "unknown option '-x' of `distill runs` (allowed: --warehouse, --cost, --json)",
         ),
         (("generate",), "Missing argument 'PLAN'; see `distill generate --help`"),
         (("show", "samples", "--only", "kepd"), "unknown --only 'kepd' (did you mean 'kept'?)"),

@@ -142,7 +142,9 @@ def test_several_replies_per_prompt_are_distinct_calls(tmp_path):
         assert (less["calls_made"], less["samples"], server.asked) == (0, 20, 30)
         cold = distill(tmp_path, "generate", "plan.toml", "--set", "datagen.sampling.temperature=0")
         assert cold.returncode == 2
-        assert "asks the same question 3 times" in cold.stderr and "set a temperature" in cold.stderr
+        assert (
+            "asks the same question 3 times" in cold.stderr and "set a temperature" in cold.stderr
+        )
 
 
 def test_two_recipes_that_send_the_same_request_pay_once(tmp_path):

@@ -58,5 +58,8 @@ def test_check_tells_of_the_documents_of_a_recipe(tmp_path):
 def test_wrong_uses_are_refused(tmp_path):
     _write_project(tmp_path)
     assert "needs a plan, or documents" in distill(tmp_path, "show", "passages").stderr
-    assert "docs is a folder; `show passages docs`" in distill(tmp_path, "show", "samples", "docs").stderr
+    assert (
+        "docs is a folder; `show passages docs`"
+        in distill(tmp_path, "show", "samples", "docs").stderr
+    )
     assert "no document 'none'" in distill(tmp_path, "show", "passages", "none").stderr

@@ -387,9 +387,11 @@ class Engine:
             self._settle(request, Unanswered(failure.error))
 
     def _flush_if_all_wait(self) -> None:
-        """Let a teacher that takes many requests at once begin, where nothing else can come."""
-        started = self._exhausted or self._live >= self.window
-        if self._live and self._blocked >= self._live and started:
+        """Let a teacher that takes many requests at once begin, where nothing else can come.
+
+        All seeds that may be started are: no task runs while others are started.
+        """
+        if self._live and self._blocked >= self._live:
             self._queue.flush()
 
 

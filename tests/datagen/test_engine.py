@@ -301,6 +301,19 @@ def test_k_steps_are_k_batches_and_a_request_without_a_reply_is_told():
     assert "gave no reply" in outcomes[7].unanswered
 
 
+def test_a_batch_goes_out_also_where_no_further_seed_may_start():
+    class Batches:
+        identity, price = "conformance", None
+
+        async def answer(self, requests, budget=None):
+            for request in requests:
+                yield Reply(request, echo(request.messages))
+
+    engine = engine_of(teacher(), teacher=Batches(), window=100)
+    outcomes = run(engine, Chain(seeds_wanted=30), may_start=lambda live: live < 3)
+    assert [outcome.seed.value for outcome in outcomes] == list(range(30))
+
+
 # Rule 13: messages of every call are kept.
 
 

@@ -27,18 +27,16 @@ def outgoing_lines(plan: Plan) -> list[str]:
         f"reads     {', '.join([*_files(plan), *_variables(plan)]) or 'nothing but the plan'}",
     ]
     items = sum(1 for _ in held_out_requests(plan, "teacher", plan.teacher))
-    what = [
-        format_count(prompts, "prompt"),
-        *([format_count(items, "held-out item")] * bool(items)),
-    ]
+    asked = [f"what recipe '{name_of(recipe)}' asks" for recipe in _unknown_beforehand(plan)]
+    if prompts or not asked:
+        asked.insert(0, format_count(prompts, "prompt"))
+    what = [*asked, *([format_count(items, "held-out item")] * bool(items))]
     lines += _sent(" and ".join(what), "the teacher", plan.teacher)
-    for asked, model in (("teacher", plan.teacher), ("judge", plan.judge)):
-        scorers = [name_of(scorer) for scorer in plan.quality.scorers if scorer.asks == asked]
+    for who, model in (("teacher", plan.teacher), ("judge", plan.judge)):
+        scorers = [name_of(scorer) for scorer in plan.quality.scorers if scorer.asks == who]
         if scorers:
-            texts = (
-                f"{format_count(prompts, 'prompt')} with their replies, for {', '.join(scorers)},"
-            )
-            lines += _sent(texts, f"the {asked}", model)
+            texts = f"{' and '.join(asked)} with their replies, for {', '.join(scorers)},"
+            lines += _sent(texts, f"the {who}", model)
     for name, endpoint in plan.evaluate.endpoints.items():
         number = sum(1 for _ in held_out_requests(plan, name, endpoint))
         lines += _sent(format_count(number, "held-out item"), f"endpoint '{name}'", endpoint)
@@ -49,6 +47,15 @@ def outgoing_lines(plan: Plan) -> list[str]:
     named = dict.fromkeys(text for text in _texts(plan.as_json()["datagen"]) if is_hub(text))
     lines += [f"sends     the name of data set '{name}' to its hub, to stream it" for name in named]
     return lines
+
+
+def _unknown_beforehand(plan: Plan) -> list[Any]:
+    """Recipes whose requests are not known before anything is asked, and that ask something."""
+    return [
+        recipe
+        for recipe in plan.datagen.recipe
+        if recipe not in plan.prompt_recipes and recipe.calls_expected[1] > 0
+    ]
 
 
 def _sent(what: str, who: str, model: Teacher) -> list[str]:

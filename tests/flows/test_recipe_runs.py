@@ -342,3 +342,10 @@ def test_killed_at_random_moments_a_run_ends_as_if_undisturbed(tmp_path, recipe,
 )
 def test_killed_at_twenty_random_moments(tmp_path, recipe, options):
     killed_and_resumed(tmp_path, recipe, options, moments=20, seed=2)
+
+
+def test_check_names_a_recipe_whose_requests_are_not_known_beforehand(tmp_path):
+    with FakeOpenai(echo) as server:
+        write(tmp_path, server)
+        shown = distill(tmp_path, "check", "plan.toml").stdout
+    assert "sends     what recipe 'chain' asks to http://127.0.0.1" in shown

@@ -202,6 +202,9 @@ def difference_sentence(
             f"{items} cannot show a difference: even if one contestant were right wherever two "
             f"differ, on all of them, the exact test would miss it more often than {often}."
         )
+    cautious = max(
+        least, cautious
+    )  # the exact test's power has teeth where nearly all items differ
     often = "four times in five" if power == POWER else f"in {100 * power:.3g} % of cases"
     pair = _missed_pair(n, losses, level, score)
     missed = ""

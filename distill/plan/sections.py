@@ -90,6 +90,17 @@ class DatagenSection(Section):
             raise ValueError("retry_max_tokens is above sampling.max_tokens")
         return self
 
+    @model_validator(mode="after")
+    def _ends_are_positive(self) -> DatagenSection:
+        for number, recipe in enumerate(self.recipe):
+            for name in ("target", "max_calls"):
+                value = getattr(recipe, name, None)
+                if value is not None and value < 1:
+                    raise ValueError(
+                        f"recipe.{number}.{name} is 1 or more, not {value}; leave it out for no end"
+                    )
+        return self
+
     @property
     def longest(self) -> int | None:
         """The limit of a retry, where there is one."""

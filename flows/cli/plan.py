@@ -64,7 +64,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     from distill.plan.project import open_store
     from flows.stages.estimate import estimate_of, held_out_requests
     from flows.stages.held_out import prompts_held_out
-    from flows.stages.known_prompts import prompts_of
+    from flows.stages.known_prompts import is_counted_ahead, prompts_of
     from flows.stages.later_calls import Later
     from flows.stages.likelihood import BaseLikelihood
     from flows.stages.outgoing import outgoing_lines
@@ -89,7 +89,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     prompts = 0
     for recipe in loaded.prompt_recipes:
         number = sum(1 for _ in recipe.ask_all(loaded.folder))
-        print(f"recipe    {name_of(recipe)}: {format_count(number, 'prompt')}")
+        if is_counted_ahead(recipe):
+            print(f"recipe    {name_of(recipe)}: {format_count(number, 'prompt')}")
         prompts += number
     later = Later.of([loaded], store)
     for line in later.lines:

@@ -47,6 +47,7 @@ class Later:
         for plan, recipe in of_plans:
             if is_counted_ahead(recipe):
                 continue
+            before = len(found.first)
             engine = replay_engine(plan, store, found.first)
             run = RecipeRun(plan, recipe, store, engine, run_here)
             done: list[int] = []
@@ -71,30 +72,31 @@ class Later:
             if not isinstance(recipe, PromptRecipe):
                 found.seeds += number
             found.lines.append(f"{name}: {seeds}, {calls} each{wanted}")
-            low, high = later_calls(done, open_, least, most)
+            low, high = later_calls(done, open_, least, most, len(found.first) - before)
             found.low, found.high = found.low + low, found.high + high
             found.steps = max(found.steps, most)
         return found
 
 
 def later_calls(
-    done: Sequence[int], open_: Sequence[int], least: int, most: int
+    done: Sequence[int], open_: Sequence[int], least: int, most: int, known: int
 ) -> tuple[int, int]:
-    """Calls that unfinished seeds make after their next one: a range.
+    """Calls that unfinished seeds make after those that are known: a range.
 
     Args:
         done: Calls of each finished seed.
         open_: Calls that each unfinished seed has made so far.
         least: The fewest calls of a seed.
         most: The most calls of a seed.
+        known: Requests of these seeds that are known: a seed may ask several at once.
     """
     if len(done) < LEAST_SEEDS or not open_:
-        return (
-            sum(max(0, least - made - 1) for made in open_),
-            sum(max(0, most - made - 1) for made in open_),
+        low = sum(max(1, least - made) for made in open_)
+        high = sum(max(1, most - made) for made in open_)
+    else:
+        chance = random.Random(0)
+        totals = sorted(
+            sum(max(1, chance.choice(done) - made) for made in open_) for _ in range(_DRAWS)
         )
-    chance = random.Random(0)
-    totals = sorted(
-        sum(max(0, chance.choice(done) - made - 1) for made in open_) for _ in range(_DRAWS)
-    )
-    return totals[int(_TAIL * _DRAWS)], totals[-1 - int(_TAIL * _DRAWS)]
+        low, high = totals[int(_TAIL * _DRAWS)], totals[-1 - int(_TAIL * _DRAWS)]
+    return max(0, low - known), max(0, high - known)

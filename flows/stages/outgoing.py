@@ -92,13 +92,20 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _files(plan: Plan) -> list[str]:
     """The files of data that the plan names, as it names them."""
+    documents = [
+        pattern
+        for recipe in plan.datagen.recipe
+        for source in recipe.document_sources()
+        for pattern in source.patterns
+    ]
     named = {key: value for key, value in plan.as_json().items() if key != "warehouse"}
     texts = dict.fromkeys(text for text in _texts(named) if 0 < len(text) < 1024)
-    return [
+    files = [
         text
         for text in texts
         if "\0" not in text and _is_data(plan.folder / Path(text).expanduser())
     ]
+    return list(dict.fromkeys([*files, *documents]))
 
 
 def _is_data(path: Path) -> bool:

@@ -173,9 +173,12 @@ class RecipeRun:
         most = self.recipe.max_calls
         if most is not None and (tally.target is None or tally.ok < tally.target):
             each = tally.calls / finished if finished else max(1, self.recipe.calls_expected[0])
-            if tally.calls + live * each >= most:
-                if not live:
+            if tally.calls + (live + 1) * each > most:
+                if not live and tally.calls:
                     tally.ended = f"max_calls = {most:,} is reached; raise it to go on"
+                elif not live:
+                    calls = format_count(int(each), "call")
+                    tally.ended = f"max_calls = {most:,} is less than one seed takes ({calls})"
                 return False
         if tally.target is None:
             return True

@@ -104,6 +104,7 @@ def test_a_loss_rate_is_that_of_the_worse_one_with_its_upper_bound():
 
 
 @given(n=st.integers(6, 5000), losses=shares, more=st.floats(0, 0.2), score=st.floats(0, 1))
+@example(n=110, losses=0.34375, more=0.125, score=0.0)
 @settings(max_examples=40, deadline=None)
 def test_the_sentence_holds_for_its_numbers(n, losses, more, score):
     most = min(0.5, losses + more)

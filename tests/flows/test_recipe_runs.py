@@ -109,7 +109,7 @@ def test_a_target_starts_no_more_seeds_than_it_needs_and_says_when_it_is_not_met
         short = generate(
             tmp_path, "--set", "datagen.recipe.0.target=9", "--set", "datagen.recipe.0.max_calls=21"
         )
-        assert short["calls_made"] == 3
+        assert short["calls_made"] == 3 and server.asked == 21
         assert "7 ok of 9 wanted" in short["stderr"]
         assert "max_calls = 21 is reached; raise it to go on" in short["stderr"]
         few = generate(
@@ -349,3 +349,19 @@ def test_check_names_a_recipe_whose_requests_are_not_known_beforehand(tmp_path):
         write(tmp_path, server)
         shown = distill(tmp_path, "check", "plan.toml").stdout
     assert "sends     what recipe 'chain' asks to http://127.0.0.1" in shown
+
+
+def test_max_calls_holds_for_replies_that_were_paid_for_before(tmp_path):
+    with FakeOpenai(echo) as server:
+        write(tmp_path, server)
+        generate(tmp_path)
+        again = generate(tmp_path, "--set", "datagen.recipe.0.max_calls=7")
+        assert (again["calls_made"], again["samples"]) == (0, 2)
+        assert "max_calls = 7 is reached" in again["stderr"]
+
+
+def test_ends_that_are_no_numbers_of_examples_are_refused(tmp_path):
+    with FakeOpenai(echo) as server:
+        write(tmp_path, server, options="target = -1")
+        done = distill(tmp_path, "check", "plan.toml")
+    assert done.returncode == 2 and "recipe.0.target is 1 or more, not -1" in done.stderr

@@ -53,6 +53,7 @@ def test_check_tells_of_the_documents_of_a_recipe(tmp_path):
     shown = distill(tmp_path, "check", "plan.toml").stdout
     assert "documents docs: 1 file read (1 .md), 2 passages, 10 words" in shown
     assert "documents skipped: docs/scan.pdf has no text" in shown
+    assert "reads     prompts.jsonl, docs\n" in shown
 
 
 def test_wrong_uses_are_refused(tmp_path):

@@ -120,7 +120,12 @@ def test_no_network_is_one_line_that_says_what_to_do(monkeypatch):
         "the Hub); check its name, config and split, the network, and HF_TOKEN where it is gated, or "
         "save it as a file and name that"
     )
-    assert seen == {"split": "train", "revision": "abc", "streaming": True}
+    assert seen == {
+        "split": "train",
+        "revision": "abc",
+        "streaming": True,
+        "trust_remote_code": False,
+    }
 
 
 def test_a_stream_that_breaks_is_one_line(monkeypatch):

@@ -138,7 +138,8 @@ def _selected(plan: Plan, curated: Curated, which: str) -> list[ExportedSample]:
         NothingToDoError: there are none, or the gate could not yet choose.
     """
     choices = {choice.sample_id: choice for choice in curated.choices}
-    if which != "all" and all("not scored" in choice.reason for choice in curated.choices):
+    is_scored = not any("not scored" in choice.reason for choice in curated.choices)
+    if which != "all" and not is_scored and not any(choice.kept for choice in curated.choices):
         raise NothingToDoError(
             f"no sample of plan '{plan.name}' is scored yet; run `{plan.command('curate')}` first, "
             "or export all of them with --all"

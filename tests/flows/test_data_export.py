@@ -291,14 +291,15 @@ def test_wrong_words_and_nothing_to_export_are_one_line(curated, tmp_path):
     ):
         done = distill(curated, "data", "export", "plan.toml", *words)
         assert done.returncode == 2 and told in done.stderr, words
-    write_rows(tmp_path / "prompts.jsonl", rows(0, 2))
+    unanswered = {"prompt": "What is it?", "passage": "Nobody knows."}  # an empty, invalid reply
+    write_rows(tmp_path / "prompts.jsonl", [*rows(0, 2), unanswered])
     write(tmp_path, GROUNDED)
     done = distill(tmp_path, "data", "export", "plan.toml")
     assert done.returncode == 2 and "run `distill generate plan.toml` first" in done.stderr
     assert distill(tmp_path, "generate", "plan.toml").returncode == 0
     done = distill(tmp_path, "data", "export", "plan.toml")
     assert done.returncode == 2 and "is scored yet; run `distill curate plan.toml`" in done.stderr
-    assert exported(tmp_path, "--all")["rows"] == {"train": 2}
+    assert exported(tmp_path, "--all")["rows"] == {"train": 3}
 
 
 def test_exporting_asks_nothing_and_writes_nothing_to_the_warehouse(curated, tmp_path):

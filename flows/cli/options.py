@@ -139,6 +139,10 @@ def staged(
     from flows.stages.estimate import estimate_of
 
     show_teacher_logs()
+    if any(Path(f"{store.path}.spool").glob("*.jsonl")):
+        from flows.runtime.run import recover
+
+        recover(store)  # replies that a killed process left are paid for
     asked, *others = plans or [loaded]
     estimate = estimate_of(asked, store, verb, others)  # reads every row: a bad one is an error now
     if estimate.calls:

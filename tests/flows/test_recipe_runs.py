@@ -365,3 +365,20 @@ def test_ends_that_are_no_numbers_of_examples_are_refused(tmp_path):
         write(tmp_path, server, options="target = -1")
         done = distill(tmp_path, "check", "plan.toml")
     assert done.returncode == 2 and "recipe.0.target is 1 or more, not -1" in done.stderr
+
+
+def test_the_estimate_knows_replies_that_a_killed_process_left(tmp_path):
+    with FakeOpenai(echo) as server:
+        write(tmp_path, server)
+        generate(tmp_path)
+        store = Store(tmp_path / "w.duckdb")
+        calls = store.read(Call)
+        (tmp_path / "w.duckdb").unlink()
+        with Spool(store.path) as spool:  # as a process that was killed before it drained
+            for call in calls:
+                spool.append(call)
+        again = generate(tmp_path)
+        assert "30 prompts, 30 already paid for, 0 to ask" in again["stderr"] or (
+            "to ask" not in again["stderr"]
+        )
+        assert (again["calls_made"], again["calls_reused"], server.asked) == (0, 30, 30)

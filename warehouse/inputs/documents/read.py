@@ -18,7 +18,7 @@ from warehouse.records import make_id
 from warehouse.text.words import count_words
 from warehouse.wording import format_count
 
-LENGTH = 200
+LENGTH = 120
 """Words or tokens of a passage, where nothing else is said."""
 _NAMED = 5
 

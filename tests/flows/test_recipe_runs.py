@@ -378,7 +378,5 @@ def test_the_estimate_knows_replies_that_a_killed_process_left(tmp_path):
             for call in calls:
                 spool.append(call)
         again = generate(tmp_path)
-        assert "30 prompts, 30 already paid for, 0 to ask" in again["stderr"] or (
-            "to ask" not in again["stderr"]
-        )
+        assert "to ask" not in again["stderr"]  # nothing is left to be estimated
         assert (again["calls_made"], again["calls_reused"], server.asked) == (0, 30, 30)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from datagen.json_replies import find_json, strict_schema
+from datagen.json_replies import find_json, refuses_schema, strict_schema
 from datagen.teacher import Reply, Request, Sampling
 from warehouse.errors import StillhouseError
 from warehouse.inputs.refusal_phrases import declines
@@ -178,7 +178,7 @@ class Ask:
             try:
                 reply = await self(asked, draw=draw, response_format=form_or_none, **sampling)
             except Unanswered as error:
-                if form_or_none is None or not _is_about_schema(str(error)):
+                if form_or_none is None or not refuses_schema(str(error)):
                     raise
                 form_or_none = None  # this server takes no schema: ask in words alone
                 reply = await self(asked, draw=draw, **sampling)
@@ -217,19 +217,6 @@ class Ask:
     def calls(self) -> list[Call]:
         """Of this seed so far, in the order in which they were asked."""
         return [call for call in self._calls if call is not None]
-
-
-def _is_about_schema(error: str) -> bool:
-    """Whether a server refused a request because of its `response_format`."""
-    words = (
-        "response_format",
-        "response format",
-        "json_schema",
-        "json schema",
-        "grammar",
-        "schema",
-    )
-    return any(word in error.casefold() for word in words)
 
 
 def _faults(error: ValidationError) -> str:

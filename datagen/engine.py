@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datagen.ask import Ask, Unanswered
+from datagen.example_samples import sample_of
 from datagen.generate import as_reply, to_call, to_failure
-from datagen.recipe import STATUSES, Example, Recipe, Seed
+from datagen.recipe import Example, Recipe, Seed
 from datagen.request_queue import RequestQueue, stream_replies
 from datagen.spending.limits import Budget
-from datagen.teacher import REDACTED, REDACTION, Reply, Request, Sampling, Teacher
+from datagen.teacher import Reply, Request, Sampling, Teacher
 from warehouse.errors import BudgetReached, Outcome, RecipeError, StillhouseError
 from warehouse.part_origins import describe_error
 from warehouse.records import Call, Failure, Prompt, Sample
-from warehouse.text.finish_reasons import ABORTED, is_cut, read_finish_reason
-from warehouse.text.reasoning import find_control_mark
+from warehouse.text.finish_reasons import is_cut
 
 LOOKED_UP_AT_ONCE = 2048
 """Calls in one look-up."""
@@ -81,8 +81,9 @@ class SeedOutcome:
         return [call_id for call_id, _ in self.call_runs]
 
 
-class _MustWait(Exception):
-    """A call may not be made in this run; recipes never see it."""
+class _MustWait(BaseException):
+    """A call may not be made in this run. It is no `Exception`, which a recipe may catch; where one
+    goes on nevertheless, its seed counts as waiting all the same."""
 
 
 @dataclass
@@ -117,7 +118,6 @@ class Engine:
         self._looking: asyncio.Task[None] | None = None
         self._queue = RequestQueue()
         self._blocked = self._live = 0
-        self._exhausted = False
         self._stop: BaseException | None = None
         self._faults: list[str] = []
         self._good = 0
@@ -146,10 +146,10 @@ class Engine:
             TeacherUnusable, Stopped: after the replies that were on their way were kept.
             RecipeError: the recipe's code fails on all seeds, or asks otherwise than it did before.
         """
+        self._stop = None  # a shard that is tried again begins anew
         outcomes: asyncio.Queue[SeedOutcome | None] = asyncio.Queue()
         tasks: set[asyncio.Task[None]] = set()
         asking = asyncio.create_task(self._serve(outcomes)) if self.teacher else None
-        self._exhausted = False
 
         async def one(seed: Seed) -> None:
             try:
@@ -163,10 +163,9 @@ class Engine:
                 outcomes.put_nowait(outcome)
 
         def start() -> None:
-            while self._live < self.window and not self._exhausted and may_start(self._live):
+            while self._live < self.window and may_start(self._live):
                 seed = next(seeds, None)
                 if seed is None:
-                    self._exhausted = True
                     break
                 self._live += 1
                 task = asyncio.create_task(one(seed))
@@ -216,21 +215,27 @@ class Engine:
                     raise RecipeError(
                         f"recipe '{preparing.name}' failed in prepare: {outcome.fault}"
                     )
+        self._good, self._faults = 0, []  # counted from the first seed of each recipe on
         return found[0] if found else None
 
     async def _outcome(self, recipe: Recipe, seed: Seed, prepared: dict[str, Any]) -> SeedOutcome:
         """Run one seed to its end; a fault is its own."""
+        seed = replace(seed)  # its draws begin anew, also where a shard is tried again
         outcome = SeedOutcome(seed, recipe.record(seed))
         expected = self.expected(recipe, seed)
 
         async def reply_to(request: Request) -> tuple[Call, Reply]:
-            return await self._reply_to(request, expected, outcome)
+            try:
+                return await self._reply_to(request, expected, outcome)
+            except _MustWait:
+                outcome.waits = True
+                raise
 
         ask = Ask(self.identity, self.sampling, self.folder, prepared, reply_to)
         try:
             async with aclosing(recipe.make(seed, ask)) as examples:  # type: ignore[type-var]
                 async for example in examples:
-                    outcome.samples.append(_sample_of(recipe, outcome.prompt, example, ask))
+                    outcome.samples.append(sample_of(recipe, outcome.prompt, example, ask.calls))
         except _MustWait:
             outcome.waits = True
         except Unanswered as error:
@@ -272,6 +277,10 @@ class Engine:
             return await self._once(longer, expected, outcome)
         except Unanswered:
             return call, reply  # the cut reply is paid for and stays
+        except _MustWait:
+            if self.teacher is None and self.first_requests is None:
+                return call, reply  # as the run did that could not have the longer one
+            raise
 
     async def _once(
         self, request: Request, expected: list[str] | None, outcome: SeedOutcome
@@ -414,38 +423,6 @@ class _Preparing(Recipe):
         none: list[Example] = []
         for example in none:
             yield example
-
-
-def _sample_of(recipe: Recipe, prompt: Prompt, example: Example, ask: Ask) -> Sample:
-    """The record of an example; what no recipe may call ok is marked here."""
-    if example.status not in STATUSES or (example.status != "ok" and not example.reason):
-        raise ValueError(
-            f"an example has status '{example.status}' and reason {example.reason!r}; statuses are "
-            f"{', '.join(STATUSES)}, and each but ok has a reason"
-        )
-    status, reason = example.status, example.reason
-    calls = sorted(ask.calls, key=lambda call: call.call_id == example.call_id)  # its own the last
-    own = [call for call in calls if example.call_id in (None, call.call_id)]
-    if status == "ok" and any(read_finish_reason(c.finish_reason) == ABORTED for c in own):
-        status, reason = "truncated", "the server aborted the reply before its end"
-    if status == "ok" and (mark := find_control_mark(example.completion)) is not None:
-        status, reason = "invalid", f"the control mark {mark} is left in the text"
-    redacted = any(call.raw.get(REDACTED) for call in calls)
-    if status == "ok" and redacted and REDACTION in example.completion:
-        reason = f"the reply quoted a key, which was replaced by {REDACTION}"
-    return Sample.of(
-        prompt,
-        call_ids=[call.call_id for call in calls],
-        recipe_version=recipe.version,
-        completion=example.completion,
-        status=status,
-        status_reason=reason,
-        messages=example.messages,
-        question=example.question or None,
-        reference=example.reference or None,
-        passage=example.passage,
-        facts=example.facts or None,
-    )
 
 
 def _name(recipe: Recipe) -> str:

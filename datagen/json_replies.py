@@ -82,3 +82,9 @@ def _close(node: Any) -> None:
     elif isinstance(node, list):
         for value in node:
             _close(value)
+
+
+def refuses_schema(error: str) -> bool:
+    """Whether a server's words say that it does not take a `response_format`."""
+    said = error.casefold().replace("_", " ")
+    return any(word in said for word in ("response format", "schema", "grammar"))

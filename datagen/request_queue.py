@@ -11,7 +11,7 @@ from typing import Protocol
 
 from datagen.spending.limits import Budget
 from datagen.teacher import Reply, Request, Teacher
-from warehouse.errors import TransientError
+from warehouse.errors import BudgetReached, TransientError
 
 
 class RequestSource(Protocol):
@@ -69,6 +69,13 @@ class RequestQueue:
             await taker
         return heapq.heappop(self._waiting)[-1]
 
+    async def begins(self) -> bool:
+        """Wait for the first request; false where none comes at all."""
+        first = await self.next()
+        if first is not None:
+            heapq.heappush(self._waiting, (-1, 0, first))
+        return first is not None
+
     async def all_waiting(self) -> list[Request]:
         """All requests, once nothing more comes before these are answered; empty at the end."""
         await self._flush.wait()
@@ -86,6 +93,23 @@ class RequestQueue:
                 number -= 1
 
 
+async def answer_all(stream: AsyncGenerator[Reply]) -> AsyncGenerator[Reply]:
+    """The replies of a stream of requests that are all known, as `Teacher.answer` gives them.
+
+    Raises:
+        BudgetReached: at the end, where requests did not fit the budget.
+    """
+    reached: BudgetReached | None = None
+    async with aclosing(stream) as replies:
+        async for reply in replies:
+            if isinstance(reply.error, BudgetReached):
+                reached = reached or reply.error
+            else:
+                yield reply
+    if reached is not None:
+        raise reached
+
+
 async def stream_replies(
     teacher: Teacher, requests: RequestQueue, budget: Budget
 ) -> AsyncGenerator[Reply]:
@@ -94,6 +118,8 @@ async def stream_replies(
     A teacher with `stream` gets each request at once. Any other, such as a batch API, gets all that
     wait as soon as nothing more comes before they are answered.
     """
+    if not await requests.begins():
+        return  # all is recorded: no key, no server and no model is needed
     stream = getattr(teacher, "stream", None)
     if stream is not None:
         async with aclosing(stream(requests, budget)) as replies:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from datagen.gguf_server import GgufServer
-from datagen.request_queue import RequestQueue, RequestSource
+from datagen.request_queue import RequestQueue, RequestSource, answer_all
 from datagen.spending.limits import Budget
 from datagen.spending.pricing import FREE, Price
 from datagen.teacher import Reply, Request
 from datagen.teachers.openai_chat import OpenaiChat
-from warehouse.errors import BudgetReached, TeacherUnusable
+from warehouse.errors import TeacherUnusable
 from warehouse.inputs import assets
 
 
@@ -102,16 +102,10 @@ class LocalGguf:
         A server that dies is started again and gets the pending requests; one that dies
         again without a single reply is given up.
         """
-        reached: BudgetReached | None = None
         queue = RequestQueue(requests, closed=True)
-        async with aclosing(self.stream(queue, budget)) as replies:
+        async with aclosing(answer_all(self.stream(queue, budget))) as replies:
             async for reply in replies:
-                if isinstance(reply.error, BudgetReached):
-                    reached = reached or reply.error
-                else:
-                    yield reply
-        if reached is not None:
-            raise reached
+                yield reply
 
     async def stream(
         self, requests: RequestSource, budget: Budget | None = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
+from datagen.json_replies import refuses_schema
 from datagen.openai.addresses import lacks_version
 from datagen.openai.endpoint import (
     EmptyReply,
@@ -21,7 +22,7 @@ from datagen.openai.endpoint import (
 from datagen.openai.options import OpenaiApi, arriving, backoff_s
 from datagen.openai.parse_body import UnreadableReply
 from datagen.openai.unreachable import NobodyThere
-from datagen.request_queue import RequestQueue, RequestSource
+from datagen.request_queue import RequestQueue, RequestSource, answer_all
 from datagen.spending.limits import Budget, RateLimiter
 from datagen.teacher import Reply, Request
 from warehouse.errors import (
@@ -149,16 +150,10 @@ class OpenaiChat(OpenaiApi):
         Raises:
             TeacherUnusable, BudgetReached: after the replies that were already on their way.
         """
-        reached: BudgetReached | None = None
         queue = RequestQueue(requests, closed=True)
-        async with aclosing(self._replies(queue, budget, len(requests))) as replies:
+        async with aclosing(answer_all(self._replies(queue, budget, len(requests)))) as replies:
             async for reply in replies:
-                if isinstance(reply.error, BudgetReached):
-                    reached = reached or reply.error
-                else:
-                    yield reply
-        if reached is not None:
-            raise reached
+                yield reply
 
     async def stream(
         self, requests: RequestSource, budget: Budget | None = None
@@ -207,7 +202,7 @@ class OpenaiChat(OpenaiApi):
                 return
             finally:
                 state.busy -= 1
-            if isinstance(reply.error, PromptRejected) and not state.answered:
+            if _rejects_plan(reply) and not state.answered:
                 state.rejected.append(reply)  # reported once other requests are known to succeed
                 state.rejections += 1
                 if state.rejections >= ALL_REJECTED:
@@ -332,6 +327,17 @@ class OpenaiChat(OpenaiApi):
             self.secrets,
             self.answered,
         )
+
+
+def _rejects_plan(reply: Reply) -> bool:
+    """Whether a request was rejected for what may be wrong with all of them.
+
+    A schema that a server does not take is none of it: the recipe then asks in words alone.
+    """
+    asked_for_schema = reply.request.sampling.response_format is not None
+    return isinstance(reply.error, PromptRejected) and not (
+        asked_for_schema and refuses_schema(str(reply.error))
+    )
 
 
 async def _sleep(seconds: float) -> None:

@@ -37,7 +37,6 @@ from warehouse.errors import (
     BudgetReached,
     NothingToDoError,
     RecipeError,
-    RecordRefused,
     TeacherUnusable,
     TooExpensive,
 )
@@ -90,8 +89,10 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
             with meter("asking the teacher", outcome.prompts, grows) as progress:
                 for recipe in plan.datagen.recipe:
                     _run_recipe(context, client, engine, recipe, outcome, progress)
-        finally:
+        finally:  # also where a budget or Ctrl-C ended it: no run is silently short
             context.summarize(recipes=[tally.as_json() for tally in outcome.tallies])
+            for line in (line for tally in outcome.tallies for line in tally.lines()):
+                say(line)
     if engine.reached is not None and outcome.samples:
         raise engine.reached
     outcome.report()
@@ -146,7 +147,7 @@ def _store(
             outcome.unanswered, outcome.samples = NOT_STORED, []
     samples = [sample for outcome in outcomes for sample in outcome.samples]
     store.insert([outcome.prompt for outcome in outcomes])
-    _insert_samples(context, samples)
+    store.insert(samples)
     store.insert(run.seed_runs(outcomes, run_id))
     faults = [
         Failure(run_id, "generate", outcome.prompt.prompt_id, outcome.fault, permanent=False)
@@ -161,23 +162,6 @@ def _store(
     of_run = {call_id: run for outcome in outcomes for call_id, run in outcome.call_runs}
     context.count("generate_calls", len(of_run))
     context.count("generate_reused", sum(run != run_id for run in of_run.values()))
-
-
-def _insert_samples(context: RunContext, samples: list[Sample]) -> None:
-    """Store samples; one that the warehouse refuses is a failure, and the others stay."""
-    try:
-        context.store.insert(samples)
-    except RecordRefused as error:
-        if len(samples) > 1:
-            half = len(samples) // 2
-            _insert_samples(context, samples[:half])
-            _insert_samples(context, samples[half:])
-            return
-        [sample] = samples
-        why = f"{RecordRefused.__name__}: a sample could not be stored ({error})"
-        run_id = context.run.run_id
-        context.store.insert([Failure(run_id, "generate", sample.prompt_id, why, permanent=False)])
-        context.count("failures", 1)
 
 
 @dataclass
@@ -215,15 +199,13 @@ class GenerateOutcome:
             )
 
     def report(self) -> None:
-        """Say what each recipe made, how many prompts have no reply and which samples are unusable.
+        """Say how many prompts have no reply and which samples are unusable, and why.
 
         Raises:
             BudgetReached: no prompt has one, since each could cost more than the whole budget.
             TeacherUnusable: no prompt has one, for other reasons.
             RecipeError: the code of the recipes failed on every seed.
         """
-        for line in (line for tally in self.tallies for line in tally.lines()):
-            say(line)
         if self.unusable and not self.is_useless:
             number = f"{self.unusable.total():,} of {format_count(self.samples, 'reply')}"
             say(f"{number} cannot be trained on: {self.why_unusable}")
@@ -243,9 +225,9 @@ class GenerateOutcome:
         elif all(error.startswith(TooExpensive.__name__) for error in self.errors):
             raise BudgetReached(reason)
         else:
+            number = format_count(max(self.prompts, len(self.errors)), "prompt")
             raise TeacherUnusable(
-                f"no reply to any of {format_count(self.prompts, 'prompt')}: {reason}; "
-                "`distill show failures` lists them"
+                f"no reply to any of {number}: {reason}; `distill show failures` lists them"
             )
 
     @property

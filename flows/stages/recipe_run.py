@@ -27,6 +27,12 @@ from warehouse.wording import format_count
 
 Result = TypeVar("Result")
 
+KNOWN_AFTER = 8
+"""Finished seeds after which it is known how many examples one gives; no more are live before, so
+that a recipe with several examples for each seed pays for few beyond the target."""
+LEAST_YIELD = 0.05
+"""Examples of a seed that are counted on, at least: some of the first eight may give none."""
+
 LEAST_WINDOW = 1024
 """Seeds that are live at once, at least: they are looked up together."""
 
@@ -151,7 +157,9 @@ class RecipeRun:
             return self._may_go_on() if whole else self.wants_more(live)
 
         async def go() -> None:
-            run = self.engine.run(self.recipe, iter(part), self._prepared, may_start)
+            arrived = {outcome.seed.order for outcome in self.arrived}  # by an earlier try
+            left = [seed for seed in part if seed.order not in arrived]
+            run = self.engine.run(self.recipe, iter(left), self._prepared, may_start)
             async with aclosing(run) as arriving:
                 async for outcome in arriving:
                     self.arrived.append(outcome)
@@ -182,8 +190,11 @@ class RecipeRun:
                 return False
         if tally.target is None:
             return True
-        yield_per_seed = max(tally.ok / finished, 0.05) if finished >= 8 else 1.0
-        return tally.ok + (live + tally.unfinished) * yield_per_seed < tally.target
+        open_ = live + tally.unfinished
+        if finished < KNOWN_AFTER:  # how many examples a seed gives is not known yet
+            return tally.ok + open_ < tally.target and live < KNOWN_AFTER
+        each_ok = max(tally.ok / finished, LEAST_YIELD)
+        return tally.ok + open_ * each_ok < tally.target
 
     def seed_runs(self, outcomes: Sequence[SeedOutcome], run_id: str) -> list[SeedRun]:
         """Records of finished seeds with several calls."""
@@ -236,8 +247,8 @@ class RecipeRun:
                 tally.duplicate += 1
 
     def _is_new(self, sample: Sample) -> bool:
-        if self.tally.target is None:
-            return True  # nothing is counted towards a number
+        if self.tally.is_plain:
+            return True  # several draws may well be equal, and nothing is counted towards a number
         digest = make_id(sample.messages, sample.completion)
         is_new = digest not in self._seen
         self._seen.add(digest)

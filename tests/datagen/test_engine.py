@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -275,6 +277,82 @@ def test_the_call_of_one_of_several_draws_stands_last_and_decides_whether_it_was
     assert [s.call_ids[-1] for s in outcome.samples] == [s.facts["call"] for s in outcome.samples]
     assert [s.status for s in outcome.samples] == ["ok", "truncated", "ok"]
     assert len({s.sample_id for s in outcome.samples}) == 1  # hashed without their order
+
+
+@pytest.mark.parametrize("catches", ["except", "gather"])
+def test_a_recipe_that_goes_on_after_a_call_that_may_not_be_made_still_waits(catches):
+    async def script(seed, ask):
+        if catches == "gather":
+            await asyncio.gather(ask(user(f"<{seed.value}>")), return_exceptions=True)
+        else:
+            with contextlib.suppress(Exception):
+                await ask(user(f"<{seed.value}>"))
+        yield Example(user(f"q{seed.value}"), "made without its reply")
+
+    outcomes = run(engine_of(teacher(), teacher=None), made(script, 3))
+    assert [(o.waits, o.is_finished, o.samples) for o in outcomes] == [(True, False, [])] * 3
+
+
+def test_a_run_that_is_tried_again_draws_the_same_and_forgets_the_error():
+    class FailingOnce(FakeTeacher):
+        fails = True
+
+        async def stream(self, requests, budget=None):
+            if self.fails:
+                await requests.next()
+                self.fails = False
+                raise TransientError("the line is down")
+            async for reply in super().stream(requests, budget):
+                yield reply
+
+    fake, calm = FailingOnce(echo), teacher()
+    engine = engine_of(fake)
+    seeds = list(Chain().seeds(HERE, {}))
+    with pytest.raises(TransientError):
+        run(engine, Chain(), seeds)
+    outcomes = run(engine, Chain(), seeds)
+    run(engine_of(calm), Chain())
+    assert all(outcome.is_finished for outcome in outcomes) and set(fake.calls) == set(calm.calls)
+
+
+def test_a_replay_takes_the_cut_reply_where_no_longer_one_was_had():
+    async def script(seed, ask):
+        reply = await ask(user("q"))
+        status, reason = status_of(reply)
+        yield Example(user("q"), reply.text, status=status, reason=reason)
+
+    fake = teacher(lambda messages: "cut", finish_reason="length")
+    run(engine_of(fake), made(script, 1))
+    [outcome] = run(engine_of(fake, teacher=None, longest=4096), made(script, 1))
+    assert outcome.samples[0].status == "truncated"
+
+
+def test_a_teacher_is_not_opened_where_nothing_is_asked():
+    class NoKey(FakeTeacher):
+        async def stream(self, requests, budget=None):
+            raise AssertionError("a key would be needed here")
+            yield
+
+    fake = teacher()
+    run(engine_of(fake), Chain())
+    outcomes = run(engine_of(NoKey(echo, calls=fake.calls)), Chain())
+    assert all(outcome.is_finished for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"completion": "a\ud83d"}, "half a character"),
+        ({"facts": {"p": math.nan}}, "a number that JSON"),
+    ],
+)
+def test_what_no_database_holds_is_an_invalid_sample(given, reason):
+    async def script(seed, ask):
+        yield Example(**({"messages": user("q"), "completion": "x"} | given))
+
+    [outcome] = run(engine_of(teacher()), made(script, 1))
+    [sample] = outcome.samples
+    assert sample.status == "invalid" and reason in sample.status_reason
 
 
 # Rule 12: a batch API gets all that wait.

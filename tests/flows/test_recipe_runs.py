@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from datagen.openai import options
 from tests.support import steps
@@ -380,3 +381,92 @@ def test_the_estimate_knows_replies_that_a_killed_process_left(tmp_path):
         again = generate(tmp_path)
         assert "to ask" not in again["stderr"]  # nothing is left to be estimated
         assert (again["calls_made"], again["calls_reused"], server.asked) == (0, 30, 30)
+
+
+def test_a_bug_of_any_recipe_of_the_plan_stops_after_eight_seeds(tmp_path):
+    with FakeOpenai(echo) as server:
+        write(tmp_path, server, options="seeds_wanted = 20")
+        code = (tmp_path / "steps.py").read_text()
+        broken = code.replace(
+            '        yield Example(user(f"question {seed.value}"), text',
+            "        {}['colour']\n        yield Example(user(''), text",
+        )
+        assert broken != code
+        (tmp_path / "broken.py").write_text(broken)
+        with (tmp_path / "plan.toml").open("a") as plan:
+            plan.write('[[datagen.recipe]]\nuse = "./broken.py:Chain"\nseeds_wanted = 2000\n')
+            plan.write("steps = 1\nis_named = true\n")
+        done = distill(tmp_path, "generate", "plan.toml")
+        assert done.returncode == 2 and server.asked < 60 + 100
+    assert "failed on each of the first 8 seeds: broken.py, line " in done.stderr
+    assert "KeyError: 'colour'" in done.stderr
+    assert len(samples(tmp_path)) == 20  # of the recipe that is sound
+
+
+def test_a_paid_run_needs_no_key(tmp_path):
+    with FakeOpenai(echo) as server:
+        write(tmp_path, server)
+        plan = (tmp_path / "plan.toml").read_text()
+        (tmp_path / "plan.toml").write_text(
+            plan.replace('model = "m"', 'model = "m"\napi_key_env = "MY_KEY"')
+        )
+        generate(tmp_path)
+        done = distill(tmp_path, "generate", "plan.toml", "--json", MY_KEY="")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["calls_reused"] == 30 and server.asked == 30
+
+
+def test_a_server_that_takes_no_schema_is_asked_in_words_by_every_seed(tmp_path):
+    class NoSchema(FakeOpenai):
+        async def _chat(self, request):
+            if "response_format" in await request.json():
+                self.rejected = getattr(self, "rejected", 0) + 1
+                error = {"error": {"message": "response_format is not supported"}}
+                return web.json_response(error, status=400)
+            return await super()._chat(request)
+
+    def pairs(messages):
+        return json.dumps(
+            {"pairs": [{"question": f"Who? {make_id(messages)[:6]}", "answer": "otter"}]}
+        )
+
+    with NoSchema(pairs) as server:
+        passages = "".join(
+            json.dumps({"passage": f"The otter number {n} swims."}) + "\n" for n in range(40)
+        )
+        (tmp_path / "passages.jsonl").write_text(passages)
+        plan = PLAN.format(
+            url=server.base_url,
+            recipe="x",
+            options='passages = "passages.jsonl"',
+            datagen="",
+            shard=4096,
+        ).replace('"./steps.py:x"', '"grounded_qa"')
+        (tmp_path / "plan.toml").write_text(plan)
+        first = generate(tmp_path)
+        assert first["recipes"][0]["ok"] == 40 and server.rejected == 40
+        again = generate(tmp_path)
+        assert (again["calls_made"], server.asked, server.rejected) == (0, 40, 40)
+
+
+def test_a_target_of_a_recipe_with_several_examples_for_each_seed_pays_for_few_more(tmp_path):
+    with FakeOpenai(echo) as server:
+        write(
+            tmp_path, server, options="seeds_wanted = 500\nsteps = 1\nis_named = true\ntarget = 60"
+        )
+        code = (tmp_path / "steps.py").read_text()
+        one = '        yield Example(user(f"question {seed.value}"), text, facts={"seed": seed.value})\n'
+        assert one in code
+        three = "".join(one.replace("question", f"question {n}") for n in range(3))
+        (tmp_path / "steps.py").write_text(code.replace(one, three))
+        done = generate(tmp_path)
+        assert done["recipes"][0]["ok"] >= 60
+        assert server.asked <= 20 + 4  # three examples each; in flight when it was enough
+
+
+def test_a_stopped_run_says_what_its_recipes_made(tmp_path):
+    with FakeOpenai(echo) as server:
+        write(tmp_path, server, datagen="budget_usd = 0.00085\nsampling = { max_tokens = 200 }")
+        stopped = distill(tmp_path, "generate", "plan.toml")
+    assert stopped.returncode == 3
+    assert "chain: 10 seeds, " in stopped.stderr and " unfinished" in stopped.stderr

@@ -61,8 +61,9 @@ def _decode(raw: bytes, name: str, notes: list[str]) -> str:
     """The page by what it says its encoding is, else by its bytes."""
     declared = _CHARSET.search(raw[:_HEAD])
     if declared and not raw.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        encoding = declared[1].decode("ascii", "replace")
         try:
-            return raw.decode(declared[1].decode("ascii"))
+            return raw.decode(encoding)
         except (LookupError, UnicodeError):
-            pass  # what it says is wrong: its bytes decide
+            notes.append(f"{name} says it is {encoding} and is not; its bytes were gone by")
     return decode(raw, name, notes)

@@ -10,10 +10,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Iterable, Mapping
+from functools import cached_property, lru_cache
+from importlib import metadata
 from typing import Any, TypeVar
 
 import aiohttp
 import orjson
+from multidict import CIMultiDict
+from yarl import URL
 
 from datagen.openai.addresses import (
     api_root,
@@ -26,6 +30,7 @@ from datagen.openai.embedded_errors import error_in, has_output
 from datagen.openai.error_answers import ErrorKind, is_page, read_error, sort_error
 from datagen.openai.keys import Redactor
 from datagen.openai.parse_body import UnreadableReply, parse_body
+from datagen.openai.transport import ReplyTooLarge, WholeReply, Wire, http_client
 from datagen.openai.unreachable import explain_unreachable
 from datagen.openai.waits import used_up_s
 from datagen.spending.limits import RateLimiter
@@ -43,7 +48,6 @@ SHOWN = 200
 """Characters of a server's message that are shown."""
 LONGEST_PAUSE_S = 600.0
 """Longest pause after a good reply, whatever the server says of its limits."""
-_AS_JSON: Any = {"headers": {"Content-Type": "application/json"}}
 _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
 
 
@@ -95,7 +99,10 @@ class Endpoint:
         self.last_good = time.monotonic()
         self.gone: TeacherUnusable | None = None
         self._redactor = Redactor((key, *secrets))
-        self.client = _client(key, base_url, headers, pace.max_in_flight, timeout_s)
+        self._headers = _own_headers(key, headers)
+        self._query = split_query(base_url)[1]
+        self._wire = Wire(pace.max_in_flight, timeout_s)
+        self._client_options = key, headers
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Send one request and read its JSON object.
@@ -105,25 +112,16 @@ class Endpoint:
             PromptRejected: final for this prompt.
             TeacherUnusable: final for all.
         """
-        import httpx2
-
-        response = await self.call(
-            self.client.post(
-                self._root + path,
-                cast_to=httpx2.Response,
-                content=orjson.dumps(body),
-                options=_AS_JSON,
-            )
-        )
-        limited = any(b"ratelimit" in name.lower() for name, _ in response.headers.raw)
-        if limited and (wait := used_up_s(response.headers)):
+        reply = await self._send("POST", path, orjson.dumps(body))
+        limited = any("ratelimit" in name.lower() for name in reply.headers)
+        if limited and (wait := used_up_s(reply.headers)):
             self.pace.pause(min(wait, LONGEST_PAUSE_S))
         try:
-            raw: dict[str, Any] = self.redact(parse_body(response.content))
+            raw: dict[str, Any] = self.redact(parse_body(reply.content))
         except UnreadableReply as error:
             fault: TeacherError | None = self.unreadable(error)
         else:
-            fault = self.embedded_error(raw, response.headers, response.extensions)
+            fault = self.embedded_error(raw, reply.headers, reply.redirected_to)
         if fault is not None:
             raise fault
         return raw
@@ -135,16 +133,47 @@ class Endpoint:
             PromptRejected, TeacherUnusable, TransientError: as `post`; TeacherUnusable also
                 where there is a web page.
         """
-        import httpx2
-
-        response = await self.call(self.client.get(self._root + path, cast_to=httpx2.Response))
+        reply = await self._send("GET", path)
         try:
-            value = orjson.loads(response.content)
+            value = orjson.loads(reply.content)
         except ValueError:
-            raise self.not_an_api(response.text) from None
+            raise self.not_an_api(reply.text) from None
         if isinstance(value, dict) and value.get("error"):
-            raise self.refused(response)
+            raise self.error_of(reply.status, reply.text, reply.headers, reply.redirected_to)
         return self.redact(value)
+
+    async def _send(self, method: str, path: str, data: bytes | None = None) -> WholeReply:
+        """A reply of status 2xx; anything else comes out as one of our errors."""
+        try:
+            reply = await self._wire.send(
+                method, _url(self._root + path + self._query), self._headers, data
+            )
+        except (TeacherError, aiohttp.ClientError, OSError, ValueError) as error:
+            fault = self._unconnected(_chain(error))  # TimeoutError is an OSError
+        else:
+            self.heard = True
+            if 200 <= reply.status < 300:
+                return reply
+            fault = self.error_of(reply.status, reply.text, reply.headers, reply.redirected_to)
+        raise fault
+
+    @cached_property
+    def client(self) -> Any:
+        """The `openai` client, for files and batches; it sends the same way."""
+        from openai import AsyncOpenAI
+
+        for noisy in ("openai", "httpx", "httpx2", "httpcore"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        key, headers = self._client_options
+        return AsyncOpenAI(
+            api_key=key,
+            base_url=self._root,
+            default_query=query_of(self.base_url),
+            default_headers=dict(headers),
+            max_retries=0,
+            timeout=self.timeout_s,
+            http_client=http_client(self._wire, self.timeout_s),
+        )
 
     async def call(self, job: Awaitable[T]) -> T:
         """Await a call of the client; its error comes out as one of ours."""
@@ -167,13 +196,13 @@ class Endpoint:
             return self._unconnected(_chain(error))
         if isinstance(error, openai.APIStatusError):
             self.heard = True
-            return self.refused(error.response)
+            reply = error.response
+            target = reply.extensions.get("redirected_to")
+            return self.error_of(reply.status_code, reply.text, reply.headers, target)
         return TransientError(f"{self.model}: {self.short(str(error))}")
 
     def _unconnected(self, chain: list[BaseException]) -> TeacherError:
         """What it means that no reply came, by the errors that led to it."""
-        from datagen.openai.transport import ReplyTooLarge
-
         url, name = self.base_url, type(chain[-1]).__name__
         for cause in chain:
             if isinstance(cause, TeacherError):
@@ -205,18 +234,12 @@ class Endpoint:
             "correct base_url: a server without TLS has an http:// address",
         )
 
-    def refused(self, response: Any) -> TeacherError:
-        """What a reply means that is an error, by its status or by its body."""
-        return self.error_of(
-            response.status_code, response.text, response.headers, response.extensions
-        )
-
     def error_of(
         self,
         status: int,
         body: Any,
         headers: Mapping[str, str] | None = None,
-        extensions: Mapping[str, Any] | None = None,
+        redirected_to: URL | None = None,
     ) -> TeacherError:
         """What an error answer means.
 
@@ -224,10 +247,10 @@ class Endpoint:
             status: The HTTP status; 200 for an error that came in place of a completion.
             body: Its text, or the value that its JSON is.
             headers: Its HTTP headers.
-            extensions: Of the response; `redirected_to` is the address that answered.
+            redirected_to: The address that answered, where it is another one than was asked.
         """
         error = read_error(status, body, headers)
-        excerpt, target = self.short(body), (extensions or {}).get("redirected_to")
+        excerpt, target = self.short(body), redirected_to
         if 300 <= status < 400:
             location = self._redactor.redact(str((headers or {}).get("location", "nowhere")))
             return self.unusable(
@@ -238,7 +261,7 @@ class Endpoint:
         if error_kind is ErrorKind.RUN:
             if target is not None and status in (401, 403):
                 what += f" by {target.host}, to which it redirects: keys stay with their address"
-                advice = f"set base_url to {target.scheme}://{target.netloc.decode()} and its path"
+                advice = f"set base_url to {target.origin()} and its path"
             if error.status in (404, 405) and lacks_version(self.base_url):
                 advice = f"base_url has no /v1: try {self._root}/v1, or correct model"
             words = f": {excerpt}" if excerpt != "no body" else ""
@@ -254,14 +277,14 @@ class Endpoint:
         self,
         raw: Any,
         headers: Mapping[str, str] | None = None,
-        extensions: Mapping[str, Any] | None = None,
+        redirected_to: URL | None = None,
     ) -> TeacherError | None:
         """The error in a body that came with HTTP 200, which is charged for where it has a text or
         usage; None without one."""
         error = error_in(raw)
         if error is None:
             return None
-        fault = self.error_of(200, error, headers, extensions)
+        fault = self.error_of(200, error, headers, redirected_to)
         fault.is_charged = fault.is_charged or has_output(raw)
         return fault
 
@@ -312,7 +335,7 @@ class Endpoint:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.client.close()
+        await self._wire.close()
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -324,21 +347,31 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _client(
-    key: str, base_url: str, headers: Mapping[str, str], max_in_flight: int, timeout_s: float
-) -> Any:
-    from openai import AsyncOpenAI
+@lru_cache(maxsize=256)
+def _url(url: str) -> URL:
+    """An address, parsed once.
 
-    from datagen.openai.transport import HttpClient
+    Raises:
+        aiohttp.InvalidURL: it is none.
+    """
+    try:
+        parsed = URL(url)
+        if parsed.absolute:
+            return parsed
+    except ValueError:
+        pass
+    raise aiohttp.InvalidURL(url)
 
-    for noisy in ("openai", "httpx", "httpx2", "httpcore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    return AsyncOpenAI(
-        api_key=key,
-        base_url=split_query(base_url)[0],
-        default_query=query_of(base_url),
-        default_headers=dict(headers),
-        max_retries=0,
-        timeout=timeout_s,
-        http_client=HttpClient(max_in_flight, timeout_s),
+
+def _own_headers(key: str, headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """The headers of each request; those of the plan stand for ours of the same name."""
+    own = CIMultiDict(
+        {
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": f"stillhouse/{metadata.version('stillhouse')}",
+            "Authorization": f"Bearer {key}",
+        }
     )
+    own.update(headers)
+    return own

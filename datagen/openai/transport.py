@@ -1,8 +1,9 @@
-"""Send the `openai` client's requests with aiohttp, and read whole replies.
+"""Send requests with aiohttp, and read whole replies.
 
-The client's own layers cost more than the network does, so what never changes is done once
-and nothing is streamed; measured in `docs/log.md`. Every request of a teacher goes this way, those
-of `distill check` too: one place for proxies, certificates, redirects and the bound on a reply's size.
+A chat completion goes straight from its JSON to the wire: the layers of a client library would cost
+more than the network does; measured in `docs/log.md`. Files and batches go through the `openai`
+client, which sends with the same `Wire`. So there is one place for proxies, certificates, redirects
+and the bound on a reply's size, whatever is sent.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ from __future__ import annotations
 import os
 import ssl
 import urllib.request
-from functools import lru_cache
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import httpx2
+from yarl import URL
 
 from datagen.openai.addresses import is_loopback
 from warehouse.errors import TeacherUnusable
+
+if TYPE_CHECKING:
+    import httpx2
 
 CONNECT_S = 10.0
 LARGEST_REPLY = 64 * 2**20
@@ -38,109 +44,147 @@ class ReplyTooLarge(aiohttp.ClientError):
     """The reply has more bytes than `LARGEST_REPLY`."""
 
 
-class WholeReplies(httpx2.AsyncBaseTransport):
-    """Sends with one aiohttp session and reads each reply to its end, within one time limit."""
+@dataclass(frozen=True, slots=True)
+class WholeReply:
+    """An HTTP reply that was read to its end, and unpacked."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By name, in any letter case."""
+    raw_headers: tuple[tuple[bytes, bytes], ...]
+    content: bytes
+    redirected_to: URL | None = None
+    """The address that answered, where it is another one than was asked."""
+
+    @property
+    def text(self) -> str:
+        """The content as text, in the encoding that its headers name, or UTF-8."""
+        _, _, charset = self.headers.get("Content-Type", "").partition("charset=")
+        try:
+            return self.content.decode(charset.partition(";")[0].strip(' "') or "utf-8", "replace")
+        except LookupError:
+            return self.content.decode("utf-8", "replace")
+
+
+class Wire:
+    """One aiohttp session, opened by the first request; each reply has one time limit."""
 
     def __init__(self, connections: int, timeout_s: float) -> None:
         self._connections = connections
-        self._proxies: dict[httpx2.Origin, str | None] = {}
+        self._proxies: dict[URL, str | None] = {}
         self._timeout = aiohttp.ClientTimeout(timeout_s, sock_connect=min(CONNECT_S, timeout_s))
         self._session: aiohttp.ClientSession | None = None
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Raises httpx2's errors; aiohttp's own is their cause."""
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._connections, ssl=trusted_certificates())
-            self._session = aiohttp.ClientSession(
-                connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
-            )
-        try:
-            return await self._send(self._session, request)
-        except TimeoutError as error:
-            raise httpx2.ReadTimeout(str(error), request=request) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a URL or header
-            raise httpx2.ReadError(str(error), request=request) from error
-
-    async def _send(
-        self, session: aiohttp.ClientSession, request: httpx2.Request
-    ) -> httpx2.Response:
+    async def send(
+        self, method: str, url: URL, headers: Mapping[str, str], data: Any = None
+    ) -> WholeReply:
         """Send a request, and again where a redirect keeps its method (RFC 9110, 15.4).
 
         What is sent stays with its origin: only a GET goes on to another one, without headers that
         may hold a secret, and nothing goes from https to http.
+
+        Args:
+            method: `GET`, `POST` and so on.
+            url: Where to.
+            headers: All headers but those of the connection.
+            data: The body, in bytes or as a stream of them.
+
+        Raises:
+            TimeoutError, aiohttp.ClientError, OSError, ValueError: no reply came; ValueError: the
+                address or a header cannot be sent.
+            TeacherUnusable: the proxy or the certificates that the environment names are unusable.
         """
-        url, headers = request.url, request.headers
-        if "accept-encoding" in headers:  # aiohttp unpacks, so it says what it can unpack
-            headers = headers.copy()
-            del headers["accept-encoding"]
+        asked, here = url, headers
         for redirects in range(MOST_REDIRECTS + 1):
-            async with session.request(
-                request.method,
-                str(url),
-                headers=headers,
-                data=_body(request),
+            async with self._opened().request(
+                method,
+                url,
+                headers=here,
+                data=data,
                 allow_redirects=False,
                 proxy=self._proxy(url),
+                ssl=self._trusted if url.scheme == "https" else True,
             ) as response:
-                content = await _read(response, request)
-            location = response.headers.get("Location")
-            keeps_method = response.status in (307, 308) or request.method == "GET"
+                content = await _read(response, url)
+            status, location = response.status, response.headers.get("Location")
             if (
-                response.status not in _REDIRECTS
+                status not in _REDIRECTS
                 or not location
-                or not keeps_method
+                or not (status in (307, 308) or method == "GET")
                 or redirects == MOST_REDIRECTS
             ):
                 break
-            target = url.join(location)
+            target = url.join(URL(location))
             is_open = url.scheme == "https" and target.scheme == "http"
             if target.scheme not in ("http", "https") or is_open:
                 break
-            if target.origin != url.origin:
-                if request.method != "GET":
+            if target.origin() != url.origin():
+                if method != "GET":
                     break  # the body holds prompts, and secrets of extra_body
-                headers = httpx2.Headers(
-                    [(name, value) for name, value in headers.items() if name in _ANYWHERE]
-                )
+                here = {name: value for name, value in here.items() if name.lower() in _ANYWHERE}
             url = target
-        return httpx2.Response(
-            response.status,
-            headers=_unpacked(response.raw_headers),
-            content=content,
-            request=request,
-            extensions={} if url is request.url else {"redirected_to": url},
+        return WholeReply(
+            status,
+            response.headers,
+            response.raw_headers,
+            content,
+            None if url is asked else url,
         )
 
-    def _proxy(self, url: httpx2.URL) -> str | None:
-        if (origin := url.origin) not in self._proxies:
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections),
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    @cached_property
+    def _trusted(self) -> ssl.SSLContext:
+        return trusted_certificates()
+
+    def _proxy(self, url: URL) -> str | None:
+        origin = url.origin()
+        if origin not in self._proxies:
             self._proxies[origin] = proxy_for(str(url))
         return self._proxies[origin]
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
 
-class HttpClient(httpx2.AsyncClient):
-    """Builds a request without work whose result never changes: the URL is parsed once, and the
-    headers, which the `openai` client gives whole, are not merged again."""
+def http_client(wire: Wire, timeout_s: float) -> httpx2.AsyncClient:
+    """What the `openai` client sends with: aiohttp's errors are the causes of httpx2's."""
+    import httpx2
 
-    def __init__(self, connections: int, timeout_s: float) -> None:
-        transport = WholeReplies(connections, timeout_s)
-        super().__init__(
-            transport=transport, timeout=timeout_s, follow_redirects=False, trust_env=False
-        )
+    class Transport(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            headers = dict(request.headers)
+            headers.pop("accept-encoding", None)  # aiohttp unpacks, and says what it can unpack
+            try:
+                body: Any = request.content or None
+            except httpx2.RequestNotRead:  # a file on its way up, as parts of a form
+                body = request.stream
+            try:
+                reply = await wire.send(request.method, URL(str(request.url)), headers, body)
+            except TimeoutError as error:
+                raise httpx2.ReadTimeout(str(error), request=request) from error
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                raise httpx2.ReadError(str(error), request=request) from error
+            return httpx2.Response(
+                reply.status,
+                headers=_unpacked(reply.raw_headers),
+                content=reply.content,
+                request=request,
+                extensions={"redirected_to": reply.redirected_to},
+            )
 
-    def build_request(self, method: str, url: Any, **options: Any) -> httpx2.Request:
-        """As the base class, where there is more than headers and bytes."""
-        content, headers, timeout = (
-            options.pop(k, None) for k in ("content", "headers", "timeout")
-        )
-        if not isinstance(content, bytes) or any(options.values()):
-            options |= {"content": content, "headers": headers, "timeout": timeout}
-            return super().build_request(method, url, **options)
-        return httpx2.Request(method, _parsed(str(url)), headers=headers, content=content)
+    return httpx2.AsyncClient(
+        transport=Transport(), timeout=timeout_s, follow_redirects=False, trust_env=False
+    )
 
 
 def proxy_for(url: str) -> str | None:
@@ -168,7 +212,7 @@ def proxy_for(url: str) -> str | None:
     return proxy
 
 
-def trusted_certificates() -> Any:
+def trusted_certificates() -> ssl.SSLContext:
     """The certificates of the system, or those that environment variables name in their place.
 
     Raises:
@@ -176,6 +220,8 @@ def trusted_certificates() -> Any:
     """
     named = {name: os.environ[name] for name in CERTIFICATES if os.environ.get(name)}
     if not named:
+        import httpx2
+
         return httpx2.create_ssl_context(trust_env=False)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for name, path in named.items():
@@ -199,9 +245,9 @@ def _unpacked(headers: Any) -> Any:
     return headers
 
 
-async def _read(response: aiohttp.ClientResponse, request: httpx2.Request) -> bytes:
+async def _read(response: aiohttp.ClientResponse, url: URL) -> bytes:
     """The body of a reply, up to its bound."""
-    bound = LARGEST_FILE if "/files/" in request.url.path else LARGEST_REPLY
+    bound = LARGEST_FILE if "/files/" in url.path else LARGEST_REPLY
     parts, size = [], 0
     async for part in response.content.iter_any():
         size += len(part)
@@ -210,15 +256,3 @@ async def _read(response: aiohttp.ClientResponse, request: httpx2.Request) -> by
             raise ReplyTooLarge(f"a reply of more than {bound / 2**20:.0f} MB")
         parts.append(part)
     return b"".join(parts)
-
-
-def _body(request: httpx2.Request) -> Any:
-    try:
-        return request.content or None
-    except httpx2.RequestNotRead:  # a file on its way up, as parts of a form
-        return request.stream
-
-
-@lru_cache(maxsize=256)
-def _parsed(url: str) -> httpx2.URL:
-    return httpx2.URL(url)

@@ -129,7 +129,7 @@ def test_a_redirect_at_home_keeps_method_and_headers():
         [reply] = ask(teacher(server.base_url.replace("/v1", "/old"), headers=HEADERS), "q")
     assert reply.text == "echo q"
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
-    assert server.headers[0]["x-team"] == HEADERS["X-Team"]
+    assert server.headers[0]["X-Team"] == HEADERS["X-Team"]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303])

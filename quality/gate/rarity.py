@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import count
 
@@ -47,21 +47,27 @@ class Rarity:
         of_text = np.repeat(np.arange(self.texts, dtype=np.uint64), lengths)
         _, counts = _spread(numbers, of_text)
         self._counts: list[int] = counts.tolist()
-        self._numbers, self._of_text = numbers, of_text
+        self._numbers, self._of_text, self._lengths = numbers, of_text, lengths
         self._common = self._often(RUN, 1)
 
-    def _often(self, length: int, least: float) -> dict[int, int]:
-        """The runs of a length that more than so many texts have, and how many have them."""
+    def _often(self, length: int, least: float) -> tuple[_Hashes, NDArray[np.int64]]:
+        """The runs of a length that more than so many texts have, in order, and how many have them."""
+        within = self._within(length)
         stop = max(0, len(self._numbers) - length + 1)
         of_text = self._of_text[:stop]
-        within = of_text == self._of_text[length - 1 :]
         runs, counts = _spread(_hashes(self._numbers, length)[within], of_text[within])
         often = counts > least
-        return dict(zip(runs[often].tolist(), counts[often].tolist(), strict=True))
+        return runs[often], counts[often]
+
+    def _within(self, length: int) -> NDArray[np.bool_]:
+        """Whether each run lies in one text."""
+        stop = max(0, len(self._numbers) - length + 1)
+        within: NDArray[np.bool_] = self._of_text[:stop] == self._of_text[length - 1 :]
+        return within
 
     @cached_property
-    def _pairs(self) -> dict[int, int]:
-        return self._often(2, self._few + 1)
+    def _pairs(self) -> set[int]:
+        return set(self._often(2, self._few + 1)[0].tolist())
 
     def is_usual(self, words: _Words) -> list[bool]:
         """For each word, whether many texts have it beside one of its neighbours, as in a slot."""
@@ -85,22 +91,42 @@ class Rarity:
 
     def repeats(self, words: _Words) -> list[int]:
         """For each word, in how many texts the commonest of the runs stands that it is in."""
-        spread = [1] * len(words)
-        if not self._common or len(words) < RUN:
-            return spread
-        for start, run in enumerate(_hashes(self._ids_of(words), RUN).tolist()):
-            often = self._common.get(run, 1)
-            for place in range(start, start + RUN):
-                if often > spread[place]:
-                    spread[place] = often
-        return spread
+        repeats: list[int] = self._repeats(self._ids_of(words)).tolist()
+        return repeats
 
     def lone(self, words: _Words) -> list[float]:
         """How much each word counts by its surroundings: 1, less within a run that many share.
 
         Half in a run that one text in a hundred has, beside a row and the item it gives away.
         """
-        return [1.0 / (1.0 + max(0, often - 2) / self._few) for often in self.repeats(words)]
+        lone: list[float] = self._lone(self._repeats(self._ids_of(words))).tolist()
+        return lone
+
+    def lone_of_texts(self) -> Iterator[NDArray[np.float64]]:
+        """The same for the words of each text that was counted."""
+        lone = self._lone(self._repeats(self._numbers, self._within(RUN)))
+        stops = np.cumsum(self._lengths).tolist()
+        return (
+            lone[stop - length : stop] for stop, length in zip(stops, self._lengths, strict=True)
+        )
+
+    def _repeats(self, ids: _Hashes, counted: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        spread = np.ones(len(ids), dtype=np.int64)
+        runs, counts = self._common
+        if not len(runs) or len(ids) < RUN:
+            return spread
+        wanted = _hashes(ids, RUN)
+        places = np.minimum(np.searchsorted(runs, wanted), len(runs) - 1)
+        often = np.where(runs[places] == wanted, counts[places], 1)
+        if counted is not None:
+            often[~counted] = 1
+        for place in range(RUN):
+            part = spread[place : place + len(often)]
+            np.maximum(part, often, out=part)
+        return spread
+
+    def _lone(self, repeats: NDArray[np.int64]) -> NDArray[np.float64]:
+        return 1.0 / (1.0 + np.maximum(0, repeats - 2) / self._few)
 
     def weights(self, words: _Words) -> list[float]:
         """How much each word tells: less for a common one, much less within a common run."""

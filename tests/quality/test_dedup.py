@@ -80,7 +80,7 @@ def test_many_texts_in_several_stretches_give_the_same(monkeypatch):
     texts = made(60) + made(30)
     whole = near(texts, 0.8)
     assert sum(hit is not None for hit in whole) == 30
-    monkeypatch.setattr("quality.gate.dedup._CHUNK", 1000)
+    monkeypatch.setattr("quality.gate.sketches._CHUNK", 1000)
     assert near(texts, 0.8) == whole
 
 

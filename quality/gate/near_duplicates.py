@@ -1,0 +1,188 @@
+"""Find nearly equal texts: MinHash and rare shingles find candidates, similarity decides.
+
+Near duplicates follow Lee et al. (2022, Deduplicating Training Data Makes Language Models
+Better, section 4.2): MinHash (Broder, 1997) finds candidates, and the Jaccard similarity of the
+texts' shingles decides. So the sketch can miss a pair (about one in a hundred at the threshold,
+fewer above it) but never makes one up. Texts of one template, such as "What is the capital of
+France?" for many countries, are compared by the words that are their own, and these must be alike
+too: such rows are no duplicates of each other.
+
+However many texts are alike without being duplicates, each is compared with a bounded number of
+others: in a crowded bucket with those whose signatures go on alike for longest (LSH forest, Bawa et
+al., 2005), and with those that share its rarest shingles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import compress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quality.gate.rarity import Rarity
+from quality.gate.sketches import (
+    PERMUTATIONS,
+    Bitmaps,
+    mixed,
+    rare_shingles,
+    runs,
+    signature_rows,
+    signatures,
+)
+
+_RECALL = 0.99  # of the pairs whose similarity is just the threshold
+_FEW = 10.0  # texts: what more of them share is the wording of a template
+_COMMON = 0.5  # what a word counts below that is
+_OWN = 0.2  # how far the rest of such texts may be below the threshold
+_BESIDE = 8  # texts on each side that are compared in a crowded bucket
+_RARE = 64  # texts: a shingle that more of them have leads to nobody
+_RAREST = 8  # shingles of a text that lead to others
+_HELD = 4096  # texts whose shingles are held for the comparisons to come
+_Pairs = NDArray[np.int64]
+"""(pairs, 2): the earlier text, the later one."""
+
+
+def near_duplicates(
+    forms: Sequence[str], threshold: float
+) -> Iterator[tuple[int, tuple[int, float]]]:
+    """(text, (earlier kept text, similarity)) of each that is dropped; the first one stays.
+
+    Args:
+        forms: Unequal texts, in the form in which they are compared; none is blank.
+        threshold: Least Jaccard similarity of the shingles, 0 < threshold <= 1.
+    """
+    suspects = _suspects(forms, threshold)
+    own = _own_words([forms[n] for n in suspects], len(forms))
+    free = [suspects[n] for n in range(len(suspects)) if n not in own]
+    yield from _compare(free, [forms[n] for n in free], threshold)
+    templated = [suspects[n] for n in own]
+    texts = [forms[n] for n in templated]
+    yield from _compare(templated, texts, threshold, list(own.values()))
+
+
+def _suspects(forms: Sequence[str], threshold: float) -> list[int]:
+    """The texts that share a band with another one; most texts share none."""
+    from rensa import RMinHashLSH
+
+    index = RMinHashLSH(threshold, PERMUTATIONS, PERMUTATIONS // _rows_per_band(threshold))
+    matrices = list(signatures(forms))
+    start = 0
+    for matrix in matrices:
+        index.insert_matrix(matrix, start)
+        start += matrix.len()
+    flags = (flag for matrix in matrices for flag in index.query_duplicate_flags_matrix(matrix))
+    return [n for n, flag in enumerate(flags) if flag]
+
+
+def _own_words(suspects: Sequence[str], of: int) -> dict[int, str]:
+    """The words of each text of a template that are its own: not in a run that many have."""
+    rarity = Rarity(map(str.split, suspects), few=max(_FEW, of / 100))
+    own: dict[int, str] = {}
+    for number, lone in enumerate(rarity.lone_of_texts()):
+        alone = lone >= _COMMON
+        if 0 < np.count_nonzero(alone) <= len(lone) / 2:
+            own[number] = " ".join(compress(suspects[number].split(), alone.tolist()))
+    return own
+
+
+def _compare(
+    names: Sequence[int], texts: Sequence[str], threshold: float, own: Sequence[str] | None = None
+) -> Iterator[tuple[int, tuple[int, float]]]:
+    """Go through texts in order; `own` are the words of each that must be alike as well."""
+    if len(texts) < 2:
+        return
+    least = threshold if own is None else min(threshold, max(0.5, threshold - _OWN))
+    bitmaps = Bitmaps(texts)
+    of_own = bitmaps if own is None else Bitmaps(own)
+    beside: dict[int, list[int]] = {}
+    found: list[_Pairs] = []
+    for pairs in _candidates(texts if own is None else own, least):
+        left, right = pairs[:, 0], pairs[:, 1]
+        alike = of_own.may_be_alike(left, right, least)
+        if own is not None:
+            alike[alike] = bitmaps.may_be_alike(left[alike], right[alike], threshold)
+        found.append(pairs[alike])
+    for earlier, later in np.unique(np.concatenate(found), axis=0).tolist():
+        beside.setdefault(later, []).append(earlier)
+    shingles = _Shingles(texts)
+    of_own_words = None if own is None else _Shingles(own)
+    kept_for: dict[int, int] = {}
+    for number in sorted(beside):
+        best: tuple[int, float] | None = None
+        # One that was dropped stands for the one it was dropped for.
+        for other in dict.fromkeys(kept_for.get(n, n) for n in beside[number]):
+            if of_own_words is not None and of_own_words.similarity(other, number) < least:
+                continue
+            similarity = shingles.similarity(other, number)
+            if similarity >= threshold and (best is None or similarity > best[1]):
+                best = other, similarity
+        if best is not None:
+            kept_for[number] = best[0]
+            yield names[number], (names[best[0]], best[1])
+
+
+def _candidates(texts: Sequence[str], threshold: float) -> Iterator[_Pairs]:
+    """Pairs that may be alike, some of them several times."""
+    sketch = signature_rows(texts)
+    rows = _rows_per_band(threshold)
+    for start in range(0, PERMUTATIONS, rows):
+        tree = np.roll(sketch, -start, axis=1)
+        bands = mixed(tree[:, :rows])
+        order = np.lexsort((*_further(tree[:, rows:]), bands))
+        yield from _neighbours(order, bands[order])
+    keys, owners = rare_shingles(texts, _RARE, _RAREST)
+    order = np.lexsort((*(label[owners] for label in _further(sketch)), keys))
+    yield from _neighbours(owners[order], keys[order])
+
+
+def _further(rows: NDArray[np.uint32]) -> list[NDArray[np.uint64]]:
+    """Labels by which texts whose signatures go on alike are sorted beside each other, the last one
+    first, as `np.lexsort` takes them: each of four rows, sixteen bits of a row."""
+    labels: list[NDArray[np.uint64]] = []
+    for start in range(0, min(12, rows.shape[1] - 3), 4):
+        label = np.zeros(len(rows), dtype=np.uint64)
+        for column in rows[:, start : start + 4].T:
+            label = (label << np.uint64(16)) | (column & np.uint32(0xFFFF))
+        labels.append(label)
+    return labels[::-1]
+
+
+def _neighbours(order: NDArray[np.int64], keys: NDArray[np.uint64]) -> Iterator[_Pairs]:
+    """Pairs of texts beside each other that have the same key; all pairs of a small bucket."""
+    for step in range(1, _BESIDE + 1):
+        same = keys[step:] == keys[:-step]
+        if not same.any():
+            return
+        one, other = order[:-step][same], order[step:][same]
+        yield np.stack((np.minimum(one, other), np.maximum(one, other)), axis=1)
+
+
+class _Shingles:
+    """The shingles of texts, those of the last ones asked for at hand."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._held: dict[int, set[str]] = {}
+
+    def similarity(self, left: int, right: int) -> float:
+        """The Jaccard similarity of two texts, exactly."""
+        a, b = self._of(left), self._of(right)
+        common = len(a & b)
+        return common / (len(a) + len(b) - common)
+
+    def _of(self, number: int) -> set[str]:
+        if number not in self._held:
+            if len(self._held) >= _HELD:
+                self._held.clear()
+            self._held[number] = runs(self._texts[number])
+        return self._held[number]
+
+
+def _rows_per_band(threshold: float) -> int:
+    """The highest bands, and so the fewest candidates, that find a pair at the threshold."""
+    heights = [n for n in range(PERMUTATIONS, 0, -1) if PERMUTATIONS % n == 0]
+    for rows in heights:
+        if 1 - (1 - threshold**rows) ** (PERMUTATIONS // rows) >= _RECALL:
+            return rows
+    return 1

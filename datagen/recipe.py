@@ -217,6 +217,10 @@ class PoolRecipe(Recipe):
     def next_round(self, number: int, pool: Sequence[Example]) -> Sequence[Seed]:
         """The seeds of a round, from 0 on; none ends it."""
 
+    def why_no_more(self, number: int, pool: Sequence[Example]) -> str:
+        """Why round `number` has no seeds, for the end of a run: in words, with what to do."""
+        return "the pool gives no more seeds"
+
     @abstractmethod
     def admit(self, made: Example, pool: Sequence[Example]) -> str | None:
         """Why an ok example may not join the pool; None where it may.

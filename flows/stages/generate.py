@@ -58,7 +58,9 @@ def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
                 f"{outcome.why_unusable}; received replies are saved, `distill show samples` shows them"
             )
         counts = context.result("calls_made", "calls_reused", "samples", "failures")
-        return {**counts, "recipes": context.run.summary["recipes"]}
+        met = [tally.is_target_met for tally in outcome.tallies if tally.target is not None]
+        of_targets = {"target_met": all(met)} if met else {}
+        return {**counts, **of_targets, "recipes": context.run.summary["recipes"]}
 
 
 def generate_stage(context: RunContext) -> GenerateOutcome:
@@ -90,6 +92,11 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
                 for recipe in plan.datagen.recipe:
                     _run_recipe(context, client, engine, recipe, outcome, progress)
         finally:  # also where a budget or Ctrl-C ended it: no run is silently short
+            for tally in outcome.tallies:
+                if client.stopping:
+                    tally.note_end("interrupted", "it was interrupted; the same command goes on")
+                elif engine.reached is not None:
+                    tally.note_end("budget", "the budget is reached; raise it to go on")
             context.summarize(recipes=[tally.as_json() for tally in outcome.tallies])
             for line in (line for tally in outcome.tallies for line in tally.lines()):
                 say(line)

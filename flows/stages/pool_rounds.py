@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from datagen.engine import Engine, SeedOutcome
 from datagen.pool import admit
@@ -14,6 +14,9 @@ from distill.plan.plan import Plan
 from warehouse.catalog import name_of
 from warehouse.db.store import Store
 from warehouse.records import Round, make_id
+
+if TYPE_CHECKING:
+    from flows.stages.recipe_run import Tally
 
 
 class SeedRunner(Protocol):
@@ -36,8 +39,9 @@ class SeedRunner(Protocol):
         """Count outcomes and their samples."""
         ...
 
-    def end(self, why: str) -> None:
-        """Say why there will be no more."""
+    @property
+    def tally(self) -> Tally:
+        """What was made so far."""
         ...
 
 
@@ -64,7 +68,7 @@ class PoolRounds:
                 for place, seed in enumerate(recipe.next_round(number, pool))
             ]
             if not seeds:
-                run.end("the pool gives no more seeds")
+                run.tally.note_end("no_more_rounds", recipe.why_no_more(number, pool))
                 return
             first += len(seeds)
             sealed = self._sealed(number, seeds)

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from datagen.engine import Engine, SeedOutcome
 from datagen.recipe import PoolRecipe, PromptRecipe, Recipe, Seed, options_that_matter
@@ -32,6 +32,11 @@ KNOWN_AFTER = 8
 that a recipe with several examples for each seed pays for few beyond the target."""
 LEAST_YIELD = 0.05
 """Examples of a seed that are counted on, at least: some of the first eight may give none."""
+
+End = Literal[
+    "target", "max_calls", "no_more_seeds", "no_more_rounds", "budget", "interrupted"
+]
+"""What ends a recipe's run."""
 
 LEAST_WINDOW = 1024
 """Seeds that are live at once, at least: they are looked up together."""
@@ -65,12 +70,28 @@ class Tally:
     """Why examples are not ok and seeds have none."""
     is_plain: bool = False
     """Whether each seed is one prompt, one call and one sample."""
+    end: End | None = None
+    """What ended it; None where it is not over, as in a replay that lacks calls."""
     ended: str | None = None
-    """Why it ended short of its target."""
+    """The same in words, with what to do about it."""
+
+    @property
+    def is_target_met(self) -> bool | None:
+        """Whether there are as many ok examples as were asked for; None where no number was."""
+        return None if self.target is None else self.ok >= self.target
+
+    def note_end(self, end: End, why: str) -> None:
+        """Note why no more seeds are started; the first reason stands."""
+        if self.end is None:
+            self.end, self.ended = end, why
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and the run's summary."""
-        return {**vars(self), "reasons": dict(self.reasons.most_common(5))}
+        return {
+            **vars(self),
+            "reasons": dict(self.reasons.most_common(5)),
+            "target_met": self.is_target_met,
+        }
 
     def lines(self) -> list[str]:
         """What the end of a run says: never silently short. Nothing where each seed is one prompt,
@@ -88,7 +109,10 @@ class Tally:
                 parts.append(f"{number:,} {name}")
         lines = [f"{self.recipe}: {', '.join(parts)}"]
         lines += [f"  {number:,} x {reason}" for reason, number in self.reasons.most_common(3)]
-        if self.ended:
+        if self.is_target_met is False:
+            why = f": {self.ended}" if self.ended else ""
+            lines.append(f"  target = {self.target:,} is not met{why}")
+        elif self.ended and (self.target is not None or self.end != "no_more_seeds"):
             lines.append(f"  {self.ended}")
         return lines
 
@@ -138,10 +162,12 @@ class RecipeRun:
             return
         seeds = self.recipe.seeds(self.plan.folder, prepared)
         size = shard_size(self.plan)
-        while self.wants_more(0) and (part := list(islice(seeds, size))):
+        while self.wants_more(0):
+            part = list(islice(seeds, size))
+            if not part:
+                self.tally.note_end("no_more_seeds", "there are no more seeds")
+                return
             yield self.run_seeds(part)
-        if self._may_go_on() and self.engine.reached is None:
-            self.end("there are no more seeds")
 
     def run_seeds(self, part: Sequence[Seed], whole: bool = False) -> list[SeedOutcome]:
         """Run some seeds; returns their outcomes in order.
@@ -175,18 +201,22 @@ class RecipeRun:
     def wants_more(self, live: int) -> bool:
         """Whether another seed is to be started beside so many live ones."""
         tally = self.tally
+        if tally.is_target_met:
+            tally.note_end("target", f"target = {tally.target:,} is reached")
+            return False
         if not self._may_go_on():
             return False
         finished = tally.seeds - tally.unfinished
         most = self.recipe.max_calls
-        if most is not None and (tally.target is None or tally.ok < tally.target):
+        if most is not None:
             each = tally.calls / finished if finished else max(1, self.recipe.calls_expected[0])
             if tally.calls + (live + 1) * each > most:
                 if not live and tally.calls:
-                    tally.ended = f"max_calls = {most:,} is reached; raise it to go on"
+                    tally.note_end("max_calls", f"max_calls = {most:,} is reached; raise it to go on")
                 elif not live:
                     calls = format_count(int(each), "call")
-                    tally.ended = f"max_calls = {most:,} is less than one seed takes ({calls})"
+                    why = f"max_calls = {most:,} is less than one seed takes ({calls}); raise it"
+                    tally.note_end("max_calls", why)
                 return False
         if tally.target is None:
             return True
@@ -212,11 +242,6 @@ class RecipeRun:
             for outcome in outcomes
             if outcome.is_finished
         ]
-
-    def end(self, why: str) -> None:
-        """Say why it ended short of its target, if it did."""
-        if self.tally.target is not None and self.tally.ok < self.tally.target:
-            self.tally.ended = self.tally.ended or why
 
     def count(self, outcomes: Sequence[SeedOutcome]) -> None:
         """Count outcomes and their samples."""

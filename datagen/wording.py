@@ -128,6 +128,11 @@ def _refuse_unknown_blocks(recipe: str, name: str, folders: tuple[Path, ...]) ->
             )
 
 
+def has_wording(recipe: str) -> bool:
+    """Whether a recipe has shipped templates; one of the user's has none."""
+    return bool(_shipped_blocks(recipe, FOLDER))
+
+
 def _recipes(folder: Path) -> set[str]:
     """The recipes that have shipped templates."""
     return {file.name.split(".")[0] for file in folder.glob("*.j2")}

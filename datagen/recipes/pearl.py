@@ -80,6 +80,7 @@ class Pearl(Recipe):
     """
 
     version: ClassVar[str] = "1"
+    revision: ClassVar[int] = 1  # a plan that repeats a step was invalid, and is executed
 
     prompts: str | None = None
     """A data set's name, or a file of rows with a question and a document in `passage`."""
@@ -228,6 +229,17 @@ class Pearl(Recipe):
             value = {"question": row.prompt, "document": row.passage}
             yield value | ({"reference": row.reference} if row.reference else {}), row.source
 
+    def why_not_asked(self, seed: Seed) -> str | None:
+        """A document that is too long."""
+        document = seed.value["document"]
+        tokens = count_prompt_tokens([{"role": "user", "content": document}], None)
+        if tokens <= self.max_document_tokens:
+            return None
+        return (
+            f"the document has about {tokens:,} tokens, more than max_document_tokens = "
+            f"{self.max_document_tokens:,}"
+        )
+
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """Plan, execute and answer; once more where the answer is not right and rounds are left."""
         question, document = seed.value["question"], seed.value["document"]
@@ -239,14 +251,8 @@ class Pearl(Recipe):
         def bad(text: str, status: str, reason: str | None) -> Example:
             return Example(shown, text, question, reference, document, status, reason, facts)
 
-        tokens = count_prompt_tokens([{"role": "user", "content": document}], None)
-        if tokens > self.max_document_tokens:
-            yield bad(
-                "",
-                "invalid",
-                f"the document has about {tokens:,} tokens, more than max_document_tokens = "
-                f"{self.max_document_tokens:,}",
-            )
+        if (why := self.why_not_asked(seed)) is not None:
+            yield bad("", "invalid", why)
             return
         text = document
         earlier: dict[str, Any] | None = None

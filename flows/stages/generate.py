@@ -14,6 +14,7 @@ from distill.plan.preflight import (
     check_sampling,
     refuse_bounds_without_data,
     refuse_prompts_as_benchmark,
+    refuse_recipes_without_samples,
     summarize_documents,
     summarize_sources,
 )
@@ -24,12 +25,12 @@ from flows.stages.imports import record_imports
 from flows.stages.known_prompts import is_counted_ahead, prompts_of
 from flows.stages.recipe_run import (
     RecipeRun,
-    Tally,
     cut_to_target,
     live_seeds,
     replay_engine,
     run_here,
 )
+from flows.stages.tally import Tally
 from flows.stages.teacher_client import NOT_STORED, TeacherClient
 from quality.review.decisions import with_edits
 from warehouse.db.store import Store
@@ -67,6 +68,7 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
     """Seeds -> calls -> samples, for every recipe of the plan, one shard after the other."""
     plan = context.plan
     with context.stage("generate"), TeacherClient(context) as client:
+        refuse_recipes_without_samples(plan)
         refuse_bounds_without_data(plan)
         refuse_prompts_as_benchmark(plan)
         context.tell(check_sampling(plan))

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from datagen.engine import Engine, SeedOutcome
 from datagen.pool import admit
 from datagen.recipe import Example, PoolRecipe, Seed
 from distill.plan.plan import Plan
+from flows.stages.tally import Tally
 from warehouse.catalog import name_of
 from warehouse.db.store import Store
 from warehouse.records import Round, make_id
-
-if TYPE_CHECKING:
-    from flows.stages.recipe_run import Tally
 
 
 class SeedRunner(Protocol):

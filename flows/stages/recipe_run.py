@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from datagen.engine import Engine, SeedOutcome
 from datagen.recipe import PoolRecipe, PromptRecipe, Recipe, Seed, options_that_matter
@@ -20,6 +18,7 @@ from distill.plan.plan import Plan
 from flows.runtime.paid_calls import RecordedCalls
 from flows.stages.known_prompts import is_counted_ahead
 from flows.stages.pool_rounds import PoolRounds
+from flows.stages.tally import Tally
 from warehouse.catalog import code_of, name_of
 from warehouse.db.store import Store
 from warehouse.records import Call, Failure, Sample, SeedRun, make_id
@@ -33,88 +32,8 @@ that a recipe with several examples for each seed pays for few beyond the target
 LEAST_YIELD = 0.05
 """Examples of a seed that are counted on, at least: some of the first eight may give none."""
 
-End = Literal[
-    "target", "max_calls", "no_more_seeds", "no_more_rounds", "budget", "interrupted"
-]
-"""What ends a recipe's run."""
-
 LEAST_WINDOW = 1024
 """Seeds that are live at once, at least: they are looked up together."""
-
-
-@dataclass
-class Tally:
-    """What a recipe made, by what became of it."""
-
-    recipe: str
-    target: int | None = None
-    seeds: int = 0
-    unanswered: int = 0
-    """Seeds without a reply to one of their calls."""
-    failed: int = 0
-    """Seeds on which the recipe's code failed."""
-    unfinished: int = 0
-    """Seeds that need a call that was not made: by the budget, by max_calls or in a replay."""
-    calls: int = 0
-    examples: int = 0
-    ok: int = 0
-    """Examples to train on, duplicates left out."""
-    refused: int = 0
-    truncated: int = 0
-    invalid: int = 0
-    duplicate: int = 0
-    """Ok examples that equal an earlier one, message for message."""
-    surplus: int = 0
-    """Ok examples beyond the target; kept in the warehouse, and not used."""
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Why examples are not ok and seeds have none."""
-    is_plain: bool = False
-    """Whether each seed is one prompt, one call and one sample."""
-    end: End | None = None
-    """What ended it; None where it is not over, as in a replay that lacks calls."""
-    ended: str | None = None
-    """The same in words, with what to do about it."""
-
-    @property
-    def is_target_met(self) -> bool | None:
-        """Whether there are as many ok examples as were asked for; None where no number was."""
-        return None if self.target is None else self.ok >= self.target
-
-    def note_end(self, end: End, why: str) -> None:
-        """Note why no more seeds are started; the first reason stands."""
-        if self.end is None:
-            self.end, self.ended = end, why
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json` and the run's summary."""
-        return {
-            **vars(self),
-            "reasons": dict(self.reasons.most_common(5)),
-            "target_met": self.is_target_met,
-        }
-
-    def lines(self) -> list[str]:
-        """What the end of a run says: never silently short. Nothing where each seed is one prompt,
-        one call and one sample, and no number of them was asked for."""
-        if self.is_plain:
-            return []
-        parts = [
-            format_count(self.seeds, "seed"),
-            format_count(self.calls, "call"),
-            f"{self.ok:,} ok" + (f" of {self.target:,} wanted" if self.target else ""),
-        ]
-        for name in ("refused", "truncated", "invalid", "duplicate", "surplus", "unanswered",
-                     "failed", "unfinished"):  # fmt: skip
-            if number := getattr(self, name):
-                parts.append(f"{number:,} {name}")
-        lines = [f"{self.recipe}: {', '.join(parts)}"]
-        lines += [f"  {number:,} x {reason}" for reason, number in self.reasons.most_common(3)]
-        if self.is_target_met is False:
-            why = f": {self.ended}" if self.ended else ""
-            lines.append(f"  target = {self.target:,} is not met{why}")
-        elif self.ended and (self.target is not None or self.end != "no_more_seeds"):
-            lines.append(f"  {self.ended}")
-        return lines
 
 
 class RecipeRun:
@@ -212,7 +131,9 @@ class RecipeRun:
             each = tally.calls / finished if finished else max(1, self.recipe.calls_expected[0])
             if tally.calls + (live + 1) * each > most:
                 if not live and tally.calls:
-                    tally.note_end("max_calls", f"max_calls = {most:,} is reached; raise it to go on")
+                    tally.note_end(
+                        "max_calls", f"max_calls = {most:,} is reached; raise it to go on"
+                    )
                 elif not live:
                     calls = format_count(int(each), "call")
                     why = f"max_calls = {most:,} is less than one seed takes ({calls}); raise it"
@@ -290,6 +211,7 @@ class RecipeRun:
             "recipe run", name_of(recipe), recipe.version, code_of(recipe),
             options_that_matter(recipe), self.engine.identity, vars(self.engine.sampling),
             prepared, files, metadata.version("stillhouse"),
+            *([recipe.revision] if recipe.revision else []),
         )  # fmt: skip
 
     def _seed_run_id(self, prompt_id: str) -> str:

@@ -14,6 +14,8 @@ import pytest
 from aiohttp import web
 
 from datagen.openai import options
+from datagen.recipes import pearl
+from tests.datagen.test_recipe_pearl import ROWS, Teacher
 from tests.support import steps
 from tests.support.cli import distill
 from tests.support.fakes import FakeOpenai, Fault
@@ -114,7 +116,10 @@ def test_a_target_starts_no_more_seeds_than_it_needs_and_says_when_it_is_not_met
         )
         assert short["calls_made"] == 3 and server.asked == 21
         assert "7 ok of 9 wanted" in short["stderr"]
-        assert "  target = 9 is not met: max_calls = 21 is reached; raise it to go on" in short["stderr"]
+        assert (
+            "  target = 9 is not met: max_calls = 21 is reached; raise it to go on"
+            in short["stderr"]
+        )
         [tally] = short["recipes"]
         assert short["target_met"] is tally["target_met"] is False
         assert (tally["end"], tally["ok"], tally["target"]) == ("max_calls", 7, 9)
@@ -189,6 +194,22 @@ def test_a_recipe_with_a_hidden_input_stops_before_it_pays(tmp_path):
         assert done.returncode == 2 and server.asked == 30
         assert "recipe 'chain' asks otherwise than it did before: seed " in done.stderr
         assert generate(tmp_path, "--set", "datagen.on_new_calls=ask")["calls_made"] == 30
+
+
+def test_a_recipe_of_another_revision_may_ask_other_calls_about_finished_seeds(
+    tmp_path, monkeypatch
+):
+    say = Teacher()
+    with FakeOpenai(say) as server:
+        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+        plan = PLAN.format(url=server.base_url, recipe="", options='prompts = "rows.jsonl"', datagen="", shard=9)  # fmt: skip
+        (tmp_path / "plan.toml").write_text(plan.replace('"./steps.py:"', '"pearl"'))
+        generate(tmp_path)
+        monkeypatch.setattr(pearl, "_distinct", lambda steps: list(steps)[:1])  # another plan
+        stopped = distill(tmp_path, "generate", "plan.toml")
+        assert stopped.returncode == 2 and "asks otherwise than it did before" in stopped.stderr
+        monkeypatch.setattr(pearl.Pearl, "revision", 99)
+        assert generate(tmp_path)["calls_made"] == 2  # the answers, from fewer results
 
 
 def test_rounds_are_sealed(tmp_path):

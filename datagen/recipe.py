@@ -136,6 +136,10 @@ class Recipe(ABC):
             Unanswered: from `ask`, left to the engine: the seed has no examples for now.
         """
 
+    def why_empty(self, folder: Path) -> str | None:
+        """Why its data give no seed at all, for `distill check`; None where that is not known."""
+        return None
+
     def why_not_asked(self, seed: Seed) -> str | None:
         """Why nothing is asked about a seed, as its value alone tells; None where something is.
 

@@ -162,6 +162,8 @@ def refuse_recipes_without_samples(plan: Plan) -> None:
                 f"recipe '{name}': max_calls = {most:,} is less than one seed takes "
                 f"({format_count(least, 'call')}); raise it"
             )
+        if (why_empty := recipe.why_empty(plan.folder)) is not None:
+            raise PlanError(f"recipe '{name}': {why_empty}")
         reasons: Counter[str] = Counter()
         for why in _whys_not_asked(recipe, plan):
             if why is None:

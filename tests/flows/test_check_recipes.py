@@ -32,6 +32,13 @@ def write(folder, recipe: str) -> None:
     ]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "bare.jsonl").write_text('{"prompt": "Why?"}\n{"prompt": "Who?"}')
+    (folder / "results.jsonl").write_text('{"name": "ad", "arguments": {}, "result": 1}')
+    add = {
+        "name": "add",
+        "description": "A sum.",
+        "parameters": {"type": "object", "properties": {}},
+    }
+    (folder / "tools.json").write_text(json.dumps([{"type": "function", "function": add}]))
     passages = [{"prompt": q, "passage": "A long text. " * 40} for q in ("Why?", "Who?")]
     (folder / "long.jsonl").write_text("\n".join(map(json.dumps, passages)))
 
@@ -64,6 +71,15 @@ def write(folder, recipe: str) -> None:
         (
             'use = "classify"\nprompts = "rows.jsonl"\nlabels = ["a", "b"]\nk = 3\nmax_calls = 2',
             "recipe 'classify': max_calls = 2 is less than one seed takes (3 calls); raise it",
+        ),
+        (
+            'use = "imported"\nfile = "bare.jsonl"\nteacher = "x"',
+            "recipe 'imported': bare.jsonl has no usable conversation: bare.jsonl line 1 is in no form",
+        ),
+        (
+            'use = "tools"\ntools = "tools.json"\nresults = "results.jsonl"\nsimulate = false',
+            "results.jsonl has no result of any tool (add), and with simulate = false no other call has "
+            "one; correct the names, or leave simulate out",
         ),
         (
             'use = "self_chat"\nprompts = "bare.jsonl"\nopens = false\nmax_calls = 1',

@@ -94,6 +94,9 @@ class Recipe(ABC):
 
     version: ClassVar[str]
     """Of the code; it enters the ids of samples, not those of calls."""
+    revision: ClassVar[int] = 0
+    """Raised where the code of a shipped recipe now asks other calls about the same seeds, so that
+    finished ones that want them are no mistake; it enters no id of calls or samples."""
     has_tools: ClassVar[bool] = False
     """Whether its samples have tools, which the base's chat template has to know."""
     calls_per_seed: ClassVar[tuple[int, int]] = (1, 1)
@@ -132,6 +135,17 @@ class Recipe(ABC):
         Raises:
             Unanswered: from `ask`, left to the engine: the seed has no examples for now.
         """
+
+    def why_empty(self, folder: Path) -> str | None:
+        """Why its data give no seed at all, for `distill check`; None where that is not known."""
+        return None
+
+    def why_not_asked(self, seed: Seed) -> str | None:
+        """Why nothing is asked about a seed, as its value alone tells; None where something is.
+
+        `make` yields an invalid example with this reason; `distill check` says it beforehand.
+        """
+        return None
 
     def row_sources(self) -> list[RowSource]:
         """The user's files of rows that it reads, for `distill check`; none by default."""
@@ -216,6 +230,10 @@ class PoolRecipe(Recipe):
     @abstractmethod
     def next_round(self, number: int, pool: Sequence[Example]) -> Sequence[Seed]:
         """The seeds of a round, from 0 on; none ends it."""
+
+    def why_no_more(self, number: int, pool: Sequence[Example]) -> str:
+        """Why round `number` has no seeds, for the end of a run: in words, with what to do."""
+        return "the pool gives no more seeds"
 
     @abstractmethod
     def admit(self, made: Example, pool: Sequence[Example]) -> str | None:

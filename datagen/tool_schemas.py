@@ -178,10 +178,11 @@ def read_step(value: Any, tools: Sequence[Tool]) -> tuple[list[ToolCall], str]:
             raise ValueError(fault)
     if len(calls) > MOST_CALLS:
         raise ValueError(f"{len(calls)} calls at once; make at most {MOST_CALLS} in a turn")
-    plain = [{"name": call["name"], "arguments": call["arguments"]} for call in calls]
-    if len({call_key(call) for call in plain}) < len(plain):
-        raise ValueError("the same call comes twice; make it once")
-    return plain, "" if plain else answer.strip()
+    distinct: dict[str, ToolCall] = {}  # the same call twice in a turn is made once
+    for call in calls:
+        plain: ToolCall = {"name": call["name"], "arguments": call["arguments"]}
+        distinct.setdefault(call_key(plain), plain)
+    return list(distinct.values()), "" if distinct else answer.strip()
 
 
 def call_fault(call: Any, tools: Sequence[Tool]) -> str | None:

@@ -52,6 +52,15 @@ class Wording:
                 'give your own, template = "my.j2"'
             )
         self._chain = _load(self._name, tuple(folders))
+        self._recipe = recipe
+        if template is not None:
+            _refuse_unknown_blocks(recipe, self._name, tuple(folders))
+
+    @property
+    def missing(self) -> list[str]:
+        """Blocks of the recipe that the user's template neither has nor inherits, sorted."""
+        present = {name for template in self._chain for name in template.blocks}
+        return sorted(_shipped_blocks(self._recipe, FOLDER) - present)
 
     def text(self, block: str, **variables: Any) -> str:
         """One text, stripped.
@@ -81,6 +90,61 @@ class Wording:
         """A conversation of one question; `system` is the block of a system message."""
         first = [{"role": "system", "content": self.text(system, **variables)}] if system else []
         return [*first, {"role": "user", "content": self.text(block, **variables)}]
+
+
+@lru_cache(64)
+def _refuse_unknown_blocks(recipe: str, name: str, folders: tuple[Path, ...]) -> None:
+    """Check that a user's template has no block that the recipe never renders.
+
+    A block within another one, or one that another renders as `self.name()`, is the user's own. In a
+    template that extends none, blocks of other recipes are fine: several recipes may share it.
+
+    Raises:
+        DataError: a block is most likely misspelt.
+    """
+    allowed = _shipped_blocks(recipe, FOLDER)
+    if not allowed:
+        return  # a recipe of the user's: its blocks are known to its code alone
+    chain = _load(name, folders)
+    environment, trees = chain[0].environment, []
+    for template in chain:
+        if Path(template.filename).parent != FOLDER:
+            source = Path(template.filename).read_text(encoding="utf-8")
+            trees.append(environment.parse(source))
+    known = set(allowed)
+    if len(trees) == len(chain):
+        known.update(*(_shipped_blocks(other, FOLDER) for other in _recipes(FOLDER)))
+    for tree in trees:
+        for block in tree.find_all(nodes.Block):
+            known.update(inner.name for inner in block.find_all(nodes.Block))
+        for attribute in tree.find_all(nodes.Getattr):
+            if isinstance(attribute.node, nodes.Name) and attribute.node.name == "self":
+                known.add(attribute.attr)
+    for block in (block for tree in trees for block in tree.find_all(nodes.Block)):
+        if block.name not in known:
+            raise DataError(
+                f"template {name}, line {block.lineno}: recipe '{recipe}' has no block "
+                f"'{block.name}'; rename it to one of {', '.join(sorted(allowed))}"
+            )
+
+
+def has_wording(recipe: str) -> bool:
+    """Whether a recipe has shipped templates; one of the user's has none."""
+    return bool(_shipped_blocks(recipe, FOLDER))
+
+
+def _recipes(folder: Path) -> set[str]:
+    """The recipes that have shipped templates."""
+    return {file.name.split(".")[0] for file in folder.glob("*.j2")}
+
+
+@lru_cache(64)
+def _shipped_blocks(recipe: str, folder: Path) -> frozenset[str]:
+    """The names of the blocks of a recipe's shipped templates."""
+    files = [file.name for file in folder.glob(f"{recipe}.*.j2")]
+    return frozenset(
+        block for file in files for part in _load(file, (folder,)) for block in part.blocks
+    )
 
 
 @lru_cache(64)

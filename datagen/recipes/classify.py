@@ -88,6 +88,11 @@ class Classify(RowRecipe):
         """The text alone: rows with the same text are one seed."""
         return {"text": self._text_of(row)}
 
+    def why_not_asked(self, seed: Seed) -> str | None:
+        """A row without the text to label."""
+        is_blank = not seed.value["text"].strip()
+        return f"the row has no {self.text} to label" if is_blank else None
+
     def ask_first(self, row: Row, random: Random, folder: Path) -> list[Message]:
         """The first draw's question."""
         return next(self._questions(self._text_of(row), random, self.wording(folder)))
@@ -106,10 +111,8 @@ class Classify(RowRecipe):
         """One example: the label that most draws give."""
         assert seed.prompt is not None
         shown, text = seed.prompt.student_messages, seed.value["text"]
-        if not text.strip():
-            yield Example(
-                shown, "", status="invalid", reason=f"the row has no {self.text} to label"
-            )
+        if (why := self.why_not_asked(seed)) is not None:
+            yield Example(shown, "", status="invalid", reason=why)
             return
         wording = self.wording(ask.folder)
         none = self._none(wording)

@@ -62,6 +62,14 @@ class Imported(Recipe):
         requests = find_file(self.requests, folder) if self.requests else None
         return ConversationReader(find_file(self.file, folder), self.format, requests)
 
+    def why_empty(self, folder: Path) -> str | None:
+        """No row of the file is a conversation of a known form."""
+        reader = self.reader(folder)
+        if next(self.conversations(reader), None) is not None:
+            return None
+        first = f": {reader.faults[0]}" if reader.faults else ""
+        return f"{self.file} has no usable conversation{first}"
+
     def conversations(self, reader: ConversationReader) -> Iterator[Conversation]:
         """The usable conversations, up to `limit`."""
         return islice(reader.read(), self.limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -80,6 +80,7 @@ class Pearl(Recipe):
     """
 
     version: ClassVar[str] = "1"
+    revision: ClassVar[int] = 1  # a plan that repeats a step was invalid, and is executed
 
     prompts: str | None = None
     """A data set's name, or a file of rows with a question and a document in `passage`."""
@@ -228,6 +229,17 @@ class Pearl(Recipe):
             value = {"question": row.prompt, "document": row.passage}
             yield value | ({"reference": row.reference} if row.reference else {}), row.source
 
+    def why_not_asked(self, seed: Seed) -> str | None:
+        """A document that is too long."""
+        document = seed.value["document"]
+        tokens = count_prompt_tokens([{"role": "user", "content": document}], None)
+        if tokens <= self.max_document_tokens:
+            return None
+        return (
+            f"the document has about {tokens:,} tokens, more than max_document_tokens = "
+            f"{self.max_document_tokens:,}"
+        )
+
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """Plan, execute and answer; once more where the answer is not right and rounds are left."""
         question, document = seed.value["question"], seed.value["document"]
@@ -239,14 +251,8 @@ class Pearl(Recipe):
         def bad(text: str, status: str, reason: str | None) -> Example:
             return Example(shown, text, question, reference, document, status, reason, facts)
 
-        tokens = count_prompt_tokens([{"role": "user", "content": document}], None)
-        if tokens > self.max_document_tokens:
-            yield bad(
-                "",
-                "invalid",
-                f"the document has about {tokens:,} tokens, more than max_document_tokens = "
-                f"{self.max_document_tokens:,}",
-            )
+        if (why := self.why_not_asked(seed)) is not None:
+            yield bad("", "invalid", why)
             return
         text = document
         earlier: dict[str, Any] | None = None
@@ -307,7 +313,8 @@ class Pearl(Recipe):
         )
         common: dict[str, Any] = {"question": question, "is_extract": self.context == "extract"}
         results: dict[str, str] = {}
-        for number, step in enumerate(plan.steps, start=1):
+        steps = _distinct(plan.steps)
+        for number, step in enumerate(steps, start=1):
             used = {name: told for name, told in results.items() if locate(step.input, name)}
             name = _name_of(step.action)
             reply = await ask(
@@ -325,10 +332,10 @@ class Pearl(Recipe):
             results[step.result.strip()] = reply.text.strip()
             if status != "ok":
                 why = f"step {number} ({name}): {reason}"
-                return _Done(plan.steps, results, reply.text.strip(), status, why)
+                return _Done(steps, results, reply.text.strip(), status, why)
         reply = await ask(wording.messages("answer", **common, results=results))
         status, reason = status_of(reply)
-        return _Done(plan.steps, results, reply.text.strip(), status, reason)
+        return _Done(steps, results, reply.text.strip(), status, reason)
 
     async def _fault_of(
         self,
@@ -363,7 +370,7 @@ def _plan_model(most: int) -> type[BaseModel]:
 def _fault_in(plan: Any, actions: dict[str, str]) -> str | None:
     """What is wrong with a plan, in words for the teacher."""
     names: set[str] = set()
-    for number, step in enumerate(plan.steps, start=1):
+    for number, step in enumerate(_distinct(plan.steps), start=1):
         if _name_of(step.action) not in actions:
             known = ", ".join(actions)
             return f"step {number}: there is no action '{step.action}'; the actions are {known}"
@@ -372,6 +379,14 @@ def _fault_in(plan: Any, actions: dict[str, str]) -> str | None:
             return f"step {number}: its result needs a name of its own, not '{name}'"
         names.add(name)
     return None
+
+
+def _distinct(steps: Sequence[PlanStep]) -> list[PlanStep]:
+    """The steps without those that repeat an earlier one in all its parts: they would ask it again."""
+    kept: dict[tuple[str, str, str], PlanStep] = {}
+    for step in steps:
+        kept.setdefault((_name_of(step.action), step.input.strip(), step.result.strip()), step)
+    return list(kept.values())
 
 
 def _actions_of(text: str) -> dict[str, str]:

@@ -83,6 +83,13 @@ class Reasoning(RowRecipe):
     def _stops_early(self) -> bool:
         return self.keep == "one" and self.check != "agreement"
 
+    def why_not_asked(self, seed: Seed) -> str | None:
+        """A row without what its check needs."""
+        if self.check == "agreement":
+            return None
+        row = self.row_of(seed)
+        return missing_for(self.check, row.reference, row.choices)
+
     def ask_first(self, row: Row, random: Random, folder: Path) -> list[Message]:
         """The instruction to reason and to announce the answer, then the question."""
         return with_system(self._instruction(folder), self.student_question(row, folder))
@@ -99,11 +106,9 @@ class Reasoning(RowRecipe):
         """The draws, those that are kept first."""
         row = self.row_of(seed)
         shown = self.student_question(row, ask.folder)
-        if self.check != "agreement":
-            why = missing_for(self.check, row.reference, row.choices)
-            if why is not None:  # nothing is asked
-                yield Example(shown, "", status="invalid", reason=why)
-                return
+        if (why := self.why_not_asked(seed)) is not None:
+            yield Example(shown, "", status="invalid", reason=why)
+            return
         messages = self.ask_first(row, seed.random, ask.folder)
         marker = self.wording(ask.folder).text("marker")
         draws = await self._draw(row, messages, marker, ask)

@@ -21,6 +21,7 @@ from warehouse.inputs import assets
 from warehouse.inputs.rows import RowSource, check_columns, read_rows
 from warehouse.records import Message
 from warehouse.text.words import caseless, count_words, words
+from warehouse.wording import format_count
 
 MIN_WORDS, MAX_WORDS = 4, 150
 """Words of an instruction, as in the paper's filter."""
@@ -131,6 +132,13 @@ class SelfInstruct(PoolRecipe):
             draw.shuffle(shown)
             seeds.append(Seed({"round": number, "place": place, "shown": shown}, self.seed_tasks))
         return seeds
+
+    def why_no_more(self, number: int, pool: Sequence[Example]) -> str:
+        """The rounds without a new member."""
+        return (
+            f"nothing joined the pool in {format_count(FRUITLESS_ROUNDS, 'round')} in a row; give more "
+            "seed tasks, a stronger teacher or a higher max_similarity"
+        )
 
     def admit(self, made: Example, pool: Sequence[Example]) -> str | None:
         """Whether the instruction is new; the further labels of a task join with its first one."""

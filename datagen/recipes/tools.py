@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,7 @@ from datagen.tool_schemas import (
     step_schema,
 )
 from datagen.wording import Wording
+from warehouse.errors import DataError
 from warehouse.inputs.prompt_sources import PromptSources, check_sources, read_prompts, row_files
 from warehouse.inputs.refusal_phrases import declines
 from warehouse.inputs.rows import RowSource, find_file, question_messages
@@ -71,6 +73,7 @@ class Tools(Recipe):
     """
 
     version: ClassVar[str] = "1"
+    revision: ClassVar[int] = 1  # a turn with the same call twice was invalid, and makes it once
     has_tools: ClassVar[bool] = True
 
     tools: str | list[dict[str, Any]]
@@ -153,12 +156,17 @@ class Tools(Recipe):
         """Read the tools and the recorded results.
 
         Raises:
-            DataError: a file is missing or malformed.
+            DataError: a file is missing or malformed, or no call can have a result.
         """
-        return {
-            "tools": [tool.schema for tool in read_tools(self.tools, folder)],
-            "results": read_results(self.results, folder) if self.results else {},
-        }
+        tools = read_tools(self.tools, folder)
+        results = read_results(self.results, folder) if self.results else {}
+        names = {tool.name for tool in tools}
+        if not self.simulate and names.isdisjoint(json.loads(key)[0] for key in results):
+            raise DataError(
+                f"{self.results} has no result of any tool ({', '.join(sorted(names))}), and with "
+                "simulate = false no other call has one; correct the names, or leave simulate out"
+            )
+        return {"tools": [tool.schema for tool in tools], "results": results}
 
     def seeds(self, folder: Path, prepared: dict[str, Any]) -> Iterator[Seed]:
         """One for each given task, or for each task to write."""

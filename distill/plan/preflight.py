@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
+from datagen.recipe import Recipe
+from datagen.wording import Wording, has_wording
 from distill.contestants.contestant import find_student_by_id
 from distill.contestants.context import Sources
 from distill.contestants.controls import has_classes
@@ -25,6 +28,8 @@ from warehouse.wording import format_count
 
 _LOOKED_AT = 1000
 """Prompts among which a passage or a reference is looked for."""
+_MOST_SEEDS = 100_000
+"""Seeds that are looked at: those of a recipe with a `target` may have no end."""
 POINT_ESTIMATE = (
     "ship.certain = false: the measured value alone decides, which a student no better than the base "
     "often meets by chance; remove it to ask the bound of the interval"
@@ -139,6 +144,78 @@ def refuse_bounds_without_data(plan: Plan) -> None:
                     f"{needed}, without which '{scorer}' scores nothing and the gate keeps nothing; "
                     f"add a column '{needed}' to the data, or remove the bound"
                 )
+
+
+def refuse_recipes_without_samples(plan: Plan) -> None:
+    """Check that each recipe can make samples, as far as its options and data tell.
+
+    Raises:
+        DataError: its template has a block that the recipe does not know.
+        PlanError: none of its seeds can be asked, or `max_calls` is less than one of them takes.
+    """
+    for recipe in plan.datagen.recipe:
+        _wording_of(recipe, plan)
+        name, least = name_of(recipe), recipe.calls_expected[0]
+        most = getattr(recipe, "max_calls", None)
+        if most is not None and most < least:
+            raise PlanError(
+                f"recipe '{name}': max_calls = {most:,} is less than one seed takes "
+                f"({format_count(least, 'call')}); raise it"
+            )
+        if (why_empty := recipe.why_empty(plan.folder)) is not None:
+            raise PlanError(f"recipe '{name}': {why_empty}")
+        reasons: Counter[str] = Counter()
+        for why in _whys_not_asked(recipe, plan):
+            if why is None:
+                break
+            reasons[why] += 1
+        else:
+            if reasons:
+                raise PlanError(
+                    f"recipe '{name}': none of its {format_count(reasons.total(), 'seed')} can be "
+                    f"asked: {_commonest(reasons)}; correct its data, `columns` or options"
+                )
+
+
+def note_seeds_not_asked(plan: Plan) -> list[str]:
+    """What `distill check` notes: seeds that cannot be asked, and blocks that a template lacks."""
+    notes = []
+    for recipe in plan.datagen.recipe:
+        name, whys = name_of(recipe), list(_whys_not_asked(recipe, plan))
+        reasons = Counter(why for why in whys if why is not None)
+        if reasons:
+            number = format_count(len(whys), "seed")
+            notes.append(
+                f"recipe '{name}': {reasons.total():,} of {number} cannot be asked: "
+                f"{_commonest(reasons)}"
+            )
+        wording = _wording_of(recipe, plan)
+        if wording is not None and wording.missing:
+            notes.append(
+                f"recipe '{name}': its template lacks the blocks {', '.join(wording.missing)}; where "
+                "one is needed, the run stops. Write them, or extend a shipped template"
+            )
+    return notes
+
+
+def _whys_not_asked(recipe: Recipe, plan: Plan) -> Iterator[str | None]:
+    """For each seed why it cannot be asked; nothing where the recipe asks about all of them."""
+    if type(recipe).why_not_asked is not Recipe.why_not_asked:
+        for seed in itertools.islice(recipe.seeds(plan.folder, {}), _MOST_SEEDS):
+            yield recipe.why_not_asked(seed)
+
+
+def _commonest(reasons: Counter[str]) -> str:
+    return ", ".join(f"{number:,} x {why}" for why, number in reasons.most_common(3))
+
+
+def _wording_of(recipe: Recipe, plan: Plan) -> Wording | None:
+    """The user's own wording of a shipped recipe; None where it has none."""
+    template = getattr(recipe, "template", None)
+    if not template or not has_wording(name_of(recipe)):
+        return None
+    language = getattr(recipe, "language", "en")
+    return Wording(name_of(recipe), language, template, plan.folder)
 
 
 def refuse_prompts_as_benchmark(plan: Plan) -> None:

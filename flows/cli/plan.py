@@ -57,7 +57,9 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     from distill.plan.preflight import (
         check_evaluation,
         check_sampling,
+        note_seeds_not_asked,
         refuse_bounds_without_data,
+        refuse_recipes_without_samples,
         ship_lines,
         summarize_documents,
     )
@@ -85,6 +87,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     except TeacherUnusable as error:  # raised at the end: the estimate does not need the teacher
         fault = error
     loaded.require("generate")
+    refuse_recipes_without_samples(loaded)
     store = open_store(loaded)
     prompts = 0
     for recipe in loaded.prompt_recipes:
@@ -102,6 +105,8 @@ def check(plan: PlanFile, set_: Set = None) -> None:
         for line in documents.lines():
             print(f"documents {line}")
     refuse_bounds_without_data(loaded)
+    for line in note_seeds_not_asked(loaded):
+        print(f"note      {line}")
     for line in check_sampling(loaded):
         print(f"note      {line}")
     base = BaseLikelihood(loaded.training.base) if loaded.train else None

@@ -14,6 +14,7 @@ from distill.plan.preflight import (
     check_sampling,
     refuse_bounds_without_data,
     refuse_prompts_as_benchmark,
+    refuse_recipes_without_samples,
     summarize_documents,
     summarize_sources,
 )
@@ -24,12 +25,12 @@ from flows.stages.imports import record_imports
 from flows.stages.known_prompts import is_counted_ahead, prompts_of
 from flows.stages.recipe_run import (
     RecipeRun,
-    Tally,
     cut_to_target,
     live_seeds,
     replay_engine,
     run_here,
 )
+from flows.stages.tally import Tally
 from flows.stages.teacher_client import NOT_STORED, TeacherClient
 from quality.review.decisions import with_edits
 from warehouse.db.store import Store
@@ -58,13 +59,16 @@ def generate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
                 f"{outcome.why_unusable}; received replies are saved, `distill show samples` shows them"
             )
         counts = context.result("calls_made", "calls_reused", "samples", "failures")
-        return {**counts, "recipes": context.run.summary["recipes"]}
+        met = [tally.is_target_met for tally in outcome.tallies if tally.target is not None]
+        of_targets = {"target_met": all(met)} if met else {}
+        return {**counts, **of_targets, "recipes": context.run.summary["recipes"]}
 
 
 def generate_stage(context: RunContext) -> GenerateOutcome:
     """Seeds -> calls -> samples, for every recipe of the plan, one shard after the other."""
     plan = context.plan
     with context.stage("generate"), TeacherClient(context) as client:
+        refuse_recipes_without_samples(plan)
         refuse_bounds_without_data(plan)
         refuse_prompts_as_benchmark(plan)
         context.tell(check_sampling(plan))
@@ -90,6 +94,11 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
                 for recipe in plan.datagen.recipe:
                     _run_recipe(context, client, engine, recipe, outcome, progress)
         finally:  # also where a budget or Ctrl-C ended it: no run is silently short
+            for tally in outcome.tallies:
+                if client.stopping:
+                    tally.note_end("interrupted", "it was interrupted; the same command goes on")
+                elif engine.reached is not None:
+                    tally.note_end("budget", "the budget is reached; raise it to go on")
             context.summarize(recipes=[tally.as_json() for tally in outcome.tallies])
             for line in (line for tally in outcome.tallies for line in tally.lines()):
                 say(line)

@@ -11,6 +11,7 @@ from datagen.engine import Engine, SeedOutcome
 from datagen.pool import admit
 from datagen.recipe import Example, PoolRecipe, Seed
 from distill.plan.plan import Plan
+from flows.stages.tally import Tally
 from warehouse.catalog import name_of
 from warehouse.db.store import Store
 from warehouse.records import Round, make_id
@@ -36,8 +37,9 @@ class SeedRunner(Protocol):
         """Count outcomes and their samples."""
         ...
 
-    def end(self, why: str) -> None:
-        """Say why there will be no more."""
+    @property
+    def tally(self) -> Tally:
+        """What was made so far."""
         ...
 
 
@@ -64,7 +66,7 @@ class PoolRounds:
                 for place, seed in enumerate(recipe.next_round(number, pool))
             ]
             if not seeds:
-                run.end("the pool gives no more seeds")
+                run.tally.note_end("no_more_rounds", recipe.why_no_more(number, pool))
                 return
             first += len(seeds)
             sealed = self._sealed(number, seeds)

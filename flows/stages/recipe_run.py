@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import islice
 from typing import Any, TypeVar
@@ -20,6 +18,7 @@ from distill.plan.plan import Plan
 from flows.runtime.paid_calls import RecordedCalls
 from flows.stages.known_prompts import is_counted_ahead
 from flows.stages.pool_rounds import PoolRounds
+from flows.stages.tally import Tally
 from warehouse.catalog import code_of, name_of
 from warehouse.db.store import Store
 from warehouse.records import Call, Failure, Sample, SeedRun, make_id
@@ -35,62 +34,6 @@ LEAST_YIELD = 0.05
 
 LEAST_WINDOW = 1024
 """Seeds that are live at once, at least: they are looked up together."""
-
-
-@dataclass
-class Tally:
-    """What a recipe made, by what became of it."""
-
-    recipe: str
-    target: int | None = None
-    seeds: int = 0
-    unanswered: int = 0
-    """Seeds without a reply to one of their calls."""
-    failed: int = 0
-    """Seeds on which the recipe's code failed."""
-    unfinished: int = 0
-    """Seeds that need a call that was not made: by the budget, by max_calls or in a replay."""
-    calls: int = 0
-    examples: int = 0
-    ok: int = 0
-    """Examples to train on, duplicates left out."""
-    refused: int = 0
-    truncated: int = 0
-    invalid: int = 0
-    duplicate: int = 0
-    """Ok examples that equal an earlier one, message for message."""
-    surplus: int = 0
-    """Ok examples beyond the target; kept in the warehouse, and not used."""
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Why examples are not ok and seeds have none."""
-    is_plain: bool = False
-    """Whether each seed is one prompt, one call and one sample."""
-    ended: str | None = None
-    """Why it ended short of its target."""
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json` and the run's summary."""
-        return {**vars(self), "reasons": dict(self.reasons.most_common(5))}
-
-    def lines(self) -> list[str]:
-        """What the end of a run says: never silently short. Nothing where each seed is one prompt,
-        one call and one sample, and no number of them was asked for."""
-        if self.is_plain:
-            return []
-        parts = [
-            format_count(self.seeds, "seed"),
-            format_count(self.calls, "call"),
-            f"{self.ok:,} ok" + (f" of {self.target:,} wanted" if self.target else ""),
-        ]
-        for name in ("refused", "truncated", "invalid", "duplicate", "surplus", "unanswered",
-                     "failed", "unfinished"):  # fmt: skip
-            if number := getattr(self, name):
-                parts.append(f"{number:,} {name}")
-        lines = [f"{self.recipe}: {', '.join(parts)}"]
-        lines += [f"  {number:,} x {reason}" for reason, number in self.reasons.most_common(3)]
-        if self.ended:
-            lines.append(f"  {self.ended}")
-        return lines
 
 
 class RecipeRun:
@@ -138,10 +81,12 @@ class RecipeRun:
             return
         seeds = self.recipe.seeds(self.plan.folder, prepared)
         size = shard_size(self.plan)
-        while self.wants_more(0) and (part := list(islice(seeds, size))):
+        while self.wants_more(0):
+            part = list(islice(seeds, size))
+            if not part:
+                self.tally.note_end("no_more_seeds", "there are no more seeds")
+                return
             yield self.run_seeds(part)
-        if self._may_go_on() and self.engine.reached is None:
-            self.end("there are no more seeds")
 
     def run_seeds(self, part: Sequence[Seed], whole: bool = False) -> list[SeedOutcome]:
         """Run some seeds; returns their outcomes in order.
@@ -175,18 +120,24 @@ class RecipeRun:
     def wants_more(self, live: int) -> bool:
         """Whether another seed is to be started beside so many live ones."""
         tally = self.tally
+        if tally.is_target_met:
+            tally.note_end("target", f"target = {tally.target:,} is reached")
+            return False
         if not self._may_go_on():
             return False
         finished = tally.seeds - tally.unfinished
         most = self.recipe.max_calls
-        if most is not None and (tally.target is None or tally.ok < tally.target):
+        if most is not None:
             each = tally.calls / finished if finished else max(1, self.recipe.calls_expected[0])
             if tally.calls + (live + 1) * each > most:
                 if not live and tally.calls:
-                    tally.ended = f"max_calls = {most:,} is reached; raise it to go on"
+                    tally.note_end(
+                        "max_calls", f"max_calls = {most:,} is reached; raise it to go on"
+                    )
                 elif not live:
                     calls = format_count(int(each), "call")
-                    tally.ended = f"max_calls = {most:,} is less than one seed takes ({calls})"
+                    why = f"max_calls = {most:,} is less than one seed takes ({calls}); raise it"
+                    tally.note_end("max_calls", why)
                 return False
         if tally.target is None:
             return True
@@ -212,11 +163,6 @@ class RecipeRun:
             for outcome in outcomes
             if outcome.is_finished
         ]
-
-    def end(self, why: str) -> None:
-        """Say why it ended short of its target, if it did."""
-        if self.tally.target is not None and self.tally.ok < self.tally.target:
-            self.tally.ended = self.tally.ended or why
 
     def count(self, outcomes: Sequence[SeedOutcome]) -> None:
         """Count outcomes and their samples."""
@@ -265,6 +211,7 @@ class RecipeRun:
             "recipe run", name_of(recipe), recipe.version, code_of(recipe),
             options_that_matter(recipe), self.engine.identity, vars(self.engine.sampling),
             prepared, files, metadata.version("stillhouse"),
+            *([recipe.revision] if recipe.revision else []),
         )  # fmt: skip
 
     def _seed_run_id(self, prompt_id: str) -> str:

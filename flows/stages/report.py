@@ -132,7 +132,11 @@ def _recipe_line(
     reasons: Counter[str] = Counter()
     for tally in tallies:
         reasons.update(tally["reasons"])
-    ended = [tally["ended"] for tally in tallies if tally["ended"]]
+    ended = [
+        tally["ended"]
+        for tally in tallies
+        if tally["ended"] and (tally["target_met"] is False or tally["end"] == "max_calls")
+    ]
     return RecipeLine(
         recipe=recipe,
         seeds=total("seeds"),

@@ -156,7 +156,7 @@ def test_a_question_from_which_nothing_is_mined_stops_nothing(folder):
         ("I would look for it.", "it holds no JSON"),
         ({"steps": []}, "List should have at least 1 item"),
         ({"steps": [{**PLAN[0], "action": "Guess"}]}, "step 1: there is no action 'Guess'; the actions are FIND, SUMMARIZE"),
-        ({"steps": [PLAN[0], PLAN[0]]}, "step 2: its result needs a name of its own, not 'key parts'"),
+        ({"steps": [PLAN[0], {**PLAN[0], "input": "all else"}]}, "step 2: its result needs a name of its own, not 'key parts'"),
         ({"steps": [{**PLAN[0], "result": " "}]}, "step 1: its result needs a name of its own"),
         ({"steps": [{**PLAN[0], "result": str(n)} for n in range(9)]}, "at most 6 items"),
     ],
@@ -168,6 +168,14 @@ def test_a_faulty_plan_is_answered_with_its_fault(folder, plan, fault):
     [sample], _, kinds, _ = run(folder, teacher=Teacher(steps=plan), corrections=0)
     assert sample.status == "invalid" and kinds.count("steps") == 1
     assert sample.status_reason.startswith("no valid reply in 1 try: ")
+
+
+def test_a_step_that_is_repeated_in_all_its_parts_is_executed_once(folder):
+    again = {"action": "Find", "input": " the key", "result": "key parts "}
+    plan = {"steps": [PLAN[0], again, PLAN[1], again]}
+    [sample], _, kinds, _ = run(folder, teacher=Teacher(steps=plan))
+    assert kinds == ["actions", "actions", "steps", "step", "step", "answer"]
+    assert sample.status == "ok" and sample.facts["plan"] == PLAN
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,6 @@ def test_an_invalid_call_is_answered_with_its_fault(given, call, told):
     ("reply", "told"),
     [
         (turn(), "both are empty"),
-        (turn(OSLO, OSLO), "the same call comes twice"),
         (turn(*[("weather", {"city": c}) for c in "abcde"]), "5 calls at once; make at most 4"),
         ('{"calls": [{"name": "clock"}], "answer": ""}', "has no arguments"),
         ('{"calls": "clock", "answer": ""}', "calls is a list"),
@@ -142,6 +141,14 @@ def test_a_malformed_turn_is_invalid_with_its_reason(given, reply, told):
     [[sample]], _ = play(Teacher(reply, reply), **given)
     assert sample.status == "invalid" and told in sample.status_reason
     assert sample.completion == reply
+
+
+def test_the_same_call_twice_in_a_turn_is_made_once(given):
+    [[first, last]], fake = play(Teacher(turn(OSLO, ("clock", {}), OSLO)), **given)
+    calls = [{"name": "weather", "arguments": {"city": "Oslo"}}, {"name": "clock", "arguments": {}}]
+    assert json.loads(first.completion) == first.facts["tool_calls"] == calls
+    assert last.status == "ok" and [m["role"] for m in last.messages].count("tool") == 2
+    assert len(fake.asked) == 4  # the turn, a result of each call, the answer
 
 
 def test_a_call_that_was_made_before_is_told(given):

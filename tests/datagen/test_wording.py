@@ -43,7 +43,7 @@ def test_a_user_s_template_extends_a_shipped_one(shipped, tmp_path):
     [
         ("{% block ask %}{{ nothing }}{% endblock %}", "'nothing' is undefined; it may use number"),
         ("{% block ask %}{{ number", "my.j2, line 1"),
-        ("{% block other %}x{% endblock %}", "has no block 'ask'"),
+        ("{% block system %}x{% endblock %}", "has no block 'ask'"),
         ("{% block ask %}{{ ''.__class__.__mro__ }}{% endblock %}", "unsafe"),
         ('{% extends "gone.j2" %}', "template gone.j2 not found"),
     ],
@@ -52,6 +52,55 @@ def test_a_faulty_template_is_one_line(shipped, tmp_path, content, said):
     (tmp_path / "my.j2").write_text(content)
     with pytest.raises(DataError, match=said.replace(".", r"\.")):
         Wording("quiz", template="my.j2", folder=tmp_path).text("ask", number=1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{% extends "quiz.en.j2" %}{% block aks %}x{% endblock %}',
+        "{% block ask %}x{% endblock %}{% block system %}y{% endblock %}{% block aks %}z{% endblock %}",
+        '{% extends "quiz.en.j2" %}{% block asked %}x{% endblock %}{% block ask %}{% block aks %}'
+        "{% endblock %}{% endblock %}",
+    ],
+)
+def test_a_block_that_the_recipe_never_renders_is_told_with_those_it_does(
+    shipped, tmp_path, content
+):
+    (tmp_path / "my.j2").write_text(content)
+    said = r"template my.j2, line 1: recipe 'quiz' has no block '(aks|asked)'; rename it to one of ask, system"
+    with pytest.raises(DataError, match=said):
+        Wording("quiz", template="my.j2", folder=tmp_path)
+
+
+def test_blocks_of_the_user_s_own_are_those_that_the_template_itself_renders(shipped, tmp_path):
+    (tmp_path / "mine.j2").write_text(
+        '{% extends "quiz.en.j2" %}{% block ask %}{% block tone %}Sie{% endblock %} {{ self.end() }}'
+        "{% endblock %}{% block system %}{% block end %}.{% endblock %}{% endblock %}"
+    )
+    (tmp_path / "my.j2").write_text('{% extends "mine.j2" %}{% block tone %}du{% endblock %}')
+    assert Wording("quiz", template="my.j2", folder=tmp_path).text("ask") == "du ."
+
+
+def test_recipes_may_share_a_template_that_extends_none(shipped, tmp_path):
+    (shipped / "riddle.en.j2").write_text("{% block riddle %}?{% endblock %}")
+    blocks = "{% block ask %}a{% endblock %}{% block system %}s{% endblock %}{% block riddle %}r{% endblock %}"
+    (tmp_path / "my.j2").write_text(blocks)
+    assert Wording("riddle", template="my.j2", folder=tmp_path).text("riddle") == "r"
+    (tmp_path / "ex.j2").write_text('{% extends "quiz.en.j2" %}{% block riddle %}r{% endblock %}')
+    with pytest.raises(DataError, match="no block 'riddle'; rename it to one of ask, system"):
+        Wording("quiz", template="ex.j2", folder=tmp_path)
+
+
+def test_a_recipe_of_the_user_s_has_blocks_that_its_code_alone_knows(shipped, tmp_path):
+    (tmp_path / "my.j2").write_text("{% block anything %}a{% endblock %}")
+    assert Wording("own", template="my.j2", folder=tmp_path).text("anything") == "a"
+
+
+def test_missing_blocks_are_those_that_are_neither_written_nor_inherited(shipped, tmp_path):
+    (tmp_path / "my.j2").write_text("{% block ask %}a{% endblock %}")
+    assert Wording("quiz", template="my.j2", folder=tmp_path).missing == ["system"]
+    (tmp_path / "ex.j2").write_text('{% extends "quiz.en.j2" %}')
+    assert Wording("quiz", template="ex.j2", folder=tmp_path).missing == []
 
 
 def test_a_language_without_words_names_those_that_are_there(shipped):

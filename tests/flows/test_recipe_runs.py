@@ -14,6 +14,8 @@ import pytest
 from aiohttp import web
 
 from datagen.openai import options
+from datagen.recipes import pearl
+from tests.datagen.test_recipe_pearl import ROWS, Teacher
 from tests.support import steps
 from tests.support.cli import distill
 from tests.support.fakes import FakeOpenai, Fault
@@ -105,6 +107,8 @@ def test_a_target_starts_no_more_seeds_than_it_needs_and_says_when_it_is_not_met
         write(tmp_path, server, options="target = 4\nseeds_wanted = 50")
         done = generate(tmp_path)
         assert server.asked == 12 and "4 ok of 4 wanted" in done["stderr"]
+        assert "  target = 4 is reached" in done["stderr"]
+        assert (done["target_met"], done["recipes"][0]["end"]) == (True, "target")
         more = generate(tmp_path, "--set", "datagen.recipe.0.target=6")
         assert more["calls_made"] == 6
         short = generate(
@@ -112,7 +116,13 @@ def test_a_target_starts_no_more_seeds_than_it_needs_and_says_when_it_is_not_met
         )
         assert short["calls_made"] == 3 and server.asked == 21
         assert "7 ok of 9 wanted" in short["stderr"]
-        assert "max_calls = 21 is reached; raise it to go on" in short["stderr"]
+        assert (
+            "  target = 9 is not met: max_calls = 21 is reached; raise it to go on"
+            in short["stderr"]
+        )
+        [tally] = short["recipes"]
+        assert short["target_met"] is tally["target_met"] is False
+        assert (tally["end"], tally["ok"], tally["target"]) == ("max_calls", 7, 9)
         few = generate(
             tmp_path,
             "--set",
@@ -120,7 +130,40 @@ def test_a_target_starts_no_more_seeds_than_it_needs_and_says_when_it_is_not_met
             "--set",
             "datagen.recipe.0.seeds_wanted=3",
         )
-        assert "3 ok of 9 wanted" in few["stderr"] and "there are no more seeds" in few["stderr"]
+        assert "3 ok of 9 wanted" in few["stderr"]
+        assert "  target = 9 is not met: there are no more seeds" in few["stderr"]
+        assert (few["target_met"], few["recipes"][0]["end"]) == (False, "no_more_seeds")
+
+
+def test_without_a_target_nothing_is_said_of_one(tmp_path):
+    with FakeOpenai(echo) as server:
+        write(tmp_path, server)
+        done = generate(tmp_path)
+    [tally] = done["recipes"]
+    assert "target_met" not in done and tally["target_met"] is None
+    assert (tally["end"], tally["ended"]) == ("no_more_seeds", "there are no more seeds")
+    assert "there are no more seeds" not in done["stderr"]
+
+
+def test_a_target_that_the_budget_cuts_off_is_told(tmp_path):
+    with FakeOpenai(echo) as server:
+        options = "target = 9"
+        write(tmp_path, server, options=options, datagen="budget_usd = 0.00085\nsampling = { max_tokens = 200 }")  # fmt: skip
+        stopped = distill(tmp_path, "generate", "plan.toml")
+    assert stopped.returncode == 3
+    assert "  target = 9 is not met: the budget is reached; raise it to go on" in stopped.stderr
+    [run] = Store(tmp_path / "w.duckdb").read(Run)
+    [tally] = run.summary["recipes"]
+    assert (tally["end"], tally["target_met"]) == ("budget", False)
+
+
+def test_the_end_of_a_pool_is_told_with_its_reason(tmp_path):
+    with FakeOpenai(echo) as server:
+        write(tmp_path, server, "Growing")
+        done = generate(tmp_path)
+    assert "  the pool gives no more seeds" in done["stderr"]
+    [tally] = done["recipes"]
+    assert (tally["end"], tally["ended"]) == ("no_more_rounds", "the pool gives no more seeds")
 
 
 def test_surplus_is_kept_and_the_first_of_the_target_are_used(tmp_path):
@@ -151,6 +194,22 @@ def test_a_recipe_with_a_hidden_input_stops_before_it_pays(tmp_path):
         assert done.returncode == 2 and server.asked == 30
         assert "recipe 'chain' asks otherwise than it did before: seed " in done.stderr
         assert generate(tmp_path, "--set", "datagen.on_new_calls=ask")["calls_made"] == 30
+
+
+def test_a_recipe_of_another_revision_may_ask_other_calls_about_finished_seeds(
+    tmp_path, monkeypatch
+):
+    say = Teacher()
+    with FakeOpenai(say) as server:
+        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+        plan = PLAN.format(url=server.base_url, recipe="", options='prompts = "rows.jsonl"', datagen="", shard=9)  # fmt: skip
+        (tmp_path / "plan.toml").write_text(plan.replace('"./steps.py:"', '"pearl"'))
+        generate(tmp_path)
+        monkeypatch.setattr(pearl, "_distinct", lambda steps: list(steps)[:1])  # another plan
+        stopped = distill(tmp_path, "generate", "plan.toml")
+        assert stopped.returncode == 2 and "asks otherwise than it did before" in stopped.stderr
+        monkeypatch.setattr(pearl.Pearl, "revision", 99)
+        assert generate(tmp_path)["calls_made"] == 2  # the answers, from fewer results
 
 
 def test_rounds_are_sealed(tmp_path):

@@ -98,3 +98,22 @@ def test_a_recipe_copes_with_bad_replies_and_pays_for_none_twice(tmp_path, name)
     assert len(tally["reasons"]) == min(len(reasons), 5)
     assert tally["calls"] == len(calls)  # those of `prepare` included
     assert (tally["failed"], tally["unanswered"], tally["unfinished"]) == (0, 0, 0)
+
+
+def test_self_instruct_says_why_its_rounds_ended(tmp_path):
+    case = case_of("self_instruct")
+    case.write_files(tmp_path)
+    known = json.loads((tmp_path / "rows.jsonl").read_text().splitlines()[0])["prompt"]
+    with FakeOpenai(lambda messages: json.dumps({"instructions": [known]})) as server:
+        plan = PLAN.format(url=server.base_url, recipe="self_instruct", options=case.options)
+        (tmp_path / "plan.toml").write_text(plan)
+        done = distill(tmp_path, "generate", "plan.toml", "--json")
+        fewer = distill(
+            tmp_path, "generate", "plan.toml", "--json", "--set", "datagen.recipe.0.max_calls=4"
+        )
+    assert done.returncode == 2 and "none of " in done.stderr  # every sample is invalid
+    assert (
+        "  target = 8 is not met: nothing joined the pool in 3 rounds in a row; give more seed tasks, "
+        "a stronger teacher or a higher max_similarity" in done.stderr
+    )
+    assert "target = 8 is not met: max_calls = 4 is reached; raise it to go on" in fewer.stderr

@@ -232,6 +232,61 @@ def test_html_without_its_menus(tmp_path):
     assert read(tmp_path).summary.dropped["words outside the main text"] == 4
 
 
+LIFE = "Otters live in rivers and lakes, where they eat fish, crabs and frogs at all hours."
+SIZES = "The giant otter of the Amazon is the longest of them all, at nearly two metres."
+TABLE = "<table><tr><th>Name</th><th>m</th></tr><tr><td>giant</td><td>1.8</td></tr></table>"
+MENU = '<ul><li><a href="/">Home</a></li><li><a href="/b">About the company</a></li></ul>'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"<div>{MENU}</div><h1>Otters</h1><p>{LIFE}</p><h2>Sizes</h2><p>{SIZES}</p>{TABLE}",
+        f"<nav>{MENU}</nav><div><h1>Otters</h1><div>{LIFE}</div><h2>Sizes</h2><div>{SIZES}</div>"
+        f"{TABLE}<h2>See also</h2></div><div><a href='/x'>Imprint</a></div>",
+        f"<header><h1>Otters</h1></header><section><p>{LIFE}</p></section><section><header><h2>"
+        f"<a href='#s'>Sizes</a></h2></header><p>{SIZES}</p>{TABLE}</section>"
+        f"<aside><h2>Ad</h2><p>Buy a boat, it is cheap.</p></aside>",
+    ],
+    ids=["flat", "divs", "sections"],
+)
+def test_html_keeps_its_headings_without_an_article(tmp_path, body):
+    (tmp_path / "a.html").write_text(f"<html><body>{body}</body></html>")
+    document = extract(tmp_path / "a.html", "a.html").documents[0]
+    assert [document.text[block.start : block.end] for block in document.blocks] == [
+        "Otters", LIFE, "Sizes", SIZES, "| Name | m |\n| --- | --- |\n| giant | 1.8 |",
+    ]  # fmt: skip
+    found = [passage.heading for passage in read(tmp_path, length=16).passages]
+    assert found == ["Otters", "Otters > Sizes", "Otters > Sizes"]
+
+
+def test_headings_whose_text_is_not_in_the_main_text_stay_out(tmp_path):
+    more = "".join(f"<h2>{name}</h2>{MENU}" for name in ("Related", "Elsewhere"))
+    page = f"<html><body><h1>Otters</h1><p>{LIFE}</p><aside>{more}</aside></body></html>"
+    (tmp_path / "a.html").write_text(page)
+    assert texts(tmp_path) == [f"Otters\n\n{LIFE}"]
+
+
+def test_headings_that_cannot_be_put_back_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("trafilatura.extract", lambda *_, **__: f"<p>{SIZES} Other words.</p>" * 3)
+    (tmp_path / "a.html").write_text(f"<html><body><h1>Sizes</h1><p>{SIZES}</p></body></html>")
+    found = read(tmp_path)
+    assert "Other words." in found.passages[0].text
+    assert found.summary.dropped == {"headings whose place in the main text is not known": 1}
+
+
+@pytest.mark.parametrize("tag", ["nav", "div"])
+def test_a_page_of_menus_alone_is_no_text(tmp_path, tag):
+    footer = "<footer>Copyright ACME. All rights reserved.</footer>"
+    (tmp_path / "menu.html").write_text(
+        f"<html><body><{tag}><h2>Menu</h2>{MENU * 9}</{tag}>{footer}</body></html>"
+    )
+    (tmp_path / "short.html").write_text("<html><body><p>Otters swim.</p></body></html>")
+    found = read(tmp_path)
+    assert skipped(found) == {"menu.html": "holds menus and links alone, no text"}
+    assert [passage.text for passage in found.passages] == ["Otters swim."]
+
+
 @pytest.mark.parametrize("charset", ["gbk", "windows-1252", "no-such"])
 def test_html_in_the_encoding_that_it_names(tmp_path, charset):
     text = "水獭吃鱼。" if charset == "gbk" else "Käse ißt man."

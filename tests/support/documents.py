@@ -21,13 +21,13 @@ _NS = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 
 
 def pdf_bytes(
-    pages: Sequence[Sequence[str] | None], outline: Sequence[tuple[str, int]] = ()
+    pages: Sequence[Sequence[str] | None], outline: Sequence[tuple[str, int | str]] = ()
 ) -> bytes:
     """A PDF file with the lines of each page; None is a page with an image alone.
 
     Args:
         pages: Lines of Latin letters.
-        outline: Bookmarks: title and index of the page.
+        outline: Bookmarks: title and index of the page, or else what stands in its place.
     """
     first = 4
     objects: dict[int, bytes] = {3: b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"}
@@ -55,8 +55,9 @@ def pdf_bytes(
     for n, (title, page) in enumerate(outline):
         links = f"/Prev {marks + n} 0 R" if n else ""
         links += f"/Next {marks + n + 2} 0 R" if n + 1 < len(outline) else ""
+        place = page if isinstance(page, str) else f"/Dest[{first + 3 * page} 0 R/Fit]"
         objects[marks + 1 + n] = (
-            f"<</Title({_escaped(title)})/Parent {marks} 0 R{links}/Dest[{first + 3 * page} 0 R/Fit]>>"
+            f"<</Title({_escaped(title)})/Parent {marks} 0 R{links}{place}>>"
         ).encode()
     catalog = "<</Type/Catalog/Pages 2 0 R"
     if outline:

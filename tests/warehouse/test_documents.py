@@ -88,6 +88,36 @@ def test_a_paragraph_of_a_pdf_goes_on_over_the_end_of_a_page(tmp_path):
     assert passage.source == "a.pdf, pages 1-2"
 
 
+def test_bookmarks_that_lead_nowhere_are_counted(tmp_path):
+    nowhere = ["/Dest(no such name)", "/Dest[999 0 R/Fit]", "", "/A<</S/URI/URI(x)>>"]
+    outline = [("Rivers", 0), *(("Lost", place) for place in nowhere), ("Lakes", 1)]
+    (tmp_path / "a.pdf").write_bytes(pdf_bytes([LINES, ["Lakes are deep."]], outline))
+    found = read(tmp_path, length=25)
+    assert [passage.heading for passage in found.passages] == ["Rivers", "Rivers", "Lakes"]
+    assert found.summary.dropped == {"bookmarks that lead to no page": 4}
+
+
+def test_a_bookmark_without_a_page_stands_over_those_within_it(tmp_path):
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf_bytes([LINES, ["Lakes are deep."]]))))
+    part = writer.add_outline_item("Part", None)
+    writer.add_outline_item("Rivers", 0, parent=part)
+    writer.add_outline_item("Lakes", 1, parent=part)
+    writer.write(tmp_path / "a.pdf")
+    found = read(tmp_path, length=25)
+    assert {passage.heading for passage in found.passages} == {"Part > Rivers", "Part > Lakes"}
+    assert not found.summary.dropped
+
+
+def test_broken_bookmarks_are_told(tmp_path, monkeypatch):
+    def fail(self):
+        raise ValueError("no tree")
+
+    monkeypatch.setattr("pypdf.PdfReader.outline", property(fail))
+    (tmp_path / "a.pdf").write_bytes(pdf_bytes([LINES], [("Rivers", 0)]))
+    (line,) = read(tmp_path).summary.dropped_lines()
+    assert line == "a.pdf: its bookmarks are broken, so it has no headings (no tree)"
+
+
 def test_words_that_a_line_parts_are_joined_as_they_are_elsewhere(tmp_path):
     line = "A line that is long enough to reach the edge of the page, for a well-"
     (tmp_path / "a.pdf").write_bytes(pdf_bytes([[line, "known animal. It is well-known."]]))
@@ -444,6 +474,41 @@ def test_a_pattern_without_a_document_is_named(tmp_path, pattern):
     (tmp_path / "x.png").write_bytes(b"x")
     with pytest.raises(DataError, match="no document"):
         read(tmp_path, pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("empty/", "there are no files;"),
+        ("hidden/", "there are no files beside 1 hidden;"),
+        ("pictures/", "2 files, none of a kind that is read (.png, without a suffix);"),
+        ("pictures/*.png", "1 file, none of a kind that is read (.png);"),
+        ("rows/", "1 file, none of a kind that is read (.json);"),
+        ("none/", "give a file, a folder or a glob of .txt, .text, .md"),
+    ],
+)
+def test_a_folder_without_a_document_lists_what_is_read(tmp_path, pattern, why):
+    for name in ("hidden/.x.txt", "pictures/x.png", "pictures/x", "rows/x.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError) as raised:
+        read(tmp_path, pattern)
+    message = str(raised.value)
+    assert why in message and "\n" not in message
+    for kind in (".md", ".html", ".pdf", ".docx", ".epub", ".jsonl", ".csv", ".parquet"):
+        assert f"{kind}, " in message or f"{kind};" in message
+    assert message.endswith("where the pattern names them also .json, .tsv, .xlsx")
+
+
+def test_passages_in_several_files_are_counted(tmp_path):
+    for name, text in (("a", "One. Two. Three."), ("b", "Two. One. Four."), ("c", "One. Five.")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    summary = read(tmp_path, length=1).summary
+    assert (summary.passages, summary.shared, summary.copies) == (8, 2, 3)
+    told = "2 passages stand in several files and are asked about once; left out: 3 copies"
+    assert told in summary.lines()
+    assert not read(tmp_path, "a.txt", length=1).summary.shared_lines()
 
 
 def test_documents_without_a_passage_are_an_error_with_the_reasons(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import sys
@@ -21,7 +22,14 @@ from tests.support.documents import (
     write_epub,
 )
 from warehouse.errors import DataError, MissingExtraError
-from warehouse.inputs.documents import DocumentSource, limits, pdf, read_documents, read_passages
+from warehouse.inputs.documents import (
+    DocumentSource,
+    limits,
+    pdf,
+    read_documents,
+    read_passages,
+    row_fields,
+)
 from warehouse.inputs.documents.cut import Cutter
 from warehouse.inputs.documents.document import Document, DocumentBuilder
 from warehouse.inputs.documents.extract import extract
@@ -235,6 +243,43 @@ def test_epub_faults_are_named(tmp_path):
     assert "nests more than 250" in reasons["deep.epub"]
     assert "DRM" in reasons["drm.epub"]
     assert "has no META-INF/container.xml" in reasons["none.epub"]
+
+
+def test_a_part_that_a_book_lists_again_is_read_once(tmp_path):
+    write_epub(tmp_path / "a.epub", {"a.xhtml": "<p>Otters swim.</p>", "b.xhtml": "<p>Well.</p>"})
+    with zipfile.ZipFile(tmp_path / "a.epub") as package:
+        parts = {name: package.read(name) for name in package.namelist()}
+    parts["OEBPS/book.opf"] = parts["OEBPS/book.opf"].replace(
+        b'<itemref idref="i0"/>', b'<itemref idref="i0"/>' * 2000
+    )
+    with zipfile.ZipFile(tmp_path / "a.epub", "w") as package:
+        for name, raw in parts.items():
+            package.writestr(name, raw)
+    found = read(tmp_path)
+    assert [passage.text for passage in found.passages] == ["Otters swim.\n\nWell."]
+    assert found.summary.dropped == {"parts listed again": 1999}
+
+
+def test_rows_that_unpack_to_too_much_are_skipped(tmp_path, monkeypatch):
+    with gzip.open(tmp_path / "a.jsonl.gz", "wt") as stream:
+        stream.write('{"text": "Some words."}\n' + " " * 100_000)
+    with zipfile.ZipFile(tmp_path / "b.xlsx", "w", zipfile.ZIP_DEFLATED) as package:
+        package.writestr("xl/worksheets/sheet1.xml", " " * 100_000)
+    (tmp_path / "c.jsonl.gz").write_bytes((tmp_path / "a.jsonl.gz").read_bytes()[:60])
+    (tmp_path / "d.txt").write_text("Some words.")
+    assert read(tmp_path, "a.jsonl.gz").passages
+    monkeypatch.setattr(row_fields, "_MAX_BYTES", 90_000)
+    reasons = skipped(read(tmp_path, "*.gz", "*.xlsx", "*.txt"))
+    assert reasons.keys() == {"a.jsonl.gz", "b.xlsx", "c.jsonl.gz"}
+    assert "unpacks to more than the 90,000 bytes" in reasons["a.jsonl.gz"]
+    assert "unpacks to more than" in reasons["b.xlsx"]
+    assert reasons["c.jsonl.gz"].startswith("cannot be read")
+
+
+def test_a_field_without_texts_is_told(tmp_path):
+    pl.DataFrame({"text": [["a", "b"]]}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="has no text in its field 'text': no value is a text"):
+        read(tmp_path)
 
 
 PAGE = """<html><head><title>x</title><style>p {}</style></head><body><nav><a href="/">Home</a> Menu</nav>

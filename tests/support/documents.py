@@ -106,10 +106,14 @@ def docx_paragraph(text: str, style: str = "") -> str:
     return f'<w:p>{shown}<w:r><w:t xml:space="preserve">{text}</w:t></w:r></w:p>'
 
 
-def docx_table(rows: Sequence[Sequence[str]]) -> str:
-    """A table of WordprocessingML."""
-    cells = ("".join(f"<w:tc>{docx_paragraph(cell)}</w:tc>" for cell in row) for row in rows)
-    return f"<w:tbl>{''.join(f'<w:tr>{row}</w:tr>' for row in cells)}</w:tbl>"
+def docx_table(rows: Sequence[Sequence[str]], has_header: bool = False) -> str:
+    """A table of WordprocessingML, its first row marked as a header or not."""
+    shown = []
+    for n, row in enumerate(rows):
+        cells = "".join(f"<w:tc>{docx_paragraph(cell)}</w:tc>" for cell in row)
+        mark = "<w:trPr><w:tblHeader/></w:trPr>" if has_header and n == 0 else ""
+        shown.append(f"<w:tr>{mark}{cells}</w:tr>")
+    return f"<w:tbl>{''.join(shown)}</w:tbl>"
 
 
 def write_epub(

@@ -431,6 +431,70 @@ def test_markdown_blocks(tmp_path):
     assert read(tmp_path, length=4).passages[-1].heading == "Otters > Sizes"
 
 
+@pytest.mark.parametrize(
+    ("line", "title"),
+    [
+        ("## Sizes ##", "Sizes"),
+        ("# The **giant** *otter* of the [Amazon](x.md)", "The giant otter of the Amazon"),
+        ("# `a_b` and _c_ and snake_case_name {#id .x}", "a_b and c and snake_case_name"),
+        ("# ![logo](x.png) Otters &amp; seals <a name='x'></a>", "Otters & seals"),
+        ("# 2 \\* 3 * 4 in C #", "2 * 3 * 4 in C"),
+        ("# In C\\# and `**x**`", "In C# and **x**"),
+        ("The *giant*\notter\n=====", "The giant otter"),
+    ],
+)
+def test_a_heading_of_markdown_is_what_a_reader_sees(tmp_path, line, title):
+    (tmp_path / "a.md").write_text(f"{line}\n\nSome words.\n")
+    (passage,) = read(tmp_path).passages
+    assert (passage.heading, passage.text) == (title, f"{line}\n\nSome words.")
+
+
+def _in_all_formats(folder):
+    """One document with two levels of headings and a table, in each format."""
+    rows = "".join(f"<tr><td>otter {n}</td><td>{n} m</td></tr>" for n in range(9))
+    table = (
+        f"<table><thead><tr><th>Name</th><th>Size</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+    body = f"<h1>Otters</h1><p>{LIFE}</p><h2>Sizes in C #</h2><p>{SIZES}</p>{table}"
+    cells = [["Name", "Size"], *([f"otter {n}", f"{n} m"] for n in range(9))]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    lines.insert(1, "| --- | --- |")
+    table_lines = "\n".join(lines)
+    (folder / "a.md").write_text(
+        f"# Otters\n\n{LIFE}\n\n## Sizes in C \\#\n\n{SIZES}\n\n{table_lines}\n"
+    )
+    (folder / "a.html").write_text(f"<html><body><article>{body}</article></body></html>")
+    (folder / "flat.html").write_text(f"<html><body><nav>{MENU}</nav>{body}</body></html>")
+    write_epub(folder / "a.epub", {"a.xhtml": body})
+    write_docx(
+        folder / "a.docx",
+        docx_paragraph("Otters", "Heading1")
+        + docx_paragraph(LIFE)
+        + docx_paragraph("Sizes in C #", "Heading2")
+        + docx_paragraph(SIZES)
+        + docx_table(cells, has_header=True),
+    )
+    sizes = ["Sizes in C #", SIZES, *("   ".join(row) for row in cells)]
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf_bytes([["Otters", LIFE], sizes]))))
+    otters = writer.add_outline_item("Otters", 0)
+    writer.add_outline_item("Sizes in C #", 1, parent=otters)
+    writer.write(folder / "a.pdf")
+    return table_lines
+
+
+def test_headings_and_tables_are_alike_in_all_formats(tmp_path):
+    table = _in_all_formats(tmp_path)
+    names = ["a.md", "a.html", "flat.html", "a.epub", "a.docx", "a.pdf"]
+    for name in names:
+        found = read(tmp_path, name, length=20).passages
+        headings = [passage.heading for passage in found]
+        assert headings[0] == "Otters" and set(headings[1:]) == {"Otters > Sizes in C #"}, name
+        if name != "a.pdf":  # which does not say what is a table
+            assert found[-1].text == table, name
+    joined = " ".join(passage.text for passage in read(tmp_path, "a.pdf", length=20).passages)
+    assert all(f"otter {n} {n} m" in " ".join(joined.split()) for n in range(9))
+
+
 def test_tables_and_code_stay_whole_and_sentences_too(tmp_path):
     table = "\n".join(["| a | b |", "|---|---|", *(f"| {n} | {n} |" for n in range(8))])
     code = "```\n" + "one two\n" * 9 + "```"

@@ -21,6 +21,8 @@ class Block:
     end: int
     level: int = 0
     """Of a heading: 1 is the outermost."""
+    title: str = ""
+    """Of a heading: its words, where its text has the signs of a format."""
 
 
 @dataclass(frozen=True)

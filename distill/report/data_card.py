@@ -12,6 +12,8 @@ from warehouse.inputs import assets
 from warehouse.secrets import mask
 
 TEMPLATE = "data_card.md.j2"
+_MOST_SOURCES = 20
+"""Sources that are listed; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class ScoreSummary:
     version: str
     model: str
     options: dict[str, Any]
+    meaning: str
+    """What it measures, in a sentence."""
+    better: str
+    """Which of its values are good: "high", "low" or "neither"."""
     scored: int
     mean: float | None
     low: float | None
@@ -67,6 +73,19 @@ class TeacherShare:
 
 
 @dataclass(frozen=True)
+class WholeCost:
+    """All calls behind the plan's samples, those of dropped ones included."""
+
+    calls: int
+    cost_usd: float | None
+    """Of the calls whose price is known; None where none is."""
+    unpriced: int
+    first: str
+    """The day of the first call, and below of the last one."""
+    last: str
+
+
+@dataclass(frozen=True)
 class DataCard:
     """The content of a card."""
 
@@ -84,6 +103,10 @@ class DataCard:
     sources: dict[str, int]
     """Exported samples by the file or data set that their seeds come from."""
     teachers: list[TeacherShare]
+    whole: WholeCost
+    sampling: dict[str, Any]
+    benchmarks: list[str]
+    """Whose items are kept out of the data."""
     gate: dict[str, Any]
     scores: list[ScoreSummary]
     holdout: float
@@ -98,6 +121,16 @@ class DataCard:
         """Licences of the recipes' data sets, for known names."""
         used = {str(value) for recipe in self.recipes for value in _texts(recipe.options)}
         return {name: assets.entry(name).licence for name in assets.names("data") if name in used}
+
+    @property
+    def listed_sources(self) -> dict[str, int]:
+        """The sources with the most samples."""
+        return dict(list(self.sources.items())[:_MOST_SOURCES])
+
+    @property
+    def further_sources(self) -> dict[str, int]:
+        """The others."""
+        return dict(list(self.sources.items())[_MOST_SOURCES:])
 
     @property
     def user_files(self) -> list[str]:

@@ -75,6 +75,7 @@ def _as_json(read: ReadDocuments, limit: int) -> dict[str, object]:
         "passages": summary.passages,
         "files": [{**vars(file), "dropped": dict(file.dropped)} for file in summary.files],
         "dropped": dict(summary.dropped),
+        "in_several_files": {"passages": summary.shared, "copies": summary.copies},
         "skipped": summary.skipped_lines(),
         "shown": [asdict(passage) for passage in read.passages[:limit]],
     }

@@ -16,6 +16,7 @@ from distill.report.data_card import (
     RecipeShare,
     ScoreSummary,
     TeacherShare,
+    WholeCost,
     public_name,
     render_data_card,
 )
@@ -28,8 +29,8 @@ from warehouse.catalog import name_of, options_of
 from warehouse.db.store import Store
 from warehouse.records import Prompt
 
-_PLACE = re.compile(r"(?: (?:line|row|item) \d+|:\d+)\Z")
-"""Where in its file or data set a seed stands."""
+_PLACE = re.compile(r"(?:(?: (?:line|row|item) \d+|:\d+)?(?:, pages? \d+(?:-\d+)?)?(?:, '.*')?)\Z")
+"""Where in its file or data set a seed stands: its row, page and headings."""
 
 _MEANINGS = {
     "messages": "the conversation: what is asked, then the reply to learn, role assistant",
@@ -73,6 +74,11 @@ def card_of(
             recipes=_recipes(plan, curated, samples),
             sources=_sources(store, samples),
             teachers=_teachers(plan, store, samples),
+            whole=_whole_cost(store, curated),
+            sampling={
+                key: value for key, value in vars(plan.datagen.sampling).items() if _is_set(value)
+            },
+            benchmarks=list(dict.fromkeys(b.label for b in plan.evaluate.every_benchmark)),
             gate=_gate(plan),
             scores=[_summary(scorer, samples) for scorer in curated.scorers],
             holdout=holdout,
@@ -102,7 +108,8 @@ def _sources(store: Store, samples: Sequence[ExportedSample]) -> dict[str, int]:
     prompts: list[Prompt] = store.by_ids(Prompt, "prompt_id", ids)
     source_of = {prompt.prompt_id: _PLACE.sub("", prompt.source) for prompt in prompts}
     counts = Counter(source_of.get(prompt_id) or "not recorded" for prompt_id in ids)
-    return {str(public(name)): number for name, number in counts.most_common()}
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return {str(public(name)): number for name, number in ordered}
 
 
 def _teachers(plan: Plan, store: Store, samples: Sequence[ExportedSample]) -> list[TeacherShare]:
@@ -131,6 +138,22 @@ def _teachers(plan: Plan, store: Store, samples: Sequence[ExportedSample]) -> li
     return shares
 
 
+def _whole_cost(store: Store, curated: Curated) -> WholeCost:
+    """The calls behind all samples of the plan, kept or not."""
+    wanted = {call_id for sample in curated.samples for call_id in sample.call_ids}
+    calls = store.query("SELECT call_id, cost_usd, created_at FROM calls")
+    own = [call for call in calls.iter_rows(named=True) if call["call_id"] in wanted]
+    costs = [call["cost_usd"] for call in own if call["cost_usd"] is not None]
+    days = sorted(f"{call['created_at']:%Y-%m-%d}" for call in own) or [""]
+    return WholeCost(
+        calls=len({call["call_id"] for call in own}),
+        cost_usd=sum(costs) if costs else None,
+        unpriced=len(own) - len(costs),
+        first=days[0],
+        last=days[-1],
+    )
+
+
 def _teacher_name(plan: Plan, identity: str) -> str:
     """What a reader calls a teacher; the identity of a model's file is a hash."""
     if identity == plan.teacher.identity:
@@ -143,8 +166,13 @@ def _teacher_name(plan: Plan, identity: str) -> str:
 def _gate(plan: Plan) -> dict[str, Any]:
     """The gate's keys that are set, with what counts as a duplicate."""
     policy = plan.gate_policy.model_dump(mode="json")
-    given = {key: value for key, value in policy.items() if value not in (None, False, {}, [])}
+    given = {key: value for key, value in policy.items() if _is_set(value)}
     return {**given, "duplicates": plan.quality.duplicates.model_dump(mode="json")}
+
+
+def _is_set(value: Any) -> bool:
+    """Whether a key says something; a bound or a temperature of 0 does."""
+    return value is not None and value is not False and value not in ([], {})
 
 
 def _summary(scorer: Scorer, samples: Sequence[ExportedSample]) -> ScoreSummary:
@@ -155,6 +183,8 @@ def _summary(scorer: Scorer, samples: Sequence[ExportedSample]) -> ScoreSummary:
         version=scorer.version,
         model=public_name(scorer.model),
         options=public(options_of(scorer)),
+        meaning=(type(scorer).__doc__ or "").partition("\n")[0].strip(),
+        better={True: "high", False: "low", None: "neither"}[scorer.higher_is_better],
         scored=len(values),
         mean=statistics.fmean(values) if values else None,
         low=_quantile(values, 0.05),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -23,14 +22,15 @@ from flows.data.rows import (
     describe_for_llama_factory,
     rows_of,
 )
+from flows.data.splits import find_test_rows
+from flows.data.tables import write_tables
 from flows.runtime.publishing import new_file, new_folder, publish, require_free
 from flows.stages.curate import Curated
 from flows.stages.recorded import curate_recorded_samples
 from warehouse.db.store import Store
 from warehouse.errors import ExportError, NothingToDoError, UsageError
 from warehouse.inputs.assets import file_sha256
-from warehouse.inputs.rows import is_held_out
-from warehouse.text.words import split_form
+from warehouse.records import Prompt
 from warehouse.wording import did_you_mean, format_count
 
 MANIFEST = "data_export.json"
@@ -105,7 +105,8 @@ def export_data(plan_path: str, overrides: Sequence[str], options: DataOptions) 
     if entry:
         with new_file(info) as part:
             part.write_text(_json(entries), encoding="utf-8")
-    return {**result, "rows": {"train": len(usable)}, "dataset_info": str(info) if entry else None}
+    split = "dropped" if options.which == "dropped" else "train"
+    return {**result, "rows": {split: len(usable)}, "dataset_info": str(info) if entry else None}
 
 
 def _default_path(plan: Plan, store: Store, options: DataOptions) -> Path:
@@ -169,18 +170,12 @@ def _write_folder(
     out: Path,
 ) -> dict[str, Any]:
     """Write the folder: a table for each split, the card, LLaMA-Factory's description, the manifest."""
-    splits: dict[str, list[Row]] = {"train": [], "test": []}
-    for each, row in zip(samples, rows, strict=True):
-        key = split_form(each.sample.passage or each.sample.question)
-        splits["test" if is_held_out(key, options.holdout) else "train"].append(row)
-    if not splits["train"]:  # a handful of samples: all of them are for training
-        splits = {"train": list(rows), "test": []}
+    splits = _splits(store, samples, rows, options)
     files = {name: f"data/{name}.parquet" for name, part in splits.items() if part}
     part = new_folder(out)
     try:
         (part / "data").mkdir()
-        for name, file in files.items():
-            _write_rows(splits[name], part / file, is_table=True)
+        write_tables({part / file: splits[name] for name, file in files.items()})
         counts = {name: len(splits[name]) for name in files}
         listed = [DataSplit(name, file, counts[name]) for name, file in files.items()]
         columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -191,8 +186,10 @@ def _write_folder(
         entries = {
             f"{out.name}-{name}": describe_for_llama_factory("datasets", file, samples)
             for name, file in files.items()
+            if options.which != "dropped"
         }
-        (part / LLAMA_FACTORY).write_text(_json(entries), encoding="utf-8")
+        if entries:
+            (part / LLAMA_FACTORY).write_text(_json(entries), encoding="utf-8")
         sums = {
             file.relative_to(part).as_posix(): file_sha256(file)
             for file in sorted(part.rglob("*"))
@@ -208,29 +205,33 @@ def _write_folder(
         publish(part, out, MANIFEST)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return {"rows": counts, "dataset_info": str(out / LLAMA_FACTORY)}
+    return {"rows": counts, "dataset_info": str(out / LLAMA_FACTORY) if entries else None}
+
+
+def _splits(
+    store: Store, samples: Sequence[ExportedSample], rows: Sequence[Row], options: DataOptions
+) -> dict[str, list[Row]]:
+    """The rows of each split; what the gate dropped is in a split of its own, which nobody trains on."""
+    if options.which == "dropped":
+        return {"dropped": list(rows)}
+    ids = [each.sample.prompt_id for each in samples]
+    prompts = {prompt.prompt_id: prompt for prompt in store.by_ids(Prompt, "prompt_id", ids)}
+    is_test = find_test_rows([each.sample for each in samples], prompts, options.holdout)
+    if all(is_test):  # a handful of samples: all of them are for training
+        return {"train": list(rows), "test": []}
+    return {
+        "train": list(compress(rows, (not each for each in is_test))),
+        "test": list(compress(rows, is_test)),
+    }
 
 
 def _write_rows(rows: Sequence[Row], path: Path, is_table: bool) -> None:
     if is_table:
-        import polars as pl
-
-        pl.DataFrame(_filled(rows), infer_schema_length=None).write_parquet(path)
+        write_tables({path: rows})
         return
     with path.open("w", encoding="utf-8") as stream:
         for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-
-
-def _filled(rows: Sequence[Row]) -> list[Row]:
-    """Rows that all have the same columns, and messages that all have the same keys."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    keys = Counter(key for row in rows for message in row["messages"] for key in message)
-    return [
-        {name: row.get(name) for name in columns}
-        | {"messages": [{key: message.get(key) for key in keys} for message in row["messages"]]}
-        for row in rows
-    ]
 
 
 def _entries_with(info: Path, name: str, entry: Row) -> dict[str, Any]:

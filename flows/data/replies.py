@@ -164,6 +164,9 @@ def describe_imports(result: dict[str, Any], plan_path: str) -> Iterator[str]:
         if (more := result["malformed"] - MOST_FAULTS) > 0:
             yield f"  and {more:,} more; --json has them all"
     yield from (f"note           {note}" for note in result["notes"])
+    if result["repeated"]:
+        number = format_count(result["repeated"], "reply")
+        yield f"repeated       {number} that came before in the file; each is imported once"
     before = result["calls"] - result["calls_new"]
     known = f", {before:,} recorded before, which stay as they are" if before else ""
     yield f"calls          {result['calls_new']:,} new{known}"

@@ -73,8 +73,9 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
         refuse_prompts_as_benchmark(plan)
         context.tell(check_sampling(plan))
         context.tell(note for found in summarize_sources(plan) for note in found.notes)
-        for documents in summarize_documents(plan):
-            context.tell([*documents.dropped_lines(), *documents.skipped_lines()])
+        documents = summarize_documents(plan)
+        for each in documents:
+            context.tell([*each.dropped_lines(), *each.skipped_lines()])
         record_imports(context)
         outcome = GenerateOutcome(sum(1 for _ in prompts_of(plan)))
         grows = any(not is_counted_ahead(recipe) for recipe in plan.datagen.recipe)
@@ -101,6 +102,8 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
                     tally.note_end("budget", "the budget is reached; raise it to go on")
             context.summarize(recipes=[tally.as_json() for tally in outcome.tallies])
             for line in (line for tally in outcome.tallies for line in tally.lines()):
+                say(line)
+            for line in (line for each in documents for line in each.shared_lines()):
                 say(line)
     if engine.reached is not None and outcome.samples:
         raise engine.reached

@@ -32,6 +32,8 @@ class Imports:
     """Different replies, each one call."""
     new: int = 0
     """Calls that were not recorded before."""
+    repeated: int = 0
+    """Replies that came before in the file, to the same messages; they are imported once."""
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     forms: Counter[str] = field(default_factory=Counter)
@@ -47,6 +49,13 @@ class Imports:
                 f"{number} went on after the last reply; what was asked then is left out"
             )
 
+    def repeated_lines(self) -> list[str]:
+        """How many replies of the file are left out, since they came before in it."""
+        if not self.repeated:
+            return []
+        number = format_count(self.repeated, "reply")
+        return [f"{number} came before in the file, to the same messages; each is imported once"]
+
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {
@@ -55,6 +64,7 @@ class Imports:
             "conversations": self.conversations,
             "calls": self.calls,
             "calls_new": self.new,
+            "repeated": self.repeated,
             "malformed": len(self.faults),
             "faults": self.faults,
             "forms": dict(self.forms),
@@ -69,7 +79,9 @@ def record_imports(context: RunContext) -> None:
         if not isinstance(recipe, Imported):
             continue
         imports = import_calls(context.plan, context.store, recipe)
-        context.tell(f"{recipe.file}: {note}" for note in imports.notes)
+        context.tell(
+            f"{recipe.file}: {note}" for note in [*imports.notes, *imports.repeated_lines()]
+        )
         if imports.faults:
             number = f"{len(imports.faults):,} of {format_count(imports.rows, 'row')}"
             context.tell([f"{recipe.file}: {number} cannot be used, first: {imports.faults[0]}"])
@@ -93,7 +105,7 @@ def import_calls(
     started = now()
     imports = Imports(f"{started:%Y%m%d-%H%M%S}-{plan.name}-import-{secrets.token_hex(2)}")
     reader = recipe.reader(plan.folder)
-    calls: dict[tuple[str, int], Call] = {}
+    calls: dict[str, Call] = {}
     drawn: dict[str, set[str]] = {}
     for conversation in recipe.conversations(reader):
         imports.conversations += 1
@@ -102,12 +114,17 @@ def import_calls(
             call = (
                 _plans_call(plan, part, drawn) if as_plan else imported_call(part, recipe.teacher)
             )
-            if call is not None:
-                calls.setdefault((call.call_id, call.max_tokens), call)
+            if call is None or call.call_id in calls:
+                imports.repeated += 1
+            else:
+                calls[call.call_id] = call
     imports.notice(reader)
     imports.calls = len(calls)
-    paid = store.paid_ids(list(calls)) if as_plan else set()
-    own = _priced([call for call in calls.values() if call.call_id not in paid], cost_usd)
+    if as_plan:
+        known = store.paid_ids([(call.call_id, call.max_tokens) for call in calls.values()])
+    else:
+        known = set(store.call_ids())
+    own = _priced([call for call in calls.values() if call.call_id not in known], cost_usd)
     for start in range(0, len(own), _AT_ONCE):
         several = own[start : start + _AT_ONCE]
         imports.new += store.insert([replace(call, run_id=imports.run_id) for call in several])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import polars as pl
 import pytest
 
 from tests.flows.test_data_import import chat
 from tests.support.cli import KEY, distill
+from tests.support.documents import pdf_bytes
 from tests.support.plans import GROUNDED, rows, scripted, write_rows
 from tests.support.tiny import make_tiny
 from tests.warehouse.test_conversations import REPLY, TOOLS, WITH_CALL
@@ -194,7 +196,13 @@ def test_a_folder_has_splits_and_a_card_that_datasets_reads(curated, tmp_path):
         "| dropped: grounded below 1 | 1 |",
         "| grounded |",
         "| 29 of 29 | 1 | 1 | 1 | 1 |",
-        "its terms of use may forbid",
+        "The teacher (scripted): its terms of use may forbid",
+        "- prompts.jsonl: the licence is not known here",
+        "With those behind samples that were dropped there were 30 calls, on 20",
+        "for 0.0000 US dollars; what scoring cost is in none",
+        "A high score is good.",
+        "About 30 % of the rows are meant for the test split.",
+        "| sampling | temperature: 0, max\\_tokens: 16",
         "distill data export PLAN --format datasets",
     ):
         assert text in card, text
@@ -204,6 +212,80 @@ def test_a_folder_has_splits_and_a_card_that_datasets_reads(curated, tmp_path):
     assert set(manifest["sha256"]) == {
         "README.md", "data/test.parquet", "data/train.parquet", "dataset_info.json",
     }  # fmt: skip
+
+
+def test_what_belongs_together_is_in_one_split(tmp_path):
+    found = [chat(f"Hi {n}", f"Hello {n}.", f"What is {n}?", f"It is {n}.") for n in range(40)]
+    found += [chat(f"hi, {n}!", f"Good day {n}.") for n in range(40)]  # the same question
+    found += [chat(f"Tell me {n}", "Brown.", passage=f"Passage {n % 10}.") for n in range(40)]
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    write(tmp_path, USES + 'turns = "all"\n')
+    assert distill(tmp_path, "curate", "plan.toml").returncode == 0
+    result = exported(tmp_path, "--format", "datasets", "--holdout", "0.3", "-o", tmp_path / "d")
+    assert min(result["rows"].values()) > 10
+    split_of = {}
+    for name in ("train", "test"):
+        table = pl.read_parquet(tmp_path / "d" / "data" / f"{name}.parquet")
+        for messages, passage in zip(table["messages"], table["passage"], strict=True):
+            number = messages[0]["content"].split()[-1].strip("!")
+            split_of.setdefault(passage or number, set()).add(name)
+    assert len(split_of) > 40 and all(len(names) == 1 for names in split_of.values())
+
+
+def test_what_the_plan_holds_out_is_no_training_row_unless_all_says_so(tmp_path):
+    made = rows(0, 30)
+    write_rows(tmp_path / "prompts.jsonl", made)
+    write_rows(tmp_path / "held_out.jsonl", [*made[3:8], *rows(1000, 12)])
+    evaluate = '[evaluate]\nbenchmarks = [{ use = "custom", path = "held_out.jsonl" }]\n'
+    write(tmp_path, GROUNDED + evaluate)
+    for verb in ("generate", "curate"):
+        done = distill(tmp_path, verb, "plan.toml")
+        assert done.returncode == 0, done.stderr
+    held = {row["prompt"] for row in made[3:8]}
+
+    def questions(name):
+        return set(pl.read_parquet(tmp_path / name / "data").get_column("question").to_list())
+
+    for form in ("chat", "prompt-completion", "sharegpt", "alpaca", "parquet"):
+        assert exported(tmp_path, "--format", form)["rows"] == {"train": 25}
+    assert not any(prompt in (tmp_path / "exports/shown.chat.jsonl").read_text() for prompt in held)
+    exported(tmp_path, "--format", "datasets", "-o", tmp_path / "kept")
+    assert not questions("kept") & held
+    dropped = exported(tmp_path, "--format", "datasets", "--only", "dropped", "-o", tmp_path / "no")
+    assert dropped["rows"] == {"dropped": 5} and dropped["dataset_info"] is None
+    assert questions("no") == held
+    exported(tmp_path, "--format", "datasets", "--all", "-o", tmp_path / "all")
+    assert questions("all") > held
+    found = load_rows(str(tmp_path / "all"), cache=tmp_path / "cache")
+    assert found["train"].features == found["test"].features
+    assert {str(row["reason"]) for part in found.values() for row in part} > {"kept"}
+
+
+def test_a_card_names_documents_by_their_files_and_what_is_held_out(tmp_path):
+    (tmp_path / "docs").mkdir()
+    for n in range(30):
+        text = "".join(
+            f"# Part {m}\n\nThe otter number {n} of part {m} is brown.\n\n" for m in range(3)
+        )
+        (tmp_path / "docs" / f"a {n:02}.md").write_text(text)
+    (tmp_path / "docs" / "b.pdf").write_bytes(
+        pdf_bytes([["The brown newt swims."]], [("Newts", 0)])
+    )
+    write_rows(tmp_path / "held_out.jsonl", rows(1000, 12))
+    write(tmp_path, '[[datagen.recipe]]\nuse = "grounded_qa"\ndocuments = ["docs"]\nwords = 8\n'
+          '[evaluate]\nbenchmarks = [{ use = "custom", path = "held_out.jsonl" }]\n')  # fmt: skip
+    plan = tmp_path / "plan.toml"
+    pair = '{"pairs": [{"question": "What colour is it?", "answer": "brown"}]}'
+    plan.write_text(plan.read_text().replace("[teacher]\n", f"[teacher]\ndefault = '{pair}'\n"))
+    assert distill(tmp_path, "generate", "plan.toml").returncode == 0
+    exported(tmp_path, "--all", "--format", "datasets", "-o", tmp_path / "d")
+    card = (tmp_path / "d" / "README.md").read_text()
+    listed = re.findall(r"^\| (docs/.*) \| \d+ \|$", card, re.MULTILINE)
+    assert len(set(listed)) == len(listed) == 20
+    assert all(re.fullmatch(r"docs/a \d\d\.md", name) for name in listed)
+    assert "| 11 further sources | " in card
+    assert "- 31 sources, such as docs/a 00" in card
+    assert "The items of custom are for evaluation: no kept sample asks or quotes one." in card
 
 
 def test_without_a_test_share_all_rows_are_for_training(curated, tmp_path):
@@ -278,6 +360,7 @@ def test_what_fails_on_the_way_leaves_nothing(curated, tmp_path, monkeypatch, fo
         raise OSError(28, "No space left on device", "a file")
 
     monkeypatch.setattr("flows.data.export._write_rows", fail)
+    monkeypatch.setattr("flows.data.export.write_tables", fail)
     done = distill(curated, "data", "export", "plan.toml", "--format", form, "-o", tmp_path / "x")
     assert done.returncode == 2 and "No space left on device" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -94,6 +94,38 @@ def test_an_import_is_made_once_and_knows_when_the_plan_uses_it(tmp_path):
     assert (other["calls_new"], other["used_by_plan"]) == (3, False)
 
 
+def test_a_reply_given_twice_is_imported_once_and_counted(tmp_path):
+    again = {**CHATS[0], "id": 7}
+    store = write(tmp_path, *CHATS, again, CHATS[1], recipe=USES)
+    words = ("data", "import", "chats.jsonl", "plan.toml", "--teacher", "gpt-4o")
+    done = distill(tmp_path, *words)
+    assert "read           5 rows (sharegpt), 5 usable" in done.stdout
+    assert "repeated       2 replies that came before in the file; each is imported" in done.stdout
+    assert "calls          3 new\n" in done.stdout
+    assert (len(store.read(Call)), len(store.read(Sample))) == (3, 3)
+    again = imported(tmp_path, "--teacher", "gpt-4o")
+    assert (again["repeated"], again["calls"], again["calls_new"]) == (2, 3, 0)
+    done = distill(tmp_path, "data", "import", "chats.jsonl", "plan.toml", "--teacher", "gpt-4o")
+    assert "calls          0 new, 3 recorded before, which stay as they are" in done.stdout
+    generated = distill(tmp_path, "generate", "plan.toml")
+    assert "chats.jsonl: 2 replies came before in the file" in generated.stderr
+    assert imported(tmp_path, "--as-plan")["repeated"] == 2
+
+
+def test_the_same_reply_with_other_counts_is_one_call(tmp_path):
+    rows = [
+        {"generic_request": {"model": "m", "messages": [{"role": "user", "content": "q"}]},
+         "response_message": "Yes.", "token_usage": {"input": 3, "output": tokens}}
+        for tokens in (1, 2)
+    ]  # fmt: skip
+    store = write(tmp_path, *rows)
+    first = imported(tmp_path, "--teacher", "m")
+    assert (first["calls_new"], first["repeated"]) == (1, 1)
+    write(tmp_path, *reversed(rows))
+    assert imported(tmp_path, "--teacher", "m")["calls_new"] == 0
+    assert len(store.read(Call)) == 1
+
+
 def test_rows_may_be_moved_and_an_edited_one_is_another_call(tmp_path):
     store = write(tmp_path, *CHATS)
     imported(tmp_path, "--teacher", "m")

@@ -56,6 +56,27 @@ def test_check_tells_of_the_documents_of_a_recipe(tmp_path):
     assert "reads     prompts.jsonl, docs\n" in shown
 
 
+def test_check_and_the_end_of_generate_count_passages_of_several_files(tmp_path):
+    (tmp_path / "docs").mkdir()
+    for name in ("a", "b", "c"):
+        text = f"Otters eat fish in the river.\n\n# {name}\n\nOnly file {name} has this.\n"
+        (tmp_path / "docs" / f"{name}.md").write_text(text)
+    (tmp_path / "plan.toml").write_text(
+        'name = "x"\nwarehouse = "w.duckdb"\n[teacher]\nuse = "scripted"\nlog = "log"\ndefault = '
+        """'{"pairs": [{"question": "What do otters eat?", "answer": "fish"}]}'\n"""
+        "[datagen]\nsampling = { max_tokens = 32 }\n"
+        '[[datagen.recipe]]\nuse = "grounded_qa"\ndocuments = ["docs/"]\nwords = 6\n'
+    )
+    told = "1 passage stands in several files and is asked about once; left out: 2 copies"
+    checked = distill(tmp_path, "check", "plan.toml").stdout
+    assert f"documents {told}" in checked
+    done = distill(tmp_path, "generate", "plan.toml")
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    end = next(n for n, line in enumerate(lines) if "grounded_qa: 4 seeds" in line)
+    assert any(told in line for line in lines[end:])
+
+
 def test_wrong_uses_are_refused(tmp_path):
     _write_project(tmp_path)
     assert "needs a plan, or documents" in distill(tmp_path, "show", "passages").stderr

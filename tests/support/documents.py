@@ -21,13 +21,13 @@ _NS = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 
 
 def pdf_bytes(
-    pages: Sequence[Sequence[str] | None], outline: Sequence[tuple[str, int]] = ()
+    pages: Sequence[Sequence[str] | None], outline: Sequence[tuple[str, int | str]] = ()
 ) -> bytes:
     """A PDF file with the lines of each page; None is a page with an image alone.
 
     Args:
         pages: Lines of Latin letters.
-        outline: Bookmarks: title and index of the page.
+        outline: Bookmarks: title and index of the page, or else what stands in its place.
     """
     first = 4
     objects: dict[int, bytes] = {3: b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"}
@@ -55,8 +55,9 @@ def pdf_bytes(
     for n, (title, page) in enumerate(outline):
         links = f"/Prev {marks + n} 0 R" if n else ""
         links += f"/Next {marks + n + 2} 0 R" if n + 1 < len(outline) else ""
+        place = page if isinstance(page, str) else f"/Dest[{first + 3 * page} 0 R/Fit]"
         objects[marks + 1 + n] = (
-            f"<</Title({_escaped(title)})/Parent {marks} 0 R{links}/Dest[{first + 3 * page} 0 R/Fit]>>"
+            f"<</Title({_escaped(title)})/Parent {marks} 0 R{links}{place}>>"
         ).encode()
     catalog = "<</Type/Catalog/Pages 2 0 R"
     if outline:
@@ -105,10 +106,14 @@ def docx_paragraph(text: str, style: str = "") -> str:
     return f'<w:p>{shown}<w:r><w:t xml:space="preserve">{text}</w:t></w:r></w:p>'
 
 
-def docx_table(rows: Sequence[Sequence[str]]) -> str:
-    """A table of WordprocessingML."""
-    cells = ("".join(f"<w:tc>{docx_paragraph(cell)}</w:tc>" for cell in row) for row in rows)
-    return f"<w:tbl>{''.join(f'<w:tr>{row}</w:tr>' for row in cells)}</w:tbl>"
+def docx_table(rows: Sequence[Sequence[str]], has_header: bool = False) -> str:
+    """A table of WordprocessingML, its first row marked as a header or not."""
+    shown = []
+    for n, row in enumerate(rows):
+        cells = "".join(f"<w:tc>{docx_paragraph(cell)}</w:tc>" for cell in row)
+        mark = "<w:trPr><w:tblHeader/></w:trPr>" if has_header and n == 0 else ""
+        shown.append(f"<w:tr>{mark}{cells}</w:tr>")
+    return f"<w:tbl>{''.join(shown)}</w:tbl>"
 
 
 def write_epub(

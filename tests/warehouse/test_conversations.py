@@ -269,6 +269,52 @@ def test_a_faulty_row_is_told_by_its_line_and_the_others_are_read(tmp_path, row,
     assert reader.rows == 3
 
 
+def _mangled(value, places, junk):
+    """The value with junk at every place in it, one after the other."""
+    yield junk
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()  # fmt: skip
+    for key, inner in items:
+        for other in _mangled(inner, places, junk):
+            copy = value.copy()
+            copy[key] = other
+            yield copy
+
+
+@pytest.mark.parametrize(
+    "junk", [None, "x", "", 5, -1.5, float("inf"), True, [], ["x"], {}, {"x": 1}]
+)
+@pytest.mark.parametrize("form", [*FORMS, "openai-batch"])
+def test_whatever_stands_in_a_field_costs_its_row_alone(tmp_path, form, junk):
+    row = {
+        "curator": {
+            **FORMS["curator"], "token_usage": {"input": 2}, "response_cost": 0.5,
+            "response_errors": ["x"],
+            "generic_request": {"model": "m", "messages": ASKED, "generation_params": {"seed": 1}},
+        },
+        "distilabel": {
+            **FORMS["distilabel"], "generation": ["Brown."],
+            "distilabel_metadata": {
+                "raw_input_x": ASKED, "statistics_x": {"input_tokens": [1], "output_tokens": [2]},
+            },
+        },
+        "alpaca": {**FORMS["alpaca"], "history": [["a", "b"]], "tools": TOOLS, "reference": ["a"]},
+        "chat": {"messages": WITH_CALL, "tools": TOOLS, "finish_reason": "stop", "passage": "x"},
+        "openai-batch": batch_line("a"),
+    }.get(form) or FORMS[form]  # fmt: skip
+    requests = tmp_path / "in.jsonl"
+    body = {"model": "m", "messages": ASKED, "tools": TOOLS, "temperature": 0.5}
+    requests.write_text(json.dumps({"custom_id": "a", "body": body}))
+    rows = list(_mangled(row, (), junk))
+    pl_rows = [json.dumps(one).replace("Infinity", "1e999") + "\n" for one in rows]
+    reader, found = read(
+        tmp_path, *pl_rows, json.dumps(row) + "\n", form=form,
+        requests=requests if form == "openai-batch" else None,
+    )  # fmt: skip
+    assert found[-1].reply == "Brown."
+    assert reader.rows == len(rows) + 1
+    assert all(fault.startswith("rows.jsonl line ") for fault in reader.faults)
+
+
 def test_a_question_after_the_last_reply_is_left_out_and_counted(tmp_path):
     reader, [found] = read(tmp_path, {"messages": [*WHOLE, {"role": "user", "content": "And?"}]})
     assert (found.messages, reader.trimmed) == (WHOLE, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import sys
@@ -21,7 +22,14 @@ from tests.support.documents import (
     write_epub,
 )
 from warehouse.errors import DataError, MissingExtraError
-from warehouse.inputs.documents import DocumentSource, limits, pdf, read_documents, read_passages
+from warehouse.inputs.documents import (
+    DocumentSource,
+    limits,
+    pdf,
+    read_documents,
+    read_passages,
+    row_fields,
+)
 from warehouse.inputs.documents.cut import Cutter
 from warehouse.inputs.documents.document import Document, DocumentBuilder
 from warehouse.inputs.documents.extract import extract
@@ -86,6 +94,36 @@ def test_a_paragraph_of_a_pdf_goes_on_over_the_end_of_a_page(tmp_path):
     assert "sleeps in the morning. Mr." in passage.text
     assert (passage.page, passage.last_page) == (1, 2)
     assert passage.source == "a.pdf, pages 1-2"
+
+
+def test_bookmarks_that_lead_nowhere_are_counted(tmp_path):
+    nowhere = ["/Dest(no such name)", "/Dest[999 0 R/Fit]", "", "/A<</S/URI/URI(x)>>"]
+    outline = [("Rivers", 0), *(("Lost", place) for place in nowhere), ("Lakes", 1)]
+    (tmp_path / "a.pdf").write_bytes(pdf_bytes([LINES, ["Lakes are deep."]], outline))
+    found = read(tmp_path, length=25)
+    assert [passage.heading for passage in found.passages] == ["Rivers", "Rivers", "Lakes"]
+    assert found.summary.dropped == {"bookmarks that lead to no page": 4}
+
+
+def test_a_bookmark_without_a_page_stands_over_those_within_it(tmp_path):
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf_bytes([LINES, ["Lakes are deep."]]))))
+    part = writer.add_outline_item("Part", None)
+    writer.add_outline_item("Rivers", 0, parent=part)
+    writer.add_outline_item("Lakes", 1, parent=part)
+    writer.write(tmp_path / "a.pdf")
+    found = read(tmp_path, length=25)
+    assert {passage.heading for passage in found.passages} == {"Part > Rivers", "Part > Lakes"}
+    assert not found.summary.dropped
+
+
+def test_broken_bookmarks_are_told(tmp_path, monkeypatch):
+    def fail(self):
+        raise ValueError("no tree")
+
+    monkeypatch.setattr("pypdf.PdfReader.outline", property(fail))
+    (tmp_path / "a.pdf").write_bytes(pdf_bytes([LINES], [("Rivers", 0)]))
+    (line,) = read(tmp_path).summary.dropped_lines()
+    assert line == "a.pdf: its bookmarks are broken, so it has no headings (no tree)"
 
 
 def test_words_that_a_line_parts_are_joined_as_they_are_elsewhere(tmp_path):
@@ -207,6 +245,43 @@ def test_epub_faults_are_named(tmp_path):
     assert "has no META-INF/container.xml" in reasons["none.epub"]
 
 
+def test_a_part_that_a_book_lists_again_is_read_once(tmp_path):
+    write_epub(tmp_path / "a.epub", {"a.xhtml": "<p>Otters swim.</p>", "b.xhtml": "<p>Well.</p>"})
+    with zipfile.ZipFile(tmp_path / "a.epub") as package:
+        parts = {name: package.read(name) for name in package.namelist()}
+    parts["OEBPS/book.opf"] = parts["OEBPS/book.opf"].replace(
+        b'<itemref idref="i0"/>', b'<itemref idref="i0"/>' * 2000
+    )
+    with zipfile.ZipFile(tmp_path / "a.epub", "w") as package:
+        for name, raw in parts.items():
+            package.writestr(name, raw)
+    found = read(tmp_path)
+    assert [passage.text for passage in found.passages] == ["Otters swim.\n\nWell."]
+    assert found.summary.dropped == {"parts listed again": 1999}
+
+
+def test_rows_that_unpack_to_too_much_are_skipped(tmp_path, monkeypatch):
+    with gzip.open(tmp_path / "a.jsonl.gz", "wt") as stream:
+        stream.write('{"text": "Some words."}\n' + " " * 100_000)
+    with zipfile.ZipFile(tmp_path / "b.xlsx", "w", zipfile.ZIP_DEFLATED) as package:
+        package.writestr("xl/worksheets/sheet1.xml", " " * 100_000)
+    (tmp_path / "c.jsonl.gz").write_bytes((tmp_path / "a.jsonl.gz").read_bytes()[:60])
+    (tmp_path / "d.txt").write_text("Some words.")
+    assert read(tmp_path, "a.jsonl.gz").passages
+    monkeypatch.setattr(row_fields, "_MAX_BYTES", 90_000)
+    reasons = skipped(read(tmp_path, "*.gz", "*.xlsx", "*.txt"))
+    assert reasons.keys() == {"a.jsonl.gz", "b.xlsx", "c.jsonl.gz"}
+    assert "unpacks to more than the 90,000 bytes" in reasons["a.jsonl.gz"]
+    assert "unpacks to more than" in reasons["b.xlsx"]
+    assert reasons["c.jsonl.gz"].startswith("cannot be read")
+
+
+def test_a_field_without_texts_is_told(tmp_path):
+    pl.DataFrame({"text": [["a", "b"]]}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="has no text in its field 'text': no value is a text"):
+        read(tmp_path)
+
+
 PAGE = """<html><head><title>x</title><style>p {}</style></head><body><nav><a href="/">Home</a> Menu</nav>
 <article><h1>Otters</h1><p>Otters live in rivers and lakes, where they eat fish, crabs and frogs.</p>
 <h2>Sizes</h2><p>The giant otter of the Amazon is the longest of them all, at nearly two metres.</p>
@@ -230,6 +305,61 @@ def test_html_without_its_menus(tmp_path):
     )
     assert "Menu" not in document.text and "Copyright" not in document.text
     assert read(tmp_path).summary.dropped["words outside the main text"] == 4
+
+
+LIFE = "Otters live in rivers and lakes, where they eat fish, crabs and frogs at all hours."
+SIZES = "The giant otter of the Amazon is the longest of them all, at nearly two metres."
+TABLE = "<table><tr><th>Name</th><th>m</th></tr><tr><td>giant</td><td>1.8</td></tr></table>"
+MENU = '<ul><li><a href="/">Home</a></li><li><a href="/b">About the company</a></li></ul>'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"<div>{MENU}</div><h1>Otters</h1><p>{LIFE}</p><h2>Sizes</h2><p>{SIZES}</p>{TABLE}",
+        f"<nav>{MENU}</nav><div><h1>Otters</h1><div>{LIFE}</div><h2>Sizes</h2><div>{SIZES}</div>"
+        f"{TABLE}<h2>See also</h2></div><div><a href='/x'>Imprint</a></div>",
+        f"<header><h1>Otters</h1></header><section><p>{LIFE}</p></section><section><header><h2>"
+        f"<a href='#s'>Sizes</a></h2></header><p>{SIZES}</p>{TABLE}</section>"
+        f"<aside><h2>Ad</h2><p>Buy a boat, it is cheap.</p></aside>",
+    ],
+    ids=["flat", "divs", "sections"],
+)
+def test_html_keeps_its_headings_without_an_article(tmp_path, body):
+    (tmp_path / "a.html").write_text(f"<html><body>{body}</body></html>")
+    document = extract(tmp_path / "a.html", "a.html").documents[0]
+    assert [document.text[block.start : block.end] for block in document.blocks] == [
+        "Otters", LIFE, "Sizes", SIZES, "| Name | m |\n| --- | --- |\n| giant | 1.8 |",
+    ]  # fmt: skip
+    found = [passage.heading for passage in read(tmp_path, length=16).passages]
+    assert found == ["Otters", "Otters > Sizes", "Otters > Sizes"]
+
+
+def test_headings_whose_text_is_not_in_the_main_text_stay_out(tmp_path):
+    more = "".join(f"<h2>{name}</h2>{MENU}" for name in ("Related", "Elsewhere"))
+    page = f"<html><body><h1>Otters</h1><p>{LIFE}</p><aside>{more}</aside></body></html>"
+    (tmp_path / "a.html").write_text(page)
+    assert texts(tmp_path) == [f"Otters\n\n{LIFE}"]
+
+
+def test_headings_that_cannot_be_put_back_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("trafilatura.extract", lambda *_, **__: f"<p>{SIZES} Other words.</p>" * 3)
+    (tmp_path / "a.html").write_text(f"<html><body><h1>Sizes</h1><p>{SIZES}</p></body></html>")
+    found = read(tmp_path)
+    assert "Other words." in found.passages[0].text
+    assert found.summary.dropped == {"headings whose place in the main text is not known": 1}
+
+
+@pytest.mark.parametrize("tag", ["nav", "div"])
+def test_a_page_of_menus_alone_is_no_text(tmp_path, tag):
+    footer = "<footer>Copyright ACME. All rights reserved.</footer>"
+    (tmp_path / "menu.html").write_text(
+        f"<html><body><{tag}><h2>Menu</h2>{MENU * 9}</{tag}>{footer}</body></html>"
+    )
+    (tmp_path / "short.html").write_text("<html><body><p>Otters swim.</p></body></html>")
+    found = read(tmp_path)
+    assert skipped(found) == {"menu.html": "holds menus and links alone, no text"}
+    assert [passage.text for passage in found.passages] == ["Otters swim."]
 
 
 @pytest.mark.parametrize("charset", ["gbk", "windows-1252", "no-such"])
@@ -299,6 +429,70 @@ def test_markdown_blocks(tmp_path):
     ]
     assert found.dropped == {"lines of front matter": 3, "comments": 1}
     assert read(tmp_path, length=4).passages[-1].heading == "Otters > Sizes"
+
+
+@pytest.mark.parametrize(
+    ("line", "title"),
+    [
+        ("## Sizes ##", "Sizes"),
+        ("# The **giant** *otter* of the [Amazon](x.md)", "The giant otter of the Amazon"),
+        ("# `a_b` and _c_ and snake_case_name {#id .x}", "a_b and c and snake_case_name"),
+        ("# ![logo](x.png) Otters &amp; seals <a name='x'></a>", "Otters & seals"),
+        ("# 2 \\* 3 * 4 in C #", "2 * 3 * 4 in C"),
+        ("# In C\\# and `**x**`", "In C# and **x**"),
+        ("The *giant*\notter\n=====", "The giant otter"),
+    ],
+)
+def test_a_heading_of_markdown_is_what_a_reader_sees(tmp_path, line, title):
+    (tmp_path / "a.md").write_text(f"{line}\n\nSome words.\n")
+    (passage,) = read(tmp_path).passages
+    assert (passage.heading, passage.text) == (title, f"{line}\n\nSome words.")
+
+
+def _in_all_formats(folder):
+    """One document with two levels of headings and a table, in each format."""
+    rows = "".join(f"<tr><td>otter {n}</td><td>{n} m</td></tr>" for n in range(9))
+    table = (
+        f"<table><thead><tr><th>Name</th><th>Size</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+    body = f"<h1>Otters</h1><p>{LIFE}</p><h2>Sizes in C #</h2><p>{SIZES}</p>{table}"
+    cells = [["Name", "Size"], *([f"otter {n}", f"{n} m"] for n in range(9))]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    lines.insert(1, "| --- | --- |")
+    table_lines = "\n".join(lines)
+    (folder / "a.md").write_text(
+        f"# Otters\n\n{LIFE}\n\n## Sizes in C \\#\n\n{SIZES}\n\n{table_lines}\n"
+    )
+    (folder / "a.html").write_text(f"<html><body><article>{body}</article></body></html>")
+    (folder / "flat.html").write_text(f"<html><body><nav>{MENU}</nav>{body}</body></html>")
+    write_epub(folder / "a.epub", {"a.xhtml": body})
+    write_docx(
+        folder / "a.docx",
+        docx_paragraph("Otters", "Heading1")
+        + docx_paragraph(LIFE)
+        + docx_paragraph("Sizes in C #", "Heading2")
+        + docx_paragraph(SIZES)
+        + docx_table(cells, has_header=True),
+    )
+    sizes = ["Sizes in C #", SIZES, *("   ".join(row) for row in cells)]
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf_bytes([["Otters", LIFE], sizes]))))
+    otters = writer.add_outline_item("Otters", 0)
+    writer.add_outline_item("Sizes in C #", 1, parent=otters)
+    writer.write(folder / "a.pdf")
+    return table_lines
+
+
+def test_headings_and_tables_are_alike_in_all_formats(tmp_path):
+    table = _in_all_formats(tmp_path)
+    names = ["a.md", "a.html", "flat.html", "a.epub", "a.docx", "a.pdf"]
+    for name in names:
+        found = read(tmp_path, name, length=20).passages
+        headings = [passage.heading for passage in found]
+        assert headings[0] == "Otters" and set(headings[1:]) == {"Otters > Sizes in C #"}, name
+        if name != "a.pdf":  # which does not say what is a table
+            assert found[-1].text == table, name
+    joined = " ".join(passage.text for passage in read(tmp_path, "a.pdf", length=20).passages)
+    assert all(f"otter {n} {n} m" in " ".join(joined.split()) for n in range(9))
 
 
 def test_tables_and_code_stay_whole_and_sentences_too(tmp_path):
@@ -389,6 +583,41 @@ def test_a_pattern_without_a_document_is_named(tmp_path, pattern):
     (tmp_path / "x.png").write_bytes(b"x")
     with pytest.raises(DataError, match="no document"):
         read(tmp_path, pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("empty/", "there are no files;"),
+        ("hidden/", "there are no files beside 1 hidden;"),
+        ("pictures/", "2 files, none of a kind that is read (.png, without a suffix);"),
+        ("pictures/*.png", "1 file, none of a kind that is read (.png);"),
+        ("rows/", "1 file, none of a kind that is read (.json);"),
+        ("none/", "give a file, a folder or a glob of .txt, .text, .md"),
+    ],
+)
+def test_a_folder_without_a_document_lists_what_is_read(tmp_path, pattern, why):
+    for name in ("hidden/.x.txt", "pictures/x.png", "pictures/x", "rows/x.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError) as raised:
+        read(tmp_path, pattern)
+    message = str(raised.value)
+    assert why in message and "\n" not in message
+    for kind in (".md", ".html", ".pdf", ".docx", ".epub", ".jsonl", ".csv", ".parquet"):
+        assert f"{kind}, " in message or f"{kind};" in message
+    assert message.endswith("where the pattern names them also .json, .tsv, .xlsx")
+
+
+def test_passages_in_several_files_are_counted(tmp_path):
+    for name, text in (("a", "One. Two. Three."), ("b", "Two. One. Four."), ("c", "One. Five.")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    summary = read(tmp_path, length=1).summary
+    assert (summary.passages, summary.shared, summary.copies) == (8, 2, 3)
+    told = "2 passages stand in several files and are asked about once; left out: 3 copies"
+    assert told in summary.lines()
+    assert not read(tmp_path, "a.txt", length=1).summary.shared_lines()
 
 
 def test_documents_without_a_passage_are_an_error_with_the_reasons(tmp_path):

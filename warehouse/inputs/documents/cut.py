@@ -121,7 +121,8 @@ class Cutter:
         above: list[tuple[int, str]] = []
         for block in document.blocks:
             if block.kind == "heading":
-                title = _title(document.text[block.start : block.end])
+                title = block.title or document.text[block.start : block.end]
+                title = " ".join(title.split())
                 above = [each for each in above if each[0] < block.level] + [(block.level, title)]
             level = above[-1][0] if above else 0
             path = " > ".join(title for _, title in above)
@@ -180,13 +181,6 @@ def _trailing_headings(units: Sequence[_Unit]) -> list[_Unit]:
 def _stretch(units: Sequence[_Unit]) -> Stretch:
     heading = next((unit.heading for unit in units if unit.kind != "heading"), units[-1].heading)
     return Stretch(units[0].start, units[-1].end, heading)
-
-
-def _title(text: str) -> str:
-    """A heading's words, without Markdown's signs."""
-    text = re.sub(r"\n\s*(?:=+|-+)\s*$", "", text)
-    text = re.sub(r"^#{1,6}\s*|\s+#+\s*$", "", text.strip())
-    return " ".join(text.split())
 
 
 def _stripped_end(text: str, start: int, end: int) -> int:

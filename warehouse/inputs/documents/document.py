@@ -21,6 +21,8 @@ class Block:
     end: int
     level: int = 0
     """Of a heading: 1 is the outermost."""
+    title: str = ""
+    """Of a heading: its words, where its text has the signs of a format."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class DocumentBuilder:
         self._page_starts: list[int] = []
         self._size = 0
 
-    def add(self, kind: Kind, text: str, level: int = 0, pages: Sequence[int] = ()) -> None:
-        """Append a block; a blank one is left out.
+    def add(self, kind: Kind, text: str, level: int = 0, pages: Sequence[int] = ()) -> bool:
+        """Append a block; a blank one is left out. Returns whether it was appended.
 
         Args:
             kind: What it is.
@@ -81,6 +83,7 @@ class DocumentBuilder:
             self._blocks.append(Block(kind, start, start + len(kept), level))
             self._parts.append(kept)
             self._size = start + len(kept)
+        return bool(kept)
 
     def build(self) -> Document:
         """The document."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import zipfile
+from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -33,8 +34,10 @@ def read(path: Path, name: str) -> FileText:
     with path.open("rb") as stream:
         package = open_package(stream)
         protected = _protected(package)
-        parts = _spine(package, found)
+        parts = Counter(_spine(package, found))
         for part in parts:
+            if parts[part] > 1:  # so that a small book cannot become a huge one
+                found.dropped["parts listed again"] += parts[part] - 1
             if part in protected:
                 raise UnreadableFile("is protected (DRM); only books without protection are read")
             try:

@@ -21,6 +21,12 @@ KINDS = (*_READERS, *row_fields.SUFFIXES)
 """All kinds of documents; those of rows also with .gz after it."""
 _RARE = (".json", ".tsv", ".xlsx")
 
+READ_KINDS = (
+    f"{', '.join(kind for kind in KINDS if kind not in _RARE)}; where the pattern names them also "
+    f"{', '.join(_RARE)}"
+)
+"""What is read of folders and globs, for messages."""
+
 
 def is_document(name: str, pattern: str) -> bool:
     """Whether a file of a folder or a glob is read.

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from warehouse.errors import DataError
+from warehouse.wording import format_count
+
+_NAMED = 5
 
 
 @dataclass
@@ -28,7 +31,7 @@ class FoundFiles:
 
 
 def find_files(
-    patterns: Sequence[str], folder: Path, reads: Callable[[str, str], bool]
+    patterns: Sequence[str], folder: Path, reads: Callable[[str, str], bool], kinds: str
 ) -> FoundFiles:
     """Find files; links to folders are followed, each folder once.
 
@@ -36,6 +39,7 @@ def find_files(
         patterns: Files, folders or globs, from `folder`.
         folder: The plan's folder.
         reads: (name of a file, pattern) -> whether it is of a kind that is read.
+        kinds: The kinds that are read, for messages.
 
     Raises:
         DataError: a pattern names no file that can be read.
@@ -51,12 +55,14 @@ def find_files(
         elif glob.has_magic(pattern):
             hits = list(_walk(*_split(path), found))
         else:
-            raise DataError(f"no document '{pattern}' in {folder}; give a file, a folder or a glob")
+            raise DataError(
+                f"no document '{pattern}' in {folder}; give a file, a folder or a glob of {kinds}"
+            )
         known = [hit for hit in hits if hit == path or reads(hit.name, pattern)]
         if not known:
             raise DataError(
-                f"no document '{pattern}' in {folder}: it names {len(hits):,} files, none of a kind "
-                "that is read; give a file, a folder or a glob of documents"
+                f"no document '{pattern}' in {folder}: {_why_none(hits, found)}; put documents there "
+                f"or name others: {kinds}"
             )
         found.unknown += [hit for hit in hits if hit not in known and hit not in found.unknown]
         # The file itself goes before links to it, so that a link that is added changes nothing.
@@ -70,6 +76,17 @@ def find_files(
     found.files.sort(key=str)
     found.unknown.sort(key=str)
     return found
+
+
+def _why_none(hits: Sequence[Path], found: FoundFiles) -> str:
+    """Why none of the files of a pattern is read."""
+    if not hits:
+        hidden = len(found.hidden)
+        return "there are no files" + (f" beside {hidden:,} hidden" if hidden else "")
+    endings = sorted({hit.suffix.lower() or "without a suffix" for hit in hits})
+    more = ", ..." if len(endings) > _NAMED else ""
+    shown_endings = f"{', '.join(endings[:_NAMED])}{more}"
+    return f"{format_count(len(hits), 'file')}, none of a kind that is read ({shown_endings})"
 
 
 def shown(path: Path, folder: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from warehouse.inputs.documents.document import DocumentBuilder, FileText, UnreadableFile
 from warehouse.inputs.documents.limits import MAX_MARKUP_BYTES, refuse_large
+from warehouse.inputs.documents.main_text import has_prose, with_headings
 from warehouse.inputs.documents.markup import read_markup
 from warehouse.inputs.documents.optional import import_optional, quiet
 from warehouse.inputs.documents.plain_text import decode
@@ -22,8 +23,11 @@ _MAX_SEARCHED = 20_000
 def read(path: Path, name: str) -> FileText:
     """The main text of a page, found by trafilatura; the whole page where it finds none.
 
+    On pages without an <article> trafilatura loses headings, and at times everything but the
+    words. There the page's own blocks are taken that have the words of the main text.
+
     Raises:
-        UnreadableFile: it is too large, nested too deeply, or no text.
+        UnreadableFile: it is too large, nested too deeply, no text, or a menu.
         MissingExtraError: trafilatura is not installed.
     """
     trafilatura = import_optional("trafilatura", name)
@@ -34,6 +38,8 @@ def read(path: Path, name: str) -> FileText:
     seen = read_markup(markup, whole, name)  # refuses deep nesting before a tree is built
     document = whole.build()
     words = count_words(document.text)
+    if words and not has_prose(document, seen.origins):
+        raise UnreadableFile("holds menus and links alone, no text")
     main = None
     if seen.elements <= _MAX_SEARCHED:
         with quiet("trafilatura", "htmldate", "courlan"):
@@ -46,7 +52,9 @@ def read(path: Path, name: str) -> FileText:
     if main:
         builder = DocumentBuilder()
         read_markup(main, builder, name)
-        document = builder.build()
+        document, lost = with_headings(document, seen.origins, builder.build())
+        if lost:
+            found.dropped["headings whose place in the main text is not known"] += lost
     elif words:
         found.notes.append(f"{name}: no main text was found in it, so the whole page was taken")
     found.documents.append(document)

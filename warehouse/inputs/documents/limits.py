@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
@@ -36,6 +37,28 @@ def refuse_large(path: Path, limit: int = MAX_FILE_BYTES) -> None:
     if size > limit:
         raise UnreadableFile(
             f"has {_mebibytes(size)}, more than the {_mebibytes(limit)} that are read; split it"
+        )
+
+
+def refuse_large_unpacked(path: Path, limit: int) -> None:
+    """Refuse a compressed file (.gz, .xlsx) that unpacks to more bytes; others are as they are.
+
+    Raises:
+        UnreadableFile: it does.
+        EOFError, OSError, zlib.error: it is broken.
+    """
+    size = 0
+    if path.suffix.lower() == ".gz":
+        with gzip.open(path) as stream:
+            while size <= limit and (chunk := stream.read(MEBIBYTE)):
+                size += len(chunk)
+    elif path.suffix.lower() == ".xlsx" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as package:
+            size = sum(part.file_size for part in package.infolist())
+        limit = min(limit, MAX_UNPACKED_BYTES)
+    if size > limit:
+        raise UnreadableFile(
+            f"unpacks to more than the {_mebibytes(limit)} that are read; split it"
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from warehouse.inputs.documents.document import Block, Document, FileText, Kind
@@ -16,6 +18,19 @@ _HEADING = re.compile(r" {0,3}(#{1,6})(?:\s|$)")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})\s*$")
 _TABLE_RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
+_INLINE = [
+    (re.compile(pattern), shown)
+    for pattern, shown in (
+        (r"!\[[^\]]*\](?:\([^)]*\)|\[[^\]]*\])", ""),
+        (r"\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])", r"\1"),
+        (r"<((?:https?|mailto):[^>\s]*)>", r"\1"),
+        (r"</?[A-Za-z][^<>]*>", ""),
+        (r"(?<!\\)(\*{1,3}|~~)(?=\S)(.+?)(?<=\S)\1", r"\2"),
+        (r"(?<![\w\\])(_{1,3})(?=\S)(.+?)(?<=\S)\1(?!\w)", r"\2"),
+        (r"\\([!-/:-@\[-`{-~])", r"\1"),
+    )
+]
+"""Inline signs, and what a reader sees in their place."""
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(?=#|[\w-]+[ \t]*:)(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
 
 
@@ -78,6 +93,11 @@ def _blocks(text: str) -> Iterator[Block]:
             lead = len(lines[first]) - len(lines[first].lstrip())
         return Block(kind, starts[first] + lead, end, level)
 
+    def heading_block(first: int, last: int, level: int) -> Block:
+        """Of one line after signs, or of lines and the one that underlines them."""
+        text = lines[n] if first == last else "\n".join(lines[first:last])
+        return replace(block("heading", first, last, level), title=_title(text))
+
     n = 0
     in_list = False
     while n < len(lines):
@@ -94,7 +114,7 @@ def _blocks(text: str) -> Iterator[Block]:
             n = min(n, len(lines) - 1)
             yield block("code", first, n)
         elif heading:
-            yield block("heading", n, n, len(heading[1]))
+            yield heading_block(n, n, len(heading[1]))
             in_list = False
         elif line.lstrip().lower().startswith("<table"):
             while n < len(lines) - 1 and "</table>" not in lines[n].lower():
@@ -116,10 +136,26 @@ def _blocks(text: str) -> Iterator[Block]:
                 n += 1
             under = _UNDERLINE.match(lines[n]) if n > first else None
             if under:
-                yield block("heading", first, n, 1 if under[1][0] == "=" else 2)
+                yield heading_block(first, n, 1 if under[1][0] == "=" else 2)
             elif not re.fullmatch(r"\s*([-*_]\s*){3,}", line) or n > first:
                 yield block("text", first, n)
         n += 1
+
+
+def _title(text: str) -> str:
+    """A heading's words as a reader sees them, so that they are those of other formats."""
+    text = re.sub(r"^\s*#{1,6}(?=\s|$)|\s+#+\s*$", "", text)
+    text = re.sub(r"\s*\{[#.:][^{}]*\}\s*$", "", text)
+    parts = re.split(r"(`+)(.+?)\1", text)  # text, ticks, code, text, ...
+    shown = [_plain(part) if n % 3 == 0 else part for n, part in enumerate(parts) if n % 3 != 1]
+    return " ".join("".join(shown).split())
+
+
+def _plain(text: str) -> str:
+    """Inline Markdown without its signs."""
+    for pattern, shown in _INLINE:
+        text = pattern.sub(shown, text)
+    return html.unescape(text)
 
 
 def _closes(line: str, fence: str) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from warehouse.inputs.documents.document import DocumentBuilder, UnreadableFile
+from warehouse.inputs.documents.document import DocumentBuilder, Kind, UnreadableFile
 from warehouse.inputs.documents.limits import MAX_DEPTH
 from warehouse.inputs.documents.optional import import_optional
 
@@ -17,9 +17,20 @@ _BLOCKS = {
     "fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "html", "legend", "main",
     "nav", "ol", "p", "section", "summary", "ul",
 }  # fmt: skip
+_MENUS = {"nav", "footer", "aside"}
+"""Elements of a page that are beside its text."""
 _HEADING = re.compile(r"h[1-6]")
 _CHUNK = 1 << 16
 _SPACE = re.compile(r"[ \t\r\n\f]+")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where in a page the text of a block comes from, as shares of its characters."""
+
+    in_links: float
+    in_menus: float
+    """In elements that are beside the text, such as `nav` and `footer`."""
 
 
 class MarkupReader:
@@ -33,7 +44,14 @@ class MarkupReader:
 
     def __init__(self, builder: DocumentBuilder) -> None:
         self.dropped: Counter[str] = Counter()
+        self.origins: list[Origin] = []
+        """Of each block that was added to the builder."""
         self._builder = builder
+        self._links = 0
+        self._menus = 0
+        self._characters = 0
+        self._in_links = 0
+        self._in_menus = 0
         self._text: list[str] = []
         self._items: list[str] = []
         self._list_numbers: list[int] = []
@@ -85,11 +103,14 @@ class MarkupReader:
             self._text.append(self._marker())
         elif tag in _BLOCKS:
             self._end_paragraph()
+        self._menus += tag in _MENUS and not self._skipped
+        self._links += tag == "a" and not self._skipped
 
     def end(self, tag: str) -> None:
         """End an element."""
         self._depth -= 1
-        if self._skipped:
+        is_skipped = bool(self._skipped)
+        if is_skipped:
             self._skipped -= 1
         elif tag == "table" and self._tables:
             self._tables -= 1
@@ -101,7 +122,7 @@ class MarkupReader:
         elif tag in ("pre", "listing") and self._preformatted:
             self._preformatted -= 1
             if not self._preformatted:
-                self._builder.add("code", "".join(self._text))
+                self._add("code", "".join(self._text))
                 self._text = []
         elif _HEADING.fullmatch(tag):
             self._flush()
@@ -114,19 +135,25 @@ class MarkupReader:
             self._end_item()
         elif tag in _BLOCKS:
             self._end_paragraph()
+        self._menus -= tag in _MENUS and not is_skipped
+        self._links -= tag == "a" and not is_skipped
 
     def data(self, data: str) -> None:
         """Text; white space counts in preformatted text only."""
         if not self._skipped:
             data = data.replace("\x00", "\ufffd")
             self._text.append(data if self._preformatted else _SPACE.sub(" ", data))
+            characters = len("".join(data.split()))
+            self._characters += characters
+            self._in_links += characters if self._links else 0
+            self._in_menus += characters if self._menus else 0
 
     def close(self) -> None:
         """End what is still open."""
         if self._tables:
             self._end_table()
         if self._preformatted:
-            self._builder.add("code", "".join(self._text))
+            self._add("code", "".join(self._text))
             self._text = []
         self._list_numbers = []
         self._flush()
@@ -164,8 +191,15 @@ class MarkupReader:
         self._end_item()
         text = "\n".join(self._items)
         self._items = []
-        self._builder.add("heading" if self._level else "text", text, self._level)
+        self._add("heading" if self._level else "text", text, self._level)
         self._level = 0
+
+    def _add(self, kind: Kind, text: str, level: int = 0) -> None:
+        if not self._builder.add(kind, text, level):
+            return
+        whole = max(self._characters, 1)
+        self.origins.append(Origin(self._in_links / whole, self._in_menus / whole))
+        self._characters = self._in_links = self._in_menus = 0
 
     def _begin_cell(self, tag: str) -> None:
         if tag == "tr":
@@ -188,7 +222,7 @@ class MarkupReader:
         if self._rows and self._rows[-1]:
             self._rows[-1][-1] = f"{self._rows[-1][-1]} {text}".strip()
         else:  # a caption
-            self._builder.add("text", text)
+            self._add("text", text)
 
     def _end_table(self) -> None:
         self._end_cell()
@@ -197,12 +231,12 @@ class MarkupReader:
         self._rows = []
         if max(map(len, rows), default=0) < 2:  # a frame around a text, not a table
             for row in rows:
-                self._builder.add("text", " ".join(row))
+                self._add("text", " ".join(row))
             return
         lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
         if self._has_header:
             lines.insert(1, "|" + " --- |" * len(rows[0]))
-        self._builder.add("table", "\n".join(lines))
+        self._add("table", "\n".join(lines))
 
 
 @dataclass(frozen=True)
@@ -211,6 +245,8 @@ class ReadMarkup:
 
     elements: int
     dropped: Counter[str]
+    origins: list[Origin]
+    """Of each block, in order."""
 
 
 def read_markup(markup: str, builder: DocumentBuilder, name: str) -> ReadMarkup:
@@ -233,4 +269,4 @@ def read_markup(markup: str, builder: DocumentBuilder, name: str) -> ReadMarkup:
         parser.feed(raw[start : start + _CHUNK])
     if raw.strip():
         parser.close()
-    return ReadMarkup(reader.elements, reader.dropped)
+    return ReadMarkup(reader.elements, reader.dropped, reader.origins)

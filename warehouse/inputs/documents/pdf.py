@@ -59,7 +59,7 @@ def read(path: Path, name: str) -> FileText:
                 "read; split it"
             )
         texts = [_page_text(reader.pages[n], found) for n in range(found.pages)]
-        titles = _outline(reader)
+        titles = _outline(reader, found, name)
     if not any(texts):
         raise UnreadableFile(_why_empty(found))
     whole = "".join(texts)
@@ -109,24 +109,40 @@ def _why_empty(found: FileText) -> str:
     return f"has no text on its {pages}"
 
 
-def _outline(reader: Any) -> dict[int, list[tuple[int, str]]]:
-    """Page -> its bookmarks, as (level, title), in order; none where the outline is broken."""
+def _outline(reader: Any, found: FileText, name: str) -> dict[int, list[tuple[int, str]]]:
+    """Page -> its bookmarks, as (level, title), in order; those that lead to no page are counted.
+
+    A bookmark without a page stands over the first one within it that has one.
+    """
     titles: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
+    waiting: list[tuple[int, str]] = []
 
     def walk(items: Sequence[Any], level: int) -> None:
         for item in items:
             if isinstance(item, list):
                 walk(item, level + 1)
                 continue
+            drop([each for each in waiting if each[0] >= level])
             page = reader.get_destination_page_number(item)
             title = " ".join(str(item.title or "").split())
-            if page is not None and page >= 0 and title:
-                titles[page].append((level, title))
+            if title and (page is None or page < 0):
+                waiting.append((level, title))
+            elif title:
+                titles[page] += [*waiting, (level, title)]
+                waiting.clear()
+
+    def drop(lost: Sequence[tuple[int, str]]) -> None:
+        for each in lost:
+            waiting.remove(each)
+            found.dropped["bookmarks that lead to no page"] += 1
 
     try:
         walk(reader.outline, 1)
-    except Exception:  # bookmarks are an aid: without them passages have pages alone
+    except Exception as error:  # bookmarks are an aid: without them passages have pages alone
+        reason = first_line(error)
+        found.notes.append(f"{name}: its bookmarks are broken, so it has no headings ({reason})")
         return {}
+    drop(list(waiting))
     return titles
 
 

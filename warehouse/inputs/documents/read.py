@@ -10,7 +10,7 @@ from pathlib import Path
 from warehouse.errors import DataError
 from warehouse.inputs.documents.cut import Cutter
 from warehouse.inputs.documents.document import Document, UnreadableFile
-from warehouse.inputs.documents.extract import document_kind, extract, is_document
+from warehouse.inputs.documents.extract import READ_KINDS, document_kind, extract, is_document
 from warehouse.inputs.documents.find_files import find_files, shown
 from warehouse.inputs.documents.lengths import length_counter
 from warehouse.inputs.documents.passage import Passage
@@ -70,6 +70,10 @@ class DocumentSummary:
     files: list[FileSummary] = field(default_factory=list)
     other_kinds: Counter[str] = field(default_factory=Counter)
     """Files in a folder or of a glob that are of no kind that is read, by kind."""
+    shared: int = 0
+    """Passages whose text stands in several files."""
+    copies: int = 0
+    """Of these, all but the first of each: recipes ask about a text once."""
     hidden: int = 0
     unread: int = 0
     links: int = 0
@@ -112,7 +116,22 @@ class DocumentSummary:
         """What was left out of the files that were read."""
         left_out = [f"{what}: {number:,}" for what, number in sorted(self.dropped.items())]
         notes = [note for file in self.read for note in file.notes]
-        return [*([f"left out: {'; '.join(left_out)}"] if left_out else []), *notes]
+        return [
+            *([f"left out: {'; '.join(left_out)}"] if left_out else []),
+            *self.shared_lines(),
+            *notes,
+        ]
+
+    def shared_lines(self) -> list[str]:
+        """How many passages stand in several files."""
+        if not self.shared:
+            return []
+        stand = "stands" if self.shared == 1 else "stand"
+        return [
+            f"{format_count(self.shared, 'passage')} {stand} in several files and "
+            f"{'is' if self.shared == 1 else 'are'} asked about once; left out: "
+            f"{format_count(self.copies, 'copy', 'copies')}"
+        ]
 
     def skipped_lines(self) -> list[str]:
         """What was not read, each file with its reason."""
@@ -156,7 +175,7 @@ def read_documents(source: DocumentSource, folder: Path) -> ReadDocuments:
         AssetError, DataError: there is no such file or tokenizer, or no file has a passage.
         MissingExtraError: the library for a format is not installed.
     """
-    found = find_files(source.patterns, folder, is_document)
+    found = find_files(source.patterns, folder, is_document, READ_KINDS)
     states = tuple(
         (path, stat.st_mtime_ns, stat.st_size) for path in found.files if (stat := path.stat())
     )
@@ -214,6 +233,9 @@ def _read(
             file.notes.append(f"{file.file}: {what} too long for one passage, cut between lines")
         if not seen:
             file.skipped = "has no words in it"
+    files = Counter(passage.text for passage in passages)
+    summary.shared = sum(number > 1 for number in files.values())
+    summary.copies = sum(files.values()) - len(files)
     return ReadDocuments(tuple(passages), summary)
 
 

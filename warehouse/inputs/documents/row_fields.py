@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
-from warehouse.errors import DataError
+from warehouse.errors import DataError, first_line
 from warehouse.inputs.documents.document import Document, FileText, UnreadableFile
-from warehouse.inputs.documents.limits import MEBIBYTE, refuse_large
+from warehouse.inputs.documents.limits import MEBIBYTE, refuse_large, refuse_large_unpacked
 from warehouse.inputs.documents.plain_text import paragraphs
 from warehouse.inputs.files import KINDS, read_records
 
@@ -21,6 +22,10 @@ def read(path: Path, name: str, column: str) -> FileText:
         UnreadableFile: it is too large or malformed, or no row has such a column.
     """
     refuse_large(path, _MAX_BYTES)
+    try:
+        refuse_large_unpacked(path, _MAX_BYTES)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UnreadableFile(f"cannot be read: {first_line(error)}") from None
     found = FileText()
     columns: dict[str, None] = {}
     try:
@@ -35,6 +40,8 @@ def read(path: Path, name: str, column: str) -> FileText:
                 found.dropped[f"rows without a text '{column}'"] += 1
     except DataError as error:
         raise UnreadableFile(str(error).removeprefix(name).strip()) from None
+    if column in columns and not found.documents:
+        raise UnreadableFile(f"has no text in its field '{column}': no value is a text with words")
     if found.dropped and not found.documents:
         has = f" (it has: {', '.join(map(str, columns))})" if columns else ""
         raise UnreadableFile(f"has no text in a field '{column}'{has}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from datagen.ask import Ask
 from datagen.recipe import Example, Seed, options_that_matter
@@ -94,7 +94,7 @@ class Imitation(GivenRows):
     def _prompt(self, row: Row, folder: Path, seed: int | None) -> Prompt:
         return Prompt.of(
             recipe=name_of(self),
-            recipe_options=options_that_matter(self),
+            recipe_options=self._options,
             messages=[*self.context(row, folder), *question_messages(row)],
             student_messages=question_messages(row, self.student_sees_passage),
             question=row.prompt,
@@ -123,6 +123,10 @@ class Imitation(GivenRows):
 
     def _rows(self, folder: Path) -> Iterator[Row]:
         return (replace(row, language=self.language) for row in self.rows(folder))
+
+    @cached_property
+    def _options(self) -> dict[str, Any]:
+        return options_that_matter(self)
 
     @cached_property
     def _chosen(self) -> dict[Path, list[Row]]:

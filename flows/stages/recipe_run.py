@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from importlib import metadata
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from datagen.engine import Engine, SeedOutcome
@@ -88,23 +88,33 @@ class RecipeRun:
                 return
             yield self.run_seeds(part)
 
-    def run_seeds(self, part: Sequence[Seed], whole: bool = False) -> list[SeedOutcome]:
+    def run_seeds(self, part: Iterable[Seed], whole: bool = False) -> list[SeedOutcome]:
         """Run some seeds; returns their outcomes in order.
 
         Args:
-            part: The seeds.
+            part: The seeds; read while the first of them wait for their replies, where nothing is
+                to be looked up of all.
             whole: Whether all of them run, whatever the target, and the caller counts.
         """
-        self._expected = self._recorded_calls(part)
+        if not self._makes_one_call:
+            part = list(part)
+            self._expected = self._recorded_calls(part)
         self.arrived = []
+        unread, read = iter(part), list[Seed]()
+
+        def reading() -> Iterator[Seed]:
+            for seed in unread:
+                read.append(seed)
+                yield seed
 
         def may_start(live: int) -> bool:
             return self._may_go_on() if whole else self.wants_more(live)
 
         async def go() -> None:
             arrived = {outcome.seed.order for outcome in self.arrived}  # by an earlier try
-            left = [seed for seed in part if seed.order not in arrived]
-            run = self.engine.run(self.recipe, iter(left), self._prepared, may_start)
+            again = [seed for seed in read if seed.order not in arrived]
+            left = chain(again, reading())
+            run = self.engine.run(self.recipe, left, self._prepared, may_start)
             async with aclosing(run) as arriving:
                 async for outcome in arriving:
                     self.arrived.append(outcome)
@@ -147,10 +157,14 @@ class RecipeRun:
         each_ok = max(tally.ok / finished, LEAST_YIELD)
         return tally.ok + open_ * each_ok < tally.target
 
+    @property
+    def _makes_one_call(self) -> bool:
+        return isinstance(self.recipe, PromptRecipe) and self.recipe.calls_expected[1] == 1
+
     def seed_runs(self, outcomes: Sequence[SeedOutcome], run_id: str) -> list[SeedRun]:
         """Records of finished seeds with several calls."""
-        if isinstance(self.recipe, PromptRecipe) and self.recipe.calls_expected[1] == 1:
-            return []  # its one request follows from the recorded prompt
+        if self._makes_one_call:
+            return []  # it follows from the recorded prompt
         return [
             SeedRun(
                 seed_run_id=self._seed_run_id(outcome.prompt.prompt_id),

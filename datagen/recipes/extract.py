@@ -16,7 +16,6 @@ from datagen.extraction import texts_in
 from datagen.json_replies import strict_schema
 from datagen.passage_recipe import PassageRecipe
 from datagen.recipe import Example, Seed
-from datagen.wording import Wording
 from warehouse.errors import DataError
 from warehouse.part_sources import helper_class, is_file, path_in
 from warehouse.text.words import locate
@@ -93,7 +92,7 @@ class Extract(PassageRecipe):
 
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """Ask for the JSON; a reply with a value that is not in the passage is answered with it."""
-        wording = Wording("extract", self.language, self.template, ask.folder)
+        wording = self.wording(ask.folder)
         passage, schema = seed.value, ask.prepared["schema"]
         schema_text = json.dumps(schema, ensure_ascii=False)
         fixed = set(_fixed_texts(schema))

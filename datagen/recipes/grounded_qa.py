@@ -140,7 +140,7 @@ class GroundedQa(PassageRecipe):
 
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """Ask for the pairs of one passage, and check each."""
-        wording = Wording("grounded_qa", self.language, self.template, ask.folder)
+        wording = self.wording(ask.folder)
         passage, is_unanswerable = seed.value["passage"], "unanswerable" in seed.value
         facts: dict[str, Any] = {}
         shown = passage

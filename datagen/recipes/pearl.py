@@ -16,13 +16,14 @@ from pydantic import BaseModel, Field, create_model
 from datagen.ask import Ask, Unparsed
 from datagen.extraction import PIECE_WORDS, extract_from_document
 from datagen.passage_recipe import Context, open_book_messages
-from datagen.recipe import Example, Recipe, Seed
+from datagen.recipe import Example, Seed, each_once
 from datagen.reply_status import status_of
 from datagen.spending.pricing import count_prompt_tokens
+from datagen.worded_recipe import WordedRecipe
 from datagen.wording import Wording
 from warehouse.errors import DataError
-from warehouse.inputs import assets
 from warehouse.inputs.documents.read import read_documents
+from warehouse.inputs.prompt_sources import read_prompts, row_files
 from warehouse.inputs.rows import RowSource, check_columns, find_file, read_rows
 from warehouse.records import Message
 from warehouse.text.words import locate
@@ -70,7 +71,7 @@ class _Done(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pearl(Recipe):
+class Pearl(WordedRecipe):
     """Answers over long documents: actions are mined from questions, composed to a plan and executed.
 
     The stages are those of PEARL (Sun et al., PEARL: Prompting Large Language Models to Plan and
@@ -112,14 +113,6 @@ class Pearl(Recipe):
     """What the steps are executed on: the whole document ("passage"), or an "extract" of its facts."""
     completion: Literal["answer", "trace"] = "answer"
     """What the student learns to say: the "answer", or the plan with its results and the answer."""
-    target: int | None = None
-    """Stop once so many examples are ok; left out, every question is asked."""
-    max_calls: int | None = None
-    """Stop after so many calls, those that were paid for before included."""
-    language: str = "en"
-    """The language of the prompts: "en", "zh", or another one with a `template` of yours."""
-    template: str | None = None
-    """Your own wording: a Jinja file with the blocks of this recipe, or some of them."""
 
     def __post_init__(self) -> None:
         if (self.documents is None) == (self.prompts is None):
@@ -149,9 +142,7 @@ class Pearl(Recipe):
 
     def row_sources(self) -> list[RowSource]:
         """The file of its rows; nothing where they are a data set's."""
-        if self.prompts is None or self.prompts in assets.names("data"):
-            return []
-        return [RowSource(self.prompts, self.columns)]
+        return [] if self.prompts is None else row_files(self.prompts, self.columns)
 
     def input_files(self, folder: Path) -> list[Path]:
         """The template and the seed questions."""
@@ -160,7 +151,7 @@ class Pearl(Recipe):
 
     async def prepare(self, folder: Path, ask: Ask) -> dict[str, Any]:
         """Mine the actions: each seed question by itself, the results in the questions' order."""
-        wording = Wording("pearl", self.language, self.template, folder)
+        wording = self.wording(folder)
         basic = _actions_of(wording.text("actions"))
         if self.seed_questions:
             every = (row.prompt for row in read_rows(self.seed_questions, folder))
@@ -200,12 +191,7 @@ class Pearl(Recipe):
             yield Seed(value, source, order)
 
     def _questions(self, folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
-        seen: set[str] = set()
-        for value, source in self._all_questions(folder):
-            seed_id = Seed(value).seed_id
-            if seed_id not in seen:
-                seen.add(seed_id)
-                yield value, source
+        return each_once(self._all_questions(folder), lambda found: Seed(found[0]).seed_id)
 
     def _all_questions(self, folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
         if self.documents is not None:
@@ -214,13 +200,7 @@ class Pearl(Recipe):
                     yield {"question": question, "document": document.text}, document.source
             return
         assert self.prompts is not None
-        share = self.holdout
-        if share is None:
-            is_asset = self.prompts in assets.names("data")
-            share = assets.entry(self.prompts).holdout if is_asset else 0.0
-        for row in read_rows(
-            self.prompts, folder, "train" if share else "all", share, self.columns
-        ):
+        for row in read_prompts(self.prompts, folder, None, self.holdout, self.columns):
             if not row.passage:
                 raise DataError(
                     f"{row.source} has no document; give a column 'passage', or name it in `columns`"
@@ -232,7 +212,7 @@ class Pearl(Recipe):
         """Plan, execute and answer; once more where the answer is not right and rounds are left."""
         question, document = seed.value["question"], seed.value["document"]
         reference = seed.value.get("reference", [])
-        wording = Wording("pearl", self.language, self.template, ask.folder)
+        wording = self.wording(ask.folder)
         facts: dict[str, Any] = {}
         shown = open_book_messages(question, document, self.language)
 

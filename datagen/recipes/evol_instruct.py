@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from datagen.ask import Ask, Unparsed
+from datagen.copies import is_copy
 from datagen.phrases import find_phrase, has_words_beside, phrases_in
 from datagen.recipe import Example, Seed
 from datagen.reply_status import status_of
@@ -103,9 +104,12 @@ class EvolInstruct(RewrittenRows):
                 continue
             reply = await ask(evolved.messages)
             status, reason = self._status_of(reply, wording)
-            yield replace(evolved, completion=reply.text.strip(), status=status, reason=reason)
+            made = replace(evolved, completion=reply.text.strip(), status=status, reason=reason)
             if status == "ok":
                 parent, tried = prompt, []
+                if is_copy(made.completion, prompt):  # the prompt may be evolved on nevertheless
+                    made = replace(made, status="invalid", reason="the answer is the prompt again")
+            yield made
 
     def _draw(self, seed: Seed, tried: list[str]) -> str:
         """An operation by chance; one that failed on this parent comes after all others."""

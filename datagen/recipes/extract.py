@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel
 
 from datagen.ask import MOST_FAULTS, Ask, Unparsed
+from datagen.copies import is_copy
 from datagen.extraction import texts_in
 from datagen.json_replies import strict_schema
 from datagen.passage_recipe import PassageRecipe
@@ -133,6 +134,16 @@ class Extract(PassageRecipe):
             yield Example(
                 [], fault.raw, status=fault.status, reason=reason, passage=passage, facts=facts
             )
+            return
+        copied = [
+            _name_of(path)
+            for path, text in texts_in(value)
+            if self._must_stand(path, text, fixed) and is_copy(text, passage)
+        ]
+        if copied:  # it stands in the passage, and extracts nothing
+            raw = json.dumps(plain, ensure_ascii=False)
+            reason = f"the whole passage again: {', '.join(dict.fromkeys(copied))}"
+            yield Example([], raw, status="invalid", reason=reason, passage=passage)
             return
         texts = {".".join(path): text for path, text in texts_in(value) if text not in fixed}
         places = {path: locate(passage, text) for path, text in texts.items()}

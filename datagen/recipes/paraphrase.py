@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel
 
 from datagen.ask import Ask, Unparsed
+from datagen.copies import is_copy
 from datagen.recipe import Example, Seed
 from datagen.reply_status import status_of
 from datagen.rewritten_rows import TRIES, RewrittenRows
@@ -83,7 +84,9 @@ class Paraphrase(RewrittenRows):
                 for first, second in ((original, rewording), (rewording, original))
             ]
             earlier = [original, *rewordings[:number]]
-            if _tells_answer(rewording, original, seed.value["reference"]):
+            if is_copy(rewording, passage):
+                faults.append("the rewording is the passage")
+            elif _tells_answer(rewording, original, seed.value["reference"]):
                 faults.append("the rewording of the prompt has the answer in it")
             else:
                 faults.append(await self._fault(rewording, earlier, requests, ask))
@@ -122,7 +125,10 @@ class Paraphrase(RewrittenRows):
                 for first, second in ((original, rewording), (rewording, original))
             ]
             earlier = [original, *rewordings[:number]]
-            fault = await self._fault(rewording, earlier, requests, ask)
+            if is_copy(rewording, question, seed.value["passage"]):
+                fault: str | None = "the rewording is the question or the passage"
+            else:
+                fault = await self._fault(rewording, earlier, requests, ask)
             yield Example(
                 shown, rewording, question=question, reference=seed.value["reference"],
                 passage=seed.value["passage"], status="invalid" if fault else "ok", reason=fault,
@@ -135,6 +141,8 @@ class Paraphrase(RewrittenRows):
             return str(reference), "ok", None
         reply = await ask(self.messages_of(seed))
         status, reason = status_of(reply)
+        if status == "ok" and is_copy(reply.text, self.question_of(seed), seed.value["passage"]):
+            status, reason = "invalid", "it is the question or the passage again"
         return reply.text.strip(), status, reason and f"the answer to the original: {reason}"
 
     async def _reword(self, ask: Ask, messages: list[dict[str, Any]]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, Field, create_model
 
 from datagen.ask import Ask, Unparsed
+from datagen.copies import is_copy
 from datagen.extraction import PIECE_WORDS, extract_from_document
 from datagen.passage_recipe import Context, open_book_messages
 from datagen.recipe import Example, Seed, each_once
@@ -259,6 +260,9 @@ class Pearl(WordedRecipe):
                 earlier = {"steps": facts["plan"], "answer": done.answer, "fault": fault}
         except Unparsed as fault:
             yield bad(fault.raw, fault.status, str(fault))
+            return
+        if is_copy(done.answer, document, question):  # a whole document holds any reference
+            yield bad(done.answer, "invalid", "the answer is the document or the question again")
             return
         said = done.answer
         if self.completion == "trace":

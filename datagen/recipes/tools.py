@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel
 
 from datagen.ask import Ask, Unparsed
+from datagen.copies import is_copy
 from datagen.given_rows import GivenRows
 from datagen.recipe import Example, Seed
 from datagen.reply_status import status_of
@@ -233,6 +234,8 @@ class Tools(WordedRecipe, GivenRows):
             before = list(dialogue.student)
             if not calls:
                 self._check_answer(answer, needs, bool(dialogue.made))
+                if is_copy(answer, dialogue.task):
+                    raise _Invalid("invalid", "the answer is the request again", answer)
                 yield before, answer, [], call_id
                 return
             text = write_calls(calls)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel
 
+from datagen.action_plans import (
+    Actions,
+    PlanStep,
+    action_name,
+    parse_actions,
+    plan_fault,
+    plan_model,
+)
 from datagen.ask import Ask, Unparsed
 from datagen.copies import is_copy
 from datagen.extraction import PIECE_WORDS, extract_from_document
@@ -30,28 +36,6 @@ from warehouse.records import Message
 from warehouse.text.words import locate
 
 _TRIES = 3
-_LINE = re.compile(r"\s*([^\s:：]+)\s*[:：]\s*(.+)")
-
-
-class Action(BaseModel):
-    """What can be done with a document."""
-
-    name: str
-    description: str
-
-
-class Actions(BaseModel):
-    """The actions that one question needs."""
-
-    actions: list[Action] = Field(max_length=4)
-
-
-class PlanStep(BaseModel):
-    """One action of a plan; later steps may use its result by its name."""
-
-    action: str
-    input: str
-    result: str
 
 
 class AnswerCheck(BaseModel):
@@ -153,7 +137,7 @@ class Pearl(WordedRecipe):
     async def prepare(self, folder: Path, ask: Ask) -> dict[str, Any]:
         """Mine the actions: each seed question by itself, the results in the questions' order."""
         wording = self.wording(folder)
-        basic = _actions_of(wording.text("actions"))
+        basic = parse_actions(wording.text("actions"))
         if self.seed_questions:
             every = (row.prompt for row in read_rows(self.seed_questions, folder))
         else:
@@ -182,7 +166,7 @@ class Pearl(WordedRecipe):
         except Unparsed:
             return None
         named = [
-            (_name_of(each.name), " ".join(each.description.split())) for each in found.actions
+            (action_name(each.name), " ".join(each.description.split())) for each in found.actions
         ]
         return [(name, description) for name, description in named if name and description]
 
@@ -284,16 +268,16 @@ class Pearl(WordedRecipe):
             "plan", question=question, actions=actions, max_steps=self.max_steps, earlier=earlier
         )
         plan: Any = await ask.into(
-            _plan_model(self.max_steps),
+            plan_model(self.max_steps),
             request,
             tries=self.corrections + 1,
-            check=lambda plan: _fault_in(plan, actions),
+            check=lambda plan: plan_fault(plan, actions),
         )
         common: dict[str, Any] = {"question": question, "is_extract": self.context == "extract"}
         results: dict[str, str] = {}
         for number, step in enumerate(plan.steps, start=1):
             used = {name: told for name, told in results.items() if locate(step.input, name)}
-            name = _name_of(step.action)
+            name = action_name(step.action)
             reply = await ask(
                 wording.messages(
                     "step",
@@ -337,33 +321,3 @@ class Pearl(WordedRecipe):
             return None
         facts["verdict"] = verdict.model_dump()
         return None if verdict.is_right else verdict.fault.strip() or wording.text("not_right")
-
-
-@lru_cache(16)
-def _plan_model(most: int) -> type[BaseModel]:
-    return create_model("Plan", steps=(list[PlanStep], Field(min_length=1, max_length=most)))
-
-
-def _fault_in(plan: Any, actions: dict[str, str]) -> str | None:
-    """What is wrong with a plan, in words for the teacher."""
-    names: set[str] = set()
-    for number, step in enumerate(plan.steps, start=1):
-        if _name_of(step.action) not in actions:
-            known = ", ".join(actions)
-            return f"step {number}: there is no action '{step.action}'; the actions are {known}"
-        name = step.result.strip()
-        if not name or name in names:
-            return f"step {number}: its result needs a name of its own, not '{name}'"
-        names.add(name)
-    return None
-
-
-def _actions_of(text: str) -> dict[str, str]:
-    """The actions of a template, one a line: NAME: what it does."""
-    found = (_LINE.fullmatch(line) for line in text.splitlines())
-    return {_name_of(match[1]): match[2].strip() for match in found if match}
-
-
-def _name_of(text: str) -> str:
-    """The name of an action in one form: FIND_EVENTS."""
-    return re.sub(r"\W+", "_", text.strip()).strip("_").upper()

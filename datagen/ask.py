@@ -21,6 +21,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 MOST_FAULTS = 5
 """Faults of an invalid reply that the teacher is told."""
+_CORRECTION = "That reply cannot be used: "
+"""How the answer to an invalid reply begins; part of call ids."""
 
 
 class Unanswered(StillhouseError):
@@ -189,6 +191,8 @@ class Ask:
                 value = validate(find_json(raw))
                 fault = (check(value) if check else None) or ""
                 if not fault:
+                    if number and _CORRECTION.strip() in raw:
+                        raise Unparsed("the reply repeats what was said of the one before", raw)
                     return value
             except ValidationError as error:
                 fault = _faults(error)
@@ -201,8 +205,7 @@ class Ask:
                 {"role": "assistant", "content": raw or "{}"},
                 {
                     "role": "user",
-                    "content": f"That reply cannot be used: {fault}. Reply again with the corrected "
-                    "JSON alone.",
+                    "content": f"{_CORRECTION}{fault}. Reply again with the corrected JSON alone.",
                 },
             ]
         if declines(raw):

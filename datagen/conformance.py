@@ -15,10 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from datagen.engine import Engine, SeedOutcome
+from datagen.engine import Engine
 from datagen.pool import admit
 from datagen.recipe import STATUSES, PoolRecipe, PromptRecipe, Recipe, Seed
 from datagen.request_queue import RequestSource
+from datagen.seed_outcome import SeedOutcome
 from datagen.spending.limits import Budget
 from datagen.spending.pricing import FREE, Price
 from datagen.teacher import Reply, Request, Sampling

@@ -10,75 +10,29 @@ import asyncio
 import re
 import sys
 import traceback
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from datagen.ask import Ask, Unanswered
+from datagen.call_ledger import CallLedger, CallLookups
 from datagen.example_samples import sample_of
 from datagen.generate import as_reply, to_call, to_failure
 from datagen.recipe import Example, Recipe, Seed
 from datagen.request_queue import RequestQueue, stream_replies
+from datagen.seed_outcome import SeedOutcome
 from datagen.spending.limits import Budget
 from datagen.teacher import Reply, Request, Sampling, Teacher
 from warehouse.errors import BudgetReached, Outcome, RecipeError, StillhouseError
 from warehouse.part_origins import describe_error
-from warehouse.records import Call, Failure, Prompt, Sample
+from warehouse.records import Call, Prompt
 from warehouse.text.finish_reasons import is_cut
 
-LOOKED_UP_AT_ONCE = 2048
-"""Calls in one look-up."""
 SAME_FAULTS = 8
 """So many seeds, all the first ones, with the same exception: it is a bug of the recipe."""
 _VARYING = re.compile(r"\d+|0x[0-9a-f]+|'[^']*'|\"[^\"]*\"")
-
-
-class CallLedger(Protocol):
-    """What a run knows of calls, and where it keeps them."""
-
-    async def find(self, requests: Sequence[Request]) -> dict[str, Call]:
-        """The usable calls among those that were paid for, by call id."""
-        ...
-
-    def refusal_of(self, request: Request) -> str | None:
-        """Why a request was refused for good before; None where it was not."""
-        ...
-
-    def keep(self, record: Call | Failure, reply: Reply) -> None:
-        """Store a call or a failure before anything else is done with it."""
-        ...
-
-
-@dataclass
-class SeedOutcome:
-    """What became of one seed."""
-
-    seed: Seed
-    prompt: Prompt
-    samples: list[Sample] = field(default_factory=list)
-    call_runs: list[tuple[str, str]] = field(default_factory=list)
-    """Its calls in the order in which they were asked, each with the run that paid for it."""
-    unanswered: str | None = None
-    """Why it has no samples: a call without a reply. It is tried again by the next run."""
-    fault: str | None = None
-    """The exception of the recipe's code, with its place."""
-    blocked: int = 0
-    """Its calls that wait for a reply at this moment."""
-    waits: bool = False
-    """Whether it is unfinished, since a call that it needs may not be made (budget, dry replay)."""
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it has its samples, all of them."""
-        return self.unanswered is None and self.fault is None and not self.waits
-
-    @property
-    def call_ids(self) -> list[str]:
-        """Its calls in the order in which they were asked."""
-        return [call_id for call_id, _ in self.call_runs]
 
 
 class _MustWait(BaseException):
@@ -114,8 +68,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self._flying: dict[str, asyncio.Future[tuple[Call, Reply]]] = {}
-        self._lookups: deque[tuple[Request, asyncio.Future[Call | None]]] = deque()
-        self._looking: asyncio.Task[None] | None = None
+        self._lookups = CallLookups(self.ledger)
         self._queue = RequestQueue()
         self._blocked = self._live = 0
         self._stop: BaseException | None = None
@@ -290,7 +243,7 @@ class Engine:
             flying = asyncio.get_running_loop().create_future()
             self._flying[request.subject] = flying
             try:
-                found = await self._find(request)
+                found = await self._lookups.find(request)
                 if found is None:
                     self._request(request, expected, outcome)
             except BaseException as error:
@@ -340,30 +293,6 @@ class Engine:
             flying.exception()  # retrieved: no warning where nobody waits any more
         else:
             flying.set_result(result)
-
-    async def _find(self, request: Request) -> Call | None:
-        """Look a call up, together with all that are wanted at this moment."""
-        found: asyncio.Future[Call | None] = asyncio.get_running_loop().create_future()
-        self._lookups.append((request, found))
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look_up())
-        return await found
-
-    async def _look_up(self) -> None:
-        await asyncio.sleep(0)  # the seeds that start together are looked up together
-        while self._lookups:
-            number = min(LOOKED_UP_AT_ONCE, len(self._lookups))
-            several = [self._lookups.popleft() for _ in range(number)]
-            try:
-                calls = await self.ledger.find([request for request, _ in several])
-            except BaseException as error:
-                for _, future in several:
-                    if not future.done():
-                        future.set_exception(error)
-                return
-            for request, future in several:
-                if not future.done():
-                    future.set_result(calls.get(request.call_id))
 
     async def _serve(self, outcomes: asyncio.Queue[SeedOutcome | None]) -> None:
         """Hand what is wanted to the teacher, and each reply to the seeds that wait for it."""

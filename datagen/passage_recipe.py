@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from datagen.recipe import Recipe
+from datagen.worded_recipe import WordedRecipe
 from warehouse.errors import DataError
 from warehouse.inputs import assets
 from warehouse.inputs.documents.read import read_documents
 from warehouse.inputs.files import read_records
+from warehouse.inputs.prompt_sources import held_out_share
 from warehouse.inputs.question_wording import LANGUAGES
 from warehouse.inputs.rows import Row, find_file, is_held_out, question_messages, read_rows
 from warehouse.records import Message, make_id
@@ -42,7 +43,7 @@ def open_book_messages(question: str, passage: str, language: str) -> list[Messa
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassageRecipe(Recipe):
+class PassageRecipe(WordedRecipe):
     """A recipe with a seed for each passage of `documents` or `passages`."""
 
     documents: str | list[str] | None = None
@@ -57,14 +58,6 @@ class PassageRecipe(Recipe):
     """The most words of a passage cut from documents; characters in Chinese and Japanese."""
     limit: int | None = None
     """Ask about at most this many passages."""
-    target: int | None = None
-    """Stop once so many examples are ok; left out, every passage is asked about."""
-    max_calls: int | None = None
-    """Stop after so many calls, those that were paid for before included."""
-    language: str = "en"
-    """The language of the prompts: "en", "zh", or another one with a `template` of yours."""
-    template: str | None = None
-    """Your own wording: a Jinja file with the blocks of this recipe, or some of them."""
 
     def __post_init__(self) -> None:
         if (self.documents is None) == (self.passages is None):
@@ -108,9 +101,7 @@ class PassageRecipe(Recipe):
             return
         assert self.passages is not None
         is_asset = self.passages in assets.names("data")
-        held_out = self.holdout
-        if held_out is None:
-            held_out = assets.entry(self.passages).holdout if is_asset else 0.0
+        held_out = held_out_share(self.passages, self.holdout)
         number = 0
         for text, source in self._asset() if is_asset else self._file(folder):
             number += 1

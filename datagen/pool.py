@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from datagen.engine import SeedOutcome
 from datagen.recipe import Example, PoolRecipe
+from datagen.seed_outcome import SeedOutcome
 from warehouse.records import Sample
 
 

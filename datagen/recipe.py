@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from warehouse.catalog import name_of, options_of
 from warehouse.inputs.documents import DocumentSource
@@ -22,6 +22,8 @@ from warehouse.records import Message, Prompt, make_id
 
 if TYPE_CHECKING:
     from datagen.ask import Ask
+
+T = TypeVar("T")
 
 DRIVER_OPTIONS = ("target", "max_calls")
 """Options of every recipe that say how much is made, not what: they enter no id."""
@@ -57,6 +59,21 @@ class Seed:
     def random(self) -> random.Random:
         """The only randomness of a recipe: the same draws for the same value, on any day."""
         return random.Random(int(self.seed_id, 16))
+
+
+def each_once(items: Iterable[T], id_of: Callable[[T], str]) -> Iterator[T]:
+    """Leave out each item whose id came before.
+
+    Args:
+        items: Are read lazily.
+        id_of: Gives an item's id: hexadecimal, of which half the memory is needed as bytes.
+    """
+    seen: set[bytes] = set()
+    for item in items:
+        key = bytes.fromhex(id_of(item))
+        if key not in seen:
+            seen.add(key)
+            yield item
 
 
 @dataclass(frozen=True)
@@ -163,6 +180,14 @@ class Recipe(ABC):
         language = getattr(self, "language", "en")
         return [DocumentSource(patterns, getattr(self, "words", None), language=language)]
 
+    def student_tools(self, folder: Path) -> list[dict[str, Any]]:
+        """The tools that a student of its samples may be given, as JSON schemas; none by default.
+
+        Raises:
+            DataError: a file of tools is missing or malformed.
+        """
+        return []
+
     def input_files(self, folder: Path) -> list[Path]:
         """Files that shape the prompts beside the seeds: the user's own `template`, where it has one.
 
@@ -204,12 +229,9 @@ class PromptRecipe(Recipe):
 
     def seeds(self, folder: Path, prepared: dict[str, Any]) -> Iterator[Seed]:
         """A seed for each prompt; a prompt that comes again is one seed."""
-        seen: set[bytes] = set()
-        for prompt in self.ask_all(folder):
-            key = bytes.fromhex(prompt.prompt_id)
-            if key not in seen:
-                yield Seed(prompt.prompt_id, prompt.source, len(seen), prompt)
-                seen.add(key)
+        prompts = each_once(self.ask_all(folder), lambda prompt: prompt.prompt_id)
+        for order, prompt in enumerate(prompts):
+            yield Seed(prompt.prompt_id, prompt.source, order, prompt)
 
 
 class PoolRecipe(Recipe):

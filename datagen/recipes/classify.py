@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from random import Random
 from typing import Any, ClassVar, Literal
 
 from datagen.ask import Ask, Unparsed
+from datagen.copies import is_copy
 from datagen.recipe import Example, Seed
 from datagen.row_recipe import RowRecipe
 from datagen.votes import majority
@@ -118,7 +120,10 @@ class Classify(RowRecipe):
         none = self._none(wording)
         questions = list(self._questions(text, seed.random, wording))
         votes = await asyncio.gather(
-            *(self._vote(question, none, number, ask) for number, question in enumerate(questions))
+            *(
+                self._vote(question, none, number, text, ask)
+                for number, question in enumerate(questions)
+            )
         )
         counted = Counter(vote.label for vote in votes if vote.label is not None)
         winner, why = majority(counted, self.k, self.min_agreement)
@@ -139,14 +144,24 @@ class Classify(RowRecipe):
                 completion = wording.text("completion", label=winner, reason=vote.text)
             yield Example(shown, completion, facts={**facts, "reason": vote.text})
 
-    async def _vote(self, question: list[Message], none: str, number: int, ask: Ask) -> Vote:
+    async def _vote(
+        self, question: list[Message], none: str, number: int, text: str, ask: Ask
+    ) -> Vote:
         try:
             given = await ask.into_json(
                 self._schema(none), question, name="label", draw=number, check=_fault_of
             )
         except Unparsed as fault:
             return Vote(None, fault.raw, fault.status, str(fault))
-        return Vote(given["label"], given["reason"].strip())
+        reason = given["reason"].strip()
+        if is_copy(reason, text):  # no fault to be answered: another call would have to be paid for
+            return Vote(
+                None,
+                json.dumps(given, ensure_ascii=False),
+                "invalid",
+                "the reason is the text again",
+            )
+        return Vote(given["label"], reason)
 
     def _none(self, wording: Wording) -> str:
         """What stands for no label; empty where that may not be said.

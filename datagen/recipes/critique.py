@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, ClassVar, Literal
 
 from datagen.ask import Ask
+from datagen.copies import is_copy
 from datagen.recipe import Example, Seed
 from datagen.reply_status import status_of
 from datagen.row_recipe import RowRecipe
@@ -101,6 +102,11 @@ class Critique(RowRecipe):
             if made.status == "ok" and any(made.completion.split() == e.split() for e in echoed):
                 why = f"revision {number + 1}: it repeats the critique or a principle"
                 made = replace(made, status="invalid", reason=why)
+        if made.status == "ok" and is_copy(
+            made.completion, seed.prompt.question, seed.prompt.passage
+        ):
+            why = "the answer is the question or the passage again"
+            made = replace(made, status="invalid", reason=why)
         if made.status == "ok" and made.completion.split() != draft.split():
             facts["rejected"] = draft
         yield made

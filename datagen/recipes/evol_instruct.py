@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
 from datagen.ask import Ask, Unparsed
+from datagen.copies import is_copy
 from datagen.phrases import find_phrase, has_words_beside, phrases_in
-from datagen.prompt_rows import (
-    messages_of_seed,
-    prompt_of_seed,
-    rows_to_ask,
-    seeds_of_rows,
-)
-from datagen.recipe import Example, Recipe, Seed
+from datagen.recipe import Example, Seed
 from datagen.reply_status import status_of
+from datagen.rewritten_rows import TRIES, RewrittenRows
 from datagen.similarity import rouge_tokens
 from datagen.teacher import Reply
 from datagen.wording import Wording
-from warehouse.inputs.prompt_sources import PromptSources, check_sources, row_files
-from warehouse.inputs.rows import RowSource
 from warehouse.text.words import count_words
 from warehouse.wording import did_you_mean
 
@@ -32,8 +25,6 @@ OPERATIONS = (*DEFAULT_OPERATIONS, "complicate_input")
 BROADEN = "broaden"
 SHORT_REPLY = 80
 """Words of an answer below which an apology means that the teacher could not do it."""
-TRIES = 3
-"""Of a structured reply."""
 
 
 class Gain(BaseModel):
@@ -43,7 +34,7 @@ class Gain(BaseModel):
 
 
 @dataclass(frozen=True)
-class EvolInstruct(Recipe):
+class EvolInstruct(RewrittenRows):
     """Prompt -> a harder or a rarer prompt -> ..., each answered by the teacher.
 
     Evol-Instruct (Xu et al. 2023, WizardLM, section 3.2): in each generation an operation drawn by
@@ -56,29 +47,13 @@ class EvolInstruct(Recipe):
 
     version: ClassVar[str] = "1"
 
-    prompts: PromptSources
-    """A data set's name, or a JSON, CSV, Parquet or Excel file with `prompt` or `messages`."""
-    columns: dict[str, str] | None = None
-    """Columns of the file by what they are: {prompt = "Frage"}."""
-    holdout: float | None = None
-    """Share of rows kept for evaluation, 0..1. Unset: the data set's own, 0 for a file."""
-    limit: int | None = None
-    """Evolve at most this many rows."""
     generations: int = 4
     """Evolutions of each prompt, one after the other."""
     operations: list[str] | None = None
     """Drawn with equal chances. Unset: all but complicate_input."""
-    target: int | None = None
-    """Stop once so many examples are ok."""
-    max_calls: int | None = None
-    """Stop after so many calls, those that were paid for before included."""
-    language: str = "en"
-    """Of the words to the teacher, "en" or "zh". Unset: the plan's `language`."""
-    template: str | None = None
-    """A file of your own words, relative to the plan."""
 
     def __post_init__(self) -> None:
-        check_sources(self.prompts, self.columns, None, self.holdout, self.limit)
+        super().__post_init__()
         if self.generations < 1:
             raise ValueError("generations is 1 or more")
         if self.operations is not None and not self.operations:
@@ -92,19 +67,10 @@ class EvolInstruct(Recipe):
         """An evolution that fails at once is one call; else it is judged and answered."""
         return (self.generations, self.generations * (1 + TRIES + 1))
 
-    def row_sources(self) -> list[RowSource]:
-        """The file of its prompts; nothing where they are a data set's."""
-        return row_files(self.prompts, self.columns)
-
-    def seeds(self, folder: Path, prepared: dict[str, Any]) -> Iterator[Seed]:
-        """A seed for each prompt that is not held out."""
-        rows = rows_to_ask(self.prompts, folder, self.columns, self.holdout, self.limit)
-        return seeds_of_rows(rows)
-
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """An example for each generation, also where its evolution failed."""
-        wording = Wording("evol_instruct", self.language, self.template, ask.folder)
-        parent = prompt_of_seed(seed)
+        wording = self.wording(ask.folder)
+        parent = self.question_of(seed)
         tried: list[str] = []  # operations on this parent
         for generation in range(self.generations):
             operation = self._draw(seed, tried)
@@ -114,7 +80,7 @@ class EvolInstruct(Recipe):
             tried.append(operation)
             prompt = rewritten.text.strip()
             evolved = Example(
-                messages_of_seed(seed, self.language, prompt),
+                self.messages_of(seed, prompt),
                 "",
                 question=prompt,
                 passage=seed.value["passage"],
@@ -138,9 +104,12 @@ class EvolInstruct(Recipe):
                 continue
             reply = await ask(evolved.messages)
             status, reason = self._status_of(reply, wording)
-            yield replace(evolved, completion=reply.text.strip(), status=status, reason=reason)
+            made = replace(evolved, completion=reply.text.strip(), status=status, reason=reason)
             if status == "ok":
                 parent, tried = prompt, []
+                if is_copy(made.completion, prompt):  # the prompt may be evolved on nevertheless
+                    made = replace(made, status="invalid", reason="the answer is the prompt again")
+            yield made
 
     def _draw(self, seed: Seed, tried: list[str]) -> str:
         """An operation by chance; one that failed on this parent comes after all others."""

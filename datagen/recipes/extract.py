@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,17 +12,23 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel
 
 from datagen.ask import MOST_FAULTS, Ask, Unparsed
+from datagen.copies import is_copy
 from datagen.extraction import texts_in
-from datagen.json_replies import strict_schema
+from datagen.extraction_schemas import (
+    fixed_texts,
+    path_name,
+    schema_fault,
+    schema_of,
+    schema_paths,
+)
 from datagen.passage_recipe import PassageRecipe
 from datagen.recipe import Example, Seed
-from datagen.wording import Wording
 from warehouse.errors import DataError
 from warehouse.part_sources import helper_class, is_file, path_in
+from warehouse.records import Message
 from warehouse.text.words import locate
 from warehouse.wording import did_you_mean
 
-_DEPTH = 8
 _LOST = "does not stand in the passage"
 
 
@@ -52,7 +58,7 @@ class Extract(PassageRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.schema, dict):
-            if (fault := _schema_fault(self.schema)) is not None:
+            if (fault := schema_fault(self.schema)) is not None:
                 raise ValueError(f"schema: {fault}")
         elif not is_file(self.schema) and not self.schema.endswith(".json"):
             raise ValueError(
@@ -77,8 +83,8 @@ class Extract(PassageRecipe):
                 schema does not have.
         """
         model = self._model(folder)
-        schema = self._schema(folder) if model is None else _schema_of(model)
-        paths = sorted(set(_paths(schema, schema)))
+        schema = self._schema(folder) if model is None else schema_of(model)
+        paths = sorted(set(schema_paths(schema, schema)))
         for path in self.listed or ():
             if path not in paths:
                 raise DataError(
@@ -93,18 +99,18 @@ class Extract(PassageRecipe):
 
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """Ask for the JSON; a reply with a value that is not in the passage is answered with it."""
-        wording = Wording("extract", self.language, self.template, ask.folder)
+        wording = self.wording(ask.folder)
         passage, schema = seed.value, ask.prepared["schema"]
         schema_text = json.dumps(schema, ensure_ascii=False)
-        fixed = set(_fixed_texts(schema))
+        fixed = set(fixed_texts(schema))
 
         lost: dict[str, str] = {}
         """Path -> value that has to stand in the passage and does not, of the reply before."""
 
         def fault_in(value: Any) -> str | None:
             lost.clear()
-            for path, text in texts_in(value):
-                if self._must_stand(path, text, fixed) and locate(passage, text) is None:
+            for path, text in self._to_verify(value, fixed):
+                if locate(passage, text) is None:
                     lost[".".join(path)] = text
             faults = [
                 f"{path}: {json.dumps(text, ensure_ascii=False)} {_LOST}"
@@ -112,28 +118,24 @@ class Extract(PassageRecipe):
             ]
             return "; ".join(faults) or None
 
+        def invalid(raw: str, status: str, reason: str, **facts: Any) -> Example:
+            return Example([], raw, status=status, reason=reason, passage=passage, facts=facts)
+
         request = wording.messages("ask", passage=passage, schema=schema_text)
-        model = self._model(ask.folder)
         try:
-            if model is None:
-                plain = value = await ask.into_json(
-                    schema, request, name="extraction", check=fault_in
-                )
-            else:  # dates, enums and the like are no texts of the passage
-                read = await ask.into(
-                    model, request, check=lambda found: fault_in(found.model_dump())
-                )
-                value, plain = read.model_dump(), read.model_dump(mode="json")
+            value, plain = await self._ask(ask, schema, request, fault_in)
         except Unparsed as fault:
-            reason = str(fault)
-            is_lost = reason.endswith(_LOST)  # and not the fault of a later reply
-            if is_lost:  # without numbers and values, so that the reasons of a run can be counted
-                names = dict.fromkeys(_name_of(path.split(".")) for path in lost)
-                reason = f"not in the passage: {', '.join(names)}"
-            facts = {"not_in_passage": lost} if is_lost else {}
-            yield Example(
-                [], fault.raw, status=fault.status, reason=reason, passage=passage, facts=facts
-            )
+            if not str(fault).endswith(_LOST):  # or is it the fault of a later reply
+                yield invalid(fault.raw, fault.status, str(fault))
+                return
+            reason = f"not in the passage: {_names_of(path.split('.') for path in lost)}"
+            yield invalid(fault.raw, fault.status, reason, not_in_passage=lost)
+            return
+        completion = json.dumps(plain, ensure_ascii=False)
+        verified = self._to_verify(value, fixed)
+        copied = [path for path, text in verified if is_copy(text, passage)]
+        if copied:  # it stands in the passage, and extracts nothing
+            yield invalid(completion, "invalid", f"the whole passage again: {_names_of(copied)}")
             return
         texts = {".".join(path): text for path, text in texts_in(value) if text not in fixed}
         places = {path: locate(passage, text) for path, text in texts.items()}
@@ -142,7 +144,7 @@ class Extract(PassageRecipe):
         )
         yield Example(
             shown,
-            json.dumps(plain, ensure_ascii=False),
+            completion,
             passage=passage,
             facts={
                 "spans": {path: list(place) for path, place in places.items() if place},
@@ -150,11 +152,33 @@ class Extract(PassageRecipe):
             },
         )
 
-    def _must_stand(self, path: tuple[str, ...], text: str, fixed: set[str]) -> bool:
-        if self.verify == "all":
-            return text not in fixed
-        name = _name_of(path)
-        return any(f"{name}.".startswith(f"{wanted}.") for wanted in self.listed or ())
+    async def _ask(
+        self,
+        ask: Ask,
+        schema: dict[str, Any],
+        request: Sequence[Message],
+        fault_in: Callable[[Any], str | None],
+    ) -> tuple[Any, Any]:
+        """What the teacher extracted, and the same as JSON-able values.
+
+        Raises:
+            Unparsed: no reply fits the schema, or all have a fault.
+        """
+        model = self._model(ask.folder)
+        if model is None:
+            value = await ask.into_json(schema, request, name="extraction", check=fault_in)
+            return value, value
+        # dates, enums and the like are no texts of the passage
+        read = await ask.into(model, request, check=lambda found: fault_in(found.model_dump()))
+        return read.model_dump(), read.model_dump(mode="json")
+
+    def _to_verify(self, value: Any, fixed: set[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+        """(path, text) of each text that has to stand in the passage."""
+        for path, text in texts_in(value):
+            name = path_name(path)
+            is_listed = any(f"{name}.".startswith(f"{wanted}.") for wanted in self.listed or ())
+            if (text not in fixed) if self.verify == "all" else is_listed:
+                yield path, text
 
     def _model(self, folder: Path) -> type[BaseModel] | None:
         if isinstance(self.schema, str) and is_file(self.schema):
@@ -170,74 +194,12 @@ class Extract(PassageRecipe):
             raise DataError(f"schema {self.schema} cannot be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:
             raise DataError(f"schema {self.schema} is not JSON ({error})") from None
-        if (fault := _schema_fault(schema)) is not None:
+        if (fault := schema_fault(schema)) is not None:
             raise DataError(f"schema {self.schema}: {fault}")
         found: dict[str, Any] = schema
         return found
 
 
-def _name_of(path: Sequence[str]) -> str:
-    """A path without numbers of lists, as `listed` has it."""
-    return ".".join(step for step in path if not step.isdecimal())
-
-
-def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    schema: dict[str, Any] = strict_schema(model)["json_schema"]["schema"]
-    return schema
-
-
-def _schema_fault(schema: Any) -> str | None:
-    """Why something is no schema to extract by; None where it is one."""
-    from jsonschema import Draft202012Validator, SchemaError
-
-    if not isinstance(schema, dict) or schema.get("type") != "object":
-        return 'it describes an object; give type = "object" and properties'
-    if any(not str(target).startswith("#") for target in _values_of(schema, "$ref")):
-        return "a $ref points into the schema itself, such as #/$defs/Item"
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        place = ".".join(map(str, error.absolute_path))
-        return f"{place or 'schema'}: {error.message}"
-    if not set(_paths(schema, schema)):
-        return "it has no properties, so nothing would be extracted"
-    return None
-
-
-def _values_of(node: Any, key: str) -> Iterator[Any]:
-    if isinstance(node, dict):
-        for name, inner in node.items():
-            if name == key and not isinstance(inner, dict):
-                yield inner
-            yield from _values_of(inner, key)
-    elif isinstance(node, list):
-        for inner in node:
-            yield from _values_of(inner, key)
-
-
-def _fixed_texts(schema: dict[str, Any]) -> Iterator[str]:
-    """Texts that the schema itself lists, as values of an enum: they need no place in a passage."""
-    for values in _values_of(schema, "enum"):
-        yield from (value for value in values if isinstance(value, str))
-    yield from (value for value in _values_of(schema, "const") if isinstance(value, str))
-
-
-def _paths(schema: Any, root: dict[str, Any], path: str = "", depth: int = 0) -> Iterator[str]:
-    """The paths of a schema's properties, without numbers of lists; a $ref is followed."""
-    if not isinstance(schema, dict) or depth > _DEPTH:
-        return
-    if isinstance(target := schema.get("$ref"), str):
-        node: Any = root
-        for step in target.removeprefix("#").strip("/").split("/"):
-            node = node.get(step, {}) if isinstance(node, dict) and step else node
-        yield from _paths(node, root, path, depth + 1)
-    properties = schema.get("properties")
-    for name, inner in (properties if isinstance(properties, dict) else {}).items():
-        place = f"{path}.{name}" if path else name
-        yield place
-        yield from _paths(inner, root, place, depth + 1)
-    for key in ("items", "additionalProperties"):
-        yield from _paths(schema.get(key), root, path, depth + 1)
-    for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
-        for inner in schema.get(key) or ():
-            yield from _paths(inner, root, path, depth + 1)
+def _names_of(paths: Iterable[Sequence[str]]) -> str:
+    """Paths without numbers and values, each once, so that the reasons of a run can be counted."""
+    return ", ".join(dict.fromkeys(map(path_name, paths)))

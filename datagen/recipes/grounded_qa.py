@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, Field, create_model
 
 from datagen.ask import Ask, Unparsed
+from datagen.copies import is_copy
 from datagen.extraction import extract_facts
 from datagen.passage_recipe import Context, PassageRecipe, open_book_messages
 from datagen.recipe import Example, Seed
@@ -140,7 +141,7 @@ class GroundedQa(PassageRecipe):
 
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """Ask for the pairs of one passage, and check each."""
-        wording = Wording("grounded_qa", self.language, self.template, ask.folder)
+        wording = self.wording(ask.folder)
         passage, is_unanswerable = seed.value["passage"], "unanswerable" in seed.value
         facts: dict[str, Any] = {}
         shown = passage
@@ -166,6 +167,8 @@ class GroundedQa(PassageRecipe):
             span = None if is_unanswerable else locate(passage, answer)
             form = " ".join(words(caseless(question)))
             reason = self._fault(question, answer, is_unanswerable, span)
+            if reason is None:
+                reason = _copied(question, answer, passage)
             if reason is None and form in earlier:
                 reason = "the question came before for this passage"
             if reason is None:
@@ -231,6 +234,15 @@ class GroundedQa(PassageRecipe):
         if self.max_answer_words is not None and number > self.max_answer_words:
             return f"{number} words, more than max_answer_words = {self.max_answer_words}"
         return None
+
+
+def _copied(question: str, answer: str, passage: str) -> str | None:
+    """What of a pair is a copy: a whole passage stands in itself, and answers nothing."""
+    if is_copy(question, passage):
+        return "the question is the passage again"
+    if is_copy(answer, passage):
+        return "the answer is the whole passage"
+    return "the answer is the question again" if is_copy(answer, question) else None
 
 
 @lru_cache(16)

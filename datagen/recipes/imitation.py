@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datagen.ask import Ask
-from datagen.recipe import Example, Seed, options_that_matter
+from datagen.given_rows import GivenRows
+from datagen.recipe import Example, PromptRecipe, Seed, options_that_matter
 from datagen.reply_status import status_of
-from datagen.row_recipe import GivenRows
 from datagen.teacher import Reply
 from warehouse.catalog import ADDED_LATER, name_of
 from warehouse.errors import DataError
@@ -28,7 +28,7 @@ EXAMPLE_PASSAGE_CHARS = 300
 
 
 @dataclass(frozen=True)
-class Imitation(GivenRows):
+class Imitation(PromptRecipe, GivenRows):
     """Question -> the teacher's answer, as the student's completion.
 
     Sequence-level distillation on given prompts (Kim and Rush 2016, section 3.2: train
@@ -38,6 +38,7 @@ class Imitation(GivenRows):
 
     version: ClassVar[str] = "1"
 
+    columns: dict[str, str] | None = field(default=None, metadata=ADDED_LATER)
     n: int = 1
     """Replies per row, each with a seed of its own; more than 1 needs a temperature above 0."""
     examples: int = 0

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from datagen.ask import Ask
 from datagen.imported_calls import Turns, imported_call, replies_in, reply_of
-from datagen.recipe import Example, Recipe, Seed
+from datagen.recipe import Example, Recipe, Seed, each_once
 from datagen.reply_status import status_of
 from warehouse.catalog import name_of
 from warehouse.inputs.conversations import Conversation, ConversationReader, Form
@@ -76,13 +76,11 @@ class Imported(Recipe):
 
     def seeds(self, folder: Path, prepared: dict[str, Any]) -> Iterator[Seed]:
         """A seed for each conversation; one that comes again is one seed."""
-        seen: set[str] = set()
-        for conversation in self.conversations(self.reader(folder)):
-            prompt = self._prompt(conversation)
-            if prompt.prompt_id not in seen:
-                value = asdict(conversation)
-                yield Seed(value, conversation.source, len(seen), prompt)
-                seen.add(prompt.prompt_id)
+        conversations = self.conversations(self.reader(folder))
+        found = ((self._prompt(conversation), conversation) for conversation in conversations)
+        once = each_once(found, lambda pair: pair[0].prompt_id)
+        for order, (prompt, conversation) in enumerate(once):
+            yield Seed(asdict(conversation), conversation.source, order, prompt)
 
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """An example of the last reply, or of each, with the status that any reply would have."""

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
 from datagen.ask import Ask, Unparsed
-from datagen.prompt_rows import (
-    messages_of_seed,
-    prompt_of_seed,
-    rows_to_ask,
-    seeds_of_rows,
-)
-from datagen.recipe import Example, Recipe, Seed
+from datagen.copies import is_copy
+from datagen.recipe import Example, Seed
 from datagen.reply_status import status_of
+from datagen.rewritten_rows import TRIES, RewrittenRows
 from datagen.same_facts import changed_fact
 from datagen.similarity import rouge_l, rouge_tokens
 from datagen.wording import Wording
-from warehouse.inputs.prompt_sources import PromptSources, check_sources, row_files
-from warehouse.inputs.rows import RowSource
 from warehouse.text.words import caseless, contains_tokens, count_words, words
 
-TRIES = 3
-"""Of a structured reply."""
 MOST_TIMES_AS_LONG = 3
 """A rewording is at most so many times as long as the original, and the other way round."""
 
@@ -38,7 +29,7 @@ class SameMeaning(BaseModel):
 
 
 @dataclass(frozen=True)
-class Paraphrase(Recipe):
+class Paraphrase(RewrittenRows):
     """Prompt or answer of a row -> k rewordings of it that mean the same.
 
     Meaning is checked twice. Rules: numbers, names and negations are kept, and the rewording is not
@@ -50,31 +41,15 @@ class Paraphrase(Recipe):
 
     version: ClassVar[str] = "1"
 
-    prompts: PromptSources
-    """A data set's name, or a JSON, CSV, Parquet or Excel file with `prompt` or `messages`."""
-    columns: dict[str, str] | None = None
-    """Columns of the file by what they are: {prompt = "Frage"}."""
-    holdout: float | None = None
-    """Share of rows kept for evaluation, 0..1. Unset: the data set's own, 0 for a file."""
-    limit: int | None = None
-    """Reword at most this many rows."""
     what: Literal["prompt", "answer"] = "prompt"
     """What is reworded; the other one stays: the row's reference, or the teacher's answer."""
     k: int = 3
     """Rewordings of each row."""
     max_similarity: float = 0.8
     """A rewording whose ROUGE-L with the original or an earlier one is above this is dropped, 0..1."""
-    target: int | None = None
-    """Stop once so many examples are ok."""
-    max_calls: int | None = None
-    """Stop after so many calls, those that were paid for before included."""
-    language: str = "en"
-    """Of the words to the teacher and of the rows, "en" or "zh". Unset: the plan's `language`."""
-    template: str | None = None
-    """A file of your own words, relative to the plan."""
 
     def __post_init__(self) -> None:
-        check_sources(self.prompts, self.columns, None, self.holdout, self.limit)
+        super().__post_init__()
         if self.k < 1:
             raise ValueError("k is 1 or more")
         if not 0 < self.max_similarity <= 1:
@@ -85,24 +60,15 @@ class Paraphrase(Recipe):
         """The rewordings; two verdicts for each that keeps the rules; the answer without a reference."""
         return (1, TRIES + self.k * 2 * TRIES + 1)
 
-    def row_sources(self) -> list[RowSource]:
-        """The file of its rows; nothing where they are a data set's."""
-        return row_files(self.prompts, self.columns)
-
-    def seeds(self, folder: Path, prepared: dict[str, Any]) -> Iterator[Seed]:
-        """A seed for each row that is not held out."""
-        rows = rows_to_ask(self.prompts, folder, self.columns, self.holdout, self.limit)
-        return seeds_of_rows(rows)
-
     def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """An example for each rewording, also for those that were dropped."""
-        wording = Wording("paraphrase", self.language, self.template, ask.folder)
+        wording = self.wording(ask.folder)
         if self.what == "answer":
             return self._answers(seed, wording, ask)
         return self._prompts(seed, wording, ask)
 
     async def _prompts(self, seed: Seed, wording: Wording, ask: Ask) -> AsyncIterator[Example]:
-        original, passage = prompt_of_seed(seed), seed.value["passage"]
+        original, passage = self.question_of(seed), seed.value["passage"]
         facts = {"original": original}
         try:
             rewordings = await self._reword(
@@ -118,13 +84,15 @@ class Paraphrase(Recipe):
                 for first, second in ((original, rewording), (rewording, original))
             ]
             earlier = [original, *rewordings[:number]]
-            if _tells_answer(rewording, original, seed.value["reference"]):
+            if is_copy(rewording, passage):
+                faults.append("the rewording is the passage")
+            elif _tells_answer(rewording, original, seed.value["reference"]):
                 faults.append("the rewording of the prompt has the answer in it")
             else:
                 faults.append(await self._fault(rewording, earlier, requests, ask))
         answer, status, reason = await self._answer(seed, ask) if None in faults else ("", "", None)
         for rewording, fault in zip(rewordings, faults, strict=True):
-            shown = messages_of_seed(seed, self.language, rewording)
+            shown = self.messages_of(seed, rewording)
             if fault:
                 yield Example(
                     shown, "", question=rewording, passage=passage,
@@ -137,7 +105,7 @@ class Paraphrase(Recipe):
                 )  # fmt: skip
 
     async def _answers(self, seed: Seed, wording: Wording, ask: Ask) -> AsyncIterator[Example]:
-        question, shown = prompt_of_seed(seed), messages_of_seed(seed, self.language)
+        question, shown = self.question_of(seed), self.messages_of(seed)
         original, status, reason = await self._answer(seed, ask)
         if status != "ok":
             yield Example(shown, original, status=status, reason=reason)
@@ -157,7 +125,10 @@ class Paraphrase(Recipe):
                 for first, second in ((original, rewording), (rewording, original))
             ]
             earlier = [original, *rewordings[:number]]
-            fault = await self._fault(rewording, earlier, requests, ask)
+            if is_copy(rewording, question, seed.value["passage"]):
+                fault: str | None = "the rewording is the question or the passage"
+            else:
+                fault = await self._fault(rewording, earlier, requests, ask)
             yield Example(
                 shown, rewording, question=question, reference=seed.value["reference"],
                 passage=seed.value["passage"], status="invalid" if fault else "ok", reason=fault,
@@ -168,8 +139,10 @@ class Paraphrase(Recipe):
         """(answer to the original, its status, why): the row's reference, else the teacher's."""
         for reference in seed.value["reference"]:
             return str(reference), "ok", None
-        reply = await ask(messages_of_seed(seed, self.language))
+        reply = await ask(self.messages_of(seed))
         status, reason = status_of(reply)
+        if status == "ok" and is_copy(reply.text, self.question_of(seed), seed.value["passage"]):
+            status, reason = "invalid", "it is the question or the passage again"
         return reply.text.strip(), status, reason and f"the answer to the original: {reason}"
 
     async def _reword(self, ask: Ask, messages: list[dict[str, Any]]) -> list[str]:

@@ -3,53 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel
 
+from datagen.action_plans import (
+    Actions,
+    PlanStep,
+    action_name,
+    distinct_steps,
+    parse_actions,
+    plan_fault,
+    plan_model,
+)
 from datagen.ask import Ask, Unparsed
+from datagen.copies import is_copy
 from datagen.extraction import PIECE_WORDS, extract_from_document
 from datagen.passage_recipe import Context, open_book_messages
-from datagen.recipe import Example, Recipe, Seed
+from datagen.recipe import Example, Seed, each_once
 from datagen.reply_status import status_of
 from datagen.spending.pricing import count_prompt_tokens
+from datagen.worded_recipe import WordedRecipe
 from datagen.wording import Wording
 from warehouse.errors import DataError
-from warehouse.inputs import assets
 from warehouse.inputs.documents.read import read_documents
+from warehouse.inputs.prompt_sources import read_prompts, row_files
 from warehouse.inputs.rows import RowSource, check_columns, find_file, read_rows
 from warehouse.records import Message
 from warehouse.text.words import locate
 
 _TRIES = 3
-_LINE = re.compile(r"\s*([^\s:：]+)\s*[:：]\s*(.+)")
-
-
-class Action(BaseModel):
-    """What can be done with a document."""
-
-    name: str
-    description: str
-
-
-class Actions(BaseModel):
-    """The actions that one question needs."""
-
-    actions: list[Action] = Field(max_length=4)
-
-
-class PlanStep(BaseModel):
-    """One action of a plan; later steps may use its result by its name."""
-
-    action: str
-    input: str
-    result: str
 
 
 class AnswerCheck(BaseModel):
@@ -70,7 +57,7 @@ class _Done(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pearl(Recipe):
+class Pearl(WordedRecipe):
     """Answers over long documents: actions are mined from questions, composed to a plan and executed.
 
     The stages are those of PEARL (Sun et al., PEARL: Prompting Large Language Models to Plan and
@@ -113,14 +100,6 @@ class Pearl(Recipe):
     """What the steps are executed on: the whole document ("passage"), or an "extract" of its facts."""
     completion: Literal["answer", "trace"] = "answer"
     """What the student learns to say: the "answer", or the plan with its results and the answer."""
-    target: int | None = None
-    """Stop once so many examples are ok; left out, every question is asked."""
-    max_calls: int | None = None
-    """Stop after so many calls, those that were paid for before included."""
-    language: str = "en"
-    """The language of the prompts: "en", "zh", or another one with a `template` of yours."""
-    template: str | None = None
-    """Your own wording: a Jinja file with the blocks of this recipe, or some of them."""
 
     def __post_init__(self) -> None:
         if (self.documents is None) == (self.prompts is None):
@@ -150,9 +129,7 @@ class Pearl(Recipe):
 
     def row_sources(self) -> list[RowSource]:
         """The file of its rows; nothing where they are a data set's."""
-        if self.prompts is None or self.prompts in assets.names("data"):
-            return []
-        return [RowSource(self.prompts, self.columns)]
+        return [] if self.prompts is None else row_files(self.prompts, self.columns)
 
     def input_files(self, folder: Path) -> list[Path]:
         """The template and the seed questions."""
@@ -161,8 +138,8 @@ class Pearl(Recipe):
 
     async def prepare(self, folder: Path, ask: Ask) -> dict[str, Any]:
         """Mine the actions: each seed question by itself, the results in the questions' order."""
-        wording = Wording("pearl", self.language, self.template, folder)
-        basic = _actions_of(wording.text("actions"))
+        wording = self.wording(folder)
+        basic = parse_actions(wording.text("actions"))
         if self.seed_questions:
             every = (row.prompt for row in read_rows(self.seed_questions, folder))
         else:
@@ -191,7 +168,7 @@ class Pearl(Recipe):
         except Unparsed:
             return None
         named = [
-            (_name_of(each.name), " ".join(each.description.split())) for each in found.actions
+            (action_name(each.name), " ".join(each.description.split())) for each in found.actions
         ]
         return [(name, description) for name, description in named if name and description]
 
@@ -201,12 +178,7 @@ class Pearl(Recipe):
             yield Seed(value, source, order)
 
     def _questions(self, folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
-        seen: set[str] = set()
-        for value, source in self._all_questions(folder):
-            seed_id = Seed(value).seed_id
-            if seed_id not in seen:
-                seen.add(seed_id)
-                yield value, source
+        return each_once(self._all_questions(folder), lambda found: Seed(found[0]).seed_id)
 
     def _all_questions(self, folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
         if self.documents is not None:
@@ -215,13 +187,7 @@ class Pearl(Recipe):
                     yield {"question": question, "document": document.text}, document.source
             return
         assert self.prompts is not None
-        share = self.holdout
-        if share is None:
-            is_asset = self.prompts in assets.names("data")
-            share = assets.entry(self.prompts).holdout if is_asset else 0.0
-        for row in read_rows(
-            self.prompts, folder, "train" if share else "all", share, self.columns
-        ):
+        for row in read_prompts(self.prompts, folder, None, self.holdout, self.columns):
             if not row.passage:
                 raise DataError(
                     f"{row.source} has no document; give a column 'passage', or name it in `columns`"
@@ -244,7 +210,7 @@ class Pearl(Recipe):
         """Plan, execute and answer; once more where the answer is not right and rounds are left."""
         question, document = seed.value["question"], seed.value["document"]
         reference = seed.value.get("reference", [])
-        wording = Wording("pearl", self.language, self.template, ask.folder)
+        wording = self.wording(ask.folder)
         facts: dict[str, Any] = {}
         shown = open_book_messages(question, document, self.language)
 
@@ -286,6 +252,9 @@ class Pearl(Recipe):
         except Unparsed as fault:
             yield bad(fault.raw, fault.status, str(fault))
             return
+        if is_copy(done.answer, document, question):  # a whole document holds any reference
+            yield bad(done.answer, "invalid", "the answer is the document or the question again")
+            return
         said = done.answer
         if self.completion == "trace":
             said = wording.text(
@@ -306,17 +275,17 @@ class Pearl(Recipe):
             "plan", question=question, actions=actions, max_steps=self.max_steps, earlier=earlier
         )
         plan: Any = await ask.into(
-            _plan_model(self.max_steps),
+            plan_model(self.max_steps),
             request,
             tries=self.corrections + 1,
-            check=lambda plan: _fault_in(plan, actions),
+            check=lambda plan: plan_fault(plan, actions),
         )
         common: dict[str, Any] = {"question": question, "is_extract": self.context == "extract"}
         results: dict[str, str] = {}
-        steps = _distinct(plan.steps)
+        steps = distinct_steps(plan.steps)
         for number, step in enumerate(steps, start=1):
             used = {name: told for name, told in results.items() if locate(step.input, name)}
-            name = _name_of(step.action)
+            name = action_name(step.action)
             reply = await ask(
                 wording.messages(
                     "step",
@@ -360,41 +329,3 @@ class Pearl(Recipe):
             return None
         facts["verdict"] = verdict.model_dump()
         return None if verdict.is_right else verdict.fault.strip() or wording.text("not_right")
-
-
-@lru_cache(16)
-def _plan_model(most: int) -> type[BaseModel]:
-    return create_model("Plan", steps=(list[PlanStep], Field(min_length=1, max_length=most)))
-
-
-def _fault_in(plan: Any, actions: dict[str, str]) -> str | None:
-    """What is wrong with a plan, in words for the teacher."""
-    names: set[str] = set()
-    for number, step in enumerate(_distinct(plan.steps), start=1):
-        if _name_of(step.action) not in actions:
-            known = ", ".join(actions)
-            return f"step {number}: there is no action '{step.action}'; the actions are {known}"
-        name = step.result.strip()
-        if not name or name in names:
-            return f"step {number}: its result needs a name of its own, not '{name}'"
-        names.add(name)
-    return None
-
-
-def _distinct(steps: Sequence[PlanStep]) -> list[PlanStep]:
-    """The steps without those that repeat an earlier one in all its parts: they would ask it again."""
-    kept: dict[tuple[str, str, str], PlanStep] = {}
-    for step in steps:
-        kept.setdefault((_name_of(step.action), step.input.strip(), step.result.strip()), step)
-    return list(kept.values())
-
-
-def _actions_of(text: str) -> dict[str, str]:
-    """The actions of a template, one a line: NAME: what it does."""
-    found = (_LINE.fullmatch(line) for line in text.splitlines())
-    return {_name_of(match[1]): match[2].strip() for match in found if match}
-
-
-def _name_of(text: str) -> str:
-    """The name of an action in one form: FIND_EVENTS."""
-    return re.sub(r"\W+", "_", text.strip()).strip("_").upper()

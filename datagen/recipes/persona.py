@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 from datagen.ask import Ask
 from datagen.balanced_design import balanced_design
 from datagen.phrases import find_phrase, phrases_in
-from datagen.recipe import Example, Recipe, Seed
+from datagen.recipe import Example, Seed
 from datagen.reply_status import status_of
-from datagen.wording import Wording
+from datagen.worded_recipe import WordedRecipe
 from warehouse.errors import DataError
 from warehouse.inputs.files import KINDS, decode_text, kind_of, read_records
 from warehouse.inputs.rows import find_file
@@ -27,7 +27,7 @@ TOPIC, PERSONA = "topic", "persona"
 
 
 @dataclass(frozen=True)
-class Persona(Recipe):
+class Persona(WordedRecipe):
     """Topic x persona x attributes -> a prompt in the persona's words -> the teacher's answer.
 
     Persona-driven generation (Ge et al. 2024, Scaling Synthetic Data Creation with 1,000,000,000
@@ -46,14 +46,6 @@ class Persona(Recipe):
     """Further properties of a prompt: {difficulty = ["easy", "hard"], length = {short = 2, long = 1}}."""
     number: int | None = None
     """Prompts to write; this, `target` or `max_calls` must be given."""
-    target: int | None = None
-    """Stop once so many examples are ok."""
-    max_calls: int | None = None
-    """Stop after so many calls, those that were paid for before included."""
-    language: str = "en"
-    """Of the words to the teacher, "en" or "zh". Unset: the plan's `language`."""
-    template: str | None = None
-    """A file of your own words, relative to the plan."""
 
     def __post_init__(self) -> None:
         if self.number is None and self.target is None and self.max_calls is None:
@@ -105,7 +97,7 @@ class Persona(Recipe):
 
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """One example: the prompt that the persona wrote, and the teacher's answer to it."""
-        wording = Wording("persona", self.language, self.template, ask.folder)
+        wording = self.wording(ask.folder)
         facts = dict(seed.value)
         repetition = facts.pop("repetition")
         written = await ask(wording.messages("ask", **facts), draw=repetition)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
 from datagen.ask import Ask, Unparsed
-from datagen.recipe import Example, Recipe, Seed
+from datagen.given_rows import GivenRows
+from datagen.recipe import Example, Seed
 from datagen.reply_status import status_of
 from datagen.role_faults import assistant_fault, user_fault
+from datagen.worded_recipe import WordedRecipe
 from datagen.wording import Wording
-from warehouse.inputs.prompt_sources import PromptSources, check_sources, read_prompts, row_files
-from warehouse.inputs.rows import RowSource, question_messages
 from warehouse.records import Message
 
 
@@ -29,7 +27,7 @@ class UserTurn(BaseModel):
 
 
 @dataclass(frozen=True)
-class SelfChat(Recipe):
+class SelfChat(WordedRecipe, GivenRows):
     """Dialogues that the teacher has with itself, each side in calls of its own.
 
     Self-chat (Baize: Xu et al., 2023, section 3.1), where one call writes a whole transcript. Here the
@@ -39,16 +37,6 @@ class SelfChat(Recipe):
 
     version: ClassVar[str] = "1"
 
-    prompts: PromptSources
-    """Openers or topics: a data set's name, a file, "hf:org/name", or several with weights."""
-    columns: dict[str, str] | None = None
-    """Columns of the file by what they are: {prompt = "topic"}."""
-    split: Literal["all", "train"] | None = None
-    """Which rows are asked. Unset: "train" where some are held out, else "all"."""
-    holdout: float | None = None
-    """Share of passages kept for evaluation, 0..1. Unset: the data set's own, 0 for a file."""
-    limit: int | None = None
-    """Start at most this many dialogues."""
     opens: bool = True
     """Whether a row is the user's first message; if not, it is a topic and the teacher writes that."""
     turns: int = 3
@@ -61,17 +49,9 @@ class SelfChat(Recipe):
     """A system message for the assistant and the student; unset, the student has none."""
     tries: int = 3
     """Replies of a user's turn until it is given up; one out of its role is answered with its fault."""
-    target: int | None = None
-    """Stop once so many examples are ok; left out, every row is asked."""
-    max_calls: int | None = None
-    """Stop after so many calls, those that were paid for before included."""
-    language: str = "en"
-    """The language of the recipe's wording: "en", "zh", or another one with a `template`."""
-    template: str | None = None
-    """A file with your own wording, in place of the shipped one."""
 
     def __post_init__(self) -> None:
-        check_sources(self.prompts, self.columns, self.split, self.holdout, self.limit)
+        super().__post_init__()
         for name in ("turns", "tries"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is 1 or more")
@@ -84,23 +64,9 @@ class SelfChat(Recipe):
         begun = 0 if self.opens else 1
         return (begun + 1, self.turns + self.tries * (begun + self.turns - 1))
 
-    def row_sources(self) -> list[RowSource]:
-        """The files of its rows."""
-        return row_files(self.prompts, self.columns)
-
-    def seeds(self, folder: Path, prepared: dict[str, Any]) -> Iterator[Seed]:
-        """One dialogue for each row; a row that comes again is the same one."""
-        seen: set[str] = set()
-        rows = read_prompts(self.prompts, folder, self.split, self.holdout, self.columns)
-        for row in islice(rows, self.limit):
-            seed = Seed({"messages": question_messages(row)}, row.source, len(seen))
-            if seed.seed_id not in seen:
-                seen.add(seed.seed_id)
-                yield seed
-
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """Let the two speak in turn until the user is done, or `turns` are reached."""
-        wording = Wording("self_chat", self.language, self.template, ask.folder)
+        wording = self.wording(ask.folder)
         given: list[Message] = seed.value["messages"]
         persona = seed.random.choice(self.personas) if self.personas else None
         topic = given[-1]["content"]

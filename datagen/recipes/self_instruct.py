@@ -16,8 +16,9 @@ from datagen.phrases import find_phrase, phrases_in
 from datagen.recipe import Example, PoolRecipe, Seed
 from datagen.reply_status import status_of
 from datagen.similarity import SimilarTexts
+from datagen.worded_recipe import WordedRecipe
 from datagen.wording import Wording
-from warehouse.inputs import assets
+from warehouse.inputs.prompt_sources import row_files
 from warehouse.inputs.rows import RowSource, check_columns, read_rows
 from warehouse.records import Message
 from warehouse.text.words import caseless, count_words, words
@@ -40,8 +41,8 @@ class TaskKind(BaseModel):
     needs_input: bool
 
 
-@dataclass(frozen=True)
-class SelfInstruct(PoolRecipe):
+@dataclass(frozen=True, kw_only=True)
+class SelfInstruct(WordedRecipe, PoolRecipe):
     """Seed tasks -> new instructions in rounds, each with its input and the teacher's answer.
 
     Self-Instruct (Wang et al. 2022, section 2): a call shows eight instructions of the pool, six
@@ -71,12 +72,6 @@ class SelfInstruct(PoolRecipe):
     """Labels of a classification task, at most; each gives an example."""
     target: int | None = None
     """Stop once so many examples are ok; this or `max_calls` must be given."""
-    max_calls: int | None = None
-    """Stop after so many calls, those that were paid for before included."""
-    language: str = "en"
-    """Of the words to the teacher, "en" or "zh". Unset: the plan's `language`."""
-    template: str | None = None
-    """A file of your own words, relative to the plan."""
 
     def __post_init__(self) -> None:
         check_columns(self.columns)
@@ -100,8 +95,7 @@ class SelfInstruct(PoolRecipe):
 
     def row_sources(self) -> list[RowSource]:
         """The file of seed tasks."""
-        is_file = self.seed_tasks not in assets.names("data")
-        return [RowSource(self.seed_tasks, self.columns)] if is_file else []
+        return row_files(self.seed_tasks, self.columns)
 
     def input_files(self, folder: Path) -> list[Path]:
         """The seed tasks decide what joins the pool, and so all later rounds."""
@@ -158,7 +152,7 @@ class SelfInstruct(PoolRecipe):
 
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """Ask for new instructions, then for the instances of each that is fit."""
-        wording = Wording("self_instruct", self.language, self.template, ask.folder)
+        wording = self.wording(ask.folder)
         try:
             written = await ask.into_json(
                 _list_schema("instructions", 1, self.instructions_per_call),

@@ -6,14 +6,15 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
 from datagen.ask import Ask, Unparsed
-from datagen.recipe import Example, Recipe, Seed
+from datagen.copies import is_copy
+from datagen.given_rows import GivenRows
+from datagen.recipe import Example, Seed
 from datagen.reply_status import status_of
 from datagen.tool_schemas import (
     MOST_CALLS,
@@ -26,11 +27,12 @@ from datagen.tool_schemas import (
     read_tools,
     step_schema,
 )
+from datagen.worded_recipe import WordedRecipe
 from datagen.wording import Wording
 from warehouse.errors import DataError
-from warehouse.inputs.prompt_sources import PromptSources, check_sources, read_prompts, row_files
+from warehouse.inputs.prompt_sources import PromptSources
 from warehouse.inputs.refusal_phrases import declines
-from warehouse.inputs.rows import RowSource, find_file, question_messages
+from warehouse.inputs.rows import RowSource, find_file
 from warehouse.records import Message
 from warehouse.tool_calls import ToolCall, call_message, result_messages, write_calls
 
@@ -63,7 +65,7 @@ class _Dialogue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tools(Recipe):
+class Tools(WordedRecipe, GivenRows):
     """Requests, the calls of tools that they need, and the answer; one example for each turn.
 
     The teacher plays the assistant and, where no results were recorded, the tools. Tasks are given or
@@ -78,16 +80,8 @@ class Tools(Recipe):
 
     tools: str | list[dict[str, Any]]
     """A JSON file with a list of tools, or the list: OpenAI's function tools with JSON schemas."""
-    prompts: PromptSources | None = None
+    prompts: PromptSources | None = None  # type: ignore[assignment]
     """Given tasks: a file, "hf:org/name", or several with weights. Unset: the teacher writes them."""
-    columns: dict[str, str] | None = None
-    """Columns of the file by what they are: {prompt = "request"}."""
-    split: Literal["all", "train"] | None = None
-    """Which rows are asked. Unset: "train" where some are held out, else "all"."""
-    holdout: float | None = None
-    """Share of the rows kept for evaluation and never asked, 0..1."""
-    limit: int | None = None
-    """Ask at most this many given tasks."""
     tasks: int = 100
     """Tasks that the teacher writes, where none are given."""
     tools_shown: int = 4
@@ -106,20 +100,12 @@ class Tools(Recipe):
     """Replies of a turn until it is given up; an invalid one is answered with its fault."""
     instruction: str | None = None
     """A system message for the teacher and the student."""
-    target: int | None = None
-    """Stop once so many examples are ok; left out, every task is asked."""
-    max_calls: int | None = None
-    """Stop after so many calls, those that were paid for before included."""
-    language: str = "en"
-    """The language of the recipe's wording: "en", "zh", or another one with a `template`."""
-    template: str | None = None
-    """A file with your own wording, in place of the shipped one."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.tools, str):
             parse_tools(self.tools, "tools")
         if self.prompts is not None:
-            check_sources(self.prompts, self.columns, self.split, self.holdout, self.limit)
+            super().__post_init__()
         elif (self.columns, self.split, self.holdout, self.limit) != (None,) * 4:
             raise ValueError(
                 "columns, split, holdout and limit are of given tasks; name `prompts`, or set `tasks`"
@@ -150,7 +136,11 @@ class Tools(Recipe):
 
     def row_sources(self) -> list[RowSource]:
         """The files of given tasks."""
-        return [] if self.prompts is None else row_files(self.prompts, self.columns)
+        return [] if self.prompts is None else super().row_sources()
+
+    def student_tools(self, folder: Path) -> list[dict[str, Any]]:
+        """All of the tools."""
+        return [tool.schema for tool in read_tools(self.tools, folder)]
 
     async def prepare(self, folder: Path, ask: Ask) -> dict[str, Any]:
         """Read the tools and the recorded results.
@@ -170,22 +160,16 @@ class Tools(Recipe):
 
     def seeds(self, folder: Path, prepared: dict[str, Any]) -> Iterator[Seed]:
         """One for each given task, or for each task to write."""
-        if self.prompts is None:
-            for number in range(self.tasks):
-                is_none = int((number + 1) * self.no_tool) > int(number * self.no_tool)
-                yield Seed({"task": number, **({"no_tool": True} if is_none else {})}, "", number)
+        if self.prompts is not None:
+            yield from super().seeds(folder, prepared)
             return
-        seen: set[str] = set()
-        rows = read_prompts(self.prompts, folder, self.split, self.holdout, self.columns)
-        for row in islice(rows, self.limit):
-            seed = Seed({"messages": question_messages(row)}, row.source, len(seen))
-            if seed.seed_id not in seen:
-                seen.add(seed.seed_id)
-                yield seed
+        for number in range(self.tasks):
+            is_none = int((number + 1) * self.no_tool) > int(number * self.no_tool)
+            yield Seed({"task": number, **({"no_tool": True} if is_none else {})}, "", number)
 
     async def make(self, seed: Seed, ask: Ask) -> AsyncIterator[Example]:
         """Play the dialogue, then yield its turns; where a turn is invalid, that one alone."""
-        wording = Wording("tools", self.language, self.template, ask.folder)
+        wording = self.wording(ask.folder)
         tools = [Tool(schema) for schema in ask.prepared["tools"]]
         facts: dict[str, Any] = {}
         turns: list[tuple[list[Message], str, list[ToolCall], str]] = []
@@ -258,6 +242,8 @@ class Tools(Recipe):
             before = list(dialogue.student)
             if not calls:
                 self._check_answer(answer, needs, bool(dialogue.made))
+                if is_copy(answer, dialogue.task):
+                    raise _Invalid("invalid", "the answer is the request again", answer)
                 yield before, answer, [], call_id
                 return
             text = write_calls(calls)

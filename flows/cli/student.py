@@ -95,6 +95,16 @@ def chat(
     max_new_tokens: Annotated[
         int, typer.Option(help="Maximum length of an answer in tokens.", min=1)
     ] = 256,
+    tools: Annotated[
+        str | None,
+        typer.Option(
+            help="A JSON file with tools it may call. Default: those of the plan's recipes.",
+            metavar="FILE",
+        ),
+    ] = None,
+    no_tools: Annotated[
+        bool, typer.Option("--no-tools", help="Give no tools, also not the plan's.")
+    ] = False,
     set_: Set = None,
     warehouse: Where = None,
 ) -> None:
@@ -104,7 +114,10 @@ def chat(
     from flows.students.chat import chat as talk
 
     try:
-        talk(plan_path, set_ or (), student, warehouse, base, compare, system, max_new_tokens)
+        talk(
+            plan_path, set_ or (), student, warehouse, base, compare, system, max_new_tokens,
+            tools, no_tools,
+        )  # fmt: skip
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from datagen.engine import Engine, SeedOutcome
+from datagen.engine import Engine
 from datagen.recipe import Recipe
+from datagen.seed_outcome import SeedOutcome
 from distill.plan.plan import Plan
 from distill.plan.preflight import (
     check_sampling,

@@ -7,9 +7,10 @@ from dataclasses import replace
 from itertools import count
 from typing import Protocol
 
-from datagen.engine import Engine, SeedOutcome
+from datagen.engine import Engine
 from datagen.pool import admit
 from datagen.recipe import Example, PoolRecipe, Seed
+from datagen.seed_outcome import SeedOutcome
 from distill.plan.plan import Plan
 from flows.stages.tally import Tally
 from warehouse.catalog import name_of

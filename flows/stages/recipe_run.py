@@ -10,8 +10,9 @@ from importlib import metadata
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from datagen.engine import Engine, SeedOutcome
+from datagen.engine import Engine
 from datagen.recipe import PoolRecipe, PromptRecipe, Recipe, Seed, options_that_matter
+from datagen.seed_outcome import SeedOutcome
 from datagen.spending.limits import Budget
 from datagen.teacher import Reply, Request, Teacher
 from distill.plan.plan import Plan

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from datagen.tool_schemas import read_tools
 from distill.plan.plan import load_plan
 from distill.report.report import printable
 from flows.runtime.progress import say
@@ -14,9 +16,11 @@ from flows.students.find import find_student
 from train.model.chat import Chat
 from train.model.inference import Generator
 from train.model.student import TUNER_FILE
+from train.model.tool_template import INSTEAD, tokenizer_tools_fault
 from warehouse.errors import ModelError, UsageError
 
 HELP = "/reset starts again, /system TEXT sets a system message and starts again, /exit leaves"
+TOOLS_HELP = "/result TEXT gives a call of a tool its result"
 
 
 def chat(
@@ -28,6 +32,8 @@ def chat(
     compare: bool = False,
     system: str | None = None,
     max_new_tokens: int = 256,
+    tools: str | None = None,
+    without_tools: bool = False,
 ) -> None:
     """Load the models, then answer until the input ends.
 
@@ -40,18 +46,37 @@ def chat(
         compare: The student and its base, one after the other.
         system: A system message.
         max_new_tokens: Longest answer in tokens.
+        tools: A JSON file with tools that may be called; left out, those of the plan's recipes.
+        without_tools: Give no tools, also not those of the plan.
+
+    Raises:
+        UsageError: what was named does not go together.
+        ModelError: `tools` is given, and the chat template does not know tools.
     """
+    if tools is not None and without_tools:
+        raise UsageError("--tools and --no-tools exclude each other; give one of them")
+    schemas: list[dict[str, Any]] = []
+    if tools is not None:
+        schemas = [tool.schema for tool in read_tools(tools, Path())]
+    elif plan_path and not without_tools:
+        schemas = _tools_of_plan(plan_path, overrides)
     places = _places(plan_path, overrides, student, warehouse, base, compare)
     chats = {
         name: Chat(Generator(where, learned), max_new_tokens, system)
         for name, (where, learned) in places.items()
     }
+    if schemas:
+        _give_tools(chats, schemas, is_wanted=tools is not None)
+    has_tools = any(chat.tools for chat in chats.values())
+    commands = f"{HELP}, {TOOLS_HELP}" if has_tools else HELP
     terminal = sys.stdin.isatty()
     if terminal:
-        say(f"{' and '.join(chats)}, greedy; {HELP}")
+        say(f"{' and '.join(chats)}, greedy; {commands}")
     for line in _lines(terminal):
         if not line.startswith("/"):
             _answer(chats, line, terminal)
+        elif line.startswith("/result ") and has_tools:
+            _answer(chats, line.removeprefix("/result ").strip(), terminal, is_result=True)
         elif line == "/exit":
             return
         elif line == "/reset":
@@ -59,7 +84,7 @@ def chat(
         elif line.startswith("/system "):
             _reset(chats, line.removeprefix("/system ").strip())
         else:
-            say(HELP if line == "/help" else f"no command '{line}'; {HELP}")
+            say(commands if line == "/help" else f"no command '{line}'; {commands}")
 
 
 def _places(
@@ -87,6 +112,36 @@ def _places(
     return {"base": both["base"]} if base else {"student": both["student"]}
 
 
+def _tools_of_plan(plan_path: str, overrides: Sequence[str]) -> list[dict[str, Any]]:
+    """The tools of all recipes of a plan, each name once."""
+    plan = load_plan(plan_path, overrides)
+    schemas: dict[str, dict[str, Any]] = {}
+    for recipe in plan.datagen.recipe:
+        for schema in recipe.student_tools(plan.folder):
+            schemas.setdefault(schema["function"]["name"], schema)
+    return list(schemas.values())
+
+
+def _give_tools(chats: dict[str, Chat], schemas: list[dict[str, Any]], is_wanted: bool) -> None:
+    """Give the tools to all models whose chat template knows tools.
+
+    Raises:
+        ModelError: it does not, and the tools are wanted: they are no default.
+    """
+    for chat in chats.values():
+        fault = tokenizer_tools_fault(chat.generator.tokenizer)
+        if fault is None:
+            chat.tools = schemas
+        elif is_wanted:
+            raise ModelError(f"the chat template {fault}; {INSTEAD}")
+        else:
+            say(f"note: no tools are given, since the chat template {fault}")
+            return
+    if not is_wanted:
+        names = ", ".join(schema["function"]["name"] for schema in schemas)
+        say(f"note: the plan's tools are given ({names}); --no-tools leaves them out")
+
+
 def _is_model(folder: Path) -> bool:
     return (folder / "config.json").is_file() and not (folder / TUNER_FILE).is_file()
 
@@ -108,13 +163,18 @@ def _lines(terminal: bool) -> Iterator[str]:
             yield line.strip()
 
 
-def _answer(chats: dict[str, Chat], line: str, terminal: bool) -> None:
-    """Print each one's answer; Ctrl-C cuts it off."""
+def _answer(chats: dict[str, Chat], line: str, terminal: bool, is_result: bool = False) -> None:
+    """Print each one's answer to a message, or to a tool's result; Ctrl-C cuts it off."""
+    if is_result and len(chats) > 1:  # one may have called a tool, and the other not
+        chats = {name: chat for name, chat in chats.items() if chat.open_calls} or chats
     for name, chat in chats.items():
         if len(chats) > 1:
             print(f"{name}: ", end="")
         try:
-            chat.say(line, lambda piece: print(printable(piece), end="", flush=True))
+            if is_result:
+                chat.give_result(line, _print_piece)
+            else:
+                chat.say(line, _print_piece)
         except ModelError as error:
             if not terminal:
                 raise
@@ -125,6 +185,10 @@ def _answer(chats: dict[str, Chat], line: str, terminal: bool) -> None:
                 raise
             return
         print(flush=True)
+
+
+def _print_piece(piece: str) -> None:
+    print(printable(piece), end="", flush=True)
 
 
 def _reset(chats: dict[str, Chat], system: str | None) -> None:

@@ -8,7 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from warehouse import catalog
+from warehouse.records import make_id
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "recipe_ids.json"
 
 CODE = (
     "import sys; from pathlib import Path; from tests.support import recipe_replies as r; "
@@ -29,9 +34,27 @@ def made_with(hash_seed: int, folder: Path) -> dict[str, dict[str, list[str]]]:
     return json.loads(done.stdout)
 
 
-def test_calls_and_samples_depend_on_no_hash_seed_and_on_no_order_of_arrival(tmp_path):
-    first, other = (made_with(hash_seed, tmp_path) for hash_seed in (1, 2))
+@pytest.fixture(scope="module")
+def made_twice(tmp_path_factory) -> list[dict[str, dict[str, list[str]]]]:
+    """What the recipes make under two hash seeds, with replies in two orders."""
+    folder = tmp_path_factory.mktemp("made")
+    return [made_with(hash_seed, folder) for hash_seed in (1, 2)]
+
+
+def test_calls_and_samples_depend_on_no_hash_seed_and_on_no_order_of_arrival(made_twice):
+    first, other = made_twice
     assert list(first) == catalog.names("recipe")
     for name, made in first.items():
         assert made["calls"] and made["samples"], f"{name} makes nothing"
         assert made == other[name], f"{name} asks or makes otherwise under another hash seed"
+
+
+def test_calls_and_samples_have_the_ids_of_earlier_versions(made_twice):
+    """Another id is another call to pay for. `UPDATE_GOLDEN=1` rewrites them, for a new case alone."""
+    ids = {
+        name: {what: {"number": len(of), "hash": make_id(of)} for what, of in made.items()}
+        for name, made in made_twice[0].items()
+    }
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN.write_text(json.dumps(ids, indent=1) + "\n")
+    assert ids == json.loads(GOLDEN.read_text())

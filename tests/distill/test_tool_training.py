@@ -18,7 +18,15 @@ from train.model.tool_template import tools_fault
 from train.tuners.lora import Lora
 from warehouse.errors import ModelError, TrainingError
 from warehouse.records import Prompt, Sample
-from warehouse.tool_calls import call_message, read_calls, result_messages, text_of, write_calls
+from warehouse.tool_calls import (
+    call_message,
+    read_calls,
+    result_messages,
+    show_call,
+    split_calls,
+    text_of,
+    write_calls,
+)
 
 WEATHER = {
     "type": "function",
@@ -171,3 +179,25 @@ def test_a_student_learns_to_call_and_to_answer(tmp_path):
         )
         said = tokenizer.decode(reply[0][len(prompt) :])
         assert said.rstrip() == tokenizer.decode(wanted).rstrip()
+
+
+@pytest.mark.parametrize(
+    ("text", "beside", "calls"),
+    [
+        (HERMES_CALL.removesuffix("<|im_end|>\n"), "", RAIN),
+        ('[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Oslo"}, "id": "a"}]', "", RAIN),
+        ('{"name": "weather", "parameters": {"city": "Oslo"}}', "", RAIN),
+        ('Well. {"name": "weather", "arguments": {"city": "Oslo"}} So.', "Well.  So.", RAIN),
+        ("[" * 5000, "[" * 5000, []),
+        ('[1, {"name": "weather", "arguments": {}}', "[1,", [{"name": "weather", "arguments": {}}]),
+        ('{"name": "weather", "arguments": "Oslo"}', '{"name": "weather", "arguments": "Oslo"}', []),
+        ("No call < here.", "No call < here.", []),
+    ],
+)  # fmt: skip
+def test_calls_are_found_in_the_forms_of_several_templates(text, beside, calls):
+    assert split_calls(text) == (beside, calls)
+
+
+def test_a_call_is_shown_as_a_person_reads_it():
+    call = {"name": "weather", "arguments": {"city": "Zürich", "days": 2}}
+    assert show_call(call) == 'weather(city="Zürich", days=2)'

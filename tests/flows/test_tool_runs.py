@@ -59,3 +59,31 @@ def test_from_the_teacher_to_the_audit(tmp_path, template, is_refused):
     supervised = {example["supervised"] for example in figures["examples"]}
     call = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
     assert supervised <= {f"{call}<|im_end|>\n", "Rain.<|im_end|>\n"}
+
+
+@pytest.mark.parametrize(("template", "knows_tools"), [(HERMES, True), (CHAT_TEMPLATE, False)])
+def test_a_chat_is_given_the_tools_of_the_plan_or_of_a_file(tmp_path, template, knows_tools):
+    (tmp_path / "tools.json").write_text(json.dumps(TOOLS))
+    make_tiny(tmp_path / "base", chat_template=template)
+    (tmp_path / "plan.toml").write_text(PLAN.format(url="http://127.0.0.1:9/v1"))
+
+    def chat(*words):
+        words = ("chat", "plan.toml", "--base", "--max-new-tokens", "4", *words)
+        return distill(tmp_path, *words, input="/help\nWater?\n")
+
+    given, none = chat(), chat("--no-tools")
+    assert given.returncode == none.returncode == 0, given.stderr
+    assert ("/result TEXT" in given.stderr) == knows_tools
+    assert "/result" not in none.stderr and "tools are given" not in none.stderr
+    other = chat("--tools", "tools.json")
+    if knows_tools:
+        assert "the plan's tools are given (weather, clock); --no-tools" in given.stderr
+        assert given.stdout != none.stdout  # the model saw another text
+        assert other.stdout == given.stdout and "are given" not in other.stderr
+    else:
+        assert "no tools are given, since the chat template leaves out the tools" in given.stderr
+        assert other.returncode == 2 and "leaves out the tools; use a base that" in other.stderr
+    missing = chat("--tools", "none.json")
+    assert missing.returncode == 2 and "no data file 'none.json'" in missing.stderr
+    both = chat("--tools", "tools.json", "--no-tools")
+    assert both.returncode == 2 and "exclude each other" in both.stderr

@@ -13,7 +13,7 @@ from typing import Any
 
 from train.audit.held_out_overlap import HeldOutTexts
 from train.dataset import Encoded, TrainingRow, check_rows, control_tokens, encode
-from train.model.tool_template import INSTEAD, tools_fault
+from train.model.tool_template import INSTEAD, tokenizer_tools_fault
 from warehouse.errors import ModelError
 from warehouse.tool_calls import text_of
 from warehouse.wording import format_count
@@ -178,11 +178,7 @@ def _refuse_tools(rows: Sequence[TrainingRow], tokenizer: Any) -> None:
     number = sum("tools" in row for row in rows)
     if not number:
         return
-    fault = tools_fault(
-        lambda messages, tools: tokenizer.apply_chat_template(
-            list(messages), tools=list(tools), tokenize=False
-        )
-    )
+    fault = tokenizer_tools_fault(tokenizer)
     if fault:
         raise ModelError(
             f"the base's chat template {fault}, and {number} of {format_count(len(rows), 'row')} have "

@@ -48,4 +48,13 @@ def tools_fault(render: Render) -> str | None:
     return None
 
 
+def tokenizer_tools_fault(tokenizer: Any) -> str | None:
+    """The same of a tokenizer's own template."""
+    return tools_fault(
+        lambda messages, tools: tokenizer.apply_chat_template(
+            list(messages), tools=list(tools), tokenize=False
+        )
+    )
+
+
 INSTEAD = "use a base that was trained for tools, such as Qwen2.5 or Qwen3"

@@ -23,7 +23,7 @@ from flows.runtime.failures import commonest_reason
 from flows.runtime.progress import Meter, meter, say
 from flows.runtime.run import RunContext, open_run
 from flows.stages.imports import record_imports
-from flows.stages.known_prompts import is_counted_ahead, prompts_of
+from flows.stages.known_prompts import count_prompts, is_counted_ahead
 from flows.stages.recipe_run import (
     RecipeRun,
     cut_to_target,
@@ -78,7 +78,7 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
         for each in documents:
             context.tell([*each.dropped_lines(), *each.skipped_lines()])
         record_imports(context)
-        outcome = GenerateOutcome(sum(1 for _ in prompts_of(plan)))
+        outcome = GenerateOutcome(count_prompts(plan))
         grows = any(not is_counted_ahead(recipe) for recipe in plan.datagen.recipe)
         engine = Engine(
             identity=plan.teacher.identity,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from datagen.generate import requests_for
 from datagen.recipe import PromptRecipe, Recipe
@@ -21,6 +22,7 @@ def prompts_of(plan: Plan) -> Iterator[tuple[PromptRecipe, Prompt]]:
     """
     seen: set[str] = set()
     recipes = plan.datagen.recipe
+    state = _state_of(plan)
     for recipe in recipes:
         if not isinstance(recipe, PromptRecipe):
             continue
@@ -33,6 +35,31 @@ def prompts_of(plan: Plan) -> Iterator[tuple[PromptRecipe, Prompt]]:
         raise NothingToDoError(
             f"the recipes ({names}) give no prompts; check 'prompts' and 'limit'"
         )
+    _numbers[state] = len(seen)
+
+
+def count_prompts(plan: Plan) -> int:
+    """How many prompts `prompts_of` gives; counted once while the files stay as they are, since a
+    million rows take a minute.
+
+    Raises:
+        NothingToDoError: none.
+    """
+    known = _numbers.get(_state_of(plan))
+    return sum(1 for _ in prompts_of(plan)) if known is None else known
+
+
+_numbers: dict[tuple[Any, ...], int] = {}
+
+
+def _state_of(plan: Plan) -> tuple[Any, ...]:
+    """What decides the prompts of a plan: the options of its recipes, and the files they read."""
+    recipes = plan.datagen.recipe
+    sources = [source.source for recipe in recipes for source in recipe.row_sources()]
+    paths = [plan.folder / source for source in sources]
+    paths += [path for recipe in recipes for path in recipe.input_files(plan.folder)]
+    files = [(path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.is_file()]
+    return (plan.folder, *map(repr, recipes), *sources, *files)
 
 
 def is_counted_ahead(recipe: Recipe) -> bool:

@@ -83,11 +83,11 @@ class RecipeRun:
         seeds = self.recipe.seeds(self.plan.folder, prepared)
         size = shard_size(self.plan)
         while self.wants_more(0):
-            part = list(islice(seeds, size))
-            if not part:
+            first = next(seeds, None)
+            if first is None:
                 self.tally.note_end("no_more_seeds", "there are no more seeds")
                 return
-            yield self.run_seeds(part)
+            yield self.run_seeds(chain([first], islice(seeds, size - 1)))
 
     def run_seeds(self, part: Iterable[Seed], whole: bool = False) -> list[SeedOutcome]:
         """Run some seeds; returns their outcomes in order.

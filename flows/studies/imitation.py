@@ -33,7 +33,7 @@ from flows.stages.contestants import (
 from flows.stages.curate import Curated, curate_stage, describe_reasons
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, load_samples
-from flows.stages.known_prompts import prompts_of
+from flows.stages.known_prompts import count_prompts
 from flows.stages.train import check_training_inputs, train_stage
 from flows.studies.local_teacher import LocalTeacher
 from flows.studies.study import LEAST_ROWS, study_of, write_study
@@ -82,7 +82,7 @@ def plans_of(plan: Plan, options: Options) -> tuple[Plan, Plan, list[str]]:
         teacher = named_teacher(plan, options.teacher) or LocalTeacher(options.teacher)
         teacher.check()
         plan = with_teacher(plan, teacher)
-    asked = sum(1 for _ in prompts_of(plan))
+    asked = count_prompts(plan)
     broad = broad_plan(plan, options.broad, asked, options.examples)
     return share_gate(plan, broad)
 

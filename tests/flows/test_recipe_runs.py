@@ -205,7 +205,7 @@ def test_a_recipe_of_another_revision_may_ask_other_calls_about_finished_seeds(
         plan = PLAN.format(url=server.base_url, recipe="", options='prompts = "rows.jsonl"', datagen="", shard=9)  # fmt: skip
         (tmp_path / "plan.toml").write_text(plan.replace('"./steps.py:"', '"pearl"'))
         generate(tmp_path)
-        monkeypatch.setattr(pearl, "_distinct", lambda steps: list(steps)[:1])  # another plan
+        monkeypatch.setattr(pearl, "distinct_steps", lambda steps: list(steps)[:1])  # another plan
         stopped = distill(tmp_path, "generate", "plan.toml")
         assert stopped.returncode == 2 and "asks otherwise than it did before" in stopped.stderr
         monkeypatch.setattr(pearl.Pearl, "revision", 99)

@@ -207,7 +207,7 @@ class HeldOut:
         """
         compared = [
             (text, self._compare_words(text, tokens))
-            for text in self._index.find_short_questions(frozenset(tokens.words))
+            for text in self._index.find_short_questions(tokens.bag)
         ]
         compared += [
             (text, self._compare_runs(text, tokens))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from quality.gate.dedup import form
 from quality.gate.rarity import RUN, Rarity
 from quality.gate.shared_words import answer_words, bag_of, is_sign, runs_of
+from quality.gate.short_questions import ShortQuestions
 from quality.tasks.benchmark import Item
 from warehouse.text.question_form import is_quotable, stands_at
 
@@ -98,7 +100,6 @@ class HeldOutIndex:
         self.passages: dict[str, HeldOutItem] = {}
         self._texts: list[HeldOutText] = []
         self._runs: defaultdict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
-        self._rare: defaultdict[str, list[int]] = defaultdict(list)
         for item in items:
             self._add(item)
 
@@ -138,18 +139,6 @@ class HeldOutIndex:
                 tuple(word for word in tokens if is_sign(word)),
             )
         )
-        if is_passage or len(tokens) >= LONG:
-            return
-        # Whoever shares enough with the question shares one of the words that tell most
-        # (prefix filtering, Chaudhuri et al., 2006), and of the rarest of these.
-        left = sum(bag.values())
-        bound = left * self._share * _SPELT
-        telling = dict(zip(tokens, weights, strict=True))
-        for word in sorted(bag, key=lambda word: (-telling[word], word)):
-            self._rare[word].append(number)
-            left -= bag[word]
-            if left < bound:
-                break
 
     def telling_texts(self) -> list[tuple[str, str | None]]:
         """Question and passage of each item; blank where a text tells nothing about it."""
@@ -178,15 +167,17 @@ class HeldOutIndex:
                 hits[number] += 1
         return None, [self._texts[number] for number in sorted(hits) if hits[number] > 1]
 
-    def find_short_questions(self, asked: frozenset[str]) -> list[HeldOutText]:
-        """The short questions that may share enough of their words with those asked."""
-        numbers = {n for word in asked for n in self._rare.get(word, ())}
-        texts = map(self._texts.__getitem__, sorted(numbers))
-        return [text for text in texts if self._may_overlap(text, asked)]
+    def find_short_questions(self, asked: Mapping[str, float]) -> list[HeldOutText]:
+        """The short questions that may share enough of their words with those asked, by weight."""
+        return [self._short[n] for n in self._short_questions.find(asked)]
 
-    def _may_overlap(self, text: HeldOutText, asked: frozenset[str]) -> bool:
-        least = self._share * _SPELT * text.bag_total
-        return sum([weight for word, weight in text.bag.items() if word in asked]) >= least - 1e-9
+    @cached_property
+    def _short(self) -> list[HeldOutText]:
+        return [text for text in self._texts if not text.is_passage and len(text.words) < LONG]
+
+    @cached_property
+    def _short_questions(self) -> ShortQuestions:
+        return ShortQuestions([text.bag for text in self._short], self._share, _SPELT)
 
 
 def _frame_questions(items: Sequence[HeldOutItem]) -> frozenset[str]:

@@ -1,0 +1,149 @@
+"""How fast generate and curate go through many templated rows, and with how much memory.
+
+python -m tests.bench.curate              100,000 rows
+python -m tests.bench.curate 1000000      another number of rows
+
+Each row has a passage of 60 words, a question of one of forty forms and an answer from the passage, so
+that rows share most of their words, as the rows of real tasks do.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from tests.bench.teacher import _resident_mb
+
+ROWS, ITEMS, FORMS, WORDS = 100_000, 10_000, 40, 60
+
+PLAN = """
+name = "bench"
+warehouse = "w.duckdb"
+[teacher]
+use = "./reader.py:Reader"
+[[datagen.recipe]]
+use = "imitation"
+prompts = "rows.jsonl"
+student_sees_passage = true
+[quality]
+scorers = [{ use = "grounded" }, { use = "style" }, { use = "refusal" }, { use = "reference" }]
+gate = { grounded_min = 0.5, refusal_max = 0.5 }
+[evaluate]
+benchmarks = [{ use = "custom", path = "items.jsonl" }]
+"""
+
+
+def words_of(chance: random.Random) -> list[str]:
+    """A vocabulary of made-up words."""
+    letters = "aaabcdeeeeefghiiiklmnnooprrssttttuvwy"
+    return ["".join(chance.choices(letters, k=chance.randint(3, 10))) for _ in range(20_000)]
+
+
+def write_rows(path: Path, count: int, seed: int) -> None:
+    """Rows of a few forms: a passage, what is asked about one of its words, and the answer."""
+    chance = random.Random(seed)
+    vocabulary = words_of(random.Random(0))
+    weights = [1 / (n + 10) for n in range(len(vocabulary))]  # Zipf, as in language
+    asked = random.Random(1)
+    forms = [
+        " ".join(
+            [
+                "Which",
+                *asked.choices(vocabulary[:500], k=6),
+                "{}",
+                *asked.choices(vocabulary[:500], k=4),
+            ]
+        )
+        + "?"
+        for _ in range(FORMS)
+    ]
+    bag = chance.choices(vocabulary, weights, k=2_000_000)
+    with path.open("w") as file:
+        for _ in range(count):
+            start = chance.randrange(len(bag) - WORDS)
+            passage = bag[start : start + WORDS]
+            place = chance.randrange(WORDS - 6)
+            row = {
+                "prompt": chance.choice(forms).format(" ".join(passage[place : place + 2])),
+                "passage": " ".join(passage).capitalize() + ".",
+                "reference": " ".join(passage[place + 2 : place + 5]),
+            }
+            file.write(json.dumps(row) + "\n")
+
+
+TEACHER = '''
+"""Answer with words of the passage, at once."""
+
+import zlib
+from dataclasses import dataclass, replace
+
+from datagen.teacher import Teacher
+from datagen.teachers.scripted import Scripted
+
+
+@dataclass
+class Reader(Scripted, Teacher):
+    async def answer(self, requests, budget=None):
+        async for reply in super().answer(requests, budget):
+            text = str(reply.request.messages[-1]["content"])
+            words = text.split()
+            place = zlib.crc32(text.encode()) % 50
+            yield replace(reply, text=" ".join(words[place + 2 : place + 6]))
+'''
+
+
+def timed(what: str, folder: Path, *command: str) -> dict[str, object]:
+    """Run a command, print its seconds and its largest resident memory; returns its JSON."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *command, str(folder / "plan.toml"), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    ended = threading.Event()
+    most = [0]
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            most[0] = max(most[0], _resident_mb(process.pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    out, errors = process.communicate()
+    ended.set()
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(errors.decode()[-2000:])
+    spent_s = time.perf_counter() - started
+    print(f"{what:<22} {spent_s:8.1f} s   most {most[0]:,} MB", flush=True)
+    found: dict[str, object] = json.loads(out)
+    return found
+
+
+def main() -> None:
+    """Generate, curate, curate again with nothing new, and ask what another gate would keep."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home)
+        write_rows(folder / "rows.jsonl", count, seed=2)
+        write_rows(folder / "items.jsonl", ITEMS, seed=3)
+        (folder / "reader.py").write_text(TEACHER)
+        (folder / "plan.toml").write_text(PLAN)
+        print(f"{count:,} templated rows, {ITEMS:,} held-out items")
+        timed("generate", folder, "generate")
+        kept = timed("curate", folder, "curate")
+        timed("curate, nothing new", folder, "curate")
+        timed("what-if", folder, "curate", "--what-if", "gate.grounded_min=0.5")
+        size_b = (folder / "w.duckdb").stat().st_size
+        print(f"kept {kept['kept']} of {kept['samples']}: {kept['reasons']}")
+        print(f"warehouse {size_b / count:,.0f} bytes for each row")
+
+
+if __name__ == "__main__":
+    main()

@@ -24,6 +24,7 @@ from distill.plan.sections import (
     DatagenSection,
     EvaluateSection,
     QualitySection,
+    RunSection,
     Section,
     ShipSection,
     TrainSection,
@@ -52,6 +53,8 @@ class Plan(Section):
     quality: QualitySection = QualitySection()
     train: TrainSection | None = None
     evaluate: EvaluateSection = EvaluateSection()
+    run: RunSection = RunSection()
+    """Where scoring runs."""
     ship: ShipSection | None = None
     """When the student may be promoted."""
     _folder: Path = PrivateAttr(default=Path("."))
@@ -80,10 +83,11 @@ class Plan(Section):
 
     @property
     def plan_hash(self) -> str:
-        """Hash of the plan with all defaults filled in; a budget does not change it."""
+        """Hash of the plan with all defaults filled in; a budget and an engine do not change it."""
         plain = self.as_json()
         for name in ("budget_usd", "budget_tokens", "shard", "on_new_calls"):
             del plain["datagen"][name]
+        del plain["run"]
         if self.language == "en":  # as before there was this key: no run gets another id
             del plain["language"]
         if self.train is not None and self.train.seeds == 1:

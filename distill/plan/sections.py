@@ -5,6 +5,7 @@ Each room owns the options of its parts; these models put them side by side.
 
 from __future__ import annotations
 
+import os
 import re
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -303,6 +304,21 @@ class EvaluateSection(Section):
         """A context with the plan's options, or its defaults."""
         matches = (context for context in self.contexts if catalog.name_of(context) == name)
         return next(matches, None) or catalog.build("context", name)
+
+
+class RunSection(Section):
+    """`[run]`: where scoring runs. It changes how long a run takes, and nothing of what it makes."""
+
+    engine: Literal["local", "process"] = "local"
+    """`local`: in the run's own process; `process`: rules score in worker processes of this machine,
+    which is worth their start from some thousand samples on."""
+    workers: int | None = Field(default=None, ge=1)
+    """Worker processes; left out, one for each processor."""
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers there are."""
+        return self.workers or len(os.sched_getaffinity(0))
 
 
 class ShipSection(Section):

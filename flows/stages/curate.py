@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
-from distill.plan.plan import Plan
-from flows.runtime.prefect_flow import run_shard
+from distill.plan.plan import Plan, load_plan
+from flows.engines.engine import Engine, LocalEngine, engine_of
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
 from flows.stages.generate import as_edited, load_samples
 from flows.stages.held_out import held_out_of
 from flows.stages.likelihood import BaseLikelihood
+from flows.stages.score_shard import (
+    ScorerOfPlan,
+    match_shard,
+    score_here,
+    score_in_worker,
+    tables_of,
+)
 from flows.stages.teacher_client import ScorerClient
 from quality.gate.choose import choose, selection_id_of
 from quality.review.decisions import decisions
@@ -22,10 +30,11 @@ from quality.scoring.scorer import Scorer, ScorerContext, Unscored
 from warehouse.catalog import name_of, options_of, table_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
-from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, make_id
+from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, canonical, make_id
 from warehouse.wording import format_count
 
-_SHARD = 256
+SCORED_AT_ONCE = 1024
+"""Samples of one shard of a scorer that asks nobody."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +84,12 @@ def curate_stage(context: RunContext, samples: Sequence[Sample]) -> Curated:
             if scorer.note:
                 context.notes.append(scorer.note)
                 say(f"note: {scorer.note}")
-        settled = settle(context.store, samples, partial(_scores, context, scorers))
-        context.store.insert(settled.cleaned)
-        choices = apply_gate(context.plan, scorers, settled.samples, settled.scores, settled.human)
+        with engine_of(context.plan.run) as engine:
+            settled = settle(context.store, samples, partial(_scores, context, engine, scorers))
+            context.store.insert(settled.cleaned)
+            choices = apply_gate(
+                context.plan, scorers, settled.samples, settled.scores, settled.human, engine
+            )
         curated = Curated(settled.samples, choices, [*settled.scores, *settled.human], scorers)
         context.store.insert(curated.choices)
         context.summarize(
@@ -96,16 +108,31 @@ def apply_gate(
     samples: Sequence[Sample],
     scores: Sequence[Score],
     human: Sequence[Score],
+    engine: Engine | None = None,
 ) -> list[Choice]:
-    """Apply the plan's gate to scores; makes no calls and writes nothing."""
+    """Apply the plan's gate to scores; makes no calls and writes nothing.
+
+    Args:
+        plan: The plan.
+        scorers: Its scorers.
+        samples: The samples.
+        scores: Their scores.
+        human: Decisions of humans.
+        engine: Where samples are looked up among held-out items; left out, here.
+    """
     held_out = held_out_of(plan, samples)
+    shards = batched(samples, SCORED_AT_ONCE)
+    found = (engine or LocalEngine()).map(match_shard, held_out, shards)
+    matches = [match for shard in found for match in shard]
     policy, duplicates = plan.gate_policy, plan.quality.duplicates
     made_by = [
         {**table_of(scorer), "version": scorer.version, "model": scorer.model} for scorer in scorers
     ]
     selection_id = selection_id_of(samples, made_by, policy, duplicates, held_out, human)
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
-    return choose(samples, [*scores, *human], policy, duplicates, held_out, selection_id, better)
+    return choose(
+        samples, [*scores, *human], policy, duplicates, held_out, selection_id, better, matches
+    )
 
 
 def prepare_scorers(context: RunContext) -> list[Scorer]:
@@ -136,6 +163,13 @@ def _teacher_messages(store: Store, prompt_ids: Sequence[str]) -> dict[str, list
     return {prompt.prompt_id: prompt.messages for prompt in prompts}
 
 
+def batched(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    """The samples in lists of so many."""
+    rest = iter(samples)
+    while part := list(islice(rest, size)):
+        yield part
+
+
 def describe_reasons(choices: Sequence[Choice]) -> str:
     """The three commonest reasons of choices, with their numbers."""
     reasons = Counter(choice.reason for choice in choices).most_common(3)
@@ -156,32 +190,43 @@ def _kept_nothing(choices: Sequence[Choice]) -> str:
 
 
 def _scores(
-    context: RunContext, scorers: Sequence[Scorer], samples: Sequence[Sample]
+    context: RunContext, engine: Engine, scorers: Sequence[Scorer], samples: Sequence[Sample]
 ) -> list[Score]:
     """Every scorer's score of every sample; what is scored already is not scored again."""
     wanted: list[str] = []
     for scorer in scorers:
         ids = {scorer.score_id(sample): sample for sample in samples}
         wanted.extend(ids)
-        known = {score.score_id for score in context.store.by_ids(Score, "score_id", list(ids))}
+        known = context.store.known_ids(Score, "score_id", list(ids))
         todo = [sample for score_id, sample in ids.items() if score_id not in known]
-        size = context.plan.datagen.shard if scorer.asks else _SHARD
         steps = 0 if scorer.asks else len(todo)  # one that asks has a bar of its own
         with bar(f"scoring {name_of(scorer)}", steps) as advance:
-            for start in range(0, len(todo), size):
-                part = todo[start : start + size]
-                job = partial(_all, scorer, part)
-                results = job() if scorer.asks else run_shard(job)  # its asking is a task already
+            for results in _score_shards(context, engine, scorer, todo):
                 context.store.insert([result for result in results if isinstance(result, Score)])
                 _record_failures(
                     context, scorer, [result for result in results if isinstance(result, Unscored)]
                 )
-                advance(len(part))
+                advance(len(results))
     return context.store.by_ids(Score, "score_id", wanted)
 
 
-def _all(scorer: Scorer, samples: Sequence[Sample]) -> list[Score | Unscored]:
-    return list(scorer.score(samples))
+def _score_shards(
+    context: RunContext, engine: Engine, scorer: Scorer, samples: Sequence[Sample]
+) -> Iterator[list[Score | Unscored]]:
+    """The scores of samples, shard by shard."""
+    if scorer.asks:  # its asking is a task already
+        for shard in batched(samples, context.plan.datagen.shard):
+            yield score_here(scorer, shard)
+        return
+    shards = batched(samples, SCORED_AT_ONCE)
+    table = canonical(table_of(scorer))
+    if engine.is_local or scorer.model != "rule" or len(samples) <= SCORED_AT_ONCE:
+        yield from LocalEngine().map(score_here, scorer, shards)
+    elif table in tables_of(load_plan(context.plan_path, context.overrides)):
+        of = ScorerOfPlan(context.plan_path, context.overrides, table)
+        yield from engine.map(score_in_worker, of, shards)
+    else:  # a study's own scorer, which no worker could load
+        yield from LocalEngine().map(score_here, scorer, shards)
 
 
 def _record_failures(context: RunContext, scorer: Scorer, failed: Sequence[Unscored]) -> None:

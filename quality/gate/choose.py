@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from quality.gate.decontaminate import HeldOut
+from quality.gate.decontaminate import HeldOut, Match
 from quality.gate.dedup import form, near, repeats, semantic
 from quality.gate.diversity import balance, spread
 from quality.gate.policy import Duplicates, GatePolicy
@@ -127,16 +127,19 @@ def choose(
     held_out: HeldOut,
     selection_id: str,
     higher_is_better: Mapping[str, bool | None],
+    matches: Sequence[Match | None] | None = None,
 ) -> list[Choice]:
     """One choice per sample, in order. A held-out item is never kept, whatever the policy says.
 
     `scores` hold those of scorers and the decisions of humans (scorer `human`);
-    `higher_is_better` has the plan's scorers by name, of which `rank_by` may name any.
+    `higher_is_better` has the plan's scorers by name, of which `rank_by` may name any; `matches` are
+    the samples' matches with held-out items where they are known.
 
     Raises:
         AssetError: the encoder of a semantic comparison could not be downloaded.
     """
-    matches = [held_out.match(sample) for sample in samples]
+    if matches is None:
+        matches = [held_out.match(sample) for sample in samples]
     decided = decisions([score for score in scores if score.scorer == "human"])
     human = [decided[s.sample_id].value if s.sample_id in decided else None for s in samples]
     table = pl.DataFrame(

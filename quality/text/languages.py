@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import regex
@@ -46,10 +47,11 @@ def readable(text: str) -> str:
     return " ".join(_WORD.findall(re.sub(r"https?://\S+", " ", text[:_LONGEST])))
 
 
-def probabilities(text: str) -> dict[str, float]:
+@lru_cache(8192)
+def probabilities(text: str) -> Mapping[str, float]:
     """ISO 639 code -> probability, the most probable first; of a text made `readable`."""
     guesses = _detector().detect(text, model="lite", k=_LANGUAGES)
-    return {guess["lang"]: guess["score"] for guess in guesses}
+    return MappingProxyType({guess["lang"]: guess["score"] for guess in guesses})
 
 
 def foreign(text: str, languages: Sequence[str], beside: str = "") -> str | None:

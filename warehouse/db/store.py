@@ -148,6 +148,17 @@ class Store:
             query = f"SELECT t.* FROM {kind.TABLE} t SEMI JOIN wanted w ON t.{column} = w.id"
             return records_of(kind, db.execute(query).pl())
 
+    def known_ids(self, kind: type[Record], column: str, ids: Sequence[str]) -> set[str]:
+        """Those among `ids` that a record has; reads nothing else of it."""
+        if not ids or not self.path.exists():
+            return set()
+        with self._reading() as db:
+            db.register("wanted", pl.DataFrame({"id": list(ids)}, {"id": pl.String}).to_arrow())
+            query = (
+                f"SELECT DISTINCT w.id FROM wanted w SEMI JOIN {kind.TABLE} t ON t.{column} = w.id"
+            )
+            return set(db.execute(query).pl()["id"])
+
     def paid(self, wanted: Sequence[tuple[str, int]]) -> dict[str, Call]:
         """The usable call for each wanted (call_id, max_tokens), where there is one.
 

@@ -1,0 +1,1 @@
+"""Run shards of a stage here, or in worker processes: `[run] engine`."""

@@ -1,0 +1,65 @@
+"""Define what runs the shards of a stage: the same results whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, Protocol, Self, TypeVar
+
+from distill.plan.sections import RunSection
+from flows.runtime.prefect_flow import run_shard
+
+Shared = TypeVar("Shared")
+Shard = TypeVar("Shard")
+Result = TypeVar("Result")
+
+
+class Engine(Protocol):
+    """Runs a function over shards. A context manager: workers live as long as it."""
+
+    is_local: bool
+    """Whether shards run in this process, so that what they share need not be sent anywhere."""
+
+    def map(
+        self, task: Callable[[Shared, Shard], Result], shared: Shared, shards: Iterable[Shard]
+    ) -> Iterator[Result]:
+        """The results, in the order of the shards.
+
+        Args:
+            task: A function of a module; it is given `shared` and a shard.
+            shared: What all shards need; sent to each worker once.
+            shards: Plain records.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class LocalEngine:
+    """Runs one shard after the other, here."""
+
+    is_local = True
+
+    def map(
+        self, task: Callable[[Shared, Shard], Result], shared: Shared, shards: Iterable[Shard]
+    ) -> Iterator[Result]:
+        """The results, in the order of the shards."""
+        for shard in shards:
+            yield run_shard(partial(task, shared, shard))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing was started."""
+
+
+def engine_of(section: RunSection) -> Any:
+    """The engine that a plan's `[run]` names."""
+    if section.engine == "process":
+        from flows.engines.processes import ProcessEngine
+
+        return ProcessEngine(section.worker_count)
+    return LocalEngine()

@@ -15,6 +15,7 @@ from distill.evaluation.comparison import Comparison, Difference, Standing
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.verdict import (
     evidence_of,
+    form_part,
     gain,
     is_clear,
     metric_name,
@@ -183,20 +184,6 @@ def _not_beaten(result: ControlResult, headline: ControlResult) -> str:
     if result.outcome == "zero":
         return f"{who} and the student both score 0{by}: {scores}."
     return f"{who} {_DOES[result.outcome]}{by}: {scores}."
-
-
-def form_part(comparison: Comparison, rival: str) -> tuple[float, float] | None:
-    """How much of the student's lead over a rival may be form, and the lead; both 0..1.
-
-    Of choices and classes, an answer that names none of them is wrong for its form, whatever its
-    writer knew: what the student gains on such items may be form. None where there is no lead, or
-    where that part is a point or less.
-    """
-    pair = paired(comparison, "student", rival)
-    if pair is None or pair.named is None or pair.n < MIN_ITEMS or not comparison.higher_is_better:
-        return None
-    lead = pair.metrics[comparison.headline].value
-    return (pair.named.form, lead) if lead > 0 and pair.named.form > 0.01 else None
 
 
 def form_warning(comparison: Comparison) -> list[str]:

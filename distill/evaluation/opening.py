@@ -11,9 +11,16 @@ from dataclasses import dataclass
 
 from distill.contestants.contestant import is_control
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
-from distill.evaluation.controls import form_part
 from distill.evaluation.statistics import MIN_ITEMS, Interval
-from distill.evaluation.verdict import is_clear, metric_name, paired, points, seeds_note
+from distill.evaluation.verdict import (
+    form_part,
+    is_clear,
+    is_mostly_form,
+    metric_name,
+    paired,
+    points,
+    seeds_note,
+)
 from warehouse.wording import be, format_count
 
 CONTENT_ROSE = ("learned facts", "reads passages better")
@@ -121,12 +128,7 @@ def _better(comparison: Comparison, outcome: str | None) -> str:
         fault = "its answers collapsed" if outcome == "collapsed" else f"its {outcome}"
         answer = f"No, {fault}: the student has {scores}."
     elif content > 0:
-        part = form_part(comparison, "base")
-        named = pair.named
-        form = part is not None and not (
-            named and named.content and named.n >= MIN_ITEMS and named.content.low > 0
-        )
-        answer = f"Yes{', though perhaps mostly in form' * form}: the student has {scores}."
+        answer = f"Yes{_perhaps_form(comparison, 'base')}: the student has {scores}."
     elif content < 0 and headline > 0:
         answer = f"In form only, and at a price: the student has {scores}; {_form(comparison)}."
     elif content < 0:
@@ -183,12 +185,17 @@ def _rival(comparison: Comparison, metric: str) -> str:
     if name is None:
         return "Whether a better prompt would have done as well was not measured."
     direction = _direction(comparison, paired(comparison, "student", name), metric)
-    said = {1: "the student is better", 0: "no clear difference", -1: "better than the student"}
+    better = f"the student is better{_perhaps_form(comparison, name)}"
+    said = {1: better, 0: "no clear difference", -1: "better than the student"}
     script = ", a script without a model," if is_control(name) else ""
     return (
         f"The best without training, {name}{script} has {_value(comparison, name, metric)}: "
         f"{said[direction]}{_form_part(comparison, name)}."
     )
+
+
+def _perhaps_form(comparison: Comparison, rival: str) -> str:
+    return ", though perhaps mostly in form" if is_mostly_form(comparison, rival) else ""
 
 
 def _form_part(comparison: Comparison, rival: str) -> str:

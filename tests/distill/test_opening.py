@@ -134,7 +134,10 @@ def test_a_lead_over_answers_that_name_no_option_may_be_form():
     told = opening(comparison).better
     assert told.startswith("Yes, though perhaps mostly in form")
     assert "its base 15.0 % (75.0 of the 80.0 points between them may be form)." in told
-    assert "base+fewshot has 75.0 %: the student is better (15.0 of the 20.0 points" in told
+    assert (
+        "base+fewshot has 75.0 %: the student is better, though perhaps mostly in form (15.0 of the "
+        in told
+    )
     warned = form_warning(comparison)[1]
     assert warned.startswith(
         "15.0 of the 20.0 points between the student and base+fewshot are of items where one of them "

@@ -16,6 +16,7 @@ from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.verdict import (
     evidence_of,
     form_part,
+    form_points,
     gain,
     is_clear,
     metric_name,
@@ -201,12 +202,13 @@ def _unread_rivals(comparison: Comparison) -> list[str]:
         content = pair.named.content
         alone = (
             f"; where both name one (n = {pair.named.n}) the student is "
-            f"{points(content.value)} points ahead ({points(content.low)} to {points(content.high)})"
+            f"{points(abs(content.value))} points {'behind' if content.value < 0 else 'ahead'} "
+            f"({span(content)})"
             if content
             else ""
         )
         lines.append(
-            f"{points(part[0])} of the {points(part[1])} points between the student and {name} are of "
+            f"{form_points(part).capitalize()} of the {points(part[1])} points between the student and {name} are of "
             f"items where one of them names none of the options, and may be form{alone}."
         )
     return lines

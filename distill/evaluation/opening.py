@@ -13,9 +13,10 @@ from distill.contestants.contestant import is_control
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.verdict import (
+    form_doubt,
     form_part,
+    form_points,
     is_clear,
-    is_mostly_form,
     metric_name,
     paired,
     points,
@@ -128,7 +129,7 @@ def _better(comparison: Comparison, outcome: str | None) -> str:
         fault = "its answers collapsed" if outcome == "collapsed" else f"its {outcome}"
         answer = f"No, {fault}: the student has {scores}."
     elif content > 0:
-        answer = f"Yes{_perhaps_form(comparison, 'base')}: the student has {scores}."
+        answer = f"Yes{form_doubt(comparison, 'base')}: the student has {scores}."
     elif content < 0 and headline > 0:
         answer = f"In form only, and at a price: the student has {scores}; {_form(comparison)}."
     elif content < 0:
@@ -185,7 +186,7 @@ def _rival(comparison: Comparison, metric: str) -> str:
     if name is None:
         return "Whether a better prompt would have done as well was not measured."
     direction = _direction(comparison, paired(comparison, "student", name), metric)
-    better = f"the student is better{_perhaps_form(comparison, name)}"
+    better = f"the student is better{form_doubt(comparison, name)}"
     said = {1: better, 0: "no clear difference", -1: "better than the student"}
     script = ", a script without a model," if is_control(name) else ""
     return (
@@ -194,15 +195,11 @@ def _rival(comparison: Comparison, metric: str) -> str:
     )
 
 
-def _perhaps_form(comparison: Comparison, rival: str) -> str:
-    return ", though perhaps mostly in form" if is_mostly_form(comparison, rival) else ""
-
-
 def _form_part(comparison: Comparison, rival: str) -> str:
     part = form_part(comparison, rival)
     if part is None:
         return ""
-    return f" ({points(part[0])} of the {points(part[1])} points between them may be form)"
+    return f" ({form_points(part)} of the {points(part[1])} points between them may be form)"
 
 
 def _sure(comparison: Comparison) -> str:

@@ -94,17 +94,26 @@ def form_part(comparison: Comparison, rival: str) -> tuple[float, float] | None:
     return (pair.named.form, lead) if lead > 0 and pair.named.form > 0.01 else None
 
 
-def is_mostly_form(comparison: Comparison, rival: str) -> bool:
-    """Whether the student's lead over a rival may be form, and is not clear by content alone.
+def form_points(part: tuple[float, float]) -> str:
+    """A part of a lead that may be form, in points: "all" where it is the whole lead or more."""
+    form, lead = (round(value, 3) for value in part)
+    return "all" if form >= lead else points(form)
+
+
+def form_doubt(comparison: Comparison, rival: str) -> str:
+    """Words of doubt where a lead may be form, and is not clear by content alone; else empty.
 
     Clear is a lead whose 95 % interval leaves out zero, on ten items or more where both name an
     option.
     """
-    pair = paired(comparison, "student", rival)
-    if pair is None or pair.named is None or form_part(comparison, rival) is None:
-        return False
+    pair, part = paired(comparison, "student", rival), form_part(comparison, rival)
+    if pair is None or pair.named is None or part is None:
+        return ""
     content = pair.named.content
-    return content is None or pair.named.n < MIN_ITEMS or content.low <= 0
+    if content and pair.named.n >= MIN_ITEMS and content.low > 0:
+        return ""
+    share = "only" if form_points(part) == "all" else "mostly"
+    return f", though perhaps {share} in form"
 
 
 def best_of(comparison: Comparison, metric: str) -> list[str]:
@@ -298,7 +307,7 @@ def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
         if pair is None:
             continue
         part = form_part(comparison, name)
-        form = f", of which {points(part[0])} may be form" if part else ""
+        form = f", of which {form_points(part)} may be form" if part else ""
         sentence = f"{name} ({points(gain(comparison, pair))} points{form}, p {p_text(p_of(pair))})"
         if not is_clear(pair, comparison.headline):
             level.append(sentence)

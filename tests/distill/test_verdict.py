@@ -11,8 +11,8 @@ from distill.evaluation.verdict import (
     best_of,
     fine_tune,
     forgetting,
+    form_doubt,
     is_clear,
-    is_mostly_form,
     paired,
     verdict,
     warnings,
@@ -186,14 +186,16 @@ def test_a_lead_over_a_prompt_that_names_no_option_may_be_form():
             grades = {"accuracy": float(i < right), "answered": float(i < named)}
             answers.append(replace(one, grades=grades))
     found = compare("q", answers, items(40), "accuracy")
-    assert "beats base+fewshot (40.0 points, of which 40.0 may be form, p < 0.001)" in (
+    assert "beats base+fewshot (40.0 points, of which all may be form, p < 0.001)" in (
         fine_tune(found)
     )
-    assert is_mostly_form(found, "base+fewshot")  # where both name one, both are equally right
+    assert (
+        form_doubt(found, "base+fewshot") == ", though perhaps only in form"
+    )  # where both name one, both are equally right
     read = [replace(a, grades={**a.grades, "answered": 1.0}) for a in answers]
     sound = compare("q", read, items(40), "accuracy")
     assert "beats base+fewshot (40.0 points, p < 0.001)" in fine_tune(sound)
-    assert not is_mostly_form(sound, "base+fewshot")
+    assert form_doubt(sound, "base+fewshot") == ""
 
 
 def test_a_pair_is_found_either_way_round():

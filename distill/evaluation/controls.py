@@ -15,6 +15,8 @@ from distill.evaluation.comparison import Comparison, Difference, Standing
 from distill.evaluation.statistics import MIN_ITEMS, Interval
 from distill.evaluation.verdict import (
     evidence_of,
+    form_part,
+    form_points,
     gain,
     is_clear,
     metric_name,
@@ -185,20 +187,6 @@ def _not_beaten(result: ControlResult, headline: ControlResult) -> str:
     return f"{who} {_DOES[result.outcome]}{by}: {scores}."
 
 
-def form_part(comparison: Comparison, rival: str) -> tuple[float, float] | None:
-    """How much of the student's lead over a rival may be form, and the lead; both 0..1.
-
-    Of choices and classes, an answer that names none of them is wrong for its form, whatever its
-    writer knew: what the student gains on such items may be form. None where there is no lead, or
-    where that part is a point or less.
-    """
-    pair = paired(comparison, "student", rival)
-    if pair is None or pair.named is None or pair.n < MIN_ITEMS or not comparison.higher_is_better:
-        return None
-    lead = pair.metrics[comparison.headline].value
-    return (pair.named.form, lead) if lead > 0 and pair.named.form > 0.01 else None
-
-
 def form_warning(comparison: Comparison) -> list[str]:
     """Lines where the form of the answers may be what the scores show; else none."""
     return [*_unread_rivals(comparison), *_unseen_content(comparison)]
@@ -214,12 +202,13 @@ def _unread_rivals(comparison: Comparison) -> list[str]:
         content = pair.named.content
         alone = (
             f"; where both name one (n = {pair.named.n}) the student is "
-            f"{points(content.value)} points ahead ({points(content.low)} to {points(content.high)})"
+            f"{points(abs(content.value))} points {'behind' if content.value < 0 else 'ahead'} "
+            f"({span(content)})"
             if content
             else ""
         )
         lines.append(
-            f"{points(part[0])} of the {points(part[1])} points between the student and {name} are of "
+            f"{form_points(part).capitalize()} of the {points(part[1])} points between the student and {name} are of "
             f"items where one of them names none of the options, and may be form{alone}."
         )
     return lines

@@ -11,9 +11,17 @@ from dataclasses import dataclass
 
 from distill.contestants.contestant import is_control
 from distill.evaluation.comparison import Comparison, Difference, speaker_of
-from distill.evaluation.controls import form_part
 from distill.evaluation.statistics import MIN_ITEMS, Interval
-from distill.evaluation.verdict import is_clear, metric_name, paired, points, seeds_note
+from distill.evaluation.verdict import (
+    form_doubt,
+    form_part,
+    form_points,
+    is_clear,
+    metric_name,
+    paired,
+    points,
+    seeds_note,
+)
 from warehouse.wording import be, format_count
 
 CONTENT_ROSE = ("learned facts", "reads passages better")
@@ -121,12 +129,7 @@ def _better(comparison: Comparison, outcome: str | None) -> str:
         fault = "its answers collapsed" if outcome == "collapsed" else f"its {outcome}"
         answer = f"No, {fault}: the student has {scores}."
     elif content > 0:
-        part = form_part(comparison, "base")
-        named = pair.named
-        form = part is not None and not (
-            named and named.content and named.n >= MIN_ITEMS and named.content.low > 0
-        )
-        answer = f"Yes{', though perhaps mostly in form' * form}: the student has {scores}."
+        answer = f"Yes{form_doubt(comparison, 'base')}: the student has {scores}."
     elif content < 0 and headline > 0:
         answer = f"In form only, and at a price: the student has {scores}; {_form(comparison)}."
     elif content < 0:
@@ -183,7 +186,8 @@ def _rival(comparison: Comparison, metric: str) -> str:
     if name is None:
         return "Whether a better prompt would have done as well was not measured."
     direction = _direction(comparison, paired(comparison, "student", name), metric)
-    said = {1: "the student is better", 0: "no clear difference", -1: "better than the student"}
+    better = f"the student is better{form_doubt(comparison, name)}"
+    said = {1: better, 0: "no clear difference", -1: "better than the student"}
     script = ", a script without a model," if is_control(name) else ""
     return (
         f"The best without training, {name}{script} has {_value(comparison, name, metric)}: "
@@ -195,7 +199,7 @@ def _form_part(comparison: Comparison, rival: str) -> str:
     part = form_part(comparison, rival)
     if part is None:
         return ""
-    return f" ({points(part[0])} of the {points(part[1])} points between them may be form)"
+    return f" ({form_points(part)} of the {points(part[1])} points between them may be form)"
 
 
 def _sure(comparison: Comparison) -> str:

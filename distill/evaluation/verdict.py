@@ -80,6 +80,42 @@ def gain(comparison: Comparison, pair: Difference) -> float:
     return value if comparison.higher_is_better else -value
 
 
+def form_part(comparison: Comparison, rival: str) -> tuple[float, float] | None:
+    """How much of the student's lead over a rival may be form, and the lead; both 0..1.
+
+    Of choices and classes, an answer that names none of them is wrong for its form, whatever its
+    writer knew: what the student gains on such items may be form. None where there is no lead, or
+    where that part is a point or less.
+    """
+    pair = paired(comparison, "student", rival)
+    if pair is None or pair.named is None or pair.n < MIN_ITEMS or not comparison.higher_is_better:
+        return None
+    lead = pair.metrics[comparison.headline].value
+    return (pair.named.form, lead) if lead > 0 and pair.named.form > 0.01 else None
+
+
+def form_points(part: tuple[float, float]) -> str:
+    """A part of a lead that may be form, in points: "all" where it is the whole lead or more."""
+    form, lead = (round(value, 3) for value in part)
+    return "all" if form >= lead else points(form)
+
+
+def form_doubt(comparison: Comparison, rival: str) -> str:
+    """Words of doubt where a lead may be form, and is not clear by content alone; else empty.
+
+    Clear is a lead whose 95 % interval leaves out zero, on ten items or more where both name an
+    option.
+    """
+    pair, part = paired(comparison, "student", rival), form_part(comparison, rival)
+    if pair is None or pair.named is None or part is None:
+        return ""
+    content = pair.named.content
+    if content and pair.named.n >= MIN_ITEMS and content.low > 0:
+        return ""
+    share = "only" if form_points(part) == "all" else "mostly"
+    return f", though perhaps {share} in form"
+
+
 def best_of(comparison: Comparison, metric: str) -> list[str]:
     """Contestants with the best mean; several where they are equal, none where nobody was graded.
 
@@ -270,7 +306,9 @@ def _untrained(comparison: Comparison, rivals: Sequence[str]) -> str:
     for name, pair in pairs.items():
         if pair is None:
             continue
-        sentence = f"{name} ({points(gain(comparison, pair))} points, p {p_text(p_of(pair))})"
+        part = form_part(comparison, name)
+        form = f", of which {form_points(part)} may be form" if part else ""
+        sentence = f"{name} ({points(gain(comparison, pair))} points{form}, p {p_text(p_of(pair))})"
         if not is_clear(pair, comparison.headline):
             level.append(sentence)
         else:

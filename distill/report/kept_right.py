@@ -7,12 +7,15 @@ in other ways and at another rate, so the same bound may keep far more that is w
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distill.evaluation.intervals import mean_interval
 from distill.evaluation.statistics import Interval
 from warehouse.records import Choice, Measurement, Sample, Score
 from warehouse.text.normalize import contains_answer
+
+BY_REFERENCE = "reference"
+"""The scorer that keeps a sample for its reference."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class RightLine:
     precision: float | None
     """Share of good ones among what its bound kept of all its labelled data; None: not measured."""
     warning: str | None
-    """In words, where `precision` lies above the interval of `share`."""
+    """In words, where `precision` lies above the interval of `share`, or where the rows were kept for
+    their reference, so that `share` measures nothing."""
 
 
 def right_lines(
@@ -80,7 +84,7 @@ def right_lines(
                 warning=_warning(scorer, len(own), share, precision),
             )
         )
-    return lines
+    return [_kept_for_it(line) if line.scorer == BY_REFERENCE else line for line in lines]
 
 
 def is_reason_of(reason: str, scorer: str) -> bool:
@@ -114,6 +118,18 @@ def _warning(scorer: str | None, kept: int, share: Interval, precision: float | 
         f"not hold for these data: read some kept rows, or keep by the reference where it is known "
         "(reference_min)."
     )
+
+
+def _kept_for_it(line: RightLine) -> RightLine:
+    """The line of the scorer that compares with the reference; says that its share is no measurement."""
+    everyone = line.kept + line.dropped
+    right = line.right + line.dropped_right
+    said = (
+        f"The {line.kept:,} rows were chosen by their reference, so how many of them "
+        f"are right is no measurement of the data. Of the {everyone:,} rows that {BY_REFERENCE} kept or was "
+        f"the first to drop, {right:,} ({_percent(right / everyone)} %) hold their reference."
+    )
+    return replace(line, warning=said)
 
 
 def _percent(share: float) -> str:

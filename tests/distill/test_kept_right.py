@@ -21,7 +21,15 @@ def a_measurement(good, bad):
     )  # fmt: skip
 
 
-def curated(right, wrong, measurements=(), judges=("grounded",), reference=("stars",), lost=4):
+def curated(
+    right,
+    wrong,
+    measurements=(),
+    judges=("grounded",),
+    reference=("stars",),
+    lost=4,
+    scorer="grounded",
+):
     """So many right and wrong kept samples, and dropped right ones."""
     samples, choices, scores = [], [], []
     for number in range(right + wrong + lost):
@@ -32,15 +40,15 @@ def curated(right, wrong, measurements=(), judges=("grounded",), reference=("sta
             completion="The stars." if is_right else "the sky",
         )  # fmt: skip
         samples.append(one)
-        reason = "" if kept else "grounded below 1"
+        reason = "" if kept else f"{scorer} below 1"
         choices.append(Choice("sel", one.sample_id, kept, reason, [reason] if reason else [], None))
         scores.append(
             Score(
-                score_id=f"g{number}", sample_id=one.sample_id, scorer="grounded", version="5",
+                score_id=f"g{number}", sample_id=one.sample_id, scorer=scorer, version="5",
                 model="rule", options={}, value=float(kept), why=None, details=None,
             )
         )  # fmt: skip
-    models, bounds = {"grounded": "rule", "toxicity": "rule"}, {"grounded_min": 1.0}
+    models, bounds = {scorer: "rule", "toxicity": "rule"}, {f"{scorer}_min": 1.0}
     return curation_of(samples, choices, scores, models, bounds, measurements, (), judges).right
 
 
@@ -82,3 +90,14 @@ def test_nothing_is_said_without_references_or_kept_rows():
 
 def test_a_scorer_that_judges_no_answers_has_no_line():
     assert [line.scorer for line in curated(3, 3, judges=())] == [None]
+
+
+def test_rows_that_were_kept_for_their_reference_measure_nothing():
+    everyone, line = curated(15, 0, judges=("reference",), lost=5, scorer="reference")
+    assert line.scorer == "reference" and (line.kept, line.right, line.dropped_right) == (15, 15, 5)
+    assert "The 15 rows were chosen by their reference, so how many" in line.warning
+    assert "is no measurement of the data" in line.warning
+    assert "Of the 20 rows that reference kept or was the first to drop, 20 (100 %)" in line.warning
+    assert everyone.warning is None
+    _, line = curated(15, 5, lost=0)
+    assert line.warning is None

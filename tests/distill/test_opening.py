@@ -134,12 +134,26 @@ def test_a_lead_over_answers_that_name_no_option_may_be_form():
     told = opening(comparison).better
     assert told.startswith("Yes, though perhaps mostly in form")
     assert "its base 15.0 % (75.0 of the 80.0 points between them may be form)." in told
-    assert "base+fewshot has 75.0 %: the student is better (15.0 of the 20.0 points" in told
+    assert (
+        "base+fewshot has 75.0 %: the student is better, though perhaps mostly in form (15.0 of the "
+        in told
+    )
     warned = form_warning(comparison)[1]
     assert warned.startswith(
         "15.0 of the 20.0 points between the student and base+fewshot are of items where one of them "
         "names none of the options, and may be form; where both name one (n = 48) the student is 6.2 "
         "points ahead ("
+    )
+    for one in answers:  # where both name one, the student is worse: no part is more than the whole
+        one.grades["accuracy"] *= one.contestant != "student" or int(one.item_id[1:]) >= 12
+    comparison = replace(compare("quiz", answers, items(N), "accuracy"), content="accuracy")
+    told = opening(comparison).better
+    assert told.startswith("Yes, though perhaps only in form: the student has 75.0 % accuracy")
+    assert "(all of the 60.0 points between them may be form)" in told
+    warned = form_warning(comparison)[0]
+    assert warned.startswith("All of the 60.0 points between the student and base are of items")
+    assert (
+        "where both name one (n = 12) the student is 75.0 points behind (95 % interval -" in warned
     )
     read = [replace(a, grades={**a.grades, "answered": 1.0}) for a in answers]
     sound = replace(compare("quiz", read, items(N), "accuracy"), content="accuracy")

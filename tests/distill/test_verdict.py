@@ -11,6 +11,7 @@ from distill.evaluation.verdict import (
     best_of,
     fine_tune,
     forgetting,
+    form_doubt,
     is_clear,
     paired,
     verdict,
@@ -176,6 +177,25 @@ def test_should_i_fine_tune_says_who_needs_no_training_and_does_as_well():
     unpaired = compare("q", *shares(student=3, base_knn=9), pairs=[])
     assert "Not compared item by item: base+knn." in fine_tune(unpaired)
     assert fine_tune(compare("q", *shares(base=2))) == ""
+
+
+def test_a_lead_over_a_prompt_that_names_no_option_may_be_form():
+    answers = []
+    for name, right, named in (("base", 4, 8), ("base+fewshot", 20, 20), ("student", 36, 40)):
+        for i, one in enumerate(series(name, [1.0] * right + [0.0] * (40 - right))):
+            grades = {"accuracy": float(i < right), "answered": float(i < named)}
+            answers.append(replace(one, grades=grades))
+    found = compare("q", answers, items(40), "accuracy")
+    assert "beats base+fewshot (40.0 points, of which all may be form, p < 0.001)" in (
+        fine_tune(found)
+    )
+    assert (
+        form_doubt(found, "base+fewshot") == ", though perhaps only in form"
+    )  # where both name one, both are equally right
+    read = [replace(a, grades={**a.grades, "answered": 1.0}) for a in answers]
+    sound = compare("q", read, items(40), "accuracy")
+    assert "beats base+fewshot (40.0 points, p < 0.001)" in fine_tune(sound)
+    assert form_doubt(sound, "base+fewshot") == ""
 
 
 def test_a_pair_is_found_either_way_round():

@@ -187,6 +187,7 @@ def test_a_folder_has_splits_and_a_card_that_datasets_reads(curated, tmp_path):
     row = found["train"][0]
     assert row["messages"][-1] == {"role": "assistant", "content": row["reference"][0]}
     assert len(row["call_ids"]) == 1 and row["scores"] == {"grounded": 1.0}
+    assert row["source"].startswith("prompts.jsonl line ")
     card = (tmp_path / "d" / "README.md").read_text()
     for text in (
         "| prompts.jsonl | 29 |",

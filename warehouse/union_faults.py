@@ -51,13 +51,14 @@ def merge_union_faults(faults: Iterable[Mapping[str, Any]], data: Any) -> list[d
 def _branch_of(steps: Iterable[int | str], node: Any) -> tuple[int, str] | None:
     """Which step of a place is the name of a branch; None where none is."""
     for at, step in enumerate(steps):
-        if (isinstance(node, dict) and step in node) or (
-            isinstance(node, list) and isinstance(step, int) and step < len(node)
-        ):
+        if isinstance(node, dict) and step in node:
             node = node[step]
-        else:
-            is_branch = isinstance(step, str) and _BRANCH.fullmatch(step)
-            return (at, str(step)) if is_branch else None
+            continue
+        if isinstance(node, list) and isinstance(step, int) and step < len(node):
+            node = node[step]
+            continue
+        is_branch = isinstance(step, str) and _BRANCH.fullmatch(step)
+        return (at, str(step)) if is_branch else None
     return None
 
 

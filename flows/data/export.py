@@ -57,6 +57,7 @@ def export_data(plan_path: str, overrides: Sequence[str], options: DataOptions) 
 
     Returns:
         `path`, `form`, `rows` (by split), `samples`, `left_out` (rows that the form cannot hold),
+        `not_scored` (samples that the gate drops for want of a score; `curate` gives it),
         `not_alternating` (rows that LLaMA-Factory skips), and `dataset_info`, its file.
 
     Raises:
@@ -90,6 +91,8 @@ def export_data(plan_path: str, overrides: Sequence[str], options: DataOptions) 
         "samples": len(curated.samples),
         "selection_id": curated.selection_id,
         "left_out": len(samples) - len(usable),
+        "not_scored": sum("not scored" in choice.reason for choice in curated.choices),
+        "curate": plan.command("curate"),
         "not_alternating": sum(not alternates(each) for each in written),
     }
     if options.form == "datasets":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import polars as pl
 import pytest
@@ -213,6 +214,22 @@ def test_a_folder_has_splits_and_a_card_that_datasets_reads(curated, tmp_path):
     assert set(manifest["sha256"]) == {
         "README.md", "data/test.parquet", "data/train.parquet", "dataset_info.json",
     }  # fmt: skip
+
+
+def test_samples_that_came_after_the_last_curate_are_counted(curated, tmp_path):
+    folder = tmp_path / "grown"
+    shutil.copytree(curated, folder)
+    rows = (folder / "prompts.jsonl").read_text().splitlines()
+    row = json.loads(rows[0])
+    more = {**row, "prompt": "Which colour has the last one?", "reference": "green"}
+    with (folder / "prompts.jsonl").open("a") as stream:
+        stream.write(json.dumps(more) + "\n")
+    assert distill(folder, "generate", "plan.toml").returncode == 0
+    said = distill(folder, "data", "export", "plan.toml", "-o", tmp_path / "a.jsonl").stdout
+    assert "not scored     1 sample, so not kept; run `distill curate plan.toml`" in said
+    assert distill(folder, "curate", "plan.toml").returncode == 0
+    said = distill(folder, "data", "export", "plan.toml", "-o", tmp_path / "b.jsonl").stdout
+    assert "not scored" not in said
 
 
 def test_what_belongs_together_is_in_one_split(tmp_path):

@@ -18,6 +18,7 @@ from jinja2.loaders import ChoiceLoader, FileSystemLoader
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from warehouse.errors import DataError
+from warehouse.wording import did_you_mean
 
 FOLDER = Path(__file__).parent / "templates"
 MOST_PARENTS = 8
@@ -168,9 +169,18 @@ def _load(name: str, folders: tuple[Path, ...]) -> list[Any]:
             parent = extended.template if extended else None
             wanted = parent.value if isinstance(parent, nodes.Const) else None
     except TemplateNotFound as error:
-        raise DataError(f"template {error.name or name} not found in {folders[0]}") from None
+        raise DataError(_not_found(str(error.name or name), name, folders)) from None
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         at = f", line {line}" if line else ""
         raise DataError(f"template {name}{at}: {error}") from None
     return chain
+
+
+def _not_found(missing: str, name: str, folders: tuple[Path, ...]) -> str:
+    """A template that is not there, and where it extends one, which there are."""
+    if missing == name:
+        return f"template {missing} not found in {folders[0]}"
+    there = sorted(file.name for folder in folders for file in folder.glob("*.j2"))
+    hint = did_you_mean(missing, [file for file in there if file != name])
+    return f"template {name} extends {missing}, which is not found in {folders[0]} ({hint})"

@@ -31,6 +31,7 @@ from warehouse.part_sources import (
     is_file,
     nearest,
 )
+from warehouse.union_faults import merge_union_faults
 from warehouse.wording import did_you_mean
 
 
@@ -223,9 +224,12 @@ def build(kind: str, table: dict[str, Any] | str, folder: Path = HERE) -> Any:
     try:
         part = TypeAdapter(cls).validate_json(json.dumps(known, default=str), strict=True)
     except ValidationError as error:
-        for fault in error.errors():
+        for fault in merge_union_faults(error.errors(), known):
             where = ".".join(str(step) for step in fault["loc"]) or table["use"]
-            faults.append(f"{where}: {fault['msg'].removeprefix('Value error, ')}")
+            value = fault.get("input")
+            is_shown = fault["type"] == "literal_error" or isinstance(value, (int, float))
+            suffix = f", not {value!r}" if is_shown else ""  # another text may be a secret
+            faults.append(f"{where}: {fault['msg'].removeprefix('Value error, ')}{suffix}")
     except Exception as error:
         if cls.__module__.startswith(KINDS[kind].folder):
             raise

@@ -242,7 +242,8 @@ def _copied(question: str, answer: str, passage: str) -> str | None:
         return "the question is the passage again"
     if is_copy(answer, passage):
         return "the answer is the whole passage"
-    return "the answer is the question again" if is_copy(answer, question) else None
+    is_question = words(caseless(answer)) == words(caseless(question))  # however short
+    return "the answer is the question again" if is_question else None
 
 
 @lru_cache(16)

@@ -49,7 +49,9 @@ class Persona(WordedRecipe):
 
     def __post_init__(self) -> None:
         if self.number is None and self.target is None and self.max_calls is None:
-            raise ValueError("combinations have no end; give number (of prompts) or target")
+            raise ValueError(
+                "combinations have no end; give number (of prompts), target or max_calls"
+            )
         if self.number is not None and self.number < 1:
             raise ValueError("number is 1 or more")
         samplers = self._samplers()

@@ -62,6 +62,8 @@ class Budget:
     _open: int = field(default=0, init=False)
     _overrun: float = field(default=MOST_OVERRUN, init=False)
     _refused: Reservation | None = field(default=None, init=False)
+    _largest_usd: float = field(default=0.0, init=False)
+    _largest_tokens: int = field(default=0, init=False)
     _closed: StillhouseError | Outcome | None = field(default=None, init=False)
     _settled: list[asyncio.Future[None]] = field(default_factory=list, init=False, repr=False)
 
@@ -82,6 +84,7 @@ class Budget:
                 raise self._closed
             if not self._open or not self._could_fit(most):
                 self._refused = most
+                self._note_size(most)
                 raise BudgetReached(self._told(most))
             waiter = asyncio.get_running_loop().create_future()
             self._settled.append(waiter)
@@ -153,16 +156,27 @@ class Budget:
     def too_expensive(self, most: Reservation) -> str | None:
         """Why a request can never be sent within these caps; None where it can."""
         if self.usd is not None and most.usd > self.usd:
+            self._note_size(most)
             return (
                 f"the request can cost {most.usd:.6f} USD, more than budget_usd = {self.usd:g}; "
                 "raise budget_usd, or shorten the prompt or max_tokens"
             )
         if self.tokens is not None and most.tokens > self.tokens:
+            self._note_size(most)
             return (
                 f"the request can take {most.tokens} tokens, more than budget_tokens = "
                 f"{self.tokens}; raise budget_tokens, or shorten the prompt or max_tokens"
             )
         return None
+
+    def _note_size(self, most: Reservation) -> None:
+        self._largest_usd = max(self._largest_usd, most.usd)
+        self._largest_tokens = max(self._largest_tokens, most.tokens)
+
+    @property
+    def required(self) -> tuple[float, int]:
+        """USD and tokens that the caps must be at least, for the largest request that did not fit."""
+        return (self.spent_usd + self._largest_usd, self.spent_tokens + self._largest_tokens)
 
     def _fits_beside(self, most: Reservation) -> bool:
         """Whether a request may be sent beside those in flight, should all overrun."""

@@ -36,6 +36,7 @@ from warehouse.errors import PlanError
 from warehouse.inputs.question_wording import LANGUAGES, Language
 from warehouse.records import make_id
 from warehouse.secrets import literal_secrets, mask
+from warehouse.union_faults import merge_union_faults
 
 
 class Plan(Section):
@@ -271,7 +272,11 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     try:
         plan = Plan.model_validate_json(json.dumps(data, default=str), strict=True, context=scope)
     except ValidationError as error:
-        faults = [line for fault in error.errors() for line in _fault_lines(fault, scope)]
+        faults = [
+            line
+            for fault in merge_union_faults(error.errors(), data)
+            for line in _fault_lines(fault, scope)
+        ]
         raise PlanError(f"{file} cannot be used", (*faults, *_hints(faults, overrides))) from None
     plan._folder = scope.folder
     plan._file = file

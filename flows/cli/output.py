@@ -145,6 +145,11 @@ def print_data_export(result: dict[str, Any]) -> None:
         rows = f"{sum(result['rows'].values()):,}"
     print(visible(f"wrote          {result['path']}"))
     print(f"rows           {rows}, of {format_count(result['samples'], 'sample')}")
+    if result["not_scored"] and result["only"] != "all":
+        print(
+            f"not scored     {format_count(result['not_scored'], 'sample')}, so not kept; "
+            f"run `{result['curate']}` to score them first"
+        )
     if result["left_out"]:
         print(
             f"left out       {format_count(result['left_out'], 'sample')} that the form "

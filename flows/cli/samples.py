@@ -27,7 +27,7 @@ _BOUND = re.compile(r"\s*([\w/.-]+?)\s*(<=|>=|<|>|=)\s*(-?\d+(?:\.\d+)?)\s*")
 _JSON_COLUMNS = ("messages", "facts")
 _HIDDEN = ("question", "completion", "messages", "passage")
 """Columns that are printed as a conversation."""
-_ONLY_WITH_VALUE = ("unused_scores", "details", "facts", "status_reason")
+_ONLY_WITH_VALUE = ("source", "unused_scores", "details", "facts", "status_reason")
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ def find_samples(store: Store, wanted: SampleFilter) -> list[dict[str, Any]]:
         params.append(str(wanted.seed))
     limit = wanted.limit if wanted.random is None else wanted.random
     rows = store.query(
-        "SELECT * FROM (SELECT v.*, c.details, s.status_reason, s.messages, s.passage, s.facts "
+        "SELECT * FROM (SELECT v.sample_id, v.recipe, nullif(p.source, '') AS source, v.* EXCLUDE (sample_id, recipe), c.details, s.status_reason, s.messages, s.passage, s.facts "
         "FROM samples_with_scores v JOIN samples s USING (sample_id) "
+        "LEFT JOIN prompts p USING (prompt_id) "
         "LEFT JOIN newest_choices c USING (sample_id)) "
         f"WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT {limit}",
         params,

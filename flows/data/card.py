@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -22,15 +21,12 @@ from distill.report.data_card import (
 )
 from distill.report.model_card import public
 from flows.data.rows import ExportedSample
+from flows.data.sources import public_origin
 from flows.runtime.run import git_sha, versions
 from flows.stages.curate import Curated
 from quality.scoring.scorer import Scorer
 from warehouse.catalog import name_of, options_of
 from warehouse.db.store import Store
-from warehouse.records import Prompt
-
-_PLACE = re.compile(r"(?:(?: (?:line|row|item) \d+|:\d+)?(?:, pages? \d+(?:-\d+)?)?(?:, '.*')?)\Z")
-"""Where in its file or data set a seed stands: its row, page and headings."""
 
 _MEANINGS = {
     "messages": "the conversation: what is asked, then the reply to learn, role assistant",
@@ -44,6 +40,7 @@ _MEANINGS = {
     "reasons": "all reasons why it was dropped",
     "reference": "right answers that the source gives",
     "passage": "the text that the question is about",
+    "source": "the file or data set that it is from, with row, page and headings",
     "question": "the question alone",
     "call_ids": "the calls to the teacher behind it",
     "facts": "what else the recipe says of it, as JSON text",
@@ -72,7 +69,7 @@ def card_of(
             exported=len(samples),
             reasons=dict(Counter(c.reason for c in curated.choices if not c.kept).most_common()),
             recipes=_recipes(plan, curated, samples),
-            sources=_sources(store, samples),
+            sources=_sources(samples),
             teachers=_teachers(plan, store, samples),
             whole=_whole_cost(store, curated),
             sampling={
@@ -102,14 +99,10 @@ def _recipes(plan: Plan, curated: Curated, samples: Sequence[ExportedSample]) ->
     return [RecipeShare(name, every, made[name], here[name]) for name, every in options.items()]
 
 
-def _sources(store: Store, samples: Sequence[ExportedSample]) -> dict[str, int]:
+def _sources(samples: Sequence[ExportedSample]) -> dict[str, int]:
     """How many samples come from each file or data set."""
-    ids = [each.sample.prompt_id for each in samples]
-    prompts: list[Prompt] = store.by_ids(Prompt, "prompt_id", ids)
-    source_of = {prompt.prompt_id: _PLACE.sub("", prompt.source) for prompt in prompts}
-    counts = Counter(source_of.get(prompt_id) or "not recorded" for prompt_id in ids)
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return {str(public(name)): number for name, number in ordered}
+    counts = Counter(public_origin(each.source or "") or "not recorded" for each in samples)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _teachers(plan: Plan, store: Store, samples: Sequence[ExportedSample]) -> list[TeacherShare]:

@@ -57,6 +57,7 @@ def export_data(plan_path: str, overrides: Sequence[str], options: DataOptions) 
 
     Returns:
         `path`, `form`, `rows` (by split), `samples`, `left_out` (rows that the form cannot hold),
+        `not_scored` (samples that the gate drops for want of a score; `curate` gives it),
         `not_alternating` (rows that LLaMA-Factory skips), and `dataset_info`, its file.
 
     Raises:
@@ -73,7 +74,7 @@ def export_data(plan_path: str, overrides: Sequence[str], options: DataOptions) 
     out = options.out or _default_path(plan, store, options)
     _require_room(out, options)
     curated = curate_recorded_samples(plan, store)
-    samples = _selected(plan, curated, options.which)
+    samples = _selected(plan, store, curated, options.which)
     rows = rows_of(options.form, samples, with_choices=options.which != "kept")
     fits = [row is not None for row in rows]
     written = list(compress(samples, fits))
@@ -90,6 +91,8 @@ def export_data(plan_path: str, overrides: Sequence[str], options: DataOptions) 
         "samples": len(curated.samples),
         "selection_id": curated.selection_id,
         "left_out": len(samples) - len(usable),
+        "not_scored": sum("not scored" in choice.reason for choice in curated.choices),
+        "curate": plan.command("curate"),
         "not_alternating": sum(not alternates(each) for each in written),
     }
     if options.form == "datasets":
@@ -132,7 +135,7 @@ def _taken(out: Path) -> str:
     return f"{out} already exists; replace it with --force, or choose another path with --out"
 
 
-def _selected(plan: Plan, curated: Curated, which: str) -> list[ExportedSample]:
+def _selected(plan: Plan, store: Store, curated: Curated, which: str) -> list[ExportedSample]:
     """The samples that are wanted, in the order of their ids.
 
     Raises:
@@ -148,8 +151,15 @@ def _selected(plan: Plan, curated: Curated, which: str) -> list[ExportedSample]:
     scores: dict[str, dict[str, float | None]] = {}
     for score in curated.scores:
         scores.setdefault(score.sample_id, {})[score.scorer] = score.value
+    ids = [sample.prompt_id for sample in curated.samples]
+    sources = {p.prompt_id: p.source for p in store.by_ids(Prompt, "prompt_id", ids)}
     wanted = [
-        ExportedSample(sample, choices[sample.sample_id], scores.get(sample.sample_id, {}))
+        ExportedSample(
+            sample,
+            choices[sample.sample_id],
+            scores.get(sample.sample_id, {}),
+            sources.get(sample.prompt_id),
+        )
         for sample in sorted(curated.samples, key=lambda sample: sample.sample_id)
         if which == "all" or choices[sample.sample_id].kept == (which == "kept")
     ]

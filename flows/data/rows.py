@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows.data.sources import public_source
 from warehouse.inputs.message_forms import as_share_gpt
 from warehouse.records import Choice, Message, Sample
 from warehouse.tool_calls import call_message
@@ -19,11 +20,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class ExportedSample:
-    """A sample with what the gate made of it and its scores, by scorer."""
+    """A sample with what the gate made of it, its scores by scorer, and where its seed is from."""
 
     sample: Sample
     choice: Choice
     scores: dict[str, float | None]
+    source: str | None
+    """File or data set with row, page and headings; None where it is not recorded."""
 
     @property
     def messages(self) -> list[Message]:
@@ -87,6 +90,7 @@ def _facts(each: ExportedSample, scorers: Sequence[str], with_choices: bool, is_
         facts["reference"] = sample.reference
     if sample.passage or is_whole:
         facts["passage"] = sample.passage
+        facts["source"] = public_source(each.source) if each.source else None
     if is_whole:
         shown = ("tools", "tool_calls")
         more = {key: value for key, value in (sample.facts or {}).items() if key not in shown}

@@ -144,7 +144,7 @@ def open_run(
         except BudgetReached as stop:
             state = "stopped"
             message = context.budget.reached or stop.message
-            larger = _with_larger_budget(plan, overrides, message)
+            larger = _with_larger_budget(plan, overrides, message, context.budget)
             again = command(verb, plan_path, larger, options)
             raise BudgetReached(message, again) from None
         except Stopped as stop:
@@ -211,11 +211,16 @@ def command(
     return shlex.join(["distill", *verb.split(), plan_path, *words])
 
 
-def _with_larger_budget(plan: Plan, overrides: Sequence[str], message: str) -> list[str]:
-    """The overrides with twice the cap that was reached."""
+def _with_larger_budget(
+    plan: Plan, overrides: Sequence[str], message: str, budget: Budget
+) -> list[str]:
+    """The overrides with twice the cap that was reached, or more where the next request needs it."""
     name = "budget_usd" if "budget_usd" in message else "budget_tokens"
     least: float = 0.01 if name == "budget_usd" else 1000
     twice = max(2 * getattr(plan.datagen, name), least)
+    required = budget.required[name == "budget_tokens"]
+    if twice < required:
+        twice = 2 * required
     others = [text for text in overrides if text.partition("=")[0].strip() != f"datagen.{name}"]
     return [*others, f"datagen.{name}={round(twice, 6)}"]
 

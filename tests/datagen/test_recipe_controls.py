@@ -64,6 +64,7 @@ def pair(question: str, answer: str) -> str:
         (lambda m: pair("Which city is it?", passage_in(m)), [], "the answer is the whole passage"),
         (lambda m: pair(passage_in(m), city_in(m)), [], "the question is the passage again"),
         (lambda m: pair("is the capital of?", "is the capital of"), [], "the answer is the question again"),
+        (lambda m: pair(f"{city_in(m)}?", city_in(m)), [], "the answer is the question again"),
         (lambda m: pair("Which city is it?", EMPTY), [], "the answer is empty"),
         (lambda m: m[-1]["content"], [], "no valid reply in 3 tries: it holds no JSON"),
         (lambda m: EMPTY, [], "no valid reply in 2 tries: it holds no JSON"),

@@ -156,7 +156,7 @@ def test_a_user_s_words(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"number": None}, "give number (of prompts) or target"),
+        ({"number": None}, "give number (of prompts), target or max_calls"),
         ({"number": 0}, "number is 1 or more"),
         ({"topics": None}, "give topics, personas or attributes to combine"),
         ({"topics": []}, "topic: give one value or more"),

@@ -45,7 +45,8 @@ def test_a_user_s_template_extends_a_shipped_one(shipped, tmp_path):
         ("{% block ask %}{{ number", "my.j2, line 1"),
         ("{% block system %}x{% endblock %}", "has no block 'ask'"),
         ("{% block ask %}{{ ''.__class__.__mro__ }}{% endblock %}", "unsafe"),
-        ('{% extends "gone.j2" %}', "template gone.j2 not found"),
+        ('{% extends "gone.j2" %}', "extends gone.j2, which is not found in"),
+        ('{% extends "quizz.en.j2" %}', "did you mean 'quiz.en.j2'"),
     ],
 )
 def test_a_faulty_template_is_one_line(shipped, tmp_path, content, said):

@@ -79,6 +79,23 @@ def test_an_estimate_a_budget_that_stops_and_the_command_that_goes_on(tmp_path):
     assert f"m@{server.base_url}" in shown
 
 
+@pytest.mark.parametrize("cap", ["budget_tokens = 5", "budget_tokens = 0", "budget_usd = 0.000001"])
+def test_the_command_that_resumes_has_room_for_the_request_that_did_not_fit(tmp_path, cap):
+    with FakeOpenai(colour) as server:
+        write(tmp_path, server, cap)
+        plan = tmp_path / "plan.toml"
+        plan.write_text(plan.read_text().replace("max_tokens = 50", "max_tokens = 4000"))
+        done = distill(tmp_path, "generate", "plan.toml")
+        assert done.returncode == 3 and server.asked == 0
+        (words,) = [
+            shlex.split(line.partition("resume with: ")[2])
+            for line in done.stderr.splitlines()
+            if "resume with: " in line
+        ]
+        distill(tmp_path, *words[1:])
+        assert server.asked > 0
+
+
 def test_a_budget_of_tokens_and_one_that_can_not_be_kept(tmp_path):
     with FakeOpenai(colour) as server:
         write(tmp_path, server, "budget_tokens = 1200")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import polars as pl
 import pytest
@@ -187,6 +188,7 @@ def test_a_folder_has_splits_and_a_card_that_datasets_reads(curated, tmp_path):
     row = found["train"][0]
     assert row["messages"][-1] == {"role": "assistant", "content": row["reference"][0]}
     assert len(row["call_ids"]) == 1 and row["scores"] == {"grounded": 1.0}
+    assert row["source"].startswith("prompts.jsonl line ")
     card = (tmp_path / "d" / "README.md").read_text()
     for text in (
         "| prompts.jsonl | 29 |",
@@ -212,6 +214,22 @@ def test_a_folder_has_splits_and_a_card_that_datasets_reads(curated, tmp_path):
     assert set(manifest["sha256"]) == {
         "README.md", "data/test.parquet", "data/train.parquet", "dataset_info.json",
     }  # fmt: skip
+
+
+def test_samples_that_came_after_the_last_curate_are_counted(curated, tmp_path):
+    folder = tmp_path / "grown"
+    shutil.copytree(curated, folder)
+    rows = (folder / "prompts.jsonl").read_text().splitlines()
+    row = json.loads(rows[0])
+    more = {**row, "prompt": "Which colour has the last one?", "reference": "green"}
+    with (folder / "prompts.jsonl").open("a") as stream:
+        stream.write(json.dumps(more) + "\n")
+    assert distill(folder, "generate", "plan.toml").returncode == 0
+    said = distill(folder, "data", "export", "plan.toml", "-o", tmp_path / "a.jsonl").stdout
+    assert "not scored     1 sample, so not kept; run `distill curate plan.toml`" in said
+    assert distill(folder, "curate", "plan.toml").returncode == 0
+    said = distill(folder, "data", "export", "plan.toml", "-o", tmp_path / "b.jsonl").stdout
+    assert "not scored" not in said
 
 
 def test_what_belongs_together_is_in_one_split(tmp_path):

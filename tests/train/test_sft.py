@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from tests.support.tiny import make_tiny
 from train.config import EarlyStopping, SftConfig, steps_of
@@ -85,15 +86,26 @@ def test_what_was_trained_is_on_record(result):
         ("linear", 0.3, [1 / 3, 2 / 3, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]),
         ("linear", 0.1, [1, *(n / 8 for n in range(8, 0, -1))]),
         ("linear", 0.0, [n / 9 for n in range(9, 0, -1)]),
+        ("linear", 0.95, [n / 9 for n in range(1, 10)]),
         ("constant", 0.3, [1.0] * 9),
     ],
-    ids=["linear", "one-step", "no-warm-up", "constant"],
+    ids=["linear", "one-step", "no-warm-up", "warm-up-alone", "constant"],
 )
 def test_no_step_is_taken_at_rate_zero(base, tmp_path, schedule, warm_up, rates):
     options = {"epochs": 3, "schedule": schedule, "warmup_ratio": warm_up, "learning_rate": 1e-3}
     config = CONFIG.model_copy(update=options)
     result = train_student(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s")
     assert [one["learning_rate"] * 1e3 for one in result.losses] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_a_training_of_one_step_is_at_the_full_rate(base, tmp_path, schedule):
+    options = {"epochs": 1, "batch_size": len(ROWS), "schedule": schedule, "learning_rate": 1e-3}
+    config = CONFIG.model_copy(update={**options, "warmup_ratio": 0.05})
+    result = train_student(base, Lora(dropout=0.0), ROWS, config, tmp_path / "s")
+    assert [one["learning_rate"] for one in result.losses] == [1e-3]
+    weights = load_file(str(result.path / "adapter_model.safetensors"))
+    assert any(weights[name].any() for name in weights if "lora_B" in name)
 
 
 def test_a_resumed_training_goes_on_at_the_rate_where_it_was(base, tmp_path):

@@ -282,8 +282,18 @@ class TunedTrainer:
 
 
 def _shift_warm_up(rate: Callable[[int], float], warm_up: int) -> Callable[[int], float]:
-    """The schedule with its warm-up one step earlier."""
-    return lambda step: rate(min(step + 1, warm_up)) if step < warm_up else rate(step)
+    """The schedule with its warm-up one step earlier.
+
+    The last step of the warm-up has the full rate also where it is the last of all, at which a
+    linear schedule is at zero: a training of one step would change nothing.
+    """
+
+    def shifted(step: int) -> float:
+        if step >= warm_up:
+            return rate(step)
+        return rate(step + 1) if step + 1 < warm_up else 1.0
+
+    return shifted
 
 
 class CompletionTrainer(TunedTrainer, SFTTrainer):  # type: ignore[misc]

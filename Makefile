@@ -57,6 +57,8 @@ bench: setup
 	$(BIN)/python -m tests.bench.toxicity
 	$(BIN)/python -m tests.bench.dedup
 	$(BIN)/python -m tests.bench.gate
+	$(BIN)/python -m tests.bench.curate
+	$(BIN)/python -m tests.bench.neighbour
 	$(BIN)/python -m tests.bench.seeds
 	$(BIN)/python -m tests.bench.generation
 	$(BIN)/python -m tests.bench.training

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import importlib.util
+import logging
 import os
 import secrets
 import select
@@ -25,9 +26,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from warehouse.errors import TeacherUnusable
 
 KEY_ENV = "STILLHOUSE_GGUF_KEY"
+BUSY = 0.5
+"""Share of the processors that other processes use, from which on it is told."""
+_BUSY_S = 0.2
+_WAIT_ASLEEP = {"OMP_WAIT_POLICY": "passive"}
+"""llama.cpp's threads wait for one another after every operation. Where they spin meanwhile, and
+another process has the processor of one of them, all the others burn theirs for nothing."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,7 @@ class GgufServer:
     def _start(self) -> _Child:
         model, alias, slots, context, timeout_s = self.options
         self.require()
+        _tell_busy(model.name)
         key = secrets.token_urlsafe(24)
         errors = tempfile.TemporaryFile()  # noqa: SIM115 (kept open as long as the child lives)
         command = [sys.executable, "-P", "-m", "datagen.gguf_server", str(model.resolve()), alias]
@@ -103,7 +114,12 @@ class GgufServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, KEY_ENV: key, "PYTHONPATH": os.pathsep.join(filter(None, homes))},
+            env={
+                **_WAIT_ASLEEP,
+                **os.environ,
+                KEY_ENV: key,
+                "PYTHONPATH": os.pathsep.join(filter(None, homes)),
+            },
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
         atexit.register(self.stop)
@@ -133,6 +149,23 @@ class GgufServer:
             child.process.kill()
             child.process.wait()
         child.errors.close()
+
+
+def _tell_busy(name: str) -> None:
+    """Say that others use this machine: replies then come later than the estimate says."""
+    processors = len(os.sched_getaffinity(0))
+    own = psutil.Process()
+    own.cpu_percent()  # from here on
+    used = psutil.cpu_percent(interval=_BUSY_S) / 100 * (os.cpu_count() or 1)
+    used -= own.cpu_percent() / 100
+    if used >= BUSY * processors:
+        log.warning(
+            "this machine is busy: other processes use %.1f of its %d processors, so %s answers more "
+            "slowly than it could; wait for them, or let it go on",
+            min(used, processors),
+            processors,
+            name,
+        )
 
 
 def _first_line(process: subprocess.Popen[bytes], deadline: float) -> str:

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from datagen import gguf_server
 from datagen.gguf_server import GgufServer
 from datagen.teacher import Request, Sampling
 from datagen.teachers.local_gguf import LocalGguf
@@ -157,3 +158,30 @@ def test_it_can_be_pickled(tmp_path):
     (tmp_path / "m.gguf").write_bytes(b"x")
     assert teacher._server.pid is None
     assert pickle.loads(pickle.dumps(teacher)) == teacher
+
+
+def test_its_threads_sleep_while_they_wait_unless_the_user_says_otherwise(model, monkeypatch):
+    def environment(server):
+        server.address()
+        with open(f"/proc/{server.pid}/environ") as file:
+            return dict(entry.partition("=")[::2] for entry in file.read().split("\0"))
+
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    server = LocalGguf(MODEL, slots=1, context=64)._server
+    try:
+        assert environment(server)["OMP_WAIT_POLICY"] == "passive"
+        server.stop()
+        monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+        assert environment(server)["OMP_WAIT_POLICY"] == "active"
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(("used", "told"), [(10.0, False), (95.0, True)])
+def test_a_busy_machine_is_told(monkeypatch, caplog, used, told):
+    monkeypatch.setattr(gguf_server.psutil, "cpu_percent", lambda interval: used)
+    monkeypatch.setattr(gguf_server.psutil.Process, "cpu_percent", lambda self: 0.0)
+    monkeypatch.setattr(gguf_server.logging.getLogger("datagen"), "propagate", True)
+    gguf_server._tell_busy("a.gguf")
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * told
+    assert ("so a.gguf answers more slowly" in caplog.text) == told

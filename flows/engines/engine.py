@@ -14,7 +14,7 @@ Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 
 
-class Engine(Protocol):
+class ShardEngine(Protocol):
     """Runs a function over shards. A context manager: workers live as long as it."""
 
     is_local: bool

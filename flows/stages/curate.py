@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from distill.plan.plan import Plan, load_plan
-from flows.engines.engine import Engine, LocalEngine, engine_of
+from flows.engines.engine import LocalEngine, ShardEngine, engine_of
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
 from flows.stages.generate import as_edited, load_samples
@@ -108,7 +108,7 @@ def apply_gate(
     samples: Sequence[Sample],
     scores: Sequence[Score],
     human: Sequence[Score],
-    engine: Engine | None = None,
+    engine: ShardEngine | None = None,
 ) -> list[Choice]:
     """Apply the plan's gate to scores; makes no calls and writes nothing.
 
@@ -190,7 +190,7 @@ def _kept_nothing(choices: Sequence[Choice]) -> str:
 
 
 def _scores(
-    context: RunContext, engine: Engine, scorers: Sequence[Scorer], samples: Sequence[Sample]
+    context: RunContext, engine: ShardEngine, scorers: Sequence[Scorer], samples: Sequence[Sample]
 ) -> list[Score]:
     """Every scorer's score of every sample; what is scored already is not scored again."""
     wanted: list[str] = []
@@ -211,7 +211,7 @@ def _scores(
 
 
 def _score_shards(
-    context: RunContext, engine: Engine, scorer: Scorer, samples: Sequence[Sample]
+    context: RunContext, engine: ShardEngine, scorer: Scorer, samples: Sequence[Sample]
 ) -> Iterator[list[Score | Unscored]]:
     """The scores of samples, shard by shard."""
     if scorer.asks:  # its asking is a task already

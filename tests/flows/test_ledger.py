@@ -119,7 +119,7 @@ def test_a_prompt_too_dear_for_the_budget_is_set_aside_with_its_price(tmp_path):
         poorer = generate(tmp_path, "--set", "datagen.budget_usd=0.001", "--set", "teacher.model=n")
     assert poorer.returncode == 3
     assert "6 x the request can cost" in last_line(poorer)
-    assert "--set datagen.budget_usd=0.01" in last_line(poorer)
+    assert "--set datagen.budget_usd=0.49288" in last_line(poorer)
 
 
 def test_what_costs_more_than_is_left_waits_and_what_is_cheaper_goes_on(tmp_path):

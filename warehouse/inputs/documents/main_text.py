@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from warehouse.inputs.documents.document import Block, Document, DocumentBuilder
-from warehouse.inputs.documents.markup import Origin
+from warehouse.inputs.documents.markup import MarkupOrigin
 from warehouse.text.words import SENTENCE_END, count_words
 
 _HALF = 0.5
@@ -22,7 +22,7 @@ _FEWEST = 3
 _MARKER = re.compile(r"\s*(?:-|\d+\.)\s")
 
 
-def has_prose(page: Document, origins: Sequence[Origin]) -> bool:
+def has_prose(page: Document, origins: Sequence[MarkupOrigin]) -> bool:
     """Whether a page has more than menus and links; one without any link has."""
     blocks = [
         (block, origin)
@@ -36,7 +36,7 @@ def has_prose(page: Document, origins: Sequence[Origin]) -> bool:
 
 
 def with_headings(
-    page: Document, origins: Sequence[Origin], main: Document
+    page: Document, origins: Sequence[MarkupOrigin], main: Document
 ) -> tuple[Document, int]:
     """The main text with all headings of the page that stand over a part of it, without menus.
 
@@ -64,14 +64,14 @@ def with_headings(
     return builder.build(), 0
 
 
-def _has_menu(page: Document, origins: Sequence[Origin], runs: set[str]) -> bool:
+def _has_menu(page: Document, origins: Sequence[MarkupOrigin], runs: set[str]) -> bool:
     """Whether a menu of the page is in the main text."""
     texts = zip(_texts(page), origins, strict=True)
     menus = (text for text, origin in texts if origin.in_menus >= _HALF)
     return any(count_words(text) >= _FEWEST and _is_in(text, runs) for text in menus)
 
 
-def _kept(page: Document, origins: Sequence[Origin], runs: set[str]) -> list[Block]:
+def _kept(page: Document, origins: Sequence[MarkupOrigin], runs: set[str]) -> list[Block]:
     """The blocks of the page that are in the main text, and the headings over them."""
     kept: list[Block] = []
     waiting: list[Block] = []
@@ -126,5 +126,5 @@ def _text(document: Document, block: Block) -> str:
     return " ".join(document.text[block.start : block.end].split())
 
 
-def _is_beside(origin: Origin) -> bool:
+def _is_beside(origin: MarkupOrigin) -> bool:
     return origin.in_links >= _HALF or origin.in_menus >= _HALF

@@ -25,7 +25,7 @@ _SPACE = re.compile(r"[ \t\r\n\f]+")
 
 
 @dataclass(frozen=True)
-class Origin:
+class MarkupOrigin:
     """Where in a page the text of a block comes from, as shares of its characters."""
 
     in_links: float
@@ -44,7 +44,7 @@ class MarkupReader:
 
     def __init__(self, builder: DocumentBuilder) -> None:
         self.dropped: Counter[str] = Counter()
-        self.origins: list[Origin] = []
+        self.origins: list[MarkupOrigin] = []
         """Of each block that was added to the builder."""
         self._builder = builder
         self._links = 0
@@ -198,7 +198,7 @@ class MarkupReader:
         if not self._builder.add(kind, text, level):
             return
         whole = max(self._characters, 1)
-        self.origins.append(Origin(self._in_links / whole, self._in_menus / whole))
+        self.origins.append(MarkupOrigin(self._in_links / whole, self._in_menus / whole))
         self._characters = self._in_links = self._in_menus = 0
 
     def _begin_cell(self, tag: str) -> None:
@@ -245,7 +245,7 @@ class ReadMarkup:
 
     elements: int
     dropped: Counter[str]
-    origins: list[Origin]
+    origins: list[MarkupOrigin]
     """Of each block, in order."""
 
 

@@ -15,6 +15,10 @@ _CHUNK = 8_000_000  # characters whose hashes are held at once, eight bytes each
 _AT_ONCE = 512  # texts that are hashed at once: they fit a processor's cache
 _BITS = 2048  # of a bitmap: a quarter of a kilobyte for each text
 _COUNTERS = 24  # bits of a shingle's hash by which shingles are counted
+_KEY, _TEXT = (
+    np.uint64(34),
+    np.uint64(41),
+)  # bits of a shingle's hash, and those below a text's number
 _END = "\0"
 Hashes = NDArray[np.uint64]
 
@@ -95,7 +99,7 @@ def rare_shingles(forms: Sequence[str], most: int, each: int) -> tuple[Hashes, N
 
     Args:
         forms: The texts.
-        most: Texts that have a shingle, at most; a commoner one is left out.
+        most: Texts that have a shingle, at most, and at most 127; a commoner one is left out.
         each: Shingles of a text, at most.
     """
     shift = np.uint64(64 - _COUNTERS)
@@ -107,17 +111,15 @@ def rare_shingles(forms: Sequence[str], most: int, each: int) -> tuple[Hashes, N
     for start, hashes, offsets in stretches(forms):
         often = counts[hashes >> shift]
         places = np.flatnonzero((often > 1) & (often <= most))
-        texts = np.searchsorted(offsets, places, side="right") - 1
-        keys, often = hashes[places], often[places]
-        order = np.lexsort((keys, often, texts))
-        keys, texts = keys[order], texts[order]
-        new = np.ones(len(keys), dtype=bool)
-        new[1:] = (keys[1:] != keys[:-1]) | (texts[1:] != texts[:-1])
-        keys, texts = keys[new], texts[new]
+        texts = (np.searchsorted(offsets, places, side="right") - 1).astype(np.uint64)
+        # Text, number of texts and hash in one number: sorted, the rarest of each text come first.
+        packed = (texts << _TEXT) | (often[places].astype(np.uint64) << _KEY)
+        packed = np.unique(packed | (hashes[places] >> np.uint64(64) - _KEY))
+        texts = packed >> _TEXT
         rank = np.arange(len(texts)) - np.searchsorted(texts, texts, side="left")
-        few = rank < each
-        found.append(keys[few])
-        owners.append(texts[few].astype(np.int64) + start)
+        few = packed[rank < each]
+        found.append(few & ((np.uint64(1) << _KEY) - np.uint64(1)))
+        owners.append((few >> _TEXT).astype(np.int64) + start)
     if not found:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
     return np.concatenate(found), np.concatenate(owners)

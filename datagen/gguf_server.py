@@ -29,6 +29,7 @@ from typing import IO, Any
 import psutil
 
 from warehouse.errors import TeacherUnusable
+from warehouse.processors import usable_processors
 
 KEY_ENV = "STILLHOUSE_GGUF_KEY"
 BUSY = 0.5
@@ -154,7 +155,7 @@ class GgufServer:
 
 def _tell_busy(name: str) -> None:
     """Say that others use this machine: replies then come later than the estimate says."""
-    processors = len(os.sched_getaffinity(0))
+    processors = usable_processors()
     own = psutil.Process()
     own.cpu_percent()  # from here on
     used = psutil.cpu_percent(interval=_BUSY_S) / 100 * (os.cpu_count() or 1)

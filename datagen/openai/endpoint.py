@@ -356,11 +356,11 @@ def _url(url: str) -> URL:
     """
     try:
         parsed = URL(url)
-        if parsed.absolute:
-            return parsed
     except ValueError:
-        pass
-    raise aiohttp.InvalidURL(url)
+        raise aiohttp.InvalidURL(url) from None
+    if not parsed.absolute:
+        raise aiohttp.InvalidURL(url)
+    return parsed
 
 
 def _own_headers(key: str, headers: Mapping[str, str]) -> CIMultiDict[str]:

@@ -26,6 +26,7 @@ from train.loop.sft import TrainingResult
 from warehouse import catalog
 from warehouse.errors import Outcome, StillhouseError, TrainingError
 from warehouse.part_origins import part_error
+from warehouse.processors import usable_processors
 from warehouse.records import Sample
 
 _LAUNCH = ("torch.distributed.run", "--standalone", "--nproc_per_node")
@@ -74,7 +75,7 @@ def train_in_processes(
             "PYTHONSAFEPATH": "1",  # a train.py in the working directory is not our package
         }
         if number > 1:
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_processors() // number)))
         worker = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )

@@ -5,7 +5,6 @@ Each room owns the options of its parts; these models put them side by side.
 
 from __future__ import annotations
 
-import os
 import re
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -36,6 +35,7 @@ from quality.gate.policy import Duplicates, GatePolicy
 from train.config import SftConfig
 from warehouse import catalog
 from warehouse.errors import PlanError
+from warehouse.processors import usable_processors
 
 
 def _build(kind: str, table: Any, info: ValidationInfo) -> Any:
@@ -318,7 +318,7 @@ class RunSection(Section):
     @property
     def worker_count(self) -> int:
         """How many workers there are."""
-        return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or usable_processors()
 
 
 class ShipSection(Section):

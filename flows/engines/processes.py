@@ -59,14 +59,16 @@ class ProcessEngine:
         file = Path(self._folder.name) / f"{self._sent}.pickle"
         file.write_bytes(pickle.dumps(shared))
         left = iter(shards)
-        waiting: deque[tuple[Shard, Future[Result]]] = deque()
+        waiting: deque[tuple[Shard, Future[Result] | None]] = deque()
         deaths = 0
         try:
             for shard in islice(left, AHEAD * self.workers):
-                waiting.append((shard, self._submit(task, file, shard)))
+                waiting.append((shard, self._send(task, file, shard)))
             while waiting:
                 shard, future = waiting[0]
                 try:
+                    if future is None:
+                        raise BrokenProcessPool
                     result = future.result()
                 except BrokenProcessPool:
                     deaths += 1
@@ -77,26 +79,31 @@ class ProcessEngine:
                             '"local"; what was finished is saved'
                         ) from None
                     self._stop()
-                    waiting = deque((s, self._submit(task, file, s)) for s, _ in waiting)
+                    waiting = deque((s, self._send(task, file, s)) for s, _ in waiting)
                     continue
                 deaths = 0
                 waiting.popleft()
                 for following in islice(left, 1):
-                    waiting.append((following, self._submit(task, file, following)))
+                    waiting.append((following, self._send(task, file, following)))
                 yield result
         finally:
             for _, future in waiting:
-                future.cancel()
+                if future is not None:
+                    future.cancel()
             file.unlink(missing_ok=True)
 
-    def _submit(self, task: Callable[..., Result], file: Path, shard: Any) -> Future[Result]:
+    def _send(self, task: Callable[..., Result], file: Path, shard: Any) -> Future[Result] | None:
+        """Give a shard to the pool; None where a worker has died, which ends the whole pool."""
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
                 self.workers,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_begin,
             )
-        return self._pool.submit(_run, task, str(file), shard)
+        try:
+            return self._pool.submit(_run, task, str(file), shard)
+        except BrokenProcessPool:
+            return None
 
     def _stop(self) -> None:
         if self._pool is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from datagen.generate import requests_for
@@ -56,7 +57,7 @@ def _state_of(plan: Plan) -> tuple[Any, ...]:
     """What decides the prompts of a plan: the options of its recipes, and the files they read."""
     recipes = plan.datagen.recipe
     sources = [source.source for recipe in recipes for source in recipe.row_sources()]
-    paths = [plan.folder / source for source in sources]
+    paths = [folder / Path(s).expanduser() for s in sources for folder in (plan.folder, Path())]
     paths += [path for recipe in recipes for path in recipe.input_files(plan.folder)]
     files = [(path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.is_file()]
     return (plan.folder, *map(repr, recipes), *sources, *files)

@@ -9,7 +9,8 @@ from typing import Any
 
 from quality.gate.decontaminate import HeldOut, Match
 from quality.scoring.scorer import Scorer, ScorerContext, Unscored
-from warehouse.records import Sample, Score, canonical
+from warehouse.errors import PlanError
+from warehouse.records import Message, Sample, Score, canonical
 
 
 @dataclass(frozen=True)
@@ -49,4 +50,13 @@ def _scorer(of: ScorerOfPlan) -> Scorer:
     from distill.plan.plan import load_plan
 
     plan = load_plan(of.plan_path, of.overrides)
-    return tables_of(plan)[of.table].with_tools(ScorerContext(folder=plan.folder))
+    tools = ScorerContext(folder=plan.folder, prompt_messages=_no_warehouse)
+    return tables_of(plan)[of.table].with_tools(tools)
+
+
+def _no_warehouse(prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
+    raise PlanError(
+        "a scorer reads what the teacher was sent, and worker processes have no warehouse; set "
+        'run.engine = "local", or give the scorer a `model` of its own, so that it stays in the '
+        "run's process"
+    )

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import os
 import time
 from contextlib import aclosing
 
 from datagen.teacher import Request, Sampling
 from datagen.teachers.local_gguf import LocalGguf
+from warehouse.processors import usable_processors
 
 MODEL, REQUESTS, TOKENS, ROUNDS = "smollm2-135m-instruct", 24, 24, 2
 
@@ -49,7 +49,7 @@ def main() -> None:
     for round_ in range(ROUNDS):
         alone.append(asyncio.run(ask(teacher, 2 * round_)))
         others = [
-            multiprocessing.Process(target=spin, daemon=True) for _ in os.sched_getaffinity(0)
+            multiprocessing.Process(target=spin, daemon=True) for _ in range(usable_processors())
         ]
         for other in others:
             other.start()
@@ -59,7 +59,7 @@ def main() -> None:
             other.join()
     teacher.close()
     print(
-        f"replies a minute: alone {max(alone):.0f}, beside {len(os.sched_getaffinity(0))} busy processes "
+        f"replies a minute: alone {max(alone):.0f}, beside {usable_processors()} busy processes "
         f"{max(beside):.0f}: {max(beside) / max(alone):.2f} of the rate (to reach 0.33)"
     )
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import duckdb
@@ -15,7 +16,10 @@ from flows.engines.processes import DEATHS, ProcessEngine, WorkersLost
 from flows.stages import curate as stage
 from flows.stages.curate import curate
 from flows.stages.generate import generate
+from flows.stages.score_shard import ScorerOfPlan, score_in_worker, tables_of
+from warehouse.db.store import Store
 from warehouse.errors import PlanError
+from warehouse.records import Sample
 
 PLAN = """
 name = "engines"
@@ -139,6 +143,34 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path):
     with ProcessEngine(2) as engine:
         assert list(engine.map(dies_once, str(tmp_path / "died"), range(8))) == list(range(8))
     assert (tmp_path / "died").exists()
+
+
+def test_a_worker_that_dies_between_two_shards_costs_nothing_either():
+    with ProcessEngine(1) as engine:
+        results = engine.map(square, 0, range(6))
+        found = [next(results)]
+        deadline = time.monotonic() + 60
+        assert engine._pool is not None
+        while engine._pool._pending_work_items and time.monotonic() < deadline:
+            time.sleep(0.05)  # the shards that were sent ahead are done
+        for process in list(engine._pool._processes.values()):
+            process.kill()
+            process.join()
+        found += results
+    assert [value for value, _ in found] == [n * n for n in range(6)]
+    assert len({pid for _, pid in found}) == 2
+
+
+def test_a_scorer_that_wants_the_teacher_s_messages_is_told_to_stay(tmp_path):
+    plan = project(tmp_path / "p")
+    scorer = SCORER.replace(
+        "for sample in samples:", "self.tools.prompt_messages([])\n        for sample in samples:"
+    )
+    (plan.parent / "length.py").write_text(scorer)
+    table = next(t for t in tables_of(load_plan(plan)) if "length" in t)
+    [sample] = Store(plan.parent / "w.duckdb").read(Sample, "completion LIKE 'I am sorry%'")
+    with ProcessEngine(1) as engine, pytest.raises(PlanError, match='run.engine = "local"'):
+        list(engine.map(score_in_worker, ScorerOfPlan(str(plan), (), table), [[sample]]))
 
 
 def test_workers_that_always_die_end_the_stage_with_what_to_do():

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Self
 
 from quality.gate.dedup import form
+from quality.gate.quotations import Quotations
 from quality.gate.rarity import RUN, Rarity
 from quality.gate.shared_words import answer_words, bag_of, is_sign, runs_of
 from quality.gate.short_questions import ShortQuestions
@@ -63,7 +64,6 @@ class HeldOutText:
     words: tuple[str, ...]
     is_passage: bool
     weights: list[float]
-    anchor: int  # where its rarest run begins
     total: float
     bag: dict[str, float]
     """The weight of each word, of the place where it tells most."""
@@ -99,7 +99,7 @@ class HeldOutIndex:
         self.questions: dict[str, HeldOutItem] = {}
         self.passages: dict[str, HeldOutItem] = {}
         self._texts: list[HeldOutText] = []
-        self._runs: defaultdict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
+        self._quotations = Quotations()
         for item in items:
             self._add(item)
 
@@ -122,17 +122,20 @@ class HeldOutIndex:
         weights = self.rarity.weights(tokens)
         bag = bag_of(tokens, self.rarity.lone(tokens))
         number = len(self._texts)
-        if is_quotable(tokens):
-            for place, start in enumerate(rarest):
-                if often[start] <= _OFTEN or place < _LOOKED_UP:
-                    self._runs[runs[start]].append((number, start))
+        starts = [
+            start
+            for place, start in enumerate(rarest)
+            if often[start] <= _OFTEN or place < _LOOKED_UP
+        ]
+        self._quotations.add(
+            number, tokens, starts if is_quotable(tokens) else [], rarest[0] if rarest else 0
+        )
         self._texts.append(
             HeldOutText(
                 item,
                 tokens,
                 is_passage,
                 weights,
-                rarest[0] if rarest else 0,
                 sum(weights),
                 bag,
                 sum(bag.values()),
@@ -157,15 +160,12 @@ class HeldOutIndex:
 
     def find_quoted(self, words: Sequence[str]) -> tuple[HeldOutText | None, list[HeldOutText]]:
         """The held-out text that stands in another one word for word; or those that share runs."""
-        hits: Counter[int] = Counter()
-        get = self._runs.get
-        for place, run in enumerate(runs_of(words)):
-            for number, start in get(run, ()):
-                text = self._texts[number]
-                if start == text.anchor and stands_at(text.words, words, place - start):
-                    return text, []
-                hits[number] += 1
-        return None, [self._texts[number] for number in sorted(hits) if hits[number] > 1]
+        shared = self._quotations.find(words)
+        for number, begin in shared.quoted:
+            text = self._texts[number]
+            if stands_at(text.words, words, begin):
+                return text, []
+        return None, [self._texts[number] for number in shared.alike]
 
     def find_short_questions(self, asked: Mapping[str, float]) -> list[HeldOutText]:
         """The short questions that may share enough of their words with those asked, by weight."""

@@ -17,9 +17,9 @@ from distill.plan.plan import Plan, load_plan
 from flows.engines.engine import LocalEngine, ShardEngine, engine_of
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
-from flows.stages.curated import Curated, maker_of
+from flows.stages.curated import Curated, find_choices, maker_of
 from flows.stages.generate import as_edited, load_samples
-from flows.stages.held_out import held_out_of
+from flows.stages.held_out import items_of
 from flows.stages.likelihood import BaseLikelihood
 from flows.stages.sample_set import SampleSet, batched
 from flows.stages.score_shard import (
@@ -32,6 +32,7 @@ from flows.stages.score_shard import (
 )
 from flows.stages.teacher_client import ScorerClient
 from quality.gate.choose import ROWS, SCORES, choose, selection_id_of
+from quality.gate.decontaminate import HeldOut, digest_of
 from quality.gate.policy import GatePolicy
 from quality.review.decisions import decisions
 from quality.scoring.scorer import Scorer, ScorerContext
@@ -39,7 +40,7 @@ from warehouse.catalog import name_of, options_of, table_of
 from warehouse.db.score_frames import scores_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
-from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, canonical, make_id
+from warehouse.records import Failure, Message, Prompt, Sample, Score, canonical, make_id
 from warehouse.wording import format_count
 
 SCORED_AT_ONCE = 1024
@@ -76,11 +77,12 @@ def curate_stage(context: RunContext, samples: SampleSet) -> Curated:
         with engine_of(context.plan.run) as engine:
             settled = settle(samples, scorers, partial(_score_missing, context, engine, scorers))
             curated = apply_gate(context.plan, scorers, settled, engine)
-        rows = curated.choice_rows.with_columns(
-            pl.lit(curated.selection_id).alias("selection_id"),
-            pl.col("reasons").map_elements(_json, return_dtype=pl.String, skip_nulls=False),
-        )
-        context.store.insert_frame(Choice, rows)
+        if not curated.is_recorded:
+            rows = curated.choice_rows.with_columns(
+                pl.lit(curated.selection_id).alias("selection_id"),
+                pl.col("reasons").map_elements(_json, return_dtype=pl.String, skip_nulls=False),
+            )
+            context.store.put_choices(curated.selection_id, rows)
         context.summarize(
             selection_id=curated.selection_id,
             scorers=[_identity(scorer) for scorer in scorers],  # whose scores decided
@@ -103,20 +105,25 @@ def apply_gate(
         engine: Where samples are looked up among held-out items; left out, here.
     """
     samples, human = settled.samples, settled.human
-    held_out = held_out_of(plan, samples.asked())
-    shards = (shard for block in samples.blocks() for shard in batched(block, SCORED_AT_ONCE))
-    found = (engine or LocalEngine()).map(match_shard, held_out, shards)
-    rows = pl.concat([pl.DataFrame(schema=ROWS), *found])
+    items = items_of(plan)
     policy, duplicates = plan.gate_policy, plan.quality.duplicates
     made_by = [
         {**table_of(scorer), "version": scorer.version, "model": scorer.model} for scorer in scorers
     ]
-    selection_id = selection_id_of(samples.ids, made_by, policy, duplicates, held_out, human)
+    digest = digest_of(items, plan.quality.decontaminate)
+    selection_id = selection_id_of(samples.ids, made_by, policy, duplicates, digest, human)
+    if not settled.newly_scored:
+        known = find_choices(samples, selection_id)
+        if known is not None:
+            return Curated(samples, known, selection_id, list(scorers), list(human), True)
+    held_out = HeldOut(items, plan.quality.decontaminate, samples.asked())
+    shards = (shard for block in samples.blocks() for shard in batched(block, SCORED_AT_ONCE))
+    found = (engine or LocalEngine()).map(match_shard, held_out, shards)
+    rows = pl.concat([pl.DataFrame(schema=ROWS), *found])
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
     scores = _score_frame(samples, scorers, policy)
     choices = choose(rows, scores, human, policy, duplicates, better)
-    texts = held_out.telling_texts()
-    return Curated(samples, choices, selection_id, list(scorers), list(human), texts)
+    return Curated(samples, choices, selection_id, list(scorers), list(human))
 
 
 def _score_frame(samples: SampleSet, scorers: Sequence[Scorer], policy: GatePolicy) -> pl.DataFrame:
@@ -194,17 +201,22 @@ def _kept_nothing(reasons: Mapping[str, int]) -> str:
 
 def _score_missing(
     context: RunContext, engine: ShardEngine, scorers: Sequence[Scorer], samples: SampleSet
-) -> None:
+) -> bool:
     """Have every sample scored by every scorer; what is scored already is not scored again.
 
     Rules go over the samples together, so that each is read once.
+
+    Returns:
+        Whether a score was missing.
     """
+    newly_scored = False
     numbered = samples.numbered()
     everywhere = np.arange(len(samples))
     together: list[tuple[Scorer, NDArray[np.int64]]] = []
     for scorer in scorers:
         known = scores_of(context.store, maker_of(scorer), numbered)["row"].to_numpy()
         missing = np.setdiff1d(everywhere, known)
+        newly_scored |= bool(len(missing))
         if scorer.asks or scorer.model != "rule":
             _score_by(context, LocalEngine(), [scorer], samples, missing)
         else:
@@ -215,6 +227,7 @@ def _score_missing(
     for pattern in np.unique(wanted[wanted != 0]).tolist():
         these = [scorer for number, (scorer, _) in enumerate(together) if pattern >> number & 1]
         _score_by(context, engine, these, samples, np.flatnonzero(wanted == pattern))
+    return newly_scored
 
 
 def _score_by(
@@ -302,22 +315,24 @@ class Settled:
     samples: SampleSet
     cleaned: dict[str, Sample]
     human: list[Score]
+    newly_scored: bool
+    """Whether there were samples without a score."""
 
 
 def settle(
     samples: SampleSet,
     scorers: Sequence[Scorer],
-    score: Callable[[SampleSet], None] | None = None,
+    score: Callable[[SampleSet], bool] | None = None,
 ) -> Settled:
     """Replace samples by their redacted, and then by their human-edited, versions.
 
     Args:
         samples: The samples.
         scorers: The plan's scorers.
-        score: Has samples scored; left out, the scores on record count.
+        score: Has samples scored, and tells whether one was not yet; left out, the scores on
+            record count.
     """
-    if score is not None:
-        score(samples)
+    newly_scored = score is not None and score(samples)
     store = samples.store
     human = store.read(Score, "scorer = 'human'")
     cleaned = _redacted(samples, scorers)
@@ -328,9 +343,8 @@ def settle(
         new = {sample.sample_id: sample for sample in cleaned.values()}
         placed = SampleSet(store, ids, {**samples.unstored, **({} if score is not None else new)})
         samples = as_edited(placed, human)  # a redacted sample may have been edited
-        if score is not None:
-            score(samples)
-    return Settled(samples, cleaned, _carried(human, cleaned))
+        newly_scored |= score is not None and score(samples)
+    return Settled(samples, cleaned, _carried(human, cleaned), newly_scored)
 
 
 def _redacted(samples: SampleSet, scorers: Sequence[Scorer]) -> dict[str, Sample]:

@@ -15,7 +15,7 @@ import orjson
 import polars as pl
 from numpy.typing import NDArray
 
-from quality.gate.decontaminate import HeldOut, Match
+from quality.gate.decontaminate import Match
 from quality.gate.dedup import form, near, semantic
 from quality.gate.diversity import balance, spread
 from quality.gate.policy import Duplicates, GatePolicy
@@ -24,6 +24,8 @@ from warehouse.records import Sample, Score, make_id
 from warehouse.text.words import count_words
 from warehouse.tool_calls import text_of
 
+VERSION = "2"
+"""Of the gate's rules and of how duplicates are found; a change makes it choose again."""
 ROWS = {
     "sample_id": pl.String,
     "recipe": pl.String,
@@ -81,19 +83,23 @@ def selection_id_of(
     scorers: Sequence[Mapping[str, Any]],
     policy: GatePolicy,
     duplicates: Duplicates,
-    held_out: HeldOut,
+    held_out: str,
     human: Iterable[Score] = (),
 ) -> str:
-    """The id of a selection: what went in, who scored, the policy, what is held out, who decided."""
+    """The id of a selection: what went in, who scored, the policy, what is held out, who decided.
+
+    `held_out` is the digest of the items (`quality.gate.decontaminate.digest_of`).
+    """
     here = sorted(sample_ids)
     decided = decisions(human)
     return make_id(
         "selection",
+        VERSION,
         here,
         [dict(scorer) for scorer in scorers],
         policy.model_dump(),
         duplicates.model_dump(),
-        held_out.digest,
+        held_out,
         sorted(decided[sample_id].score_id for sample_id in set(here) & set(decided)),
     )
 

@@ -90,6 +90,12 @@ class _Overlap(NamedTuple):
     shared: list[str]
 
 
+def digest_of(items: Iterable[HeldOutItem], options: Decontaminate) -> str:
+    """Hash of the rules, the items, in any order, and the options."""
+    content = sorted([i.benchmark, i.item_id, *i.forms, i.answers] for i in items)
+    return make_id(VERSION, FORM_VERSION, content, options.model_dump())
+
+
 class HeldOut:
     """The benchmark items of a plan. Looking a sample up costs as much as the sample is long."""
 
@@ -102,10 +108,6 @@ class HeldOut:
         """Index the items; use `HeldOut.of`."""
         self.options = options
         self._index = HeldOutIndex(items, options.share, rows)
-        content = sorted([i.benchmark, i.item_id, *i.forms, i.answers] for i in items)
-        asked = self._index.rows_digest
-        self.digest = make_id(VERSION, FORM_VERSION, content, options.model_dump(), asked)
-        """Hash of the rules, the items, in any order, the options and the rows."""
 
     @classmethod
     def of(

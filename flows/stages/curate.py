@@ -17,7 +17,7 @@ from distill.plan.plan import Plan, load_plan
 from flows.engines.engine import LocalEngine, ShardEngine, engine_of
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
-from flows.stages.curated import Curated, find_choices, maker_of
+from flows.stages.curated import Curated, find_choices, maker_of, matches_in
 from flows.stages.generate import as_edited, load_samples
 from flows.stages.held_out import items_of
 from flows.stages.likelihood import BaseLikelihood
@@ -25,6 +25,7 @@ from flows.stages.sample_set import SampleSet, batched
 from flows.stages.score_shard import (
     ScoredShard,
     ScorerOfPlan,
+    describe_shard,
     match_shard,
     score_here,
     score_in_worker,
@@ -94,7 +95,11 @@ def curate_stage(context: RunContext, samples: SampleSet) -> Curated:
 
 
 def apply_gate(
-    plan: Plan, scorers: Sequence[Scorer], settled: Settled, engine: ShardEngine | None = None
+    plan: Plan,
+    scorers: Sequence[Scorer],
+    settled: Settled,
+    engine: ShardEngine | None = None,
+    matched: Curated | None = None,
 ) -> Curated:
     """Apply the plan's gate to recorded scores; makes no calls and writes nothing.
 
@@ -103,6 +108,8 @@ def apply_gate(
         scorers: Its scorers.
         settled: The samples, and what humans decided.
         engine: Where samples are looked up among held-out items; left out, here.
+        matched: Another choice among the same samples, with the same items held out by the same
+            rules: then they are not looked up again.
     """
     samples, human = settled.samples, settled.human
     items = items_of(plan)
@@ -116,10 +123,15 @@ def apply_gate(
         known = find_choices(samples, selection_id)
         if known is not None:
             return Curated(samples, known, selection_id, list(scorers), list(human), True)
-    held_out = HeldOut(items, plan.quality.decontaminate, samples.asked())
     shards = (shard for block in samples.blocks() for shard in batched(block, SCORED_AT_ONCE))
-    found = (engine or LocalEngine()).map(match_shard, held_out, shards)
-    rows = pl.concat([pl.DataFrame(schema=ROWS), *found])
+    engine = engine or LocalEngine()
+    if matched is not None:
+        found = engine.map(describe_shard, None, shards)
+        rows = pl.concat([pl.DataFrame(schema=ROWS), *found]).with_columns(*matches_in(matched))
+    else:
+        held_out = HeldOut(items, plan.quality.decontaminate, samples.asked())
+        found = engine.map(match_shard, held_out, shards)
+        rows = pl.concat([pl.DataFrame(schema=ROWS), *found])
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
     scores = _score_frame(samples, scorers, policy)
     choices = choose(rows, scores, human, policy, duplicates, better)

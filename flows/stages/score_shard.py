@@ -61,6 +61,11 @@ def match_shard(held_out: HeldOut, samples: Sequence[Sample]) -> pl.DataFrame:
     return rows_of(samples, [held_out.match(sample) for sample in samples])
 
 
+def describe_shard(_: None, samples: Sequence[Sample]) -> pl.DataFrame:
+    """The same of samples that are not looked up."""
+    return rows_of(samples, [None] * len(samples))
+
+
 def tables_of(plan: Any) -> dict[str, Scorer]:
     """A plan's scorers by their tables."""
     from warehouse.catalog import table_of

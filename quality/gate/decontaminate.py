@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from quality.gate.held_out_index import LONG, HeldOutIndex, HeldOutItem, HeldOutText, form_of
+from quality.gate.held_out_index import HeldOutIndex, HeldOutItem, HeldOutText, form_of
 from quality.gate.shared_words import (
     answer_words,
     find_densest_share,
@@ -174,14 +174,12 @@ class HeldOut:
 
     def _quoted(self, tokens: TextWords) -> Match | None:
         """The held-out text that is quoted: any word for word, a passage also with edits or in part."""
-        exact, candidates = self._index.find_quoted(tokens.words)
-        if exact is not None:
-            return self._match("quoted", exact.item, exact.words)
-        tokens.candidates = [text for text in candidates if not text.is_passage]
+        found = self._index.find_quoted(tokens.words)
+        if found.whole is not None:
+            return self._match("quoted", found.whole.item, found.whole.words)
+        tokens.candidates = found.long_questions
         best: tuple[float, HeldOutText, Cover] | None = None
-        for text in candidates:
-            if not text.is_passage:
-                continue
+        for text in found.passages:
             cover = tokens.find_cover(text, self.options.ngrams)
             share = self._share_of_passage(text, tokens, cover)
             if share and (best is None or share > best[0]):
@@ -212,7 +210,7 @@ class HeldOut:
         compared += [
             (text, self._compare_runs(text, tokens))
             for text in tokens.candidates
-            if len(text.words) >= max(LONG, 2 * self.options.ngrams)
+            if len(text.words) >= 2 * self.options.ngrams
         ]
         signs = [word for word in tokens.words if is_sign(word)] if compared else []
         said: list[tuple[str, ...]] | None = None

@@ -6,7 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Self
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from quality.gate.dedup import form
 from quality.gate.quotations import Quotations
@@ -70,6 +73,17 @@ class HeldOutText:
     bag_total: float
     signs: tuple[str, ...]
     """Its numbers and signs, in order."""
+
+
+class Quoted(NamedTuple):
+    """What a text may quote."""
+
+    whole: HeldOutText | None
+    """One that stands in it word for word."""
+    passages: list[HeldOutText]
+    """Those that share several runs with it, where none stands in it."""
+    long_questions: list[HeldOutText]
+    """The same."""
 
 
 class HeldOutIndex:
@@ -143,14 +157,22 @@ class HeldOutIndex:
         """See `telling_texts`."""
         return _telling_texts(self.items, self._frames, self._common)
 
-    def find_quoted(self, words: Sequence[str]) -> tuple[HeldOutText | None, list[HeldOutText]]:
+    def find_quoted(self, words: Sequence[str]) -> Quoted:
         """The held-out text that stands in another one word for word; or those that share runs."""
         shared = self._quotations.find(words)
         for number, begin in shared.quoted:
             text = self._texts[number]
             if stands_at(text.words, words, begin):
-                return text, []
-        return None, [self._texts[number] for number in shared.alike]
+                return Quoted(text, [], [])
+        passages, questions = (shared.alike[kind[shared.alike]].tolist() for kind in self._kinds)
+        return Quoted(None, [self._texts[n] for n in passages], [self._texts[n] for n in questions])
+
+    @cached_property
+    def _kinds(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which texts are passages, and which are long questions."""
+        are_passages = np.array([text.is_passage for text in self._texts], dtype=bool)
+        are_long = np.array([len(text.words) >= LONG for text in self._texts], dtype=bool)
+        return are_passages, are_long & ~are_passages
 
     def find_short_questions(self, asked: Mapping[str, float]) -> list[HeldOutText]:
         """The short questions that may share enough of their words with those asked, by weight."""

@@ -6,7 +6,7 @@ what is left, duplicates; then, among what is left, how many and which.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -318,9 +318,9 @@ def _drop_duplicates(gate: _Choosing, policy: Duplicates) -> None:
             if hit is not None:
                 gate.drop_repeat(row, reason, left[hit[0]], hit[1])
 
-    def texts(rows: NDArray[np.int64]) -> list[str]:
-        pairs = zip(gate.column("asked", rows), gate.column("completion", rows), strict=True)
-        return [f"{asked}\n{completion}" for asked, completion in pairs]
+    def texts(rows: NDArray[np.int64]) -> Iterator[str]:
+        pairs = gate.samples.select(pl.col("asked", "completion").gather(rows)).iter_rows()
+        return (f"{asked}\n{completion}" for asked, completion in pairs)
 
     if policy.near is not None:
         left = gate.left
@@ -329,7 +329,7 @@ def _drop_duplicates(gate: _Choosing, policy: Duplicates) -> None:
         from quality.models.embeddings import Encoder
 
         left = gate.left
-        hits = semantic(texts(left), policy.semantic, Encoder(policy.encoder))
+        hits = semantic(list(texts(left)), policy.semantic, Encoder(policy.encoder))
         drop("semantic duplicate", hits, left.tolist())
 
 

@@ -27,7 +27,6 @@ from warehouse.db.store import Store
 from warehouse.db.write_archive import restore_archive, write_archive
 from warehouse.errors import MissingExtraError, UsageError, WarehouseError
 from warehouse.records import (
-    RECORDS,
     Answer,
     AuditScore,
     Call,
@@ -92,7 +91,9 @@ def folder(store):
 
 
 def counts(store, places):
-    columns = ", ".join(f"(SELECT count(*) FROM {kind.TABLE}) AS {kind.TABLE}" for kind in RECORDS)
+    columns = ", ".join(
+        f"(SELECT count(*) FROM {kind.TABLE}) AS {kind.TABLE}" for kind in archives.ARCHIVED
+    )
     return store.query(f"SELECT {columns}", archives=places).row(0, named=True)
 
 
@@ -100,20 +101,20 @@ def files_of(folder):
     return sorted(Path(folder).rglob("*.parquet"))
 
 
-ONE_OF_EACH = {kind.TABLE: 1 for kind in RECORDS}
+ONE_OF_EACH = {kind.TABLE: 1 for kind in archives.ARCHIVED}
 
 
 def test_every_kind_is_written_once_and_read_back_the_same(store, folder, tmp_path):
     assert write_archive(store, folder) == ONE_OF_EACH
     files = files_of(folder)
     assert write_archive(store, folder) == {}
-    assert files_of(folder) == files and len(files) == len(RECORDS)
+    assert files_of(folder) == files and len(files) == len(archives.ARCHIVED)
     assert {file.parent.name for file in files if file.parent.parent.name == "calls"} == {
         "run_id=r"
     }
     restored = Store(tmp_path / "other" / "new.duckdb")
     assert restore_archive(restored, folder) == ONE_OF_EACH
-    for kind in RECORDS:
+    for kind in archives.ARCHIVED:
         assert restored.read(kind) == store.read(kind)
     assert restore_archive(restored, folder) == {}
     assert restored.paid([("c", 32)]) == store.paid([("c", 32)]) != {}
@@ -300,7 +301,7 @@ OF_SCHEMA_8 = {
 
 def test_the_columns_of_the_first_archives_are_still_columns():
     """A migration that renames one must also rename it in `archived_rows`: files are not migrated."""
-    for kind in RECORDS:
+    for kind in archives.ARCHIVED:
         names = {column.name for column in columns(kind)}
         assert {*OF_SCHEMA_8.get(kind.TABLE, "").split()} <= names
 
@@ -425,7 +426,7 @@ def test_a_ducklake_holds_the_same_as_a_folder(store, folder, lake, tmp_path):
         with pytest.raises(WarehouseError):
             store.query(sql, archives=[lake])
     restore_archive(new, lake)
-    for kind in RECORDS:
+    for kind in archives.ARCHIVED:
         assert sorted(map(repr, new.read(kind))) == sorted(map(repr, store.read(kind)))
     as_another_program(lake, "DELETE FROM lake.calls WHERE call_id = 'c3'")
     with pytest.raises(WarehouseError, match="ducklake_rewrite_data_files"):

@@ -25,8 +25,10 @@ from warehouse.db.schema import VERSION, columns
 from warehouse.db.views import VIEWS
 from warehouse.errors import MissingExtraError, WarehouseError, first_line
 from warehouse.extras import install_advice
-from warehouse.records import RECORDS, Record, Run, RunAnswer
+from warehouse.records import RECORDS, Record, Run, RunAnswer, SampleList
 
+ARCHIVED = tuple(kind for kind in RECORDS if kind is not SampleList)
+"""What archives hold. Lists of samples only spare reading, and are true of one warehouse alone."""
 MANIFEST = "archive.json"
 """The file that marks a folder as an archive; it has the schema version of the newest rows."""
 LAKE = "ducklake:"
@@ -79,7 +81,7 @@ def attach_archives(db: duckdb.DuckDBPyConnection, archives: Sequence[Archive]) 
     SELECT after this: files that may be read may be written, too.
     """
     catalog = _name(db)
-    for kind in RECORDS:
+    for kind in ARCHIVED:
         if any(archive.files.get(kind.TABLE) for archive in archives):
             names = ", ".join(column.name for column in columns(kind))
             table = f"{catalog}.main.{kind.TABLE}"
@@ -205,7 +207,7 @@ def _open_folder(folder: Path) -> Archive:
     require_version(str(folder), int(version))
     files = {
         kind.TABLE: sorted(str(file) for file in (folder / kind.TABLE).rglob("*.parquet"))
-        for kind in RECORDS
+        for kind in ARCHIVED
     }
     return Archive(str(folder), files)
 
@@ -227,7 +229,7 @@ def _open_lake(location: str) -> Archive:
             require_version(location, int(row[0]) if row and row[0] is not None else 0)
             files = {
                 kind.TABLE: lake_files(db, location, kind)
-                for kind in RECORDS
+                for kind in ARCHIVED
                 if (kind.TABLE,) in tables
             }
         except duckdb.Error as error:

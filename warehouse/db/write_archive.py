@@ -18,6 +18,7 @@ import duckdb
 from filelock import FileLock, Timeout
 
 from warehouse.db.archive import (
+    ARCHIVED,
     LAKE,
     LAKE_VERSION,
     MANIFEST,
@@ -37,11 +38,11 @@ from warehouse.db.private_files import private_files
 from warehouse.db.schema import VERSION, columns
 from warehouse.db.store import Store
 from warehouse.errors import UsageError, WarehouseError, first_line
-from warehouse.records import RECORDS, Record, Run, RunAnswer, now
+from warehouse.records import Record, Run, RunAnswer, now
 
 _PARTS, _LOCK = ".parts", ".lock"
 _ANEW = "OVERWRITE_OR_IGNORE"  # DuckDB asks for it where the folder exists
-_ORDER: tuple[type[Record], ...] = (*(kind for kind in RECORDS if kind is not Run), Run)
+_ORDER: tuple[type[Record], ...] = (*(kind for kind in ARCHIVED if kind is not Run), Run)
 _STATE = ("run_id", "state", "finished_at", "summary")
 """The columns of a run that move on; with others than the archived ones it is archived again."""
 _BUFFERED_ROWS = 4096
@@ -180,10 +181,10 @@ def _write_lake(
         require_version(location, known)
         if known < VERSION:
             db.execute(f"INSERT INTO lake.{LAKE_VERSION} VALUES ({VERSION})")
-        for kind in RECORDS:
+        for kind in ARCHIVED:
             _prepare_lake_table(db, kind)
         archive = Archive(
-            location, {kind.TABLE: lake_files(db, location, kind) for kind in RECORDS}
+            location, {kind.TABLE: lake_files(db, location, kind) for kind in ARCHIVED}
         )
         for kind in _ORDER:
             done = db.execute(

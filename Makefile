@@ -65,6 +65,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.coverage
 	$(BIN)/python -m tests.bench.ship
 	$(BIN)/python -m tests.bench.prices
+	$(BIN)/python -m tests.bench.archive
 
 # The docs site, in site/; no network.
 docs: setup

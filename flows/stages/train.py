@@ -29,6 +29,7 @@ from train.model.device import require_a_gpu_each
 from warehouse.catalog import code_of, name_of, table_of
 from warehouse.errors import AssetError, StillhouseError, Stopped, TrainingError
 from warehouse.records import Call, Failure, Sample, Student, inside, make_id
+from warehouse.wording import format_count
 
 AUDIT = "train --audit"
 """The verb of a run that audits and does not train."""
@@ -182,8 +183,11 @@ def _train(
     require_a_gpu_each(config.processes)
     inputs = _training_inputs(context, section, curated, out)
     label = f"training {name_of(section.tuner)}"
+    if config.nodes > 1:
+        others = format_count(config.nodes - 1, "other node")
+        say(f"waiting for {others}: `distill join {config.rendezvous}` on each")
     with monitored(label, steps_of(len(curated.kept), config), context.plan.name) as monitor:
-        here = config.processes == 1 and not alone  # others cannot be told to end after a step
+        here = config.world_size == 1 and not alone  # others cannot be told to end after a step
         try:
             with signals.finished(monitor.stop) if here else nullcontext():
                 result = train_in_processes(section.objective, inputs, monitor.callbacks, alone)
@@ -201,7 +205,7 @@ def _train(
         tuner=table_of(section.tuner),
         objective=table_of(section.objective),
         selection_id=curated.selection_id,
-        config=config.model_dump(mode="json"),
+        config=config.model_dump(mode="json", exclude={"rendezvous"}),
         seed=config.seed,
         path=inside(result.path, context.home),
         losses=result.losses,

@@ -188,7 +188,7 @@ def train_student(
     report_audit(callbacks, figures)
     if out.exists():
         raise TrainingError(f"{out} already exists; remove it or train into another folder")
-    options = config.fingerprint(tuner.learning_rate), config.processes
+    options = config.fingerprint(tuner.learning_rate), config.world_size
     run_id = make_id(base, table_of(tuner), options, rows, hooks.fingerprint)
     with main_process_first():
         prepare_folder(checkpoints, run_id)
@@ -312,8 +312,8 @@ def _settings(config: SftConfig, tuner: Tuner, folder: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "output_dir": str(folder),
         "num_train_epochs": config.epochs,
-        "per_device_train_batch_size": config.batch_size // config.processes,
-        "per_device_eval_batch_size": config.batch_size // config.processes,
+        "per_device_train_batch_size": config.batch_size // config.world_size,
+        "per_device_eval_batch_size": config.batch_size // config.world_size,
         "gradient_accumulation_steps": config.gradient_accumulation,
         "learning_rate": config.learning_rate or tuner.learning_rate,
         "lr_scheduler_type": config.schedule,
@@ -333,6 +333,7 @@ def _settings(config: SftConfig, tuner: Tuner, folder: Path) -> dict[str, Any]:
         "save_strategy": "steps" if config.save_steps else "no",
         "save_steps": config.save_steps or 1,
         "save_total_limit": 2,
+        "save_on_each_node": config.nodes > 1,  # none sees the others' files
         "report_to": "none",
         "disable_tqdm": True,
     }

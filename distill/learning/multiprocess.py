@@ -26,6 +26,7 @@ from train.loop.callbacks import Step, TrainingCallbacks, report_audit, report_g
 from train.loop.sft import TrainingResult
 from warehouse import catalog
 from warehouse.errors import Outcome, StillhouseError, TrainingError
+from warehouse.parent_process import end_with_parent
 from warehouse.part_origins import part_error
 from warehouse.processors import usable_processors
 from warehouse.records import Sample
@@ -77,6 +78,7 @@ def train_in_processes(
             command = python_command(WORKER, str(job))
         worker = subprocess.Popen(
             command,
+            stdin=subprocess.PIPE,  # its end is this process's end
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -217,4 +219,5 @@ def _run_job(job: Path, first: bool) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(Path(sys.argv[1]))

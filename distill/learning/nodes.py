@@ -32,6 +32,7 @@ from train.config import SftConfig, parse_rendezvous
 from train.loop.sft import LIBRARIES
 from train.model.device import device, require_a_gpu_each
 from warehouse.errors import StillhouseError, TrainingError, first_line
+from warehouse.parent_process import end_with_parent
 from warehouse.wording import format_count
 
 JOIN_S = 600.0
@@ -40,7 +41,7 @@ JOIN_S = 600.0
 READY_S = 3600.0
 """Longest wait until they all have the base model, which each fetches for itself, in seconds."""
 
-LEAVE_S = 30.0
+LEAVE_S = 5.0
 """Longest wait for the others' last word after the training, in seconds."""
 
 _CHUNK = 4 << 20
@@ -289,13 +290,15 @@ def _work(
     )
     worker = subprocess.Popen(
         python_command("torch.distributed.run", *words),
+        stdin=subprocess.PIPE,  # its end is this process's end
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env={**environment(header["processes"]), **_interfaces(own)},
     )
     try:
-        _, stderr = worker.communicate()
+        stderr = worker.stderr.read() if worker.stderr else ""
+        worker.wait()
     finally:
         if worker.poll() is None:
             worker.terminate()
@@ -364,6 +367,7 @@ def _errors_for_the_parent(job: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     given = Path(sys.argv[1])
     with _errors_for_the_parent(given):
         lead(given)

@@ -24,7 +24,7 @@ from flows.stages.known_prompts import prompts_of
 from train.config import steps_of
 from train.loop import tracking
 from train.loop.callbacks import StopAfterAudit, TrainingCallbacks, best_eval
-from train.loop.checkpoints import last_step
+from train.loop.checkpoints import Unfinished, last_step
 from train.model.device import require_a_gpu_each
 from warehouse.catalog import code_of, name_of, table_of
 from warehouse.errors import AssetError, StillhouseError, Stopped, TrainingError
@@ -243,7 +243,7 @@ def _record_failure(
     context: RunContext, student_id: str, monitor: Monitor, error: StillhouseError
 ) -> None:
     """Record why a student was not trained, with the figures of its audit."""
-    lasting = not isinstance(error, AssetError)
+    lasting = not isinstance(error, (AssetError, Unfinished))
     context.store.insert([Failure(context.run.run_id, "train", student_id, str(error), lasting)])
     context.count("failures", 1)
     context.run.summary["audit"] = monitor.figures

@@ -189,7 +189,7 @@ def detoxify_scores(where: str, folder: Path) -> str:
     words = ("good", "bad", "day", "##s", "night", "eye")
     folder.mkdir(parents=True, exist_ok=True)
     file = make_checkpoint(folder, words, ("toxic", "insult"), **shape)
-    texts = ["good day", "bad bad night", "eye " * 30, "bad eyes good nights", ""]
+    texts = ["good day", "bad bad night", "eye " * 30, "bad eyes good nights"]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     scorer = Toxicity(checkpoint=str(file), checkpoint_config=str(file.parent), sha256=digest)
     with mock.patch.dict(os.environ, {"STILLHOUSE_CACHE": str(folder / "cache")}):
@@ -213,7 +213,7 @@ def generates(where: str, folder: Path) -> str:
     generator = Generator(base)
     ours = sorted(generator.answer(conversations, 12), key=lambda one: one.index)
     theirs = [plainly_generated(generator, conversation, 12) for conversation in conversations]
-    same = sum(one.text == text for one, text in zip(ours, theirs, strict=True))
+    same = sum(one.text.strip() == text for one, text in zip(ours, theirs, strict=True))
     least = len(theirs) if not has_bfloat16() else 0.8 * len(theirs)
     assert same >= least, f"{same} of {len(theirs)} answers are the same"
     return f"{same} of {len(theirs)} answers are the same"

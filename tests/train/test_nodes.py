@@ -72,10 +72,36 @@ def weights(result):
     return load_file(file)
 
 
-@pytest.mark.trains
-def test_two_nodes_learn_what_two_processes_learn_and_resume_after_one_is_lost(base, tmp_path):
-    here = train_in_processes(Sequence(), inputs_of(base, tmp_path / "here", processes=2))
+@pytest.fixture(scope="module")
+def here(base, tmp_path_factory):
+    """Two processes of one machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        out = tmp_path_factory.mktemp("here") / "student"
+        return train_in_processes(Sequence(), inputs_of(base, out, processes=2))
 
+
+def assert_the_same(one, other):
+    assert curve(one) == curve(other)
+    assert weights(one).keys() == weights(other).keys()
+    for name, tensor in weights(other).items():
+        assert tensor.equal(weights(one)[name]), name
+
+
+@pytest.mark.trains
+def test_two_nodes_learn_what_two_processes_learn(base, here, tmp_path):
+    inputs = two_nodes(base, tmp_path / "apart")
+    other = joining(inputs, "--once")
+    apart = train_in_processes(Sequence(), inputs)
+    said = other.communicate()[1]
+    assert other.returncode == 0, said
+    assert "training as node 1 of 2" in said
+    assert_the_same(apart, here)
+
+
+@pytest.mark.slow
+@pytest.mark.trains
+def test_a_node_that_is_lost_is_one_line_and_the_training_resumes(base, here, tmp_path):
     inputs = two_nodes(base, tmp_path / "apart")
     other = joining(inputs)
     seen = []
@@ -96,12 +122,8 @@ def test_two_nodes_learn_what_two_processes_learn_and_resume_after_one_is_lost(b
     apart = train_in_processes(Sequence(), inputs, steps.append)
     said = other.communicate()[1]
     assert other.returncode == 0, said
-    assert "training as node 1 of 2" in said
     assert min(step.done for step in steps) > 1, "it began anew"
-    assert curve(apart) == curve(here)
-    assert weights(apart).keys() == weights(here).keys()
-    for name, tensor in weights(here).items():
-        assert tensor.equal(weights(apart)[name]), name
+    assert_the_same(apart, here)
 
 
 @pytest.mark.trains

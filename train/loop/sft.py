@@ -20,7 +20,14 @@ from train.audit.held_out_overlap import HeldOutTexts
 from train.config import SftConfig, steps_of
 from train.dataset import Encoded, TrainingRow
 from train.loop.callbacks import Step, report_audit
-from train.loop.checkpoints import CHECKPOINTS, main_process_first, prepare_folder, publish
+from train.loop.checkpoints import (
+    CHECKPOINTS,
+    Unfinished,
+    main_process_first,
+    prepare_folder,
+    publish,
+    saving,
+)
 from train.loop.tracking import require_tracker, track_run
 from train.methods.own_weights import trained_of
 from train.methods.tuner import Setting, Tuner
@@ -62,10 +69,6 @@ class TrainerInputs:
     config: SftConfig
     settings: dict[str, Any]
     callbacks: list[Any] = field(default_factory=list)
-
-
-class Unfinished(TrainingError):
-    """Training can resume from saved work once the cause in the message is fixed."""
 
 
 BuildTrainer = Callable[[TrainerInputs], Any]
@@ -198,7 +201,8 @@ def train_student(
         losses, best = _run_training(job, build, callbacks, figures, out)
         figures["memory"] = memory.memory_used()
         if os.environ.get("RANK", "0") == "0":
-            publish(tuner, best, base, checkpoints, out)
+            with saving(checkpoints):
+                publish(tuner, best, base, checkpoints, out)
     except (Unfinished, AssetError):  # resumable
         raise
     except StillhouseError:

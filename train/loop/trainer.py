@@ -22,6 +22,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
 from train.loop.callbacks import Step
+from train.loop.checkpoints import saving
 from train.methods.own_weights import load_trained, save_tensors, save_trained, trained_of
 from train.methods.tuner import Tuner
 from train.model.fast_matmul import fast_products
@@ -221,6 +222,11 @@ class TunedTrainer:
             folder = Path(output_dir or self.args.output_dir)  # type: ignore[attr-defined]
             save_trained(self.unwrapped, folder)
             save_tensors(self.tuner.state(self.unwrapped), folder / STATE)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """A checkpoint that cannot be written is one line."""
+        with saving(Path(self.args.output_dir)):  # type: ignore[attr-defined]
+            super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Keep the random states of all nodes on the first, which resumes the training."""

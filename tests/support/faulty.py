@@ -8,6 +8,7 @@ written, and steps of a training; each is one event before and one after. FAULT 
 kill  SIGKILL of this process
 full  from here on no file grows, as on a disk that is full
 once  no file grows until the stage ends, as where others free space, or students have another disk
+other SIGKILL of the process whose id stands in place of LOG
 none  nothing; LOG gets the number of events of each stage
 """
 
@@ -29,8 +30,8 @@ from unittest import mock
 class Faults:
     """Counts events by stage, and strikes once."""
 
-    def __init__(self, fault: str, stage: str, number: int) -> None:
-        self.fault, self.stage, self.number = fault, stage, number
+    def __init__(self, fault: str, stage: str, number: int, other: int = 0) -> None:
+        self.fault, self.stage, self.number, self.other = fault, stage, number, other
         self.counts: Counter[str] = Counter()
         self._stages: list[str] = []
         self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -48,6 +49,8 @@ class Faults:
         """The fault."""
         if self.fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif self.fault == "other":
+            os.kill(self.other, signal.SIGKILL)
         elif self.fault in ("full", "once"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, self._limits[1]))
 
@@ -118,7 +121,7 @@ def main() -> None:
     sys.argv = ["distill", *sys.argv[6:]]
     from flows.cli import main as distill
 
-    faults = Faults(fault, stage, int(number))
+    faults = Faults(fault, stage, int(number), int(log) if fault == "other" else 0)
     with faults.installed():
         try:
             distill()

@@ -31,6 +31,8 @@ from flows.stages.recipe_run import (
     replay_engine,
     run_here,
 )
+from flows.stages.sample_lists import find_sample_list, keep_sample_list
+from flows.stages.sample_set import BLOCK, SampleSet, batched
 from flows.stages.tally import Tally
 from flows.stages.teacher_client import NOT_STORED, TeacherClient
 from quality.review.decisions import with_edits
@@ -106,6 +108,10 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
                 say(line)
             for line in (line for each in documents for line in each.shared_lines()):
                 say(line)
+        if engine.reached is None and not client.stopping:
+            keep_sample_list(
+                plan, context.store, list(outcome.sample_ids), len(outcome.used), outcome.tallies
+            )
     if engine.reached is not None and outcome.samples:
         raise engine.reached
     outcome.report()
@@ -189,6 +195,10 @@ class GenerateOutcome:
     """Exceptions of recipes, each of one seed."""
     answered: int = 0
     samples: int = 0
+    sample_ids: dict[str, None] = field(default_factory=dict)
+    """Of all recipes, in the order of their seeds."""
+    used: set[str] = field(default_factory=set)
+    """The ids of the calls behind them."""
     unusable: Counter[str] = field(default_factory=Counter)
     """Why samples cannot be trained on, with their numbers."""
 
@@ -207,6 +217,8 @@ class GenerateOutcome:
             elif outcome.is_finished:
                 self.answered += 1
             self.samples += len(outcome.samples)
+            self.sample_ids.update(dict.fromkeys(s.sample_id for s in outcome.samples))
+            self.used.update(outcome.call_ids)
             self.unusable.update(
                 s.status_reason or s.status for s in outcome.samples if s.status not in fit
             )
@@ -254,7 +266,7 @@ class GenerateOutcome:
         return ", ".join(f"{number} x {why}" for why, number in self.unusable.most_common(3))
 
 
-def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
+def load_samples(context: RunContext, counted: bool = True) -> SampleSet:
     """Load the samples of all recorded replies, as edited by humans; makes no calls.
 
     Args:
@@ -265,58 +277,79 @@ def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
         NothingToDoError: no reply to a prompt of the plan is recorded.
     """
     record_imports(context)
-    recorded = load_recorded_samples(context.plan, context.store)
-    context.store.insert(recorded.samples)
-    context.summarize(recipes=[tally.as_json() for tally in recorded.tallies])
+    recorded = load_recorded_samples(context.plan, context.store, writes=True)
+    context.summarize(recipes=recorded.recipes)
     if counted:
         context.count("prompts", recorded.prompts)
-        context.count("samples", len(recorded.samples))
+        context.count("samples", recorded.samples)
         context.count("calls_reused", recorded.calls)
     return recorded.edited
 
 
 @dataclass(frozen=True)
 class RecordedSamples:
-    """The recorded data of a plan: numbers of prompts and calls, samples as parsed and as edited."""
+    """The recorded data of a plan: numbers of prompts, calls and samples as parsed, and the samples as
+    edited."""
 
     prompts: int
     calls: int
-    samples: list[Sample]
-    edited: list[Sample]
-    tallies: list[Tally]
+    samples: int
+    edited: SampleSet
+    recipes: list[dict[str, Any]]
+    """What each recipe made; see `Tally.as_json`."""
 
 
-def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
-    """Load the samples of a plan's recorded replies; writes nothing.
+def load_recorded_samples(plan: Plan, store: Store, writes: bool = False) -> RecordedSamples:
+    """Load the samples of a plan's recorded replies; few are in memory at once.
+
+    Args:
+        plan: The plan.
+        store: Its warehouse.
+        writes: Whether samples that it lacks are stored.
 
     Raises:
         NothingToDoError: no reply to a prompt of the plan is recorded.
     """
-    samples_by_id: dict[str, Sample] = {}
+    human = store.read(Score, "scorer = 'human'")
+    if known := find_sample_list(plan, store):
+        edited = as_edited(SampleSet(store, known.sample_ids), human)
+        recipes = known.facts["recipes"]
+        prompts = sum(tally["seeds"] for tally in recipes)
+        count = len(known.sample_ids)
+        return RecordedSamples(prompts, known.facts["calls"], count, edited, recipes)
+    ids: dict[str, None] = {}
+    unstored: dict[str, Sample] = {}
     used: set[str] = set()
-    prompts = 0
     tallies: list[Tally] = []
     engine = replay_engine(plan, store)
     for recipe in plan.datagen.recipe:
         run = RecipeRun(plan, recipe, store, engine, run_here)
         tallies.append(run.tally)
-        outcomes = [outcome for shard in run.shards() for outcome in shard]
-        for sample in cut_to_target(outcomes, recipe.target, run.tally):
-            samples_by_id.setdefault(sample.sample_id, sample)
-        used.update(call_id for outcome in outcomes for call_id in outcome.call_ids)
-        prompts += len(outcomes)
-    if not samples_by_id:
+        outcomes = (outcome for shard in run.shards() for outcome in shard)
+        for samples in batched(cut_to_target(outcomes, recipe.target, run.tally, used), BLOCK):
+            new = {sample.sample_id: sample for sample in samples if sample.sample_id not in ids}
+            ids.update(dict.fromkeys(new))
+            stored = store.known_ids(Sample, "sample_id", list(new))
+            lacking = {each: sample for each, sample in new.items() if each not in stored}
+            if writes:
+                store.insert(list(lacking.values()))
+            else:
+                unstored.update(lacking)
+    prompts = sum(tally.seeds for tally in tallies)
+    if not ids:
         raise NothingToDoError(
             f"no reply to any of {format_count(prompts, 'prompt')} is on hand; "
             f"run `{plan.command('generate')}` first"
         )
-    samples = list(samples_by_id.values())
-    return RecordedSamples(prompts, len(used), samples, as_edited(store, samples), tallies)
+    if writes:
+        keep_sample_list(plan, store, list(ids), len(used), tallies)
+    edited = as_edited(SampleSet(store, list(ids), unstored), human)
+    recipes = [tally.as_json() for tally in tallies]
+    return RecordedSamples(prompts, len(used), len(ids), edited, recipes)
 
 
-def as_edited(store: Store, samples: Sequence[Sample]) -> list[Sample]:
+def as_edited(samples: SampleSet, human: Sequence[Score]) -> SampleSet:
     """The samples, with those that humans edited replaced by the edits."""
-    human = store.read(Score, "scorer = 'human'")
     edits = [str(to) for score in human if (to := (score.details or {}).get("edited_to"))]
-    by_id = {sample.sample_id: sample for sample in store.by_ids(Sample, "sample_id", edits)}
-    return with_edits(samples, human, by_id)
+    known = samples.store.known_ids(Sample, "sample_id", edits)
+    return samples.of(with_edits(samples.ids, human, known))

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from distill.plan.plan import Plan
 from flows.stages.known_prompts import prompts_of
 from quality.gate.decontaminate import HeldOut, Match, question_of
+from quality.gate.held_out_index import HeldOutItem, telling_texts
 from warehouse.catalog import name_of
-from warehouse.records import Prompt, Sample
+from warehouse.records import Prompt
 from warehouse.wording import format_count
 
 
-def held_out_of(plan: Plan, rows: Sequence[Sample | Prompt]) -> HeldOut:
-    """Index the plan's benchmark items, among the rows that are looked up."""
-    return HeldOut.of(
-        (
-            (name_of(benchmark), item)
-            for benchmark in plan.evaluate.every_benchmark
-            for item in benchmark.items(plan.folder)
-        ),
-        plan.quality.decontaminate,
-        [(question_of(row), row.passage) for row in rows],
-    )
+def items_of(plan: Plan) -> list[HeldOutItem]:
+    """The plan's benchmark items, in the words by which they are compared."""
+    return [
+        HeldOutItem.of(name_of(benchmark), item)
+        for benchmark in plan.evaluate.every_benchmark
+        for item in benchmark.items(plan.folder)
+    ]
+
+
+def telling_texts_of(
+    plan: Plan, rows: Iterable[tuple[str, str | None]]
+) -> list[tuple[str, str | None]]:
+    """Question and passage of each benchmark item; blank where a text tells nothing among the rows."""
+    return telling_texts(items_of(plan), rows)
+
+
+def held_out_of(plan: Plan, rows: Iterable[tuple[str, str | None]]) -> HeldOut:
+    """Index the plan's benchmark items, among question and passage of the rows that are looked up."""
+    return HeldOut(items_of(plan), plan.quality.decontaminate, rows)
 
 
 def prompts_held_out(plan: Plan) -> Iterator[str]:
@@ -33,7 +42,7 @@ def prompts_held_out(plan: Plan) -> Iterator[str]:
     may be more.
     """
     prompts = [prompt for _, prompt in prompts_of(plan)]
-    held_out = held_out_of(plan, prompts)
+    held_out = held_out_of(plan, ((question_of(row), row.passage) for row in prompts))
     matches = [(prompt, match) for prompt in prompts if (match := _match(held_out, prompt))]
     if not matches:
         return

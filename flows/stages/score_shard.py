@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from quality.gate.decontaminate import HeldOut, Match
+import polars as pl
+
+from quality.gate.choose import rows_of
+from quality.gate.decontaminate import HeldOut
 from quality.scoring.scorer import Scorer, ScorerContext, Unscored
+from warehouse.catalog import name_of
+from warehouse.db.frames import frame_of
 from warehouse.errors import PlanError
 from warehouse.records import Message, Sample, Score, canonical
 
@@ -23,19 +28,42 @@ class ScorerOfPlan:
     """Its table in the plan, as `canonical` writes it."""
 
 
-def score_here(scorer: Scorer, samples: Sequence[Sample]) -> list[Score | Unscored]:
+@dataclass(frozen=True)
+class ScoredShard:
+    """What scorers gave a shard of samples."""
+
+    scores: pl.DataFrame
+    """As `warehouse.db.frames.frame_of` makes it of scores."""
+    failed: list[tuple[str, str, str]]
+    """(scorer, sample id, error) of each sample on which a scorer failed."""
+
+
+def score_here(scorers: Sequence[Scorer], samples: Sequence[Sample]) -> ScoredShard:
     """Every score of a shard."""
-    return list(scorer.score(samples))
+    scores: list[Score] = []
+    failed: list[tuple[str, str, str]] = []
+    for scorer in scorers:
+        for result in scorer.score(samples):
+            if isinstance(result, Unscored):
+                failed.append((name_of(scorer), result.sample.sample_id, result.error))
+            else:
+                scores.append(result)
+    return ScoredShard(frame_of(Score, scores), failed)
 
 
-def score_in_worker(of: ScorerOfPlan, samples: Sequence[Sample]) -> list[Score | Unscored]:
-    """The same, of a scorer that is loaded from its plan."""
-    return score_here(_scorer(of), samples)
+def score_in_worker(these: Sequence[ScorerOfPlan], samples: Sequence[Sample]) -> ScoredShard:
+    """The same, of scorers that are loaded from their plan."""
+    return score_here([_scorer(each) for each in these], samples)
 
 
-def match_shard(held_out: HeldOut, samples: Sequence[Sample]) -> list[Match | None]:
-    """The held-out item that each sample gives away, if any."""
-    return [held_out.match(sample) for sample in samples]
+def match_shard(held_out: HeldOut, samples: Sequence[Sample]) -> pl.DataFrame:
+    """What the gate needs of each sample, with the held-out item that it gives away, if any."""
+    return rows_of(samples, [held_out.match(sample) for sample in samples])
+
+
+def describe_shard(_: None, samples: Sequence[Sample]) -> pl.DataFrame:
+    """The same of samples that are not looked up."""
+    return rows_of(samples, [None] * len(samples))
 
 
 def tables_of(plan: Any) -> dict[str, Scorer]:

@@ -17,9 +17,10 @@ from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import say
 from flows.runtime.run import RunContext, open_run
 from flows.runtime.training_monitor import Monitor, monitored
-from flows.stages.curate import Curated, curate_stage
+from flows.stages.curate import curate_stage
+from flows.stages.curated import Curated
 from flows.stages.generate import load_samples
-from flows.stages.held_out import held_out_of
+from flows.stages.held_out import telling_texts_of
 from flows.stages.known_prompts import prompts_of
 from train.config import steps_of
 from train.loop import tracking
@@ -186,7 +187,7 @@ def _train(
     if config.nodes > 1:
         others = format_count(config.nodes - 1, "other node")
         say(f"waiting for {others}: `distill join {config.rendezvous}` on each")
-    with monitored(label, steps_of(len(curated.kept), config), context.plan.name) as monitor:
+    with monitored(label, steps_of(curated.kept_count, config), context.plan.name) as monitor:
         here = config.world_size == 1 and not alone  # others cannot be told to end after a step
         try:
             with signals.finished(monitor.stop) if here else nullcontext():
@@ -235,7 +236,7 @@ def _training_inputs(
         config=section.trainer_config(),
         out=out,
         logprobs=_logprobs(context, section.objective, curated.kept),
-        held_out=held_out_of(context.plan, curated.samples).telling_texts(),
+        held_out=telling_texts_of(context.plan, curated.sample_set.asked()),
     )
 
 

@@ -127,23 +127,25 @@ def _candidates(texts: Sequence[str], threshold: float) -> Iterator[_Pairs]:
     sketch = signature_rows(texts)
     rows = _rows_per_band(threshold)
     for start in range(0, PERMUTATIONS, rows):
-        tree = np.roll(sketch, -start, axis=1)
-        bands = mixed(tree[:, :rows])
-        order = np.lexsort((*_further(tree[:, rows:]), bands))
+        columns = np.roll(np.arange(PERMUTATIONS), -start)
+        bands = mixed(sketch[:, columns[:rows]])
+        order = np.lexsort((*_further(sketch, columns[rows:]), bands))
         yield from _neighbours(order, bands[order])
     keys, owners = rare_shingles(texts, _RARE, _RAREST)
-    order = np.lexsort((*(label[owners] for label in _further(sketch)), keys))
+    labels = _further(sketch, np.arange(PERMUTATIONS))
+    del sketch
+    order = np.lexsort((*(label[owners] for label in labels), keys))
     yield from _neighbours(owners[order], keys[order])
 
 
-def _further(rows: NDArray[np.uint32]) -> list[NDArray[np.uint64]]:
+def _further(sketch: NDArray[np.uint32], columns: NDArray[np.int64]) -> list[NDArray[np.uint64]]:
     """Labels by which texts whose signatures go on alike are sorted beside each other, the last one
     first, as `np.lexsort` takes them: each of four rows, sixteen bits of a row."""
     labels: list[NDArray[np.uint64]] = []
-    for start in range(0, min(12, rows.shape[1] - 3), 4):
-        label = np.zeros(len(rows), dtype=np.uint64)
-        for column in rows[:, start : start + 4].T:
-            label = (label << np.uint64(16)) | (column & np.uint32(0xFFFF))
+    for start in range(0, min(12, len(columns) - 3), 4):
+        label = np.zeros(len(sketch), dtype=np.uint64)
+        for column in columns[start : start + 4]:
+            label = (label << np.uint64(16)) | (sketch[:, column] & np.uint32(0xFFFF))
         labels.append(label)
     return labels[::-1]
 

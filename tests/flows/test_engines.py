@@ -96,7 +96,7 @@ def test_workers_write_what_one_process_writes_row_for_row(tmp_path, monkeypatch
     curate(str(here))
     assert sent == []
     curate(str(there), ["run.engine=process", "run.workers=2"])
-    assert sent == ["score_in_worker"] * 4 + ["match_shard"]
+    assert sent == ["score_in_worker", "match_shard"]  # all rules go over a shard at once
     for name in ("scores", "choices", "samples"):
         assert table(here, name) == table(there, name)
     assert len(table(here, "scores")) == 160
@@ -170,7 +170,7 @@ def test_a_scorer_that_wants_the_teacher_s_messages_is_told_to_stay(tmp_path):
     table = next(t for t in tables_of(load_plan(plan)) if "length" in t)
     [sample] = Store(plan.parent / "w.duckdb").read(Sample, "completion LIKE 'I am sorry%'")
     with ProcessEngine(1) as engine, pytest.raises(PlanError, match='run.engine = "local"'):
-        list(engine.map(score_in_worker, ScorerOfPlan(str(plan), (), table), [[sample]]))
+        list(engine.map(score_in_worker, [ScorerOfPlan(str(plan), (), table)], [[sample]]))
 
 
 def test_workers_that_always_die_end_the_stage_with_what_to_do():

@@ -20,7 +20,7 @@ from warehouse.db.frames import frame_of, records_of
 from warehouse.db.private_files import private_files
 from warehouse.db.schema import MIGRATIONS, VERSION, columns, ddl, views
 from warehouse.errors import RecordRefused, WarehouseError
-from warehouse.records import Call, Record, Run, RunAnswer
+from warehouse.records import Call, Choice, Record, Run, RunAnswer, SampleList
 from warehouse.text.finish_reasons import LENGTH, spellings_of
 
 R = TypeVar("R", bound=Record)
@@ -107,6 +107,17 @@ class Store:
                     raise RecordRefused(f"{kind.TABLE}: {_line(error)}") from error
         return new
 
+    def insert_frame(self, kind: type[Record], rows: pl.DataFrame) -> int:
+        """Insert rows of one kind as `warehouse.db.frames.frame_of` makes them, without records.
+
+        Returns:
+            How many rows were new.
+        """
+        if rows.is_empty():
+            return 0
+        with self._writing() as db:
+            return _insert_frame(db, kind, rows)
+
     def enter(
         self, run_id: str, benchmark: str, contestant: str, answer_ids: Sequence[str]
     ) -> None:
@@ -130,6 +141,18 @@ class Store:
         with self._writing() as db:
             db.execute("DELETE FROM runs WHERE run_id = ?", [run.run_id])
             _insert(db, Run, [run])
+
+    def put_sample_list(self, samples: SampleList) -> None:
+        """Keep the list of a plan's samples in the place of an older one."""
+        with self._writing() as db:
+            db.execute("DELETE FROM sample_lists WHERE list_id = ?", [samples.list_id])
+            _insert(db, SampleList, [samples])
+
+    def put_choices(self, selection_id: str, rows: pl.DataFrame) -> None:
+        """Store the choices of a selection (the columns of `choices`) in the place of older ones."""
+        with self._writing() as db:
+            db.execute("DELETE FROM choices WHERE selection_id = ?", [selection_id])
+            _insert_frame(db, Choice, rows)
 
     def read(self, kind: type[R], where: str = "", params: Sequence[Any] = ()) -> list[R]:
         """Records of one kind, in the order they were inserted; none if there is no file."""
@@ -225,6 +248,17 @@ class Store:
             query = f"SELECT count(*) FROM {kind.TABLE} WHERE run_id = ?"
             row = db.execute(query, [run_id]).fetchone()
         return int(row[0]) if row else 0
+
+    def select(
+        self, sql: str, params: Sequence[Any] = (), **frames: pl.DataFrame
+    ) -> pl.DataFrame | None:
+        """Run a SELECT of this package; it names `frames` as it does tables. None: no file yet."""
+        if not self.path.exists():
+            return None
+        with self._reading() as db:
+            for name, frame in frames.items():
+                db.register(name, frame.to_arrow())
+            return db.execute(sql, list(params)).pl()
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
         """Run one SELECT of a user, read-only and with no access to files or network.
@@ -369,8 +403,12 @@ def _unique(kind: type[Record], records: Sequence[Record]) -> list[Record]:
 
 
 def _insert(db: duckdb.DuckDBPyConnection, kind: type[Record], records: Sequence[Record]) -> int:
+    return _insert_frame(db, kind, frame_of(kind, records))
+
+
+def _insert_frame(db: duckdb.DuckDBPyConnection, kind: type[Record], rows: pl.DataFrame) -> int:
     cols = columns(kind)
-    db.register("fresh", frame_of(kind, records).to_arrow())
+    db.register("fresh", rows.to_arrow())
     names = ", ".join(col.name for col in cols)
     query = f"INSERT INTO {kind.TABLE} ({names}) SELECT {names} FROM fresh"
     if kind.KEY:

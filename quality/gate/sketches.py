@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 SHINGLE = 5  # characters
 PERMUTATIONS = 60  # many divisors: bands of any height
 SEED = 42
-_CHUNK = 8_000_000  # characters whose hashes are held at once, eight bytes each
+_CHUNK = 2_000_000  # characters whose hashes are held at once, eight bytes each
 _AT_ONCE = 512  # texts that are hashed at once: they fit a processor's cache
 _BITS, _FEW_BITS = 2048, 512  # of a bitmap, and of one of short texts
 _SHORT = 64  # characters

@@ -98,7 +98,7 @@ def attach_archives(db: duckdb.DuckDBPyConnection, archives: Sequence[Archive]) 
 def missing_rows(
     db: duckdb.DuckDBPyConnection, kind: type[Record], archives: Sequence[Archive]
 ) -> str:
-    """SQL for archived, by table: one kind that the warehouse lacks, each key once, the newest first.
+    """SQL for archived rows of one kind that the warehouse lacks, each key once, the newest first.
 
     Which answers a run has may be replaced as a whole when it is resumed, so they come from
     the warehouse where it has the run, and else from the newest archiving of the run.

@@ -1,0 +1,172 @@
+"""Curating again reads what is on record, and only where nothing that decides it changed."""
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+
+import duckdb
+import pytest
+
+from distill.plan.plan import load_plan
+from distill.plan.project import open_store
+from flows.stages import curate as stage
+from flows.stages.curate import curate
+from flows.stages.generate import generate, load_recorded_samples
+from flows.stages.sample_lists import find_sample_list
+from flows.studies.what_if import what_if
+from warehouse.errors import NothingToDoError
+from warehouse.records import Call, Failure, SampleList
+
+PLAN = """
+name = "again"
+warehouse = "w.duckdb"
+[teacher]
+use = "scripted"
+default = "The bridge was built in 1932 by the town."
+replies = { "17" = "I am sorry, but I cannot help with that." }
+[[datagen.recipe]]
+use = "imitation"
+prompts = "rows.jsonl"
+student_sees_passage = true
+[quality]
+scorers = [{ use = "grounded" }, { use = "refusal" }]
+gate = { grounded_min = 0.3, refusal_max = 0.5 }
+duplicates = { near = 0.8 }
+[evaluate]
+benchmarks = [{ use = "custom", path = "items.jsonl" }]
+"""
+SAID = "The bridge was built in 1932 by the town."
+BUILT = "was built in 19{n:02} by the town of A{n}, which lies at the river."
+
+
+@pytest.fixture
+def plan(tmp_path):
+    rows = [
+        {
+            "prompt": f"Who built bridge number {n}?",
+            "passage": SAID if n % 3 == 0 else f"Bridge {n} {BUILT.format(n=n)}",
+        }
+        for n in range(30)
+    ]
+    items = [{"prompt": rows[n]["prompt"], "reference": ["the town"]} for n in (3, 5)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
+    (tmp_path / "plan.toml").write_text(PLAN)
+    generate(str(tmp_path / "plan.toml"))
+    return tmp_path / "plan.toml"
+
+
+def loaded(path):
+    plan = load_plan(path)
+    store = open_store(plan)
+    return plan, store, load_recorded_samples(plan, store)
+
+
+def test_the_list_gives_what_reading_every_reply_gives(plan):
+    settings, store, listed = loaded(plan)
+    assert find_sample_list(settings, store) is not None
+    with duckdb.connect(str(store.path)) as db:
+        db.execute("DELETE FROM sample_lists")
+    _, _, read = loaded(plan)
+    assert find_sample_list(settings, store) is None
+    assert list(listed.edited.ids) == list(read.edited.ids)
+    assert (listed.prompts, listed.calls, listed.samples) == (30, 30, 30)
+    assert (read.prompts, read.calls, read.samples) == (30, 30, 30)
+    assert listed.recipes == read.recipes
+
+
+def test_a_curate_keeps_the_list_where_there_is_none(plan):
+    settings, store, _ = loaded(plan)
+    with duckdb.connect(str(store.path)) as db:
+        db.execute("DELETE FROM sample_lists")
+    curate(str(plan))
+    assert find_sample_list(settings, store) is not None
+
+
+def test_a_list_is_not_read_once_something_changed(plan):
+    settings, store, before = loaded(plan)
+    rows = plan.parent / "rows.jsonl"
+    text = rows.read_text()
+    rows.write_text(text + "\n" + json.dumps({"prompt": "Who built the tower?", "passage": "A."}))
+    assert find_sample_list(settings, store) is None
+    rows.write_text(text)
+    assert find_sample_list(settings, store) is not None
+    for other in (["datagen.sampling.temperature=0.9"], ["datagen.sampling.seed=7"]):
+        assert find_sample_list(load_plan(plan, other), store) is None, other
+    [known] = store.read(SampleList)
+    store.put_sample_list(replace(known, sample_ids=[*known.sample_ids, "gone"]))
+    assert find_sample_list(settings, store) is None  # a sample that the warehouse lacks
+    store.put_sample_list(known)
+    [call, *_] = store.read(Call)
+    store.insert([replace(call, call_id="f" * 32)])
+    assert find_sample_list(settings, store) is None
+    assert list(loaded(plan)[2].edited.ids) == list(before.edited.ids)
+
+
+def test_a_refusal_for_good_ends_a_list(plan):
+    settings, store, _ = loaded(plan)
+    store.insert([Failure("r", "generate", "s", "refused", permanent=True)])
+    assert find_sample_list(settings, store) is None
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        'use = "reasoning"\nprompts = "rows.jsonl"\nk = 2\ncheck = "agreement"',
+        'use = "./own.py:Own"\nprompts = "rows.jsonl"',
+    ],
+)
+def test_other_recipes_are_replayed(plan, recipe):
+    (plan.parent / "own.py").write_text(
+        '"""As imitation."""\n\nfrom dataclasses import dataclass\n\nfrom datagen.recipes.imitation import Imitation\n\n\n@dataclass(frozen=True)\n'
+        'class Own(Imitation):\n    """As imitation."""\n'
+    )
+    head, _, rest = PLAN.partition("[[datagen.recipe]]")
+    text = f"{head}[[datagen.recipe]]\n{recipe}\n{rest[rest.index('[quality]') :]}"
+    plan.write_text(text)
+    hot = ["datagen.sampling.temperature=0.8"]
+    with suppress(NothingToDoError):  # replies of which nothing can be made are replies
+        generate(str(plan), hot)
+    settings = load_plan(plan, hot)
+    store = open_store(settings)
+    assert find_sample_list(settings, store) is None
+
+
+def test_a_selection_is_chosen_once(plan, monkeypatch):
+    first = curate(str(plan))
+    assert 0 < first["kept"] < first["samples"]
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "HeldOut", None)  # nobody looks anything up
+        patch.setattr(stage, "choose", None)
+        again = curate(str(plan))
+    same = ("selection_id", "samples", "kept", "reasons")
+    assert {key: again[key] for key in same} == {key: first[key] for key in same}
+    other = curate(str(plan), ["quality.gate.grounded_min=0.9"])
+    assert other["selection_id"] != first["selection_id"]
+
+
+def test_choices_without_scores_are_made_anew(plan):
+    """A scorer that failed leaves samples unscored; once they have a score the gate chooses again."""
+    first = curate(str(plan))
+    settings = load_plan(plan)
+    store = open_store(settings)
+    with duckdb.connect(str(store.path)) as db:
+        db.execute(
+            "UPDATE choices SET kept = false, reasons = '[\"grounded: not scored\"]', reason = 'grounded: not scored'"
+        )
+    again = curate(str(plan))
+    assert (again["selection_id"], again["kept"]) == (first["selection_id"], first["kept"])
+    with duckdb.connect(str(store.path), read_only=True) as db:
+        kept = db.execute("SELECT count(*) FROM choices WHERE kept").fetchone()
+        everything = db.execute("SELECT count(*) FROM choices").fetchone()
+    assert (kept, everything) == ((first["kept"],), (first["samples"],))
+
+
+def test_what_if_with_recorded_matches_is_what_curate_then_keeps(plan):
+    curate(str(plan))
+    then = what_if(str(plan), [], ["gate.grounded_min=0.6"])
+    real = curate(str(plan), ["quality.gate.grounded_min=0.6"])
+    assert then["kept_then"] == real["kept"]
+    dropped = {why: n for why, n in real["reasons"].items() if why != "kept"}
+    assert then["reasons_then"] == dropped
+    assert any(why.startswith("held_out") for why in dropped)

@@ -9,20 +9,14 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from distill.plan.plan import Plan, load_plan
+from distill.plan.plan import Plan
 from flows.engines.engine import LocalEngine, ShardEngine, engine_of
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
 from flows.stages.generate import as_edited, load_samples
 from flows.stages.held_out import held_out_of
 from flows.stages.likelihood import BaseLikelihood
-from flows.stages.score_shard import (
-    ScorerOfPlan,
-    match_shard,
-    score_here,
-    score_in_worker,
-    tables_of,
-)
+from flows.stages.score_shard import match_shard, score_here, score_in_worker, sent_scorer
 from flows.stages.teacher_client import ScorerClient
 from quality.gate.choose import choose, selection_id_of
 from quality.review.decisions import decisions
@@ -30,7 +24,7 @@ from quality.scoring.scorer import Scorer, ScorerContext, Unscored
 from warehouse.catalog import name_of, options_of, table_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
-from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, canonical, make_id
+from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, make_id
 from warehouse.wording import format_count
 
 SCORED_AT_ONCE = 1024
@@ -201,32 +195,35 @@ def _scores(
         todo = [sample for score_id, sample in ids.items() if score_id not in known]
         steps = 0 if scorer.asks else len(todo)  # one that asks has a bar of its own
         with bar(f"scoring {name_of(scorer)}", steps) as advance:
-            for results in _score_shards(context, engine, scorer, todo):
+            for results in _score_shards(context, engine, scorer, todo, advance):
                 context.store.insert([result for result in results if isinstance(result, Score)])
                 _record_failures(
                     context, scorer, [result for result in results if isinstance(result, Unscored)]
                 )
-                advance(len(results))
     return context.store.by_ids(Score, "score_id", wanted)
 
 
 def _score_shards(
-    context: RunContext, engine: ShardEngine, scorer: Scorer, samples: Sequence[Sample]
+    context: RunContext,
+    engine: ShardEngine,
+    scorer: Scorer,
+    samples: Sequence[Sample],
+    advance: Callable[[int], None],
 ) -> Iterator[list[Score | Unscored]]:
-    """The scores of samples, shard by shard."""
+    """The scores of samples, shard by shard; the bar advances with each, whoever has finished it."""
     if scorer.asks:  # its asking is a task already
         for shard in batched(samples, context.plan.datagen.shard):
             yield score_here(scorer, shard)
         return
+
+    def finished(results: list[Score | Unscored]) -> None:
+        advance(len(results))
+
     shards = batched(samples, SCORED_AT_ONCE)
-    table = canonical(table_of(scorer))
     if engine.is_local or scorer.model != "rule" or len(samples) <= SCORED_AT_ONCE:
-        yield from LocalEngine().map(score_here, scorer, shards)
-    elif table in tables_of(load_plan(context.plan_path, context.overrides)):
-        of = ScorerOfPlan(context.plan_path, context.overrides, table)
-        yield from engine.map(score_in_worker, of, shards)
-    else:  # a study's own scorer, which no worker could load
-        yield from LocalEngine().map(score_here, scorer, shards)
+        yield from LocalEngine().map(score_here, scorer, shards, finished)
+    else:
+        yield from engine.map(score_in_worker, sent_scorer(scorer), shards, finished)
 
 
 def _record_failures(context: RunContext, scorer: Scorer, failed: Sequence[Unscored]) -> None:

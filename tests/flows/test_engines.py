@@ -2,7 +2,12 @@
 
 import json
 import os
+import pickle
+import shutil
 import signal
+import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,14 +17,28 @@ import pytest
 from distill.plan.plan import load_plan
 from distill.plan.sections import RunSection
 from flows.engines.engine import LocalEngine, engine_of
-from flows.engines.processes import DEATHS, ProcessEngine, WorkersLost
+from flows.engines.processes import ProcessEngine
+from flows.engines.workers import (
+    DEATHS,
+    EngineError,
+    WorkerEngine,
+    WorkersLost,
+    installed_version,
+    require_same_version,
+)
+from flows.runtime.prefect_flow import run_flow
 from flows.stages import curate as stage
 from flows.stages.curate import curate
 from flows.stages.generate import generate
-from flows.stages.score_shard import ScorerOfPlan, score_in_worker, tables_of
+from flows.stages.score_shard import score_in_worker, sent_scorer
+from quality.scoring.scorer import ScorerContext
+from warehouse import extras
+from warehouse.catalog import build
 from warehouse.db.store import Store
-from warehouse.errors import PlanError
+from warehouse.errors import MissingExtraError, PlanError
 from warehouse.records import Sample
+
+ROOT = Path(__file__).resolve().parents[2]
 
 PLAN = """
 name = "engines"
@@ -33,6 +52,7 @@ use = "imitation"
 prompts = "rows.jsonl"
 student_sees_passage = true
 [quality]
+duplicates = { near = 0.8 }
 scorers = [{ use = "grounded" }, { use = "style" }, { use = "refusal" }, { use = "./length.py:Length" }]
 gate = { grounded_min = 0.5, refusal_max = 0.5 }
 [evaluate]
@@ -82,25 +102,36 @@ def table(plan: Path, name: str) -> list[tuple[object, ...]]:
         return db.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
 
 
-def test_workers_write_what_one_process_writes_row_for_row(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """The project as one process curates it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "SCORED_AT_ONCE", 8)
+        plan = project(tmp_path_factory.mktemp("alone") / "p")
+        curate(str(plan))
+    return plan
+
+
+@pytest.mark.parametrize("name", ["process", "dask", "ray"])
+def test_every_engine_writes_what_one_process_writes_row_for_row(
+    name, alone, tmp_path, monkeypatch
+):
     monkeypatch.setattr(stage, "SCORED_AT_ONCE", 8)
     sent = []
-    map_ = ProcessEngine.map
+    map_ = WorkerEngine.map
 
-    def noting(self, task, shared, shards):
+    def noting(self, task, shared, shards, finished=None):
         sent.append(task.__name__)
-        return map_(self, task, shared, shards)
+        return map_(self, task, shared, shards, finished)
 
-    monkeypatch.setattr(ProcessEngine, "map", noting)
-    here, there = project(tmp_path / "here"), project(tmp_path / "there")
-    curate(str(here))
-    assert sent == []
-    curate(str(there), ["run.engine=process", "run.workers=2"])
+    monkeypatch.setattr(WorkerEngine, "map", noting)
+    there = project(tmp_path / "there")
+    curate(str(there), [f"run.engine={name}", "run.workers=2"])
     assert sent == ["score_in_worker"] * 4 + ["match_shard"]
-    for name in ("scores", "choices", "samples"):
-        assert table(here, name) == table(there, name)
-    assert len(table(here, "scores")) == 160
-    assert {row[3] for row in table(here, "choices")} >= {"kept", "held_out: question"}
+    for records in ("scores", "choices", "samples"):
+        assert table(alone, records) == table(there, records)
+    assert len(table(there, "scores")) == 160
+    assert {row[3] for row in table(there, "choices")} >= {"kept", "held_out: question"}
 
 
 def test_the_engine_is_no_part_of_a_plan_s_hash(tmp_path):
@@ -108,6 +139,12 @@ def test_the_engine_is_no_part_of_a_plan_s_hash(tmp_path):
     assert load_plan(plan).plan_hash == load_plan(plan, ["run.engine=process"]).plan_hash
     with pytest.raises(PlanError, match="run.engine"):
         load_plan(plan, ["run.engine=spark"])
+    with pytest.raises(
+        PlanError, match='engine = "process" runs on this machine and takes no addr'
+    ):
+        load_plan(plan, ["run.engine=process", "run.address=tcp://10.0.0.5:8786"])
+    with pytest.raises(PlanError, match='gpus_per_worker is for workers, and engine = "local"'):
+        load_plan(plan, ["run.gpus_per_worker=1"])
     assert isinstance(engine_of(RunSection()), LocalEngine)
 
 
@@ -132,17 +169,26 @@ def fails(_: None, shard: int) -> int:
     raise PlanError("this shard cannot be scored")
 
 
-def test_results_come_in_order_from_other_processes():
-    with ProcessEngine(2) as engine:
-        found = list(engine.map(square, 7, range(9)))
-    assert [value for value, _ in found] == [n * n + 7 for n in range(9)]
-    assert os.getpid() not in {pid for _, pid in found}
+def slow_at_first(folder: str, shard: int) -> int:
+    """Ends when the next shard has ended, which another worker takes."""
+    if shard:
+        Path(folder, "next").touch()
+    deadline = time.monotonic() + 60
+    while not Path(folder, "next").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return shard
 
 
-def test_a_killed_worker_costs_nothing_but_time(tmp_path):
-    with ProcessEngine(2) as engine:
-        assert list(engine.map(dies_once, str(tmp_path / "died"), range(8))) == list(range(8))
-    assert (tmp_path / "died").exists()
+def gpus(_: None, shard: int) -> tuple[int, str | None]:
+    time.sleep(0.05)
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.parametrize("name", ["process", "dask", "ray"])
+def test_an_engine_with_nothing_to_do_starts_nothing(name, monkeypatch):
+    with engine_of(RunSection(engine=name, workers=2)) as engine:
+        monkeypatch.setattr(engine, "start", lambda: pytest.fail("a cluster was started"))
+        assert list(engine.map(square, 0, [])) == []
 
 
 def test_a_worker_that_dies_between_two_shards_costs_nothing_either():
@@ -167,19 +213,153 @@ def test_a_scorer_that_wants_the_teacher_s_messages_is_told_to_stay(tmp_path):
         "for sample in samples:", "self.tools.prompt_messages([])\n        for sample in samples:"
     )
     (plan.parent / "length.py").write_text(scorer)
-    table = next(t for t in tables_of(load_plan(plan)) if "length" in t)
+    scorer = load_plan(plan).quality.scorers[3].with_tools(ScorerContext(folder=plan.parent))
     [sample] = Store(plan.parent / "w.duckdb").read(Sample, "completion LIKE 'I am sorry%'")
     with ProcessEngine(1) as engine, pytest.raises(PlanError, match='run.engine = "local"'):
-        list(engine.map(score_in_worker, ScorerOfPlan(str(plan), (), table), [[sample]]))
+        list(engine.map(score_in_worker, sent_scorer(scorer), [[sample]]))
 
 
-def test_workers_that_always_die_end_the_stage_with_what_to_do():
+@pytest.mark.parametrize(
+    "name", ["process", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dask", "ray"))]
+)
+def test_workers_that_always_die_end_the_stage_with_what_to_do(name):
     taken: list[int] = []
-    with ProcessEngine(1) as engine, pytest.raises(WorkersLost, match=f"died {DEATHS + 1} times"):
+    section = RunSection(engine=name, workers=1)
+    with engine_of(section) as engine, pytest.raises(WorkersLost, match=f"died {DEATHS + 1} times"):
         taken.extend(engine.map(dies, None, range(5)))
-    assert taken == [0, 1]
+    assert taken == [0, 1][: len(taken)]
 
 
-def test_an_error_of_a_shard_is_the_error_of_the_stage():
-    with ProcessEngine(1) as engine, pytest.raises(PlanError, match="this shard cannot be scored"):
+def test_a_scorer_s_code_goes_along_and_its_folder_need_not_be_there(tmp_path):
+    plan = project(tmp_path / "p")
+    scorer = load_plan(plan).quality.scorers[3].with_tools(ScorerContext(folder=plan.parent))
+    sent = pickle.loads(pickle.dumps(sent_scorer(scorer)))
+    samples = Store(plan.parent / "w.duckdb").read(Sample)
+    here = list(scorer.score(samples))
+    (plan.parent / "length.py").write_text("raise SystemExit")  # what was loaded counts
+    shutil.rmtree(plan.parent)
+    assert score_in_worker(sent, samples) == here
+    documents = build("scorer", {"use": "retrieved", "documents": ["docs"]}).with_tools(
+        ScorerContext(folder=plan.parent)
+    )
+    with pytest.raises(PlanError, match=f"has no folder {plan.parent}"):
+        score_in_worker(sent_scorer(documents), samples)
+
+
+def test_a_cluster_at_an_address_is_used_and_left(tmp_path):
+    from distributed import Client, LocalCluster
+
+    with LocalCluster(
+        n_workers=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        address = cluster.scheduler_address
+        with engine_of(RunSection(engine="dask", address=address)) as engine:
+            assert [value for value, _ in engine.map(square, 1, range(3))] == [1, 2, 5]
+        with Client(address) as client:
+            assert len(client.nthreads()) == 1
+
+
+def test_a_ray_cluster_at_an_address_is_used_and_left(tmp_path):
+    from flows.engines.ray_cluster import set_environment
+
+    set_environment(is_here=True)
+    import ray
+
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        address = ray.get_runtime_context().gcs_address
+        code = (
+            "from distill.plan.sections import RunSection\n"
+            "from flows.engines.engine import engine_of\n"
+            "from tests.flows.test_engines import square\n"
+            f"with engine_of(RunSection(engine='ray', address='{address}')) as engine:\n"
+            "    print([value for value, _ in engine.map(square, 1, range(3))])\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        assert done.stdout.strip() == "[1, 2, 5]", done.stderr
+        assert ray.cluster_resources()["CPU"] == 1
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.parametrize("name", ["dask", "ray"])
+def test_an_address_that_does_not_answer_is_one_line(name):
+    section = RunSection(engine=name, address="127.0.0.1:9")
+    with engine_of(section) as engine, pytest.raises(EngineError) as caught:
+        list(engine.map(square, 0, range(2)))
+    assert str(caught.value).startswith(f"no {name} cluster answers at run.address '127.0.0.1:9' (")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cluster_with_another_version_is_refused():
+    require_same_version([installed_version()])
+    with pytest.raises(EngineError, match="the workers at run.address have stillhouse 0.0.1, and"):
+        require_same_version([installed_version(), "0.0.1"])
+    with pytest.raises(EngineError, match="have stillhouse not installed"):
+        require_same_version([None])
+
+
+@pytest.mark.parametrize(("name", "module"), [("dask", "distributed"), ("ray", "ray")])
+def test_an_engine_that_is_not_installed_names_its_extra(name, module, monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=rf"{module}.*pip install 'stillhouse\[{name}\]'"):
+        engine_of(RunSection(engine=name))
+
+
+@pytest.mark.parametrize("name", ["process", "dask", "ray"])
+def test_each_worker_has_gpus_of_its_own(name, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    with engine_of(RunSection(engine=name, workers=2, gpus_per_worker=1)) as engine:
+        found = set(engine.map(gpus, None, range(12)))
+    assert {devices for _, devices in found} == {"4", "5"}
+    assert len(found) == 2
+    with pytest.raises(PlanError, match="with 2 workers takes 4 GPUs, and this machine has 2"):
+        engine_of(RunSection(engine=name, workers=2, gpus_per_worker=2))
+
+
+# Last, since a process has one Ray cluster at a time.
+@pytest.fixture(scope="module", params=["process", "dask", "ray"])
+def engine(request):
+    """An engine of two workers."""
+    with engine_of(RunSection(engine=request.param, workers=2)) as engine:
+        yield engine
+
+
+def test_results_come_in_order_from_other_processes(engine):
+    found = list(engine.map(square, 7, range(9)))
+    assert [value for value, _ in found] == [n * n + 7 for n in range(9)]
+    assert os.getpid() not in {pid for _, pid in found}
+
+
+def test_the_bar_advances_with_the_worker_that_is_first(engine, tmp_path):
+    finished: list[int] = []
+    results = engine.map(slow_at_first, str(tmp_path), range(2), finished.append)
+    assert list(results) == [0, 1]
+    assert sorted(finished) == [0, 1]
+
+
+def test_a_killed_worker_costs_nothing_but_time(engine, tmp_path):
+    marker = tmp_path / "died"
+    assert list(engine.map(dies_once, str(marker), range(8))) == list(range(8))
+    assert marker.exists()
+
+
+def test_an_error_of_a_shard_is_the_error_of_the_stage(engine):
+    with pytest.raises(PlanError, match="this shard cannot be scored"):
         list(engine.map(fails, None, range(3)))
+    assert [value for value, _ in engine.map(square, 0, range(3))] == [0, 1, 4]
+
+
+def test_within_a_flow_run_each_shard_is_a_task_run(engine, prefect_configured):
+    name = f"shards of {type(engine).__name__}"
+    assert len(run_flow(name, lambda: list(engine.map(square, 0, range(5))))) == 5
+    with sqlite3.connect(prefect_configured) as database:
+        states = database.execute(
+            "SELECT task_run.name, task_run.state_type FROM task_run "
+            "JOIN flow_run ON flow_run.id = task_run.flow_run_id "
+            "JOIN flow ON flow.id = flow_run.flow_id WHERE flow.name = ?",
+            [name],
+        ).fetchall()
+    assert [state for _, state in states] == ["COMPLETED"] * 5

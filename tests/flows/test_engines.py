@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -16,8 +17,10 @@ import pytest
 
 from distill.plan.plan import load_plan
 from distill.plan.sections import RunSection
+from flows.engines.dask_cluster import DaskEngine
 from flows.engines.engine import LocalEngine, engine_of
 from flows.engines.processes import ProcessEngine
+from flows.engines.ray_cluster import RayEngine
 from flows.engines.workers import (
     DEATHS,
     EngineError,
@@ -29,16 +32,24 @@ from flows.engines.workers import (
 from flows.runtime.prefect_flow import run_flow
 from flows.stages import curate as stage
 from flows.stages.curate import curate
+from flows.stages.evaluate import evaluate
 from flows.stages.generate import generate
 from flows.stages.score_shard import score_in_worker, sent_scorer
 from quality.scoring.scorer import ScorerContext
+from tests.support.plans import scripted, write_plan
 from warehouse import extras
 from warehouse.catalog import build
 from warehouse.db.store import Store
 from warehouse.errors import MissingExtraError, PlanError
-from warehouse.records import Sample
+from warehouse.records import Answer, Sample
 
 ROOT = Path(__file__).resolve().parents[2]
+ENGINES = {"process": ProcessEngine, "dask": DaskEngine, "ray": RayEngine}
+SLOW_CLUSTERS = [
+    "process",
+    pytest.param("dask", marks=pytest.mark.slow),
+    pytest.param("ray", marks=pytest.mark.slow),
+]
 
 PLAN = """
 name = "engines"
@@ -184,6 +195,37 @@ def gpus(_: None, shard: int) -> tuple[int, str | None]:
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
+def answers_of(folder: Path, engine: str) -> list[Answer]:
+    """What the untuned base answers to 150 items, which are three shards."""
+    plan = write_plan(folder, scripted(folder / "asked.log"), prompts=1, held_out=150)
+    options = ['evaluate.contestants=["base"]', f"run.engine={engine}"]
+    evaluate(str(plan), [*options, *(["run.workers=2"] if engine != "local" else [])])
+    return sorted(Store(folder / "w.duckdb").read(Answer), key=lambda answer: answer.answer_id)
+
+
+@pytest.fixture(scope="module")
+def answers_here(tmp_path_factory) -> list[Answer]:
+    """Those of one process."""
+    return answers_of(tmp_path_factory.mktemp("answers"), "local")
+
+
+@pytest.mark.parametrize("name", SLOW_CLUSTERS)
+def test_a_base_gives_the_same_answers_on_every_engine(name, answers_here, tmp_path, monkeypatch):
+    sent = []
+    share = ENGINES[name].share
+    monkeypatch.setattr(ENGINES[name], "share", lambda *args: sent.append(1) or share(*args))
+    answers = answers_of(tmp_path, name)
+    assert sent == [1]
+    assert len(answers) == len(answers_here) == 150
+    assert len({answer.text for answer in answers}) > 1
+    for here, there in zip(answers_here, answers, strict=True):
+        ours, theirs = (dict(answer.details or {}) for answer in (here, there))
+        assert theirs.pop("confidence") == pytest.approx(ours.pop("confidence"), rel=1e-5)
+        assert theirs == ours
+        changing = {"run_id": "", "latency_s": 0.0, "details": None}
+        assert replace(there, **changing) == replace(here, **changing)
+
+
 @pytest.mark.parametrize("name", ["process", "dask", "ray"])
 def test_an_engine_with_nothing_to_do_starts_nothing(name, monkeypatch):
     with engine_of(RunSection(engine=name, workers=2)) as engine:
@@ -219,9 +261,7 @@ def test_a_scorer_that_wants_the_teacher_s_messages_is_told_to_stay(tmp_path):
         list(engine.map(score_in_worker, sent_scorer(scorer), [[sample]]))
 
 
-@pytest.mark.parametrize(
-    "name", ["process", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dask", "ray"))]
-)
+@pytest.mark.parametrize("name", SLOW_CLUSTERS)
 def test_workers_that_always_die_end_the_stage_with_what_to_do(name):
     taken: list[int] = []
     section = RunSection(engine=name, workers=1)

@@ -23,7 +23,7 @@ from distill.report.model_card import public
 from flows.data.rows import ExportedSample
 from flows.data.sources import public_origin
 from flows.runtime.run import git_sha, versions
-from flows.stages.curate import Curated
+from flows.stages.curated import Curated
 from quality.scoring.scorer import Scorer
 from warehouse.catalog import name_of, options_of
 from warehouse.db.store import Store
@@ -64,8 +64,8 @@ def card_of(
             which=which,
             splits=list(splits),
             columns=[(name, _MEANINGS[name]) for name in columns],
-            samples=len(curated.samples),
-            kept=len(curated.kept),
+            samples=len(curated.sample_set),
+            kept=curated.kept_count,
             exported=len(samples),
             reasons=dict(Counter(c.reason for c in curated.choices if not c.kept).most_common()),
             recipes=_recipes(plan, curated, samples),

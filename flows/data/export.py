@@ -25,7 +25,7 @@ from flows.data.rows import (
 from flows.data.splits import find_test_rows
 from flows.data.tables import write_tables
 from flows.runtime.publishing import new_file, new_folder, publish, require_free
-from flows.stages.curate import Curated
+from flows.stages.curated import Curated
 from flows.stages.recorded import curate_recorded_samples
 from warehouse.db.store import Store
 from warehouse.errors import ExportError, NothingToDoError, UsageError
@@ -88,7 +88,7 @@ def export_data(plan_path: str, overrides: Sequence[str], options: DataOptions) 
         "path": str(out),
         "form": options.form,
         "only": options.which,
-        "samples": len(curated.samples),
+        "samples": len(curated.sample_set),
         "selection_id": curated.selection_id,
         "left_out": len(samples) - len(usable),
         "not_scored": sum("not scored" in choice.reason for choice in curated.choices),
@@ -164,7 +164,7 @@ def _selected(plan: Plan, store: Store, curated: Curated, which: str) -> list[Ex
         if which == "all" or choices[sample.sample_id].kept == (which == "kept")
     ]
     if not wanted:
-        number = format_count(len(curated.samples), "sample")
+        number = format_count(len(curated.sample_set), "sample")
         told = "keeps none" if which == "kept" else "drops none"
         raise NothingToDoError(f"the gate {told} of {number}; --all exports them all")
     return wanted

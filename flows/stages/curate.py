@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+from numpy.typing import NDArray
 
 from distill.plan.plan import Plan
 from flows.engines.engine import LocalEngine, ShardEngine, engine_of
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
+from flows.stages.curated import Curated, maker_of
 from flows.stages.generate import as_edited, load_samples
 from flows.stages.held_out import held_out_of
 from flows.stages.likelihood import BaseLikelihood
-from flows.stages.score_shard import match_shard, score_here, score_in_worker, sent_scorer
+from flows.stages.sample_set import SampleSet, batched
+from flows.stages.score_shard import (
+    ScoredShard,
+    match_shard,
+    score_here,
+    score_in_worker,
+    sent_scorer,
+)
 from flows.stages.teacher_client import ScorerClient
-from quality.gate.choose import choose, selection_id_of
+from quality.gate.choose import ROWS, SCORES, choose, selection_id_of
+from quality.gate.policy import GatePolicy
 from quality.review.decisions import decisions
-from quality.scoring.scorer import Scorer, ScorerContext, Unscored
+from quality.scoring.scorer import Scorer, ScorerContext
 from warehouse.catalog import name_of, options_of, table_of
+from warehouse.db.score_frames import scores_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
 from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, make_id
@@ -29,44 +43,24 @@ from warehouse.wording import format_count
 
 SCORED_AT_ONCE = 1024
 """Samples of one shard of a scorer that asks nobody."""
-
-
-@dataclass(frozen=True)
-class Curated:
-    """The result of the stage: samples (edited and redacted) and a choice for each."""
-
-    samples: list[Sample]
-    choices: list[Choice]
-    scores: list[Score] = field(default_factory=list)
-    scorers: list[Scorer] = field(default_factory=list)
-
-    @property
-    def selection_id(self) -> str:
-        """The id of the selection."""
-        return self.choices[0].selection_id
-
-    @property
-    def kept(self) -> list[Sample]:
-        """The samples to train on, in the order of their ids."""
-        keep = {choice.sample_id for choice in self.choices if choice.kept}
-        return sorted((s for s in self.samples if s.sample_id in keep), key=lambda s: s.sample_id)
+STORED_AT_ONCE = 32 * SCORED_AT_ONCE
+"""Scores that are gathered before they are stored: a write costs as much as some hundred of them."""
 
 
 def curate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Score the samples of the plan's recipes and choose which to keep."""
     with open_run(plan_path, overrides, "curate") as context:
         curated = curate_stage(context, load_samples(context))
-        choices = curated.choices
         return {
             **context.result("calls_made", "failures"),
             "selection_id": curated.selection_id,
-            "samples": len(choices),
-            "kept": len(curated.kept),
-            "reasons": dict(Counter(choice.reason for choice in choices).most_common()),
+            "samples": len(curated.sample_set),
+            "kept": curated.kept_count,
+            "reasons": dict(curated.reasons.most_common()),
         }
 
 
-def curate_stage(context: RunContext, samples: Sequence[Sample]) -> Curated:
+def curate_stage(context: RunContext, samples: SampleSet) -> Curated:
     """Score unscored samples, then let the gate choose: one choice per sample.
 
     Raises:
@@ -79,54 +73,77 @@ def curate_stage(context: RunContext, samples: Sequence[Sample]) -> Curated:
                 context.notes.append(scorer.note)
                 say(f"note: {scorer.note}")
         with engine_of(context.plan.run) as engine:
-            settled = settle(context.store, samples, partial(_scores, context, engine, scorers))
-            context.store.insert(settled.cleaned)
-            choices = apply_gate(
-                context.plan, scorers, settled.samples, settled.scores, settled.human, engine
-            )
-        curated = Curated(settled.samples, choices, [*settled.scores, *settled.human], scorers)
-        context.store.insert(curated.choices)
+            settled = settle(samples, scorers, partial(_score_missing, context, engine, scorers))
+            curated = apply_gate(context.plan, scorers, settled, engine)
+        rows = curated.choice_rows.with_columns(
+            pl.lit(curated.selection_id).alias("selection_id"),
+            pl.col("reasons").map_elements(_json, return_dtype=pl.String, skip_nulls=False),
+        )
+        context.store.insert_frame(Choice, rows)
         context.summarize(
             selection_id=curated.selection_id,
             scorers=[_identity(scorer) for scorer in scorers],  # whose scores decided
         )
-        context.count("kept", len(curated.kept))
-        if not curated.kept:
-            raise NothingToDoError(_kept_nothing(curated.choices))
+        context.count("kept", curated.kept_count)
+        if not curated.kept_count:
+            raise NothingToDoError(_kept_nothing(curated.reasons))
         return curated
 
 
 def apply_gate(
-    plan: Plan,
-    scorers: Sequence[Scorer],
-    samples: Sequence[Sample],
-    scores: Sequence[Score],
-    human: Sequence[Score],
-    engine: ShardEngine | None = None,
-) -> list[Choice]:
-    """Apply the plan's gate to scores; makes no calls and writes nothing.
+    plan: Plan, scorers: Sequence[Scorer], settled: Settled, engine: ShardEngine | None = None
+) -> Curated:
+    """Apply the plan's gate to recorded scores; makes no calls and writes nothing.
 
     Args:
         plan: The plan.
         scorers: Its scorers.
-        samples: The samples.
-        scores: Their scores.
-        human: Decisions of humans.
+        settled: The samples, and what humans decided.
         engine: Where samples are looked up among held-out items; left out, here.
     """
-    held_out = held_out_of(plan, samples)
-    shards = batched(samples, SCORED_AT_ONCE)
+    samples, human = settled.samples, settled.human
+    held_out = held_out_of(plan, samples.asked())
+    shards = (shard for block in samples.blocks() for shard in batched(block, SCORED_AT_ONCE))
     found = (engine or LocalEngine()).map(match_shard, held_out, shards)
-    matches = [match for shard in found for match in shard]
+    rows = pl.concat([pl.DataFrame(schema=ROWS), *found])
     policy, duplicates = plan.gate_policy, plan.quality.duplicates
     made_by = [
         {**table_of(scorer), "version": scorer.version, "model": scorer.model} for scorer in scorers
     ]
-    selection_id = selection_id_of(samples, made_by, policy, duplicates, held_out, human)
+    selection_id = selection_id_of(samples.ids, made_by, policy, duplicates, held_out, human)
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
-    return choose(
-        samples, [*scores, *human], policy, duplicates, held_out, selection_id, better, matches
-    )
+    scores = _score_frame(samples, scorers, policy)
+    choices = choose(rows, scores, human, policy, duplicates, better)
+    texts = held_out.telling_texts()
+    return Curated(samples, choices, selection_id, list(scorers), list(human), texts)
+
+
+def _score_frame(samples: SampleSet, scorers: Sequence[Scorer], policy: GatePolicy) -> pl.DataFrame:
+    """The scores of samples, and their labels that the gate bounds, with the columns `SCORES`."""
+    keys = {key for name in (None, *policy.recipe) for key in policy.bounds(name)}
+    labelled = sorted({key.rpartition("_")[0] for key in keys if "." in key})
+    numbered = samples.numbered()
+    frames = [pl.DataFrame(schema=SCORES)]
+    for scorer in scorers:
+        name = name_of(scorer)
+        labels = [key.partition(".")[2] for key in labelled if key.partition(".")[0] == name]
+        found = scores_of(samples.store, maker_of(scorer), numbered, labels)
+        frames.append(found.select("row", pl.lit(name).alias("scorer"), "value", "why"))
+        for label in labels:
+            missing = pl.lit(f"{scorer.model} gives no '{label}' here")
+            frames.append(
+                found.select(
+                    "row",
+                    pl.lit(f"{name}.{label}").alias("scorer"),
+                    pl.col(label).alias("value"),
+                    pl.when(pl.col(label).is_null()).then(missing).otherwise("why").alias("why"),
+                )
+            )
+    return pl.concat(frames)
+
+
+def _json(reasons: pl.Series) -> str:
+    return orjson.dumps(reasons.to_list()).decode()
 
 
 def prepare_scorers(context: RunContext) -> list[Scorer]:
@@ -157,91 +174,115 @@ def _teacher_messages(store: Store, prompt_ids: Sequence[str]) -> dict[str, list
     return {prompt.prompt_id: prompt.messages for prompt in prompts}
 
 
-def batched(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
-    """The samples in lists of so many."""
-    rest = iter(samples)
-    while part := list(islice(rest, size)):
-        yield part
-
-
-def describe_reasons(choices: Sequence[Choice]) -> str:
+def describe_reasons(reasons: Mapping[str, int]) -> str:
     """The three commonest reasons of choices, with their numbers."""
-    reasons = Counter(choice.reason for choice in choices).most_common(3)
-    return "; ".join(f"{number}x {reason}" for reason, number in reasons) or "there are none"
+    commonest = Counter(reasons).most_common(3)
+    return "; ".join(f"{number}x {reason}" for reason, number in commonest) or "there are none"
 
 
-def _kept_nothing(choices: Sequence[Choice]) -> str:
-    if choices and all(choice.reason.endswith(": not scored") for choice in choices):
+def _kept_nothing(reasons: Mapping[str, int]) -> str:
+    if reasons and all(reason.endswith(": not scored") for reason in reasons):
         advice = "every scorer error is in `distill show failures`; fix the scorer"
-    elif choices and all(choice.reason.startswith("status: ") for choice in choices):
+    elif reasons and all(reason.startswith("status: ") for reason in reasons):
         advice = "no reply could be used; look at them with `distill show samples --only dropped`"
     else:
         advice = "loosen [quality] gate or look at them with `distill show samples --only dropped`"
-    return (
-        f"the gate keeps none of {format_count(len(choices), 'sample')} "
-        f"({describe_reasons(choices)}); {advice}"
-    )
+    number = format_count(sum(reasons.values()), "sample")
+    return f"the gate keeps none of {number} ({describe_reasons(reasons)}); {advice}"
 
 
-def _scores(
-    context: RunContext, engine: ShardEngine, scorers: Sequence[Scorer], samples: Sequence[Sample]
-) -> list[Score]:
-    """Every scorer's score of every sample; what is scored already is not scored again."""
-    wanted: list[str] = []
+def _score_missing(
+    context: RunContext, engine: ShardEngine, scorers: Sequence[Scorer], samples: SampleSet
+) -> None:
+    """Have every sample scored by every scorer; what is scored already is not scored again.
+
+    Rules go over the samples together, so that each is read once.
+    """
+    numbered = samples.numbered()
+    everywhere = np.arange(len(samples))
+    together: list[tuple[Scorer, NDArray[np.int64]]] = []
     for scorer in scorers:
-        ids = {scorer.score_id(sample): sample for sample in samples}
-        wanted.extend(ids)
-        known = context.store.known_ids(Score, "score_id", list(ids))
-        todo = [sample for score_id, sample in ids.items() if score_id not in known]
-        steps = 0 if scorer.asks else len(todo)  # one that asks has a bar of its own
-        with bar(f"scoring {name_of(scorer)}", steps) as advance:
-            for results in _score_shards(context, engine, scorer, todo, advance):
-                context.store.insert([result for result in results if isinstance(result, Score)])
-                _record_failures(
-                    context, scorer, [result for result in results if isinstance(result, Unscored)]
-                )
-    return context.store.by_ids(Score, "score_id", wanted)
+        known = scores_of(context.store, maker_of(scorer), numbered)["row"].to_numpy()
+        missing = np.setdiff1d(everywhere, known)
+        if scorer.asks or scorer.model != "rule":
+            _score_by(context, LocalEngine(), [scorer], samples, missing)
+        else:
+            together.append((scorer, missing))
+    wanted = np.zeros(len(samples), dtype=np.uint64)
+    for number, (_, missing) in enumerate(together):
+        wanted[missing] |= np.uint64(1 << number)
+    for pattern in np.unique(wanted[wanted != 0]).tolist():
+        these = [scorer for number, (scorer, _) in enumerate(together) if pattern >> number & 1]
+        _score_by(context, engine, these, samples, np.flatnonzero(wanted == pattern))
 
 
-def _score_shards(
+def _score_by(
     context: RunContext,
     engine: ShardEngine,
-    scorer: Scorer,
-    samples: Sequence[Sample],
-    advance: Callable[[int], None],
-) -> Iterator[list[Score | Unscored]]:
-    """The scores of samples, shard by shard; the bar advances with each, whoever has finished it."""
-    if scorer.asks:  # its asking is a task already
-        for shard in batched(samples, context.plan.datagen.shard):
-            yield score_here(scorer, shard)
-        return
+    scorers: Sequence[Scorer],
+    samples: SampleSet,
+    rows: NDArray[np.int64],
+) -> None:
+    """Have some samples scored, and store the scores some thousand at a time."""
+    asks = any(scorer.asks for scorer in scorers)  # whose asking is a task with a bar of its own
+    size = context.plan.datagen.shard if asks else SCORED_AT_ONCE
+    shards = (shard for block in samples.blocks(rows.tolist()) for shard in batched(block, size))
+    label = f"scoring {', '.join(map(name_of, scorers))}"
+    waiting: list[pl.DataFrame] = []
 
-    def finished(results: list[Score | Unscored]) -> None:
-        advance(len(results))
+    def store() -> None:
+        if waiting:
+            context.store.insert_frame(Score, pl.concat(waiting))
+            waiting.clear()
 
-    shards = batched(samples, SCORED_AT_ONCE)
-    if engine.is_local or scorer.model != "rule" or len(samples) <= SCORED_AT_ONCE:
-        yield from LocalEngine().map(score_here, scorer, shards, finished)
+    with bar(label, 0 if asks else len(rows)) as advance:
+
+        def finished(scored: ScoredShard) -> None:
+            advance((len(scored.scores) + len(scored.failed)) // len(scorers))
+
+        try:
+            for scored in _scored(engine, scorers, shards, asks, len(rows), finished):
+                waiting.append(scored.scores)
+                if asks or sum(map(len, waiting)) >= STORED_AT_ONCE:
+                    store()
+                _record_failures(context, scored.failed)
+        finally:
+            store()
+
+
+def _scored(
+    engine: ShardEngine,
+    scorers: Sequence[Scorer],
+    shards: Iterator[list[Sample]],
+    asks: bool,
+    count: int,
+    finished: Callable[[ScoredShard], None],
+) -> Iterator[ScoredShard]:
+    """The scores of samples, shard by shard; `finished` is called in any order."""
+    if asks:
+        yield from (score_here(scorers, shard) for shard in shards)
+    elif engine.is_local or count <= SCORED_AT_ONCE:
+        yield from LocalEngine().map(score_here, scorers, shards, finished)
     else:
-        yield from engine.map(score_in_worker, sent_scorer(scorer), shards, finished)
+        yield from engine.map(score_in_worker, list(map(sent_scorer, scorers)), shards, finished)
 
 
-def _record_failures(context: RunContext, scorer: Scorer, failed: Sequence[Unscored]) -> None:
-    if not failed:
-        return
-    say(
-        f"{name_of(scorer)} failed on {format_count(len(failed), 'sample')}, first: {failed[0].error}"
-    )
+def _record_failures(context: RunContext, failed: Sequence[tuple[str, str, str]]) -> None:
+    by_scorer: dict[str, list[tuple[str, str]]] = {}
+    for scorer, sample_id, error in failed:
+        by_scorer.setdefault(scorer, []).append((sample_id, error))
+    for scorer, several in by_scorer.items():
+        say(f"{scorer} failed on {format_count(len(several), 'sample')}, first: {several[0][1]}")
     context.store.insert(
         [
             Failure(
                 run_id=context.run.run_id,
                 stage="curate",
-                subject=unscored.sample.sample_id,
-                error=f"{name_of(scorer)}: {unscored.error}",
+                subject=sample_id,
+                error=f"{scorer}: {error}",
                 permanent=False,
             )
-            for unscored in failed
+            for scorer, sample_id, error in failed
         ]
     )
     context.count("failures", len(failed))
@@ -249,45 +290,59 @@ def _record_failures(context: RunContext, scorer: Scorer, failed: Sequence[Unsco
 
 @dataclass(frozen=True)
 class Settled:
-    """Samples ready for the gate, with their scores and the human decisions. `cleaned` are the
-    redacted ones among them."""
+    """Samples ready for the gate, and the human decisions. `cleaned` are the redacted ones among them,
+    by the id of the original."""
 
-    samples: list[Sample]
-    cleaned: list[Sample]
-    scores: list[Score]
+    samples: SampleSet
+    cleaned: dict[str, Sample]
     human: list[Score]
 
 
 def settle(
-    store: Store,
-    samples: Sequence[Sample],
-    scored: Callable[[Sequence[Sample]], list[Score]],
+    samples: SampleSet,
+    scorers: Sequence[Scorer],
+    score: Callable[[SampleSet], None] | None = None,
 ) -> Settled:
     """Replace samples by their redacted, and then by their human-edited, versions.
 
-    `scored` gives the scores of samples, made now or on record.
+    Args:
+        samples: The samples.
+        scorers: The plan's scorers.
+        score: Has samples scored; left out, the scores on record count.
     """
-    scores = scored(samples)
-    placed, cleaned = _redacted(samples, scores)
+    if score is not None:
+        score(samples)
+    store = samples.store
+    human = store.read(Score, "scorer = 'human'")
+    cleaned = _redacted(samples, scorers)
     if cleaned:
-        placed = as_edited(store, placed)  # a redacted sample may have been edited
-        scores = scored(placed)
-    human = _carried(store.read(Score, "scorer = 'human'"), cleaned)
-    return Settled(placed, list(cleaned.values()), scores, human)
+        if score is not None:
+            store.insert(list(cleaned.values()))
+        ids = [cleaned[each].sample_id if each in cleaned else each for each in samples.ids]
+        new = {sample.sample_id: sample for sample in cleaned.values()}
+        placed = SampleSet(store, ids, {**samples.unstored, **({} if score is not None else new)})
+        samples = as_edited(placed, human)  # a redacted sample may have been edited
+        if score is not None:
+            score(samples)
+    return Settled(samples, cleaned, _carried(human, cleaned))
 
 
-def _redacted(
-    samples: Sequence[Sample], scores: Sequence[Score]
-) -> tuple[list[Sample], dict[str, Sample]]:
-    """Samples after redaction, and the redacted ones by the id of the original."""
-    texts = {
-        score.sample_id: score.details["redacted"]
-        for score in scores
-        if score.details and isinstance(score.details.get("redacted"), str)
+def _redacted(samples: SampleSet, scorers: Sequence[Scorer]) -> dict[str, Sample]:
+    """The samples with personal data taken out, by the id of the original."""
+    numbered = samples.numbered()
+    texts: dict[int, str] = {}
+    for scorer in scorers:
+        found = scores_of(samples.store, maker_of(scorer), numbered)
+        texts.update(
+            found.filter(pl.col("redacted").is_not_null()).select("row", "redacted").iter_rows()
+        )
+    rows = sorted(texts)
+    old = (sample for block in samples.blocks(rows) for sample in block)
+    return {
+        sample.sample_id: _with_text(sample, texts[row])
+        for row, sample in zip(rows, old, strict=True)
+        if texts[row] != sample.completion
     }
-    placed = list(_placed(samples, texts))
-    pairs = zip(samples, placed, strict=True)
-    return placed, {old.sample_id: new for old, new in pairs if old.sample_id != new.sample_id}
 
 
 def _carried(human: Sequence[Score], cleaned: Mapping[str, Sample]) -> list[Score]:
@@ -303,12 +358,7 @@ def _carried(human: Sequence[Score], cleaned: Mapping[str, Sample]) -> list[Scor
     ]
 
 
-def _placed(samples: Sequence[Sample], texts: dict[str, str]) -> Iterator[Sample]:
-    for sample in samples:
-        text = texts.get(sample.sample_id, sample.completion)
-        if text == sample.completion:
-            yield sample
-            continue
-        version = f"{sample.recipe_version}+redacted"
-        made_of = ("sample", sample.prompt_id, sample.call_ids, version, text)
-        yield replace(sample, sample_id=make_id(*made_of), recipe_version=version, completion=text)
+def _with_text(sample: Sample, text: str) -> Sample:
+    version = f"{sample.recipe_version}+redacted"
+    made_of = ("sample", sample.prompt_id, sample.call_ids, version, text)
+    return replace(sample, sample_id=make_id(*made_of), recipe_version=version, completion=text)

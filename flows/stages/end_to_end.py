@@ -30,8 +30,8 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             context,
             students,
             curated,
-            samples=len(curated.samples),
-            kept=len(curated.kept),
+            samples=len(curated.sample_set),
+            kept=curated.kept_count,
             student_id=students[0].student_id,
             student_path=str(students[0].folder_in(context.home)),
         )

@@ -25,7 +25,8 @@ from flows.stages.contestants import (
     local_model,
     request_answers,
 )
-from flows.stages.curate import Curated, curate_stage
+from flows.stages.curate import curate_stage
+from flows.stages.curated import Curated
 from flows.stages.generate import load_samples
 from flows.stages.last_time import compare_with_last_time
 from flows.stages.report import write_report

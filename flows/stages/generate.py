@@ -31,6 +31,7 @@ from flows.stages.recipe_run import (
     replay_engine,
     run_here,
 )
+from flows.stages.sample_set import BLOCK, SampleSet, batched
 from flows.stages.tally import Tally
 from flows.stages.teacher_client import NOT_STORED, TeacherClient
 from quality.review.decisions import with_edits
@@ -254,7 +255,7 @@ class GenerateOutcome:
         return ", ".join(f"{number} x {why}" for why, number in self.unusable.most_common(3))
 
 
-def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
+def load_samples(context: RunContext, counted: bool = True) -> SampleSet:
     """Load the samples of all recorded replies, as edited by humans; makes no calls.
 
     Args:
@@ -265,58 +266,69 @@ def load_samples(context: RunContext, counted: bool = True) -> list[Sample]:
         NothingToDoError: no reply to a prompt of the plan is recorded.
     """
     record_imports(context)
-    recorded = load_recorded_samples(context.plan, context.store)
-    context.store.insert(recorded.samples)
+    recorded = load_recorded_samples(context.plan, context.store, writes=True)
     context.summarize(recipes=[tally.as_json() for tally in recorded.tallies])
     if counted:
         context.count("prompts", recorded.prompts)
-        context.count("samples", len(recorded.samples))
+        context.count("samples", recorded.samples)
         context.count("calls_reused", recorded.calls)
     return recorded.edited
 
 
 @dataclass(frozen=True)
 class RecordedSamples:
-    """The recorded data of a plan: numbers of prompts and calls, samples as parsed and as edited."""
+    """The recorded data of a plan: numbers of prompts, calls and samples as parsed, and the samples as
+    edited."""
 
     prompts: int
     calls: int
-    samples: list[Sample]
-    edited: list[Sample]
+    samples: int
+    edited: SampleSet
     tallies: list[Tally]
 
 
-def load_recorded_samples(plan: Plan, store: Store) -> RecordedSamples:
-    """Load the samples of a plan's recorded replies; writes nothing.
+def load_recorded_samples(plan: Plan, store: Store, writes: bool = False) -> RecordedSamples:
+    """Load the samples of a plan's recorded replies; few are in memory at once.
+
+    Args:
+        plan: The plan.
+        store: Its warehouse.
+        writes: Whether samples that it lacks are stored.
 
     Raises:
         NothingToDoError: no reply to a prompt of the plan is recorded.
     """
-    samples_by_id: dict[str, Sample] = {}
+    ids: dict[str, None] = {}
+    unstored: dict[str, Sample] = {}
     used: set[str] = set()
-    prompts = 0
     tallies: list[Tally] = []
     engine = replay_engine(plan, store)
     for recipe in plan.datagen.recipe:
         run = RecipeRun(plan, recipe, store, engine, run_here)
         tallies.append(run.tally)
-        outcomes = [outcome for shard in run.shards() for outcome in shard]
-        for sample in cut_to_target(outcomes, recipe.target, run.tally):
-            samples_by_id.setdefault(sample.sample_id, sample)
-        used.update(call_id for outcome in outcomes for call_id in outcome.call_ids)
-        prompts += len(outcomes)
-    if not samples_by_id:
+        outcomes = (outcome for shard in run.shards() for outcome in shard)
+        for samples in batched(cut_to_target(outcomes, recipe.target, run.tally, used), BLOCK):
+            new = {sample.sample_id: sample for sample in samples if sample.sample_id not in ids}
+            ids.update(dict.fromkeys(new))
+            known = store.known_ids(Sample, "sample_id", list(new))
+            lacking = {each: sample for each, sample in new.items() if each not in known}
+            if writes:
+                store.insert(list(lacking.values()))
+            else:
+                unstored.update(lacking)
+    prompts = sum(tally.seeds for tally in tallies)
+    if not ids:
         raise NothingToDoError(
             f"no reply to any of {format_count(prompts, 'prompt')} is on hand; "
             f"run `{plan.command('generate')}` first"
         )
-    samples = list(samples_by_id.values())
-    return RecordedSamples(prompts, len(used), samples, as_edited(store, samples), tallies)
+    samples_of_plan = SampleSet(store, list(ids), unstored)
+    edited = as_edited(samples_of_plan, store.read(Score, "scorer = 'human'"))
+    return RecordedSamples(prompts, len(used), len(ids), edited, tallies)
 
 
-def as_edited(store: Store, samples: Sequence[Sample]) -> list[Sample]:
+def as_edited(samples: SampleSet, human: Sequence[Score]) -> SampleSet:
     """The samples, with those that humans edited replaced by the edits."""
-    human = store.read(Score, "scorer = 'human'")
     edits = [str(to) for score in human if (to := (score.details or {}).get("edited_to"))]
-    by_id = {sample.sample_id: sample for sample in store.by_ids(Sample, "sample_id", edits)}
-    return with_edits(samples, human, by_id)
+    known = samples.store.known_ids(Sample, "sample_id", edits)
+    return samples.of(with_edits(samples.ids, human, known))

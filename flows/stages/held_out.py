@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from distill.plan.plan import Plan
 from flows.stages.known_prompts import prompts_of
 from quality.gate.decontaminate import HeldOut, Match, question_of
 from warehouse.catalog import name_of
-from warehouse.records import Prompt, Sample
+from warehouse.records import Prompt
 from warehouse.wording import format_count
 
 
-def held_out_of(plan: Plan, rows: Sequence[Sample | Prompt]) -> HeldOut:
-    """Index the plan's benchmark items, among the rows that are looked up."""
+def held_out_of(plan: Plan, rows: Iterable[tuple[str, str | None]]) -> HeldOut:
+    """Index the plan's benchmark items, among question and passage of the rows that are looked up."""
     return HeldOut.of(
         (
             (name_of(benchmark), item)
@@ -22,7 +22,7 @@ def held_out_of(plan: Plan, rows: Sequence[Sample | Prompt]) -> HeldOut:
             for item in benchmark.items(plan.folder)
         ),
         plan.quality.decontaminate,
-        [(question_of(row), row.passage) for row in rows],
+        rows,
     )
 
 
@@ -33,7 +33,7 @@ def prompts_held_out(plan: Plan) -> Iterator[str]:
     may be more.
     """
     prompts = [prompt for _, prompt in prompts_of(plan)]
-    held_out = held_out_of(plan, prompts)
+    held_out = held_out_of(plan, ((question_of(row), row.passage) for row in prompts))
     matches = [(prompt, match) for prompt in prompts if (match := _match(held_out, prompt))]
     if not matches:
         return

@@ -260,13 +260,16 @@ def live_seeds(plan: Plan) -> int:
 
 
 def cut_to_target(
-    outcomes: Sequence[SeedOutcome], target: int | None, tally: Tally
-) -> list[Sample]:
-    """The samples in the order of their seeds, ok ones up to the target: always the same ones."""
-    samples: list[Sample] = []
+    outcomes: Iterable[SeedOutcome], target: int | None, tally: Tally, used: set[str]
+) -> Iterator[Sample]:
+    """The samples in the order of their seeds, ok ones up to the target: always the same ones.
+
+    The ids of the calls of all outcomes are added to `used`.
+    """
     seen: set[str] = set()
     ok = 0
     for outcome in outcomes:
+        used.update(outcome.call_ids)
         for sample in outcome.samples:
             if target is not None and sample.status == "ok":
                 digest = make_id(sample.messages, sample.completion)
@@ -276,8 +279,7 @@ def cut_to_target(
                     continue
                 seen.add(digest)
                 ok += 1
-            samples.append(sample)
-    return samples
+            yield sample
 
 
 class Replay:

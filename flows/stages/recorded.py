@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.plan.plan import Plan
-from flows.stages.curate import Curated, apply_gate, settle
+from flows.stages.curate import Settled, apply_gate, settle
+from flows.stages.curated import Curated
 from flows.stages.generate import load_recorded_samples
 from flows.stages.likelihood import BaseLikelihood
 from quality.scoring.scorer import Question, Scorer, ScorerContext
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
-from warehouse.records import Choice, Sample, Score
+from warehouse.records import Sample
 
 
 @dataclass(frozen=True)
@@ -30,30 +31,25 @@ class OfflineModel:
         raise NothingToDoError("this makes no model calls; run `distill curate` first")
 
 
-def choose_recorded_samples(plan: Plan, store: Store) -> tuple[list[Sample], list[Choice]]:
-    """Samples as `curate` would see them, and its choices by the recorded scores."""
-    curated = curate_recorded_samples(plan, store)
-    return curated.samples, curated.choices
-
-
 def curate_recorded_samples(plan: Plan, store: Store) -> Curated:
     """What `curate` would give by the recorded scores; writes nothing."""
-    scorers = _offline_scorers(plan)
+    return choose_recorded_samples(plan, settle_recorded_samples(plan, store))
 
-    def on_record(samples: Sequence[Sample]) -> list[Score]:
-        wanted = [scorer.score_id(sample) for scorer in scorers for sample in samples]
-        return store.by_ids(Score, "score_id", wanted)
 
-    settled = settle(store, load_recorded_samples(plan, store).edited, on_record)
-    choices = apply_gate(plan, scorers, settled.samples, settled.scores, settled.human)
-    return Curated(settled.samples, choices, [*settled.scores, *settled.human], scorers)
+def settle_recorded_samples(plan: Plan, store: Store) -> Settled:
+    """The samples as `curate` would see them; writes nothing."""
+    return settle(load_recorded_samples(plan, store).edited, _offline_scorers(plan))
+
+
+def choose_recorded_samples(plan: Plan, settled: Settled) -> Curated:
+    """What the plan's gate keeps of them by the recorded scores."""
+    return apply_gate(plan, _offline_scorers(plan), settled)
 
 
 def load_kept_samples(plan: Plan, store: Store) -> list[Sample]:
     """The recorded samples that the gate keeps."""
-    samples, choices = choose_recorded_samples(plan, store)
-    keep = {choice.sample_id for choice in choices if choice.kept}
-    return [sample for sample in samples if sample.sample_id in keep]
+    curated = curate_recorded_samples(plan, store)
+    return curated.sample_set.of(curated.kept_ids).all()
 
 
 def _offline_scorers(plan: Plan) -> list[Scorer]:

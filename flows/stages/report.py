@@ -26,7 +26,7 @@ from distill.report.report import (
 )
 from flows.runtime.artifacts import Artifacts
 from flows.runtime.run import RunContext, as_json
-from flows.stages.curate import Curated
+from flows.stages.curated import Curated
 from flows.stages.scorer_audit import stored_measurements
 from quality.review.decisions import agreement
 from warehouse.catalog import name_of
@@ -63,8 +63,7 @@ def gather(
 
     Sections on a selection or a student are left out where there is none.
     """
-    choices = curated.choices if curated else []
-    reasons = Counter(choice.reason for choice in choices if not choice.kept)
+    reasons = curated.reasons if curated else Counter[str]()
     ids = {"selection": student.selection_id, "student": student.student_id} if student else {}
     return Report(
         run_id=context.run.run_id,
@@ -81,7 +80,7 @@ def gather(
         evaluation=replace(evaluation, scaling=_scaling(context)),
         funnel=_funnel(context, curated) if curated else [],
         recipes=_recipes(context, curated) if curated else [],
-        drop_reasons=reasons.most_common(),
+        drop_reasons=[(why, count) for why, count in reasons.most_common() if why != "kept"],
         losses=student.losses if student else [],
         stages=_stages(context, student),
         ledger=_ledger(context, student.selection_id if student else ""),
@@ -99,7 +98,7 @@ def _funnel(context: RunContext, curated: Curated) -> list[FunnelStep]:
         FunnelStep("prompts", counts.get("prompts", 0), "asked of the teacher by the recipes"),
         FunnelStep("calls", counts.get("generate_calls", 0), failed),
         FunnelStep("samples", counts.get("samples", 0), "parsed from replies"),
-        FunnelStep("kept", len(curated.kept), "chosen by the gate"),
+        FunnelStep("kept", curated.kept_count, "chosen by the gate"),
     ]
 
 

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from quality.gate.decontaminate import HeldOut, Match
+import polars as pl
+
+from quality.gate.choose import rows_of
+from quality.gate.decontaminate import HeldOut
 from quality.scoring.scorer import Scorer, ScorerContext, Unscored
-from warehouse.catalog import build, table_in
+from warehouse.catalog import build, name_of, table_in
+from warehouse.db.frames import frame_of
 from warehouse.errors import PlanError, StillhouseError
 from warehouse.records import Message, Sample, Score
 
@@ -38,32 +42,51 @@ def sent_scorer(scorer: Scorer) -> SentScorer:
     return SentScorer(json.dumps(table), code, str(scorer.tools.folder.resolve()))
 
 
-def score_here(scorer: Scorer, samples: Sequence[Sample]) -> list[Score | Unscored]:
+@dataclass(frozen=True)
+class ScoredShard:
+    """What scorers gave a shard of samples."""
+
+    scores: pl.DataFrame
+    """As `warehouse.db.frames.frame_of` makes it of scores."""
+    failed: list[tuple[str, str, str]]
+    """(scorer, sample id, error) of each sample on which a scorer failed."""
+
+
+def score_here(scorers: Sequence[Scorer], samples: Sequence[Sample]) -> ScoredShard:
     """Every score of a shard."""
-    return list(scorer.score(samples))
+    scores: list[Score] = []
+    failed: list[tuple[str, str, str]] = []
+    for scorer in scorers:
+        for result in scorer.score(samples):
+            if isinstance(result, Unscored):
+                failed.append((name_of(scorer), result.sample.sample_id, result.error))
+            else:
+                scores.append(result)
+    return ScoredShard(frame_of(Score, scores), failed)
 
 
-def score_in_worker(sent: SentScorer, samples: Sequence[Sample]) -> list[Score | Unscored]:
+def score_in_worker(these: Sequence[SentScorer], samples: Sequence[Sample]) -> ScoredShard:
     """The same, in a worker.
 
     Raises:
-        PlanError: the scorer reads a file that is not on the worker's machine.
+        PlanError: a scorer reads a file that is not on the worker's machine.
     """
     try:
-        return score_here(_scorer(sent), samples)
+        return score_here([_scorer(sent) for sent in these], samples)
     except (StillhouseError, OSError) as error:
-        if Path(sent.folder).is_dir():
+        folder = these[0].folder
+        if Path(folder).is_dir():
             raise
         raise PlanError(
-            f"worker {socket.gethostname()} has no folder {sent.folder}, and a scorer may read files "
+            f"worker {socket.gethostname()} has no folder {folder}, and a scorer may read files "
             f"from the plan's folder ({error}); have it at the same path there, or set run.engine = "
             '"local"'
         ) from None
 
 
-def match_shard(held_out: HeldOut, samples: Sequence[Sample]) -> list[Match | None]:
-    """The held-out item that each sample gives away, if any."""
-    return [held_out.match(sample) for sample in samples]
+def match_shard(held_out: HeldOut, samples: Sequence[Sample]) -> pl.DataFrame:
+    """What the gate needs of each sample, with the held-out item that it gives away, if any."""
+    return rows_of(samples, [held_out.match(sample) for sample in samples])
 
 
 @lru_cache(16)

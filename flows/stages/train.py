@@ -17,9 +17,9 @@ from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import say
 from flows.runtime.run import RunContext, open_run
 from flows.runtime.training_monitor import Monitor, monitored
-from flows.stages.curate import Curated, curate_stage
+from flows.stages.curate import curate_stage
+from flows.stages.curated import Curated
 from flows.stages.generate import load_samples
-from flows.stages.held_out import held_out_of
 from flows.stages.known_prompts import prompts_of
 from train.config import steps_of
 from train.loop import tracking
@@ -182,7 +182,7 @@ def _train(
     require_a_gpu_each(config.processes)
     inputs = _training_inputs(context, section, curated, out)
     label = f"training {name_of(section.tuner)}"
-    with monitored(label, steps_of(len(curated.kept), config), context.plan.name) as monitor:
+    with monitored(label, steps_of(curated.kept_count, config), context.plan.name) as monitor:
         here = config.processes == 1 and not alone  # others cannot be told to end after a step
         try:
             with signals.finished(monitor.stop) if here else nullcontext():
@@ -231,7 +231,7 @@ def _training_inputs(
         config=section.trainer_config(),
         out=out,
         logprobs=_logprobs(context, section.objective, curated.kept),
-        held_out=held_out_of(context.plan, curated.samples).telling_texts(),
+        held_out=curated.held_out_texts,
     )
 
 

@@ -81,7 +81,7 @@ def bakeoff(
             run_id=context.run.run_id,
             plan_name=context.plan.name,
             plan_hash=context.plan.plan_hash,
-            rows=len(curated.kept),
+            rows=curated.kept_count,
             seed=context.plan.training.seed,
             methods=methods,
             boards=boards,

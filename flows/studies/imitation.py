@@ -30,7 +30,8 @@ from flows.stages.contestants import (
     make_contestant,
     request_answers,
 )
-from flows.stages.curate import Curated, curate_stage, describe_reasons
+from flows.stages.curate import curate_stage, describe_reasons
+from flows.stages.curated import Curated
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, load_samples
 from flows.stages.known_prompts import count_prompts
@@ -150,10 +151,10 @@ def _data(context: RunContext, name: str) -> Curated:
         curated = curate_stage(context, load_samples(context, counted=False))
     except NothingToDoError as error:
         raise NothingToDoError(f"{name}: {error}") from error
-    if len(curated.kept) < LEAST_ROWS:
+    if curated.kept_count < LEAST_ROWS:
         raise NothingToDoError(
-            f"{name}: the gate keeps {len(curated.kept)} of "
-            f"{format_count(len(curated.choices), 'sample')} ({_dropped(curated)}); a student "
+            f"{name}: the gate keeps {curated.kept_count} of "
+            f"{format_count(len(curated.sample_set), 'sample')} ({_dropped(curated)}); a student "
             f"takes at least {LEAST_ROWS}: name other questions with --broad, or loosen the gate that "
             "both kinds share with --set quality.gate"
         )
@@ -162,7 +163,7 @@ def _data(context: RunContext, name: str) -> Curated:
 
 def _dropped(curated: Curated) -> str:
     """The commonest reasons why samples are dropped; empty where none is."""
-    dropped = [choice for choice in curated.choices if not choice.kept]
+    dropped = {reason: count for reason, count in curated.reasons.items() if reason != "kept"}
     return describe_reasons(dropped) if dropped else ""
 
 
@@ -194,11 +195,7 @@ def _equal_tokens(
                 f"{format_count(len(chosen), 'row')}; a student takes at least {LEAST_ROWS}: "
                 "generate more or loosen the gate"
             )
-        choices = [
-            replace(choice, kept=choice.kept and choice.sample_id in chosen)
-            for choice in part.choices
-        ]
-        parts[name] = replace(part, choices=choices), tokens
+        parts[name] = part.keeping(chosen), tokens
     return parts
 
 
@@ -288,7 +285,7 @@ def _setup(
         },
         seeds=list(range(first, first + options.seeds)),
         sources={BROAD: _source(other.plan), TASK: _source(plan)},
-        replies={name: len(part.choices) for name, part in data.items()},
+        replies={name: len(part.sample_set) for name, part in data.items()},
         kept={name: len(part.kept) for name, part in data.items()},
         dropped={name: _dropped(part) for name, part in data.items()},
         tokens={name: tokens for name, (_, tokens) in parts.items()},

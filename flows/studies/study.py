@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from distill.evaluation.compare import compare
@@ -23,7 +22,8 @@ from flows.runtime.run import RunContext, open_run
 from flows.stages.contestants import (
     answer_as_student,
 )
-from flows.stages.curate import Curated, curate_stage
+from flows.stages.curate import curate_stage
+from flows.stages.curated import Curated
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, load_samples
 from flows.stages.report import write_pages
@@ -62,14 +62,10 @@ def _part(curated: Curated, share: float) -> Curated:
     chosen = {sample.sample_id for sample in share_of(curated.kept, share)}
     if len(chosen) < LEAST_ROWS:
         raise NothingToDoError(
-            f"{100 * share:g} % of {format_count(len(curated.kept), 'row')} are {len(chosen)}; a student takes at "
+            f"{100 * share:g} % of {format_count(curated.kept_count, 'row')} are {len(chosen)}; a student takes at "
             f"least {LEAST_ROWS}: give larger shares or generate more"
         )
-    choices = [
-        replace(choice, kept=choice.kept and choice.sample_id in chosen)
-        for choice in curated.choices
-    ]
-    return replace(curated, choices=choices)
+    return curated.keeping(chosen)
 
 
 def _curve(

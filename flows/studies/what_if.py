@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from distill.plan.plan import load_plan
 from distill.plan.project import open_store
-from flows.stages.recorded import choose_recorded_samples
+from flows.stages.curated import Curated
+from flows.stages.recorded import choose_recorded_samples, settle_recorded_samples
 from warehouse.errors import NothingToDoError, PlanError
-from warehouse.records import Choice, Sample
 
 
 def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) -> dict[str, Any]:
@@ -33,22 +32,22 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
     then = load_plan(plan_path, [*overrides, *full])
     then.require("curate")
     store = open_store(now)
-    samples, before = choose_recorded_samples(now, store)
-    _, after = choose_recorded_samples(then, store)
-    if all("not scored" in choice.reason for choice in before):
+    settled = settle_recorded_samples(now, store)
+    before = choose_recorded_samples(now, settled)
+    after = choose_recorded_samples(then, settled)
+    if all("not scored" in reason for reason in before.reasons):
         raise NothingToDoError(
             f"no sample of plan '{now.name}' is scored yet; run `distill curate {plan_path}` first"
         )
-    pairs = list(zip(samples, before, after, strict=True))
-    gained = [_shown(sample, old) for sample, old, new in pairs if new.kept and not old.kept]
-    lost = [_shown(sample, new) for sample, old, new in pairs if old.kept and not new.kept]
+    gained = _changed(before, after, wanted=True)
+    lost = _changed(before, after, wanted=False)
     return {
         "changes": list(changes),
-        "samples": len(samples),
-        "kept_now": sum(choice.kept for choice in before),
-        "kept_then": sum(choice.kept for choice in after),
-        "reasons_now": _reasons(before),
-        "reasons_then": _reasons(after),
+        "samples": len(before.sample_set),
+        "kept_now": before.kept_count,
+        "kept_then": after.kept_count,
+        "reasons_now": _dropped(before),
+        "reasons_then": _dropped(after),
         "gained": gained,
         "lost": lost,
     }
@@ -64,14 +63,22 @@ def _of_quality(change: str) -> str:
     return f"quality.{change.strip().removeprefix('quality.')}"
 
 
-def _reasons(choices: Sequence[Choice]) -> dict[str, int]:
-    return dict(Counter(choice.reason for choice in choices if not choice.kept).most_common())
+def _dropped(curated: Curated) -> dict[str, int]:
+    return {reason: n for reason, n in curated.reasons.most_common() if reason != "kept"}
 
 
-def _shown(sample: Sample, dropped: Choice) -> dict[str, str]:
-    return {
-        "sample_id": sample.sample_id,
-        "question": sample.question,
-        "completion": sample.completion,
-        "reason": dropped.reason,
-    }
+def _changed(before: Curated, after: Curated, wanted: bool) -> list[dict[str, str]]:
+    """The samples that are kept after the change alone (`wanted`), or before it alone."""
+    dropped = (before if wanted else after).choice_rows["reason"]
+    changed = (before.choice_rows["kept"] != wanted) & (after.choice_rows["kept"] == wanted)
+    rows = changed.arg_true().to_list()
+    samples = (sample for block in before.sample_set.blocks(rows) for sample in block)
+    return [
+        {
+            "sample_id": sample.sample_id,
+            "question": sample.question,
+            "completion": sample.completion,
+            "reason": reason,
+        }
+        for sample, reason in zip(samples, dropped.gather(rows), strict=True)
+    ]

@@ -6,29 +6,78 @@ what is left, duplicates; then, among what is left, how many and which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
+import numpy as np
+import orjson
 import polars as pl
+from numpy.typing import NDArray
 
 from quality.gate.decontaminate import HeldOut, Match
-from quality.gate.dedup import form, near, repeats, semantic
+from quality.gate.dedup import form, near, semantic
 from quality.gate.diversity import balance, spread
 from quality.gate.policy import Duplicates, GatePolicy
 from quality.review.decisions import decisions
-from warehouse.records import Choice, Sample, Score, make_id
+from warehouse.records import Sample, Score, make_id
 from warehouse.text.words import count_words
 from warehouse.tool_calls import text_of
 
-_GROUPS: dict[str, Callable[[Sample], str]] = {
-    "recipe": lambda sample: sample.recipe,
-    "question": lambda sample: form(sample.question),
-    "completion": lambda sample: form(sample.completion),
+ROWS = {
+    "sample_id": pl.String,
+    "recipe": pl.String,
+    "status": pl.String,
+    "words": pl.UInt32,
+    "question": pl.String,
+    "asked": pl.String,
+    "completion": pl.String,
+    "whole": pl.String,
+    "held_out": pl.String,
+    "match": pl.String,
 }
+"""The columns of samples that the gate reads; see `rows_of`."""
+SCORES = {"row": pl.UInt32, "scorer": pl.String, "value": pl.Float64, "why": pl.String}
+"""The columns of scores: whose they are, as the number of its row, and who gave them."""
+
+
+def rows_of(samples: Sequence[Sample], matches: Sequence[Match | None]) -> pl.DataFrame:
+    """What the gate needs of samples: one row each, with the columns `ROWS`.
+
+    Args:
+        samples: The samples.
+        matches: The held-out item that each gives away, if any.
+    """
+    return pl.DataFrame(
+        {
+            "sample_id": [sample.sample_id for sample in samples],
+            "recipe": [sample.recipe for sample in samples],
+            "status": [sample.status for sample in samples],
+            "words": [count_words(sample.completion) for sample in samples],
+            "question": [_plain(sample.question) for sample in samples],
+            "asked": [_plain(_asked(sample)) for sample in samples],
+            "completion": [_plain(sample.completion) for sample in samples],
+            "whole": [_digest(_whole(sample)) for sample in samples],
+            "held_out": [match.kind if match else None for match in matches],
+            "match": [
+                orjson.dumps(match.as_json()).decode() if match else None for match in matches
+            ],
+        },
+        schema=ROWS,
+    )
+
+
+def _plain(text: str) -> str:
+    """The text, with half a character written out: no frame holds one."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
 
 def selection_id_of(
-    samples: Sequence[Sample],
+    sample_ids: Iterable[str],
     scorers: Sequence[Mapping[str, Any]],
     policy: GatePolicy,
     duplicates: Duplicates,
@@ -36,7 +85,7 @@ def selection_id_of(
     human: Iterable[Score] = (),
 ) -> str:
     """The id of a selection: what went in, who scored, the policy, what is held out, who decided."""
-    here = sorted(sample.sample_id for sample in samples)
+    here = sorted(sample_ids)
     decided = decisions(human)
     return make_id(
         "selection",
@@ -53,14 +102,13 @@ def decide(samples: pl.DataFrame, scores: pl.DataFrame, policy: GatePolicy) -> p
     """What the rules on single samples say: one row per sample, in order.
 
     Args:
-        samples: Columns sample_id, recipe, status, words, held_out (the kind of a match with a
-            held-out item, or null) and human (1.0 accepted, 0.0 rejected, or null).
-        scores: Columns sample_id, scorer (`toxicity`, or `toxicity.insult` for a label), value,
-            why.
+        samples: Columns row (its number), recipe, status, words, held_out (the kind of a match
+            with a held-out item, or null) and human (1.0 accepted, 0.0 rejected, or null).
+        scores: The columns `SCORES`; scorer is `toxicity`, or `toxicity.insult` for a label.
         policy: The gate's policy.
 
     Returns:
-        sample_id, reasons (an empty list: kept so far).
+        row, reasons (an empty list: kept so far).
     """
     rules: list[pl.Expr] = [_status(policy)]
     frame = samples
@@ -69,10 +117,10 @@ def decide(samples: pl.DataFrame, scores: pl.DataFrame, policy: GatePolicy) -> p
     for key in order:
         scorer = key.rpartition("_")[0]
         own = scores.filter(pl.col("scorer") == scorer).select(
-            "sample_id", pl.col("value").alias(f"value {key}"), pl.col("why").alias(f"why {key}"),
+            "row", pl.col("value").alias(f"value {key}"), pl.col("why").alias(f"why {key}"),
             pl.lit(True).alias(f"scored {key}"),
         )  # fmt: skip
-        frame = frame.join(own, on="sample_id", how="left", maintain_order="left")
+        frame = frame.join(own, on="row", how="left", maintain_order="left")
         rules.append(_bound(key, scorer, policy))
     if policy.max_words is not None:
         reason = f"more than {policy.max_words} words"
@@ -84,7 +132,7 @@ def decide(samples: pl.DataFrame, scores: pl.DataFrame, policy: GatePolicy) -> p
         pl.when(pl.col("human") == 0).then(pl.lit("human: rejected")),
     ]
     reasons = pl.concat_list([*first, *rules]).list.drop_nulls().alias("reasons")
-    return frame.select("sample_id", reasons)
+    return frame.select("row", reasons)
 
 
 def _status(policy: GatePolicy) -> pl.Expr:
@@ -120,176 +168,209 @@ def _bound(key: str, scorer: str, policy: GatePolicy) -> pl.Expr:
 
 
 def choose(
-    samples: Sequence[Sample],
-    scores: Sequence[Score],
+    samples: pl.DataFrame,
+    scores: pl.DataFrame,
+    human: Iterable[Score],
     policy: GatePolicy,
     duplicates: Duplicates,
-    held_out: HeldOut,
-    selection_id: str,
     higher_is_better: Mapping[str, bool | None],
-    matches: Sequence[Match | None] | None = None,
-) -> list[Choice]:
+) -> pl.DataFrame:
     """One choice per sample, in order. A held-out item is never kept, whatever the policy says.
 
-    `scores` hold those of scorers and the decisions of humans (scorer `human`);
-    `higher_is_better` has the plan's scorers by name, of which `rank_by` may name any; `matches` are
-    the samples' matches with held-out items where they are known.
+    Args:
+        samples: One row each, with the columns `ROWS`.
+        scores: Those of the scorers, with the columns `SCORES`; of several of one scorer the last
+            one counts.
+        human: The decisions of humans (scorer `human`); other scores are passed over.
+        policy: The gate's policy.
+        duplicates: What is dropped as said before.
+        higher_is_better: The plan's scorers by name, of which `rank_by` may name any.
+
+    Returns:
+        sample_id, kept, reason, reasons (list of strings), details (JSON text, or null).
 
     Raises:
         AssetError: the encoder of a semantic comparison could not be downloaded.
     """
-    if matches is None:
-        matches = [held_out.match(sample) for sample in samples]
-    decided = decisions([score for score in scores if score.scorer == "human"])
-    human = [decided[s.sample_id].value if s.sample_id in decided else None for s in samples]
-    table = pl.DataFrame(
-        {
-            "sample_id": [sample.sample_id for sample in samples],
-            "recipe": [sample.recipe for sample in samples],
-            "status": [sample.status for sample in samples],
-            "words": [count_words(sample.completion) for sample in samples],
-            "held_out": [match.kind if match else None for match in matches],
-            "human": human,
-        },
-        schema_overrides={"held_out": pl.String, "human": pl.Float64, "sample_id": pl.String},
+    decided = {sample_id: score.value for sample_id, score in decisions(human).items()}
+    of_humans = pl.DataFrame(
+        {"sample_id": list(decided), "human": list(decided.values())},
+        schema={"sample_id": pl.String, "human": pl.Float64},
     )
-    reasons = [list(row) for row in decide(table, _frame(scores, policy), policy)["reasons"]]
-    details: list[dict[str, Any]] = [{} for _ in samples]
-    for number, match in enumerate(matches):
-        if match:
-            details[number]["held_out"] = match.as_json()
-    _tell_why(samples, scores, reasons, details)
-    _drop_duplicates(samples, duplicates, reasons, details)
-    _drop_beyond(samples, scores, policy, reasons, higher_is_better)
-    return [
-        Choice(
-            selection_id=selection_id,
-            sample_id=sample.sample_id,
-            kept=not why,
-            reason=why[0] if why else "kept",
-            reasons=why,
-            details=more or None,
+    table = samples.with_row_index("row").join(
+        of_humans, on="sample_id", how="left", maintain_order="left"
+    )
+    scores = scores.unique(["row", "scorer"], keep="last", maintain_order=True)
+    reasons = decide(table, scores, policy)["reasons"]
+    gate = _Choosing(samples, reasons)
+    gate.tell_why(scores)
+    _drop_duplicates(gate, duplicates)
+    _drop_beyond(gate, scores, policy, higher_is_better)
+    return gate.choices()
+
+
+class _Choosing:
+    """What speaks against each sample so far."""
+
+    def __init__(self, samples: pl.DataFrame, reasons: pl.Series) -> None:
+        self.samples = samples
+        self._reasons = reasons
+        self._later: dict[int, str] = {}  # row -> why it is dropped, of what is left by the rules
+        self._is_left: NDArray[np.bool_] = (reasons.list.len() == 0).to_numpy().copy()
+        self._details: dict[int, dict[str, Any]] = {}
+        matched = samples.with_row_index("row").filter(pl.col("match").is_not_null())
+        for row, match in matched.select("row", "match").iter_rows():
+            self._details[row] = {"held_out": orjson.Fragment(match)}
+
+    @property
+    def left(self) -> NDArray[np.int64]:
+        """The rows that nothing speaks against."""
+        return np.flatnonzero(self._is_left)
+
+    def column(self, name: str, rows: NDArray[np.int64]) -> list[str]:
+        """A column of some rows."""
+        return self.samples[name].gather(rows).to_list()
+
+    def drop(self, row: int, reason: str) -> None:
+        """Drop a row that was left."""
+        self._later[row] = reason
+        self._is_left[row] = False
+
+    def drop_repeat(self, row: int, reason: str, of: int, similarity: float) -> None:
+        """Drop a row as said before by another one."""
+        self.drop(row, reason)
+        first = self.samples["sample_id"][of]
+        found = {"of": first, "similarity": round(similarity, 4)}
+        self._details.setdefault(row, {})["duplicate"] = found
+
+    def tell_why(self, scores: pl.DataFrame) -> None:
+        """Note what the scorers that spoke against a sample had to say."""
+        name = (
+            pl.col("reasons")
+            .str.extract("^([^ ]*)")
+            .str.extract("^([^.]*)")
+            .str.strip_chars_end(":")
         )
-        for sample, why, more in zip(samples, reasons, details, strict=True)
-    ]
+        against = (
+            pl.DataFrame({"reasons": self._reasons})
+            .with_row_index("row")
+            .explode("reasons")
+            .drop_nulls()
+            .select("row", name.alias("scorer"))
+            .unique()
+        )
+        told = against.join(scores.filter(pl.col("why").str.len_bytes() > 0), on=["row", "scorer"])
+        for row, scorer, why in (
+            told.select("row", "scorer", "why").sort("row", "scorer").iter_rows()
+        ):
+            self._details.setdefault(row, {}).setdefault("why", {})[scorer] = why
+
+    def choices(self) -> pl.DataFrame:
+        """A choice for each row."""
+        rows = pl.Series("row", list(self._later), dtype=pl.UInt32)
+        later = pl.DataFrame(
+            {"row": rows, "later": list(self._later.values())},
+            schema_overrides={"later": pl.String},
+        )
+        details = pl.DataFrame(
+            {
+                "row": pl.Series(list(self._details), dtype=pl.UInt32),
+                "details": pl.Series(
+                    [orjson.dumps(each).decode() for each in self._details.values()],
+                    dtype=pl.String,
+                ),
+            }
+        )
+        found = pl.DataFrame(
+            {"sample_id": self.samples["sample_id"], "reasons": self._reasons}
+        ).with_row_index("row")
+        found = found.join(later, on="row", how="left", maintain_order="left")
+        found = found.join(details, on="row", how="left", maintain_order="left")
+        reasons = pl.concat_list(pl.col("reasons"), pl.col("later")).list.drop_nulls()
+        found = found.with_columns(reasons.alias("reasons"))
+        return found.select(
+            "sample_id",
+            (pl.col("reasons").list.len() == 0).alias("kept"),
+            pl.col("reasons").list.first().fill_null("kept").alias("reason"),
+            "reasons",
+            "details",
+        )
 
 
-def _frame(scores: Sequence[Score], policy: GatePolicy) -> pl.DataFrame:
-    keys = {key for name in (None, *policy.recipe) for key in policy.bounds(name)}
-    labelled = sorted({key.rpartition("_")[0] for key in keys if "." in key})
-    rows = [(s.sample_id, s.scorer, s.value, s.why) for s in scores]
-    for score in scores:
-        labels = (score.details or {}).get("labels") or {}
-        for key in labelled:
-            scorer, _, name = key.partition(".")
-            if scorer == score.scorer:
-                why = score.why if name in labels else f"{score.model} gives no '{name}' here"
-                rows.append((score.sample_id, key, labels.get(name), why))
-    schema = {"sample_id": pl.String, "scorer": pl.String, "value": pl.Float64, "why": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row").unique(
-        ["sample_id", "scorer"], keep="last", maintain_order=True
-    )
-
-
-def _tell_why(
-    samples: Sequence[Sample],
-    scores: Sequence[Score],
-    reasons: Sequence[Sequence[str]],
-    details: Sequence[dict[str, Any]],
-) -> None:
-    """What the scorers that spoke against a sample had to say."""
-    explanations = {(score.sample_id, score.scorer): score.why for score in scores if score.why}
-    for sample, row, more in zip(samples, reasons, details, strict=True):
-        against = {reason.split(" ")[0].partition(".")[0].rstrip(":") for reason in row}
-        why = {
-            name: explanations[key]
-            for name in sorted(against)
-            if (key := (sample.sample_id, name)) in explanations
-        }
-        if why:
-            more["why"] = why
-
-
-def _drop_duplicates(
-    samples: Sequence[Sample],
-    policy: Duplicates,
-    reasons: list[list[str]],
-    details: list[dict[str, Any]],
-) -> None:
+def _drop_duplicates(gate: _Choosing, policy: Duplicates) -> None:
     """Drop what was said before, of what is left; the first one stays."""
+    left = gate.left
+    whole = pl.DataFrame({"row": left, "whole": gate.samples["whole"].gather(left)})
+    first = whole.with_columns(pl.col("row").first().over("whole").alias("first"))
+    for row, of in (
+        first.filter(pl.col("row") != pl.col("first")).select("row", "first").iter_rows()
+    ):
+        gate.drop_repeat(row, "duplicate", of, 1.0)
 
-    def drop(
-        reason: str, duplicates: Sequence[tuple[int, float] | None], left: Sequence[int]
-    ) -> None:
-        for number, hit in zip(left, duplicates, strict=True):
+    def drop(reason: str, hits: Sequence[tuple[int, float] | None], left: list[int]) -> None:
+        for row, hit in zip(left, hits, strict=True):
             if hit is not None:
-                reasons[number].append(reason)
-                first = samples[left[hit[0]]].sample_id
-                details[number]["duplicate"] = {"of": first, "similarity": round(hit[1], 4)}
+                gate.drop_repeat(row, reason, left[hit[0]], hit[1])
 
-    def texts(of: Sequence[int]) -> list[str]:
-        return [f"{_asked(samples[n])}\n{samples[n].completion}" for n in of]
+    def texts(rows: NDArray[np.int64]) -> list[str]:
+        pairs = zip(gate.column("asked", rows), gate.column("completion", rows), strict=True)
+        return [f"{asked}\n{completion}" for asked, completion in pairs]
 
-    left = _left(reasons)
-    same = repeats([_whole(samples[n]) for n in left])
-    drop("duplicate", [None if first is None else (first, 1.0) for first in same], left)
     if policy.near is not None:
-        left = _left(reasons)
-        drop("near duplicate", near(texts(left), policy.near), left)
+        left = gate.left
+        drop("near duplicate", near(texts(left), policy.near), left.tolist())
     if policy.semantic is not None:
         from quality.models.embeddings import Encoder
 
-        left = _left(reasons)
-        duplicates = semantic(texts(left), policy.semantic, Encoder(policy.encoder))
-        drop("semantic duplicate", duplicates, left)
+        left = gate.left
+        hits = semantic(texts(left), policy.semantic, Encoder(policy.encoder))
+        drop("semantic duplicate", hits, left.tolist())
 
 
 def _drop_beyond(
-    samples: Sequence[Sample],
-    scores: Sequence[Score],
+    gate: _Choosing,
+    scores: pl.DataFrame,
     policy: GatePolicy,
-    reasons: list[list[str]],
     higher_is_better: Mapping[str, bool | None],
 ) -> None:
     """Drop what is beyond `top_k`, of what is left."""
-    left = _left(reasons)
+    left = gate.left
     if policy.top_k is None or len(left) <= policy.top_k:
         return
     if policy.diverse:
-        taken = spread([_asked(samples[n]) for n in left], policy.top_k)
+        taken = spread(gate.column("asked", left), policy.top_k)
         reason = f"not among the {policy.top_k} most diverse"
     else:
-        ranks = _ranks([samples[n] for n in left], scores, policy.rank_by, higher_is_better)
+        ranks = _ranks(left, scores, policy.rank_by, higher_is_better)
         best = f" by {policy.rank_by}" if policy.rank_by else ""
         if policy.balance_by:
-            groups = [_GROUPS[policy.balance_by](samples[n]) for n in left]
+            groups = gate.column(policy.balance_by, left)
+            if policy.balance_by != "recipe":
+                groups = [form(text) for text in groups]
             reason = f"beyond its share of {policy.top_k} over each {policy.balance_by}{best}"
         else:
             groups = ["all"] * len(left)
             reason = f"not among the best {policy.top_k}{best}"
         taken = balance(groups, ranks, policy.top_k)
-    keep = {left[n] for n in taken}
-    for number in left:
-        if number not in keep:
-            reasons[number].append(reason)
+    keep = {int(left[n]) for n in taken}
+    for row in left.tolist():
+        if row not in keep:
+            gate.drop(row, reason)
 
 
 def _ranks(
-    samples: Sequence[Sample],
-    scores: Sequence[Score],
+    left: NDArray[np.int64],
+    scores: pl.DataFrame,
     scorer: str | None,
     higher_is_better: Mapping[str, bool | None],
 ) -> list[float] | None:
-    """How good each sample is by a scorer, higher is better; without a score it comes last."""
+    """How good each row is by a scorer, higher is better; without a score it comes last."""
     if scorer is None:
         return None
     sign = -1.0 if higher_is_better.get(scorer) is False else 1.0
-    values = {s.sample_id: s.value for s in scores if s.scorer == scorer and s.value is not None}
-    return [sign * values.get(sample.sample_id, -sign * float("inf")) for sample in samples]
-
-
-def _left(reasons: Sequence[Sequence[str]]) -> list[int]:
-    return [number for number, row in enumerate(reasons) if not row]
+    own = scores.filter((pl.col("scorer") == scorer) & pl.col("value").is_not_null())
+    values = dict(own.select("row", "value").iter_rows())
+    return [sign * values.get(row, -sign * float("inf")) for row in left.tolist()]
 
 
 def _whole(sample: Sample) -> str:

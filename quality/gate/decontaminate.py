@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from quality.gate.held_out_index import LONG, HeldOutIndex, HeldOutItem, HeldOutText
+from quality.gate.held_out_index import LONG, HeldOutIndex, HeldOutItem, HeldOutText, form_of
 from quality.gate.shared_words import (
     answer_words,
     find_densest_share,
@@ -103,7 +103,7 @@ class HeldOut:
         self.options = options
         self._index = HeldOutIndex(items, options.share, rows)
         content = sorted([i.benchmark, i.item_id, *i.forms, i.answers] for i in items)
-        asked = sorted(self._index.asked)
+        asked = self._index.rows_digest
         self.digest = make_id(VERSION, FORM_VERSION, content, options.model_dump(), asked)
         """Hash of the rules, the items, in any order, the options and the rows."""
 
@@ -149,14 +149,12 @@ class HeldOut:
         passage that most rows have.
         `others` are texts in which one may be quoted.
         """
-        asked, read = self._index.form_of(question), self._index.form_of(passage)
+        asked, read = form_of(question), form_of(passage)
         if item := self._index.questions.get(asked):
             return self._match("question", item, item.question)
         if item := self._index.passages.get(read):
             return self._match("passage", item, item.passage)
-        for text in dict.fromkeys(
-            (read, *map(self._index.form_of, dict.fromkeys((completion, *others))))
-        ):
+        for text in dict.fromkeys((read, *map(form_of, dict.fromkeys((completion, *others))))):
             if text != asked and (match := self._quoted(self._tokens(text))):
                 return match
         tokens = self._tokens(asked)

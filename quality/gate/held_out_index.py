@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from hashlib import blake2b
 from typing import Self
 
 from quality.gate.dedup import form
+from quality.gate.quotations import Quotations
 from quality.gate.rarity import RUN, Rarity
 from quality.gate.shared_words import answer_words, bag_of, is_sign, runs_of
 from quality.gate.short_questions import ShortQuestions
@@ -63,7 +65,6 @@ class HeldOutText:
     words: tuple[str, ...]
     is_passage: bool
     weights: list[float]
-    anchor: int  # where its rarest run begins
     total: float
     bag: dict[str, float]
     """The weight of each word, of the place where it tells most."""
@@ -81,25 +82,23 @@ class HeldOutIndex:
         share: float,
         rows: Iterable[tuple[str, str | None]] = (),
     ) -> None:
-        """Index items; `share` is the least that two short questions have to share."""
+        """Index items; `share` is the least that two short questions have to share.
+
+        Rows are read once and not kept: they may be millions.
+        """
         self.items = items
         self._share = share
-        different = dict.fromkeys(rows)
-        self._forms = {
-            text: form(text) for text in dict.fromkeys(t for row in different for t in row if t)
-        }
-        self.asked = [
-            (self.form_of(question), self.form_of(passage or "")) for question, passage in different
-        ]
-        """Question and passage of the rows, as they are compared."""
         self._frames = _frame_questions(items)
-        self._common = _common_passages(items, self.asked)
-        pairs = (*(item.forms for item in items), *self.asked)
-        self.rarity = Rarity(map(str.split, dict.fromkeys(text for pair in pairs for text in pair)))
+        asked = _Rows(rows, _common_passages(item.forms for item in items))
+        self.rarity = Rarity(asked.words_beside(items))
+        self.rarity.forget_texts()
+        self._common = asked.common_passages
+        self.rows_digest = asked.digest
+        """Hash of question and passage of the rows, as they are compared, in any order."""
         self.questions: dict[str, HeldOutItem] = {}
         self.passages: dict[str, HeldOutItem] = {}
         self._texts: list[HeldOutText] = []
-        self._runs: defaultdict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
+        self._quotations = Quotations()
         for item in items:
             self._add(item)
 
@@ -122,17 +121,20 @@ class HeldOutIndex:
         weights = self.rarity.weights(tokens)
         bag = bag_of(tokens, self.rarity.lone(tokens))
         number = len(self._texts)
-        if is_quotable(tokens):
-            for place, start in enumerate(rarest):
-                if often[start] <= _OFTEN or place < _LOOKED_UP:
-                    self._runs[runs[start]].append((number, start))
+        starts = [
+            start
+            for place, start in enumerate(rarest)
+            if often[start] <= _OFTEN or place < _LOOKED_UP
+        ]
+        self._quotations.add(
+            number, tokens, starts if is_quotable(tokens) else [], rarest[0] if rarest else 0
+        )
         self._texts.append(
             HeldOutText(
                 item,
                 tokens,
                 is_passage,
                 weights,
-                rarest[0] if rarest else 0,
                 sum(weights),
                 bag,
                 sum(bag.values()),
@@ -150,22 +152,14 @@ class HeldOutIndex:
             for item in self.items
         ]
 
-    def form_of(self, text: str) -> str:
-        """The form in which a text is compared; those of the rows are known."""
-        known = self._forms.get(text)
-        return form(text) if known is None else known
-
     def find_quoted(self, words: Sequence[str]) -> tuple[HeldOutText | None, list[HeldOutText]]:
         """The held-out text that stands in another one word for word; or those that share runs."""
-        hits: Counter[int] = Counter()
-        get = self._runs.get
-        for place, run in enumerate(runs_of(words)):
-            for number, start in get(run, ()):
-                text = self._texts[number]
-                if start == text.anchor and stands_at(text.words, words, place - start):
-                    return text, []
-                hits[number] += 1
-        return None, [self._texts[number] for number in sorted(hits) if hits[number] > 1]
+        shared = self._quotations.find(words)
+        for number, begin in shared.quoted:
+            text = self._texts[number]
+            if stands_at(text.words, words, begin):
+                return text, []
+        return None, [self._texts[number] for number in shared.alike]
 
     def find_short_questions(self, asked: Mapping[str, float]) -> list[HeldOutText]:
         """The short questions that may share enough of their words with those asked, by weight."""
@@ -199,17 +193,66 @@ def _frame_questions(items: Sequence[HeldOutItem]) -> frozenset[str]:
     )
 
 
-def _common_passages(
-    items: Sequence[HeldOutItem], asked: Sequence[tuple[str, str]]
-) -> frozenset[str]:
-    """Passages that a good part of the items and of the rows have, such as the rules of a shop."""
-    common = None
-    for pairs in ([item.forms for item in items], asked):
-        counts = Counter(passage for _, passage in dict.fromkeys(pairs) if passage)
-        least = max(_SEVERAL, _MOST * len(pairs))
-        often = {passage for passage, count in counts.items() if count >= least}
-        common = often if common is None else common & often
-    return frozenset(common or ())
+class _Rows:
+    """The different rows among which items are looked up, by question and passage."""
+
+    def __init__(
+        self, rows: Iterable[tuple[str, str | None]], common_of_items: frozenset[str]
+    ) -> None:
+        self._rows = rows
+        self._had = dict.fromkeys(common_of_items, 0)
+        self._count = self._sum = 0
+
+    def words_beside(self, items: Sequence[HeldOutItem]) -> Iterator[list[str]]:
+        """The words of each different question and passage of the items and of the rows."""
+        texts: set[int] = set()
+        pairs: set[int] = set()
+
+        def words_of(pair: tuple[str, str]) -> Iterator[list[str]]:
+            for text in pair:
+                if (key := hash(text)) not in texts:
+                    texts.add(key)
+                    yield text.split()
+
+        for item in items:
+            yield from words_of(item.forms)
+        for question, passage in self._rows:
+            pair = form_of(question), form_of(passage or "")
+            if (key := hash(pair)) not in pairs:
+                pairs.add(key)
+                self._count_row(pair)
+                yield from words_of(pair)
+
+    def _count_row(self, pair: tuple[str, str]) -> None:
+        self._count += 1
+        self._sum += int.from_bytes(blake2b("\0".join(pair).encode(), digest_size=16).digest())
+        if pair[1] in self._had:
+            self._had[pair[1]] += 1
+
+    @property
+    def common_passages(self) -> frozenset[str]:
+        """Those of the items' common passages that a good part of the rows have too."""
+        least = max(_SEVERAL, _MOST * self._count)
+        return frozenset(passage for passage, count in self._had.items() if count >= least)
+
+    @property
+    def digest(self) -> str:
+        """A sum of the rows' hashes (Bellare and Micciancio, 1997): in any order the same."""
+        return f"{self._count}:{self._sum % 2**128:032x}"
+
+
+def _common_passages(pairs: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Passages that a good part of the items have, such as the rules of a shop."""
+    of_items = list(pairs)
+    counts = Counter(passage for _, passage in dict.fromkeys(of_items) if passage)
+    least = max(_SEVERAL, _MOST * len(of_items))
+    return frozenset(passage for passage, count in counts.items() if count >= least)
+
+
+@lru_cache(4096)
+def form_of(text: str) -> str:
+    """The form in which a text is compared; a passage comes with several questions."""
+    return form(text)
 
 
 def _shorten(question: str) -> str:

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 
 RUN = 3  # words
 _FEW = 2.0  # texts that may share a run by chance, however few there are
+_UNTOLD = 0.01  # of those: a run in fewer counts as if one text had it, where texts are many
 _MIXERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
 _TEXT_BITS = np.uint64(24)
+_HASH_BITS = 40
+_CHUNK = 4_000_000  # words that are counted at once
 _Words = Sequence[str]
 _Hashes = NDArray[np.uint64]
 
@@ -26,48 +29,84 @@ _Hashes = NDArray[np.uint64]
 class Rarity:
     """How many of the texts have each word and each run of three words.
 
-    Texts should be different ones: what is only asked several times is not common.
+    Texts should be different ones: what is only asked several times is not common. Memory is eight
+    bytes for each word of the texts, at most, and what is common afterwards.
     """
 
     def __init__(self, texts: Iterable[_Words], few: float | None = None) -> None:
         """Count over texts, each given as its words.
 
         `few` texts may share a run by chance; left out, one in a hundred.
+
+        Raises:
+            ValueError: more than 16,777,215 texts.
         """
         ids: defaultdict[str, int] = defaultdict(count().__next__)
-        tokens = array("Q")
-        lengths: list[int] = []
+        tokens, lengths = array("I"), array("I")
         for words in texts:
             tokens.extend(map(ids.__getitem__, words))
             lengths.append(len(words))
         self._ids = dict(ids)
         self.texts = len(lengths)
+        if self.texts >= 1 << int(_TEXT_BITS):
+            raise ValueError(f"words are counted over at most 16,777,215 texts, not {self.texts:,}")
         self._few = few or max(_FEW, self.texts / 100)
-        numbers = np.frombuffer(tokens, dtype=np.uint64) if tokens else np.zeros(0, np.uint64)
-        of_text = np.repeat(np.arange(self.texts, dtype=np.uint64), lengths)
-        _, counts = _spread(numbers, of_text)
-        self._counts: list[int] = counts.tolist()
-        self._numbers, self._of_text, self._lengths = numbers, of_text, lengths
-        self._common = self._often(RUN, 1)
+        self._tokens: NDArray[np.uint32] | None = np.frombuffer(tokens, dtype=np.uint32)
+        self._lengths: NDArray[np.uint32] | None = np.frombuffer(lengths, dtype=np.uint32)
+        totals = np.zeros(len(ids), dtype=np.int64)
+        for numbers, of_text, _ in self._chunks():
+            values, counts = _counted(np.sort((numbers << _TEXT_BITS) | of_text))
+            totals[values.astype(np.int64)] += counts
+        self._counts = totals
+        self._common = self._often(RUN, max(1, self._few * _UNTOLD))
+        self._usual_pairs = self._often(2, self._few + 1)[0]
+
+    def forget_texts(self) -> None:
+        """Let go of the texts themselves: `lone_of_texts` is not asked for."""
+        self._tokens = self._lengths = None
+
+    def _chunks(self) -> Iterator[tuple[_Hashes, _Hashes, NDArray[np.uint32]]]:
+        """The words of some texts, the texts they are in and how many each has, until all had
+        their turn."""
+        if self._tokens is None or self._lengths is None:
+            raise ValueError("the texts were let go of")
+        stops = np.cumsum(self._lengths, dtype=np.int64)
+        first = 0
+        while first < self.texts:
+            begin = int(stops[first - 1]) if first else 0
+            last = max(first + 1, int(np.searchsorted(stops, begin + _CHUNK, side="right")))
+            lengths = self._lengths[first:last]
+            of_text = np.repeat(np.arange(first, last, dtype=np.uint64), lengths)
+            yield self._tokens[begin : int(stops[last - 1])].astype(np.uint64), of_text, lengths
+            first = last
 
     def _often(self, length: int, least: float) -> tuple[_Hashes, NDArray[np.int64]]:
-        """The runs of a length that more than so many texts have, in order, and how many have them."""
-        within = self._within(length)
-        stop = max(0, len(self._numbers) - length + 1)
-        of_text = self._of_text[:stop]
-        runs, counts = _spread(_hashes(self._numbers, length)[within], of_text[within])
-        often = counts > least
-        return runs[often], counts[often]
+        """The runs of a length that more than so many texts have, in order, and how many have them.
 
-    def _within(self, length: int) -> NDArray[np.bool_]:
-        """Whether each run lies in one text."""
-        stop = max(0, len(self._numbers) - length + 1)
-        within: NDArray[np.bool_] = self._of_text[:stop] == self._of_text[length - 1 :]
-        return within
+        They are counted by parts of the hashes' range, so that few are held at once.
+        """
+        words = 0 if self._tokens is None else len(self._tokens)
+        parts = 1 << (words // (4 * _CHUNK)).bit_length()
+        shift = np.uint64(_HASH_BITS - parts.bit_length() + 1)
+        found: list[tuple[_Hashes, NDArray[np.int64]]] = []
+        for part in range(parts):
+            pairs: list[_Hashes] = []
+            for numbers, of_text, _ in self._chunks():
+                within = _is_within(of_text, length)
+                runs, texts = _hashes(numbers, length)[within], of_text[: len(within)][within]
+                if parts > 1:
+                    here = (runs >> shift) == part
+                    runs, texts = runs[here], texts[here]
+                pairs.append((runs << _TEXT_BITS) | texts)
+            together = np.sort(np.concatenate(pairs)) if pairs else np.zeros(0, np.uint64)
+            values, counts = _counted(together)
+            often = counts > least
+            found.append((values[often], counts[often]))
+        return np.concatenate([v for v, _ in found]), np.concatenate([c for _, c in found])
 
     @cached_property
     def _pairs(self) -> set[int]:
-        return set(self._often(2, self._few + 1)[0].tolist())
+        return set(self._usual_pairs.tolist())
 
     def is_usual(self, words: _Words) -> list[bool]:
         """For each word, whether many texts have it beside one of its neighbours, as in a slot."""
@@ -84,13 +123,17 @@ class Rarity:
     def telling(self, words: _Words) -> list[float]:
         """How much each word says of which text it is from, 0..1, whatever stands beside it."""
         scale = math.log(self.texts + 1) or 1.0
+        counts = self._counts
         return [
-            1.0 - math.log(max(1, self._counts[n] - 1)) / scale if n is not None else 1.0
+            1.0 - math.log(max(1, int(counts[n]) - 1)) / scale if n is not None else 1.0
             for n in map(self._ids.get, words)
         ]
 
     def repeats(self, words: _Words) -> list[int]:
-        """For each word, in how many texts the commonest of the runs stands that it is in."""
+        """For each word, in how many texts the commonest of the runs stands that it is in.
+
+        Among more than ten thousand texts, a run that at most one in ten thousand has counts as one.
+        """
         repeats: list[int] = self._repeats(self._ids_of(words)).tolist()
         return repeats
 
@@ -104,11 +147,9 @@ class Rarity:
 
     def lone_of_texts(self) -> Iterator[NDArray[np.float64]]:
         """The same for the words of each text that was counted."""
-        lone = self._lone(self._repeats(self._numbers, self._within(RUN)))
-        stops = np.cumsum(self._lengths).tolist()
-        return (
-            lone[stop - length : stop] for stop, length in zip(stops, self._lengths, strict=True)
-        )
+        for numbers, of_text, lengths in self._chunks():
+            lone = self._lone(self._repeats(numbers, _is_within(of_text, RUN)))
+            yield from np.split(lone, np.cumsum(lengths)[:-1])
 
     def _repeats(self, ids: _Hashes, counted: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         spread = np.ones(len(ids), dtype=np.int64)
@@ -136,6 +177,13 @@ class Rarity:
         ]
 
 
+def _is_within(of_text: _Hashes, length: int) -> NDArray[np.bool_]:
+    """Whether each run of so many words lies in one text."""
+    stop = max(0, len(of_text) - length + 1)
+    within: NDArray[np.bool_] = of_text[:stop] == of_text[length - 1 :]
+    return within
+
+
 def _hashes(ids: _Hashes, run: int) -> _Hashes:
     """A hash of 40 bits of each run."""
     length = max(0, len(ids) - run + 1)
@@ -146,9 +194,8 @@ def _hashes(ids: _Hashes, run: int) -> _Hashes:
     return sums >> _TEXT_BITS
 
 
-def _spread(values: _Hashes, of_text: NDArray[np.uint64]) -> tuple[_Hashes, NDArray[np.int64]]:
-    """The different values, in order, and in how many texts each is."""
-    pairs = np.sort((values << _TEXT_BITS) | of_text)
+def _counted(pairs: _Hashes) -> tuple[_Hashes, NDArray[np.int64]]:
+    """The different values of (value, text) pairs in order, and in how many texts each is."""
     values = pairs[_changes(pairs)] >> _TEXT_BITS
     starts = np.flatnonzero(_changes(values))
     return values[starts], np.diff(starts, append=len(values))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -114,28 +114,28 @@ def _detail(score: Score, name: str) -> Any:
 
 
 def with_edits(
-    samples: Sequence[Sample], scores: Iterable[Score], edited: Mapping[str, Sample]
-) -> list[Sample]:
-    """The samples, each replaced by its latest edit where there is one.
+    sample_ids: Iterable[str], scores: Iterable[Score], edits: Collection[str]
+) -> list[str]:
+    """The samples by id, each replaced by its latest edit where there is one; each once.
 
     Args:
-        samples: Samples as the recipes parsed them.
+        sample_ids: Samples as the recipes parsed them.
         scores: Scores, with the humans' among them.
-        edited: The edits by sample id; one that is missing changes nothing.
+        edits: The ids of the edits that there are; one that is missing changes nothing.
     """
     decided = decisions(scores)
-    samples_by_id: dict[str, Sample] = {}
-    for sample in samples:
-        passed = {sample.sample_id}
+    placed: dict[str, None] = {}
+    for sample_id in sample_ids:
+        passed = {sample_id}
         while (
-            (decision := decided.get(sample.sample_id))
-            and (after := edited.get(_detail(decision, "edited_to") or ""))
-            and after.sample_id not in passed
+            (decision := decided.get(sample_id))
+            and (after := _detail(decision, "edited_to")) in edits
+            and after not in passed
         ):
-            sample = after
-            passed.add(sample.sample_id)
-        samples_by_id.setdefault(sample.sample_id, sample)
-    return list(samples_by_id.values())
+            sample_id = after
+            passed.add(sample_id)
+        placed.setdefault(sample_id)
+    return list(placed)
 
 
 def queue(

@@ -11,7 +11,6 @@ from quality.scoring.lexical_support import (
     Over,
     echo_verdict,
     split,
-    tokens,
     verdict,
 )
 from quality.scoring.scorer import Scorer, Verdict
@@ -56,13 +55,13 @@ class Grounded(Scorer):
         ready: dict[str, Evidence] = {}
         for sample in samples:
             parts, answer = split(sample.completion)
-            if not sample.passage or not tokens(sample.passage):
+            evidence = ready.get(sample.passage or "")
+            if evidence is None:
+                evidence = ready[sample.passage or ""] = Evidence(sample.passage or "")
+            if not evidence.known:
                 yield Verdict(None, "no passage")
             elif not parts:
                 yield Verdict(None, "no completion")
             else:
-                evidence = ready.get(sample.passage)
-                if evidence is None:
-                    evidence = ready[sample.passage] = Evidence(sample.passage)
                 found = verdict(evidence.supports(parts, answer), self.over)
                 yield echo_verdict(found, sample.completion, sample.question)

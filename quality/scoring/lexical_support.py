@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -81,16 +81,20 @@ def tokens(text: str, apostrophe: str = "") -> list[str]:
     of "İstanbul'un".
     """
     plain = space_scripts(_APOSTROPHE.sub(apostrophe, caseless(text)))
-    found = [part for word in _TOKEN.findall(plain) for part in tokens_of(word)]
+    found: list[str] = _TOKEN.findall(plain)
+    if not plain.isascii():
+        found = [part for word in found for part in tokens_of(word)]
     return [word for word in found if word not in _ARTICLES]
 
 
-_FORMS: tuple[Callable[[str], list[str]], ...] = (
-    tokens,
-    lambda text: tokens(texts.canonical(text)),
-    lambda text: tokens(text, apostrophe=" "),
-)
-"""How a span may be written: as it is, with numbers and dates in one form, cut at apostrophes."""
+def _forms(text: str) -> tuple[list[str], list[str], list[str]]:
+    """How a span may be written: as it is, with numbers and dates in one form, cut at apostrophes."""
+    plain, canonical = tokens(text), texts.canonical(text)
+    return (
+        plain,
+        plain if canonical == text else tokens(canonical),
+        tokens(text, apostrophe=" ") if _APOSTROPHE.search(caseless(text)) else plain,
+    )
 
 
 def _flat(words: Iterable[str]) -> str:
@@ -130,18 +134,21 @@ class Evidence:
         self.text = text
         self.language = language_of(text[:_SHOWS_LANGUAGE])
         self.foreign = foreign(text[:_SHOWS_LANGUAGE], LANGUAGES)
-        self.rows = [_Row(form(text)) for form in _FORMS]
+        forms = _forms(text)
+        rows = {id(words): _Row(words) for words in forms}  # the forms of most texts are one
+        self.rows = [rows[id(words)] for words in forms]
         self.known = frozenset[str]().union(*(row.words for row in self.rows))
         self.numbers = frozenset(texts.numbers(text))
         self.dates = _with_parts(texts.dates(text))
         self.sentences = sentences(text)
-        self.wholes = frozenset(_flat(tokens(sentence)) for sentence in self.sentences)
+        cut = [_forms(sentence) for sentence in self.sentences]
+        self.wholes = frozenset(_flat(plain) for plain, _, _ in cut)
         self.content: list[frozenset[str]] = []
         self.bigrams: set[tuple[str, str]] = set()
         self.where: defaultdict[str, list[int]] = defaultdict(list)
-        for number, sentence in enumerate(self.sentences):
-            row = _content(tokens(texts.canonical(sentence)))
-            self.content.append(frozenset(row).union(_content(tokens(sentence, " "))))
+        for number, (_, canonical, parted) in enumerate(cut):
+            row = _content(canonical)
+            self.content.append(frozenset(row).union(_content(parted)))
             self.bigrams.update(pairwise(row))
             for word in self.content[-1]:
                 self.where[word].append(number)
@@ -158,7 +165,7 @@ class Evidence:
 
         `language` is that of the claim where there are no rules for it.
         """
-        forms = [form(claim) for form in _FORMS]
+        forms = _forms(claim)
         words, canonical, _ = forms
         content = _content(canonical)
         if any(row.has(form) for row, form in zip(self.rows, forms, strict=True)):
@@ -181,7 +188,7 @@ class Evidence:
             return Support(claim, min(value, CAP), "; ".join(missing), unsure)
         return Support(claim, value, None if value == 1 else reason, unsure)
 
-    def _span(self, claim: str, forms: list[list[str]], content: list[str]) -> Support:
+    def _span(self, claim: str, forms: Sequence[list[str]], content: list[str]) -> Support:
         """Support of a text that stands in the passage, unless what it says is denied there.
 
         The span of a short answer carries no "not" of its own; a statement's does, and so do
@@ -205,7 +212,7 @@ class Evidence:
             return Support(claim, CAP, why)
         return Support(claim, 1.0, unsure=why if len(words) > may_be_name else None)
 
-    def _around(self, forms: list[list[str]], content: list[str]) -> list[str]:
+    def _around(self, forms: Sequence[list[str]], content: list[str]) -> list[str]:
         """The clauses in which a text stands, or the fewest neighbouring ones that hold all of it."""
         spans = [_flat(form) for form in forms]
         around: list[str] = []
@@ -215,7 +222,7 @@ class Evidence:
                     run
                     for run in runs
                     if any(
-                        span in _flat(form(run)) for span, form in zip(spans, _FORMS, strict=True)
+                        span in _flat(form) for span, form in zip(spans, _forms(run), strict=True)
                     )
                 ]
                 if found:

@@ -60,7 +60,7 @@ def language_of(text: str) -> str:
     kana, han = (
         len(re.findall(f"[{script}]", text)) for script in ("\u3040-\u30ff", "\u4e00-\u9fff")
     )
-    if 4 * (kana + han) > len(re.findall("[A-Za-z]", text)):
+    if kana + han and 4 * (kana + han) > len(re.findall("[A-Za-z]", text)):
         return "ja" if 10 * kana > han else "zh"
     best = foreign(text, ["en"])
     return best if best in NEGATIONS else "en"

@@ -34,7 +34,7 @@ from flows.stages import curate as stage
 from flows.stages.curate import curate
 from flows.stages.evaluate import evaluate
 from flows.stages.generate import generate
-from flows.stages.score_shard import score_in_worker, sent_scorer
+from flows.stages.score_shard import score_here, score_in_worker, sent_scorer
 from quality.scoring.scorer import ScorerContext
 from tests.support.plans import scripted, write_plan
 from warehouse import extras
@@ -138,7 +138,7 @@ def test_every_engine_writes_what_one_process_writes_row_for_row(
     monkeypatch.setattr(WorkerEngine, "map", noting)
     there = project(tmp_path / "there")
     curate(str(there), [f"run.engine={name}", "run.workers=2"])
-    assert sent == ["score_in_worker"] * 4 + ["match_shard"]
+    assert sent == ["score_in_worker", "match_shard"]  # all rules go over a shard at once
     for records in ("scores", "choices", "samples"):
         assert table(alone, records) == table(there, records)
     assert len(table(there, "scores")) == 160
@@ -258,7 +258,7 @@ def test_a_scorer_that_wants_the_teacher_s_messages_is_told_to_stay(tmp_path):
     scorer = load_plan(plan).quality.scorers[3].with_tools(ScorerContext(folder=plan.parent))
     [sample] = Store(plan.parent / "w.duckdb").read(Sample, "completion LIKE 'I am sorry%'")
     with ProcessEngine(1) as engine, pytest.raises(PlanError, match='run.engine = "local"'):
-        list(engine.map(score_in_worker, sent_scorer(scorer), [[sample]]))
+        list(engine.map(score_in_worker, [sent_scorer(scorer)], [[sample]]))
 
 
 @pytest.mark.parametrize("name", SLOW_CLUSTERS)
@@ -275,15 +275,17 @@ def test_a_scorer_s_code_goes_along_and_its_folder_need_not_be_there(tmp_path):
     scorer = load_plan(plan).quality.scorers[3].with_tools(ScorerContext(folder=plan.parent))
     sent = pickle.loads(pickle.dumps(sent_scorer(scorer)))
     samples = Store(plan.parent / "w.duckdb").read(Sample)
-    here = list(scorer.score(samples))
+    here = score_here([scorer], samples)
     (plan.parent / "length.py").write_text("raise SystemExit")  # what was loaded counts
     shutil.rmtree(plan.parent)
-    assert score_in_worker(sent, samples) == here
+    there = score_in_worker([sent], samples)
+    assert there.scores.equals(here.scores)
+    assert (len(there.scores), there.failed) == (40, [])
     documents = build("scorer", {"use": "retrieved", "documents": ["docs"]}).with_tools(
         ScorerContext(folder=plan.parent)
     )
     with pytest.raises(PlanError, match=f"has no folder {plan.parent}"):
-        score_in_worker(sent_scorer(documents), samples)
+        score_in_worker([sent_scorer(documents)], samples)
 
 
 def test_a_cluster_at_an_address_is_used_and_left(tmp_path):

@@ -1,14 +1,17 @@
 """The gate: first reason and all reasons; nothing unscored, nothing held out, nothing twice."""
 
+import json
+
+import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from quality.gate.choose import choose, selection_id_of
+from quality.gate.choose import SCORES, choose, rows_of, selection_id_of
 from quality.gate.decontaminate import Decontaminate, HeldOut
 from quality.gate.policy import Duplicates, GatePolicy
 from quality.tasks.benchmark import item_of
 from warehouse.inputs.rows import Row
-from warehouse.records import Prompt, Sample, Score
+from warehouse.records import Choice, Prompt, Sample, Score
 
 NOTHING = HeldOut.of([])
 APART = Duplicates(near=None)
@@ -53,8 +56,30 @@ def human(one, value, number=1):
 
 
 def gate(samples, scores=(), held_out=NOTHING, duplicates=APART, **policy):
-    found = GatePolicy.model_validate(policy)
-    return choose(samples, scores, found, duplicates, held_out, "s", {"toxicity": False})
+    rows = rows_of(samples, [held_out.match(one) for one in samples])
+    own = [frame_of_scores(one, n, scores) for n, one in enumerate(samples)]
+    found = choose(
+        rows,
+        pl.concat(own),
+        [score for score in scores if score.scorer == "human"],
+        GatePolicy.model_validate(policy),
+        duplicates,
+        {"toxicity": False},
+    )
+    return [
+        Choice("s", *row[:4], json.loads(row[4]) if row[4] else None) for row in found.iter_rows()
+    ]
+
+
+def frame_of_scores(one, row, scores):
+    """The scores of a sample and their labels, as `choose` takes them."""
+    found = []
+    for score in scores:
+        if score.sample_id == one.sample_id and score.scorer != "human":
+            found.append((row, score.scorer, score.value, score.why))
+            for name, value in (score.details or {}).get("labels", {}).items():
+                found.append((row, f"{score.scorer}.{name}", value, score.why))
+    return pl.DataFrame(found, schema=SCORES, orient="row")
 
 
 def reasons(one, scores=(), held_out=NOTHING, **policy):
@@ -221,7 +246,9 @@ def test_the_selection_id_follows_all_that_decides_but_not_the_order():
     scorers = [{"use": "x"}]
 
     def made(samples=(a, b), policy=policy, duplicates=APART, held_out=NOTHING, decided=()):
-        return selection_id_of(samples, scorers, policy, duplicates, held_out, decided)
+        return selection_id_of(
+            [one.sample_id for one in samples], scorers, policy, duplicates, held_out, decided
+        )
 
     one = made()
     assert one == made((b, a))

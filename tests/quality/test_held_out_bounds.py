@@ -195,7 +195,7 @@ def test_a_stretch_ends_where_more_than_five_places_are_missing(gap, share):
 @pytest.mark.parametrize(("away", "found"), [(5, True), (6, False)])
 def test_a_word_between_edits_is_looked_for_five_places_around(away, found):
     words = tuple(["a1", "b2", "c3", "lonely", "d4", "e5", "f6"])
-    held = HeldOutText(None, words, True, [1.0] * 7, 0, 7.0, {}, 7.0, ())
+    held = HeldOutText(None, words, True, [1.0] * 7, 7.0, {}, 7.0, ())
     text = " ".join(["a1 b2 c3", *(f"x{n}" for n in range(away)), "lonely d4 e5 f6"])
     moved = TextWords(text.replace(" d4 e5 f6", " y d4 e5 f6"), Rarity([]))
     assert (3 in moved.find_cover(held, 3).held) == found

@@ -116,17 +116,23 @@ def test_an_edit_that_can_not_be_kept_is_refused(text, told):
         edit(A, text)
 
 
+def edited(samples, scores, edits):
+    """The samples that take the place of these, where the warehouse has those edits."""
+    known = {one.sample_id: one for one in samples} | edits
+    return [known[one] for one in with_edits([s.sample_id for s in samples], scores, edits)]
+
+
 def test_edited_samples_take_the_place_of_the_old_ones():
     once, first = edit(A, "brown", at=at(0))
     twice, second = edit(once, "tawny", at=at(1))
     again, third = edit(A, "white", at=at(2))
     made = {one.sample_id: one for one in (once, twice, again)}
-    assert with_edits([A, B], first, made) == [once, B]
-    assert with_edits([A, B], [*first, *second], made) == [twice, B]
-    assert with_edits([A, B], [*first, *second, *third], made) == [again, B]
-    assert with_edits([A, B], [*first, withdraw(first[0], at(3))], made) == [A, B]
-    assert with_edits([A, B], [*first, accept(A, at=at(3))], made) == [A, B]
-    assert with_edits([A, B], first, {}) == [A, B]
+    assert edited([A, B], first, made) == [once, B]
+    assert edited([A, B], [*first, *second], made) == [twice, B]
+    assert edited([A, B], [*first, *second, *third], made) == [again, B]
+    assert edited([A, B], [*first, withdraw(first[0], at(3))], made) == [A, B]
+    assert edited([A, B], [*first, accept(A, at=at(3))], made) == [A, B]
+    assert edited([A, B], first, {}) == [A, B]
 
 
 def test_edits_that_go_in_a_circle_end():
@@ -134,13 +140,13 @@ def test_edits_that_go_in_a_circle_end():
     back = replace(
         first[0], sample_id=once.sample_id, details={**first[0].details, "edited_to": "a"}
     )
-    assert with_edits([A], [first[0], back], {once.sample_id: once, "a": A}) == [once]
+    assert edited([A], [first[0], back], {once.sample_id: once, "a": A}) == [once]
 
 
 def test_two_samples_edited_to_one_are_one():
     once, first = edit(A, "brown", at=at(0))
     other = replace(first[0], sample_id="b")
-    assert with_edits([A, B], [first[0], other], {once.sample_id: once}) == [once]
+    assert edited([A, B], [first[0], other], {once.sample_id: once}) == [once]
 
 
 # Readings

@@ -107,6 +107,17 @@ class Store:
                     raise RecordRefused(f"{kind.TABLE}: {_line(error)}") from error
         return new
 
+    def insert_frame(self, kind: type[Record], rows: pl.DataFrame) -> int:
+        """Insert rows of one kind as `warehouse.db.frames.frame_of` makes them, without records.
+
+        Returns:
+            How many rows were new.
+        """
+        if rows.is_empty():
+            return 0
+        with self._writing() as db:
+            return _insert_frame(db, kind, rows)
+
     def enter(
         self, run_id: str, benchmark: str, contestant: str, answer_ids: Sequence[str]
     ) -> None:
@@ -225,6 +236,17 @@ class Store:
             query = f"SELECT count(*) FROM {kind.TABLE} WHERE run_id = ?"
             row = db.execute(query, [run_id]).fetchone()
         return int(row[0]) if row else 0
+
+    def select(
+        self, sql: str, params: Sequence[Any] = (), **frames: pl.DataFrame
+    ) -> pl.DataFrame | None:
+        """Run a SELECT of this package; it names `frames` as it does tables. None: no file yet."""
+        if not self.path.exists():
+            return None
+        with self._reading() as db:
+            for name, frame in frames.items():
+                db.register(name, frame.to_arrow())
+            return db.execute(sql, list(params)).pl()
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
         """Run one SELECT of a user, read-only and with no access to files or network.
@@ -369,8 +391,12 @@ def _unique(kind: type[Record], records: Sequence[Record]) -> list[Record]:
 
 
 def _insert(db: duckdb.DuckDBPyConnection, kind: type[Record], records: Sequence[Record]) -> int:
+    return _insert_frame(db, kind, frame_of(kind, records))
+
+
+def _insert_frame(db: duckdb.DuckDBPyConnection, kind: type[Record], rows: pl.DataFrame) -> int:
     cols = columns(kind)
-    db.register("fresh", frame_of(kind, records).to_arrow())
+    db.register("fresh", rows.to_arrow())
     names = ", ".join(col.name for col in cols)
     query = f"INSERT INTO {kind.TABLE} ({names}) SELECT {names} FROM fresh"
     if kind.KEY:

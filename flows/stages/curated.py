@@ -1,0 +1,105 @@
+"""Hold what the curate stage gave: a selection of samples, each with its choice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import orjson
+import polars as pl
+
+from flows.stages.sample_set import SampleSet
+from quality.scoring.scorer import Scorer
+from warehouse.catalog import name_of, options_of
+from warehouse.db.score_frames import ScoreMaker
+from warehouse.records import Choice, Sample, Score, canonical
+
+
+@dataclass(frozen=True)
+class Curated:
+    """Samples (edited and redacted) and a choice for each; records are read when they are asked for."""
+
+    sample_set: SampleSet
+    choice_rows: pl.DataFrame
+    """As `quality.gate.choose.choose` gives them: a row for each sample, in order."""
+    selection_id: str
+    scorers: list[Scorer] = field(default_factory=list)
+    human: list[Score] = field(default_factory=list)
+    """The decisions of humans."""
+    held_out_texts: list[tuple[str, str | None]] = field(default_factory=list)
+    """Question and passage of each benchmark item; see `HeldOut.telling_texts`."""
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """All samples."""
+        return self.sample_set.all()
+
+    @cached_property
+    def choices(self) -> list[Choice]:
+        """One for each sample, in order."""
+        return [
+            Choice(
+                selection_id=self.selection_id,
+                sample_id=row["sample_id"],
+                kept=row["kept"],
+                reason=row["reason"],
+                reasons=row["reasons"],
+                details=orjson.loads(row["details"]) if row["details"] else None,
+            )
+            for row in self.choice_rows.iter_rows(named=True)
+        ]
+
+    @cached_property
+    def scores(self) -> list[Score]:
+        """Those of the plan's scorers, in their order, and the decisions of humans."""
+        store = self.sample_set.store
+        found = store.by_ids(Score, "sample_id", list(self.sample_set.ids))
+        by_maker: dict[str, list[Score]] = {}
+        for score in found:
+            by_maker.setdefault(_key(maker_of_score(score)), []).append(score)
+        keys = dict.fromkeys(_key(maker_of(scorer)) for scorer in self.scorers)
+        return [*(score for key in keys for score in by_maker.get(key, ())), *self.human]
+
+    @cached_property
+    def kept(self) -> list[Sample]:
+        """The samples to train on, in the order of their ids."""
+        return self.sample_set.of(sorted(self.kept_ids)).all()
+
+    @property
+    def kept_ids(self) -> list[str]:
+        """The ids of the samples to train on."""
+        return self.choice_rows.filter("kept")["sample_id"].to_list()
+
+    @property
+    def kept_count(self) -> int:
+        """How many samples there are to train on."""
+        return int(self.choice_rows["kept"].sum())
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """The first reason of each choice, with their numbers."""
+        counts = self.choice_rows.group_by("reason", maintain_order=True).len()
+        return Counter(dict(counts.iter_rows()))
+
+    def keeping(self, sample_ids: Collection[str]) -> Curated:
+        """The same, with those samples kept alone, of the kept ones."""
+        wanted = pl.Series(list(sample_ids), dtype=pl.String)
+        kept = pl.col("kept") & pl.col("sample_id").is_in(wanted.implode())
+        return replace(self, choice_rows=self.choice_rows.with_columns(kept.alias("kept")))
+
+
+def maker_of(scorer: Scorer) -> ScoreMaker:
+    """What a scorer's scores carry."""
+    return ScoreMaker(name_of(scorer), scorer.version, scorer.model, options_of(scorer))
+
+
+def maker_of_score(score: Score) -> ScoreMaker:
+    """Who gave a score."""
+    return ScoreMaker(score.scorer, score.version, score.model, score.options)
+
+
+def _key(maker: ScoreMaker) -> str:
+    options: Mapping[str, object] = maker.options
+    return canonical([maker.scorer, maker.version, maker.model, dict(options)])

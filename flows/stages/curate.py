@@ -18,6 +18,7 @@ from flows.engines.engine import LocalEngine, ShardEngine, engine_of
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
 from flows.stages.curated import Curated, maker_of
+from flows.stages.embed_shard import ShardedEncoder
 from flows.stages.generate import as_edited, load_samples
 from flows.stages.held_out import held_out_of
 from flows.stages.likelihood import BaseLikelihood
@@ -99,12 +100,13 @@ def apply_gate(
         plan: The plan.
         scorers: Its scorers.
         settled: The samples, and what humans decided.
-        engine: Where samples are looked up among held-out items; left out, here.
+        engine: Where samples are looked up among held-out items, and embedded; left out, here.
     """
     samples, human = settled.samples, settled.human
     held_out = held_out_of(plan, samples.asked())
     shards = (shard for block in samples.blocks() for shard in batched(block, SCORED_AT_ONCE))
-    found = (engine or LocalEngine()).map(match_shard, held_out, shards)
+    engine = engine or LocalEngine()
+    found = engine.map(match_shard, held_out, shards)
     rows = pl.concat([pl.DataFrame(schema=ROWS), *found])
     policy, duplicates = plan.gate_policy, plan.quality.duplicates
     made_by = [
@@ -113,7 +115,8 @@ def apply_gate(
     selection_id = selection_id_of(samples.ids, made_by, policy, duplicates, held_out, human)
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
     scores = _score_frame(samples, scorers, policy)
-    choices = choose(rows, scores, human, policy, duplicates, better)
+    encoder = ShardedEncoder(duplicates.encoder, engine)
+    choices = choose(rows, scores, human, policy, duplicates, better, encoder)
     texts = held_out.telling_texts()
     return Curated(samples, choices, selection_id, list(scorers), list(human), texts)
 

@@ -31,12 +31,14 @@ from flows.engines.workers import (
 )
 from flows.runtime.prefect_flow import run_flow
 from flows.stages import curate as stage
+from flows.stages import embed_shard
 from flows.stages.curate import curate
 from flows.stages.evaluate import evaluate
 from flows.stages.generate import generate
 from flows.stages.score_shard import score_here, score_in_worker, sent_scorer
 from quality.scoring.scorer import ScorerContext
 from tests.support.plans import scripted, write_plan
+from tests.support.tiny import make_encoder
 from warehouse import extras
 from warehouse.catalog import build
 from warehouse.db.store import Store
@@ -63,9 +65,9 @@ use = "imitation"
 prompts = "rows.jsonl"
 student_sees_passage = true
 [quality]
-duplicates = { near = 0.8 }
+duplicates = { near = 0.85, semantic = 0.9975, encoder = "ENCODER" }
 scorers = [{ use = "grounded" }, { use = "style" }, { use = "refusal" }, { use = "./length.py:Length" }]
-gate = { grounded_min = 0.5, refusal_max = 0.5 }
+gate = { refusal_max = 0.5 }
 [evaluate]
 benchmarks = [{ use = "custom", path = "items.jsonl" }]
 """
@@ -99,11 +101,17 @@ def project(folder: Path) -> Path:
         }
         for n in range(40)
     ]
+    rows += [
+        {"prompt": f"In one sentence, who {word} the old stone bridge over the river?"}
+        for word in ("designed", "designs")  # nearly the same
+    ]
     items = [{"prompt": rows[n]["prompt"], "reference": ["the town"]} for n in (3, 5)]
+    (folder / "encoder").mkdir()
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
     (folder / "length.py").write_text(SCORER)
-    (folder / "plan.toml").write_text(PLAN)
+    encoder = make_encoder(folder / "encoder", ["bridge", "number", *map(str, range(40))])
+    (folder / "plan.toml").write_text(PLAN.replace("ENCODER", str(encoder)))
     generate(str(folder / "plan.toml"))
     return folder / "plan.toml"
 
@@ -118,6 +126,7 @@ def alone(tmp_path_factory) -> Path:
     """The project as one process curates it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "SCORED_AT_ONCE", 8)
+        patch.setattr(embed_shard, "EMBEDDED_AT_ONCE", 8)
         plan = project(tmp_path_factory.mktemp("alone") / "p")
         curate(str(plan))
     return plan
@@ -128,6 +137,7 @@ def test_every_engine_writes_what_one_process_writes_row_for_row(
     name, alone, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(stage, "SCORED_AT_ONCE", 8)
+    monkeypatch.setattr(embed_shard, "EMBEDDED_AT_ONCE", 8)
     sent = []
     map_ = WorkerEngine.map
 
@@ -138,11 +148,17 @@ def test_every_engine_writes_what_one_process_writes_row_for_row(
     monkeypatch.setattr(WorkerEngine, "map", noting)
     there = project(tmp_path / "there")
     curate(str(there), [f"run.engine={name}", "run.workers=2"])
-    assert sent == ["score_in_worker", "match_shard"]  # all rules go over a shard at once
+    # All rules go over a shard at once.
+    assert sent == ["score_in_worker", "match_shard", "embed_shard"]
     for records in ("scores", "choices", "samples"):
         assert table(alone, records) == table(there, records)
-    assert len(table(there, "scores")) == 160
-    assert {row[3] for row in table(there, "choices")} >= {"kept", "held_out: question"}
+    assert len(table(there, "scores")) == 168
+    assert {row[3] for row in table(there, "choices")} >= {
+        "kept",
+        "held_out: question",
+        "near duplicate",
+        "semantic duplicate",
+    }
 
 
 def test_the_engine_is_no_part_of_a_plan_s_hash(tmp_path):
@@ -280,7 +296,7 @@ def test_a_scorer_s_code_goes_along_and_its_folder_need_not_be_there(tmp_path):
     shutil.rmtree(plan.parent)
     there = score_in_worker([sent], samples)
     assert there.scores.equals(here.scores)
-    assert (len(there.scores), there.failed) == (40, [])
+    assert (len(there.scores), there.failed) == (42, [])
     documents = build("scorer", {"use": "retrieved", "documents": ["docs"]}).with_tools(
         ScorerContext(folder=plan.parent)
     )

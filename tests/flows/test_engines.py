@@ -65,7 +65,6 @@ use = "imitation"
 prompts = "rows.jsonl"
 student_sees_passage = true
 [quality]
-duplicates = { near = 0.85, semantic = 0.9975, encoder = "ENCODER" }
 scorers = [{ use = "grounded" }, { use = "style" }, { use = "refusal" }, { use = "./length.py:Length" }]
 gate = { refusal_max = 0.5 }
 [evaluate]
@@ -106,12 +105,10 @@ def project(folder: Path) -> Path:
         for word in ("designed", "designs")  # nearly the same
     ]
     items = [{"prompt": rows[n]["prompt"], "reference": ["the town"]} for n in (3, 5)]
-    (folder / "encoder").mkdir()
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
     (folder / "length.py").write_text(SCORER)
-    encoder = make_encoder(folder / "encoder", ["bridge", "number", *map(str, range(40))])
-    (folder / "plan.toml").write_text(PLAN.replace("ENCODER", str(encoder)))
+    (folder / "plan.toml").write_text(PLAN)
     generate(str(folder / "plan.toml"))
     return folder / "plan.toml"
 
@@ -122,19 +119,27 @@ def table(plan: Path, name: str) -> list[tuple[object, ...]]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
+def duplicates(tmp_path_factory) -> str:
+    """What drops near duplicates, and semantic ones by an encoder with random weights."""
+    words = ["bridge", "number", *map(str, range(40))]
+    encoder = make_encoder(tmp_path_factory.mktemp("encoder"), words)
+    return f'quality.duplicates={{near = 0.85, semantic = 0.9975, encoder = "{encoder}"}}'
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, duplicates) -> Path:
     """The project as one process curates it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "SCORED_AT_ONCE", 8)
         patch.setattr(embed_shard, "EMBEDDED_AT_ONCE", 8)
         plan = project(tmp_path_factory.mktemp("alone") / "p")
-        curate(str(plan))
+        curate(str(plan), [duplicates])
     return plan
 
 
 @pytest.mark.parametrize("name", ["process", "dask", "ray"])
 def test_every_engine_writes_what_one_process_writes_row_for_row(
-    name, alone, tmp_path, monkeypatch
+    name, alone, duplicates, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(stage, "SCORED_AT_ONCE", 8)
     monkeypatch.setattr(embed_shard, "EMBEDDED_AT_ONCE", 8)
@@ -147,7 +152,7 @@ def test_every_engine_writes_what_one_process_writes_row_for_row(
 
     monkeypatch.setattr(WorkerEngine, "map", noting)
     there = project(tmp_path / "there")
-    curate(str(there), [f"run.engine={name}", "run.workers=2"])
+    curate(str(there), [duplicates, f"run.engine={name}", "run.workers=2"])
     # All rules go over a shard at once.
     assert sent == ["score_in_worker", "match_shard", "embed_shard"]
     for records in ("scores", "choices", "samples"):

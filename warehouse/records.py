@@ -243,6 +243,22 @@ def _last_text(messages: Sequence[Message]) -> str:
 
 
 @dataclass(frozen=True)
+class SampleList(Record):
+    """The samples of a plan in their order, as long as nothing that decides them changes.
+
+    One for each plan; a newer one takes its place. It spares reading every reply anew.
+    """
+
+    TABLE: ClassVar[str] = "sample_lists"
+    KEY: ClassVar[tuple[str, ...]] = ("list_id",)
+
+    list_id: str
+    state: str  # identifies the calls of the warehouse at that time
+    facts: dict[str, Any]  # {"calls": ..., "recipes": [...]}: counts for the run's summary
+    sample_ids: list[str]
+
+
+@dataclass(frozen=True)
 class SeedRun(Record):
     """A finished seed of a recipe with several calls: those it made, in their order.
 
@@ -451,6 +467,6 @@ class Failure(Record):
 
 
 RECORDS: tuple[type[Record], ...] = (
-    Run, Prompt, Call, Sample, SeedRun, Round, Score, AuditScore, Choice, Measurement, Student,
+    Run, Prompt, Call, Sample, SampleList, SeedRun, Round, Score, AuditScore, Choice, Measurement, Student,
     Answer, RunAnswer, Failure,
 )  # fmt: skip

@@ -17,14 +17,15 @@ from distill.plan.plan import Plan
 from flows.engines.engine import LocalEngine, ShardEngine, engine_of
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
-from flows.stages.curated import Curated, maker_of
+from flows.stages.curated import Curated, find_choices, maker_of, matches_in
 from flows.stages.embed_shard import ShardedEncoder
 from flows.stages.generate import as_edited, load_samples
-from flows.stages.held_out import held_out_of
+from flows.stages.held_out import items_of
 from flows.stages.likelihood import BaseLikelihood
 from flows.stages.sample_set import SampleSet, batched
 from flows.stages.score_shard import (
     ScoredShard,
+    describe_shard,
     match_shard,
     score_here,
     score_in_worker,
@@ -32,6 +33,7 @@ from flows.stages.score_shard import (
 )
 from flows.stages.teacher_client import ScorerClient
 from quality.gate.choose import ROWS, SCORES, choose, selection_id_of
+from quality.gate.decontaminate import HeldOut, digest_of
 from quality.gate.policy import GatePolicy
 from quality.review.decisions import decisions
 from quality.scoring.scorer import Scorer, ScorerContext
@@ -39,7 +41,7 @@ from warehouse.catalog import name_of, options_of, table_of
 from warehouse.db.score_frames import scores_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
-from warehouse.records import Choice, Failure, Message, Prompt, Sample, Score, make_id
+from warehouse.records import Failure, Message, Prompt, Sample, Score, make_id
 from warehouse.wording import format_count
 
 SCORED_AT_ONCE = 1024
@@ -76,11 +78,12 @@ def curate_stage(context: RunContext, samples: SampleSet) -> Curated:
         with engine_of(context.plan.run) as engine:
             settled = settle(samples, scorers, partial(_score_missing, context, engine, scorers))
             curated = apply_gate(context.plan, scorers, settled, engine)
-        rows = curated.choice_rows.with_columns(
-            pl.lit(curated.selection_id).alias("selection_id"),
-            pl.col("reasons").map_elements(_json, return_dtype=pl.String, skip_nulls=False),
-        )
-        context.store.insert_frame(Choice, rows)
+        if not curated.is_recorded:
+            rows = curated.choice_rows.with_columns(
+                pl.lit(curated.selection_id).alias("selection_id"),
+                pl.col("reasons").map_elements(_json, return_dtype=pl.String, skip_nulls=False),
+            )
+            context.store.put_choices(curated.selection_id, rows)
         context.summarize(
             selection_id=curated.selection_id,
             scorers=[_identity(scorer) for scorer in scorers],  # whose scores decided
@@ -92,7 +95,11 @@ def curate_stage(context: RunContext, samples: SampleSet) -> Curated:
 
 
 def apply_gate(
-    plan: Plan, scorers: Sequence[Scorer], settled: Settled, engine: ShardEngine | None = None
+    plan: Plan,
+    scorers: Sequence[Scorer],
+    settled: Settled,
+    engine: ShardEngine | None = None,
+    matched: Curated | None = None,
 ) -> Curated:
     """Apply the plan's gate to recorded scores; makes no calls and writes nothing.
 
@@ -101,24 +108,35 @@ def apply_gate(
         scorers: Its scorers.
         settled: The samples, and what humans decided.
         engine: Where samples are looked up among held-out items, and embedded; left out, here.
+        matched: Another choice among the same samples, with the same items held out by the same
+            rules: then they are not looked up again.
     """
     samples, human = settled.samples, settled.human
-    held_out = held_out_of(plan, samples.asked())
-    shards = (shard for block in samples.blocks() for shard in batched(block, SCORED_AT_ONCE))
-    engine = engine or LocalEngine()
-    found = engine.map(match_shard, held_out, shards)
-    rows = pl.concat([pl.DataFrame(schema=ROWS), *found])
+    items = items_of(plan)
     policy, duplicates = plan.gate_policy, plan.quality.duplicates
     made_by = [
         {**table_of(scorer), "version": scorer.version, "model": scorer.model} for scorer in scorers
     ]
-    selection_id = selection_id_of(samples.ids, made_by, policy, duplicates, held_out, human)
+    digest = digest_of(items, plan.quality.decontaminate)
+    selection_id = selection_id_of(samples.ids, made_by, policy, duplicates, digest, human)
+    if not settled.newly_scored:
+        known = find_choices(samples, selection_id)
+        if known is not None:
+            return Curated(samples, known, selection_id, list(scorers), list(human), True)
+    shards = (shard for block in samples.blocks() for shard in batched(block, SCORED_AT_ONCE))
+    engine = engine or LocalEngine()
+    if matched is not None:
+        found = engine.map(describe_shard, None, shards)
+        rows = pl.concat([pl.DataFrame(schema=ROWS), *found]).with_columns(*matches_in(matched))
+    else:
+        held_out = HeldOut(items, plan.quality.decontaminate, samples.asked())
+        found = engine.map(match_shard, held_out, shards)
+        rows = pl.concat([pl.DataFrame(schema=ROWS), *found])
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
     scores = _score_frame(samples, scorers, policy)
     encoder = ShardedEncoder(duplicates.encoder, engine)
     choices = choose(rows, scores, human, policy, duplicates, better, encoder)
-    texts = held_out.telling_texts()
-    return Curated(samples, choices, selection_id, list(scorers), list(human), texts)
+    return Curated(samples, choices, selection_id, list(scorers), list(human))
 
 
 def _score_frame(samples: SampleSet, scorers: Sequence[Scorer], policy: GatePolicy) -> pl.DataFrame:
@@ -196,17 +214,22 @@ def _kept_nothing(reasons: Mapping[str, int]) -> str:
 
 def _score_missing(
     context: RunContext, engine: ShardEngine, scorers: Sequence[Scorer], samples: SampleSet
-) -> None:
+) -> bool:
     """Have every sample scored by every scorer; what is scored already is not scored again.
 
     Rules go over the samples together, so that each is read once.
+
+    Returns:
+        Whether a score was missing.
     """
+    newly_scored = False
     numbered = samples.numbered()
     everywhere = np.arange(len(samples))
     together: list[tuple[Scorer, NDArray[np.int64]]] = []
     for scorer in scorers:
         known = scores_of(context.store, maker_of(scorer), numbered)["row"].to_numpy()
         missing = np.setdiff1d(everywhere, known)
+        newly_scored |= bool(len(missing))
         if scorer.asks or scorer.model != "rule":
             _score_by(context, LocalEngine(), [scorer], samples, missing)
         else:
@@ -217,6 +240,7 @@ def _score_missing(
     for pattern in np.unique(wanted[wanted != 0]).tolist():
         these = [scorer for number, (scorer, _) in enumerate(together) if pattern >> number & 1]
         _score_by(context, engine, these, samples, np.flatnonzero(wanted == pattern))
+    return newly_scored
 
 
 def _score_by(
@@ -299,22 +323,24 @@ class Settled:
     samples: SampleSet
     cleaned: dict[str, Sample]
     human: list[Score]
+    newly_scored: bool
+    """Whether there were samples without a score."""
 
 
 def settle(
     samples: SampleSet,
     scorers: Sequence[Scorer],
-    score: Callable[[SampleSet], None] | None = None,
+    score: Callable[[SampleSet], bool] | None = None,
 ) -> Settled:
     """Replace samples by their redacted, and then by their human-edited, versions.
 
     Args:
         samples: The samples.
         scorers: The plan's scorers.
-        score: Has samples scored; left out, the scores on record count.
+        score: Has samples scored, and tells whether one was not yet; left out, the scores on
+            record count.
     """
-    if score is not None:
-        score(samples)
+    newly_scored = score is not None and score(samples)
     store = samples.store
     human = store.read(Score, "scorer = 'human'")
     cleaned = _redacted(samples, scorers)
@@ -325,9 +351,8 @@ def settle(
         new = {sample.sample_id: sample for sample in cleaned.values()}
         placed = SampleSet(store, ids, {**samples.unstored, **({} if score is not None else new)})
         samples = as_edited(placed, human)  # a redacted sample may have been edited
-        if score is not None:
-            score(samples)
-    return Settled(samples, cleaned, _carried(human, cleaned))
+        newly_scored |= score is not None and score(samples)
+    return Settled(samples, cleaned, _carried(human, cleaned), newly_scored)
 
 
 def _redacted(samples: SampleSet, scorers: Sequence[Scorer]) -> dict[str, Sample]:

@@ -28,8 +28,8 @@ class Curated:
     scorers: list[Scorer] = field(default_factory=list)
     human: list[Score] = field(default_factory=list)
     """The decisions of humans."""
-    held_out_texts: list[tuple[str, str | None]] = field(default_factory=list)
-    """Question and passage of each benchmark item; see `HeldOut.telling_texts`."""
+    is_recorded: bool = False
+    """Whether the warehouse has these choices already."""
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -88,6 +88,33 @@ class Curated:
         wanted = pl.Series(list(sample_ids), dtype=pl.String)
         kept = pl.col("kept") & pl.col("sample_id").is_in(wanted.implode())
         return replace(self, choice_rows=self.choice_rows.with_columns(kept.alias("kept")))
+
+
+def find_choices(samples: SampleSet, selection_id: str) -> pl.DataFrame | None:
+    """The choices that are on record of a selection, as `quality.gate.choose.choose` gives them.
+
+    None where one is missing, or was made before its scores were there.
+    """
+    found = samples.store.select(
+        "SELECT w.sample_id, c.kept, c.reason, c.reasons, c.details FROM choices c "
+        "JOIN wanted w ON c.sample_id = w.sample_id WHERE c.selection_id = ? ORDER BY w.row",
+        [selection_id],
+        wanted=samples.numbered(),
+    )
+    if found is None or len(found) != len(samples):
+        return None
+    if found["reasons"].str.contains(": not scored", literal=True).any():
+        return None
+    return found.with_columns(pl.col("reasons").str.json_decode(pl.List(pl.String)))
+
+
+def matches_in(curated: Curated) -> list[pl.Series]:
+    """The columns `held_out` and `match` of `quality.gate.choose.ROWS`, from choices."""
+    details = curated.choice_rows["details"]
+    return [
+        details.str.json_path_match("$.held_out.kind").alias("held_out"),
+        details.str.json_path_match("$.held_out").alias("match"),
+    ]
 
 
 def maker_of(scorer: Scorer) -> ScoreMaker:

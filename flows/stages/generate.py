@@ -31,6 +31,7 @@ from flows.stages.recipe_run import (
     replay_engine,
     run_here,
 )
+from flows.stages.sample_lists import find_sample_list, keep_sample_list
 from flows.stages.sample_set import BLOCK, SampleSet, batched
 from flows.stages.tally import Tally
 from flows.stages.teacher_client import NOT_STORED, TeacherClient
@@ -107,6 +108,10 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
                 say(line)
             for line in (line for each in documents for line in each.shared_lines()):
                 say(line)
+        if engine.reached is None and not client.stopping:
+            keep_sample_list(
+                plan, context.store, list(outcome.sample_ids), len(outcome.used), outcome.tallies
+            )
     if engine.reached is not None and outcome.samples:
         raise engine.reached
     outcome.report()
@@ -190,6 +195,10 @@ class GenerateOutcome:
     """Exceptions of recipes, each of one seed."""
     answered: int = 0
     samples: int = 0
+    sample_ids: dict[str, None] = field(default_factory=dict)
+    """Of all recipes, in the order of their seeds."""
+    used: set[str] = field(default_factory=set)
+    """The ids of the calls behind them."""
     unusable: Counter[str] = field(default_factory=Counter)
     """Why samples cannot be trained on, with their numbers."""
 
@@ -208,6 +217,8 @@ class GenerateOutcome:
             elif outcome.is_finished:
                 self.answered += 1
             self.samples += len(outcome.samples)
+            self.sample_ids.update(dict.fromkeys(s.sample_id for s in outcome.samples))
+            self.used.update(outcome.call_ids)
             self.unusable.update(
                 s.status_reason or s.status for s in outcome.samples if s.status not in fit
             )
@@ -267,7 +278,7 @@ def load_samples(context: RunContext, counted: bool = True) -> SampleSet:
     """
     record_imports(context)
     recorded = load_recorded_samples(context.plan, context.store, writes=True)
-    context.summarize(recipes=[tally.as_json() for tally in recorded.tallies])
+    context.summarize(recipes=recorded.recipes)
     if counted:
         context.count("prompts", recorded.prompts)
         context.count("samples", recorded.samples)
@@ -284,7 +295,8 @@ class RecordedSamples:
     calls: int
     samples: int
     edited: SampleSet
-    tallies: list[Tally]
+    recipes: list[dict[str, Any]]
+    """What each recipe made; see `Tally.as_json`."""
 
 
 def load_recorded_samples(plan: Plan, store: Store, writes: bool = False) -> RecordedSamples:
@@ -298,6 +310,13 @@ def load_recorded_samples(plan: Plan, store: Store, writes: bool = False) -> Rec
     Raises:
         NothingToDoError: no reply to a prompt of the plan is recorded.
     """
+    human = store.read(Score, "scorer = 'human'")
+    if known := find_sample_list(plan, store):
+        edited = as_edited(SampleSet(store, known.sample_ids), human)
+        recipes = known.facts["recipes"]
+        prompts = sum(tally["seeds"] for tally in recipes)
+        count = len(known.sample_ids)
+        return RecordedSamples(prompts, known.facts["calls"], count, edited, recipes)
     ids: dict[str, None] = {}
     unstored: dict[str, Sample] = {}
     used: set[str] = set()
@@ -310,8 +329,8 @@ def load_recorded_samples(plan: Plan, store: Store, writes: bool = False) -> Rec
         for samples in batched(cut_to_target(outcomes, recipe.target, run.tally, used), BLOCK):
             new = {sample.sample_id: sample for sample in samples if sample.sample_id not in ids}
             ids.update(dict.fromkeys(new))
-            known = store.known_ids(Sample, "sample_id", list(new))
-            lacking = {each: sample for each, sample in new.items() if each not in known}
+            stored = store.known_ids(Sample, "sample_id", list(new))
+            lacking = {each: sample for each, sample in new.items() if each not in stored}
             if writes:
                 store.insert(list(lacking.values()))
             else:
@@ -322,9 +341,11 @@ def load_recorded_samples(plan: Plan, store: Store, writes: bool = False) -> Rec
             f"no reply to any of {format_count(prompts, 'prompt')} is on hand; "
             f"run `{plan.command('generate')}` first"
         )
-    samples_of_plan = SampleSet(store, list(ids), unstored)
-    edited = as_edited(samples_of_plan, store.read(Score, "scorer = 'human'"))
-    return RecordedSamples(prompts, len(used), len(ids), edited, tallies)
+    if writes:
+        keep_sample_list(plan, store, list(ids), len(used), tallies)
+    edited = as_edited(SampleSet(store, list(ids), unstored), human)
+    recipes = [tally.as_json() for tally in tallies]
+    return RecordedSamples(prompts, len(used), len(ids), edited, recipes)
 
 
 def as_edited(samples: SampleSet, human: Sequence[Score]) -> SampleSet:

@@ -8,22 +8,31 @@ from collections.abc import Iterable, Iterator
 from distill.plan.plan import Plan
 from flows.stages.known_prompts import prompts_of
 from quality.gate.decontaminate import HeldOut, Match, question_of
+from quality.gate.held_out_index import HeldOutItem, telling_texts
 from warehouse.catalog import name_of
 from warehouse.records import Prompt
 from warehouse.wording import format_count
 
 
+def items_of(plan: Plan) -> list[HeldOutItem]:
+    """The plan's benchmark items, in the words by which they are compared."""
+    return [
+        HeldOutItem.of(name_of(benchmark), item)
+        for benchmark in plan.evaluate.every_benchmark
+        for item in benchmark.items(plan.folder)
+    ]
+
+
+def telling_texts_of(
+    plan: Plan, rows: Iterable[tuple[str, str | None]]
+) -> list[tuple[str, str | None]]:
+    """Question and passage of each benchmark item; blank where a text tells nothing among the rows."""
+    return telling_texts(items_of(plan), rows)
+
+
 def held_out_of(plan: Plan, rows: Iterable[tuple[str, str | None]]) -> HeldOut:
     """Index the plan's benchmark items, among question and passage of the rows that are looked up."""
-    return HeldOut.of(
-        (
-            (name_of(benchmark), item)
-            for benchmark in plan.evaluate.every_benchmark
-            for item in benchmark.items(plan.folder)
-        ),
-        plan.quality.decontaminate,
-        rows,
-    )
+    return HeldOut(items_of(plan), plan.quality.decontaminate, rows)
 
 
 def prompts_held_out(plan: Plan) -> Iterator[str]:

@@ -41,9 +41,11 @@ def settle_recorded_samples(plan: Plan, store: Store) -> Settled:
     return settle(load_recorded_samples(plan, store).edited, _offline_scorers(plan))
 
 
-def choose_recorded_samples(plan: Plan, settled: Settled) -> Curated:
-    """What the plan's gate keeps of them by the recorded scores."""
-    return apply_gate(plan, _offline_scorers(plan), settled)
+def choose_recorded_samples(
+    plan: Plan, settled: Settled, matched: Curated | None = None
+) -> Curated:
+    """What the plan's gate keeps of them by the recorded scores; see `apply_gate`."""
+    return apply_gate(plan, _offline_scorers(plan), settled, matched=matched)
 
 
 def load_kept_samples(plan: Plan, store: Store) -> list[Sample]:

@@ -89,6 +89,11 @@ def match_shard(held_out: HeldOut, samples: Sequence[Sample]) -> pl.DataFrame:
     return rows_of(samples, [held_out.match(sample) for sample in samples])
 
 
+def describe_shard(_: None, samples: Sequence[Sample]) -> pl.DataFrame:
+    """The same of samples that are not looked up."""
+    return rows_of(samples, [None] * len(samples))
+
+
 @lru_cache(16)
 def _scorer(sent: SentScorer) -> Scorer:
     with tempfile.TemporaryDirectory() as name:  # the class stays when its file is gone

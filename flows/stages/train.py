@@ -20,6 +20,7 @@ from flows.runtime.training_monitor import Monitor, monitored
 from flows.stages.curate import curate_stage
 from flows.stages.curated import Curated
 from flows.stages.generate import load_samples
+from flows.stages.held_out import telling_texts_of
 from flows.stages.known_prompts import prompts_of
 from train.config import steps_of
 from train.loop import tracking
@@ -231,7 +232,7 @@ def _training_inputs(
         config=section.trainer_config(),
         out=out,
         logprobs=_logprobs(context, section.objective, curated.kept),
-        held_out=curated.held_out_texts,
+        held_out=telling_texts_of(context.plan, curated.sample_set.asked()),
     )
 
 

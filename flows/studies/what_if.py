@@ -34,7 +34,8 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
     store = open_store(now)
     settled = settle_recorded_samples(now, store)
     before = choose_recorded_samples(now, settled)
-    after = choose_recorded_samples(then, settled)
+    same_rules = now.quality.decontaminate == then.quality.decontaminate
+    after = choose_recorded_samples(then, settled, before if same_rules else None)
     if all("not scored" in reason for reason in before.reasons):
         raise NothingToDoError(
             f"no sample of plan '{now.name}' is scored yet; run `distill curate {plan_path}` first"

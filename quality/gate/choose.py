@@ -6,7 +6,7 @@ what is left, duplicates; then, among what is left, how many and which.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -15,7 +15,7 @@ import orjson
 import polars as pl
 from numpy.typing import NDArray
 
-from quality.gate.decontaminate import HeldOut, Match
+from quality.gate.decontaminate import Match
 from quality.gate.dedup import Embeds, form, near, semantic
 from quality.gate.diversity import balance, spread
 from quality.gate.policy import Duplicates, GatePolicy
@@ -24,6 +24,8 @@ from warehouse.records import Sample, Score, make_id
 from warehouse.text.words import count_words
 from warehouse.tool_calls import text_of
 
+VERSION = "2"
+"""Of the gate's rules and of how duplicates are found; a change makes it choose again."""
 ROWS = {
     "sample_id": pl.String,
     "recipe": pl.String,
@@ -81,19 +83,23 @@ def selection_id_of(
     scorers: Sequence[Mapping[str, Any]],
     policy: GatePolicy,
     duplicates: Duplicates,
-    held_out: HeldOut,
+    held_out: str,
     human: Iterable[Score] = (),
 ) -> str:
-    """The id of a selection: what went in, who scored, the policy, what is held out, who decided."""
+    """The id of a selection: what went in, who scored, the policy, what is held out, who decided.
+
+    `held_out` is the digest of the items (`quality.gate.decontaminate.digest_of`).
+    """
     here = sorted(sample_ids)
     decided = decisions(human)
     return make_id(
         "selection",
+        VERSION,
         here,
         [dict(scorer) for scorer in scorers],
         policy.model_dump(),
         duplicates.model_dump(),
-        held_out.digest,
+        held_out,
         sorted(decided[sample_id].score_id for sample_id in set(here) & set(decided)),
     )
 
@@ -314,9 +320,9 @@ def _drop_duplicates(gate: _Choosing, policy: Duplicates, encoder: Embeds | None
             if hit is not None:
                 gate.drop_repeat(row, reason, left[hit[0]], hit[1])
 
-    def texts(rows: NDArray[np.int64]) -> list[str]:
-        pairs = zip(gate.column("asked", rows), gate.column("completion", rows), strict=True)
-        return [f"{asked}\n{completion}" for asked, completion in pairs]
+    def texts(rows: NDArray[np.int64]) -> Iterator[str]:
+        pairs = gate.samples.select(pl.col("asked", "completion").gather(rows)).iter_rows()
+        return (f"{asked}\n{completion}" for asked, completion in pairs)
 
     if policy.near is not None:
         left = gate.left
@@ -325,7 +331,8 @@ def _drop_duplicates(gate: _Choosing, policy: Duplicates, encoder: Embeds | None
         from quality.models.embeddings import Encoder
 
         left = gate.left
-        hits = semantic(texts(left), policy.semantic, encoder or Encoder(policy.encoder))
+        encoder = encoder or Encoder(policy.encoder)
+        hits = semantic(list(texts(left)), policy.semantic, encoder)
         drop("semantic duplicate", hits, left.tolist())
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from quality.gate.held_out_index import LONG, HeldOutIndex, HeldOutItem, HeldOutText, form_of
+from quality.gate.held_out_index import HeldOutIndex, HeldOutItem, HeldOutText, form_of
 from quality.gate.shared_words import (
     answer_words,
     find_densest_share,
@@ -90,6 +90,12 @@ class _Overlap(NamedTuple):
     shared: list[str]
 
 
+def digest_of(items: Iterable[HeldOutItem], options: Decontaminate) -> str:
+    """Hash of the rules, the items, in any order, and the options."""
+    content = sorted([i.benchmark, i.item_id, *i.forms, i.answers] for i in items)
+    return make_id(VERSION, FORM_VERSION, content, options.model_dump())
+
+
 class HeldOut:
     """The benchmark items of a plan. Looking a sample up costs as much as the sample is long."""
 
@@ -102,10 +108,6 @@ class HeldOut:
         """Index the items; use `HeldOut.of`."""
         self.options = options
         self._index = HeldOutIndex(items, options.share, rows)
-        content = sorted([i.benchmark, i.item_id, *i.forms, i.answers] for i in items)
-        asked = self._index.rows_digest
-        self.digest = make_id(VERSION, FORM_VERSION, content, options.model_dump(), asked)
-        """Hash of the rules, the items, in any order, the options and the rows."""
 
     @classmethod
     def of(
@@ -172,14 +174,12 @@ class HeldOut:
 
     def _quoted(self, tokens: TextWords) -> Match | None:
         """The held-out text that is quoted: any word for word, a passage also with edits or in part."""
-        exact, candidates = self._index.find_quoted(tokens.words)
-        if exact is not None:
-            return self._match("quoted", exact.item, exact.words)
-        tokens.candidates = [text for text in candidates if not text.is_passage]
+        found = self._index.find_quoted(tokens.words)
+        if found.whole is not None:
+            return self._match("quoted", found.whole.item, found.whole.words)
+        tokens.candidates = found.long_questions
         best: tuple[float, HeldOutText, Cover] | None = None
-        for text in candidates:
-            if not text.is_passage:
-                continue
+        for text in found.passages:
             cover = tokens.find_cover(text, self.options.ngrams)
             share = self._share_of_passage(text, tokens, cover)
             if share and (best is None or share > best[0]):
@@ -210,7 +210,7 @@ class HeldOut:
         compared += [
             (text, self._compare_runs(text, tokens))
             for text in tokens.candidates
-            if len(text.words) >= max(LONG, 2 * self.options.ngrams)
+            if len(text.words) >= 2 * self.options.ngrams
         ]
         signs = [word for word in tokens.words if is_sign(word)] if compared else []
         said: list[tuple[str, ...]] | None = None

@@ -8,7 +8,7 @@ shorter than five characters has shingles too and a short answer weighs a little
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -56,7 +56,7 @@ def repeats(forms: Sequence[str]) -> list[int | None]:
     return [None if number == n else number for n, number in enumerate(first_index)]
 
 
-def near(texts: Sequence[str], threshold: float = 0.8) -> list[tuple[int, float] | None]:
+def near(texts: Iterable[str], threshold: float = 0.8) -> list[tuple[int, float] | None]:
     """For each text the earlier kept one that is most like it, if one is like enough.
 
     Args:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from hashlib import blake2b
-from typing import Self
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from quality.gate.dedup import form
 from quality.gate.quotations import Quotations
@@ -73,6 +75,17 @@ class HeldOutText:
     """Its numbers and signs, in order."""
 
 
+class Quoted(NamedTuple):
+    """What a text may quote."""
+
+    whole: HeldOutText | None
+    """One that stands in it word for word."""
+    passages: list[HeldOutText]
+    """Those that share several runs with it, where none stands in it."""
+    long_questions: list[HeldOutText]
+    """The same."""
+
+
 class HeldOutIndex:
     """The benchmark items of a plan, and what of them tells anything among the rows of a run."""
 
@@ -93,8 +106,6 @@ class HeldOutIndex:
         self.rarity = Rarity(asked.words_beside(items))
         self.rarity.forget_texts()
         self._common = asked.common_passages
-        self.rows_digest = asked.digest
-        """Hash of question and passage of the rows, as they are compared, in any order."""
         self.questions: dict[str, HeldOutItem] = {}
         self.passages: dict[str, HeldOutItem] = {}
         self._texts: list[HeldOutText] = []
@@ -143,23 +154,25 @@ class HeldOutIndex:
         )
 
     def telling_texts(self) -> list[tuple[str, str | None]]:
-        """Question and passage of each item; blank where a text tells nothing about it."""
-        return [
-            (
-                "" if item.forms[0] in self._frames else item.texts[0],
-                None if item.forms[1] in self._common else item.texts[1] or None,
-            )
-            for item in self.items
-        ]
+        """See `telling_texts`."""
+        return _telling_texts(self.items, self._frames, self._common)
 
-    def find_quoted(self, words: Sequence[str]) -> tuple[HeldOutText | None, list[HeldOutText]]:
+    def find_quoted(self, words: Sequence[str]) -> Quoted:
         """The held-out text that stands in another one word for word; or those that share runs."""
         shared = self._quotations.find(words)
         for number, begin in shared.quoted:
             text = self._texts[number]
             if stands_at(text.words, words, begin):
-                return text, []
-        return None, [self._texts[number] for number in shared.alike]
+                return Quoted(text, [], [])
+        passages, questions = (shared.alike[kind[shared.alike]].tolist() for kind in self._kinds)
+        return Quoted(None, [self._texts[n] for n in passages], [self._texts[n] for n in questions])
+
+    @cached_property
+    def _kinds(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which texts are passages, and which are long questions."""
+        are_passages = np.array([text.is_passage for text in self._texts], dtype=bool)
+        are_long = np.array([len(text.words) >= LONG for text in self._texts], dtype=bool)
+        return are_passages, are_long & ~are_passages
 
     def find_short_questions(self, asked: Mapping[str, float]) -> list[HeldOutText]:
         """The short questions that may share enough of their words with those asked, by weight."""
@@ -172,6 +185,28 @@ class HeldOutIndex:
     @cached_property
     def _short_questions(self) -> ShortQuestions:
         return ShortQuestions([text.bag for text in self._short], self._share, _SPELT)
+
+
+def telling_texts(
+    items: Sequence[HeldOutItem], rows: Iterable[tuple[str, str | None]]
+) -> list[tuple[str, str | None]]:
+    """Question and passage of each item; blank where a text tells nothing about it among the rows."""
+    asked = _Rows(rows, _common_passages(item.forms for item in items))
+    if asked.may_be_common:
+        asked.read()
+    return _telling_texts(items, _frame_questions(items), asked.common_passages)
+
+
+def _telling_texts(
+    items: Sequence[HeldOutItem], frames: Collection[str], common: Collection[str]
+) -> list[tuple[str, str | None]]:
+    return [
+        (
+            "" if item.forms[0] in frames else item.texts[0],
+            None if item.forms[1] in common else item.texts[1] or None,
+        )
+        for item in items
+    ]
 
 
 def _frame_questions(items: Sequence[HeldOutItem]) -> frozenset[str]:
@@ -201,7 +236,7 @@ class _Rows:
     ) -> None:
         self._rows = rows
         self._had = dict.fromkeys(common_of_items, 0)
-        self._count = self._sum = 0
+        self._count = 0
 
     def words_beside(self, items: Sequence[HeldOutItem]) -> Iterator[list[str]]:
         """The words of each different question and passage of the items and of the rows."""
@@ -223,9 +258,18 @@ class _Rows:
                 self._count_row(pair)
                 yield from words_of(pair)
 
+    @property
+    def may_be_common(self) -> bool:
+        """Whether the items have common passages at all."""
+        return bool(self._had)
+
+    def read(self) -> None:
+        """Go through the rows, for what they have of them."""
+        for _ in self.words_beside(()):
+            pass
+
     def _count_row(self, pair: tuple[str, str]) -> None:
         self._count += 1
-        self._sum += int.from_bytes(blake2b("\0".join(pair).encode(), digest_size=16).digest())
         if pair[1] in self._had:
             self._had[pair[1]] += 1
 
@@ -234,11 +278,6 @@ class _Rows:
         """Those of the items' common passages that a good part of the rows have too."""
         least = max(_SEVERAL, _MOST * self._count)
         return frozenset(passage for passage, count in self._had.items() if count >= least)
-
-    @property
-    def digest(self) -> str:
-        """A sum of the rows' hashes (Bellare and Micciancio, 1997): in any order the same."""
-        return f"{self._count}:{self._sum % 2**128:032x}"
 
 
 def _common_passages(pairs: Iterable[tuple[str, str]]) -> frozenset[str]:

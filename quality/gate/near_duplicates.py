@@ -28,7 +28,6 @@ from quality.gate.sketches import (
     rare_shingles,
     runs,
     signature_rows,
-    signatures,
 )
 
 _RECALL = 0.99  # of the pairs whose similarity is just the threshold
@@ -52,27 +51,29 @@ def near_duplicates(
         forms: Unequal texts, in the form in which they are compared; none is blank.
         threshold: Least Jaccard similarity of the shingles, 0 < threshold <= 1.
     """
-    suspects = _suspects(forms, threshold)
+    sketch = signature_rows(forms)
+    suspects = _suspects(sketch, threshold)
     own = _own_words([forms[n] for n in suspects], len(forms))
     free = [suspects[n] for n in range(len(suspects)) if n not in own]
-    yield from _compare(free, [forms[n] for n in free], threshold)
+    sketch = sketch[free]
+    yield from _compare(free, [forms[n] for n in free], threshold, sketch)
     templated = [suspects[n] for n in own]
-    texts = [forms[n] for n in templated]
-    yield from _compare(templated, texts, threshold, list(own.values()))
+    words = list(own.values())
+    sketch = signature_rows(words)
+    yield from _compare(templated, [forms[n] for n in templated], threshold, sketch, words)
 
 
-def _suspects(forms: Sequence[str], threshold: float) -> list[int]:
-    """The texts that share a band with another one; most texts share none."""
-    from rensa import RMinHashLSH
-
-    index = RMinHashLSH(threshold, PERMUTATIONS, PERMUTATIONS // _rows_per_band(threshold))
-    matrices = list(signatures(forms))
-    start = 0
-    for matrix in matrices:
-        index.insert_matrix(matrix, start)
-        start += matrix.len()
-    flags = (flag for matrix in matrices for flag in index.query_duplicate_flags_matrix(matrix))
-    return [n for n, flag in enumerate(flags) if flag]
+def _suspects(sketch: NDArray[np.uint32], threshold: float) -> list[int]:
+    """The texts that share a band with another one; of most tasks, most texts share none."""
+    rows = _rows_per_band(threshold)
+    shares = np.zeros(len(sketch), dtype=bool)
+    for start in range(0, PERMUTATIONS, rows):
+        bands = mixed(sketch[:, start : start + rows])
+        order = np.argsort(bands)
+        same = bands[order[1:]] == bands[order[:-1]]
+        shares[order[1:][same]] = True
+        shares[order[:-1][same]] = True
+    return np.flatnonzero(shares).tolist()
 
 
 def _own_words(suspects: Sequence[str], of: int) -> dict[int, str]:
@@ -87,9 +88,14 @@ def _own_words(suspects: Sequence[str], of: int) -> dict[int, str]:
 
 
 def _compare(
-    names: Sequence[int], texts: Sequence[str], threshold: float, own: Sequence[str] | None = None
+    names: Sequence[int],
+    texts: Sequence[str],
+    threshold: float,
+    sketch: NDArray[np.uint32],
+    own: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, tuple[int, float]]]:
-    """Go through texts in order; `own` are the words of each that must be alike as well."""
+    """Go through texts in order; `own` are the words of each that must be alike as well, and
+    `sketch` has their signatures."""
     if len(texts) < 2:
         return
     least = threshold if own is None else min(threshold, max(0.5, threshold - _OWN))
@@ -97,7 +103,7 @@ def _compare(
     of_own = bitmaps if own is None else Bitmaps(own)
     beside: dict[int, list[int]] = {}
     found: list[_Pairs] = []
-    for pairs in _candidates(texts if own is None else own, least):
+    for pairs in _candidates(texts if own is None else own, least, sketch):
         left, right = pairs[:, 0], pairs[:, 1]
         alike = of_own.may_be_alike(left, right, least)
         if own is not None:
@@ -122,28 +128,30 @@ def _compare(
             yield names[number], (names[best[0]], best[1])
 
 
-def _candidates(texts: Sequence[str], threshold: float) -> Iterator[_Pairs]:
+def _candidates(
+    texts: Sequence[str], threshold: float, sketch: NDArray[np.uint32]
+) -> Iterator[_Pairs]:
     """Pairs that may be alike, some of them several times."""
-    sketch = signature_rows(texts)
     rows = _rows_per_band(threshold)
     for start in range(0, PERMUTATIONS, rows):
-        tree = np.roll(sketch, -start, axis=1)
-        bands = mixed(tree[:, :rows])
-        order = np.lexsort((*_further(tree[:, rows:]), bands))
+        columns = np.roll(np.arange(PERMUTATIONS), -start)
+        bands = mixed(sketch[:, columns[:rows]])
+        order = np.lexsort((*_further(sketch, columns[rows:]), bands))
         yield from _neighbours(order, bands[order])
     keys, owners = rare_shingles(texts, _RARE, _RAREST)
-    order = np.lexsort((*(label[owners] for label in _further(sketch)), keys))
+    labels = _further(sketch, np.arange(PERMUTATIONS))
+    order = np.lexsort((*(label[owners] for label in labels), keys))
     yield from _neighbours(owners[order], keys[order])
 
 
-def _further(rows: NDArray[np.uint32]) -> list[NDArray[np.uint64]]:
+def _further(sketch: NDArray[np.uint32], columns: NDArray[np.int64]) -> list[NDArray[np.uint64]]:
     """Labels by which texts whose signatures go on alike are sorted beside each other, the last one
     first, as `np.lexsort` takes them: each of four rows, sixteen bits of a row."""
     labels: list[NDArray[np.uint64]] = []
-    for start in range(0, min(12, rows.shape[1] - 3), 4):
-        label = np.zeros(len(rows), dtype=np.uint64)
-        for column in rows[:, start : start + 4].T:
-            label = (label << np.uint64(16)) | (column & np.uint32(0xFFFF))
+    for start in range(0, min(12, len(columns) - 3), 4):
+        label = np.zeros(len(sketch), dtype=np.uint64)
+        for column in columns[start : start + 4]:
+            label = (label << np.uint64(16)) | (sketch[:, column] & np.uint32(0xFFFF))
         labels.append(label)
     return labels[::-1]
 

@@ -24,8 +24,8 @@ class Shared(NamedTuple):
     quoted: list[tuple[int, int]]
     """(indexed text, where it begins here) of those that stand here word for word, in the order in
     which their anchors stand here."""
-    alike: list[int]
-    """The indexed texts that share several runs, by number."""
+    alike: _Numbers
+    """The indexed texts that share several runs, by number, in order."""
 
 
 class Quotations:
@@ -83,9 +83,8 @@ class Quotations:
         texts, begins = of_run[at], np.repeat(places, lengths) - starts[at]
         ordered = np.sort(texts)
         again = ordered[1:][ordered[1:] == ordered[:-1]]
-        return Shared(
-            self._standing(ids, texts, begins, starts[at]), list(dict.fromkeys(again.tolist()))
-        )
+        alike = again[np.diff(again, prepend=-1) != 0]
+        return Shared(self._standing(ids, texts, begins, starts[at]), alike)
 
     def _standing(
         self, ids: _Hashes, texts: _Numbers, begins: _Numbers, starts: _Numbers
@@ -127,7 +126,7 @@ class Quotations:
         return keys, texts[order], starts[order], stops
 
 
-_NOTHING = Shared([], [])
+_NOTHING = Shared([], np.zeros(0, dtype=np.int64))
 
 
 def _mixed(ids: _Hashes, places: _Numbers) -> _Hashes:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 SHINGLE = 5  # characters
 PERMUTATIONS = 60  # many divisors: bands of any height
 SEED = 42
-_CHUNK = 8_000_000  # characters whose hashes are held at once, eight bytes each
+_CHUNK = 2_000_000  # characters whose hashes are held at once, eight bytes each
 _AT_ONCE = 512  # texts that are hashed at once: they fit a processor's cache
-_BITS = 2048  # of a bitmap: a quarter of a kilobyte for each text
+_BITS, _FEW_BITS = 2048, 512  # of a bitmap, and of one of short texts
+_SHORT = 64  # characters
 _COUNTERS = 24  # bits of a shingle's hash by which shingles are counted
 _KEY, _TEXT = (
     np.uint64(34),
@@ -59,15 +60,16 @@ class Bitmaps:
 
     def __init__(self, forms: Sequence[str]) -> None:
         self._most = np.array([len(text) for text in forms], dtype=np.int64)  # shingles, at most
-        self._bits = np.zeros((len(forms), _BITS // 64), dtype=np.uint64)
+        bits = _FEW_BITS if len(forms) and self._most.mean() <= _SHORT else _BITS
+        self._bits = np.zeros((len(forms), bits // 64), dtype=np.uint64)
         for start, hashes, offsets in stretches(forms):
-            places = (hashes >> np.uint64(64 - _BITS.bit_length() + 1)).astype(np.int64)
+            places = (hashes >> np.uint64(64 - bits.bit_length() + 1)).astype(np.int64)
             for first in range(0, len(offsets) - 1, _AT_ONCE):
                 last = min(first + _AT_ONCE, len(offsets) - 1)
                 begin, end = int(offsets[first]), int(offsets[last])
                 lengths = np.diff(offsets[first : last + 1]).astype(np.int64)
                 rows = np.repeat(np.arange(last - first), lengths)
-                table = np.zeros((last - first, _BITS), dtype=bool)
+                table = np.zeros((last - first, bits), dtype=bool)
                 table[rows, places[begin:end]] = True
                 packed = np.packbits(table, axis=1).view(np.uint64)
                 self._bits[start + first : start + last] = packed

@@ -28,7 +28,7 @@ class TextWords:
     def __init__(self, form: str, rarity: Rarity) -> None:
         self.words = form.split()
         self._rarity = rarity
-        self.candidates: list[HeldOutText] = []  # questions that share runs with it
+        self.candidates: list[HeldOutText] = []  # long questions that share runs with it
 
     @cached_property
     def runs(self) -> dict[tuple[str, ...], list[int]]:

@@ -63,6 +63,13 @@ CREATE TABLE samples (
   facts JSON
 );
 
+CREATE TABLE sample_lists (
+  list_id VARCHAR NOT NULL,
+  state VARCHAR NOT NULL,
+  facts JSON NOT NULL,
+  sample_ids JSON NOT NULL
+);
+
 CREATE TABLE seed_runs (
   seed_run_id VARCHAR NOT NULL,
   recipe VARCHAR NOT NULL,

@@ -7,8 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from quality.gate.decontaminate import Decontaminate, HeldOut
+from quality.gate.decontaminate import Decontaminate, HeldOut, digest_of
 from quality.gate.dedup import form
+from quality.gate.held_out_index import HeldOutItem
 from quality.tasks.benchmark import item_of
 from warehouse.inputs.rows import Row
 from warehouse.records import Prompt, Sample
@@ -176,14 +177,19 @@ def test_a_share_at_the_bound_matches(share, found):
 
 
 def test_the_digest_is_of_content_and_options_not_of_order():
+    def digest(*rows, benchmark="made", **options):
+        first, *others = [item_of(one) for one in rows]
+        items = [HeldOutItem.of(benchmark, first), *(HeldOutItem.of("made", one) for one in others)]
+        return digest_of(items, Decontaminate(**options))
+
     one, two = row(SHORT, ["x"]), row(LONG)
-    assert index(one, two).digest == index(two, one).digest
+    assert digest(one, two) == digest(two, one)
     others = {
-        index(one, two).digest,
-        index(one).digest,
-        index(one, two, share=0.5).digest,
-        index(row(SHORT, ["y"]), two).digest,
-        HeldOut.of([("other", item_of(one)), ("made", item_of(two))]).digest,
+        digest(one, two),
+        digest(one),
+        digest(one, two, share=0.5),
+        digest(row(SHORT, ["y"]), two),
+        digest(one, two, benchmark="other"),
     }
     assert len(others) == 5
 

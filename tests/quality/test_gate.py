@@ -7,13 +7,15 @@ import pytest
 from pydantic import ValidationError
 
 from quality.gate.choose import SCORES, choose, rows_of, selection_id_of
-from quality.gate.decontaminate import Decontaminate, HeldOut
+from quality.gate.decontaminate import Decontaminate, HeldOut, digest_of
+from quality.gate.held_out_index import HeldOutItem
 from quality.gate.policy import Duplicates, GatePolicy
 from quality.tasks.benchmark import item_of
 from warehouse.inputs.rows import Row
 from warehouse.records import Choice, Prompt, Sample, Score
 
 NOTHING = HeldOut.of([])
+NO_ITEMS = digest_of([], Decontaminate())
 APART = Duplicates(near=None)
 
 
@@ -245,7 +247,7 @@ def test_the_selection_id_follows_all_that_decides_but_not_the_order():
     a, b = sample(call="a"), sample(call="b")
     scorers = [{"use": "x"}]
 
-    def made(samples=(a, b), policy=policy, duplicates=APART, held_out=NOTHING, decided=()):
+    def made(samples=(a, b), policy=policy, duplicates=APART, held_out=NO_ITEMS, decided=()):
         return selection_id_of(
             [one.sample_id for one in samples], scorers, policy, duplicates, held_out, decided
         )
@@ -256,8 +258,8 @@ def test_the_selection_id_follows_all_that_decides_but_not_the_order():
         made((a,)),
         made(policy=GatePolicy(max_words=1)),
         made(duplicates=Duplicates(near=0.5)),
-        made(held_out=HeldOut.of([("x", item_of(row))])),
-        made(held_out=HeldOut.of([], Decontaminate(share=0.5))),
+        made(held_out=digest_of([HeldOutItem.of("x", item_of(row))], Decontaminate())),
+        made(held_out=digest_of([], Decontaminate(share=0.5))),
         made(decided=[human(a, 1.0)]),
     }
     assert len(others - {one}) == 6

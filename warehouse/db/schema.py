@@ -11,7 +11,7 @@ from typing import Any
 from warehouse.db.views import VIEWS
 from warehouse.records import RECORDS, Record
 
-VERSION = 8
+VERSION = 9
 """What this code writes. A higher number in a file means that a newer version wrote it."""
 
 MIGRATIONS: dict[int, str] = {
@@ -106,6 +106,14 @@ CREATE TABLE rounds (
   seeds BIGINT NOT NULL,
   missing JSON NOT NULL,
   run_id VARCHAR NOT NULL
+);
+""",
+    9: """
+CREATE TABLE sample_lists (
+  list_id VARCHAR NOT NULL,
+  state VARCHAR NOT NULL,
+  facts JSON NOT NULL,
+  sample_ids JSON NOT NULL
 );
 """,
 }

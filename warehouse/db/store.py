@@ -20,7 +20,7 @@ from warehouse.db.frames import frame_of, records_of
 from warehouse.db.private_files import private_files
 from warehouse.db.schema import MIGRATIONS, VERSION, columns, ddl, views
 from warehouse.errors import RecordRefused, WarehouseError
-from warehouse.records import Call, Record, Run, RunAnswer
+from warehouse.records import Call, Choice, Record, Run, RunAnswer, SampleList
 from warehouse.text.finish_reasons import LENGTH, spellings_of
 
 R = TypeVar("R", bound=Record)
@@ -141,6 +141,18 @@ class Store:
         with self._writing() as db:
             db.execute("DELETE FROM runs WHERE run_id = ?", [run.run_id])
             _insert(db, Run, [run])
+
+    def put_sample_list(self, samples: SampleList) -> None:
+        """Keep the list of a plan's samples in the place of an older one."""
+        with self._writing() as db:
+            db.execute("DELETE FROM sample_lists WHERE list_id = ?", [samples.list_id])
+            _insert(db, SampleList, [samples])
+
+    def put_choices(self, selection_id: str, rows: pl.DataFrame) -> None:
+        """Store the choices of a selection (the columns of `choices`) in the place of older ones."""
+        with self._writing() as db:
+            db.execute("DELETE FROM choices WHERE selection_id = ?", [selection_id])
+            _insert_frame(db, Choice, rows)
 
     def read(self, kind: type[R], where: str = "", params: Sequence[Any] = ()) -> list[R]:
         """Records of one kind, in the order they were inserted; none if there is no file."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
 from distill.plan.plan import load_plan
@@ -33,6 +34,7 @@ from flows.runtime.prefect_flow import run_flow
 from flows.stages import curate as stage
 from flows.stages import embed_shard
 from flows.stages.curate import curate
+from flows.stages.embed_shard import ShardedEncoder
 from flows.stages.evaluate import evaluate
 from flows.stages.generate import generate
 from flows.stages.score_shard import score_here, score_in_worker, sent_scorer
@@ -65,6 +67,7 @@ use = "imitation"
 prompts = "rows.jsonl"
 student_sees_passage = true
 [quality]
+duplicates = { near = 0.85 }
 scorers = [{ use = "grounded" }, { use = "style" }, { use = "refusal" }, { use = "./length.py:Length" }]
 gate = { refusal_max = 0.5 }
 [evaluate]
@@ -119,30 +122,20 @@ def table(plan: Path, name: str) -> list[tuple[object, ...]]:
 
 
 @pytest.fixture(scope="module")
-def duplicates(tmp_path_factory) -> str:
-    """What drops near duplicates, and semantic ones by an encoder with random weights."""
-    words = ["bridge", "number", *map(str, range(40))]
-    encoder = make_encoder(tmp_path_factory.mktemp("encoder"), words)
-    return f'quality.duplicates={{near = 0.85, semantic = 0.9975, encoder = "{encoder}"}}'
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory, duplicates) -> Path:
+def alone(tmp_path_factory) -> Path:
     """The project as one process curates it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "SCORED_AT_ONCE", 8)
-        patch.setattr(embed_shard, "EMBEDDED_AT_ONCE", 8)
         plan = project(tmp_path_factory.mktemp("alone") / "p")
-        curate(str(plan), [duplicates])
+        curate(str(plan))
     return plan
 
 
 @pytest.mark.parametrize("name", ["process", "dask", "ray"])
 def test_every_engine_writes_what_one_process_writes_row_for_row(
-    name, alone, duplicates, tmp_path, monkeypatch
+    name, alone, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(stage, "SCORED_AT_ONCE", 8)
-    monkeypatch.setattr(embed_shard, "EMBEDDED_AT_ONCE", 8)
     sent = []
     map_ = WorkerEngine.map
 
@@ -152,9 +145,9 @@ def test_every_engine_writes_what_one_process_writes_row_for_row(
 
     monkeypatch.setattr(WorkerEngine, "map", noting)
     there = project(tmp_path / "there")
-    curate(str(there), [duplicates, f"run.engine={name}", "run.workers=2"])
+    curate(str(there), [f"run.engine={name}", "run.workers=2"])
     # All rules go over a shard at once.
-    assert sent == ["score_in_worker", "match_shard", "embed_shard"]
+    assert sent == ["score_in_worker", "match_shard"]
     for records in ("scores", "choices", "samples"):
         assert table(alone, records) == table(there, records)
     assert len(table(there, "scores")) == 168
@@ -162,7 +155,6 @@ def test_every_engine_writes_what_one_process_writes_row_for_row(
         "kept",
         "held_out: question",
         "near duplicate",
-        "semantic duplicate",
     }
 
 
@@ -214,6 +206,19 @@ def slow_at_first(folder: str, shard: int) -> int:
 def gpus(_: None, shard: int) -> tuple[int, str | None]:
     time.sleep(0.05)
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.parametrize("name", SLOW_CLUSTERS)
+def test_an_encoder_gives_the_same_vectors_on_every_engine(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(embed_shard, "EMBEDDED_AT_ONCE", 8)
+    encoder = make_encoder(tmp_path, ["bridge", "number", *map(str, range(40))])
+    texts = [f"Who built bridge number {n}{' of a town' * (n % 5)}?" for n in range(40)]
+    here = ShardedEncoder(str(encoder), LocalEngine()).encode(texts)
+    with engine_of(RunSection(engine=name, workers=2)) as engine:
+        there = ShardedEncoder(str(encoder), engine).encode(texts)
+    assert there.shape == (40, 16)
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-6)
+    assert len(np.unique(here.round(4), axis=0)) == 40
 
 
 def answers_of(folder: Path, engine: str) -> list[Answer]:

@@ -100,8 +100,9 @@ class Reader(Scripted, Teacher):
 '''
 
 
-def timed(what: str, folder: Path, *command: str) -> dict[str, object]:
-    """Run a command, print its seconds and its largest resident memory; returns its JSON."""
+def timed(what: str, folder: Path, *command: str) -> tuple[dict[str, object], float]:
+    """Run a command, print its seconds and its largest resident memory; returns its JSON and the
+    seconds."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *command, str(folder / "plan.toml"), "--json"],
@@ -124,8 +125,7 @@ def timed(what: str, folder: Path, *command: str) -> dict[str, object]:
         raise SystemExit(errors.decode()[-2000:])
     spent_s = time.perf_counter() - started
     print(f"{what:<22} {spent_s:8.1f} s   most {most[0]:,} MB", flush=True)
-    found: dict[str, object] = json.loads(out)
-    return found
+    return json.loads(out), spent_s
 
 
 def compare_engines(count: int, engines: Sequence[str]) -> None:
@@ -164,7 +164,7 @@ def main() -> None:
         write_project(folder, count)
         print(f"{count:,} templated rows, {ITEMS:,} held-out items")
         timed("generate", folder, "generate")
-        kept = timed("curate", folder, "curate")
+        kept, _ = timed("curate", folder, "curate")
         timed("curate, nothing new", folder, "curate")
         timed("what-if", folder, "curate", "--what-if", "gate.grounded_min=0.5")
         size_b = (folder / "w.duckdb").stat().st_size

@@ -28,6 +28,8 @@ AHEAD = 2
 """Shards for each worker that are sent before the first result is taken."""
 ANSWER_S = 10
 """Seconds within which the address of a cluster has to answer."""
+WAKES_S = 1
+"""Seconds after which whoever waits for results looks for a signal."""
 ONE_PROCESSOR = {
     name: "1"
     for name in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -84,7 +86,8 @@ class WorkerEngine(ABC):
             waiting.extend(send(shard) for shard in chain(first, islice(left, room - 1)))
             running = set(waiting)
             while waiting:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                # Not for ever: a signal that another thread receives is handled when this one wakes.
+                done, running = wait(running, WAKES_S, return_when=FIRST_COMPLETED)
                 if finished is not None:
                     for future in done:
                         if future.exception() is None:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -203,6 +204,11 @@ def slow_at_first(folder: str, shard: int) -> int:
     return shard
 
 
+def sleeps(_: None, shard: int) -> int:
+    time.sleep(5)
+    return shard
+
+
 def gpus(_: None, shard: int) -> tuple[int, str | None]:
     time.sleep(0.05)
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -385,6 +391,19 @@ def test_each_worker_has_gpus_of_its_own(name, monkeypatch):
     assert len(found) == 2
     with pytest.raises(PlanError, match="with 2 workers takes 4 GPUs, and this machine has 2"):
         engine_of(RunSection(engine=name, workers=2, gpus_per_worker=2))
+
+
+@pytest.mark.parametrize("name", SLOW_CLUSTERS)
+def test_ctrl_c_ends_the_wait_for_shards(name):
+    taken: list[int] = []
+    with (
+        engine_of(RunSection(engine=name, workers=2)) as engine,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        list(engine.map(square, 0, range(4)))  # the workers are there
+        threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        taken.extend(engine.map(sleeps, None, range(8)))
+    assert len(taken) < 8
 
 
 # Last, since a process has one Ray cluster at a time.

@@ -31,6 +31,7 @@ from warehouse.processors import usable_processors
 Result = TypeVar("Result")
 
 _QUIET = {
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # no cluster but what is asked for
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # else it tells of each death on stdout, where the result goes
 }
@@ -143,6 +144,9 @@ class RayEngine(WorkerEngine):
         from ray import exceptions
 
         worker = self._free.get()
+        if not self._is_started:  # a call would start a cluster of Ray's own accord
+            self._free.put(worker)
+            raise CancelledError
         # In a list: Ray would unpack a bare reference for each shard.
         reference = worker.run.remote(task, [sent], pickle.dumps(shard))
         try:

@@ -3,7 +3,7 @@ BIN := .venv/bin
 PLAN ?= subjects/plan.toml
 WORKERS ?= 2
 
-.PHONY: setup run test test-fast test-all check lint bench docs hashes format clean
+.PHONY: setup run test test-fast test-all check lint bench gpu docs hashes format clean
 
 # One set-up for every target: made once, made again when the files it follows from change.
 setup: .venv/.installed
@@ -65,6 +65,11 @@ bench: setup
 	$(BIN)/python -m tests.bench.coverage
 	$(BIN)/python -m tests.bench.ship
 	$(BIN)/python -m tests.bench.prices
+	$(BIN)/python -m tests.bench.archive
+
+# On a machine with a GPU, with the torch and transformers of its own Python (PYTHON=...): no `setup`.
+gpu:
+	$(PYTHON) -m tests.gpu
 
 # The docs site, in site/; no network.
 docs: setup

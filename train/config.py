@@ -57,7 +57,13 @@ class SftConfig(_Options):
     early_stopping: EarlyStopping | None = None
     """Left out, every epoch is trained."""
     processes: int = Field(default=1, ge=1)
-    """Processes that train together, one per GPU where there are any; they share a batch."""
+    """Processes that train together on each node, one per GPU where there are any; they share a
+    batch."""
+    nodes: int = Field(default=1, ge=1)
+    """Machines that train together; on each of the others runs `distill join HOST:PORT`."""
+    rendezvous: str | None = None
+    """HOST:PORT where the first node, which runs the plan, waits for the others: an address of
+    this machine by which they reach it, in a network that you trust."""
     seed: int = Field(default=0, ge=0)
     """Of the adapter's start, of dropout and of the order of rows."""
     save_steps: int = Field(default=25, ge=0)
@@ -67,16 +73,30 @@ class SftConfig(_Options):
 
     @model_validator(mode="after")
     def _processes_share_a_batch(self) -> SftConfig:
-        if self.packing and self.processes > 1:
+        if self.packing and self.world_size > 1:
             raise ValueError(
-                "packed rows cannot be shared by processes; set packing = false or processes = 1"
+                "packed rows cannot be shared by processes; set packing = false, or processes = 1 and "
+                "nodes = 1"
             )
-        if self.batch_size % self.processes:
+        if self.batch_size % self.world_size:
+            number = f"{self.processes}" if self.nodes == 1 else f"{self.processes} x {self.nodes}"
             raise ValueError(
                 f"batch_size = {self.batch_size} cannot be shared by processes = "
-                f"{self.processes}; use a multiple of it"
+                f"{number}{'' if self.nodes == 1 else ' nodes'}; use a multiple of it"
+            )
+        if self.rendezvous is not None:
+            parse_rendezvous(self.rendezvous)
+        elif self.nodes > 1:
+            raise ValueError(
+                f"nodes = {self.nodes} need a rendezvous: an address of this machine and a free "
+                'port, such as rendezvous = "10.0.0.1:29500"'
             )
         return self
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train together, on all nodes."""
+        return self.processes * self.nodes
 
     def fingerprint(self, learning_rate: float) -> dict[str, object]:
         """The options that decide what a student becomes; how it is watched does not, nor do the
@@ -85,9 +105,25 @@ class SftConfig(_Options):
         `learning_rate` is the tuner's own, which holds where none is set.
         """
         options = self.model_dump(
-            mode="json", exclude={"save_steps", "track", "processes", "allow"}
+            mode="json",
+            exclude={"save_steps", "track", "processes", "nodes", "rendezvous", "allow"},
         )
         return {**options, "learning_rate": self.learning_rate or learning_rate}
+
+
+def parse_rendezvous(text: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT; an IPv6 address stands in brackets.
+
+    Raises:
+        ValueError: it is not of this form.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not host or "/" in host or not port.isascii() or not port.isdigit():
+        raise ValueError(f"rendezvous '{text}' is not HOST:PORT, such as 10.0.0.1:29500")
+    if not 0 < int(port) < 65536:
+        raise ValueError(f"rendezvous '{text}': allowed ports are 1 to 65535")
+    return host, int(port)
 
 
 def steps_of(rows: int, config: SftConfig) -> int:

@@ -54,6 +54,9 @@ _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSS
 class Overloaded(TransientError):
     """The server asks for less; the request was not worked on."""
 
+    is_server_fault = False
+    """Whether it said so with 5xx, as one does that is starting, or has lost what is behind it."""
+
 
 class NoSuchPath(TeacherUnusable):
     """The server knows no such path; where it was the list of models, it may have none."""
@@ -271,7 +274,10 @@ class Endpoint:
         if error_kind is ErrorKind.PROMPT:
             return PromptRejected(message)
         kind = Overloaded if error_kind is ErrorKind.OVERLOAD else TransientError
-        return kind(message, error.wait_s)
+        fault = kind(message, error.wait_s)
+        if isinstance(fault, Overloaded):
+            fault.is_server_fault = status >= 500
+        return fault
 
     def embedded_error(
         self,

@@ -272,9 +272,9 @@ class RateLimiter:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
-    def room(self) -> float:
-        """How many more requests could start now."""
-        return self.window - self.in_flight
+    def pause_left_s(self) -> float:
+        """Seconds until the pause that the server asked for is over."""
+        return max(0.0, self._resume_at - self._clock())
 
     async def start(self, tokens: int) -> float:
         """Wait for a place in flight, for the rates and for any pause; take the place.

@@ -21,6 +21,7 @@ from datagen.openai.endpoint import (
 )
 from datagen.openai.options import OpenaiApi, arriving, backoff_s
 from datagen.openai.parse_body import UnreadableReply
+from datagen.openai.replicas import Replica, Replicas
 from datagen.openai.unreachable import NobodyThere
 from datagen.request_queue import RequestQueue, RequestSource, answer_all
 from datagen.spending.limits import Budget, RateLimiter
@@ -51,7 +52,7 @@ _VARYING = re.compile(r"\b\w*\d\w*\b")
 class _Round:
     """State shared by the workers of one `answer`."""
 
-    endpoints: list[Endpoint]
+    replicas: Replicas
     budget: Budget
     answered: int = 0
     busy: int = 0
@@ -82,17 +83,6 @@ class _Round:
             taking.cancel()
             halting.cancel()
 
-    def pick(self) -> Endpoint:
-        """The reachable endpoint with the most room.
-
-        Raises:
-            TeacherUnusable: none is left.
-        """
-        left = [endpoint for endpoint in self.endpoints if endpoint.gone is None]
-        if not left:
-            raise self.endpoints[-1].gone or TeacherUnusable("there is no endpoint")
-        return max(left, key=lambda endpoint: endpoint.pace.room)
-
     def lasts(self, fault: TransientError) -> bool:
         """Whether a fault is one more of a row that is all that the servers ever answered."""
         if self.answered or isinstance(fault, (Overloaded, NobodyThere, TimedOut)):
@@ -113,7 +103,8 @@ class OpenaiChat(OpenaiApi):
     """
 
     more_urls: list[str] = field(default_factory=list)
-    """Further servers of the same model, with the same key; requests are balanced over all."""
+    """Further servers of the same model, with the same key; requests are balanced over all by measured
+    latency. Replies are known by base_url alone, whichever server gave them."""
     max_in_flight: int = 32
     """Most requests open at once, for each server."""
     requests_per_minute: float | None = None
@@ -173,8 +164,9 @@ class OpenaiChat(OpenaiApi):
         self, requests: RequestSource, budget: Budget | None, most: int | None = None
     ) -> AsyncGenerator[Reply]:
         key = self.key()
-        state = _Round([self._endpoint(url, key) for url in self.urls], budget or Budget())
-        number = self.max_in_flight * len(state.endpoints)
+        endpoints = [self._endpoint(url, key) for url in self.urls]
+        state = _Round(Replicas(endpoints), budget or Budget())
+        number = self.max_in_flight * len(endpoints)
         number = number if most is None else min(number, most)
         arrived: asyncio.Queue[Reply | None] = asyncio.Queue()
         workers = [self._work(state, requests, arrived) for _ in range(number)]
@@ -185,7 +177,7 @@ class OpenaiChat(OpenaiApi):
             if state.stop is not None:
                 raise state.stop
         finally:
-            for endpoint in state.endpoints:
+            for endpoint in endpoints:
                 await endpoint.close()
 
     async def _work(
@@ -227,17 +219,24 @@ class OpenaiChat(OpenaiApi):
         for sent in count(1):
             if state.stop is not None:
                 raise state.stop
-            endpoint = state.pick()
             await budget.reserve(most)
+            picked_at = time.monotonic()
             try:
-                reply = await self._try(endpoint, request, body, most.tokens)
+                replica = state.replicas.pick()
+            except TeacherUnusable:
+                budget.release(most)
+                raise
+            endpoint = replica.endpoint
+            try:
+                reply = await self._try(state.replicas, replica, request, body, most.tokens)
             except (TransientError, PromptRejected, TeacherUnusable) as fault:
                 (budget.lose if fault.is_charged else budget.release)(most)
                 if isinstance(fault, PromptRejected):
                     return Reply(request, error=fault, tries=sent)
                 if isinstance(fault, TeacherUnusable):
-                    endpoint.gone = fault
+                    state.replicas.give_up(replica, fault)
                     continue
+                state.replicas.note_fault(replica, fault, picked_at)
                 waits = isinstance(fault, Overloaded) or (
                     isinstance(fault, NobodyThere) and endpoint.heard
                 )
@@ -245,22 +244,40 @@ class OpenaiChat(OpenaiApi):
                 empty += isinstance(fault, EmptyReply)
                 if empty > 1:
                     return Reply(request, error=PromptRejected(str(fault)), tries=sent)
-                endpoint.gone = endpoint.gone or self._gone(endpoint, fault, tries)
-                if state.lasts(fault):
+                is_last = not state.replicas.others_up(replica)
+                if is_last and endpoint.gone is None:
+                    endpoint.gone = self._gone(endpoint, fault, tries)
+                if is_last and state.lasts(fault):
                     raise self._lasting(endpoint, fault) from None
                 if tries >= self.max_tries:
                     return Reply(request, error=fault, tries=sent)
-                await _sleep(backoff_s(sent))
+                if is_last or replica.is_up:  # else another server takes it at once
+                    await _sleep(backoff_s(sent))
             except BaseException:
                 budget.lose(most)  # cut off on the way
                 raise
             else:
                 reply = self.settle(budget, most, reply)
                 state.answered += 1
+                state.replicas.note_reply(replica, reply.latency_s)
                 return reply if sent == 1 else replace(reply, tries=sent)
         raise AssertionError("count() does not end")
 
     async def _try(
+        self,
+        replicas: Replicas,
+        replica: Replica,
+        request: Request,
+        body: dict[str, Any],
+        tokens: int,
+    ) -> Reply:
+        """Send a request once to the server that was picked for it."""
+        try:
+            return await self._send(replica.endpoint, request, body, tokens)
+        finally:
+            replicas.finish(replica)
+
+    async def _send(
         self, endpoint: Endpoint, request: Request, body: dict[str, Any], tokens: int
     ) -> Reply:
         """Send a request once, at the endpoint's pace."""

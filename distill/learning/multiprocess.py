@@ -1,7 +1,8 @@
 """Run a training in several processes, started through torchrun.
 
-The parent writes the job, starts the workers on the loopback address and reads the
-first one's steps; rank 0 alone writes the student.
+The parent writes the job, starts the workers and reads the first one's steps; rank 0 alone
+writes the student. On one machine they meet on the loopback address; several machines meet
+through `distill.learning.nodes`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from train.loop.callbacks import Step, TrainingCallbacks, report_audit, report_g
 from train.loop.sft import TrainingResult
 from warehouse import catalog
 from warehouse.errors import Outcome, StillhouseError, TrainingError
+from warehouse.parent_process import end_with_parent
 from warehouse.part_origins import part_error
 from warehouse.processors import usable_processors
 from warehouse.records import Sample
@@ -32,6 +34,9 @@ from warehouse.records import Sample
 _LAUNCH = ("torch.distributed.run", "--standalone", "--nproc_per_node")
 """Python's `-m` arguments: one machine, any free port. Accelerate's own launcher, which calls
 this one for GPUs, starts a single process on a CPU."""
+
+WORKER = "distill.learning.multiprocess"
+"""The module that each training process runs."""
 
 _SHOWN = 2000
 """Characters of a worker's traceback to show."""
@@ -49,35 +54,35 @@ def train_in_processes(
     callbacks: Callable[[Step], None] = lambda step: None,
     alone: bool = False,
 ) -> TrainingResult:
-    """Run `objective.train` in `inputs.config.processes` processes.
+    """Run `objective.train` in `inputs.config.processes` processes of each of its `nodes`.
 
     A single one runs in this process, unless `alone` asks for a child.
 
     Raises:
-        TrainingError: a worker's own error, or the signal that killed it.
+        TrainingError: a worker's own error, the signal that killed it, or a node that did not
+            come, does not fit or was lost.
         RuntimeError: a worker crashed; with the end of its traceback.
     """
-    number = inputs.config.processes
-    if number == 1 and not alone:
+    number, nodes = inputs.config.processes, inputs.config.nodes
+    if number * nodes == 1 and not alone:
         return objective.train(inputs, callbacks)
     inputs.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".train-", dir=inputs.out.parent) as folder:
         job = Path(folder) / "job.json"
         job.write_text(json.dumps(_job_json(objective, inputs, job.parent)))
-        command = [sys.executable, "-P", "-m"]
-        if number > 1:
-            command += [*_LAUNCH, str(number), "--module"]
-        command += ["distill.learning.multiprocess", str(job)]
-        homes = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, homes)),
-            "PYTHONSAFEPATH": "1",  # a train.py in the working directory is not our package
-        }
-        if number > 1:
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_processors() // number)))
+        if nodes > 1:
+            command = python_command("distill.learning.nodes", str(job))
+        elif number > 1:
+            command = python_command(*_LAUNCH, str(number), "--module", WORKER, str(job))
+        else:
+            command = python_command(WORKER, str(job))
         worker = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,  # its end is this process's end
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(number if number * nodes > 1 else None),
         )
         try:
             return _follow(worker, callbacks, Path(folder))
@@ -85,6 +90,28 @@ def train_in_processes(
             if worker.poll() is None:
                 worker.terminate()
                 worker.wait()
+
+
+def python_command(module: str, *words: str) -> list[str]:
+    """The command line of a module in this Python; the working directory is not searched."""
+    return [sys.executable, "-P", "-m", module, *words]
+
+
+def environment(processes: int | None = None) -> dict[str, str]:
+    """Environment variables of training processes: our packages first, a fair share of threads.
+
+    Args:
+        processes: Those that share this machine; None leaves their threads to torch.
+    """
+    homes = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    variables = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, homes)),
+        "PYTHONSAFEPATH": "1",  # a train.py in the working directory is not our package
+    }
+    if processes is not None:
+        variables.setdefault("OMP_NUM_THREADS", str(max(1, usable_processors() // processes)))
+    return variables
 
 
 def _job_json(objective: Objective, inputs: TrainingInputs, folder: Path) -> dict[str, Any]:
@@ -121,10 +148,12 @@ def _follow(worker: Any, callbacks: Callable[[Step], None], folder: Path) -> Tra
     if result.is_file():
         values = json.loads(result.read_text())
         return TrainingResult(**{**values, "path": Path(values["path"])})
-    raise _crash(code, "".join(stderr_lines), folder)
+    for lost in sorted(folder.glob("lost.*")):  # another node, which ended this one's workers, too
+        raise TrainingError(lost.read_text(encoding="utf-8"))
+    raise crash_of(code, "".join(stderr_lines), folder)
 
 
-def _crash(code: int, stderr: str, folder: Path) -> Exception:
+def crash_of(code: int, stderr: str, folder: Path) -> Exception:
     """The reason of an unexpected end: a signal, the first traceback, or the workers' output."""
     killed = _KILLED.search(f"{stderr}\nexitcode: {code}")
     if killed:
@@ -190,4 +219,5 @@ def _run_job(job: Path, first: bool) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(Path(sys.argv[1]))

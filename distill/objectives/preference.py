@@ -16,11 +16,11 @@ from distill.learning.objective import Objective, TrainingInputs, as_tested, row
 from train.audit.audit import TOLERATED
 from train.dataset import Encoded, TrainingRow, encode
 from train.loop.callbacks import report_generated
+from train.loop.checkpoints import Unfinished
 from train.loop.sft import (
     TrainerInputs,
     TrainingHooks,
     TrainingResult,
-    Unfinished,
     assemble_trainer,
 )
 from train.model.base_model import base_fingerprint

@@ -91,8 +91,11 @@ class Plan(Section):
         del plain["run"]
         if self.language == "en":  # as before there was this key: no run gets another id
             del plain["language"]
-        if self.train is not None and self.train.seeds == 1:
-            del plain["train"]["seeds"]
+        if self.train is not None:
+            for name in ("nodes", "rendezvous"):  # where it is trained
+                del plain["train"][name]
+            if self.train.seeds == 1:
+                del plain["train"]["seeds"]
         if self.evaluate.controls:
             del plain["evaluate"]["controls"]
         return make_id("plan", plain)

@@ -225,11 +225,20 @@ def refuse_prompts_as_benchmark(plan: Plan) -> None:
         PlanError: half of its items or more are prompts, so the gate would drop these.
     """
     files = [b for b in plan.evaluate.every_benchmark if isinstance(b, Custom)]
-    asked = set()
-    for recipe in plan.prompt_recipes if files else ():
-        asked |= {_pair(prompt.question, prompt.passage) for prompt in recipe.ask_all(plan.folder)}
-    for benchmark in files:
-        items = [_pair(item.row.prompt, item.row.passage) for item in benchmark.items(plan.folder)]
+    pairs = [
+        [_pair(item.row.prompt, item.row.passage) for item in benchmark.items(plan.folder)]
+        for benchmark in files
+    ]
+    wanted: dict[str, set[str]] = {}  # question -> passages: prompts may be millions
+    for question, passage in (pair for items in pairs for pair in items):
+        wanted.setdefault(question, set()).add(passage)
+    asked: set[tuple[str, str]] = set()
+    for recipe in plan.prompt_recipes if wanted else ():
+        for prompt in recipe.ask_all(plan.folder):
+            passages = wanted.get(comparison_form(prompt.question))
+            if passages and (passage := comparison_form(prompt.passage or "")) in passages:
+                asked.add((comparison_form(prompt.question), passage))
+    for benchmark, items in zip(files, pairs, strict=True):
         equal = sum(item in asked for item in items)
         if equal and 2 * equal >= len(items):
             raise PlanError(

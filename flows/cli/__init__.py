@@ -22,7 +22,9 @@ __all__ = ["app", "data", "main", "parts", "plan", "results", "student", "wareho
 _GC_THRESHOLD = 50_000
 """Objects between two garbage collections. Imports leave objects that live until the end, and
 Python's default of 700 spends a twentieth of a short command on looking through them."""
-_FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_FULL_OR_CLOSED = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+)  # fmt: skip
 
 
 def main() -> None:

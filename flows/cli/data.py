@@ -7,13 +7,23 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import Json, PlanFile, Set, app, refuse_shipped_plan
+from flows.cli.options import Json, PlanFile, Set, Where, app, refuse_shipped_plan
 from warehouse.errors import Stopped, UsageError
 
 data_app = typer.Typer(
-    help="Data sets out of a warehouse, replies from elsewhere into it.", no_args_is_help=True
+    help="Data sets and archives out of a warehouse, replies from elsewhere into it.",
+    no_args_is_help=True,
 )
 app.add_typer(data_app, name="data")
+
+
+Location = Annotated[
+    str,
+    typer.Argument(
+        help="A folder, or a DuckLake: ducklake:FILE or 'ducklake:postgres:dbname=NAME ...'.",
+        metavar="ARCHIVE",
+    ),
+]
 
 
 @data_app.command("export")
@@ -114,3 +124,39 @@ def data_import(
         return
     for line in describe_imports(result, str(plan)):
         print(output.visible(line))
+
+
+@data_app.command("archive")
+def data_archive(
+    archive: Location,
+    warehouse: Where = None,
+    data_path: Annotated[
+        Path | None,
+        typer.Option(help="Where a new DuckLake keeps its Parquet files.", metavar="FOLDER"),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Copy what the runs of a warehouse have recorded into Parquet files; nothing is removed."""
+    from flows.cli import output
+    from flows.cli.warehouse import open_warehouse
+    from flows.data.archive import archive_warehouse, describe_rows
+
+    try:
+        written = archive_warehouse(open_warehouse(warehouse), archive, data_path)
+    except KeyboardInterrupt:
+        raise Stopped("stopped; archive again, no row is written twice") from None
+    output.print_json(written) if json_ else print(describe_rows("archived", written))
+
+
+@data_app.command("restore")
+def data_restore(archive: Location, warehouse: Where = None, json_: Json = False) -> None:
+    """Copy what a warehouse lacks of an archive into it; makes the warehouse if there is none."""
+    from flows.cli import output
+    from flows.cli.warehouse import open_warehouse
+    from flows.data.archive import describe_rows, restore_warehouse
+
+    try:
+        restored = restore_warehouse(open_warehouse(warehouse), archive)
+    except KeyboardInterrupt:
+        raise Stopped("stopped; nothing was restored") from None
+    output.print_json(restored) if json_ else print(describe_rows("restored", restored))

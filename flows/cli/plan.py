@@ -19,6 +19,8 @@ from flows.cli.options import (
     refuse_shipped_plan,
     staged,
 )
+from warehouse.errors import Stopped
+from warehouse.extras import TRAINING, require_modules
 from warehouse.wording import format_count
 
 if TYPE_CHECKING:
@@ -363,6 +365,27 @@ def _train_audit(plan: Path, overrides: Sequence[str], as_json: bool, verbose: b
     )
     if result["refused"]:
         raise TrainingError(result["refused"])
+
+
+@app.command()
+def join(
+    rendezvous: Annotated[
+        str,
+        typer.Argument(
+            help="train.rendezvous of the plan that another machine runs.", metavar="HOST:PORT"
+        ),
+    ],
+    once: Annotated[bool, typer.Option("--once", help="Leave after one training.")] = False,
+) -> None:
+    """Train together with another machine, which runs a plan with train.nodes, until Ctrl-C."""
+    require_modules("`distill join`", *TRAINING)
+    from distill.learning.nodes import join as join_trainings
+    from flows.runtime.progress import say
+
+    try:
+        join_trainings(rendezvous, once=once, say=say)
+    except KeyboardInterrupt:
+        raise Stopped("this node has left", f"distill join {rendezvous}") from None
 
 
 @app.command()

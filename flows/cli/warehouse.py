@@ -35,7 +35,7 @@ def report(
         from flows.studies.diff import write_comparison
 
         pair = (_run(run_id, warehouse), _run(other, warehouse))
-        print_two_runs(*write_comparison(_store(warehouse), *pair))
+        print_two_runs(*write_comparison(open_warehouse(warehouse), *pair))
         return
     candidates = [_run(run_id, warehouse)] if run_id else _runs(warehouse)
     for run in candidates:
@@ -63,7 +63,7 @@ def runs(
     listed = _runs(warehouse)
     _require_warehouse(warehouse)
     if cost:
-        ledger = _store(warehouse).query("SELECT * FROM ledger").to_dicts()
+        ledger = open_warehouse(warehouse).query("SELECT * FROM ledger").to_dicts()
         output.print_json(ledger) if json_ else output.print_ledger(ledger, listed)
     elif json_:
         output.print_json([output.run_row(run) for run in listed])
@@ -141,13 +141,13 @@ def show(
     warehouse = warehouse if plan is None else plan
     wanted = SampleFilter(only, recipe, status, reason, score or (), text, random, seed, limit)
     if what == "samples":
-        rows = find_samples(_store(warehouse), wanted)
+        rows = find_samples(open_warehouse(warehouse), wanted)
         if json_:
             output.print_json(rows)
         elif rows:
             print_samples(rows, full)
         else:
-            number = count_samples(_store(warehouse))
+            number = count_samples(open_warehouse(warehouse))
             print(f"none of {format_count(number, 'sample')} matches" if number else "no samples")
         return
     if wanted != SampleFilter(limit=limit):
@@ -157,11 +157,15 @@ def show(
         "students": "fitted_students",
     }
     if what in queries:
-        rows = _store(warehouse).query(f"SELECT * FROM {queries[what]} LIMIT {limit}").to_dicts()
+        rows = (
+            open_warehouse(warehouse)
+            .query(f"SELECT * FROM {queries[what]} LIMIT {limit}")
+            .to_dicts()
+        )
         if what == "failures":
             from flows.runtime.failures import with_questions
 
-            rows = with_questions(_store(warehouse), rows)
+            rows = with_questions(open_warehouse(warehouse), rows)
     else:
         run = _run(what, warehouse, ["samples", *queries])
         rows = [{**output.run_row(run), "summary": run.summary, "plan": run.plan}]
@@ -187,12 +191,20 @@ def show(
 def sql(
     query: Annotated[str, typer.Argument(help="A SELECT over the warehouse's tables and views.")],
     warehouse: Where = None,
+    archive: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An archive (a folder, or ducklake:...) whose rows are seen beside the warehouse's; "
+            "may be repeated.",
+            metavar="ARCHIVE",
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Query the warehouse with SQL, read-only."""
+    """Query the warehouse with SQL, read-only; also its archives."""
     from flows.cli import output
 
-    table = _store(warehouse).query(query)
+    table = open_warehouse(warehouse).query(query, archives=archive or ())
     if json_:
         output.print_json(table.to_dicts())
     else:
@@ -230,7 +242,8 @@ def assets(
     print(f"cache: {catalog.cache_dir()}")
 
 
-def _store(where: str | None) -> Any:
+def open_warehouse(where: str | None) -> Any:
+    """The store of `--warehouse`: of a warehouse file or of a plan; the file need not exist."""
     from warehouse.db.store import Store
 
     path = Path(where or "stillhouse.duckdb").expanduser()
@@ -245,7 +258,7 @@ def _runs(where: str | None) -> list[Any]:
     """The runs of a warehouse, newest first."""
     from warehouse.records import Run
 
-    store = _store(where)
+    store = open_warehouse(where)
     return sorted(
         (run.located(store.home) for run in store.read(Run)),
         key=lambda run: run.started_at,
@@ -256,7 +269,7 @@ def _runs(where: str | None) -> list[Any]:
 def _require_warehouse(where: str | None) -> None:
     from warehouse.errors import NotFoundError
 
-    path = _store(where).path
+    path = open_warehouse(where).path
     if not path.exists():
         raise NotFoundError(f"no warehouse {path}; give one, or a plan, with --warehouse")
 
@@ -271,7 +284,7 @@ def _run(run_id: str, where: str | None, other_names: Sequence[str] = ()) -> Any
     runs = [run for run in _runs(where) if run.run_id.startswith(run_id)]
     if len(runs) == 1:
         return runs[0]
-    path = _store(where).path
+    path = open_warehouse(where).path
     if runs:
         raise NotFoundError(
             f"{len(runs)} of the runs in {path} start with '{run_id}'; type more of the id"

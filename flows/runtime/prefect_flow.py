@@ -6,6 +6,7 @@ ten seconds of start for each command. The warehouse has the runs either way.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -13,7 +14,8 @@ from typing import Any, TypeVar, cast
 import tenacity
 
 from flows.runtime import prefect_server
-from warehouse.errors import TransientError
+from flows.runtime.progress import say
+from warehouse.errors import TransientError, first_line
 
 T = TypeVar("T")
 
@@ -26,6 +28,8 @@ RETRY_DELAY_S = 2
 def run_flow(name: str, function: Callable[..., T], *values: Any) -> T:
     """Call a function, as a Prefect flow where the user has a server.
 
+    Where the server is lost while the function runs, its result and its errors are what counts.
+
     Raises:
         ServerError: the configured server does not answer.
     """
@@ -34,7 +38,30 @@ def run_flow(name: str, function: Callable[..., T], *values: Any) -> T:
     from prefect import flow
 
     prefect_server.require_answer()
-    return flow(name=name, validate_parameters=False)(function)(*values)
+    results: list[T] = []
+    errors: list[Exception] = []
+
+    def noting(*given: Any) -> T:
+        try:
+            results.append(function(*given))
+        except Exception as error:
+            errors.append(error)
+            raise
+        return results[0]
+
+    try:
+        return flow(name=name, validate_parameters=False)(noting)(*values)
+    except Exception as error:
+        if error in errors or not (results or errors):
+            raise
+        logging.getLogger("prefect").setLevel(logging.CRITICAL)  # of events that nobody takes
+        say(
+            f"note: Prefect's server was lost during the run ({first_line(error)}), which does not "
+            "show there as ended; the warehouse has all of it"
+        )
+        if errors:
+            raise errors[0] from None
+        return results[0]
 
 
 def run_shard(job: Callable[[], T]) -> T:

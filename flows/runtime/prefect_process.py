@@ -6,15 +6,15 @@ does when the parent ends, however it ends.
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
-import threading
+
+from warehouse.parent_process import end_with_parent
 
 
 def main() -> None:
     """Serve Prefect behind a `LoopbackGuard`; the argument is the socket's descriptor."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     import uvicorn
     from prefect.server.api.server import create_app
 
@@ -23,11 +23,6 @@ def main() -> None:
     listening = socket.socket(fileno=int(sys.argv[1]))
     app = LoopbackGuard(create_app(), listening.getsockname()[1])
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listening])
-
-
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
 
 
 if __name__ == "__main__":

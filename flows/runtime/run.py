@@ -127,8 +127,7 @@ def open_run(
     with exclusive(store.path, say), signals.interrupted():
         recover(store, take_back=True)
         run = _run_record(plan, store, verb, overrides)
-        for dead in store.read(Run, "state = 'running' AND run_id <> ?", [run.run_id]):
-            store.put_run(replace(dead, state="killed"))  # it would hold the lock if it lived
+        mark_killed_runs(store, but=run.run_id)
         old = {name: run.summary.get(name, {}) for name in ("lost", "unmetered")}
         spent = dict(run.summary.get("seconds", {}))  # by the same run, before it was cut off
         context = RunContext(plan, plan_path, tuple(overrides), store, run, seconds=spent)
@@ -238,6 +237,17 @@ def recover(store: Store, take_back: bool = False) -> None:
             spool.take_back(store)
 
 
+def mark_killed_runs(store: Store, but: str = "") -> None:
+    """Mark the runs that are still called running: they would hold the lock if they lived.
+
+    Args:
+        store: The warehouse; the caller holds its run lock.
+        but: The id of the run that goes on.
+    """
+    for dead in store.read(Run, "state = 'running' AND run_id <> ?", [but]):
+        store.put_run(replace(dead, state="killed"))
+
+
 def _run_record(plan: Plan, store: Store, verb: str, overrides: Sequence[str]) -> Run:
     plan_json = plan.as_json()
     key = make_id(plan.plan_hash, verb)
@@ -293,6 +303,7 @@ __all__ = [
     "RunContext",
     "StillhouseError",
     "as_json",
+    "mark_killed_runs",
     "open_run",
     "recover",
     "versions",

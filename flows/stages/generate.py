@@ -110,7 +110,7 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
                 say(line)
         if engine.reached is None and not client.stopping:
             keep_sample_list(
-                plan, context.store, list(outcome.sample_ids), len(outcome.used), outcome.tallies
+                plan, context.store, list(outcome.sample_ids), outcome.calls, outcome.tallies
             )
     if engine.reached is not None and outcome.samples:
         raise engine.reached
@@ -118,6 +118,11 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
     if engine.reached is not None:
         raise engine.reached
     return outcome
+
+
+STORED_AT_ONCE = 4096
+"""Seeds whose prompts and samples are stored together: a write costs as much as some hundred rows.
+Replies are safe long before it, each in the spool when it arrives."""
 
 
 def _run_recipe(
@@ -137,17 +142,20 @@ def _run_recipe(
         lambda: not client.stopping,
     )
     client.counted_ahead = is_counted_ahead(recipe)
+    client.drains_late = run.is_replayed_alike
     outcome.tallies.append(run.tally)
+    outcome.calls_of.append(run.call_ids)
     shards = run.shards()
-    while engine.reached is None:
-        try:
-            outcomes = next(shards, None)
-        except BaseException:
-            _store(context, client, run, run.arrived, outcome)
-            raise
-        if outcomes is None:
-            return
-        _store(context, client, run, outcomes, outcome)
+    waiting: list[SeedOutcome] = []
+    try:
+        while engine.reached is None and (outcomes := next(shards, None)) is not None:
+            waiting += outcomes
+            run.arrived = []
+            if len(waiting) >= STORED_AT_ONCE or not run.is_replayed_alike:
+                _store(context, client, run, waiting, outcome)
+                waiting = []
+    finally:
+        _store(context, client, run, [*waiting, *run.arrived], outcome)
         run.arrived = []
 
 
@@ -160,14 +168,15 @@ def _store(
 ) -> None:
     """Store a shard's prompts, samples and finished seeds, and count them."""
     run_id, store = context.run.run_id, context.store
+    client.drain()
     refused = {call.call_id for call in client.refused_by_warehouse()}
     for outcome in outcomes if refused else ():
         if refused.intersection(outcome.call_ids):
             outcome.unanswered, outcome.samples = NOT_STORED, []
     samples = [sample for outcome in outcomes for sample in outcome.samples]
-    store.insert([outcome.prompt for outcome in outcomes])
-    store.insert(samples)
-    store.insert(run.seed_runs(outcomes, run_id))
+    store.insert(
+        [*(outcome.prompt for outcome in outcomes), *samples, *run.seed_runs(outcomes, run_id)]
+    )
     faults = [
         Failure(run_id, "generate", outcome.prompt.prompt_id, outcome.fault, permanent=False)
         for outcome in outcomes
@@ -197,8 +206,8 @@ class GenerateOutcome:
     samples: int = 0
     sample_ids: dict[str, None] = field(default_factory=dict)
     """Of all recipes, in the order of their seeds."""
-    used: set[str] = field(default_factory=set)
-    """The ids of the calls behind them."""
+    calls_of: list[set[str]] = field(default_factory=list)
+    """The ids of each recipe's calls."""
     unusable: Counter[str] = field(default_factory=Counter)
     """Why samples cannot be trained on, with their numbers."""
 
@@ -218,7 +227,6 @@ class GenerateOutcome:
                 self.answered += 1
             self.samples += len(outcome.samples)
             self.sample_ids.update(dict.fromkeys(s.sample_id for s in outcome.samples))
-            self.used.update(outcome.call_ids)
             self.unusable.update(
                 s.status_reason or s.status for s in outcome.samples if s.status not in fit
             )
@@ -254,6 +262,12 @@ class GenerateOutcome:
             raise TeacherUnusable(
                 f"no reply to any of {number}: {reason}; `distill show failures` lists them"
             )
+
+    @property
+    def calls(self) -> int:
+        """How many different calls are behind the samples."""
+        first, *others = self.calls_of or [set()]
+        return len(first.union(*others) if others else first)
 
     @property
     def is_useless(self) -> bool:

@@ -42,6 +42,7 @@ class RecipeRun:
 
     Attributes:
         tally: What was made so far.
+        call_ids: The ids of the calls behind it.
         arrived: The outcomes of the shard in progress, also where it is cut off.
     """
 
@@ -58,7 +59,7 @@ class RecipeRun:
         is_plain = is_counted_ahead(recipe) and recipe.target is None
         self.tally = Tally(name_of(recipe), recipe.target, is_plain=is_plain)
         self._run, self._may_go_on = run, may_go_on
-        self._call_ids: set[str] = set()
+        self.call_ids: set[str] = set()
         self._seen: set[str] = set()
         self._expected: dict[str, list[str]] = {}
         self.key = ""
@@ -73,8 +74,8 @@ class RecipeRun:
             self.tally.unfinished += 1
             return
         self._prepared = prepared
-        self._call_ids.update(self.engine.prepare_call_ids)
-        self.tally.calls = len(self._call_ids)
+        self.call_ids.update(self.engine.prepare_call_ids)
+        self.tally.calls = len(self.call_ids)
         self.key = self._key_of(prepared)
         self.engine.expected = self._expected_of
         if isinstance(self.recipe, PoolRecipe):
@@ -159,6 +160,12 @@ class RecipeRun:
         return tally.ok + open_ * each_ok < tally.target
 
     @property
+    def is_replayed_alike(self) -> bool:
+        """Whether its samples follow from the calls alone, so that a kill before they are stored
+        changes nothing; other recipes have finished seeds to record."""
+        return self._makes_one_call
+
+    @property
     def _makes_one_call(self) -> bool:
         return isinstance(self.recipe, PromptRecipe) and self.recipe.calls_expected[1] == 1
 
@@ -187,8 +194,8 @@ class RecipeRun:
     def _count(self, outcome: SeedOutcome) -> None:
         tally = self.tally
         tally.seeds += 1
-        self._call_ids.update(outcome.call_ids)
-        tally.calls = len(self._call_ids)
+        self.call_ids.update(outcome.call_ids)
+        tally.calls = len(self.call_ids)
         if outcome.unanswered is not None:
             tally.unanswered += 1
             tally.reasons[f"no reply: {outcome.unanswered}"] += 1

@@ -59,6 +59,8 @@ class TeacherClient:
         self._refused_before = 0
         self.counted_ahead = True
         """Whether the meter's total holds all requests that will be made."""
+        self.drains_late = False
+        """Whether replies may stay in the spool until `drain` is called."""
         self.stopping = False
         """Whether a signal asked to stop: in-flight requests finish, and no others begin."""
 
@@ -147,7 +149,8 @@ class TeacherClient:
     def run_shard(self, job: Callable[[], Coroutine[Any, Any, Result]], meter: Meter) -> Result:
         """Run a coroutine that asks the teacher, as one Prefect task.
 
-        What it received is in the warehouse when this returns or raises.
+        What it received is in the warehouse when this returns or raises; where the client drains
+        late, it is in the spool, and some thousand replies are moved together.
         """
         self._meter = meter
 
@@ -165,17 +168,22 @@ class TeacherClient:
         try:
             return run_shard(shard)
         finally:
-            self._finish_drain()
-            self.spool.drain(self.context.store)
-            self._recorded.add(self._made.values())
-            self._made.clear()
-            failures = list(self._failed.values())
-            self._failed.clear()
-            self._reused.clear()
-            self.context.store.insert(failures)
-            refused = len(self.spool.refused) - self._refused_before
-            self._refused_before = len(self.spool.refused)
-            self.context.count("failures", len(failures) + refused)
+            if not self.drains_late or len(self._made) >= DRAIN_EVERY:
+                self.drain()
+
+    def drain(self) -> None:
+        """Bring into the warehouse all that arrived."""
+        self._finish_drain()
+        self.spool.drain(self.context.store)
+        self._recorded.add(self._made.values())
+        self._made.clear()
+        failures = list(self._failed.values())
+        self._failed.clear()
+        self._reused.clear()
+        self.context.store.insert(failures)
+        refused = len(self.spool.refused) - self._refused_before
+        self._refused_before = len(self.spool.refused)
+        self.context.count("failures", len(failures) + refused)
 
     def refused_by_warehouse(self) -> list[Call]:
         """Calls that the warehouse refused: the spool has set them aside and recorded why."""

@@ -25,11 +25,12 @@ from flows.stages.known_prompts import prompts_of
 from train.config import steps_of
 from train.loop import tracking
 from train.loop.callbacks import StopAfterAudit, TrainingCallbacks, best_eval
-from train.loop.checkpoints import last_step
+from train.loop.checkpoints import Unfinished, last_step
 from train.model.device import require_a_gpu_each
 from warehouse.catalog import code_of, name_of, table_of
 from warehouse.errors import AssetError, StillhouseError, Stopped, TrainingError
 from warehouse.records import Call, Failure, Sample, Student, inside, make_id
+from warehouse.wording import format_count
 
 AUDIT = "train --audit"
 """The verb of a run that audits and does not train."""
@@ -183,8 +184,11 @@ def _train(
     require_a_gpu_each(config.processes)
     inputs = _training_inputs(context, section, curated, out)
     label = f"training {name_of(section.tuner)}"
+    if config.nodes > 1:
+        others = format_count(config.nodes - 1, "other node")
+        say(f"waiting for {others}: `distill join {config.rendezvous}` on each")
     with monitored(label, steps_of(curated.kept_count, config), context.plan.name) as monitor:
-        here = config.processes == 1 and not alone  # others cannot be told to end after a step
+        here = config.world_size == 1 and not alone  # others cannot be told to end after a step
         try:
             with signals.finished(monitor.stop) if here else nullcontext():
                 result = train_in_processes(section.objective, inputs, monitor.callbacks, alone)
@@ -202,7 +206,7 @@ def _train(
         tuner=table_of(section.tuner),
         objective=table_of(section.objective),
         selection_id=curated.selection_id,
-        config=config.model_dump(mode="json"),
+        config=config.model_dump(mode="json", exclude={"rendezvous"}),
         seed=config.seed,
         path=inside(result.path, context.home),
         losses=result.losses,
@@ -240,7 +244,7 @@ def _record_failure(
     context: RunContext, student_id: str, monitor: Monitor, error: StillhouseError
 ) -> None:
     """Record why a student was not trained, with the figures of its audit."""
-    lasting = not isinstance(error, AssetError)
+    lasting = not isinstance(error, (AssetError, Unfinished))
     context.store.insert([Failure(context.run.run_id, "train", student_id, str(error), lasting)])
     context.count("failures", 1)
     context.run.summary["audit"] = monitor.figures

@@ -139,7 +139,7 @@ def compare_engines(count: int, engines: Sequence[str]) -> None:
             timed(f"{engine}: generate", folder, "generate")
             options = ["--set", f"run.engine={engine}"]
             options += ["--set", "run.workers=2"] * (engine != "local")
-            kept = timed(f"{engine}: curate", folder, "curate", *options)
+            kept, _ = timed(f"{engine}: curate", folder, "curate", *options)
             found.append((kept["kept"], kept["reasons"]))
     if any(other != found[0] for other in found):
         raise SystemExit(f"the engines keep different samples: {found}")

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.teaching import inspect_rows
-from train.config import SftConfig
+from train.config import SftConfig, steps_of
 from train.dataset import TrainingRow
 from train.loop.sft import TrainerInputs, _settings, sft_trainer
-from train.methods.tuner import Setting
+from train.methods.tuner import Setting, Tuner
 from train.model.base_model import quiet
 from train.model.student import load
 from train.tuners.lora import Lora
@@ -63,34 +63,42 @@ def make_rows() -> list[TrainingRow]:
     ]
 
 
-def ours(rows: list[TrainingRow], folder: Path) -> Trained:
+def ours(
+    rows: list[TrainingRow],
+    folder: Path,
+    base: str = BASE,
+    tuner: Tuner = TUNER,
+    config: SftConfig = CONFIG,
+) -> Trained:
     """With the trainer of `train.loop.sft.train_student`."""
     from transformers import set_seed
 
-    model, tokenizer = load(BASE)
+    model, tokenizer = load(base, tuner=tuner, packing=config.packing)
     ends = model.generation_config.eos_token_id
-    kept = inspect_rows(rows, tokenizer, CONFIG.max_length, ends).rows
-    set_seed(SEED)
-    model = TUNER.attach(model, Setting(tokenizer, kept, ROWS // CONFIG.batch_size))
-    settings = _settings(CONFIG, TUNER, folder)
-    return _timed(sft_trainer(TrainerInputs(model, tokenizer, TUNER, kept, [], CONFIG, settings)))
+    kept = inspect_rows(rows, tokenizer, config.max_length, ends).rows
+    set_seed(config.seed)
+    model = tuner.attach(model, Setting(tokenizer, kept, steps_of(len(rows), config)))
+    settings = _settings(config, tuner, folder)
+    return _timed(sft_trainer(TrainerInputs(model, tokenizer, tuner, kept, [], config, settings)))
 
 
-def peer(rows: list[TrainingRow], folder: Path) -> Trained:
-    """With `trl.SFTTrainer`, as it comes."""
+def peer(
+    rows: list[TrainingRow], folder: Path, base: str = BASE, config: SftConfig = CONFIG
+) -> Trained:
+    """LoRA with `trl.SFTTrainer`, as it comes."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    model, tokenizer = load(BASE)
+    model, tokenizer = load(base)
     gpu = torch.cuda.is_available()
     arguments = SFTConfig(
         output_dir=str(folder),
-        num_train_epochs=1,
-        per_device_train_batch_size=CONFIG.batch_size,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
         learning_rate=LEARNING_RATE,
-        seed=SEED,
+        seed=config.seed,
         use_cpu=not gpu,
         bf16=gpu and torch.cuda.is_bf16_supported(),
         dataloader_pin_memory=gpu,

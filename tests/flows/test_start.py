@@ -137,3 +137,41 @@ def test_two_runs_that_start_at_once_in_a_new_folder_both_work(tmp_path):
         _, error = run.communicate(timeout=120)
         assert run.returncode == 0, error
     assert len((tmp_path / "asked.log").read_text().splitlines()) == 24
+
+
+@pytest.mark.parametrize("fails", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_server_that_is_lost_during_a_run_takes_neither_result_nor_error(
+    tmp_path, monkeypatch, capsys, fails
+):
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    monkeypatch.setenv("PREFECT__SERVER_EPHEMERAL", "1")
+    monkeypatch.setenv("PREFECT_UI_ENABLED", "0")
+    processes = []
+    popen = subprocess.Popen
+
+    def noted(*args, **kwargs):
+        processes.append(popen(*args, **kwargs))
+        return processes[-1]
+
+    monkeypatch.setattr("flows.runtime.prefect_server.subprocess.Popen", noted)
+
+    def verb():
+        processes[0].kill()
+        processes[0].wait()
+        if fails:
+            raise DataError("malformed")
+        return run_shard(lambda: "done")
+
+    with (
+        prefect_server.server(tmp_path) as address,
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+    ):
+        assert address is not None
+        monkeypatch.setenv("PREFECT_API_URL", f"{address.url}/api")
+        if fails:
+            with pytest.raises(DataError, match="malformed"):
+                run_flow("stillhouse-verb", verb)
+        else:
+            assert run_flow("stillhouse-verb", verb) == "done"
+    assert "Prefect's server was lost during the run" in capsys.readouterr().err

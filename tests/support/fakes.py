@@ -41,6 +41,8 @@ class LoopbackServer:
     """An aiohttp server in a thread of its own, for as long as the context lasts."""
 
     base_url = ""
+    port = 0
+    """Where it listens; 0 for any free port."""
 
     def routes(self) -> list[web.RouteDef]:
         """What it answers."""
@@ -73,7 +75,7 @@ class LoopbackServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         tls = self.tls()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=tls).start()
         self.base_url = (
             f"{'https' if tls else 'http'}://127.0.0.1:{self._runner.addresses[0][1]}/v1"
         )

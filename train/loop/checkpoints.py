@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,39 @@ from typing import Any
 from train.methods.tuner import Tuner
 from train.model.student import TUNER_FILE
 from warehouse.catalog import table_in
+from warehouse.errors import TrainingError, first_line
+
+_WRITE_FAILED = re.compile(
+    r"PytorchStreamWriter|inline_container|file write failed|Parent directory"
+)
+"""How torch words that a file could not be written, in a RuntimeError."""
 
 CHECKPOINTS = ".work"
 """Suffix of the folder with the checkpoints of an incomplete student."""
+
+
+class Unfinished(TrainingError):
+    """Training can resume from saved work once the cause in the message is fixed."""
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """Turn files that cannot be written into one line; safetensors and torch have errors of their own.
+
+    Raises:
+        Unfinished: the disk is full, or what else keeps the files from being written.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _WRITE_FAILED.search(str(error)):
+            raise
+        raise Unfinished(
+            f"{folder} cannot be written ({first_line(error)}); free disk space or fix the "
+            "permissions, then rerun; training resumes at its last checkpoint"
+        ) from error
 
 
 @contextmanager

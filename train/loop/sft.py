@@ -20,7 +20,14 @@ from train.audit.held_out_overlap import HeldOutTexts
 from train.config import SftConfig, steps_of
 from train.dataset import Encoded, TrainingRow
 from train.loop.callbacks import Step, report_audit
-from train.loop.checkpoints import CHECKPOINTS, main_process_first, prepare_folder, publish
+from train.loop.checkpoints import (
+    CHECKPOINTS,
+    Unfinished,
+    main_process_first,
+    prepare_folder,
+    publish,
+    saving,
+)
 from train.loop.tracking import require_tracker, track_run
 from train.methods.own_weights import trained_of
 from train.methods.tuner import Setting, Tuner
@@ -62,10 +69,6 @@ class TrainerInputs:
     config: SftConfig
     settings: dict[str, Any]
     callbacks: list[Any] = field(default_factory=list)
-
-
-class Unfinished(TrainingError):
-    """Training can resume from saved work once the cause in the message is fixed."""
 
 
 BuildTrainer = Callable[[TrainerInputs], Any]
@@ -188,7 +191,7 @@ def train_student(
     report_audit(callbacks, figures)
     if out.exists():
         raise TrainingError(f"{out} already exists; remove it or train into another folder")
-    options = config.fingerprint(tuner.learning_rate), config.processes
+    options = config.fingerprint(tuner.learning_rate), config.world_size
     run_id = make_id(base, table_of(tuner), options, rows, hooks.fingerprint)
     with main_process_first():
         prepare_folder(checkpoints, run_id)
@@ -198,7 +201,8 @@ def train_student(
         losses, best = _run_training(job, build, callbacks, figures, out)
         figures["memory"] = memory.memory_used()
         if os.environ.get("RANK", "0") == "0":
-            publish(tuner, best, base, checkpoints, out)
+            with saving(checkpoints):
+                publish(tuner, best, base, checkpoints, out)
     except (Unfinished, AssetError):  # resumable
         raise
     except StillhouseError:
@@ -312,8 +316,8 @@ def _settings(config: SftConfig, tuner: Tuner, folder: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "output_dir": str(folder),
         "num_train_epochs": config.epochs,
-        "per_device_train_batch_size": config.batch_size // config.processes,
-        "per_device_eval_batch_size": config.batch_size // config.processes,
+        "per_device_train_batch_size": config.batch_size // config.world_size,
+        "per_device_eval_batch_size": config.batch_size // config.world_size,
         "gradient_accumulation_steps": config.gradient_accumulation,
         "learning_rate": config.learning_rate or tuner.learning_rate,
         "lr_scheduler_type": config.schedule,
@@ -333,6 +337,7 @@ def _settings(config: SftConfig, tuner: Tuner, folder: Path) -> dict[str, Any]:
         "save_strategy": "steps" if config.save_steps else "no",
         "save_steps": config.save_steps or 1,
         "save_total_limit": 2,
+        "save_on_each_node": config.nodes > 1,  # none sees the others' files
         "report_to": "none",
         "disable_tqdm": True,
     }

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import prepare_data_loader
+from accelerate.utils import gather_object
 from safetensors.torch import load_file
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import BatchSampler, DataLoader, Dataset
@@ -21,6 +22,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
 from train.loop.callbacks import Step
+from train.loop.checkpoints import saving
 from train.methods.own_weights import load_trained, save_tensors, save_trained, trained_of
 from train.methods.tuner import Tuner
 from train.model.fast_matmul import fast_products
@@ -220,6 +222,22 @@ class TunedTrainer:
             folder = Path(output_dir or self.args.output_dir)  # type: ignore[attr-defined]
             save_trained(self.unwrapped, folder)
             save_tensors(self.tuner.state(self.unwrapped), folder / STATE)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """A checkpoint that cannot be written is one line."""
+        with saving(Path(self.args.output_dir)):  # type: ignore[attr-defined]
+            super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Keep the random states of all nodes on the first, which resumes the training."""
+        super()._save_rng_state(output_dir)  # type: ignore[misc]
+        args: Any = self.args  # type: ignore[attr-defined]
+        if not args.save_on_each_node:
+            return
+        file = Path(output_dir) / f"rng_state_{args.process_index}.pth"
+        for name, state in gather_object([(file.name, file.read_bytes())]):
+            if args.process_index == 0 and not file.with_name(name).exists():
+                file.with_name(name).write_bytes(state)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)

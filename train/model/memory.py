@@ -202,7 +202,7 @@ def figures(
     model; `each` is how many of `encoded` a row of the batch stands for; `beside` is the base of
     another model that is loaded.
     """
-    rows = config.batch_size // config.processes * sequences_per_row
+    rows = config.batch_size // config.world_size * sequences_per_row
     batch = largest(encoded, rows, config.max_length, logits)
     if config.packing:
         batch = Batch(rows, config.max_length, rows * config.max_length if logits else 0)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import duckdb
 import polars as pl
 
+from warehouse.db.archive import attach_archives, damaged_file, open_archive
 from warehouse.db.frames import frame_of, records_of
 from warehouse.db.private_files import private_files
 from warehouse.db.schema import MIGRATIONS, VERSION, columns, ddl, views
@@ -260,25 +261,40 @@ class Store:
                 db.register(name, frame.to_arrow())
             return db.execute(sql, list(params)).pl()
 
-    def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
-        """Run one SELECT of a user, read-only and with no access to files or network.
+    def query(
+        self, sql: str, params: Sequence[Any] = (), archives: Sequence[str] = ()
+    ) -> pl.DataFrame:
+        """Run one SELECT of a user, read-only and with no access to other files or network.
+
+        Args:
+            sql: The SELECT.
+            params: Values for its `?`.
+            archives: Locations of archives, whose rows are seen beside those of the warehouse; there
+                need then be no warehouse.
 
         Raises:
             WarehouseError: there is no warehouse, or the SQL is faulty or would write.
         """
-        if not self.path.exists():
+        if not self.path.exists() and not archives:
             raise WarehouseError(f"no warehouse at {self.path}; `distill run PLAN` makes one")
-        with self._reading() as db:
+        opened = [open_archive(location) for location in archives]
+        with self._reading() if self.path.exists() else _no_rows() as db:
+            if opened:
+                attach_archives(db, opened)
             db.execute("SET enable_external_access = false")
             db.execute("SET lock_configuration = true")
             try:
-                if len(db.extract_statements(sql)) != 1:
+                statements = db.extract_statements(sql)
+                is_select = statements and statements[0].type == duckdb.StatementType.SELECT
+                if len(statements) != 1 or (opened and not is_select):
                     raise WarehouseError("SQL: write one SELECT, such as: SELECT * FROM runs")
                 result = db.execute(sql, list(params))
                 return result.pl()
-            except _UNREADABLE:
-                raise
             except duckdb.Error as error:
+                if fault := damaged_file(opened, error):
+                    raise fault from None
+                if isinstance(error, _UNREADABLE):
+                    raise
                 raise WarehouseError(f"SQL: {_line(error)}") from None
             except pl.exceptions.PolarsError:  # DuckDB has types that no data frame holds
                 types = ", ".join(f"{name} {kind}" for name, kind, *_ in result.description or ())
@@ -369,6 +385,15 @@ class Store:
                 f"{self.path} was written by a newer version (schema {version}; this one knows "
                 f"{VERSION}); upgrade stillhouse, or name another warehouse"
             )
+
+
+@contextmanager
+def _no_rows() -> Iterator[duckdb.DuckDBPyConnection]:
+    """The tables of a warehouse without rows, in memory."""
+    with duckdb.connect() as db:
+        db.execute("SET TimeZone = 'UTC'")
+        db.execute(ddl())
+        yield db
 
 
 def _is_held(error: duckdb.Error) -> bool:

@@ -312,7 +312,7 @@ class RunSection(Section):
 
     engine: Literal["local", "process", "dask", "ray"] = "local"
     """`local`: in the run's own process; `process`: in worker processes of this machine, which is
-    worth their start from some thousand samples on; `dask`, `ray`: on such a cluster, which is
+    worth their start from some ten thousand samples on; `dask`, `ray`: on such a cluster, which is
     started on this machine where there is no `address`."""
     address: str | None = Field(default=None, min_length=1)
     """Where the scheduler of a Dask or Ray cluster answers, such as "tcp://10.0.0.5:8786" or

@@ -52,7 +52,8 @@ def restore_warehouse(store: Store, location: str) -> dict[str, int]:
 
 
 def describe_rows(verb: str, rows: Mapping[str, int]) -> str:
-    """What was copied, in one line: `archived rows of calls 12, runs 1`."""
+    """What was copied, in one line: `archived, by table: calls 12, runs 1`."""
     if not rows:
         return f"nothing new is {verb}: every row is there already"
-    return f"{verb} rows of " + ", ".join(f"{table} {number:,}" for table, number in rows.items())
+    numbers = (f"{table} {number:,}" for table, number in rows.items())
+    return f"{verb}, by table: {', '.join(numbers)}"

@@ -120,7 +120,7 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
     return outcome
 
 
-STORED_AT_ONCE = 4096
+STORED_AT_ONCE = 8192
 """Seeds whose prompts and samples are stored together: a write costs as much as some hundred rows.
 Replies are safe long before it, each in the spool when it arrives."""
 

@@ -4,6 +4,7 @@ it is counted, and no request is sent that could exceed the budget."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ NOT_STORED = "RecordRefused: the reply could not be stored"
 
 DRAIN_EVERY = 1000
 """Replies in the spool before they are moved to the warehouse, while others are in flight."""
+AT_MOST = 8
+"""So many times as many wait where they come fast: a move each half minute is enough."""
+HALF_MINUTE = 30.0
 
 
 @dataclass
@@ -59,6 +63,7 @@ class TeacherClient:
         self._refused_before = 0
         self.counted_ahead = True
         """Whether the meter's total holds all requests that will be made."""
+        self._moved_at = float("-inf")
         self.drains_late = False
         """Whether replies may stay in the spool until `drain` is called."""
         self.stopping = False
@@ -139,8 +144,9 @@ class TeacherClient:
             self._made[reply.request.subject] = record
             self.context.count("calls_made", 1)
             self.context.oddities.update(reply.oddities)
-            if waiting >= DRAIN_EVERY and (self._drained is None or self._drained.done()):
+            if self._is_due(waiting) and (self._drained is None or self._drained.done()):
                 self._finish_drain()
+                self._moved_at = time.monotonic()
                 self._drained = self._thread.submit(self.spool.drain, self.context.store)
         else:
             self._failed[reply.request.subject] = record
@@ -168,12 +174,18 @@ class TeacherClient:
         try:
             return run_shard(shard)
         finally:
-            if not self.drains_late or len(self._made) >= DRAIN_EVERY:
+            if not self.drains_late or self._is_due(len(self._made)):
                 self.drain()
+
+    def _is_due(self, waiting: int) -> bool:
+        """Whether so many replies are to be moved to the warehouse now."""
+        last = time.monotonic() - self._moved_at
+        return waiting >= (DRAIN_EVERY if last >= HALF_MINUTE else AT_MOST * DRAIN_EVERY)
 
     def drain(self) -> None:
         """Bring into the warehouse all that arrived."""
         self._finish_drain()
+        self._moved_at = time.monotonic()
         self.spool.drain(self.context.store)
         self._recorded.add(self._made.values())
         self._made.clear()

@@ -34,7 +34,7 @@ def test_a_lost_warehouse_is_restored_and_nothing_is_paid_twice(tmp_path):
         before = Store(tmp_path / "w.duckdb").read(Call)
         (tmp_path / "w.duckdb").unlink()
         done = distill(tmp_path, "data", "restore", "a b", "--warehouse", "plan.toml")
-        assert done.stdout == "restored rows of prompts 20, calls 20, samples 20, runs 1\n"
+        assert done.stdout == "restored, by table: prompts 20, calls 20, samples 20, runs 1\n"
         again = distill(tmp_path, "generate", "plan.toml", "--json")
         assert json.loads(again.stdout)["calls_made"] == 0
         assert sum(server.counts.values()) == 20
@@ -53,7 +53,7 @@ def test_what_a_killed_run_left_is_archived_with_it(tmp_path):
     with Spool(store.path) as spool:
         spool.append(call())
     done = distill(tmp_path, "data", "archive", "backup", "--warehouse", "w.duckdb")
-    assert done.stdout == "archived rows of calls 1, runs 1\n"
+    assert done.stdout == "archived, by table: calls 1, runs 1\n"
     sql = "SELECT r.state, c.call_id FROM runs r JOIN calls c USING (run_id)"
     done = distill(
         tmp_path, "sql", sql, "--archive", "backup", "--warehouse", "none.duckdb", "--json"

@@ -51,6 +51,9 @@ _UNREADABLE = (
     duckdb.InternalException,
 )
 
+ROW_GROUP = 16384
+"""Rows that DuckDB compresses together. A write compresses the last ones anew, so with eight times as
+many, its default, adding to a large table takes gigabytes for a moment."""
 _CUT = "lower(c.finish_reason) IN (" + ", ".join(f"'{word}'" for word in spellings_of(LENGTH)) + ")"
 _USABLE = (
     "FROM calls c JOIN wanted w ON c.call_id = w.id WHERE CASE "
@@ -352,7 +355,7 @@ class Store:
         pause = 0.01
         while True:
             try:
-                db = duckdb.connect(str(self.path), read_only=read_only)
+                db = self._open(read_only)
                 break
             except duckdb.Error as error:
                 if not _is_held(error):
@@ -371,6 +374,19 @@ class Store:
             raise self._unreadable(error) from None
         finally:
             db.close()
+
+    def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        if read_only:
+            return duckdb.connect(str(self.path), read_only=True)
+        db = duckdb.connect()
+        try:
+            file = str(self.path).replace("'", "''")
+            db.execute(f"ATTACH '{file}' AS warehouse (ROW_GROUP_SIZE {ROW_GROUP})")
+            db.execute("USE warehouse")
+        except BaseException:
+            db.close()
+            raise
+        return db
 
     def _unreadable(self, error: duckdb.Error) -> WarehouseError:
         return WarehouseError(

@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 from flows.engines.workers import DEATHS, ONE_PROCESSOR, WorkerEngine, gpus_of, workers_lost
@@ -98,9 +98,18 @@ def _begin(gpus: Any) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(ONE_PROCESSOR)
     if gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
+
+
+def _end_with_parent() -> None:
+    """Leave no worker behind where the run's process is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run(task: Callable[[Any, Any], Result], file: str, shard: Any) -> Result:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import psutil
 import pytest
 
 from distill.plan.plan import load_plan
@@ -391,6 +392,25 @@ def test_each_worker_has_gpus_of_its_own(name, monkeypatch):
     assert len(found) == 2
     with pytest.raises(PlanError, match="with 2 workers takes 4 GPUs, and this machine has 2"):
         engine_of(RunSection(engine=name, workers=2, gpus_per_worker=2))
+
+
+def test_workers_end_with_the_run_that_is_killed():
+    code = (
+        "import os, signal\n"
+        "from flows.engines.processes import ProcessEngine\n"
+        "from tests.flows.test_engines import square\n"
+        "if __name__ == '__main__':\n"
+        "    engine = ProcessEngine(1)\n"
+        "    print([pid for _, pid in engine.map(square, 0, [1])][0], flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    worker = int(done.stdout)
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(worker)
 
 
 @pytest.mark.parametrize("name", SLOW_CLUSTERS)

@@ -307,13 +307,34 @@ class EvaluateSection(Section):
 
 
 class RunSection(Section):
-    """`[run]`: where scoring runs. It changes how long a run takes, and nothing of what it makes."""
+    """`[run]`: where scoring and answering run. It changes how long a run takes, and nothing of what
+    it makes."""
 
-    engine: Literal["local", "process"] = "local"
-    """`local`: in the run's own process; `process`: rules score in worker processes of this machine,
-    which is worth their start from some thousand samples on."""
+    engine: Literal["local", "process", "dask", "ray"] = "local"
+    """`local`: in the run's own process; `process`: in worker processes of this machine, which is
+    worth their start from some ten thousand samples on; `dask`, `ray`: on such a cluster, which is
+    started on this machine where there is no `address`."""
+    address: str | None = Field(default=None, min_length=1)
+    """Where the scheduler of a Dask or Ray cluster answers, such as "tcp://10.0.0.5:8786" or
+    "ray://10.0.0.5:10001". Whoever reaches one may run code there: keep it in a trusted network."""
     workers: int | None = Field(default=None, ge=1)
-    """Worker processes; left out, one for each processor."""
+    """Workers; left out, one for each processor, or all of the cluster at `address`."""
+    gpus_per_worker: int = Field(default=0, ge=0)
+    """GPUs that each worker has for itself; 0: none is set apart."""
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> RunSection:
+        if self.address is not None and self.engine in ("local", "process"):
+            raise ValueError(
+                f'engine = "{self.engine}" runs on this machine and takes no address; set engine = '
+                '"dask" or "ray", or leave address out'
+            )
+        if self.gpus_per_worker and self.engine == "local":
+            raise ValueError(
+                'gpus_per_worker is for workers, and engine = "local" has none; set engine = '
+                '"process", "dask" or "ray"'
+            )
+        return self
 
     @property
     def worker_count(self) -> int:

@@ -1,1 +1,1 @@
-"""Run shards of a stage here, or in worker processes: `[run] engine`."""
+"""Run shards of a stage here, in worker processes, or on a Dask or Ray cluster: `[run] engine`."""

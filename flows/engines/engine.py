@@ -21,14 +21,20 @@ class ShardEngine(Protocol):
     """Whether shards run in this process, so that what they share need not be sent anywhere."""
 
     def map(
-        self, task: Callable[[Shared, Shard], Result], shared: Shared, shards: Iterable[Shard]
+        self,
+        task: Callable[[Shared, Shard], Result],
+        shared: Shared,
+        shards: Iterable[Shard],
+        finished: Callable[[Result], object] | None = None,
     ) -> Iterator[Result]:
-        """The results, in the order of the shards.
+        """The results, in the order of the shards; workers start with the first shard.
 
         Args:
             task: A function of a module; it is given `shared` and a shard.
             shared: What all shards need; sent to each worker once.
             shards: Plain records.
+            finished: Called here with each result as soon as it is there, in any order: what
+                advances the one bar of all workers.
         """
         ...
 
@@ -43,11 +49,18 @@ class LocalEngine:
     is_local = True
 
     def map(
-        self, task: Callable[[Shared, Shard], Result], shared: Shared, shards: Iterable[Shard]
+        self,
+        task: Callable[[Shared, Shard], Result],
+        shared: Shared,
+        shards: Iterable[Shard],
+        finished: Callable[[Result], object] | None = None,
     ) -> Iterator[Result]:
         """The results, in the order of the shards."""
         for shard in shards:
-            yield run_shard(partial(task, shared, shard))
+            result = run_shard(partial(task, shared, shard))
+            if finished is not None:
+                finished(result)
+            yield result
 
     def __enter__(self) -> Self:
         return self
@@ -61,5 +74,13 @@ def engine_of(section: RunSection) -> Any:
     if section.engine == "process":
         from flows.engines.processes import ProcessEngine
 
-        return ProcessEngine(section.worker_count)
+        return ProcessEngine(section.worker_count, section.gpus_per_worker)
+    if section.engine == "dask":
+        from flows.engines.dask_cluster import DaskEngine
+
+        return DaskEngine(section.workers, section.address, section.gpus_per_worker)
+    if section.engine == "ray":
+        from flows.engines.ray_cluster import RayEngine
+
+        return RayEngine(section.workers, section.address, section.gpus_per_worker)
     return LocalEngine()

@@ -7,125 +7,109 @@ import multiprocessing
 import os
 import pickle
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from threading import Lock, Thread
+from typing import Any, TypeVar
 
-from warehouse.errors import StillhouseError
+from flows.engines.workers import DEATHS, ONE_PROCESSOR, WorkerEngine, gpus_of, workers_lost
 
-Shared = TypeVar("Shared")
-Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 
-DEATHS = 3
-"""So often workers may die over one shard until the stage is given up."""
-AHEAD = 2
-"""Shards for each worker that are sent before the first result is taken."""
 
-
-class WorkersLost(StillhouseError):
-    """Workers died again and again over the same shard."""
-
-
-class ProcessEngine:
+class ProcessEngine(WorkerEngine):
     """A pool of processes, started with the first shards and fresh ones after a death.
 
     They are spawned, not forked: a fork of a process with threads (DuckDB, polars, torch) may hang.
     """
 
-    is_local = False
-
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, gpus_per_worker: int = 0) -> None:
         self.workers = workers
+        self._gpus = gpus_of(workers, gpus_per_worker) if gpus_per_worker else []
         self._pool: ProcessPoolExecutor | None = None
+        self._lock = Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="stillhouse-")
         self._sent = 0
 
-    def map(
-        self, task: Callable[[Shared, Shard], Result], shared: Shared, shards: Iterable[Shard]
-    ) -> Iterator[Result]:
-        """The results, in the order of the shards; few shards are held at once.
+    def start(self) -> None:
+        """Start the pool; its processes start with the first shards."""
+        with self._lock:
+            self._pool = self._pool or self._new_pool()
 
-        Raises:
-            WorkersLost: workers die over a shard, whoever takes it; memory that ran out is the
-                commonest reason.
-        """
+    def share(self, shared: Any) -> Path:
+        """Write it into a folder that only this user can read."""
         self._sent += 1
         file = Path(self._folder.name) / f"{self._sent}.pickle"
         file.write_bytes(pickle.dumps(shared))
-        left = iter(shards)
-        waiting: deque[tuple[Shard, Future[Result] | None]] = deque()
-        deaths = 0
-        try:
-            for shard in islice(left, AHEAD * self.workers):
-                waiting.append((shard, self._send(task, file, shard)))
-            while waiting:
-                shard, future = waiting[0]
-                try:
-                    if future is None:
-                        raise BrokenProcessPool
-                    result = future.result()
-                except BrokenProcessPool:
-                    deaths += 1
-                    if deaths > DEATHS:
-                        raise WorkersLost(
-                            f"worker processes died {deaths} times over the same rows, as they do "
-                            "where memory runs out; set run.workers lower, or run.engine = "
-                            '"local"; what was finished is saved'
-                        ) from None
-                    self._stop()
-                    waiting = deque((s, self._send(task, file, s)) for s, _ in waiting)
-                    continue
-                deaths = 0
-                waiting.popleft()
-                for following in islice(left, 1):
-                    waiting.append((following, self._send(task, file, following)))
-                yield result
-        finally:
-            for _, future in waiting:
-                if future is not None:
-                    future.cancel()
-            file.unlink(missing_ok=True)
+        return file
 
-    def _send(self, task: Callable[..., Result], file: Path, shard: Any) -> Future[Result] | None:
-        """Give a shard to the pool; None where a worker has died, which ends the whole pool."""
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self.workers,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_begin,
-            )
-        try:
-            return self._pool.submit(_run, task, str(file), shard)
-        except BrokenProcessPool:
-            return None
+    def run(self, task: Callable[[Any, Any], Result], sent: Path, shard: Any) -> Result:
+        """Run a shard; a death ends the whole pool, and the next one runs it again."""
+        for _ in range(DEATHS + 1):
+            pool = self._pool
+            if pool is None:
+                raise CancelledError
+            try:
+                return pool.submit(_run, task, str(sent), shard).result()
+            except BrokenProcessPool:
+                self._replace(pool)
+        raise workers_lost()
 
-    def _stop(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+    def _replace(self, broken: ProcessPoolExecutor) -> None:
+        with self._lock:
+            if self._pool is broken:  # nobody else did it
+                broken.shutdown(wait=True, cancel_futures=True)
+                self._pool = self._new_pool()
 
-    def __enter__(self) -> Self:
-        return self
+    def _new_pool(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        gpus = context.SimpleQueue()
+        for devices in self._gpus:
+            gpus.put(devices)
+        return ProcessPoolExecutor(
+            self.workers,
+            mp_context=context,
+            initializer=_begin,
+            initargs=(gpus if self._gpus else None,),
+        )
+
+    def release(self, sent: Path) -> None:
+        """Remove the file."""
+        sent.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """End the workers; a shard that runs ends first."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def __exit__(self, *error: object) -> None:
         """End the workers."""
-        self._stop()
+        super().__exit__(*error)
         self._folder.cleanup()
 
 
-def _begin() -> None:
-    """A worker leaves Ctrl-C to the run's process, and uses one processor."""
+def _begin(gpus: Any) -> None:
+    """A worker leaves Ctrl-C to the run's process, and uses one processor and its own GPUs."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
-        os.environ[name] = "1"
+    Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update(ONE_PROCESSOR)
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
+
+
+def _end_with_parent() -> None:
+    """Leave no worker behind where the run's process is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run(task: Callable[[Any, Any], Result], file: str, shard: Any) -> Result:

@@ -21,9 +21,11 @@ from distill.contestants.contestant import (
 from distill.contestants.context import Context, Sources
 from distill.contestants.controls import Copy, ItemParts, Majority, why_no_copy
 from distill.plan.plan import Plan
+from flows.engines.engine import LocalEngine, ShardEngine
 from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import bar, meter, say
 from flows.runtime.run import RunContext
+from flows.stages.answer_shard import ShardedModel
 from flows.stages.teacher_client import TeacherClient
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.db.store import Store
@@ -44,6 +46,8 @@ class ContestantFactory:
     student: Student | None
     kept: Sequence[Sample]
     ask: AskTeacher
+    engine: ShardEngine = field(default_factory=LocalEngine)
+    """Where the base and the students answer."""
     _models: dict[tuple[str, str | None], Model] = field(default_factory=dict)
 
     def contestant(self, name: str, benchmark: Benchmark) -> Contestant:
@@ -111,7 +115,7 @@ class ContestantFactory:
                 raise NotFoundError(
                     f"no student of the plan '{self.plan.name}' yet; run `distill train` first"
                 )
-        return local_model(self.plan, self.run_id, self.store.home, student)
+        return local_model(self.plan, self.run_id, self.store.home, student, self.engine)
 
 
 def make_contestant(
@@ -139,21 +143,24 @@ def make_contestant(
     )
 
 
-def local_model(plan: Plan, run_id: str, home: Path, student: Student | None) -> Local:
-    """A student of the project in `home`, or the plan's untuned base, on this machine."""
-    settings = plan.evaluate
+def local_model(
+    plan: Plan,
+    run_id: str,
+    home: Path,
+    student: Student | None,
+    engine: ShardEngine | None = None,
+) -> ShardedModel:
+    """A student of the project in `home`, or the plan's untuned base, on this machine's engine."""
+    size = plan.evaluate.batch_size
     if student is None:
         base = plan.training.base
-        return Local(base, settings.batch_size, f"the untuned base ({base})", run_id)
-    description = f"what {student.tuner['use']} learned on the base ({student.base_in(home)})"
-    return Local(
-        student.base_in(home),
-        settings.batch_size,
-        description,
-        run_id,
-        student.folder_in(home),
-        student.student_id,
-    )
+        model = Local(base, size, f"the untuned base ({base})", run_id)
+    else:
+        base = student.base_in(home)
+        description = f"what {student.tuner['use']} learned on the base ({base})"
+        folder = student.folder_in(home)
+        model = Local(base, size, description, run_id, folder, student.student_id)
+    return ShardedModel(model, engine or LocalEngine())
 
 
 def answer_as_student(
@@ -162,14 +169,15 @@ def answer_as_student(
     items: Sequence[Item],
     name: str,
     student: Student | None,
-    model: Local | None = None,
+    model: ShardedModel | None = None,
+    engine: ShardEngine | None = None,
 ) -> list[Answer]:
     """Answers of a student, or of the untuned base, to the bare questions.
 
     `model` is the student's, where it answers several benchmarks and is loaded once.
     """
     plan, run_id = context.plan, context.run.run_id
-    model = model or local_model(plan, run_id, context.home, student)
+    model = model or local_model(plan, run_id, context.home, student, engine)
     plain = plan.evaluate.context("plain")
     contestant = make_contestant(plan, run_id, name, model, plain, benchmark)
     return collect_answers(context, contestant, items)
@@ -203,7 +211,7 @@ def collect_answers(
         )
     known = {answer.answer_id for answer in store.by_ids(Answer, "answer_id", list(questions))}
     pending = {key: question for key, question in questions.items() if key not in known}
-    # The client of an endpoint has a task and a bar of its own, and records its failures.
+    # The client of an endpoint has tasks and a bar of its own, and records its failures.
     is_endpoint = isinstance(contestant.model, EndpointModel)
     replies: list[Answer | Failure] = []
     if is_endpoint:
@@ -211,7 +219,9 @@ def collect_answers(
         replies = contestant.answer(pending, lambda n: None)
     elif pending:
         with bar(f"{contestant.name}: {contestant.benchmark.label}", len(pending)) as advance:
-            replies = run_shard(lambda: contestant.answer(pending, advance))
+            answer = partial(contestant.answer, pending, advance)
+            # The shards of a base or student are tasks already.
+            replies = answer() if isinstance(contestant.model, ShardedModel) else run_shard(answer)
     failures = [record for record in replies if isinstance(record, Failure)]
     if failures:
         number = format_count(len(failures), "item")

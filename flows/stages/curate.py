@@ -13,23 +13,23 @@ import orjson
 import polars as pl
 from numpy.typing import NDArray
 
-from distill.plan.plan import Plan, load_plan
+from distill.plan.plan import Plan
 from flows.engines.engine import LocalEngine, ShardEngine, engine_of
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
 from flows.stages.curated import Curated, find_choices, maker_of, matches_in
+from flows.stages.embed_shard import ShardedEncoder
 from flows.stages.generate import as_edited, load_samples
 from flows.stages.held_out import items_of
 from flows.stages.likelihood import BaseLikelihood
 from flows.stages.sample_set import SampleSet, batched
 from flows.stages.score_shard import (
     ScoredShard,
-    ScorerOfPlan,
     describe_shard,
     match_shard,
     score_here,
     score_in_worker,
-    tables_of,
+    sent_scorer,
 )
 from flows.stages.teacher_client import ScorerClient
 from quality.gate.choose import ROWS, SCORES, choose, selection_id_of
@@ -41,7 +41,7 @@ from warehouse.catalog import name_of, options_of, table_of
 from warehouse.db.score_frames import scores_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
-from warehouse.records import Failure, Message, Prompt, Sample, Score, canonical, make_id
+from warehouse.records import Failure, Message, Prompt, Sample, Score, make_id
 from warehouse.wording import format_count
 
 SCORED_AT_ONCE = 1024
@@ -107,7 +107,7 @@ def apply_gate(
         plan: The plan.
         scorers: Its scorers.
         settled: The samples, and what humans decided.
-        engine: Where samples are looked up among held-out items; left out, here.
+        engine: Where samples are looked up among held-out items, and embedded; left out, here.
         matched: Another choice among the same samples, with the same items held out by the same
             rules: then they are not looked up again.
     """
@@ -134,7 +134,8 @@ def apply_gate(
         rows = pl.concat([pl.DataFrame(schema=ROWS), *found])
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
     scores = _score_frame(samples, scorers, policy)
-    choices = choose(rows, scores, human, policy, duplicates, better)
+    encoder = ShardedEncoder(duplicates.encoder, engine)
+    choices = choose(rows, scores, human, policy, duplicates, better, encoder)
     return Curated(samples, choices, selection_id, list(scorers), list(human))
 
 
@@ -262,40 +263,35 @@ def _score_by(
             waiting.clear()
 
     with bar(label, 0 if asks else len(rows)) as advance:
+
+        def finished(scored: ScoredShard) -> None:
+            advance((len(scored.scores) + len(scored.failed)) // len(scorers))
+
         try:
-            for scored in _scored(context, engine, scorers, shards, asks, len(rows)):
+            for scored in _scored(engine, scorers, shards, asks, len(rows), finished):
                 waiting.append(scored.scores)
                 if asks or sum(map(len, waiting)) >= STORED_AT_ONCE:
                     store()
                 _record_failures(context, scored.failed)
-                advance((len(scored.scores) + len(scored.failed)) // len(scorers))
         finally:
             store()
 
 
 def _scored(
-    context: RunContext,
     engine: ShardEngine,
     scorers: Sequence[Scorer],
     shards: Iterator[list[Sample]],
     asks: bool,
     count: int,
+    finished: Callable[[ScoredShard], None],
 ) -> Iterator[ScoredShard]:
-    """The scores of samples, shard by shard, by the workers where these can load the scorers."""
+    """The scores of samples, shard by shard; `finished` is called in any order."""
     if asks:
         yield from (score_here(scorers, shard) for shard in shards)
-        return
-    tables = [canonical(table_of(scorer)) for scorer in scorers]
-    if (
-        engine.is_local
-        or count <= SCORED_AT_ONCE
-        # A study may have a scorer of its own, which no worker could load.
-        or not tables_of(load_plan(context.plan_path, context.overrides)).keys() >= set(tables)
-    ):
-        yield from LocalEngine().map(score_here, scorers, shards)
-        return
-    these = [ScorerOfPlan(context.plan_path, context.overrides, table) for table in tables]
-    yield from engine.map(score_in_worker, these, shards)
+    elif engine.is_local or count <= SCORED_AT_ONCE:
+        yield from LocalEngine().map(score_here, scorers, shards, finished)
+    else:
+        yield from engine.map(score_in_worker, list(map(sent_scorer, scorers)), shards, finished)
 
 
 def _record_failures(context: RunContext, failed: Sequence[tuple[str, str, str]]) -> None:

@@ -16,6 +16,7 @@ from distill.evaluation.findings import Evaluation
 from distill.evaluation.inputs import BenchmarkAnswers, Perturbed, Rules, TrainingProvenance
 from distill.evaluation.over_seeds import Trained, of_seed
 from distill.plan.preflight import check_evaluation
+from flows.engines.engine import ShardEngine, engine_of
 from flows.runtime.run import RunContext, open_run
 from flows.stages.contestants import (
     ContestantFactory,
@@ -111,12 +112,13 @@ def evaluate_stage(
     Raises:
         NothingToDoError: a benchmark has no items.
     """
-    with context.stage("evaluate"):
+    with context.stage("evaluate"), engine_of(context.plan.run) as engine:
         plan = context.plan
         kept = curated.kept if curated else []
         student = next(iter(students), None)
         request = partial(request_answers, context)
-        factory = ContestantFactory(plan, context.store, context.run.run_id, student, kept, request)
+        run_id = context.run.run_id
+        factory = ContestantFactory(plan, context.store, run_id, student, kept, request, engine)
         benchmarks = plan.evaluate.every_benchmark
         items = {benchmark.label: items_of(context, benchmark) for benchmark in benchmarks}
         answers: dict[str, list[Answer]] = {label: [] for label in items}
@@ -136,7 +138,7 @@ def evaluate_stage(
                         context.protocol.append(contestant.protocol)
             forms += _answer_perturbed_items(context, factory, names, items)
             factory.model(specs[0]).close()
-        trained = _answer_as_each_seed(context, students, items, answers)
+        trained = _answer_as_each_seed(context, students, items, answers, engine)
         by_benchmark = [
             BenchmarkAnswers(
                 benchmark,
@@ -158,6 +160,7 @@ def _answer_as_each_seed(
     students: Sequence[Student],
     items: Mapping[str, list[Item]],
     answers: Mapping[str, Sequence[Answer]],
+    engine: ShardEngine,
 ) -> dict[str, list[Trained]]:
     """Benchmark -> the student of each training seed with its answers; none where there is one."""
     settings = context.plan.evaluate
@@ -169,7 +172,7 @@ def _answer_as_each_seed(
         own = [answer for answer in given if answer.contestant == "student"]
         trained[label].append(Trained(first.seed, first.student_id, own))
     for other in others:
-        model = local_model(context.plan, context.run.run_id, context.home, other)
+        model = local_model(context.plan, context.run.run_id, context.home, other, engine)
         for benchmark in settings.every_benchmark:
             given = answer_as_student(
                 context, benchmark, items[benchmark.label], of_seed(other.seed), other, model

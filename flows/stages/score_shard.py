@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
 
 import polars as pl
 
 from quality.gate.choose import rows_of
 from quality.gate.decontaminate import HeldOut
 from quality.scoring.scorer import Scorer, ScorerContext, Unscored
-from warehouse.catalog import name_of
+from warehouse.catalog import build, name_of, table_in
 from warehouse.db.frames import frame_of
-from warehouse.errors import PlanError
-from warehouse.records import Message, Sample, Score, canonical
+from warehouse.errors import PlanError, StillhouseError
+from warehouse.records import Message, Sample, Score
 
 
 @dataclass(frozen=True)
-class ScorerOfPlan:
-    """A scorer by the plan that names it: one from a user's file can be loaded, not sent."""
+class SentScorer:
+    """A scorer as it goes to a worker, on this machine or another: a class from a user's file cannot
+    be pickled, so its code goes along, as it was when the plan was loaded."""
 
-    plan_path: str
-    overrides: tuple[str, ...]
     table: str
-    """Its table in the plan, as `canonical` writes it."""
+    """From which `build` makes it again; JSON."""
+    code: tuple[tuple[str, bytes], ...]
+    """Name and content of its file, where it is in one."""
+    folder: str
+    """Where relative paths of its options start: the plan's folder."""
+
+
+def sent_scorer(scorer: Scorer) -> SentScorer:
+    """A scorer as it goes to a worker."""
+    with tempfile.TemporaryDirectory() as name:
+        table = table_in(scorer, Path(name))
+        code = tuple((file.name, file.read_bytes()) for file in Path(name).iterdir())
+    return SentScorer(json.dumps(table), code, str(scorer.tools.folder.resolve()))
 
 
 @dataclass(frozen=True)
@@ -51,9 +65,23 @@ def score_here(scorers: Sequence[Scorer], samples: Sequence[Sample]) -> ScoredSh
     return ScoredShard(frame_of(Score, scores), failed)
 
 
-def score_in_worker(these: Sequence[ScorerOfPlan], samples: Sequence[Sample]) -> ScoredShard:
-    """The same, of scorers that are loaded from their plan."""
-    return score_here([_scorer(each) for each in these], samples)
+def score_in_worker(these: Sequence[SentScorer], samples: Sequence[Sample]) -> ScoredShard:
+    """The same, in a worker.
+
+    Raises:
+        PlanError: a scorer reads a file that is not on the worker's machine.
+    """
+    try:
+        return score_here([_scorer(sent) for sent in these], samples)
+    except (StillhouseError, OSError) as error:
+        folder = these[0].folder
+        if Path(folder).is_dir():
+            raise
+        raise PlanError(
+            f"worker {socket.gethostname()} has no folder {folder}, and a scorer may read files "
+            f"from the plan's folder ({error}); have it at the same path there, or set run.engine = "
+            '"local"'
+        ) from None
 
 
 def match_shard(held_out: HeldOut, samples: Sequence[Sample]) -> pl.DataFrame:
@@ -66,20 +94,14 @@ def describe_shard(_: None, samples: Sequence[Sample]) -> pl.DataFrame:
     return rows_of(samples, [None] * len(samples))
 
 
-def tables_of(plan: Any) -> dict[str, Scorer]:
-    """A plan's scorers by their tables."""
-    from warehouse.catalog import table_of
-
-    return {canonical(table_of(scorer)): scorer for scorer in plan.quality.scorers}
-
-
 @lru_cache(16)
-def _scorer(of: ScorerOfPlan) -> Scorer:
-    from distill.plan.plan import load_plan
-
-    plan = load_plan(of.plan_path, of.overrides)
-    tools = ScorerContext(folder=plan.folder, prompt_messages=_no_warehouse)
-    return tables_of(plan)[of.table].with_tools(tools)
+def _scorer(sent: SentScorer) -> Scorer:
+    with tempfile.TemporaryDirectory() as name:  # the class stays when its file is gone
+        for file, code in sent.code:
+            (Path(name) / file).write_bytes(code)
+        scorer: Scorer = build("scorer", json.loads(sent.table), Path(name))
+    tools = ScorerContext(folder=Path(sent.folder), prompt_messages=_no_warehouse)
+    return scorer.with_tools(tools)
 
 
 def _no_warehouse(prompt_ids: Sequence[str]) -> dict[str, list[Message]]:

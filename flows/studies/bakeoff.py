@@ -24,6 +24,7 @@ from distill.report.bakeoff_page import (
     verdict,
 )
 from distill.report.report import to_plain
+from flows.engines.engine import ShardEngine, engine_of
 from flows.runtime.run import RunContext, open_run
 from flows.stages.contestants import (
     ContestantFactory,
@@ -70,10 +71,10 @@ def bakeoff(
             _method(label, sections[label], context.home, of_label[0])
             for label, of_label in students.items()
         ]
-        with context.stage("evaluate"):
+        with context.stage("evaluate"), engine_of(context.plan.run) as engine:
             controls = _answer_as_controls(context, curated.kept)
             boards = [
-                _board(context, benchmark, students, methods, controls[benchmark.label])
+                _board(context, engine, benchmark, students, methods, controls[benchmark.label])
                 for benchmark in context.plan.evaluate.benchmarks
             ]
         comparison = Bakeoff(
@@ -203,20 +204,19 @@ def _answer_as_controls(context: RunContext, kept: Sequence[Sample]) -> dict[str
 
 def _board(
     context: RunContext,
+    engine: ShardEngine,
     benchmark: Benchmark,
     students: dict[str, list[Student]],
     methods: list[Method],
     controls: Sequence[Answer],
 ) -> Board:
     items = items_of(context, benchmark)
-    answers = [*answer_as_student(context, benchmark, items, BASE, None), *controls]
+    answer = partial(answer_as_student, context, benchmark, items, engine=engine)
+    answers = [*answer(BASE, None), *controls]
     other_seeds = {}
     for label, (first, *others) in students.items():
-        answers += answer_as_student(context, benchmark, items, label, first)
-        other_seeds[label] = [
-            answer_as_student(context, benchmark, items, f"{label}, seed {other.seed}", other)
-            for other in others
-        ]
+        answers += answer(label, first)
+        other_seeds[label] = [answer(f"{label}, seed {other.seed}", other) for other in others]
     return board_of(
         benchmark.label,
         answers,

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from quality.gate.decontaminate import Match
-from quality.gate.dedup import form, near, semantic
+from quality.gate.dedup import Embeds, form, near, semantic
 from quality.gate.diversity import balance, spread
 from quality.gate.policy import Duplicates, GatePolicy
 from quality.review.decisions import decisions
@@ -180,6 +180,7 @@ def choose(
     policy: GatePolicy,
     duplicates: Duplicates,
     higher_is_better: Mapping[str, bool | None],
+    encoder: Embeds | None = None,
 ) -> pl.DataFrame:
     """One choice per sample, in order. A held-out item is never kept, whatever the policy says.
 
@@ -191,6 +192,7 @@ def choose(
         policy: The gate's policy.
         duplicates: What is dropped as said before.
         higher_is_better: The plan's scorers by name, of which `rank_by` may name any.
+        encoder: What embeds texts for a semantic comparison; left out, the policy's, here.
 
     Returns:
         sample_id, kept, reason, reasons (list of strings), details (JSON text, or null).
@@ -210,7 +212,7 @@ def choose(
     reasons = decide(table, scores, policy)["reasons"]
     gate = _Choosing(samples, reasons)
     gate.tell_why(scores)
-    _drop_duplicates(gate, duplicates)
+    _drop_duplicates(gate, duplicates, encoder)
     _drop_beyond(gate, scores, policy, higher_is_better)
     return gate.choices()
 
@@ -303,7 +305,7 @@ class _Choosing:
         )
 
 
-def _drop_duplicates(gate: _Choosing, policy: Duplicates) -> None:
+def _drop_duplicates(gate: _Choosing, policy: Duplicates, encoder: Embeds | None) -> None:
     """Drop what was said before, of what is left; the first one stays."""
     left = gate.left
     whole = pl.DataFrame({"row": left, "whole": gate.samples["whole"].gather(left)})
@@ -329,7 +331,8 @@ def _drop_duplicates(gate: _Choosing, policy: Duplicates) -> None:
         from quality.models.embeddings import Encoder
 
         left = gate.left
-        hits = semantic(list(texts(left)), policy.semantic, Encoder(policy.encoder))
+        encoder = encoder or Encoder(policy.encoder)
+        hits = semantic(list(texts(left)), policy.semantic, encoder)
         drop("semantic duplicate", hits, left.tolist())
 
 

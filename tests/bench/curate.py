@@ -2,6 +2,7 @@
 
 python -m tests.bench.curate              100,000 rows
 python -m tests.bench.curate 1000000      another number of rows
+python -m tests.bench.curate 6000 local process dask ray    curate alone, with two workers of each engine
 
 Each row has a passage of 60 words, a question of one of forty forms and an answer from the passage, so
 that rows share most of their words, as the rows of real tasks do.
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.teacher import _resident_mb
@@ -126,15 +128,40 @@ def timed(what: str, folder: Path, *command: str) -> tuple[dict[str, object], fl
     return json.loads(out), spent_s
 
 
+def compare_engines(count: int, engines: Sequence[str]) -> None:
+    """Curate the same rows with two workers of each engine; what is kept must be the same."""
+    found = []
+    with tempfile.TemporaryDirectory() as home:
+        for engine in engines:
+            folder = Path(home) / engine
+            folder.mkdir()
+            write_project(folder, count)
+            timed(f"{engine}: generate", folder, "generate")
+            options = ["--set", f"run.engine={engine}"]
+            options += ["--set", "run.workers=2"] * (engine != "local")
+            kept, _ = timed(f"{engine}: curate", folder, "curate", *options)
+            found.append((kept["kept"], kept["reasons"]))
+    if any(other != found[0] for other in found):
+        raise SystemExit(f"the engines keep different samples: {found}")
+
+
+def write_project(folder: Path, count: int) -> None:
+    """Rows, held-out items, the teacher and the plan."""
+    write_rows(folder / "rows.jsonl", count, seed=2)
+    write_rows(folder / "items.jsonl", ITEMS, seed=3)
+    (folder / "reader.py").write_text(TEACHER)
+    (folder / "plan.toml").write_text(PLAN)
+
+
 def main() -> None:
     """Generate, curate, curate again with nothing new, and ask what another gate would keep."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
+    if len(sys.argv) > 2:
+        compare_engines(count, sys.argv[2:])
+        return
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
-        write_rows(folder / "rows.jsonl", count, seed=2)
-        write_rows(folder / "items.jsonl", ITEMS, seed=3)
-        (folder / "reader.py").write_text(TEACHER)
-        (folder / "plan.toml").write_text(PLAN)
+        write_project(folder, count)
         print(f"{count:,} templated rows, {ITEMS:,} held-out items")
         timed("generate", folder, "generate")
         kept, _ = timed("curate", folder, "curate")

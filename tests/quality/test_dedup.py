@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from quality.gate.dedup import exact, near, semantic, shingles
 from quality.models.embeddings import Encoder
+from tests.support.tiny import make_encoder
 from warehouse.errors import AssetError
 from warehouse.text.words import split_form
 
@@ -158,30 +159,8 @@ def test_semantic_names_the_nearest_kept_one(monkeypatch, block):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A sentence-transformers model with random weights."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Transformer
-    from sentence_transformers.sentence_transformer.modules import Pooling
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
     folder = tmp_path_factory.mktemp("encoder")
-    words = sorted(set(split_form(SAID).split())) + list("abcdefghijklmnopqrstuvwxyz")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=16).save_pretrained(
-        folder / "bert"
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = BertConfig(
-            vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-            intermediate_size=16, max_position_embeddings=16, initializer_range=0.5,
-        )  # fmt: skip
-        BertModel(config).save_pretrained(folder / "bert")
-    reader = Transformer(str(folder / "bert"), max_seq_length=16)
-    model = SentenceTransformer(modules=[reader, Pooling(16)], device="cpu")
-    model.save(str(folder / "whole"), create_model_card=False)
-    return folder / "whole"
+    return make_encoder(folder, sorted(set(split_form(SAID).split())))
 
 
 def test_the_encoder_gives_vectors_of_length_one(tiny, capfd):

@@ -11,6 +11,7 @@ __all__ = [
     "CHAT_TEMPLATE",
     "HERMES",
     "make_byte_tokenizer",
+    "make_encoder",
     "make_servable",
     "make_tiny",
     "make_tokenizer",
@@ -69,3 +70,37 @@ def make_servable(folder: Path, seed: int = 0, chat_template: str = CHAT_TEMPLAT
         model.lm_head.weight[3 : 3 + 256] = 0.0  # never the largest
     model.save_pretrained(folder)
     return folder
+
+
+def make_encoder(folder: Path, words: list[str]) -> Path:
+    """A sentence-transformers model with random weights, which knows these words and letters."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *words,
+        *"abcdefghijklmnopqrstuvwxyz",
+    ]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=16).save_pretrained(
+        folder / "bert"
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = BertConfig(
+            vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=16, max_position_embeddings=16, initializer_range=0.5,
+        )  # fmt: skip
+        BertModel(config).save_pretrained(folder / "bert")
+    reader = Transformer(str(folder / "bert"), max_seq_length=16)
+    model = SentenceTransformer(modules=[reader, Pooling(16)], device="cpu")
+    model.save(str(folder / "whole"), create_model_card=False)
+    return folder / "whole"

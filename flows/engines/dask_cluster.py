@@ -18,6 +18,7 @@ from flows.engines.workers import (
     WorkerEngine,
     gpus_of,
     installed_version,
+    load,
     no_answer,
     require_answer,
     require_same_version,
@@ -112,7 +113,7 @@ class DaskEngine(WorkerEngine):
 
     def share(self, shared: Any) -> Any:
         """A task that gives it, not a copy of it: Dask runs it again where a worker dies."""
-        return self._client.submit(pickle.loads, pickle.dumps(shared), pure=False)
+        return self._client.submit(load, pickle.dumps(shared), pure=False)
 
     def run(self, task: Callable[[Any, Any], Result], sent: Any, shard: Any) -> Result:
         """Run a shard; Dask gives it to another worker where one dies."""

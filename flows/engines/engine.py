@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol, Self, TypeVar
@@ -56,11 +57,16 @@ class LocalEngine:
         finished: Callable[[Result], object] | None = None,
     ) -> Iterator[Result]:
         """The results, in the order of the shards."""
-        for shard in shards:
-            result = run_shard(partial(task, shared, shard))
-            if finished is not None:
-                finished(result)
-            yield result
+        gc.collect()
+        gc.freeze()  # see `flows.engines.workers.load`
+        try:
+            for shard in shards:
+                result = run_shard(partial(task, shared, shard))
+                if finished is not None:
+                    finished(result)
+                yield result
+        finally:
+            gc.unfreeze()
 
     def __enter__(self) -> Self:
         return self

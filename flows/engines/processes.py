@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import pickle
@@ -15,7 +14,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
-from flows.engines.workers import DEATHS, ONE_PROCESSOR, WorkerEngine, gpus_of, workers_lost
+from flows.engines.workers import DEATHS, ONE_PROCESSOR, WorkerEngine, gpus_of, load, workers_lost
 
 Result = TypeVar("Result")
 
@@ -119,5 +118,4 @@ def _run(task: Callable[[Any, Any], Result], file: str, shard: Any) -> Result:
 @lru_cache(2)
 def _shared(file: str) -> Any:
     """What the run's process wrote for its workers, into a folder that only its user can read."""
-    with contextlib.closing(open(file, "rb")) as content:
-        return pickle.load(content)
+    return load(Path(file).read_bytes())

@@ -20,6 +20,7 @@ from flows.engines.workers import (
     WorkerEngine,
     gpus_of,
     installed_version,
+    load,
     no_answer,
     require_answer,
     require_same_version,
@@ -184,7 +185,7 @@ class _Worker:
         [reference] = sent
         key = reference.hex()
         if key not in self._shared:
-            self._shared[key] = pickle.loads(ray.get(reference))
+            self._shared[key] = load(ray.get(reference))
             if len(self._shared) > 2:
                 self._shared.popitem(last=False)
         return task(self._shared[key], pickle.loads(shard))

@@ -181,32 +181,30 @@ class Scorer(ABC):
             for sample in samples:
                 yield from self.score([sample])
             return
+        name, model, options = name_of(self), self.model, options_of(self)
         for sample, verdict in zip(samples, verdicts, strict=True):
             if verdict.failed:
                 yield Unscored(sample, verdict.why or "no verdict")
-            else:
-                yield self._score(sample, verdict)
+                continue
+            value, why = verdict.value, verdict.why
+            if value is not None and not math.isfinite(value):
+                value, why = None, why or f"no number: {verdict.value}"
+            yield Score(
+                score_id=Score.id_of(sample.sample_id, name, self.version, model, options),
+                sample_id=sample.sample_id,
+                scorer=name,
+                version=self.version,
+                model=model,
+                options=options,
+                value=value,
+                why=why,
+                details=verdict.details,
+            )
 
     def score_id(self, sample: Sample) -> str:
         """The id this scorer's score of a sample has; known before scoring."""
         return Score.id_of(
             sample.sample_id, name_of(self), self.version, self.model, options_of(self)
-        )
-
-    def _score(self, sample: Sample, verdict: Verdict) -> Score:
-        value, why = verdict.value, verdict.why
-        if value is not None and not math.isfinite(value):
-            value, why = None, why or f"no number: {verdict.value}"
-        return Score(
-            score_id=self.score_id(sample),
-            sample_id=sample.sample_id,
-            scorer=name_of(self),
-            version=self.version,
-            model=self.model,
-            options=options_of(self),
-            value=value,
-            why=why,
-            details=verdict.details,
         )
 
 

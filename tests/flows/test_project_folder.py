@@ -95,6 +95,7 @@ def test_a_student_of_an_older_version_is_found_after_a_move(copied):
         db.execute("DROP TABLE audit_scores")
         db.execute("DROP TABLE seed_runs")
         db.execute("DROP TABLE rounds")
+        db.execute("DROP TABLE sample_lists")
         for table, column in (("calls", "messages"), ("samples", "facts")):
             for view in ("ledger",):
                 db.execute(f"DROP VIEW IF EXISTS {view}")

@@ -101,6 +101,9 @@ class Faults:
             mock.patch.object(RunContext, "stage", stage),
             mock.patch.object(evaluation, "write_report", write_report),
             mock.patch.object(Store, "insert", self.around(Store.insert)),
+            mock.patch.object(Store, "insert_frame", self.around(Store.insert_frame)),
+            mock.patch.object(Store, "put_sample_list", self.around(Store.put_sample_list)),
+            mock.patch.object(Store, "put_choices", self.around(Store.put_choices)),
             mock.patch.object(Store, "enter", self.around(Store.enter)),
             mock.patch.object(Spool, "append", self.around(Spool.append)),
             mock.patch.object(

@@ -65,7 +65,7 @@ def main() -> None:
         _, all_s = timed("curate, all of it", folder, "curate", *both)
         write_texts(folder)
         peer = Path(__file__).with_name("datatrove_peer.py")
-        command = [python, str(peer), str(folder / "peer"), str(WORKERS)]
+        command = [python, "-P", str(peer), str(folder / "peer"), str(WORKERS)]
         found = subprocess.run(command, capture_output=True, text=True, check=True)
         spent = json.loads(found.stdout.strip().splitlines()[-1])
         peer_s = sum(spent.values())

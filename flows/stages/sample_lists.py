@@ -79,6 +79,7 @@ def _part_of(recipe: Recipe, folder: Path) -> Any:
     if (
         type(recipe).__module__.partition(".")[0] != "datagen"
         or not is_counted_ahead(recipe)
+        or recipe.target is not None  # samples beyond it are stored, and are none of the plan's
         or not sources
         or recipe.document_sources()
         or hub_sources(getattr(recipe, "prompts", None) or [])

@@ -114,6 +114,7 @@ def test_a_refusal_for_good_ends_a_list(plan):
     [
         'use = "reasoning"\nprompts = "rows.jsonl"\nk = 2\ncheck = "agreement"',
         'use = "./own.py:Own"\nprompts = "rows.jsonl"',
+        'use = "imitation"\nprompts = "rows.jsonl"\ntarget = 5',
     ],
 )
 def test_other_recipes_are_replayed(plan, recipe):

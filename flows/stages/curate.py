@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,8 @@ SCORED_AT_ONCE = 1024
 """Samples of one shard of a scorer that asks nobody."""
 STORED_AT_ONCE = 32 * SCORED_AT_ONCE
 """Scores that are gathered before they are stored: a write costs as much as some hundred of them."""
+STORED_EVERY_S = 10.0
+"""Seconds after which they are stored, however few: a model may take a minute for a shard."""
 
 
 def curate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -224,22 +228,19 @@ def _score_missing(
     """
     newly_scored = False
     numbered = samples.numbered()
-    everywhere = np.arange(len(samples))
-    together: list[tuple[Scorer, NDArray[np.int64]]] = []
+    rules = [scorer for scorer in scorers if not scorer.asks and scorer.model == "rule"]
+    wanted = np.zeros((len(samples), len(rules)), dtype=bool)
     for scorer in scorers:
-        known = scores_of(context.store, maker_of(scorer), numbered)["row"].to_numpy()
-        missing = np.setdiff1d(everywhere, known)
-        newly_scored |= bool(len(missing))
-        if scorer.asks or scorer.model != "rule":
-            _score_by(context, LocalEngine(), [scorer], samples, missing)
+        is_missing = np.ones(len(samples), dtype=bool)
+        is_missing[scores_of(context.store, maker_of(scorer), numbered)["row"].to_numpy()] = False
+        newly_scored |= bool(is_missing.any())
+        if scorer in rules:
+            wanted[:, rules.index(scorer)] = is_missing
         else:
-            together.append((scorer, missing))
-    wanted = np.zeros(len(samples), dtype=np.uint64)
-    for number, (_, missing) in enumerate(together):
-        wanted[missing] |= np.uint64(1 << number)
-    for pattern in np.unique(wanted[wanted != 0]).tolist():
-        these = [scorer for number, (scorer, _) in enumerate(together) if pattern >> number & 1]
-        _score_by(context, engine, these, samples, np.flatnonzero(wanted == pattern))
+            _score_by(context, LocalEngine(), [scorer], samples, np.flatnonzero(is_missing))
+    for pattern in np.unique(wanted[wanted.any(axis=1)], axis=0):  # mostly one: all of them
+        these = list(compress(rules, pattern.tolist()))
+        _score_by(context, engine, these, samples, np.flatnonzero((wanted == pattern).all(axis=1)))
     return newly_scored
 
 
@@ -256,11 +257,18 @@ def _score_by(
     shards = (shard for block in samples.blocks(rows.tolist()) for shard in batched(block, size))
     label = f"scoring {', '.join(map(name_of, scorers))}"
     waiting: list[pl.DataFrame] = []
+    stored_at = time.monotonic()
+
+    def is_due() -> bool:
+        late = time.monotonic() - stored_at >= STORED_EVERY_S
+        return asks or late or sum(map(len, waiting)) >= STORED_AT_ONCE
 
     def store() -> None:
+        nonlocal stored_at
         if waiting:
             context.store.insert_frame(Score, pl.concat(waiting))
             waiting.clear()
+        stored_at = time.monotonic()
 
     with bar(label, 0 if asks else len(rows)) as advance:
 
@@ -270,7 +278,7 @@ def _score_by(
         try:
             for scored in _scored(engine, scorers, shards, asks, len(rows), finished):
                 waiting.append(scored.scores)
-                if asks or sum(map(len, waiting)) >= STORED_AT_ONCE:
+                if is_due():
                     store()
                 _record_failures(context, scored.failed)
         finally:

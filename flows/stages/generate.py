@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -123,6 +124,8 @@ def generate_stage(context: RunContext) -> GenerateOutcome:
 STORED_AT_ONCE = 8192
 """Seeds whose prompts and samples are stored together: a write costs as much as some hundred rows.
 Replies are safe long before it, each in the spool when it arrives."""
+STORED_EVERY_S = 30.0
+"""Seconds after which they are stored, however few, so that `distill show` sees a run in progress."""
 
 
 def _run_recipe(
@@ -147,13 +150,15 @@ def _run_recipe(
     outcome.calls_of.append(run.call_ids)
     shards = run.shards()
     waiting: list[SeedOutcome] = []
+    stored_at = time.monotonic()
     try:
         while engine.reached is None and (outcomes := next(shards, None)) is not None:
             waiting += outcomes
             run.arrived = []
-            if len(waiting) >= STORED_AT_ONCE or not run.is_replayed_alike:
+            is_due = time.monotonic() - stored_at >= STORED_EVERY_S
+            if is_due or len(waiting) >= STORED_AT_ONCE or not run.is_replayed_alike:
                 _store(context, client, run, waiting, outcome)
-                waiting = []
+                waiting, stored_at = [], time.monotonic()
     finally:
         _store(context, client, run, [*waiting, *run.arrived], outcome)
         run.arrived = []

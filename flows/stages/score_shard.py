@@ -16,8 +16,8 @@ from quality.gate.choose import rows_of
 from quality.gate.decontaminate import HeldOut
 from quality.scoring.scorer import Scorer, ScorerContext, Unscored
 from warehouse.catalog import build, name_of, table_in
-from warehouse.db.frames import frame_of
-from warehouse.errors import PlanError, StillhouseError
+from warehouse.db.frames import UNSTORABLE, frame_of
+from warehouse.errors import PlanError, StillhouseError, first_line
 from warehouse.records import Message, Sample, Score
 
 
@@ -62,7 +62,17 @@ def score_here(scorers: Sequence[Scorer], samples: Sequence[Sample]) -> ScoredSh
                 failed.append((name_of(scorer), result.sample.sample_id, result.error))
             else:
                 scores.append(result)
-    return ScoredShard(frame_of(Score, scores), failed)
+    try:
+        return ScoredShard(frame_of(Score, scores), failed)
+    except UNSTORABLE:  # one that cannot be stored does not cost the others
+        frames = [frame_of(Score, [])]
+        for score in scores:
+            try:
+                frames.append(frame_of(Score, [score]))
+            except UNSTORABLE as error:
+                why = f"its score cannot be stored: {first_line(error)}"
+                failed.append((score.scorer, score.sample_id, why))
+        return ScoredShard(pl.concat(frames), failed)
 
 
 def score_in_worker(these: Sequence[SentScorer], samples: Sequence[Sample]) -> ScoredShard:

@@ -29,9 +29,9 @@ NOT_STORED = "RecordRefused: the reply could not be stored"
 
 DRAIN_EVERY = 1000
 """Replies in the spool before they are moved to the warehouse, while others are in flight."""
-AT_MOST = 8
-"""So many times as many wait where they come fast: a move each half minute is enough."""
-HALF_MINUTE = 30.0
+DRAIN_S = 30.0
+"""Seconds from one drain to the next, at least, unless `FAST` times as many wait."""
+FAST = 8
 
 
 @dataclass
@@ -180,7 +180,7 @@ class TeacherClient:
     def _is_due(self, waiting: int) -> bool:
         """Whether so many replies are to be moved to the warehouse now."""
         last = time.monotonic() - self._moved_at
-        return waiting >= (DRAIN_EVERY if last >= HALF_MINUTE else AT_MOST * DRAIN_EVERY)
+        return waiting >= (DRAIN_EVERY if last >= DRAIN_S else FAST * DRAIN_EVERY)
 
     def drain(self) -> None:
         """Bring into the warehouse all that arrived."""

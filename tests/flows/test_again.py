@@ -14,8 +14,10 @@ from flows.stages.curate import curate
 from flows.stages.generate import generate, load_recorded_samples
 from flows.stages.sample_lists import find_sample_list
 from flows.studies.what_if import what_if
+from quality.review.decisions import reject
+from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
-from warehouse.records import Call, Failure, SampleList
+from warehouse.records import Call, Choice, Failure, Sample, SampleList, Score
 
 PLAN = """
 name = "again"
@@ -171,3 +173,76 @@ def test_what_if_with_recorded_matches_is_what_curate_then_keeps(plan):
     dropped = {why: n for why, n in real["reasons"].items() if why != "kept"}
     assert then["reasons_then"] == dropped
     assert any(why.startswith("held_out") for why in dropped)
+
+
+def test_other_items_and_decisions_make_another_selection(plan):
+    """What decides a choice is in the selection's id: nothing on record is taken for it."""
+    first = curate(str(plan))
+    items = plan.parent / "items.jsonl"
+    items.write_text(
+        items.read_text() + "\n" + json.dumps({"prompt": "Who built bridge number 9?"})
+    )
+    more = curate(str(plan))
+    assert more["selection_id"] != first["selection_id"]
+    assert more["kept"] == first["kept"] - 1
+    _, store, recorded = loaded(plan)
+    kept = store.read(Choice, "selection_id = ? AND kept", [more["selection_id"]])
+    [sample] = store.by_ids(Sample, "sample_id", [kept[0].sample_id])
+    store.insert([reject(sample)])
+    after = curate(str(plan))
+    assert after["selection_id"] != more["selection_id"]
+    assert after["kept"] == more["kept"] - 1
+    assert len(recorded.edited) == after["samples"]
+
+
+ODD = '''
+"""A scorer whose details cannot be stored for one sample."""
+
+from dataclasses import dataclass
+
+from quality.scoring.scorer import Scorer, Verdict
+
+
+@dataclass
+class Odd(Scorer):
+    """Characters."""
+
+    version = "1"
+
+    def score_batch(self, samples):
+        for sample in samples:
+            odd = "number 17?" in sample.question
+            yield Verdict(float(len(sample.completion)), details={"of": {1}} if odd else None)
+'''
+
+
+@pytest.mark.parametrize("engine", ["local", "process"])
+def test_a_score_that_cannot_be_stored_costs_no_other(plan, engine, monkeypatch):
+    monkeypatch.setattr(stage, "SCORED_AT_ONCE", 8)
+    (plan.parent / "odd.py").write_text(ODD)
+    plan.write_text(
+        PLAN.replace('{ use = "refusal" }]', '{ use = "refusal" }, { use = "./odd.py:Odd" }]')
+    )
+    told = curate(str(plan), [f"run.engine={engine}", "run.workers=1"])
+    assert told["failures"] == 1
+    _, store, recorded = loaded(plan)
+    assert len(store.read(Score, "scorer LIKE '%Odd%' OR scorer LIKE '%odd%'")) == 29
+    assert len(store.read(Score, "scorer = 'refusal'")) == len(recorded.edited)
+    [failure] = store.read(Failure, "stage = 'curate'")
+    assert "its score cannot be stored" in failure.error
+
+
+def test_scores_are_stored_while_others_are_made(plan, monkeypatch):
+    """A model may take minutes for a shard, and a kill costs what is not stored."""
+    monkeypatch.setattr(stage, "SCORED_AT_ONCE", 8)
+    stored = []
+    insert = Store.insert_frame
+
+    def noting(self, kind, rows):
+        stored.append((kind, len(rows)))
+        return insert(self, kind, rows)
+
+    monkeypatch.setattr(Store, "insert_frame", noting)
+    monkeypatch.setattr(stage, "STORED_EVERY_S", 0.0)
+    curate(str(plan))
+    assert [rows for kind, rows in stored if kind is Score] == [16, 16, 16, 12]

@@ -14,6 +14,9 @@ from warehouse.records import Record
 
 R = TypeVar("R", bound=Record)
 
+UNSTORABLE = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
+"""What the encoders raise for a value that no frame can hold."""
+
 _POLARS: dict[str, Any] = {
     "VARCHAR": pl.String,
     "JSON": pl.String,

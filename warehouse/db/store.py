@@ -17,7 +17,7 @@ import duckdb
 import polars as pl
 
 from warehouse.db.archive import attach_archives, damaged_file, open_archive
-from warehouse.db.frames import frame_of, records_of
+from warehouse.db.frames import UNSTORABLE, frame_of, records_of
 from warehouse.db.private_files import private_files
 from warehouse.db.schema import MIGRATIONS, VERSION, columns, ddl, views
 from warehouse.errors import RecordRefused, WarehouseError
@@ -35,14 +35,7 @@ _CANNOT_WRITE = (
     duckdb.TransactionException,
     duckdb.FatalException,
 )
-_REFUSED = (
-    TypeError,
-    ValueError,
-    OverflowError,
-    pl.exceptions.PolarsError,
-    duckdb.DataError,
-    duckdb.IntegrityError,
-)
+_REFUSED = (*UNSTORABLE, duckdb.DataError, duckdb.IntegrityError)
 """What the encoders and DuckDB raise for a value that they cannot hold."""
 _UNREADABLE = (
     duckdb.IOException,
@@ -120,7 +113,7 @@ class Store:
         if rows.is_empty():
             return 0
         with self._writing() as db:
-            return _insert_frame(db, kind, rows)
+            return _insert_frame(db, kind, rows.unique(kind.KEY, keep="last", maintain_order=True))
 
     def enter(
         self, run_id: str, benchmark: str, contestant: str, answer_ids: Sequence[str]

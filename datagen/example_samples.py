@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from datagen.recipe import STATUSES, Example, Recipe
 from datagen.teacher import REDACTED, REDACTION
+from warehouse.canonical_json import is_plain
 from warehouse.records import Call, Prompt, Sample
 from warehouse.text.finish_reasons import ABORTED, read_finish_reason
 from warehouse.text.reasoning import find_control_mark
@@ -61,6 +62,8 @@ def _unstorable(example: Example) -> str | None:
     texts = [list(example.messages), example.completion, example.question, example.passage]
     try:
         values = [*texts, list(example.reference), example.reason, example.facts]
+        if is_plain(values):
+            return None
         json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
         return "it holds half a character"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from warehouse.canonical_json import canonical
 from warehouse.errors import DataError
 from warehouse.inputs.files import parse_json, read_records
 from warehouse.inputs.rows import find_file
-from warehouse.records import canonical
 from warehouse.tool_calls import ToolCall
 
 _ANYTHING: dict[str, Any] = {"type": "object", "properties": {}}

@@ -8,28 +8,21 @@ changes nothing.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from warehouse.canonical_json import canonical_bytes
+
 Message = dict[str, Any]
 """One chat message: `role` and `content`."""
 
 
-_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
-    return _ENCODER.encode(value)
-
-
 def make_id(*parts: Any) -> str:
     """128-bit content hash of JSON-able parts, as 32 hex digits; dict order does not matter."""
-    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256(canonical_bytes(parts)).hexdigest()[:32]
 
 
 def now() -> datetime:

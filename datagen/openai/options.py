@@ -22,8 +22,8 @@ from datagen.openai.wire_format import body_of
 from datagen.spending.limits import Budget, RateLimiter, Reservation
 from datagen.spending.pricing import Price, load_tokenizer, most_prompt_tokens, price_of
 from datagen.teacher import Reply, Request
+from warehouse.canonical_json import canonical
 from warehouse.errors import PromptRejected, TeacherUnusable, TransientError
-from warehouse.records import canonical
 from warehouse.secrets import EnvReference, is_secret_header, references_in, resolve
 from warehouse.wording import format_count
 

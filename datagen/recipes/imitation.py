@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from warehouse.catalog import ADDED_LATER, name_of
 from warehouse.errors import DataError
 from warehouse.inputs.prompt_sources import describe
 from warehouse.inputs.question_wording import Language
-from warehouse.inputs.rows import Row, question_messages
+from warehouse.inputs.rows import Row, in_language, question_messages
 from warehouse.records import Message, Prompt
 from warehouse.text.words import contains_tokens, count_words, split_form, tokens
 from warehouse.wording import format_count
@@ -72,7 +72,9 @@ class Imitation(PromptRecipe, GivenRows):
             DataError: too few rows are fit for worked examples.
         """
         example_ids = {example.row_id for example in self._examples(folder)}
-        rows = (row for row in self._rows(folder) if row.row_id not in example_ids)
+        rows = self._rows(folder)
+        if example_ids:
+            rows = (row for row in rows if row.row_id not in example_ids)
         for row in islice(rows, self.limit):
             for number in range(self.n):
                 yield self._prompt(row, folder, number or None)
@@ -123,7 +125,7 @@ class Imitation(PromptRecipe, GivenRows):
         return status, reason
 
     def _rows(self, folder: Path) -> Iterator[Row]:
-        return (replace(row, language=self.language) for row in self.rows(folder))
+        return in_language(self.rows(folder), self.language)
 
     @cached_property
     def _options(self) -> dict[str, Any]:

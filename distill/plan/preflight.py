@@ -16,14 +16,12 @@ from distill.contestants.controls import has_classes
 from distill.evaluation.ship_conditions import Planned, refuse_unmeasurable
 from distill.evaluation.ship_items import assumed_line, find_items_needed
 from distill.plan.plan import Plan
-from quality.benchmarks.custom import Custom
 from quality.tasks.benchmark import Benchmark
 from warehouse.catalog import name_of
 from warehouse.db.store import Store
 from warehouse.errors import PlanError
 from warehouse.inputs.documents import DocumentSummary, read_documents
 from warehouse.inputs.rows import Row, RowSource, SourceSummary, summarize_rows
-from warehouse.text.question_form import comparison_form
 from warehouse.wording import format_count
 
 _LOOKED_AT = 1000
@@ -109,7 +107,6 @@ def check_evaluation(plan: Plan, store: Store) -> dict[str, int]:
     for name in {part.context for part in settings.parts() if part.context}:
         settings.context(name).ready(sources)
     refuse_unmeasurable_conditions(plan)
-    refuse_prompts_as_benchmark(plan)
     return counts
 
 
@@ -216,41 +213,6 @@ def _wording_of(recipe: Recipe, plan: Plan) -> Wording | None:
         return None
     language = getattr(recipe, "language", "en")
     return Wording(name_of(recipe), language, template, plan.folder)
-
-
-def refuse_prompts_as_benchmark(plan: Plan) -> None:
-    """Check that no benchmark file has the questions that the recipes ask.
-
-    Raises:
-        PlanError: half of its items or more are prompts, so the gate would drop these.
-    """
-    files = [b for b in plan.evaluate.every_benchmark if isinstance(b, Custom)]
-    pairs = [
-        [_pair(item.row.prompt, item.row.passage) for item in benchmark.items(plan.folder)]
-        for benchmark in files
-    ]
-    wanted: dict[str, set[str]] = {}  # question -> passages: prompts may be millions
-    for question, passage in (pair for items in pairs for pair in items):
-        wanted.setdefault(question, set()).add(passage)
-    asked: set[tuple[str, str]] = set()
-    for recipe in plan.prompt_recipes if wanted else ():
-        for prompt in recipe.ask_all(plan.folder):
-            passages = wanted.get(comparison_form(prompt.question))
-            if passages and (passage := comparison_form(prompt.passage or "")) in passages:
-                asked.add((comparison_form(prompt.question), passage))
-    for benchmark, items in zip(files, pairs, strict=True):
-        equal = sum(item in asked for item in items)
-        if equal and 2 * equal >= len(items):
-            raise PlanError(
-                f"benchmark '{benchmark.label}': {equal} of its {format_count(len(items), 'item')} "
-                f"are also prompts, and the gate drops such replies; name another file than "
-                f"'{benchmark.path}', or split it: the same holdout (such as 0.2) in the recipe and in "
-                "the benchmark"
-            )
-
-
-def _pair(question: str, passage: str | None) -> tuple[str, str]:
-    return comparison_form(question), comparison_form(passage or "")
 
 
 def refuse_unmeasurable_conditions(plan: Plan) -> None:

@@ -68,7 +68,11 @@ def check(plan: PlanFile, set_: Set = None) -> None:
     from distill.plan.project import open_store
     from flows.stages.estimate import estimate_of, held_out_requests
     from flows.stages.held_out import prompts_held_out
-    from flows.stages.known_prompts import is_counted_ahead, prompts_of
+    from flows.stages.known_prompts import (
+        is_counted_ahead,
+        prompts_of,
+        refuse_prompts_as_benchmark,
+    )
     from flows.stages.later_calls import Later
     from flows.stages.likelihood import BaseLikelihood
     from flows.stages.outgoing import outgoing_lines
@@ -123,6 +127,7 @@ def check(plan: PlanFile, set_: Set = None) -> None:
             asks = f": {calls} of {model} or more in all, not in the estimate, in the budget"
         print(f"scorer    {name_of(scorer)}{asks}")
     counts = check_evaluation(loaded, store)
+    refuse_prompts_as_benchmark(loaded)
     for benchmark in loaded.evaluate.every_benchmark:
         off_task = " off task" if benchmark in loaded.evaluate.off_task else ""
         repeated = format_count(benchmark.repeated, "repeated row")

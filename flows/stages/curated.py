@@ -12,9 +12,10 @@ import polars as pl
 
 from flows.stages.sample_set import SampleSet
 from quality.scoring.scorer import Scorer
+from warehouse.canonical_json import canonical
 from warehouse.catalog import name_of, options_of
 from warehouse.db.score_frames import ScoreMaker
-from warehouse.records import Choice, Sample, Score, canonical
+from warehouse.records import Choice, Sample, Score
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from flows.runtime.run import open_run
 from flows.stages.curate import curate_stage
 from flows.stages.evaluate import evaluate_and_report
 from flows.stages.generate import generate_stage, load_samples
+from flows.stages.known_prompts import refuse_prompts_as_benchmark
 from flows.stages.train import check_training_inputs, train_seeds
 
 
@@ -22,6 +23,7 @@ def end_to_end(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     with open_run(plan_path, overrides, "run") as context:
         check_evaluation(context.plan, context.store)
+        refuse_prompts_as_benchmark(context.plan)
         check_training_inputs(context)
         generate_stage(context)
         curated = curate_stage(context, load_samples(context, counted=False))

@@ -28,6 +28,7 @@ from flows.stages.contestants import (
 from flows.stages.curate import curate_stage
 from flows.stages.curated import Curated
 from flows.stages.generate import load_samples
+from flows.stages.known_prompts import refuse_prompts_as_benchmark
 from flows.stages.last_time import compare_with_last_time
 from flows.stages.report import write_report
 from flows.stages.train import student_id_of
@@ -40,6 +41,7 @@ def evaluate(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Let the contestants answer what they have not answered, and compare them."""
     with open_run(plan_path, overrides, "evaluate") as context:
         check_evaluation(context.plan, context.store)
+        refuse_prompts_as_benchmark(context.plan)
         curated = select_samples(context)
         return evaluate_and_report(context, find_trained_students(context, curated), curated)
 

@@ -15,7 +15,6 @@ from distill.plan.plan import Plan
 from distill.plan.preflight import (
     check_sampling,
     refuse_bounds_without_data,
-    refuse_prompts_as_benchmark,
     refuse_recipes_without_samples,
     summarize_documents,
     summarize_sources,
@@ -24,7 +23,11 @@ from flows.runtime.failures import commonest_reason
 from flows.runtime.progress import Meter, meter, say
 from flows.runtime.run import RunContext, open_run
 from flows.stages.imports import record_imports
-from flows.stages.known_prompts import count_prompts, is_counted_ahead
+from flows.stages.known_prompts import (
+    count_prompts,
+    is_counted_ahead,
+    refuse_prompts_as_benchmark,
+)
 from flows.stages.recipe_run import (
     RecipeRun,
     cut_to_target,

@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Literal
 from quality.scoring import judge_prompts as asking
 from quality.scoring.judge_prompts import ClaimVerdict, PairVerdict, Rating, Structured
 from quality.scoring.scorer import Question, Scorer, Verdict, need
+from warehouse.canonical_json import canonical
 from warehouse.catalog import ADDED_LATER
 from warehouse.inputs.question_wording import Language
-from warehouse.records import Message, Sample, canonical
+from warehouse.records import Message, Sample
 
 NO_REPLY = "the judge gave no reply"
 

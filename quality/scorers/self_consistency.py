@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 
 from quality.scoring.scorer import Question, Scorer, Verdict, need
 from quality.text.claims import claims
-from warehouse.records import Message, Sample, canonical
+from warehouse.canonical_json import canonical
+from warehouse.records import Message, Sample
 from warehouse.text import words
 from warehouse.text.normalize import exact_match, normalise_answer, token_f1
 from warehouse.wording import format_count

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import polars as pl
 
+from warehouse.canonical_json import canonical
 from warehouse.db.store import Store
-from warehouse.records import canonical
 
 
 @dataclass(frozen=True)

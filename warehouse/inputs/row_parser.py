@@ -71,6 +71,8 @@ class RowParser:
             self.unread[key] += 1
             if self.unread[key] == 1 and (near := nearest_column(key, form.columns)):
                 self.hints[key] = near
+        if not extra:
+            return row
         return replace(row, extra={key: _plain(v) for key, v in extra.items() if _is_small(v)})
 
     def unmet_columns(self) -> list[str]:

@@ -8,8 +8,8 @@ wholly on one side, in any order, on any machine, on any day.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,14 +19,23 @@ from warehouse.inputs.columns import COLUMNS
 from warehouse.inputs.files import TEXT_CELLS, kind_of, read_records
 from warehouse.inputs.hub_rows import is_hub, read_hub
 from warehouse.inputs.question_row import Row
-from warehouse.inputs.question_wording import WORDINGS
+from warehouse.inputs.question_wording import WORDINGS, Language
 from warehouse.inputs.row_parser import RowParser
 from warehouse.records import Message
 from warehouse.text.lettered import LETTERS
 
 __all__ = [
-    "Row", "RowSource", "SourceSummary", "check_columns", "choice_messages", "find_file", "is_held_out",
-    "question_messages", "read_rows", "summarize_rows",
+    "Row",
+    "RowSource",
+    "SourceSummary",
+    "check_columns",
+    "choice_messages",
+    "find_file",
+    "in_language",
+    "is_held_out",
+    "question_messages",
+    "read_rows",
+    "summarize_rows",
 ]  # fmt: skip
 
 Split = Literal["all", "train", "held_out"]
@@ -43,6 +52,11 @@ def is_held_out(key: str, holdout: float) -> bool:
     """Whether a split key falls in the held-out share (0..1)."""
     bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
     return bucket < holdout
+
+
+def in_language(rows: Iterable[Row], language: Language) -> Iterator[Row]:
+    """The rows as worded in a language."""
+    return (row if row.language == language else replace(row, language=language) for row in rows)
 
 
 def question_messages(row: Row, passage: bool = True) -> list[Message]:

@@ -96,7 +96,7 @@ def score_in_worker(these: Sequence[SentScorer], samples: Sequence[Sample]) -> S
 
 def match_shard(held_out: HeldOut, samples: Sequence[Sample]) -> pl.DataFrame:
     """What the gate needs of each sample, with the held-out item that it gives away, if any."""
-    return rows_of(samples, [held_out.match(sample) for sample in samples])
+    return rows_of(samples, held_out.match(samples))
 
 
 def describe_shard(_: None, samples: Sequence[Sample]) -> pl.DataFrame:

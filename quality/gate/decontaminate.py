@@ -11,13 +11,14 @@ next to nothing differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from quality.gate.held_out_index import HeldOutIndex, HeldOutItem, HeldOutText, form_of
+from quality.gate.quotations import Shared
 from quality.gate.shared_words import (
     answer_words,
     find_densest_share,
@@ -81,6 +82,31 @@ class Match:
         return asdict(self)
 
 
+class _LookedUp(NamedTuple):
+    """A row in the forms by which it is compared."""
+
+    question: str
+    passage: str
+    texts: tuple[str, ...]
+    """All but the question, each once, in which an item may be quoted."""
+    answers: tuple[str, ...]
+    """Its completion and references, as they are."""
+
+    @classmethod
+    def of(
+        cls,
+        question: str,
+        passage: str,
+        completion: str,
+        reference: Sequence[str],
+        others: Sequence[str],
+    ) -> _LookedUp:
+        asked, read = form_of(question), form_of(passage)
+        texts = dict.fromkeys((read, *map(form_of, dict.fromkeys((completion, *others)))))
+        texts.pop(asked, None)
+        return cls(asked, read, tuple(texts), (completion, *reference))
+
+
 class _Overlap(NamedTuple):
     """What another question has of a held-out one."""
 
@@ -126,14 +152,19 @@ class HeldOut:
         """Question and passage of each item; blank where a text tells nothing about it."""
         return self._index.telling_texts()
 
-    def match(self, sample: Sample) -> Match | None:
-        """The held-out item that a sample gives away, if there is one; see `match_text`."""
-        return self.match_text(
-            question=question_of(sample),
-            passage=sample.passage or "",
-            completion=sample.completion,
-            reference=sample.reference,
-            others=[text_of(message) for message in sample.messages],
+    def match(self, samples: Sequence[Sample]) -> list[Match | None]:
+        """The held-out item that each of some samples gives away, if there is one; see `match_text`."""
+        return self._match_all(
+            [
+                _LookedUp.of(
+                    question=question_of(sample),
+                    passage=sample.passage or "",
+                    completion=sample.completion,
+                    reference=sample.reference,
+                    others=[text_of(message) for message in sample.messages],
+                )
+                for sample in samples
+            ]
         )
 
     def match_text(
@@ -151,16 +182,30 @@ class HeldOut:
         passage that most rows have.
         `others` are texts in which one may be quoted.
         """
-        asked, read = form_of(question), form_of(passage)
-        if item := self._index.questions.get(asked):
+        return self._match_all([_LookedUp.of(question, passage, completion, reference, others)])[0]
+
+    def _match_all(self, rows: Sequence[_LookedUp]) -> list[Match | None]:
+        equal = [self._equal(row) for row in rows]
+        unequal = [row for row, match in zip(rows, equal, strict=True) if match is None]
+        texts = list(dict.fromkeys(text for row in unequal for text in (*row.texts, row.question)))
+        words = [text.split() for text in texts]
+        shared = dict(zip(texts, self._index.find_shared(words), strict=True))
+        return [match or self._find(row, shared) for row, match in zip(rows, equal, strict=True)]
+
+    def _equal(self, row: _LookedUp) -> Match | None:
+        if item := self._index.questions.get(row.question):
             return self._match("question", item, item.question)
-        if item := self._index.passages.get(read):
+        if item := self._index.passages.get(row.passage):
             return self._match("passage", item, item.passage)
-        for text in dict.fromkeys((read, *map(form_of, dict.fromkeys((completion, *others))))):
-            if text != asked and (match := self._quoted(self._tokens(text))):
+        return None
+
+    def _find(self, row: _LookedUp, shared: Mapping[str, Shared]) -> Match | None:
+        """The item that is quoted in one of a row's texts, or whose question is much like its own."""
+        for text in row.texts:
+            if match := self._quoted(self._tokens(text), shared[text]):
                 return match
-        tokens = self._tokens(asked)
-        return self._quoted(tokens) or self._overlap(tokens, [completion, *reference])
+        tokens = self._tokens(row.question)
+        return self._quoted(tokens, shared[row.question]) or self._overlap(tokens, row.answers)
 
     def _tokens(self, form: str) -> TextWords:
         return TextWords(form, self._index.rarity)
@@ -172,9 +217,9 @@ class HeldOut:
         rarest = sorted(telling, key=lambda word: -telling[word])[:_SHARED]
         return Match(kind, item.benchmark, item.item_id, round(share, 4), item.shown, rarest)
 
-    def _quoted(self, tokens: TextWords) -> Match | None:
+    def _quoted(self, tokens: TextWords, shared: Shared) -> Match | None:
         """The held-out text that is quoted: any word for word, a passage also with edits or in part."""
-        found = self._index.find_quoted(tokens.words)
+        found = self._index.find_quoted(tokens.words, shared)
         if found.whole is not None:
             return self._match("quoted", found.whole.item, found.whole.words)
         tokens.candidates = found.long_questions

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quality.gate.dedup import form
-from quality.gate.quotations import Quotations
+from quality.gate.quotations import Quotations, Shared
 from quality.gate.rarity import RUN, Rarity
 from quality.gate.shared_words import answer_words, bag_of, is_sign, runs_of
 from quality.gate.short_questions import ShortQuestions
@@ -157,13 +157,18 @@ class HeldOutIndex:
         """See `telling_texts`."""
         return _telling_texts(self.items, self._frames, self._common)
 
-    def find_quoted(self, words: Sequence[str]) -> Quoted:
+    def find_shared(self, texts: Sequence[Sequence[str]]) -> list[Shared]:
+        """What each of some texts, given as its words, shares with held-out ones."""
+        return self._quotations.find(texts)
+
+    def find_quoted(self, words: Sequence[str], shared: Shared) -> Quoted:
         """The held-out text that stands in another one word for word; or those that share runs."""
-        shared = self._quotations.find(words)
         for number, begin in shared.quoted:
             text = self._texts[number]
             if stands_at(text.words, words, begin):
                 return Quoted(text, [], [])
+        if not len(shared.alike):
+            return Quoted(None, [], [])
         passages, questions = (shared.alike[kind[shared.alike]].tolist() for kind in self._kinds)
         return Quoted(None, [self._texts[n] for n in passages], [self._texts[n] for n in questions])
 

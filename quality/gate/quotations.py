@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -56,20 +56,38 @@ class Quotations:
             self._texts.append(number)
             self._starts.append(start)
 
-    def find(self, words: Sequence[str]) -> Shared:
-        """What a text shares with the indexed ones."""
+    def find(self, texts: Sequence[Sequence[str]]) -> list[Shared]:
+        """What each of some texts, given as its words, shares with the indexed ones.
+
+        A thousand texts at once take a fraction of the time that they take one by one.
+        """
         get = self._ids.get
-        ids = np.array([get(word, 0) for word in words], dtype=np.uint64)
-        count = len(ids) - RUN + 1
-        if count <= 0:
-            return _NOTHING
+        # An unknown word ends each text, so that no run goes from one into the next.
+        row = [number for words in texts for number in (*(get(word, 0) for word in words), 0)]
+        ids = np.array(row, dtype=np.uint64)
+        stops = np.cumsum([len(words) + 1 for words in texts])
+        places, indexed, starts = self._hits(ids)
+        asked = np.searchsorted(stops, places, side="right")  # places rise, so that these do
+        found = [NOTHING] * len(texts)
+        for number, alike in _twice(asked, indexed):
+            found[number] = Shared([], alike)
+        standing = self._standing(ids, indexed, places - starts, starts)
+        of_text = zip(asked[standing].tolist(), indexed[standing].tolist(), strict=True)
+        begins = (places - starts)[standing].tolist()
+        for (number, text), begin in zip(of_text, begins, strict=True):
+            before = int(stops[number]) - len(texts[number]) - 1
+            quoted, alike = found[number]
+            found[number] = Shared([*quoted, (text, begin - before)], alike)
+        return found
+
+    def _hits(self, ids: _Hashes) -> tuple[_Numbers, _Numbers, _Numbers]:
+        """Each run that an indexed text has, too: its place, the text, and where it begins there."""
+        count = max(0, len(ids) - RUN + 1)
         known = ids[:count] != 0
         for step in range(1, RUN):
             known &= ids[step : step + count] != 0
         places = np.flatnonzero(known)
         keys, of_run, starts, stops = self._postings
-        if not len(places) or not len(keys):
-            return _NOTHING
         wanted = _mixed(ids, places)
         first = np.searchsorted(keys, wanted)
         there = first < len(keys)
@@ -77,30 +95,25 @@ class Quotations:
         places, first = places[there], first[there]
         lengths = stops[first] - first
         ends = np.cumsum(lengths)
-        if not len(ends):
-            return _NOTHING
-        at = np.repeat(first - ends + lengths, lengths) + np.arange(ends[-1])
-        texts, begins = of_run[at], np.repeat(places, lengths) - starts[at]
-        ordered = np.sort(texts)
-        again = ordered[1:][ordered[1:] == ordered[:-1]]
-        alike = again[np.diff(again, prepend=-1) != 0]
-        return Shared(self._standing(ids, texts, begins, starts[at]), alike)
+        total = int(ends[-1]) if len(ends) else 0
+        at = np.repeat(first - ends + lengths, lengths) + np.arange(total)
+        return np.repeat(places, lengths), of_run[at], starts[at]
 
     def _standing(
         self, ids: _Hashes, texts: _Numbers, begins: _Numbers, starts: _Numbers
-    ) -> list[tuple[int, int]]:
-        """Those hits of anchors around which the whole text stands."""
+    ) -> _Numbers:
+        """Which hits are those of anchors around which the whole text stands."""
         hashes, lengths, anchors = self._outlines
         may = (starts == anchors[texts]) & (begins >= 0)
         may &= begins + lengths[texts] <= len(ids)
-        texts, begins = texts[may], begins[may]
-        if not len(texts):
-            return []
+        hits = np.flatnonzero(may)
+        texts, begins = texts[hits], begins[hits]
         powers = _powers(len(ids))
         sums = np.zeros(len(ids) + 1, dtype=np.uint64)
         np.cumsum(ids * powers, out=sums[1:])
         same = sums[begins + lengths[texts]] - sums[begins] == hashes[texts] * powers[begins]
-        return list(zip(texts[same].tolist(), begins[same].tolist(), strict=True))
+        standing: _Numbers = hits[same]
+        return standing
 
     @cached_property
     def _outlines(self) -> tuple[_Hashes, _Numbers, _Numbers]:
@@ -126,7 +139,20 @@ class Quotations:
         return keys, texts[order], starts[order], stops
 
 
-_NOTHING = Shared([], np.zeros(0, dtype=np.int64))
+NOTHING = Shared([], np.zeros(0, dtype=np.int64))
+
+
+def _twice(asked: _Numbers, indexed: _Numbers) -> Iterator[tuple[int, _Numbers]]:
+    """Of each asked text the indexed ones, in order, with which it shares several runs."""
+    most = int(indexed.max(initial=0)) + 1
+    pairs = np.sort(asked * most + indexed)
+    again = pairs[1:][pairs[1:] == pairs[:-1]]
+    again = again[np.diff(again, prepend=-1) != 0]
+    if not len(again):
+        return
+    numbers, texts = np.divmod(again, most)
+    first = np.flatnonzero(np.diff(numbers, prepend=-1) != 0)
+    yield from zip(numbers[first].tolist(), np.split(texts, first[1:]), strict=True)
 
 
 def _mixed(ids: _Hashes, places: _Numbers) -> _Hashes:

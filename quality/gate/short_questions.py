@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -43,10 +43,11 @@ class ShortQuestions:
         """The numbers of all questions whose similarity can be large enough, and of few others."""
         if not asked or not len(self._totals):
             return []
-        same, asked_same = self._sums(iter(asked.items()))
+        same = self._sum(asked.items())
         may = same >= self._share * self._spelt * self._totals - _ROUNDING
         if not may.any():
             return []
+        same, asked_same = self._sums(asked.items())
         typo, asked_typo = self._sums(
             (other, weight)
             for word, weight in asked.items()
@@ -58,8 +59,16 @@ class ShortQuestions:
         found: list[int] = np.flatnonzero(may).tolist()
         return found
 
+    def _sum(self, words: Iterable[tuple[str, float]]) -> NDArray[np.float64]:
+        """For each question the weight of these words in it."""
+        own = np.zeros_like(self._totals)
+        for word, _ in words:
+            if (posting := self._postings.get(word)) is not None:
+                own[posting[0]] += posting[1]
+        return own
+
     def _sums(
-        self, words: Iterator[tuple[str, float]]
+        self, words: Iterable[tuple[str, float]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """For each question the weight of these words, and that of the asked words they stand for."""
         own, asked = np.zeros_like(self._totals), np.zeros_like(self._totals)

@@ -141,7 +141,7 @@ class Evidence:
         self.numbers = frozenset(texts.numbers(text))
         self.dates = _with_parts(texts.dates(text))
         self.sentences = sentences(text)
-        cut = [_forms(sentence) for sentence in self.sentences]
+        cut = [forms if sentence == text else _forms(sentence) for sentence in self.sentences]
         self.wholes = frozenset(_flat(plain) for plain, _, _ in cut)
         self.content: list[frozenset[str]] = []
         self.bigrams: set[tuple[str, str]] = set()

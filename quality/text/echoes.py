@@ -105,6 +105,7 @@ _ASKING, _FIRST_ASKING, _OR_IN, _AND_IN, _WHICH_IN = map(
     _compiled, (_ASKS, _FIRST, _OR, _AND, _WHICH)
 )
 _NOTHING = {language: frozenset(several.split()) for language, several in _UNTELLING.items()}
+_NOTHING_ANYWHERE = frozenset[str]().union(*_NOTHING.values())
 
 
 def echoes(answer: str, question: str) -> bool:
@@ -113,8 +114,11 @@ def echoes(answer: str, question: str) -> bool:
     False where no sentence asks for a word in a language whose rules are here, where the question
     offers the answer among others, and for an answer without a telling word.
     """
+    cut = sentences(question)
+    if not _may_echo(answer, " ".join(cut)):
+        return False  # in whatever language: to tell that takes longer than all the rest
     language = language_of(question)
-    asked = " ".join(one for one in sentences(question) if _asks_for_a_word(one, language))
+    asked = " ".join(one for one in cut if _asks_for_a_word(one, language))
     if not asked:
         return False
     said, given = _telling(answer, language), _telling(asked, language)
@@ -123,6 +127,14 @@ def echoes(answer: str, question: str) -> bool:
     if language in _UNSPACED or has_unspaced_script(answer):
         return len(said) >= _FEWEST_CHARACTERS and contains_tokens(given, said)
     return frozenset(given).issuperset(said)
+
+
+def _may_echo(answer: str, question: str) -> bool:
+    """Whether the question has each word of an answer that tells something in every language."""
+    said = [word for word in words_of(caseless(answer)) if word not in _NOTHING_ANYWHERE]
+    return {_singular(word) for word in words_of(caseless(question))}.issuperset(
+        map(_singular, said)
+    )
 
 
 def _asks_for_a_word(sentence: str, language: str) -> bool:

@@ -42,6 +42,7 @@ _WORD = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d]*(?:['’-]\p{L}[\p{L}\p{M}
 _SCRIPT = regex.compile("|".join(rf"(?P<{name}>\p{{{name}}})" for name in _SCRIPTS))
 
 
+@lru_cache(1024)
 def readable(text: str) -> str:
     """Its words in one line; links, digits and signs, which fool the model, are left out."""
     return " ".join(_WORD.findall(re.sub(r"https?://\S+", " ", text[:_LONGEST])))

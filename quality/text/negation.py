@@ -57,11 +57,12 @@ _CLAUSES = 4  # in which one text may stand together
 
 def language_of(text: str) -> str:
     """Whose rules a text is read by: those of its script, else of its language, else English."""
-    kana, han = (
-        len(re.findall(f"[{script}]", text)) for script in ("\u3040-\u30ff", "\u4e00-\u9fff")
-    )
-    if kana + han and 4 * (kana + han) > len(re.findall("[A-Za-z]", text)):
-        return "ja" if 10 * kana > han else "zh"
+    if not text.isascii():
+        kana, han = (
+            len(re.findall(f"[{script}]", text)) for script in ("\u3040-\u30ff", "\u4e00-\u9fff")
+        )
+        if kana + han and 4 * (kana + han) > len(re.findall("[A-Za-z]", text)):
+            return "ja" if 10 * kana > han else "zh"
     best = foreign(text, ["en"])
     return best if best in NEGATIONS else "en"
 

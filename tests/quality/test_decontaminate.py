@@ -166,8 +166,33 @@ def test_a_sample_is_looked_at_whole():
     ]
     prompt = Prompt.of(recipe="imitation", messages=messages, question="Then go on.")
     sample = Sample.of(prompt, call_ids=["c"], recipe_version="1", completion="No.", status="ok")
-    assert HELD.match(sample).kind == "quoted"
-    assert HeldOut.of([]).match(sample) is None
+    assert HELD.match([sample])[0].kind == "quoted"
+    assert HeldOut.of([]).match([sample]) == [None]
+
+
+PIECES = [
+    SHORT,
+    LONG,
+    PASSAGE,
+    *SHORT.split()[:4],
+    "the cell",
+    "makes most of",
+    "two hours later",
+    "x",
+]
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=6).map(" ".join), max_size=8))
+def test_many_samples_at_once_match_as_each_alone(texts):
+    samples = []
+    for number, text in enumerate([*texts, f"So {LONG}", f"He said: {PASSAGE}"]):
+        messages = [{"role": "user", "content": f"Question {number}"}]
+        prompt = Prompt.of(recipe="imitation", messages=messages, question=f"Question {number}")
+        sample = Sample.of(prompt, call_ids=["c"], recipe_version="1", completion=text, status="ok")
+        samples.append(sample)
+    together = HELD.match(samples)
+    assert together == [HELD.match([sample])[0] for sample in samples]
+    assert [found and found.kind for found in together[-2:]] == ["quoted", "quoted"]
 
 
 @pytest.mark.parametrize(("share", "found"), [(0.6, "overlap"), (0.61, None)])

@@ -58,7 +58,7 @@ def human(one, value, number=1):
 
 
 def gate(samples, scores=(), held_out=NOTHING, duplicates=APART, **policy):
-    rows = rows_of(samples, [held_out.match(one) for one in samples])
+    rows = rows_of(samples, held_out.match(samples))
     own = [frame_of_scores(one, n, scores) for n, one in enumerate(samples)]
     found = choose(
         rows,

@@ -20,7 +20,7 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from quality.gate.rarity import Rarity
+from quality.gate.rarity import RunCounts
 from quality.gate.shingle_sets import ShingleSets
 from quality.gate.sketch_shard import MapShards, map_here, shards_of, sign_shard
 from quality.gate.sketches import (
@@ -85,12 +85,18 @@ def _suspects(sketch: NDArray[np.uint32], threshold: float) -> list[int]:
 
 def _own_words(suspects: Sequence[str], of: int) -> dict[int, str]:
     """The words of each text of a template that are its own: not in a run that many have."""
-    rarity = Rarity(map(str.split, suspects), few=max(_FEW, of / 100))
+    counts = RunCounts(map(str.split, suspects), few=max(_FEW, of / 100))
     own: dict[int, str] = {}
-    for number, lone in enumerate(rarity.lone_of_texts()):
-        alone = lone >= _COMMON
-        if 0 < np.count_nonzero(alone) <= len(lone) / 2:
-            own[number] = " ".join(compress(suspects[number].split(), alone.tolist()))
+    first = 0
+    for alone, lengths in counts.lone_words(_COMMON):
+        stops = np.cumsum(lengths, dtype=np.int64)
+        starts = stops - lengths
+        sums = np.concatenate(([0], np.cumsum(alone)))
+        words = sums[stops] - sums[starts]
+        for number in np.flatnonzero((words > 0) & (words <= lengths / 2)).tolist():
+            these = alone[starts[number] : stops[number]].tolist()
+            own[first + number] = " ".join(compress(suspects[first + number].split(), these))
+        first += len(lengths)
     return own
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quality.gate.near_duplicates import near_duplicates
-from quality.gate.sketches import runs
+from quality.gate.sketch_shard import MapShards, map_here, shards_of, sketch_shard
+from quality.gate.sketches import runs, signature_rows
 from warehouse.text.question_form import comparison_form, comparison_words
 
 _BLOCK = 1024  # vectors that are compared at once
@@ -44,38 +45,37 @@ def shingles(text: str) -> set[str]:
     return runs(form(text))
 
 
-def exact(texts: Sequence[str]) -> list[int | None]:
-    """For each text the index of the first equal one, None if it is the first; blank ones never."""
-    return repeats([form(text) for text in texts])
-
-
-def repeats(forms: Sequence[str]) -> list[int | None]:
-    """The same of texts that are in that form already."""
-    first: dict[str, int] = {}
-    first_index = [first.setdefault(text, n) if text else n for n, text in enumerate(forms)]
-    return [None if number == n else number for n, number in enumerate(first_index)]
-
-
-def near(texts: Iterable[str], threshold: float = 0.8) -> list[tuple[int, float] | None]:
+def near(
+    texts: Iterable[str], threshold: float = 0.8, map_shards: MapShards = map_here
+) -> list[tuple[int, float] | None]:
     """For each text the earlier kept one that is most like it, if one is like enough.
 
     Args:
         texts: Any texts; a blank one has no duplicates.
         threshold: Least Jaccard similarity of the shingles, 0 < threshold <= 1.
+        map_shards: What runs the sketches of shards; left out, this process.
 
     Returns:
         One entry per text, in order: (index of the kept text, similarity), or None: kept.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is a similarity above 0 and at most 1, not {threshold}")
-    forms = [form(text) for text in texts]
-    firsts = repeats(forms)
-    once = [n for n, first in enumerate(firsts) if first is None and forms[n]]
+    forms: dict[str, int] = {}  # and whose it is first, of those with a form
+    sketches: list[NDArray[np.uint32]] = [signature_rows([])]
+    firsts: list[int] = []
+    for shard in map_shards(sketch_shard, None, shards_of(texts)):
+        numbered = list(enumerate(shard.forms, start=len(firsts)))
+        firsts += [forms.setdefault(text, n) if text else n for n, text in numbered]
+        new = [bool(text) and forms[text] == n for n, text in numbered]
+        sketches.append(shard.signatures[np.array(new, dtype=bool)])
+    once = list(forms.values())
+    sketch = np.concatenate(sketches)
+    del sketches
     duplicates: dict[int, tuple[int, float]] = {}
-    for number, hit in near_duplicates([forms[n] for n in once], threshold):
+    for number, hit in near_duplicates(list(forms), sketch, threshold, map_shards):
         duplicates[once[number]] = (once[hit[0]], hit[1])
     return [
-        duplicates.get(n) if first is None else duplicates.get(first, (first, 1.0))
+        duplicates.get(n) if first == n else duplicates.get(first, (first, 1.0))
         for n, first in enumerate(firsts)
     ]
 

@@ -26,8 +26,8 @@ _Words = Sequence[str]
 _Hashes = NDArray[np.uint64]
 
 
-class Rarity:
-    """How many of the texts have each word and each run of three words.
+class RunCounts:
+    """How many of the texts have each run of three words.
 
     Texts should be different ones: what is only asked several times is not common. Memory is eight
     bytes for each word of the texts, at most, and what is common afterwards.
@@ -53,16 +53,10 @@ class Rarity:
         self._few = few or max(_FEW, self.texts / 100)
         self._tokens: NDArray[np.uint32] | None = np.frombuffer(tokens, dtype=np.uint32)
         self._lengths: NDArray[np.uint32] | None = np.frombuffer(lengths, dtype=np.uint32)
-        totals = np.zeros(len(ids), dtype=np.int64)
-        for numbers, of_text, _ in self._chunks():
-            values, counts = _counted(np.sort((numbers << _TEXT_BITS) | of_text))
-            totals[values.astype(np.int64)] += counts
-        self._counts = totals
         self._common = self._often(RUN, max(1, self._few * _UNTOLD))
-        self._usual_pairs = self._often(2, self._few + 1)[0]
 
     def forget_texts(self) -> None:
-        """Let go of the texts themselves: `lone_of_texts` is not asked for."""
+        """Let go of the texts themselves: `lone_words` is not asked for."""
         self._tokens = self._lengths = None
 
     def _chunks(self) -> Iterator[tuple[_Hashes, _Hashes, NDArray[np.uint32]]]:
@@ -98,36 +92,17 @@ class Rarity:
                     here = (runs >> shift) == part
                     runs, texts = runs[here], texts[here]
                 pairs.append((runs << _TEXT_BITS) | texts)
-            together = np.sort(np.concatenate(pairs)) if pairs else np.zeros(0, np.uint64)
+            together = np.concatenate(pairs) if pairs else np.zeros(0, np.uint64)
+            del pairs
+            together.sort()
             values, counts = _counted(together)
             often = counts > least
             found.append((values[often], counts[often]))
         return np.concatenate([v for v, _ in found]), np.concatenate([c for _, c in found])
 
-    @cached_property
-    def _pairs(self) -> set[int]:
-        return set(self._usual_pairs.tolist())
-
-    def is_usual(self, words: _Words) -> list[bool]:
-        """For each word, whether many texts have it beside one of its neighbours, as in a slot."""
-        usual = [False] * len(words)
-        for start, pair in enumerate(_hashes(self._ids_of(words), 2).tolist()):
-            if pair in self._pairs:
-                usual[start] = usual[start + 1] = True
-        return usual
-
     def _ids_of(self, words: _Words) -> _Hashes:
         new = len(self._ids)
         return np.array([self._ids.get(word, new) for word in words], dtype=np.uint64)
-
-    def telling(self, words: _Words) -> list[float]:
-        """How much each word says of which text it is from, 0..1, whatever stands beside it."""
-        scale = math.log(self.texts + 1) or 1.0
-        counts = self._counts
-        return [
-            1.0 - math.log(max(1, int(counts[n]) - 1)) / scale if n is not None else 1.0
-            for n in map(self._ids.get, words)
-        ]
 
     def repeats(self, words: _Words) -> list[int]:
         """For each word, in how many texts the commonest of the runs stands that it is in.
@@ -145,11 +120,12 @@ class Rarity:
         lone: list[float] = self._lone(self._repeats(self._ids_of(words))).tolist()
         return lone
 
-    def lone_of_texts(self) -> Iterator[NDArray[np.float64]]:
-        """The same for the words of each text that was counted."""
+    def lone_words(self, least: float) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.uint32]]]:
+        """Whether each word of the texts that were counted counts at least so much, and how many
+        words each text has, for many texts at once."""
         for numbers, of_text, lengths in self._chunks():
             lone = self._lone(self._repeats(numbers, _is_within(of_text, RUN)))
-            yield from np.split(lone, np.cumsum(lengths)[:-1])
+            yield lone >= least, lengths
 
     def _repeats(self, ids: _Hashes, counted: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         spread = np.ones(len(ids), dtype=np.int64)
@@ -168,6 +144,41 @@ class Rarity:
 
     def _lone(self, repeats: NDArray[np.int64]) -> NDArray[np.float64]:
         return 1.0 / (1.0 + np.maximum(0, repeats - 2) / self._few)
+
+
+class Rarity(RunCounts):
+    """The same, and how many of the texts have each word and each pair of words."""
+
+    def __init__(self, texts: Iterable[_Words], few: float | None = None) -> None:
+        """Count over texts, as `RunCounts`."""
+        super().__init__(texts, few)
+        totals = np.zeros(len(self._ids), dtype=np.int64)
+        for numbers, of_text, _ in self._chunks():
+            values, counts = _counted(np.sort((numbers << _TEXT_BITS) | of_text))
+            totals[values.astype(np.int64)] += counts
+        self._counts = totals
+        self._usual_pairs = self._often(2, self._few + 1)[0]
+
+    @cached_property
+    def _pairs(self) -> set[int]:
+        return set(self._usual_pairs.tolist())
+
+    def is_usual(self, words: _Words) -> list[bool]:
+        """For each word, whether many texts have it beside one of its neighbours, as in a slot."""
+        usual = [False] * len(words)
+        for start, pair in enumerate(_hashes(self._ids_of(words), 2).tolist()):
+            if pair in self._pairs:
+                usual[start] = usual[start + 1] = True
+        return usual
+
+    def telling(self, words: _Words) -> list[float]:
+        """How much each word says of which text it is from, 0..1, whatever stands beside it."""
+        scale = math.log(self.texts + 1) or 1.0
+        counts = self._counts
+        return [
+            1.0 - math.log(max(1, int(counts[n]) - 1)) / scale if n is not None else 1.0
+            for n in map(self._ids.get, words)
+        ]
 
     def weights(self, words: _Words) -> list[float]:
         """How much each word tells: less for a common one, much less within a common run."""

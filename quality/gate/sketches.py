@@ -12,9 +12,10 @@ SHINGLE = 5  # characters
 PERMUTATIONS = 60  # many divisors: bands of any height
 SEED = 42
 _CHUNK = 2_000_000  # characters whose hashes are held at once, eight bytes each
-_AT_ONCE = 512  # texts that are hashed at once: they fit a processor's cache
+_AT_ONCE = 64  # texts that are hashed at once: they fit a processor's cache
 _BITS, _FEW_BITS = 2048, 512  # of a bitmap, and of one of short texts
 _SHORT = 64  # characters
+_PAIRS = 1024  # whose bitmaps are compared at once
 _COUNTERS = 24  # bits of a shingle's hash by which shingles are counted
 _KEY, _TEXT = (
     np.uint64(34),
@@ -40,18 +41,15 @@ def stretches(forms: Sequence[str]) -> Iterator[tuple[int, Hashes, Hashes]]:
             start, size = stop, 0
 
 
-def signatures(forms: Sequence[str]) -> Iterator[Any]:
-    """MinHash signatures (Broder, 1997), a matrix for each stretch of texts."""
+def signature_rows(forms: Sequence[str]) -> NDArray[np.uint32]:
+    """MinHash signatures (Broder, 1997): an array (texts, permutations)."""
     from rensa import RMinHash
 
-    for _, hashes, offsets in stretches(forms):
-        yield RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, PERMUTATIONS, SEED)
-
-
-def signature_rows(forms: Sequence[str]) -> NDArray[np.uint32]:
-    """The same as one array (texts, permutations)."""
-    found = [np.array(matrix.to_rows(), dtype=np.uint32) for matrix in signatures(forms)]
-    return np.concatenate(found) if found else np.zeros((0, PERMUTATIONS), np.uint32)
+    found = np.empty((len(forms), PERMUTATIONS), dtype=np.uint32)
+    for start, hashes, offsets in stretches(forms):
+        matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, PERMUTATIONS, SEED)
+        found[start : start + len(offsets) - 1] = matrix.to_rows()
+    return found
 
 
 class Bitmaps:
@@ -73,6 +71,7 @@ class Bitmaps:
                 table[rows, places[begin:end]] = True
                 packed = np.packbits(table, axis=1).view(np.uint64)
                 self._bits[start + first : start + last] = packed
+        self._set = np.bitwise_count(self._bits).sum(axis=1, dtype=np.int64)
 
     def may_be_alike(
         self, left: NDArray[np.int64], right: NDArray[np.int64], least: float
@@ -82,14 +81,15 @@ class Bitmaps:
         A bit that one text has and the other has not is a shingle that only the one has.
         """
         alike = np.zeros(len(left), dtype=bool)
-        for start in range(0, len(left), 1 << 16):
-            part = slice(start, start + (1 << 16))
-            one, other = self._bits[left[part]], self._bits[right[part]]
-            differ = one ^ other
-            alone = np.bitwise_count(differ & one).sum(axis=1, dtype=np.int64)
-            missing = np.bitwise_count(differ & other).sum(axis=1, dtype=np.int64)
-            common = np.minimum(self._most[left[part]] - alone, self._most[right[part]] - missing)
-            alike[part] = common >= least * (common + alone + missing) - 1e-9
+        ones = np.ones(self._bits.shape[1], dtype=np.float32)
+        for start in range(0, len(left), _PAIRS):
+            one, other = left[start : start + _PAIRS], right[start : start + _PAIRS]
+            both = self._bits.take(one, axis=0, mode="clip")  # unchecked: half the time
+            both &= self._bits.take(other, axis=0, mode="clip")
+            shared = (np.bitwise_count(both).astype(np.float32) @ ones).astype(np.int64)
+            alone, missing = self._set[one] - shared, self._set[other] - shared
+            common = np.minimum(self._most[one] - alone, self._most[other] - missing)
+            alike[start : start + _PAIRS] = common >= least * (common + alone + missing) - 1e-9
         return alike
 
 
@@ -113,18 +113,28 @@ def rare_shingles(forms: Sequence[str], most: int, each: int) -> tuple[Hashes, N
     for start, hashes, offsets in stretches(forms):
         often = counts[hashes >> shift]
         places = np.flatnonzero((often > 1) & (often <= most))
-        texts = (np.searchsorted(offsets, places, side="right") - 1).astype(np.uint64)
+        texts = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets).astype(np.int64))
+        texts = texts[places]
         # Text, number of texts and hash in one number: sorted, the rarest of each text come first.
         packed = (texts << _TEXT) | (often[places].astype(np.uint64) << _KEY)
-        packed = np.unique(packed | (hashes[places] >> np.uint64(64) - _KEY))
+        packed = distinct(packed | (hashes[places] >> np.uint64(64) - _KEY))
         texts = packed >> _TEXT
-        rank = np.arange(len(texts)) - np.searchsorted(texts, texts, side="left")
+        rank = np.arange(len(texts))
+        rank -= np.maximum.accumulate(np.where(np.diff(texts, prepend=~texts[:1]), rank, 0))
         few = packed[rank < each]
         found.append(few & ((np.uint64(1) << _KEY) - np.uint64(1)))
         owners.append((few >> _TEXT).astype(np.int64) + start)
     if not found:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
     return np.concatenate(found), np.concatenate(owners)
+
+
+def distinct(values: NDArray[Any]) -> NDArray[Any]:
+    """The different values in order, as `np.unique` gives them, which takes ten times as long."""
+    ordered = np.sort(values)
+    first = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
 
 
 def mixed(columns: NDArray[np.uint32]) -> Hashes:
@@ -151,13 +161,14 @@ def _hashed(forms: Sequence[str]) -> tuple[Hashes, Hashes]:
     for start in range(0, len(forms), _AT_ONCE):
         stop = min(start + _AT_ONCE, len(forms))
         text = gap.join(forms[start:stop]) + gap
-        points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+        points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
         count = points.size - len(gap)
         sums = points[:count] * factors[0]
+        part = np.empty_like(sums)
         for place, factor in enumerate(factors[1:], start=1):
-            sums += points[place : place + count] * factor
-        sums ^= sums >> np.uint64(32)
+            sums += np.multiply(points[place : place + count], factor, out=part)
+        sums ^= np.right_shift(sums, np.uint64(32), out=part)
         sums *= mixer
-        sums ^= sums >> np.uint64(29)
+        sums ^= np.right_shift(sums, np.uint64(29), out=part)
         hashes[int(offsets[start]) : int(offsets[stop])] = sums[points[:count] != 0]
     return hashes, offsets

@@ -3,6 +3,8 @@
 python -m tests.bench.dedup                 200,000 texts; datasketch reads 20,000 of them
 python -m tests.bench.dedup --whole         datasketch reads all of them (minutes)
 python -m tests.bench.dedup --texts 20000   another number of texts
+python -m tests.bench.dedup --alike         texts that are much alike, as a ratio to random ones of their
+                                            length, in processor time
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ import time
 from collections.abc import Sequence
 
 from quality.gate.dedup import near, shingles
+from tests.quality.test_near_duplicates import ALIKE, one_cluster, words
 
 TEXTS, SHARE, EVERY, THRESHOLD, ROUNDS = 200_000, 20_000, 20, 0.8, 3
+MANY_ALIKE, SHIPPED = 100_000, 0.9
+"""Texts of each kind that are much alike, and the threshold of a plan that names none."""
 
 
 def make_texts(count: int) -> tuple[list[str], list[int]]:
@@ -81,13 +86,50 @@ def peer(texts: Sequence[str]) -> list[bool]:
     return dropped
 
 
+def random_texts(like: Sequence[str]) -> list[str]:
+    """Texts of random words, each with as many as its counterpart."""
+    chance = random.Random(2)
+    return [" ".join(words(chance, len(text.split()))) for text in like]
+
+
+def one_cluster_among_others(chance: random.Random, count: int) -> list[str]:
+    """Nine in ten are random; the tenth part is one text, with a word replaced in each copy."""
+    cluster = one_cluster(chance, count // 10)
+    return cluster + [" ".join(words(chance, 60)) for _ in range(count - len(cluster))]
+
+
+def compare_alike(count: int, thresholds: Sequence[float]) -> None:
+    """Print the processor time of each kind, and its ratio to random texts in turn with it."""
+    for make in [*ALIKE, one_cluster_among_others]:
+        texts = make(random.Random(1), count)
+        plain = random_texts(texts)
+        for threshold in thresholds:
+            alike_s = plain_s = float("inf")
+            for _ in range(ROUNDS):
+                started = time.process_time()
+                near(plain, threshold)
+                plain_s = min(plain_s, time.process_time() - started)
+                started = time.process_time()
+                found = near(texts, threshold)
+                alike_s = min(alike_s, time.process_time() - started)
+            print(
+                f"{make.__name__:<26} at {threshold}: {alike_s:5.1f} s, random {plain_s:5.1f} s, ratio "
+                f"{alike_s / plain_s:.2f} (at most 3), dropped {sum(hit is not None for hit in found):,}",
+                flush=True,
+            )
+
+
 def main() -> None:
     """Print both times, their ratio, what was found, and how far the two agree."""
     options = argparse.ArgumentParser()
-    options.add_argument("--texts", type=int, default=TEXTS)
+    options.add_argument("--texts", type=int)
     options.add_argument("--whole", action="store_true")
+    options.add_argument("--alike", action="store_true")
     chosen = options.parse_args()
-    texts, planted = make_texts(chosen.texts)
+    if chosen.alike:
+        compare_alike(chosen.texts or MANY_ALIKE, [SHIPPED, THRESHOLD])
+        return
+    texts, planted = make_texts(chosen.texts or TEXTS)
     read = len(texts) if chosen.whole else min(SHARE, len(texts))
     near(texts[:1000], THRESHOLD)
     peer(texts[:100])

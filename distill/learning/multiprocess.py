@@ -53,10 +53,12 @@ def train_in_processes(
     inputs: TrainingInputs,
     callbacks: Callable[[Step], None] = lambda step: None,
     alone: bool = False,
+    threads: int | None = None,
 ) -> TrainingResult:
     """Run `objective.train` in `inputs.config.processes` processes of each of its `nodes`.
 
-    A single one runs in this process, unless `alone` asks for a child.
+    A single one runs in this process, unless `alone` asks for a child. `threads`: those that its
+    processes share; None leaves them all of the machine, or what the environment says.
 
     Raises:
         TrainingError: a worker's own error, the signal that killed it, or a node that did not
@@ -69,7 +71,7 @@ def train_in_processes(
     inputs.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".train-", dir=inputs.out.parent) as folder:
         job = Path(folder) / "job.json"
-        job.write_text(json.dumps(_job_json(objective, inputs, job.parent)))
+        job.write_text(json.dumps(job_json(objective, inputs, job.parent)))
         if nodes > 1:
             command = python_command("distill.learning.nodes", str(job))
         elif number > 1:
@@ -82,7 +84,7 @@ def train_in_processes(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(number if number * nodes > 1 else None),
+            env=environment(number if number * nodes > 1 else None, threads),
         )
         try:
             return _follow(worker, callbacks, Path(folder))
@@ -97,11 +99,12 @@ def python_command(module: str, *words: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *words]
 
 
-def environment(processes: int | None = None) -> dict[str, str]:
+def environment(processes: int | None = None, threads: int | None = None) -> dict[str, str]:
     """Environment variables of training processes: our packages first, a fair share of threads.
 
     Args:
         processes: Those that share this machine; None leaves their threads to torch.
+        threads: What they share of it, whatever the environment says; None leaves it to that.
     """
     homes = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     variables = {
@@ -109,12 +112,20 @@ def environment(processes: int | None = None) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, homes)),
         "PYTHONSAFEPATH": "1",  # a train.py in the working directory is not our package
     }
-    if processes is not None:
+    if threads is not None:
+        each = str(max(1, threads // (processes or 1)))
+        variables |= {"OMP_NUM_THREADS": each, "MKL_NUM_THREADS": each}
+    elif processes is not None:
         variables.setdefault("OMP_NUM_THREADS", str(max(1, usable_processors() // processes)))
     return variables
 
 
-def _job_json(objective: Objective, inputs: TrainingInputs, folder: Path) -> dict[str, Any]:
+class Killed(TrainingError):
+    """A signal ended a training process; training resumes at its last checkpoint."""
+
+
+def job_json(objective: Objective, inputs: TrainingInputs, folder: Path) -> dict[str, Any]:
+    """A training as JSON-able values; code of parts in files goes into the folder."""
     return {
         "objective": catalog.table_in(objective, folder / "objective"),
         "base": inputs.base,
@@ -125,6 +136,20 @@ def _job_json(objective: Objective, inputs: TrainingInputs, folder: Path) -> dic
         "logprobs": dict(inputs.logprobs),
         "held_out": [list(item) for item in inputs.held_out],
     }
+
+
+def read_job(described: Mapping[str, Any], folder: Path) -> tuple[Objective, TrainingInputs]:
+    """The training that `job_json` described; `folder` has the code of its parts."""
+    inputs = TrainingInputs(
+        base=described["base"],
+        tuner=catalog.build("tuner", described["tuner"], folder / "tuner"),
+        samples=[Sample(**sample) for sample in described["samples"]],
+        config=SftConfig.model_validate_json(json.dumps(described["config"])),
+        out=Path(described["out"]),
+        logprobs=described["logprobs"],
+        held_out=[(question, passage) for question, passage in described["held_out"]],
+    )
+    return catalog.build("objective", described["objective"], folder / "objective"), inputs
 
 
 def _follow(worker: Any, callbacks: Callable[[Step], None], folder: Path) -> TrainingResult:
@@ -157,7 +182,7 @@ def crash_of(code: int, stderr: str, folder: Path) -> Exception:
     """The reason of an unexpected end: a signal, the first traceback, or the workers' output."""
     killed = _KILLED.search(f"{stderr}\nexitcode: {code}")
     if killed:
-        return TrainingError(
+        return Killed(
             f"a training process was killed by {signal.Signals(int(killed.group(1))).name}; the "
             "system kills with SIGKILL where memory runs out: lower train.batch_size or "
             "train.max_length, then rerun; training resumes at its last checkpoint"
@@ -188,19 +213,8 @@ def main(job: Path) -> None:
 
 def _run_job(job: Path, first: bool) -> None:
     """Train as in a single process; the first worker reports to the parent."""
-    job_json: Mapping[str, Any] = json.loads(job.read_text())
-    inputs = TrainingInputs(
-        base=job_json["base"],
-        tuner=catalog.build("tuner", job_json["tuner"], job.parent / "tuner"),
-        samples=[Sample(**sample) for sample in job_json["samples"]],
-        config=SftConfig.model_validate_json(json.dumps(job_json["config"])),
-        out=Path(job_json["out"]),
-        logprobs=job_json["logprobs"],
-        held_out=[(question, passage) for question, passage in job_json["held_out"]],
-    )
-    objective: Objective = catalog.build(
-        "objective", job_json["objective"], job.parent / "objective"
-    )
+    described: Mapping[str, Any] = json.loads(job.read_text())
+    objective, inputs = read_job(described, job.parent)
 
     def say(what: str, value: Any) -> None:
         if first:

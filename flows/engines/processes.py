@@ -86,6 +86,14 @@ class ProcessEngine(WorkerEngine):
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def interrupt(self) -> None:
+        """End the workers, in the middle of a shard, which may be a training of hours."""
+        pool = self._pool
+        if pool is not None:
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+        self.stop()
+
     def __exit__(self, *error: object) -> None:
         """End the workers."""
         super().__exit__(*error)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from flows.runtime.prefect_flow import run_shard
 from warehouse.errors import PlanError, StillhouseError
+from warehouse.processors import usable_processors
 
 Shared = TypeVar("Shared")
 Shard = TypeVar("Shard")
@@ -67,6 +68,7 @@ class WorkerEngine(ABC):
 
     is_local = False
     workers: int
+    address: str | None = None
 
     def map(
         self,
@@ -117,7 +119,7 @@ class WorkerEngine(ABC):
             if waiting:
                 for future in waiting:
                     future.cancel()
-                self.stop()  # ends those that run
+                self.interrupt()
             threads.shutdown()
             self.release(sent)
 
@@ -142,6 +144,17 @@ class WorkerEngine(ABC):
     @abstractmethod
     def stop(self) -> None:
         """End the workers; shards that run end with an error."""
+
+    def interrupt(self) -> None:
+        """End the workers, and with them the shards that run."""
+        self.stop()
+
+    def threads_of(self, shards: int) -> int | None:
+        """Threads for each of these shards, which run at once and have this machine for themselves;
+        None on a cluster, which gives its workers theirs."""
+        if self.address is not None:
+            return None
+        return max(1, usable_processors() // min(self.workers, shards))
 
     def __enter__(self) -> Self:
         return self

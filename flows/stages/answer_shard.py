@@ -9,6 +9,7 @@ from typing import Any
 
 from distill.contestants.contestant import Advance, Generation, Local
 from flows.engines.engine import LocalEngine, ShardEngine
+from flows.engines.worker_model import base_for_workers, worker_model
 from warehouse.errors import ModelError
 from warehouse.records import Failure, Message
 
@@ -58,7 +59,8 @@ class ShardedModel:
         if self.engine.is_local or len(shards) < 2:
             results = LocalEngine().map(answer_here, (self.local, advance), shards)
         else:
-            sent = replace(self.local, _generator=[])  # a model that is loaded here stays here
+            base = base_for_workers(self.local.base)
+            sent = replace(self.local, base=base, _generator=[])  # what is loaded here stays here
             results = self.engine.map(
                 answer_in_worker, sent, shards, lambda replies: advance(len(replies))
             )
@@ -90,15 +92,9 @@ def answer_in_worker(local: Local, shard: Shard) -> Replies:
             f"worker {socket.gethostname()} has no folder {local.student}; have the project's folder "
             'at the same path there, or set run.engine = "local"'
         )
-    key = (local.base, str(local.student), local.batch_size)
-    if key not in _MODELS:
-        _MODELS.clear()
-        _MODELS[key] = local
-    return answer_here((_MODELS[key], lambda number: None), shard)
-
-
-_MODELS: dict[tuple[str, str, int | None], Local] = {}
-"""The one model that a worker has in memory."""
+    key = ("answers", local.base, str(local.student), local.batch_size)
+    with worker_model(key, lambda: local) as model:
+        return answer_here((model, lambda number: None), shard)
 
 
 def _shards(conversations: Sequence[list[Message]], batch_size: int | None) -> list[list[int]]:

@@ -129,12 +129,15 @@ def apply_gate(
             return Curated(samples, known, selection_id, list(scorers), list(human), True)
     shards = (shard for block in samples.blocks() for shard in batched(block, SCORED_AT_ONCE))
     engine = engine or LocalEngine()
+    where = (
+        engine if len(samples) > SCORED_AT_ONCE else LocalEngine()
+    )  # one shard: no worker's start
     if matched is not None:
-        found = engine.map(describe_shard, None, shards)
+        found = where.map(describe_shard, None, shards)
         rows = pl.concat([pl.DataFrame(schema=ROWS), *found]).with_columns(*matches_in(matched))
     else:
         held_out = HeldOut(items, plan.quality.decontaminate, samples.asked())
-        found = engine.map(match_shard, held_out, shards)
+        found = where.map(match_shard, held_out, shards)
         rows = pl.concat([pl.DataFrame(schema=ROWS), *found])
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
     scores = _score_frame(samples, scorers, policy)
@@ -228,7 +231,7 @@ def _score_missing(
     """
     newly_scored = False
     numbered = samples.numbered()
-    rules = [scorer for scorer in scorers if not scorer.asks and scorer.model == "rule"]
+    rules = [scorer for scorer in scorers if _goes_to_workers(scorer) and scorer.model == "rule"]
     wanted = np.zeros((len(samples), len(rules)), dtype=bool)
     for scorer in scorers:
         is_missing = np.ones(len(samples), dtype=bool)
@@ -236,12 +239,18 @@ def _score_missing(
         newly_scored |= bool(is_missing.any())
         if scorer in rules:
             wanted[:, rules.index(scorer)] = is_missing
-        else:
-            _score_by(context, LocalEngine(), [scorer], samples, np.flatnonzero(is_missing))
+        else:  # one model after the other, since a worker has memory for one
+            where = engine if _goes_to_workers(scorer) else LocalEngine()
+            _score_by(context, where, [scorer], samples, np.flatnonzero(is_missing))
     for pattern in np.unique(wanted[wanted.any(axis=1)], axis=0):  # mostly one: all of them
         these = list(compress(rules, pattern.tolist()))
         _score_by(context, engine, these, samples, np.flatnonzero((wanted == pattern).all(axis=1)))
     return newly_scored
+
+
+def _goes_to_workers(scorer: Scorer) -> bool:
+    """Whether it needs neither a teacher nor the warehouse, which only the run's process has."""
+    return not (scorer.asks or scorer.reads_prompts)
 
 
 def _score_by(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.engines.engine import LocalEngine, ShardEngine
+from flows.engines.worker_model import worker_model
 from flows.runtime.progress import bar
 from quality.models.embeddings import Encoder
 
@@ -42,4 +43,5 @@ class ShardedEncoder:
 
 def embed_shard(name: str, texts: Sequence[str]) -> NDArray[np.float32]:
     """The vectors of a shard of texts."""
-    return Encoder(name).encode(texts)
+    with worker_model(("encoder", name), lambda: Encoder(name)) as encoder:
+        return encoder.encode(texts)

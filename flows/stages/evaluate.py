@@ -31,7 +31,7 @@ from flows.stages.generate import load_samples
 from flows.stages.known_prompts import refuse_prompts_as_benchmark
 from flows.stages.last_time import compare_with_last_time
 from flows.stages.report import write_report
-from flows.stages.train import student_id_of
+from flows.stages.training_records import student_id_of
 from quality.tasks.benchmark import Benchmark, Item
 from warehouse.errors import NotFoundError, NothingToDoError
 from warehouse.records import Answer, Call, Choice, Run, Student

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
+from flows.engines.worker_model import base_for_workers, worker_model
+from flows.stages.likelihood import BaseLikelihood
 from quality.gate.choose import rows_of
 from quality.gate.decontaminate import HeldOut
 from quality.scoring.scorer import Scorer, ScorerContext, Unscored
@@ -32,6 +34,10 @@ class SentScorer:
     """Name and content of its file, where it is in one."""
     folder: str
     """Where relative paths of its options start: the plan's folder."""
+    model: str
+    """The name of its model, or "rule"."""
+    base: str | None
+    """The student's base, whose likelihoods it may use."""
 
 
 def sent_scorer(scorer: Scorer) -> SentScorer:
@@ -39,7 +45,10 @@ def sent_scorer(scorer: Scorer) -> SentScorer:
     with tempfile.TemporaryDirectory() as name:
         table = table_in(scorer, Path(name))
         code = tuple((file.name, file.read_bytes()) for file in Path(name).iterdir())
-    return SentScorer(json.dumps(table), code, str(scorer.tools.folder.resolve()))
+    reads = scorer.tools.likelihood
+    base = base_for_workers(reads.base) if isinstance(reads, BaseLikelihood) else None
+    folder = str(scorer.tools.folder.resolve())
+    return SentScorer(json.dumps(table), code, folder, scorer.model, base)
 
 
 @dataclass(frozen=True)
@@ -76,16 +85,20 @@ def score_here(scorers: Sequence[Scorer], samples: Sequence[Sample]) -> ScoredSh
 
 
 def score_in_worker(these: Sequence[SentScorer], samples: Sequence[Sample]) -> ScoredShard:
-    """The same, in a worker.
+    """The same, in a worker; models stay in its memory until others are needed.
 
     Raises:
-        PlanError: a scorer reads a file that is not on the worker's machine.
+        PlanError: a scorer reads a file that is not on the worker's machine, or has another model there.
     """
     try:
-        return score_here([_scorer(sent) for sent in these], samples)
+        if all(sent.model == "rule" for sent in these):
+            return score_here([_scorer(sent) for sent in these], samples)
+        key = ("scorers", *these)
+        with worker_model(key, lambda: [_made(sent) for sent in these]) as scorers:
+            return score_here(scorers, samples)
     except (StillhouseError, OSError) as error:
         folder = these[0].folder
-        if Path(folder).is_dir():
+        if Path(folder).is_dir() or isinstance(error, OtherModel):
             raise
         raise PlanError(
             f"worker {socket.gethostname()} has no folder {folder}, and a scorer may read files "
@@ -104,19 +117,37 @@ def describe_shard(_: None, samples: Sequence[Sample]) -> pl.DataFrame:
     return rows_of(samples, [None] * len(samples))
 
 
-@lru_cache(16)
-def _scorer(sent: SentScorer) -> Scorer:
+class OtherModel(PlanError):
+    """A worker would score with another model than the run's process."""
+
+
+def _made(sent: SentScorer) -> Scorer:
     with tempfile.TemporaryDirectory() as name:  # the class stays when its file is gone
         for file, code in sent.code:
             (Path(name) / file).write_bytes(code)
         scorer: Scorer = build("scorer", json.loads(sent.table), Path(name))
-    tools = ScorerContext(folder=Path(sent.folder), prompt_messages=_no_warehouse)
-    return scorer.with_tools(tools)
+    tools = ScorerContext(
+        folder=Path(sent.folder),
+        prompt_messages=_no_warehouse,
+        likelihood=BaseLikelihood(sent.base) if sent.base else None,
+    )
+    scorer = scorer.with_tools(tools)
+    if scorer.model != sent.model:  # its scores would be those of another scorer
+        raise OtherModel(
+            f"scorer '{name_of(scorer)}' has the model '{scorer.model}' on worker "
+            f"{socket.gethostname()}, and '{sent.model}' in the run's process; have the same files "
+            'there, or set run.engine = "local"'
+        )
+    return scorer
+
+
+_scorer = lru_cache(16)(_made)
+"""Rules, of which a worker keeps several."""
 
 
 def _no_warehouse(prompt_ids: Sequence[str]) -> dict[str, list[Message]]:
     raise PlanError(
         "a scorer reads what the teacher was sent, and worker processes have no warehouse; set "
-        'run.engine = "local", or give the scorer a `model` of its own, so that it stays in the '
-        "run's process"
+        "reads_prompts = True in its class, so that it stays in the run's process, or run.engine = "
+        '"local"'
     )

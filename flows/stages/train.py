@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from distill.learning.multiprocess import train_in_processes
-from distill.learning.objective import Objective, TrainingInputs
 from distill.plan.base_check import check_base
 from distill.plan.sections import TrainSection
 from flows.runtime import signals
 from flows.runtime.prefect_flow import run_shard
 from flows.runtime.progress import say
 from flows.runtime.run import RunContext, open_run
-from flows.runtime.training_monitor import Monitor, monitored
+from flows.runtime.training_monitor import monitored
 from flows.stages.curate import curate_stage
 from flows.stages.curated import Curated
 from flows.stages.generate import load_samples
-from flows.stages.held_out import telling_texts_of
 from flows.stages.known_prompts import prompts_of
+from flows.stages.train_on_workers import train_on_workers
+from flows.stages.training_records import (
+    record_failure,
+    student_id_of,
+    student_record,
+    training_inputs,
+)
 from train.config import steps_of
 from train.loop import tracking
 from train.loop.callbacks import StopAfterAudit, TrainingCallbacks, best_eval
-from train.loop.checkpoints import Unfinished, last_step
+from train.loop.checkpoints import last_step
 from train.model.device import require_a_gpu_each
-from warehouse.catalog import code_of, name_of, table_of
-from warehouse.errors import AssetError, StillhouseError, Stopped, TrainingError
-from warehouse.records import Call, Failure, Sample, Student, inside, make_id
+from warehouse.catalog import name_of
+from warehouse.errors import StillhouseError, Stopped
+from warehouse.records import Student
 from warehouse.wording import format_count
 
 AUDIT = "train --audit"
@@ -69,7 +74,7 @@ def audit(plan_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         out = context.home / "students" / student_id_of(section, curated.kept)
         with context.stage("train"), suppress(StopAfterAudit):
             section.objective.train(
-                _training_inputs(context, section, curated, out), TrainingCallbacks(audited=stop)
+                training_inputs(context, section, curated, out), TrainingCallbacks(audited=stop)
             )
         return {"refused": None, **figures}
 
@@ -105,32 +110,61 @@ def check_training_inputs(context: RunContext, section: TrainSection | None = No
         section.objective.ready(section.base)
 
 
-def student_id_of(section: TrainSection, kept: Sequence[Sample]) -> str:
-    """Hash of base weights, tuner, objective, kept samples, trainer options and seed."""
-    from train.model.base_model import base_fingerprint
-
-    return make_id(
-        "student",
-        base_fingerprint(section.base),
-        table_of(section.tuner),
-        section.objective.fingerprint | code_of(section.objective),  # it may hold its own alone
-        sorted(sample.sample_id for sample in kept),
-        section.trainer_config().fingerprint(section.tuner.learning_rate),
-    )
-
-
 def train_seeds(
-    context: RunContext, curated: Curated, section: TrainSection | None = None, alone: bool = False
+    context: RunContext, curated: Curated, section: TrainSection | None = None
 ) -> list[Student]:
     """The students of `train.seeds` seeds, of the same rows; the first is the plan's own.
 
-    `section` and `alone` are those of `train_stage`.
+    `section` stands for the plan's own [train].
     """
-    first, *others = (section or context.plan.training).of_each_seed
-    students = [train_stage(context, curated, section and first, alone)]
-    for number, other in enumerate(others, start=2):
-        say(f"training seed {other.seed}, {number} of {len(others) + 1}")
-        students.append(train_stage(context, curated, other, alone))
+    arms = {"": section or context.plan.training}
+    return train_arms(context, curated, arms, has_own=section is None)[""]
+
+
+def train_arms(
+    context: RunContext,
+    curated: Curated,
+    arms: Mapping[str, TrainSection],
+    has_own: bool = False,
+    alone: bool = False,
+) -> dict[str, list[Student]]:
+    """The students of each arm's seeds, of the same rows, by the arm's label.
+
+    Where there are several to train and `[run] engine` has workers, they are trained there at once.
+
+    Args:
+        context: The run.
+        curated: The rows.
+        arms: [train] by label; all have one objective.
+        has_own: Whether the first student is the plan's own.
+        alone: Whether each one trains in a process of its own, so that its memory is its own; on
+            workers each does.
+    """
+    sections = {label: section.of_each_seed for label, section in arms.items()}
+    ids = {
+        label: [student_id_of(one, curated.kept) for one in seeds]
+        for label, seeds in sections.items()
+    }
+    wanted = {
+        student_id: one
+        for label, seeds in sections.items()
+        for student_id, one in zip(ids[label], seeds, strict=True)
+    }
+    trained = train_on_workers(context, curated, wanted)
+    students: dict[str, list[Student]] = {}
+    for label, seeds in sections.items():
+        students[label] = []
+        for number, (one, student_id) in enumerate(zip(seeds, ids[label], strict=True), start=1):
+            is_own = has_own and number == 1
+            student = trained.get(student_id)
+            if student is not None:
+                if is_own:
+                    context.summarize(student_id=student_id)
+            else:
+                if number > 1:
+                    say(f"training seed {one.seed}, {number} of {len(seeds)}")
+                student = train_stage(context, curated, None if is_own else one, alone)
+            students[label].append(student)
     return students
 
 
@@ -182,7 +216,7 @@ def _train(
         shutil.rmtree(out)
     tracking.require_tracker(config.track)
     require_a_gpu_each(config.processes)
-    inputs = _training_inputs(context, section, curated, out)
+    inputs = training_inputs(context, section, curated, out)
     label = f"training {name_of(section.tuner)}"
     if config.nodes > 1:
         others = format_count(config.nodes - 1, "other node")
@@ -193,28 +227,12 @@ def _train(
             with signals.finished(monitor.stop) if here else nullcontext():
                 result = train_in_processes(section.objective, inputs, monitor.callbacks, alone)
         except StillhouseError as error:
-            _record_failure(context, student_id, monitor, error)
+            record_failure(context, student_id, monitor.figures, error)
             raise
         except KeyboardInterrupt:
             raise Stopped(_left(out)) from None
         monitor.done(result)
-    if not result.losses:
-        raise TrainingError("training made no step; give it more samples or epochs")
-    return Student(
-        student_id=student_id,
-        base=inside(section.base, context.home),
-        tuner=table_of(section.tuner),
-        objective=table_of(section.objective),
-        selection_id=curated.selection_id,
-        config=config.model_dump(mode="json", exclude={"rendezvous"}),
-        seed=config.seed,
-        path=inside(result.path, context.home),
-        losses=result.losses,
-        audit={**result.audit, "trainable_parameters": result.trainable_parameters},
-        versions=result.versions,
-        seconds=result.seconds,
-        run_id=context.run.run_id,
-    )
+    return student_record(context, section, curated, student_id, result)
 
 
 def _left(out: Path) -> str:
@@ -223,39 +241,3 @@ def _left(out: Path) -> str:
     if step is None:
         return "stopped before the first checkpoint of the training, which begins anew"
     return f"stopped; the checkpoint of step {step} is kept"
-
-
-def _training_inputs(
-    context: RunContext, section: TrainSection, curated: Curated, out: Path
-) -> TrainingInputs:
-    """Everything that an objective needs to train, with the held-out items to look for."""
-    return TrainingInputs(
-        base=section.base,
-        tuner=section.tuner,
-        samples=curated.kept,
-        config=section.trainer_config(),
-        out=out,
-        logprobs=_logprobs(context, section.objective, curated.kept),
-        held_out=telling_texts_of(context.plan, curated.sample_set.asked()),
-    )
-
-
-def _record_failure(
-    context: RunContext, student_id: str, monitor: Monitor, error: StillhouseError
-) -> None:
-    """Record why a student was not trained, with the figures of its audit."""
-    lasting = not isinstance(error, (AssetError, Unfinished))
-    context.store.insert([Failure(context.run.run_id, "train", student_id, str(error), lasting)])
-    context.count("failures", 1)
-    context.run.summary["audit"] = monitor.figures
-
-
-def _logprobs(context: RunContext, objective: Objective, kept: Sequence[Sample]) -> dict[str, Any]:
-    """Stored log-probabilities of the teacher by sample, where an objective needs them."""
-    if not objective.needs_logprobs:
-        return {}
-    wanted = {sample.sample_id: sample.call_ids[-1] for sample in kept if sample.call_ids}
-    calls = context.store.by_ids(Call, "call_id", sorted(set(wanted.values())))
-    calls.sort(key=lambda call: call.max_tokens)  # a call may have been made again with more
-    logprobs = {call.call_id: call.logprobs for call in calls if call.logprobs}
-    return {sample: logprobs[call] for sample, call in wanted.items() if call in logprobs}

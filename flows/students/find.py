@@ -91,7 +91,7 @@ def _planned(plan: Plan, store: Store, plan_path: str) -> Student:
     recorded = [run.summary["student_id"] for run in runs if "student_id" in run.summary]
     if not recorded:
         from flows.stages.recorded import load_kept_samples
-        from flows.stages.train import student_id_of
+        from flows.stages.training_records import student_id_of
 
         recorded = [student_id_of(plan.training, load_kept_samples(plan, store))]
     for student in store.by_ids(Student, "student_id", recorded[:1]):

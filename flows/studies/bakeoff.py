@@ -36,7 +36,7 @@ from flows.stages.curate import curate_stage
 from flows.stages.evaluate import items_of
 from flows.stages.generate import generate_stage, load_samples
 from flows.stages.report import write_pages
-from flows.stages.train import check_training_inputs, train_seeds
+from flows.stages.train import check_training_inputs, train_arms
 from quality.tasks.benchmark import Benchmark
 from warehouse.catalog import build, name_of
 from warehouse.errors import PlanError
@@ -63,10 +63,7 @@ def bakeoff(
             check_training_inputs(context, section)
         generate_stage(context)
         curated = curate_stage(context, load_samples(context, counted=False))
-        students = {
-            label: train_seeds(context, curated, section, alone=True)
-            for label, section in sections.items()
-        }
+        students = train_arms(context, curated, sections, alone=True)
         methods = [
             _method(label, sections[label], context.home, of_label[0])
             for label, of_label in students.items()

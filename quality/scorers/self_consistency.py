@@ -33,6 +33,7 @@ class SelfConsistency(Scorer):
     judges_answers: ClassVar[bool] = True
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     asks: ClassVar[str] = "teacher"
+    reads_prompts: ClassVar[bool] = True
     labels: ClassVar[tuple[str, ...]] = ("answer", "sentence")
 
     k: int = 5

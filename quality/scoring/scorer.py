@@ -114,6 +114,9 @@ class Scorer(ABC):
     languages: ClassVar[tuple[str, ...]] = ()  # ISO 639 codes that its rules are for; (): any
     needs: ClassVar[str] = ""  # "passage" | "reference": without it, it abstains on every sample
     asks: ClassVar[str] = ""  # "teacher" | "judge": whom it asks, at a cost
+    reads_prompts: ClassVar[bool] = (
+        False  # whether it uses `tools.prompt_messages`: no worker has them
+    )
     judges_answers: ClassVar[bool] = False  # whether its good end says that an answer is right
     scale: ClassVar[tuple[float, float] | None] = None  # of values and labels; None: not known
     tools = ScorerContext()

@@ -310,15 +310,17 @@ def test_a_scorer_s_code_goes_along_and_its_folder_need_not_be_there(tmp_path):
     samples = Store(plan.parent / "w.duckdb").read(Sample)
     here = score_here([scorer], samples)
     (plan.parent / "length.py").write_text("raise SystemExit")  # what was loaded counts
+    (plan.parent / "docs.md").write_text("The bridge was built in 1932.")
+    documents = build("scorer", {"use": "retrieved", "documents": ["docs.md"]}).with_tools(
+        ScorerContext(folder=plan.parent)
+    )
+    sent_documents = sent_scorer(documents)
     shutil.rmtree(plan.parent)
     there = score_in_worker([sent], samples)
     assert there.scores.equals(here.scores)
     assert (len(there.scores), there.failed) == (42, [])
-    documents = build("scorer", {"use": "retrieved", "documents": ["docs"]}).with_tools(
-        ScorerContext(folder=plan.parent)
-    )
     with pytest.raises(PlanError, match=f"has no folder {plan.parent}"):
-        score_in_worker([sent_scorer(documents)], samples)
+        score_in_worker([sent_documents], samples)
 
 
 def test_a_cluster_at_an_address_is_used_and_left(tmp_path):

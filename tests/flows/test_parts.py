@@ -14,7 +14,7 @@ from distill.learning.multiprocess import train_in_processes
 from distill.learning.objective import TrainingInputs
 from distill.plan.plan import load_plan
 from flows.cli import app
-from flows.stages.train import student_id_of
+from flows.stages.training_records import student_id_of
 from flows.students.find import find_student
 from tests.support.own_parts import write_own_parts, write_own_plan
 from tests.support.teaching import sample

@@ -107,7 +107,8 @@ def test_a_student_of_an_older_version_is_found_after_a_move(copied):
 
 def test_the_student_of_a_plan_is_the_one_its_last_run_trained(copied, monkeypatch):
     copy, first = copied
-    monkeypatch.setattr("flows.stages.train.student_id_of", None)  # nothing is computed again
+    computing = "flows.stages.training_records.student_id_of"
+    monkeypatch.setattr(computing, None)  # nothing is computed again
     found = find.find_student(str(copy / "plan.toml"))
     assert found.record.student_id == first["student_id"]
     assert found.base == str(copy / "tiny")

@@ -161,11 +161,11 @@ def test_a_node_that_does_not_come_is_named_with_the_command_that_starts_it(
 
 
 def job_of(inputs, folder):
-    from distill.learning.multiprocess import _job_json
+    from distill.learning.multiprocess import job_json
 
     home = folder / "job"
     home.mkdir()
-    (home / "job.json").write_text(json.dumps(_job_json(Sequence(), inputs, home)))
+    (home / "job.json").write_text(json.dumps(job_json(Sequence(), inputs, home)))
     return home / "job.json"
 
 
@@ -231,7 +231,7 @@ def test_nodes_need_an_address_and_share_a_batch():
 
 def test_where_a_student_is_trained_is_in_no_id(tmp_path):
     from distill.plan.plan import load_plan
-    from flows.stages.train import student_id_of
+    from flows.stages.training_records import student_id_of
 
     plan = write_plan(tmp_path, scripted(tmp_path / "asked.log"))
     one = load_plan(plan)

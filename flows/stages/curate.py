@@ -111,7 +111,8 @@ def apply_gate(
         plan: The plan.
         scorers: Its scorers.
         settled: The samples, and what humans decided.
-        engine: Where samples are looked up among held-out items, and embedded; left out, here.
+        engine: Where samples are looked up among held-out items, sketched and embedded; left out,
+            here.
         matched: Another choice among the same samples, with the same items held out by the same
             rules: then they are not looked up again.
     """
@@ -142,7 +143,7 @@ def apply_gate(
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
     scores = _score_frame(samples, scorers, policy)
     encoder = ShardedEncoder(duplicates.encoder, engine)
-    choices = choose(rows, scores, human, policy, duplicates, better, encoder)
+    choices = choose(rows, scores, human, policy, duplicates, better, encoder, engine.map)
     return Curated(samples, choices, selection_id, list(scorers), list(human))
 
 

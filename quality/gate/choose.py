@@ -19,6 +19,7 @@ from quality.gate.decontaminate import Match
 from quality.gate.dedup import Embeds, form, near, semantic
 from quality.gate.diversity import balance, spread
 from quality.gate.policy import Duplicates, GatePolicy
+from quality.gate.sketch_shard import MapShards, map_here
 from quality.review.decisions import decisions
 from warehouse.records import Sample, Score, make_id
 from warehouse.text.words import count_words
@@ -181,6 +182,7 @@ def choose(
     duplicates: Duplicates,
     higher_is_better: Mapping[str, bool | None],
     encoder: Embeds | None = None,
+    map_shards: MapShards = map_here,
 ) -> pl.DataFrame:
     """One choice per sample, in order. A held-out item is never kept, whatever the policy says.
 
@@ -193,6 +195,7 @@ def choose(
         duplicates: What is dropped as said before.
         higher_is_better: The plan's scorers by name, of which `rank_by` may name any.
         encoder: What embeds texts for a semantic comparison; left out, the policy's, here.
+        map_shards: What runs the sketches of near duplicates; left out, this process.
 
     Returns:
         sample_id, kept, reason, reasons (list of strings), details (JSON text, or null).
@@ -212,7 +215,7 @@ def choose(
     reasons = decide(table, scores, policy)["reasons"]
     gate = _Choosing(samples, reasons)
     gate.tell_why(scores)
-    _drop_duplicates(gate, duplicates, encoder)
+    _drop_duplicates(gate, duplicates, encoder, map_shards)
     _drop_beyond(gate, scores, policy, higher_is_better)
     return gate.choices()
 
@@ -305,7 +308,9 @@ class _Choosing:
         )
 
 
-def _drop_duplicates(gate: _Choosing, policy: Duplicates, encoder: Embeds | None) -> None:
+def _drop_duplicates(
+    gate: _Choosing, policy: Duplicates, encoder: Embeds | None, map_shards: MapShards
+) -> None:
     """Drop what was said before, of what is left; the first one stays."""
     left = gate.left
     whole = pl.DataFrame({"row": left, "whole": gate.samples["whole"].gather(left)})
@@ -326,7 +331,7 @@ def _drop_duplicates(gate: _Choosing, policy: Duplicates, encoder: Embeds | None
 
     if policy.near is not None:
         left = gate.left
-        drop("near duplicate", near(texts(left), policy.near), left.tolist())
+        drop("near duplicate", near(texts(left), policy.near, map_shards), left.tolist())
     if policy.semantic is not None:
         from quality.models.embeddings import Encoder
 

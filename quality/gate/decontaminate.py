@@ -28,7 +28,6 @@ from quality.gate.shared_words import (
     is_typo,
 )
 from quality.gate.text_cover import Cover, TextWords
-from quality.tasks.benchmark import Item
 from warehouse.records import Prompt, Sample, make_id
 from warehouse.text.question_form import VERSION as FORM_VERSION
 from warehouse.tool_calls import text_of
@@ -131,26 +130,12 @@ class HeldOut:
         options: Decontaminate,
         rows: Iterable[tuple[str, str | None]] = (),
     ) -> None:
-        """Index the items; use `HeldOut.of`."""
-        self.options = options
-        self._index = HeldOutIndex(items, options.share, rows)
-
-    @classmethod
-    def of(
-        cls,
-        items: Iterable[tuple[str, Item]],
-        options: Decontaminate | None = None,
-        rows: Iterable[tuple[str, str | None]] = (),
-    ) -> HeldOut:
-        """Take up (benchmark, item) pairs of all benchmarks.
+        """Index the items of all benchmarks.
 
         `rows` are question and passage of all that may be looked up: what they share is common.
         """
-        return cls([HeldOutItem.of(*pair) for pair in items], options or Decontaminate(), rows)
-
-    def telling_texts(self) -> list[tuple[str, str | None]]:
-        """Question and passage of each item; blank where a text tells nothing about it."""
-        return self._index.telling_texts()
+        self.options = options
+        self._index = HeldOutIndex(items, options.share, rows)
 
     def match(self, samples: Sequence[Sample]) -> list[Match | None]:
         """The held-out item that each of some samples gives away, if there is one; see `match_text`."""

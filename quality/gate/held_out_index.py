@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
@@ -99,7 +99,6 @@ class HeldOutIndex:
 
         Rows are read once and not kept: they may be millions.
         """
-        self.items = items
         self._share = share
         self._frames = _frame_questions(items)
         asked = _Rows(rows, _common_passages(item.forms for item in items))
@@ -153,10 +152,6 @@ class HeldOutIndex:
             )
         )
 
-    def telling_texts(self) -> list[tuple[str, str | None]]:
-        """See `telling_texts`."""
-        return _telling_texts(self.items, self._frames, self._common)
-
     def find_shared(self, texts: Sequence[Sequence[str]]) -> list[Shared]:
         """What each of some texts, given as its words, shares with held-out ones."""
         return self._quotations.find(texts)
@@ -199,12 +194,7 @@ def telling_texts(
     asked = _Rows(rows, _common_passages(item.forms for item in items))
     if asked.may_be_common:
         asked.read()
-    return _telling_texts(items, _frame_questions(items), asked.common_passages)
-
-
-def _telling_texts(
-    items: Sequence[HeldOutItem], frames: Collection[str], common: Collection[str]
-) -> list[tuple[str, str | None]]:
+    frames, common = _frame_questions(items), asked.common_passages
     return [
         (
             "" if item.forms[0] in frames else item.texts[0],

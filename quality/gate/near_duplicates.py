@@ -129,9 +129,7 @@ def _compare(
     shingles = ShingleSets(texts)
     of_own_words = None if own is None else ShingleSets(own)
     kept_for: dict[int, int] = {}
-    for number, others in zip(
-        later[starts].tolist(), np.split(earlier, starts[1:]), strict=True
-    ):
+    for number, others in zip(later[starts].tolist(), np.split(earlier, starts[1:]), strict=True):
         best: tuple[int, float] | None = None
         # One that was dropped stands for the one it was dropped for.
         for other in dict.fromkeys(kept_for.get(n, n) for n in others.tolist()):

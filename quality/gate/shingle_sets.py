@@ -36,7 +36,7 @@ class ShingleSets:
             return len(a & b) / len(a | b)
         together = np.concatenate((one, other))
         together.sort()
-        common = np.count_nonzero(together[1:] == together[:-1])
+        common = int(np.count_nonzero(together[1:] == together[:-1]))
         return common / (len(together) - common)
 
     def _of(self, number: int) -> NDArray[np.uint64] | None:

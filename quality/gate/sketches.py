@@ -113,7 +113,9 @@ def rare_shingles(forms: Sequence[str], most: int, each: int) -> tuple[Hashes, N
     for start, hashes, offsets in stretches(forms):
         often = counts[hashes >> shift]
         places = np.flatnonzero((often > 1) & (often <= most))
-        texts = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets).astype(np.int64))
+        texts = np.repeat(
+            np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets).astype(np.int64)
+        )
         texts = texts[places]
         # Text, number of texts and hash in one number: sorted, the rarest of each text come first.
         packed = (texts << _TEXT) | (often[places].astype(np.uint64) << _KEY)

@@ -20,6 +20,7 @@ from pathlib import Path
 from quality.benchmarks.sciq import Sciq
 from quality.gate.decontaminate import HeldOut, Match
 from quality.tasks.benchmark import Item, item_of
+from tests.support.held_out import hold_out
 from tests.support.templated import KINDS
 from warehouse.inputs import assets
 from warehouse.inputs.rows import Row, question_messages, read_rows
@@ -212,7 +213,7 @@ def measure_templated(kind: str, seeds: Sequence[int]) -> tuple[int, int, int, i
 
 def index(items: Sequence[tuple[str, Item]], rows: Sequence[Row]) -> HeldOut:
     """The held-out items among the rows of a run."""
-    return HeldOut.of(items, rows=[(row.prompt, row.passage) for row in rows])
+    return hold_out(items, rows=[(row.prompt, row.passage) for row in rows])
 
 
 def natural_rows(number: int) -> list[Row]:

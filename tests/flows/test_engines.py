@@ -40,6 +40,7 @@ from flows.stages.embed_shard import ShardedEncoder
 from flows.stages.evaluate import evaluate
 from flows.stages.generate import generate
 from flows.stages.score_shard import score_here, score_in_worker, sent_scorer
+from quality.gate import sketch_shard
 from quality.scoring.scorer import ScorerContext
 from tests.support.plans import scripted, write_plan
 from tests.support.tiny import make_encoder
@@ -138,6 +139,7 @@ def test_every_engine_writes_what_one_process_writes_row_for_row(
     name, alone, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(stage, "SCORED_AT_ONCE", 8)
+    monkeypatch.setattr(sketch_shard, "SKETCHED_AT_ONCE", 8)
     sent = []
     map_ = WorkerEngine.map
 
@@ -149,7 +151,7 @@ def test_every_engine_writes_what_one_process_writes_row_for_row(
     there = project(tmp_path / "there")
     curate(str(there), [f"run.engine={name}", "run.workers=2"])
     # All rules go over a shard at once.
-    assert sent == ["score_in_worker", "match_shard"]
+    assert sent == ["score_in_worker", "match_shard", "sketch_shard", "sign_shard"]
     for records in ("scores", "choices", "samples"):
         assert table(alone, records) == table(there, records)
     assert len(table(there, "scores")) == 168

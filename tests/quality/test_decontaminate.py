@@ -7,10 +7,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from quality.gate.decontaminate import Decontaminate, HeldOut, digest_of
+from quality.gate.decontaminate import Decontaminate, digest_of
 from quality.gate.dedup import form
 from quality.gate.held_out_index import HeldOutItem
 from quality.tasks.benchmark import item_of
+from tests.support.held_out import hold_out
 from warehouse.inputs.rows import Row
 from warehouse.records import Prompt, Sample
 
@@ -28,7 +29,7 @@ def row(question, reference=(), passage=None):
 
 
 def index(*rows, **options):
-    return HeldOut.of([("made", item_of(one)) for one in rows], Decontaminate(**options))
+    return hold_out([("made", item_of(one)) for one in rows], Decontaminate(**options))
 
 
 HELD = index(row(SHORT, ["the mitochondrion"], PASSAGE), row(LONG, ["the first train"]))
@@ -167,7 +168,7 @@ def test_a_sample_is_looked_at_whole():
     prompt = Prompt.of(recipe="imitation", messages=messages, question="Then go on.")
     sample = Sample.of(prompt, call_ids=["c"], recipe_version="1", completion="No.", status="ok")
     assert HELD.match([sample])[0].kind == "quoted"
-    assert HeldOut.of([]).match([sample]) == [None]
+    assert hold_out([]).match([sample]) == [None]
 
 
 PIECES = [

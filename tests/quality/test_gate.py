@@ -7,14 +7,15 @@ import pytest
 from pydantic import ValidationError
 
 from quality.gate.choose import SCORES, choose, rows_of, selection_id_of
-from quality.gate.decontaminate import Decontaminate, HeldOut, digest_of
+from quality.gate.decontaminate import Decontaminate, digest_of
 from quality.gate.held_out_index import HeldOutItem
 from quality.gate.policy import Duplicates, GatePolicy
 from quality.tasks.benchmark import item_of
+from tests.support.held_out import hold_out
 from warehouse.inputs.rows import Row
 from warehouse.records import Choice, Prompt, Sample, Score
 
-NOTHING = HeldOut.of([])
+NOTHING = hold_out([])
 NO_ITEMS = digest_of([], Decontaminate())
 APART = Duplicates(near=None)
 
@@ -161,7 +162,7 @@ def test_a_human_decides_but_never_for_a_held_out_item():
     mind_changed = [human(one, 0.0, 1), human(one, 1.0, 2)]
     assert reasons(one, mind_changed) == []
     row = Row("q", [{"role": "user", "content": "q"}])
-    held_out = HeldOut.of([("sciq", item_of(row))])
+    held_out = hold_out([("sciq", item_of(row))])
     assert reasons(one, mind_changed, held_out) == ["held_out: question"]
     (choice,) = gate([one], [], held_out)
     assert choice.details["held_out"]["benchmark"] == "sciq"

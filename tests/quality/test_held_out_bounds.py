@@ -2,19 +2,19 @@
 
 import pytest
 
-from quality.gate.decontaminate import HeldOut
-from quality.gate.held_out_index import HeldOutText
+from quality.gate.held_out_index import HeldOutItem, HeldOutText, telling_texts
 from quality.gate.rarity import Rarity
 from quality.gate.shared_words import answer_words, find_densest_share, has_same_answer
 from quality.gate.text_cover import TextWords
 from quality.tasks.benchmark import item_of
 from tests.quality.test_decontaminate import LONG, SHORT, index, kind, row
+from tests.support.held_out import hold_out
 
 PASSAGE = "The shop is open from nine to five and closed on Sundays and holidays."
 
 
 def among(held, rows):
-    return HeldOut.of(
+    return hold_out(
         [("made", item_of(one)) for one in held], rows=[(one.prompt, one.passage) for one in rows]
     )
 
@@ -28,9 +28,11 @@ def passages(number):
 @pytest.mark.parametrize("number", [1, 3, 30])
 def test_a_held_out_question_without_a_passage_is_held_out_whoever_asks_it(number):
     rows = [row(SHORT, [], text) for text in passages(number)]
-    held_out = among([row(SHORT, ["x"])], rows)
+    held = row(SHORT, ["x"])
+    held_out = among([held], rows)
     assert {kind(SHORT, held_out, passage=one.passage) for one in rows} == {"question"}
-    assert held_out.telling_texts() == [(SHORT, None)]
+    items = [HeldOutItem.of("made", item_of(held))]
+    assert telling_texts(items, [(one.prompt, one.passage) for one in rows]) == [(SHORT, None)]
 
 
 def test_rows_do_not_make_a_held_out_question_one_about_passages():

@@ -6,6 +6,7 @@ import pytest
 
 from quality.gate import near_duplicates as module
 from quality.gate.dedup import form, near
+from quality.gate.shingle_sets import ShingleSets
 from quality.gate.sketches import runs
 
 LETTERS = "aaabcdeeeeefghiiiklmnnooprrssttttuvwy"
@@ -67,7 +68,7 @@ ALIKE = [one_question_form, four_fifths_shared, many_forms, equal_answers, one_c
 def counted(monkeypatch, texts):
     """Candidate pairs, and exact comparisons, for each text."""
     pairs, exact = [], []
-    candidates, similarity = module._candidates, module._Shingles.similarity
+    candidates, similarity = module._candidates, module.ShingleSets.similarity
 
     def counting(*args):
         for found in candidates(*args):
@@ -80,7 +81,7 @@ def counted(monkeypatch, texts):
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "_candidates", counting)
-        patch.setattr(module._Shingles, "similarity", comparing)
+        patch.setattr(module.ShingleSets, "similarity", comparing)
         near(texts, 0.8)
     return sum(pairs) / len(texts), len(exact) / len(texts)
 
@@ -143,6 +144,25 @@ def test_what_is_reported_is_true_and_hardly_one_is_missed(make, threshold):
     wanted = each_by_each(forms, threshold)
     found = sum(hits[n] is not None for n in wanted)
     assert len(wanted) >= 4 and found >= 0.95 * len(wanted)
+
+
+def test_shingles_are_compared_exactly_however_many_characters_there_are():
+    """Also those that come up when all digits are given away."""
+    chance = random.Random(4)
+    letters = [chr(n) for n in range(0x3400, 0x9FFF)] + [chr(n) for n in range(0x20000, 0x20400)]
+    texts = ["ab", "", "aaaaaaaa", "aaaaaaab", *planted(chance, many_forms(chance, 20))]
+    for size in (3, 300, 3000, 6000):
+        texts.append("".join(chance.choices(letters, k=size)))
+        texts += [texts[-1][: size // 2] + "a" + texts[-1][size // 2 :], texts[-1][1:]]
+    sets, strings = ShingleSets(texts), [runs(text) for text in texts]
+    fallen_back = 0
+    for _ in range(2):  # what is held is no other than what is not
+        for left in range(len(texts)):
+            for right in range(max(0, left - 3), left):
+                exact = jaccard(strings[left], strings[right])
+                assert sets.similarity(left, right) == exact
+                fallen_back += sets._of(left) is None
+    assert len(letters) > 20_000 and fallen_back > 0
 
 
 def test_a_bitmap_never_denies_a_pair_that_is_alike():

@@ -4,18 +4,19 @@ import random
 
 import pytest
 
-from quality.gate.decontaminate import HeldOut
 from quality.gate.dedup import near
+from quality.gate.held_out_index import HeldOutItem, telling_texts
 from quality.tasks.benchmark import item_of
 from tests.bench.held_out import change_word, edited, measure_templated, misspell
 from tests.support.doc_tables import read_table
+from tests.support.held_out import hold_out
 from tests.support.templated import KINDS, capitals, reviews, row, sums
 
 EDITS = (change_word, misspell)
 
 
 def index(held, rows):
-    return HeldOut.of(
+    return hold_out(
         [("made", item_of(one)) for one in held], rows=[(one.prompt, one.passage) for one in rows]
     )
 
@@ -76,10 +77,13 @@ def test_what_many_rows_and_items_share_tells_nothing():
     asked = [
         row(f"May I return the {thing}?", "yes", shop) for thing in ["lamp", "desk", "tent", "bed"]
     ]
-    held_out = index(asked, [row(f"Is the {n} mine to keep?", "no", shop) for n in "abcdefgh"])
+    rows = [row(f"Is the {n} mine to keep?", "no", shop) for n in "abcdefgh"]
+    held_out = index(asked, rows)
     assert held_out.match_text("Is the z mine to keep?", shop) is None
     assert held_out.match_text("May I return the desk?", shop).kind == "question"
-    assert held_out.telling_texts()[0] == ("May I return the lamp?", None)
+    items = [HeldOutItem.of("made", item_of(one)) for one in asked]
+    texts = telling_texts(items, [(one.prompt, one.passage) for one in rows])
+    assert texts[0] == ("May I return the lamp?", None)
     # One that few have gives its item away.
     assert index(asked, []).match_text("Is it free?", shop).kind == "passage"
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quality.gate.decontaminate import HeldOut
 from quality.tasks.benchmark import item_of
 from tests.quality.test_gate import sample
+from tests.support.held_out import hold_out
 from train.audit.held_out_overlap import HeldOutTexts
 from warehouse.inputs.rows import Row
 
@@ -34,7 +34,7 @@ def test_the_gate_finds_it_too(question, passage, asked, said, before):
     if of_audit is None:
         return
     one = replace(sample(question=asked), messages=prompt, completion=said)
-    assert HeldOut.of([("custom", item_of(row))]).match([one]) != [None]
+    assert hold_out([("custom", item_of(row))]).match([one]) != [None]
 
 
 def test_there_is_something_to_find():

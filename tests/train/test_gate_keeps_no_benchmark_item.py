@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quality.gate.decontaminate import HeldOut
 from quality.tasks.benchmark import item_of
 from tests.quality.test_gate import gate, human, sample, score
+from tests.support.held_out import hold_out
 from warehouse.inputs.rows import Row
 from warehouse.text.words import split_form
 
@@ -26,7 +26,7 @@ def row(question, passage):
     accepted=st.booleans(),
 )
 def test_never_kept(question, passage, other, value, bound, lenient, accepted):
-    held_out = HeldOut.of([("custom", item_of(row(question, passage)))])
+    held_out = hold_out([("custom", item_of(row(question, passage)))])
     policy = {"grounded_min": bound, "keep_abstained": lenient}
     by_question = sample(question=f" {question.upper()} ", passage=other)
     by_passage = sample(question=other, passage=passage)

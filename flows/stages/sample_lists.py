@@ -87,9 +87,10 @@ def _part_of(recipe: Recipe, folder: Path) -> Any:
         return None
     files = [find_file(source.source, folder) for source in sources]
     files += recipe.input_files(folder)
-    return [name_of(recipe), recipe.version, options_of(recipe), [_hash_of(f) for f in files]]
+    return [name_of(recipe), recipe.version, options_of(recipe), [hash_of_file(f) for f in files]]
 
 
-def _hash_of(file: Path) -> str:
+def hash_of_file(file: Path) -> str:
+    """The SHA-256 of a file."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

@@ -6,8 +6,7 @@ what is left, duplicates; then, among what is left, how many and which.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,71 +14,21 @@ import orjson
 import polars as pl
 from numpy.typing import NDArray
 
-from quality.gate.decontaminate import Match
-from quality.gate.dedup import Embeds, form, near, semantic
+from quality.gate.candidates import TEXTS, Candidates
+from quality.gate.dedup import Embeds, form, semantic
 from quality.gate.diversity import balance, spread
 from quality.gate.policy import Duplicates, GatePolicy
 from quality.review.decisions import decisions
-from warehouse.records import Sample, Score, make_id
-from warehouse.text.words import count_words
-from warehouse.tool_calls import text_of
+from warehouse.records import Score, make_id
 
-VERSION = "2"
+VERSION = "3"
 """Of the gate's rules and of how duplicates are found; a change makes it choose again."""
-ROWS = {
-    "sample_id": pl.String,
-    "recipe": pl.String,
-    "status": pl.String,
-    "words": pl.UInt32,
-    "question": pl.String,
-    "asked": pl.String,
-    "completion": pl.String,
-    "whole": pl.String,
-    "held_out": pl.String,
-    "match": pl.String,
-}
-"""The columns of samples that the gate reads; see `rows_of`."""
 SCORES = {"row": pl.UInt32, "scorer": pl.String, "value": pl.Float64, "why": pl.String}
 """The columns of scores: whose they are, as the number of its row, and who gave them."""
 
 
-def rows_of(samples: Sequence[Sample], matches: Sequence[Match | None]) -> pl.DataFrame:
-    """What the gate needs of samples: one row each, with the columns `ROWS`.
-
-    Args:
-        samples: The samples.
-        matches: The held-out item that each gives away, if any.
-    """
-    return pl.DataFrame(
-        {
-            "sample_id": [sample.sample_id for sample in samples],
-            "recipe": [sample.recipe for sample in samples],
-            "status": [sample.status for sample in samples],
-            "words": [count_words(sample.completion) for sample in samples],
-            "question": [_plain(sample.question) for sample in samples],
-            "asked": [_plain(_asked(sample)) for sample in samples],
-            "completion": [_plain(sample.completion) for sample in samples],
-            "whole": [_digest(_whole(sample)) for sample in samples],
-            "held_out": [match.kind if match else None for match in matches],
-            "match": [
-                orjson.dumps(match.as_json()).decode() if match else None for match in matches
-            ],
-        },
-        schema=ROWS,
-    )
-
-
-def _plain(text: str) -> str:
-    """The text, with half a character written out: no frame holds one."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _digest(text: str) -> str:
-    return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
-
-
 def selection_id_of(
-    sample_ids: Iterable[str],
+    samples: str,
     scorers: Sequence[Mapping[str, Any]],
     policy: GatePolicy,
     duplicates: Duplicates,
@@ -88,19 +37,23 @@ def selection_id_of(
 ) -> str:
     """The id of a selection: what went in, who scored, the policy, what is held out, who decided.
 
-    `held_out` is the digest of the items (`quality.gate.decontaminate.digest_of`).
+    Args:
+        samples: Identifies the samples and their order, of which the first of equal ones stays.
+        scorers: Name, version, model and options of each.
+        policy: The gate's policy.
+        duplicates: What is dropped as said before.
+        held_out: The digest of the items (`quality.gate.decontaminate.digest_of`).
+        human: The decisions of humans on these samples; other scores are passed over.
     """
-    here = sorted(sample_ids)
-    decided = decisions(human)
     return make_id(
         "selection",
         VERSION,
-        here,
+        samples,
         [dict(scorer) for scorer in scorers],
         policy.model_dump(),
         duplicates.model_dump(),
         held_out,
-        sorted(decided[sample_id].score_id for sample_id in set(here) & set(decided)),
+        sorted(decision.score_id for decision in decisions(human).values()),
     )
 
 
@@ -174,7 +127,7 @@ def _bound(key: str, scorer: str, policy: GatePolicy) -> pl.Expr:
 
 
 def choose(
-    samples: pl.DataFrame,
+    candidates: Candidates,
     scores: pl.DataFrame,
     human: Iterable[Score],
     policy: GatePolicy,
@@ -185,7 +138,7 @@ def choose(
     """One choice per sample, in order. A held-out item is never kept, whatever the policy says.
 
     Args:
-        samples: One row each, with the columns `ROWS`.
+        candidates: The samples.
         scores: Those of the scorers, with the columns `SCORES`; of several of one scorer the last
             one counts.
         human: The decisions of humans (scorer `human`); other scores are passed over.
@@ -205,12 +158,12 @@ def choose(
         {"sample_id": list(decided), "human": list(decided.values())},
         schema={"sample_id": pl.String, "human": pl.Float64},
     )
-    table = samples.with_row_index("row").join(
+    table = candidates.rows.with_row_index("row").join(
         of_humans, on="sample_id", how="left", maintain_order="left"
     )
     scores = scores.unique(["row", "scorer"], keep="last", maintain_order=True)
     reasons = decide(table, scores, policy)["reasons"]
-    gate = _Choosing(samples, reasons)
+    gate = _Choosing(candidates, reasons)
     gate.tell_why(scores)
     _drop_duplicates(gate, duplicates, encoder)
     _drop_beyond(gate, scores, policy, higher_is_better)
@@ -220,8 +173,9 @@ def choose(
 class _Choosing:
     """What speaks against each sample so far."""
 
-    def __init__(self, samples: pl.DataFrame, reasons: pl.Series) -> None:
-        self.samples = samples
+    def __init__(self, candidates: Candidates, reasons: pl.Series) -> None:
+        self.candidates = candidates
+        self.samples = samples = candidates.rows
         self._reasons = reasons
         self._later: dict[int, str] = {}  # row -> why it is dropped, of what is left by the rules
         self._is_left: NDArray[np.bool_] = (reasons.list.len() == 0).to_numpy().copy()
@@ -237,7 +191,8 @@ class _Choosing:
 
     def column(self, name: str, rows: NDArray[np.int64]) -> list[str]:
         """A column of some rows."""
-        return self.samples[name].gather(rows).to_list()
+        frame = self.candidates.texts(rows) if name in TEXTS else self.samples[rows]
+        return frame[name].to_list()
 
     def drop(self, row: int, reason: str) -> None:
         """Drop a row that was left."""
@@ -307,33 +262,22 @@ class _Choosing:
 
 def _drop_duplicates(gate: _Choosing, policy: Duplicates, encoder: Embeds | None) -> None:
     """Drop what was said before, of what is left; the first one stays."""
-    left = gate.left
-    whole = pl.DataFrame({"row": left, "whole": gate.samples["whole"].gather(left)})
-    first = whole.with_columns(pl.col("row").first().over("whole").alias("first"))
-    for row, of in (
-        first.filter(pl.col("row") != pl.col("first")).select("row", "first").iter_rows()
-    ):
+    candidates = gate.candidates
+    repeats, firsts = candidates.whole.among(gate.left)
+    for row, of in zip(repeats.tolist(), firsts.tolist(), strict=True):
         gate.drop_repeat(row, "duplicate", of, 1.0)
-
-    def drop(reason: str, hits: Sequence[tuple[int, float] | None], left: list[int]) -> None:
-        for row, hit in zip(left, hits, strict=True):
-            if hit is not None:
-                gate.drop_repeat(row, reason, left[hit[0]], hit[1])
-
-    def texts(rows: NDArray[np.int64]) -> Iterator[str]:
-        pairs = gate.samples.select(pl.col("asked", "completion").gather(rows)).iter_rows()
-        return (f"{asked}\n{completion}" for asked, completion in pairs)
-
     if policy.near is not None:
-        left = gate.left
-        drop("near duplicate", near(texts(left), policy.near), left.tolist())
+        for row, hit in candidates.alike.drops(gate.left, candidates.compared_texts):
+            gate.drop_repeat(row, "near duplicate", *hit)
     if policy.semantic is not None:
         from quality.models.embeddings import Encoder
 
         left = gate.left
         encoder = encoder or Encoder(policy.encoder)
-        hits = semantic(list(texts(left)), policy.semantic, encoder)
-        drop("semantic duplicate", hits, left.tolist())
+        hits = semantic(candidates.compared_texts(left), policy.semantic, encoder)
+        for row, found in zip(left.tolist(), hits, strict=True):
+            if found is not None:
+                gate.drop_repeat(row, "semantic duplicate", int(left[found[0]]), found[1])
 
 
 def _drop_beyond(
@@ -380,12 +324,3 @@ def _ranks(
     own = scores.filter((pl.col("scorer") == scorer) & pl.col("value").is_not_null())
     values = dict(own.select("row", "value").iter_rows())
     return [sign * values.get(row, -sign * float("inf")) for row in left.tolist()]
-
-
-def _whole(sample: Sample) -> str:
-    messages = [f"{message['role']} {form(text_of(message))}" for message in sample.messages]
-    return "\n".join([*messages, form(sample.completion)])
-
-
-def _asked(sample: Sample) -> str:
-    return sample.question or str(sample.messages[-1]["content"])

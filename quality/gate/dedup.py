@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quality.gate.near_duplicates import near_duplicates
+from quality.gate.alike import Alike
 from quality.gate.sketches import runs
 from warehouse.text.question_form import comparison_form, comparison_words
 
@@ -66,18 +66,11 @@ def near(texts: Iterable[str], threshold: float = 0.8) -> list[tuple[int, float]
     Returns:
         One entry per text, in order: (index of the kept text, similarity), or None: kept.
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"the threshold is a similarity above 0 and at most 1, not {threshold}")
-    forms = [form(text) for text in texts]
-    firsts = repeats(forms)
-    once = [n for n, first in enumerate(firsts) if first is None and forms[n]]
-    duplicates: dict[int, tuple[int, float]] = {}
-    for number, hit in near_duplicates([forms[n] for n in once], threshold):
-        duplicates[once[number]] = (once[hit[0]], hit[1])
-    return [
-        duplicates.get(n) if first is None else duplicates.get(first, (first, 1.0))
-        for n, first in enumerate(firsts)
-    ]
+    whole = list(texts)
+    alike = Alike.of(whole, threshold)
+    everything = np.arange(len(whole))
+    hits = dict(alike.drops(everything, lambda rows: [whole[n] for n in rows]))
+    return [hits.get(number) for number in range(len(whole))]
 
 
 def semantic(

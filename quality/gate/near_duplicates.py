@@ -1,4 +1,5 @@
-"""Find nearly equal texts: MinHash and rare shingles find candidates, similarity decides.
+"""Find pairs of texts that may be nearly equal, by MinHash and rare shingles; `quality.gate.alike`
+compares them.
 
 Near duplicates follow Lee et al. (2022, Deduplicating Training Data Makes Language Models
 Better, section 4.2): MinHash (Broder, 1997) finds candidates, and the Jaccard similarity of the
@@ -15,6 +16,7 @@ al., 2005), and with those that share its rarest shingles.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import compress
 
 import numpy as np
@@ -26,7 +28,6 @@ from quality.gate.sketches import (
     Bitmaps,
     mixed,
     rare_shingles,
-    runs,
     signature_rows,
 )
 
@@ -37,15 +38,21 @@ _OWN = 0.2  # how far the rest of such texts may be below the threshold
 _BESIDE = 8  # texts on each side that are compared in a crowded bucket
 _RARE = 64  # texts: a shingle that more of them have leads to nobody
 _RAREST = 8  # shingles of a text that lead to others
-_HELD = 4096  # texts whose shingles are held for the comparisons to come
-_Pairs = NDArray[np.int64]
+Pairs = NDArray[np.int64]
 """(pairs, 2): the earlier text, the later one."""
 
 
-def near_duplicates(
-    forms: Sequence[str], threshold: float
-) -> Iterator[tuple[int, tuple[int, float]]]:
-    """(text, (earlier kept text, similarity)) of each that is dropped; the first one stays.
+@dataclass(frozen=True)
+class MaybeAlike:
+    """What an exact comparison is worth: pairs of texts, and what each text is compared by."""
+
+    pairs: Pairs
+    own: dict[int, str]
+    """The words of its own of each text of a template; a text that is in no pair is left out."""
+
+
+def pairs_maybe_alike(forms: Sequence[str], threshold: float) -> MaybeAlike:
+    """Find the pairs of texts that may be near duplicates, each once, ordered.
 
     Args:
         forms: Unequal texts, in the form in which they are compared; none is blank.
@@ -55,12 +62,20 @@ def near_duplicates(
     suspects = _suspects(sketch, threshold)
     own = _own_words([forms[n] for n in suspects], len(forms))
     free = [suspects[n] for n in range(len(suspects)) if n not in own]
-    sketch = sketch[free]
-    yield from _compare(free, [forms[n] for n in free], threshold, sketch)
+    found = [_pairs_of(free, [forms[n] for n in free], threshold, sketch[free])]
     templated = [suspects[n] for n in own]
     words = list(own.values())
-    sketch = signature_rows(words)
-    yield from _compare(templated, [forms[n] for n in templated], threshold, sketch, words)
+    texts = [forms[n] for n in templated]
+    found.append(_pairs_of(templated, texts, threshold, signature_rows(words), words))
+    pairs = np.concatenate(found)
+    by_text = dict(zip(templated, words, strict=True))
+    in_pairs: list[int] = np.unique(pairs).tolist()
+    return MaybeAlike(pairs, {number: by_text[number] for number in in_pairs if number in by_text})
+
+
+def least_of_own(threshold: float) -> float:
+    """The least similarity of the words that are texts' own, of texts of a template."""
+    return min(threshold, max(0.5, threshold - _OWN))
 
 
 def _suspects(sketch: NDArray[np.uint32], threshold: float) -> list[int]:
@@ -87,50 +102,33 @@ def _own_words(suspects: Sequence[str], of: int) -> dict[int, str]:
     return own
 
 
-def _compare(
+def _pairs_of(
     names: Sequence[int],
     texts: Sequence[str],
     threshold: float,
     sketch: NDArray[np.uint32],
     own: Sequence[str] | None = None,
-) -> Iterator[tuple[int, tuple[int, float]]]:
-    """Go through texts in order; `own` are the words of each that must be alike as well, and
+) -> Pairs:
+    """The pairs among some texts; `own` are the words of each that must be alike as well, and
     `sketch` has their signatures."""
     if len(texts) < 2:
-        return
-    least = threshold if own is None else min(threshold, max(0.5, threshold - _OWN))
+        return np.empty((0, 2), dtype=np.int64)
+    least = threshold if own is None else least_of_own(threshold)
     bitmaps = Bitmaps(texts)
     of_own = bitmaps if own is None else Bitmaps(own)
-    beside: dict[int, list[int]] = {}
-    found: list[_Pairs] = []
+    found: list[Pairs] = []
     for pairs in _candidates(texts if own is None else own, least, sketch):
         left, right = pairs[:, 0], pairs[:, 1]
         alike = of_own.may_be_alike(left, right, least)
         if own is not None:
             alike[alike] = bitmaps.may_be_alike(left[alike], right[alike], threshold)
         found.append(pairs[alike])
-    for earlier, later in np.unique(np.concatenate(found), axis=0).tolist():
-        beside.setdefault(later, []).append(earlier)
-    shingles = _Shingles(texts)
-    of_own_words = None if own is None else _Shingles(own)
-    kept_for: dict[int, int] = {}
-    for number in sorted(beside):
-        best: tuple[int, float] | None = None
-        # One that was dropped stands for the one it was dropped for.
-        for other in dict.fromkeys(kept_for.get(n, n) for n in beside[number]):
-            if of_own_words is not None and of_own_words.similarity(other, number) < least:
-                continue
-            similarity = shingles.similarity(other, number)
-            if similarity >= threshold and (best is None or similarity > best[1]):
-                best = other, similarity
-        if best is not None:
-            kept_for[number] = best[0]
-            yield names[number], (names[best[0]], best[1])
+    return np.asarray(names, dtype=np.int64)[np.unique(np.concatenate(found), axis=0)]
 
 
 def _candidates(
     texts: Sequence[str], threshold: float, sketch: NDArray[np.uint32]
-) -> Iterator[_Pairs]:
+) -> Iterator[Pairs]:
     """Pairs that may be alike, some of them several times."""
     rows = _rows_per_band(threshold)
     for start in range(0, PERMUTATIONS, rows):
@@ -156,7 +154,7 @@ def _further(sketch: NDArray[np.uint32], columns: NDArray[np.int64]) -> list[NDA
     return labels[::-1]
 
 
-def _neighbours(order: NDArray[np.int64], keys: NDArray[np.uint64]) -> Iterator[_Pairs]:
+def _neighbours(order: NDArray[np.int64], keys: NDArray[np.uint64]) -> Iterator[Pairs]:
     """Pairs of texts beside each other that have the same key; all pairs of a small bucket."""
     for step in range(1, _BESIDE + 1):
         same = keys[step:] == keys[:-step]
@@ -164,27 +162,6 @@ def _neighbours(order: NDArray[np.int64], keys: NDArray[np.uint64]) -> Iterator[
             return
         one, other = order[:-step][same], order[step:][same]
         yield np.stack((np.minimum(one, other), np.maximum(one, other)), axis=1)
-
-
-class _Shingles:
-    """The shingles of texts, those of the last ones asked for at hand."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._texts = texts
-        self._held: dict[int, set[str]] = {}
-
-    def similarity(self, left: int, right: int) -> float:
-        """The Jaccard similarity of two texts, exactly."""
-        a, b = self._of(left), self._of(right)
-        common = len(a & b)
-        return common / (len(a) + len(b) - common)
-
-    def _of(self, number: int) -> set[str]:
-        if number not in self._held:
-            if len(self._held) >= _HELD:
-                self._held.clear()
-            self._held[number] = runs(self._texts[number])
-        return self._held[number]
 
 
 def _rows_per_band(threshold: float) -> int:

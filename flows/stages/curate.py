@@ -33,12 +33,11 @@ from flows.stages.score_shard import (
     sent_scorer,
 )
 from flows.stages.teacher_client import ScorerClient
-from quality.gate.choose import SCORES, choose, selection_id_of
-from quality.gate.policy import GatePolicy
+from quality.gate.choose import choose, selection_id_of
 from quality.review.decisions import decisions
 from quality.scoring.scorer import Scorer, ScorerContext
 from warehouse.catalog import name_of, options_of, table_of
-from warehouse.db.score_frames import scores_of
+from warehouse.db.score_frames import redacted_by, scores_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
 from warehouse.records import Failure, Message, Prompt, Sample, Score, make_id
@@ -102,6 +101,7 @@ def apply_gate(
     settled: Settled,
     inputs: GateInputs,
     engine: ShardEngine | None = None,
+    with_details: bool = True,
 ) -> Curated:
     """Apply the plan's gate to recorded scores; makes no calls and writes nothing.
 
@@ -111,6 +111,7 @@ def apply_gate(
         settled: The samples, and what humans decided.
         inputs: What the gate reads of the samples, where that is known.
         engine: Where samples are looked up among held-out items, and embedded; left out, here.
+        with_details: Whether it is noted what scorers had to say.
     """
     samples = settled.samples
     human = settled.human_here
@@ -127,34 +128,10 @@ def apply_gate(
     engine = engine or LocalEngine()
     candidates = inputs.candidates(plan, samples, digest, engine)
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
-    scores = _score_frame(samples, scorers, policy)
+    scores = inputs.scores(samples, scorers, policy)
     encoder = ShardedEncoder(duplicates.encoder, engine)
-    choices = choose(candidates, scores, human, policy, duplicates, better, encoder)
+    choices = choose(candidates, scores, human, policy, duplicates, better, encoder, with_details)
     return Curated(samples, choices, selection_id, list(scorers), settled.human)
-
-
-def _score_frame(samples: SampleSet, scorers: Sequence[Scorer], policy: GatePolicy) -> pl.DataFrame:
-    """The scores of samples, and their labels that the gate bounds, with the columns `SCORES`."""
-    keys = {key for name in (None, *policy.recipe) for key in policy.bounds(name)}
-    labelled = sorted({key.rpartition("_")[0] for key in keys if "." in key})
-    numbered = samples.numbered()
-    frames = [pl.DataFrame(schema=SCORES)]
-    for scorer in scorers:
-        name = name_of(scorer)
-        labels = [key.partition(".")[2] for key in labelled if key.partition(".")[0] == name]
-        found = scores_of(samples.store, maker_of(scorer), numbered, labels)
-        frames.append(found.select("row", pl.lit(name).alias("scorer"), "value", "why"))
-        for label in labels:
-            missing = pl.lit(f"{scorer.model} gives no '{label}' here")
-            frames.append(
-                found.select(
-                    "row",
-                    pl.lit(f"{name}.{label}").alias("scorer"),
-                    pl.col(label).alias("value"),
-                    pl.when(pl.col(label).is_null()).then(missing).otherwise("why").alias("why"),
-                )
-            )
-    return pl.concat(frames)
 
 
 def _json(reasons: pl.Series) -> str:
@@ -361,13 +338,11 @@ def settle(
 
 def _redacted(samples: SampleSet, scorers: Sequence[Scorer]) -> dict[str, Sample]:
     """The samples with personal data taken out, by the id of the original."""
-    numbered = samples.numbered()
+    numbered = samples.numbered() if any(scorer.redacts for scorer in scorers) else pl.DataFrame()
     texts: dict[int, str] = {}
     for scorer in scorers:
-        found = scores_of(samples.store, maker_of(scorer), numbered)
-        texts.update(
-            found.filter(pl.col("redacted").is_not_null()).select("row", "redacted").iter_rows()
-        )
+        if scorer.redacts:
+            texts.update(redacted_by(samples.store, maker_of(scorer), numbered).iter_rows())
     rows = sorted(texts)
     old = (sample for block in samples.blocks(rows) for sample in block)
     return {

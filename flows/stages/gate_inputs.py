@@ -6,7 +6,8 @@ duplicates.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import polars as pl
 
 from distill.plan.plan import Plan
 from flows.engines.engine import ShardEngine
+from flows.stages.curated import maker_of
 from flows.stages.held_out import items_of
 from flows.stages.sample_lists import hash_of_file
 from flows.stages.sample_set import SampleSet, batched
@@ -22,15 +24,18 @@ from flows.stages.score_shard import SCORED_AT_ONCE, match_shard
 from quality.gate import decontaminate
 from quality.gate.alike import Alike, Rows
 from quality.gate.candidates import ROWS, Candidates, compared_texts, texts_of
-from quality.gate.choose import VERSION
+from quality.gate.choose import SCORES, VERSION
 from quality.gate.decontaminate import HeldOut, digest_of
+from quality.gate.policy import GatePolicy
+from quality.scoring.scorer import Scorer
 from quality.tasks.benchmark import Benchmark
 from warehouse.catalog import name_of, options_of
+from warehouse.db.score_frames import scores_of
 from warehouse.db.store import Store
 from warehouse.inputs import assets
 from warehouse.inputs.hub_rows import is_hub
 from warehouse.inputs.rows import find_file
-from warehouse.records import GateInput, make_id
+from warehouse.records import GateInput, canonical, make_id
 from warehouse.text.question_form import VERSION as FORM_VERSION
 
 
@@ -40,6 +45,7 @@ class GateInputs:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, GateInput] = {}
+        self._scores: dict[str, list[pl.DataFrame]] = {}
         self.new: dict[str, GateInput] = {}
         """By id, those that are not in the warehouse."""
 
@@ -73,6 +79,44 @@ class GateInputs:
             lambda: {"digest": digest_of(items_of(plan), rules)},
         )
         return str(content["digest"])
+
+    def scores(
+        self, samples: SampleSet, scorers: Sequence[Scorer], policy: GatePolicy
+    ) -> pl.DataFrame:
+        """The scores of samples and their labels that the gate reads, with the columns `SCORES`."""
+        keys = {key for name in (None, *policy.recipe) for key in policy.bounds(name)}
+        read = {key.rpartition("_")[0] for key in keys} | {policy.rank_by}
+        frames = [pl.DataFrame(schema=SCORES)]
+        for scorer in scorers:
+            name = name_of(scorer)
+            labels = sorted(
+                key.partition(".")[2] for key in read if key and key.startswith(f"{name}.")
+            )
+            if name in read or labels:
+                frames += self._scores_by(samples, scorer, labels)
+        return pl.concat(frames)
+
+    def _scores_by(
+        self, samples: SampleSet, scorer: Scorer, labels: list[str]
+    ) -> list[pl.DataFrame]:
+        known = canonical([samples.digest, *astuple(maker_of(scorer)), labels])
+        if known in self._scores:
+            return self._scores[known]
+        name = name_of(scorer)
+        found = scores_of(samples.store, maker_of(scorer), samples.numbered(), labels)
+        frames = [found.select("row", pl.lit(name).alias("scorer"), "value", "why")]
+        for label in labels:
+            missing = pl.lit(f"{scorer.model} gives no '{label}' here")
+            frames.append(
+                found.select(
+                    "row",
+                    pl.lit(f"{name}.{label}").alias("scorer"),
+                    pl.col(label).alias("value"),
+                    pl.when(pl.col(label).is_null()).then(missing).otherwise("why").alias("why"),
+                )
+            )
+        self._scores[known] = frames
+        return frames
 
     def candidates(
         self, plan: Plan, samples: SampleSet, digest: str, engine: ShardEngine

@@ -43,11 +43,14 @@ def settle_recorded_samples(plan: Plan, store: Store) -> Settled:
 
 
 def choose_recorded_samples(
-    plan: Plan, settled: Settled, inputs: GateInputs | None = None
+    plan: Plan,
+    settled: Settled,
+    inputs: GateInputs | None = None,
+    with_details: bool = True,
 ) -> Curated:
     """What the plan's gate keeps of them by the recorded scores; see `apply_gate`."""
     inputs = inputs or GateInputs(settled.samples.store)
-    return apply_gate(plan, _offline_scorers(plan), settled, inputs)
+    return apply_gate(plan, _offline_scorers(plan), settled, inputs, with_details=with_details)
 
 
 def load_kept_samples(plan: Plan, store: Store) -> list[Sample]:

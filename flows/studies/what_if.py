@@ -35,8 +35,8 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
     store = open_store(now)
     settled = settle_recorded_samples(now, store)
     inputs = GateInputs(store)
-    before = choose_recorded_samples(now, settled, inputs)
-    after = choose_recorded_samples(then, settled, inputs)
+    before = choose_recorded_samples(now, settled, inputs, with_details=False)
+    after = choose_recorded_samples(then, settled, inputs, with_details=False)
     if all("not scored" in reason for reason in before.reasons):
         raise NothingToDoError(
             f"no sample of plan '{now.name}' is scored yet; run `distill curate {plan_path}` first"

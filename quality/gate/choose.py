@@ -6,8 +6,8 @@ what is left, duplicates; then, among what is left, how many and which.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -25,6 +25,7 @@ VERSION = "3"
 """Of the gate's rules and of how duplicates are found; a change makes it choose again."""
 SCORES = {"row": pl.UInt32, "scorer": pl.String, "value": pl.Float64, "why": pl.String}
 """The columns of scores: whose they are, as the number of its row, and who gave them."""
+_LIST = pl.List(pl.String)
 
 
 def selection_id_of(
@@ -58,72 +59,87 @@ def selection_id_of(
 
 
 def decide(samples: pl.DataFrame, scores: pl.DataFrame, policy: GatePolicy) -> pl.DataFrame:
-    """What the rules on single samples say: one row per sample, in order.
+    """What the rules on single samples say against them.
 
     Args:
-        samples: Columns row (its number), recipe, status, words, held_out (the kind of a match
-            with a held-out item, or null) and human (1.0 accepted, 0.0 rejected, or null).
-        scores: The columns `SCORES`; scorer is `toxicity`, or `toxicity.insult` for a label.
+        samples: Columns row (its number, from zero), recipe, status, words, held_out (the kind of a
+            match with a held-out item, or null) and human (1.0 accepted, 0.0 rejected, or null).
+        scores: The columns `SCORES`; scorer is `toxicity`, or `toxicity.insult` for a label. Of
+            several for one row the last one counts.
         policy: The gate's policy.
 
     Returns:
-        row, reasons (an empty list: kept so far).
+        row, reasons (list of strings) of each sample against which there is one, in order.
     """
-    rules: list[pl.Expr] = [_status(policy)]
-    frame = samples
     keys = {key for name in (None, *policy.recipe) for key in policy.bounds(name)}
     order = [*policy.thresholds, *sorted(keys - set(policy.thresholds))]
-    for key in order:
-        scorer = key.rpartition("_")[0]
-        own = scores.filter(pl.col("scorer") == scorer).select(
-            "row", pl.col("value").alias(f"value {key}"), pl.col("why").alias(f"why {key}"),
-            pl.lit(True).alias(f"scored {key}"),
-        )  # fmt: skip
-        frame = frame.join(own, on="row", how="left", maintain_order="left")
-        rules.append(_bound(key, scorer, policy))
+    by_scorer = scores.partition_by("scorer", as_dict=True)
+    frame = samples.with_columns(
+        column
+        for scorer in dict.fromkeys(key.rpartition("_")[0] for key in order)
+        for column in _columns_of(scorer, by_scorer.get((scorer,)), len(samples))
+    )
+    unfit = ~pl.col("status").is_in(policy.fit_statuses)
+    rules = [_Rule(unfit, "status: " + pl.col("status")), *(_bound(key, policy) for key in order)]
     if policy.max_words is not None:
         reason = f"more than {policy.max_words} words"
-        rules.append(pl.when(pl.col("words") > policy.max_words).then(pl.lit(reason)))
+        rules.append(_Rule(pl.col("words") > policy.max_words, pl.lit(reason)))
     accepted = (pl.col("human") == 1).fill_null(False)
-    rules = [pl.when(~accepted).then(rule) for rule in rules]
-    first = [
-        pl.when(pl.col("held_out").is_not_null()).then("held_out: " + pl.col("held_out")),
-        pl.when(pl.col("human") == 0).then(pl.lit("human: rejected")),
+    rules = [
+        _Rule(pl.col("held_out").is_not_null(), "held_out: " + pl.col("held_out")),
+        _Rule(pl.col("human") == 0, pl.lit("human: rejected")),
+        *(_Rule(~accepted & rule.applies, rule.reason) for rule in rules),
     ]
-    reasons = pl.concat_list([*first, *rules]).list.drop_nulls().alias("reasons")
-    return frame.select("row", reasons)
+    against = frame.filter(pl.any_horizontal(rule.applies.fill_null(False) for rule in rules))
+    reasons = [pl.when(rule.applies).then(rule.reason) for rule in rules]
+    return against.select("row", pl.concat_list(reasons).list.drop_nulls().alias("reasons"))
 
 
-def _status(policy: GatePolicy) -> pl.Expr:
-    return pl.when(~pl.col("status").is_in(policy.fit_statuses)).then("status: " + pl.col("status"))
+class _Rule(NamedTuple):
+    applies: pl.Expr
+    reason: pl.Expr
 
 
-def _bound(key: str, scorer: str, policy: GatePolicy) -> pl.Expr:
-    value, why = pl.col(f"value {key}"), pl.col(f"why {key}")
+def _columns_of(scorer: str, scores: pl.DataFrame | None, count: int) -> Iterator[pl.Series]:
+    """Columns of what a scorer gave each sample: its value, NaN where it abstained, whether it gave
+    any, and why it abstained."""
+    values, scored = np.full(count, np.nan), np.zeros(count, dtype=bool)
+    why = pl.repeat(None, count, dtype=pl.String, eager=True)
+    if scores is not None:
+        rows = scores["row"].to_numpy()
+        values[rows] = scores["value"].fill_null(np.nan).to_numpy()
+        scored[rows] = True
+        silent = scores.filter(pl.col("value").fill_null(np.nan).is_nan())
+        why = why.scatter(silent["row"], silent["why"]) if len(silent) else why
+    yield pl.Series(f"value {scorer}", values)
+    yield pl.Series(f"scored {scorer}", scored)
+    yield why.alias(f"why {scorer}")
+
+
+def _bound(key: str, policy: GatePolicy) -> _Rule:
+    scorer = key.rpartition("_")[0]
+    value, scored = pl.col(f"value {scorer}"), pl.col(f"scored {scorer}")
     bound = pl.lit(policy.thresholds.get(key), dtype=pl.Float64)
+    bound_text = pl.lit(f"{policy.thresholds[key]:g}" if key in policy.thresholds else "")
     for recipe, bounds in policy.recipe.items():
         if key in bounds:
-            bound = pl.when(pl.col("recipe") == recipe).then(pl.lit(bounds[key])).otherwise(bound)
+            here = pl.when(pl.col("recipe") == recipe)
+            bound = here.then(pl.lit(bounds[key])).otherwise(bound)
+            bound_text = here.then(pl.lit(f"{bounds[key]:g}")).otherwise(bound_text)
     outside = value < bound if key.endswith("_min") else value > bound
     side = "below" if key.endswith("_min") else "above"
     lenient = policy.keeps_abstained(scorer.partition(".")[0])
-    silent = value.is_null() | value.is_nan()
-    abstained = (
-        pl.lit(None) if lenient else pl.lit(f"{scorer} abstained: ") + why.fill_null("no number")
-    )
-    bound_text = bound.map_elements(lambda b: f"{b:g}", return_dtype=pl.String) if policy.recipe else (
-        pl.lit(f"{policy.thresholds[key]:g}")
-    )  # fmt: skip
-    return (
-        pl.when(bound.is_null())
-        .then(pl.lit(None, dtype=pl.String))
-        .when(pl.col(f"scored {key}").is_null())
+    silent = scored & value.is_nan()
+    abstained = pl.lit(f"{scorer} abstained: ") + pl.col(f"why {scorer}").fill_null("no number")
+    reason = (
+        pl.when(~scored)
         .then(pl.lit(f"{scorer}: not scored"))
         .when(silent)
         .then(abstained)
-        .when(outside)
-        .then(pl.lit(f"{scorer} {side} ") + bound_text)
+        .otherwise(pl.lit(f"{scorer} {side} ") + bound_text)
     )
+    speaks = ~scored | (outside & ~silent)
+    return _Rule(bound.is_not_null() & (speaks if lenient else speaks | silent), reason)
 
 
 def choose(
@@ -134,6 +150,7 @@ def choose(
     duplicates: Duplicates,
     higher_is_better: Mapping[str, bool | None],
     encoder: Embeds | None = None,
+    with_details: bool = True,
 ) -> pl.DataFrame:
     """One choice per sample, in order. A held-out item is never kept, whatever the policy says.
 
@@ -146,6 +163,7 @@ def choose(
         duplicates: What is dropped as said before.
         higher_is_better: The plan's scorers by name, of which `rank_by` may name any.
         encoder: What embeds texts for a semantic comparison; left out, the policy's, here.
+        with_details: Whether it is noted what scorers had to say, which takes a while.
 
     Returns:
         sample_id, kept, reason, reasons (list of strings), details (JSON text, or null).
@@ -161,10 +179,9 @@ def choose(
     table = candidates.rows.with_row_index("row").join(
         of_humans, on="sample_id", how="left", maintain_order="left"
     )
-    scores = scores.unique(["row", "scorer"], keep="last", maintain_order=True)
-    reasons = decide(table, scores, policy)["reasons"]
-    gate = _Choosing(candidates, reasons)
-    gate.tell_why(scores)
+    gate = _Choosing(candidates, decide(table, scores, policy))
+    if with_details:
+        gate.tell_why(scores)
     _drop_duplicates(gate, duplicates, encoder)
     _drop_beyond(gate, scores, policy, higher_is_better)
     return gate.choices()
@@ -173,12 +190,13 @@ def choose(
 class _Choosing:
     """What speaks against each sample so far."""
 
-    def __init__(self, candidates: Candidates, reasons: pl.Series) -> None:
+    def __init__(self, candidates: Candidates, against: pl.DataFrame) -> None:
         self.candidates = candidates
         self.samples = samples = candidates.rows
-        self._reasons = reasons
+        self._against = against  # as `decide` gives it
         self._later: dict[int, str] = {}  # row -> why it is dropped, of what is left by the rules
-        self._is_left: NDArray[np.bool_] = (reasons.list.len() == 0).to_numpy().copy()
+        self._is_left: NDArray[np.bool_] = np.ones(len(samples), dtype=bool)
+        self._is_left[against["row"].to_numpy()] = False
         self._details: dict[int, dict[str, Any]] = {}
         matched = samples.with_row_index("row").filter(pl.col("match").is_not_null())
         for row, match in matched.select("row", "match").iter_rows():
@@ -214,50 +232,39 @@ class _Choosing:
             .str.extract("^([^.]*)")
             .str.strip_chars_end(":")
         )
-        against = (
-            pl.DataFrame({"reasons": self._reasons})
-            .with_row_index("row")
-            .explode("reasons")
-            .drop_nulls()
-            .select("row", name.alias("scorer"))
-            .unique()
-        )
+        against = self._against.explode("reasons").select("row", name.alias("scorer")).unique()
         told = against.join(scores.filter(pl.col("why").str.len_bytes() > 0), on=["row", "scorer"])
         for row, scorer, why in (
-            told.select("row", "scorer", "why").sort("row", "scorer").iter_rows()
+            told.select("row", "scorer", "why")
+            .sort("row", "scorer", maintain_order=True)
+            .iter_rows()
         ):
             self._details.setdefault(row, {}).setdefault("why", {})[scorer] = why
 
     def choices(self) -> pl.DataFrame:
         """A choice for each row."""
-        rows = pl.Series("row", list(self._later), dtype=pl.UInt32)
         later = pl.DataFrame(
-            {"row": rows, "later": list(self._later.values())},
-            schema_overrides={"later": pl.String},
-        )
-        details = pl.DataFrame(
             {
-                "row": pl.Series(list(self._details), dtype=pl.UInt32),
-                "details": pl.Series(
-                    [orjson.dumps(each).decode() for each in self._details.values()],
-                    dtype=pl.String,
-                ),
+                "row": pl.Series(list(self._later), dtype=pl.UInt32),
+                "reasons": pl.Series([[reason] for reason in self._later.values()], dtype=_LIST),
             }
         )
-        found = pl.DataFrame(
-            {"sample_id": self.samples["sample_id"], "reasons": self._reasons}
-        ).with_row_index("row")
-        found = found.join(later, on="row", how="left", maintain_order="left")
-        found = found.join(details, on="row", how="left", maintain_order="left")
-        reasons = pl.concat_list(pl.col("reasons"), pl.col("later")).list.drop_nulls()
-        found = found.with_columns(reasons.alias("reasons"))
-        return found.select(
+        dropped = pl.concat([self._against, later])
+        rows = self.samples.select("sample_id").with_row_index("row")
+        rows = rows.join(dropped, on="row", how="left", maintain_order="left")
+        details = {row: orjson.dumps(each).decode() for row, each in self._details.items()}
+        return rows.select(
             "sample_id",
-            (pl.col("reasons").list.len() == 0).alias("kept"),
+            pl.Series("kept", self._is_left),
             pl.col("reasons").list.first().fill_null("kept").alias("reason"),
-            "reasons",
-            "details",
+            pl.col("reasons").fill_null(pl.lit([], dtype=_LIST)),
+            self._placed(details).alias("details"),
         )
+
+    def _placed(self, texts: Mapping[int, str]) -> pl.Series:
+        """A column of texts, null in all other rows."""
+        column = pl.repeat(None, len(self.samples), dtype=pl.String, eager=True)
+        return column.scatter(list(texts), list(texts.values())) if texts else column
 
 
 def _drop_duplicates(gate: _Choosing, policy: Duplicates, encoder: Embeds | None) -> None:

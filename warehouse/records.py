@@ -252,6 +252,19 @@ class SampleList(Record):
 
 
 @dataclass(frozen=True)
+class GateInput(Record):
+    """Something that the gate reads of a plan's samples and that no bound changes; see
+    `flows.stages.gate_inputs`. A newer one takes its place."""
+
+    TABLE: ClassVar[str] = "gate_inputs"
+    KEY: ClassVar[tuple[str, ...]] = ("input_id",)
+
+    input_id: str
+    state: str  # identifies what it was made of
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class SeedRun(Record):
     """A finished seed of a recipe with several calls: those it made, in their order.
 
@@ -460,6 +473,6 @@ class Failure(Record):
 
 
 RECORDS: tuple[type[Record], ...] = (
-    Run, Prompt, Call, Sample, SampleList, SeedRun, Round, Score, AuditScore, Choice, Measurement, Student,
+    Run, Prompt, Call, Sample, SampleList, GateInput, SeedRun, Round, Score, AuditScore, Choice, Measurement, Student,
     Answer, RunAnswer, Failure,
 )  # fmt: skip

@@ -19,35 +19,30 @@ from distill.plan.plan import Plan
 from flows.engines.engine import LocalEngine, ShardEngine, engine_of
 from flows.runtime.progress import bar, say
 from flows.runtime.run import RunContext, open_run
-from flows.stages.curated import Curated, find_choices, maker_of, matches_in
+from flows.stages.curated import Curated, find_choices, maker_of
 from flows.stages.embed_shard import ShardedEncoder
+from flows.stages.gate_inputs import GateInputs
 from flows.stages.generate import as_edited, load_samples
-from flows.stages.held_out import items_of
 from flows.stages.likelihood import BaseLikelihood
 from flows.stages.sample_set import SampleSet, batched
 from flows.stages.score_shard import (
+    SCORED_AT_ONCE,
     ScoredShard,
-    describe_shard,
-    match_shard,
     score_here,
     score_in_worker,
     sent_scorer,
 )
 from flows.stages.teacher_client import ScorerClient
-from quality.gate.choose import ROWS, SCORES, choose, selection_id_of
-from quality.gate.decontaminate import HeldOut, digest_of
-from quality.gate.policy import GatePolicy
+from quality.gate.choose import choose, selection_id_of
 from quality.review.decisions import decisions
 from quality.scoring.scorer import Scorer, ScorerContext
 from warehouse.catalog import name_of, options_of, table_of
-from warehouse.db.score_frames import scores_of
+from warehouse.db.score_frames import redacted_by, scores_of
 from warehouse.db.store import Store
 from warehouse.errors import NothingToDoError
 from warehouse.records import Failure, Message, Prompt, Sample, Score, make_id
 from warehouse.wording import format_count
 
-SCORED_AT_ONCE = 1024
-"""Samples of one shard of a scorer that asks nobody."""
 STORED_AT_ONCE = 32 * SCORED_AT_ONCE
 """Scores that are gathered before they are stored: a write costs as much as some hundred of them."""
 STORED_EVERY_S = 10.0
@@ -81,7 +76,9 @@ def curate_stage(context: RunContext, samples: SampleSet) -> Curated:
                 say(f"note: {scorer.note}")
         with engine_of(context.plan.run) as engine:
             settled = settle(samples, scorers, partial(_score_missing, context, engine, scorers))
-            curated = apply_gate(context.plan, scorers, settled, engine)
+            inputs = GateInputs(context.store)
+            curated = apply_gate(context.plan, scorers, settled, inputs, engine)
+        context.store.put_gate_inputs(list(inputs.new.values()))
         if not curated.is_recorded:
             rows = curated.choice_rows.with_columns(
                 pl.lit(curated.selection_id).alias("selection_id"),
@@ -102,8 +99,9 @@ def apply_gate(
     plan: Plan,
     scorers: Sequence[Scorer],
     settled: Settled,
+    inputs: GateInputs,
     engine: ShardEngine | None = None,
-    matched: Curated | None = None,
+    with_details: bool = True,
 ) -> Curated:
     """Apply the plan's gate to recorded scores; makes no calls and writes nothing.
 
@@ -111,64 +109,32 @@ def apply_gate(
         plan: The plan.
         scorers: Its scorers.
         settled: The samples, and what humans decided.
+        inputs: What the gate reads of the samples, where that is known.
         engine: Where samples are looked up among held-out items, sketched and embedded; left out,
             here.
-        matched: Another choice among the same samples, with the same items held out by the same
-            rules: then they are not looked up again.
+        with_details: Whether it is noted what scorers had to say.
     """
-    samples, human = settled.samples, settled.human
-    items = items_of(plan)
+    samples = settled.samples
+    human = settled.human_here
     policy, duplicates = plan.gate_policy, plan.quality.duplicates
     made_by = [
         {**table_of(scorer), "version": scorer.version, "model": scorer.model} for scorer in scorers
     ]
-    digest = digest_of(items, plan.quality.decontaminate)
-    selection_id = selection_id_of(samples.ids, made_by, policy, duplicates, digest, human)
+    digest = inputs.held_out_digest(plan)
+    selection_id = selection_id_of(samples.digest, made_by, policy, duplicates, digest, human)
     if not settled.newly_scored:
         known = find_choices(samples, selection_id)
         if known is not None:
-            return Curated(samples, known, selection_id, list(scorers), list(human), True)
-    shards = (shard for block in samples.blocks() for shard in batched(block, SCORED_AT_ONCE))
+            return Curated(samples, known, selection_id, list(scorers), settled.human, True)
     engine = engine or LocalEngine()
-    where = (
-        engine if len(samples) > SCORED_AT_ONCE else LocalEngine()
-    )  # one shard: no worker's start
-    if matched is not None:
-        found = where.map(describe_shard, None, shards)
-        rows = pl.concat([pl.DataFrame(schema=ROWS), *found]).with_columns(*matches_in(matched))
-    else:
-        held_out = HeldOut(items, plan.quality.decontaminate, samples.asked())
-        found = where.map(match_shard, held_out, shards)
-        rows = pl.concat([pl.DataFrame(schema=ROWS), *found])
+    # Of one shard no worker has to start.
+    where = engine if len(samples) > SCORED_AT_ONCE else LocalEngine()
+    candidates = inputs.candidates(plan, samples, digest, where)
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
-    scores = _score_frame(samples, scorers, policy)
+    scores = inputs.scores(samples, scorers, policy)
     encoder = ShardedEncoder(duplicates.encoder, engine)
-    choices = choose(rows, scores, human, policy, duplicates, better, encoder, engine.map)
-    return Curated(samples, choices, selection_id, list(scorers), list(human))
-
-
-def _score_frame(samples: SampleSet, scorers: Sequence[Scorer], policy: GatePolicy) -> pl.DataFrame:
-    """The scores of samples, and their labels that the gate bounds, with the columns `SCORES`."""
-    keys = {key for name in (None, *policy.recipe) for key in policy.bounds(name)}
-    labelled = sorted({key.rpartition("_")[0] for key in keys if "." in key})
-    numbered = samples.numbered()
-    frames = [pl.DataFrame(schema=SCORES)]
-    for scorer in scorers:
-        name = name_of(scorer)
-        labels = [key.partition(".")[2] for key in labelled if key.partition(".")[0] == name]
-        found = scores_of(samples.store, maker_of(scorer), numbered, labels)
-        frames.append(found.select("row", pl.lit(name).alias("scorer"), "value", "why"))
-        for label in labels:
-            missing = pl.lit(f"{scorer.model} gives no '{label}' here")
-            frames.append(
-                found.select(
-                    "row",
-                    pl.lit(f"{name}.{label}").alias("scorer"),
-                    pl.col(label).alias("value"),
-                    pl.when(pl.col(label).is_null()).then(missing).otherwise("why").alias("why"),
-                )
-            )
-    return pl.concat(frames)
+    choices = choose(candidates, scores, human, policy, duplicates, better, encoder, with_details)
+    return Curated(samples, choices, selection_id, list(scorers), settled.human)
 
 
 def _json(reasons: pl.Series) -> str:
@@ -344,6 +310,12 @@ class Settled:
     newly_scored: bool
     """Whether there were samples without a score."""
 
+    @property
+    def human_here(self) -> list[Score]:
+        """The decisions on these samples."""
+        here = set(self.samples.ids) if self.human else set()
+        return [score for score in self.human if score.sample_id in here]
+
 
 def settle(
     samples: SampleSet,
@@ -375,13 +347,11 @@ def settle(
 
 def _redacted(samples: SampleSet, scorers: Sequence[Scorer]) -> dict[str, Sample]:
     """The samples with personal data taken out, by the id of the original."""
-    numbered = samples.numbered()
+    numbered = samples.numbered() if any(scorer.redacts for scorer in scorers) else pl.DataFrame()
     texts: dict[int, str] = {}
     for scorer in scorers:
-        found = scores_of(samples.store, maker_of(scorer), numbered)
-        texts.update(
-            found.filter(pl.col("redacted").is_not_null()).select("row", "redacted").iter_rows()
-        )
+        if scorer.redacts:
+            texts.update(redacted_by(samples.store, maker_of(scorer), numbered).iter_rows())
     rows = sorted(texts)
     old = (sample for block in samples.blocks(rows) for sample in block)
     return {

@@ -109,15 +109,6 @@ def find_choices(samples: SampleSet, selection_id: str) -> pl.DataFrame | None:
     return found.with_columns(pl.col("reasons").str.json_decode(pl.List(pl.String)))
 
 
-def matches_in(curated: Curated) -> list[pl.Series]:
-    """The columns `held_out` and `match` of `quality.gate.choose.ROWS`, from choices."""
-    details = curated.choice_rows["details"]
-    return [
-        details.str.json_path_match("$.held_out.kind").alias("held_out"),
-        details.str.json_path_match("$.held_out").alias("match"),
-    ]
-
-
 def maker_of(scorer: Scorer) -> ScoreMaker:
     """What a scorer's scores carry."""
     return ScoreMaker(name_of(scorer), scorer.version, scorer.model, options_of(scorer))

@@ -372,6 +372,8 @@ def load_recorded_samples(plan: Plan, store: Store, writes: bool = False) -> Rec
 
 def as_edited(samples: SampleSet, human: Sequence[Score]) -> SampleSet:
     """The samples, with those that humans edited replaced by the edits."""
+    if not human:
+        return samples
     edits = [str(to) for score in human if (to := (score.details or {}).get("edited_to"))]
     known = samples.store.known_ids(Sample, "sample_id", edits)
     return samples.of(with_edits(samples.ids, human, known))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from distill.plan.plan import Plan
 from flows.stages.curate import Settled, apply_gate, settle
 from flows.stages.curated import Curated
+from flows.stages.gate_inputs import GateInputs
 from flows.stages.generate import load_recorded_samples
 from flows.stages.likelihood import BaseLikelihood
 from quality.scoring.scorer import Question, Scorer, ScorerContext
@@ -42,10 +43,14 @@ def settle_recorded_samples(plan: Plan, store: Store) -> Settled:
 
 
 def choose_recorded_samples(
-    plan: Plan, settled: Settled, matched: Curated | None = None
+    plan: Plan,
+    settled: Settled,
+    inputs: GateInputs | None = None,
+    with_details: bool = True,
 ) -> Curated:
     """What the plan's gate keeps of them by the recorded scores; see `apply_gate`."""
-    return apply_gate(plan, _offline_scorers(plan), settled, matched=matched)
+    inputs = inputs or GateInputs(settled.samples.store)
+    return apply_gate(plan, _offline_scorers(plan), settled, inputs, with_details=with_details)
 
 
 def load_kept_samples(plan: Plan, store: Store) -> list[Sample]:

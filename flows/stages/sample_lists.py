@@ -37,6 +37,8 @@ def find_sample_list(plan: Plan, store: Store) -> SampleList | None:
         return None
     for known in store.by_ids(SampleList, "list_id", [list_id]):
         if known.state == _state_of(store):
+            if known.facts.get("stored") == _stored(store):
+                return known
             wanted = pl.DataFrame({"id": known.sample_ids}, schema={"id": pl.String})
             found = store.select(
                 "SELECT count(*) FROM samples s SEMI JOIN wanted w ON s.sample_id = w.id",
@@ -54,13 +56,20 @@ def keep_sample_list(
     whole = all(not (t.unanswered or t.failed or t.unfinished) for t in tallies)
     list_id = _list_id(plan) if whole else None
     if list_id is not None:
-        facts = {"calls": calls, "recipes": [tally.as_json() for tally in tallies]}
+        recipes = [tally.as_json() for tally in tallies]
+        facts = {"calls": calls, "recipes": recipes, "stored": _stored(store)}
         store.put_sample_list(SampleList(list_id, _state_of(store), facts, list(sample_ids)))
 
 
 def _state_of(store: Store) -> str:
     found = store.select(_STATE)
     return "" if found is None else make_id("state", *found.row(0))
+
+
+def _stored(store: Store) -> list[int]:
+    """Changes where a sample is stored or deleted."""
+    found = store.select("SELECT count(*), coalesce(max(rowid), -1) FROM samples")
+    return [] if found is None else list(found.row(0))
 
 
 def _list_id(plan: Plan) -> str | None:
@@ -87,9 +96,10 @@ def _part_of(recipe: Recipe, folder: Path) -> Any:
         return None
     files = [find_file(source.source, folder) for source in sources]
     files += recipe.input_files(folder)
-    return [name_of(recipe), recipe.version, options_of(recipe), [_hash_of(f) for f in files]]
+    return [name_of(recipe), recipe.version, options_of(recipe), [hash_of_file(f) for f in files]]
 
 
-def _hash_of(file: Path) -> str:
+def hash_of_file(file: Path) -> str:
+    """The SHA-256 of a file."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from hashlib import blake2b
 from itertools import islice
 
 import orjson
@@ -10,7 +12,7 @@ import polars as pl
 
 from quality.gate.decontaminate import question_of
 from warehouse.db.store import Store
-from warehouse.records import Sample
+from warehouse.records import Sample, make_id
 
 BLOCK = 8192
 """Samples that are read at once: some tens of megabytes."""
@@ -59,6 +61,11 @@ class SampleSet:
             )
             for question, passage, messages in () if found is None else found.iter_rows():
                 yield question or str(orjson.loads(messages)[-1]["content"]), passage
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies the samples and their order."""
+        return make_id("samples", blake2b("\n".join(self.ids).encode()).hexdigest())
 
     def numbered(self) -> pl.DataFrame:
         """row (UInt32) and sample_id of each."""

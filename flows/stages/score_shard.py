@@ -14,13 +14,16 @@ import polars as pl
 
 from flows.engines.worker_model import base_for_workers, worker_model
 from flows.stages.likelihood import BaseLikelihood
-from quality.gate.choose import rows_of
+from quality.gate.candidates import rows_of
 from quality.gate.decontaminate import HeldOut
 from quality.scoring.scorer import Scorer, ScorerContext, Unscored
 from warehouse.catalog import build, name_of, table_in
 from warehouse.db.frames import UNSTORABLE, frame_of
 from warehouse.errors import PlanError, StillhouseError, first_line
 from warehouse.records import Message, Sample, Score
+
+SCORED_AT_ONCE = 1024
+"""Samples of one shard of a scorer that asks nobody."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,6 @@ def score_in_worker(these: Sequence[SentScorer], samples: Sequence[Sample]) -> S
 def match_shard(held_out: HeldOut, samples: Sequence[Sample]) -> pl.DataFrame:
     """What the gate needs of each sample, with the held-out item that it gives away, if any."""
     return rows_of(samples, held_out.match(samples))
-
-
-def describe_shard(_: None, samples: Sequence[Sample]) -> pl.DataFrame:
-    """The same of samples that are not looked up."""
-    return rows_of(samples, [None] * len(samples))
 
 
 class OtherModel(PlanError):

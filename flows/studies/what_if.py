@@ -8,6 +8,7 @@ from typing import Any
 from distill.plan.plan import load_plan
 from distill.plan.project import open_store
 from flows.stages.curated import Curated
+from flows.stages.gate_inputs import GateInputs
 from flows.stages.recorded import choose_recorded_samples, settle_recorded_samples
 from warehouse.errors import NothingToDoError, PlanError
 
@@ -33,9 +34,9 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
     then.require("curate")
     store = open_store(now)
     settled = settle_recorded_samples(now, store)
-    before = choose_recorded_samples(now, settled)
-    same_rules = now.quality.decontaminate == then.quality.decontaminate
-    after = choose_recorded_samples(then, settled, before if same_rules else None)
+    inputs = GateInputs(store)
+    before = choose_recorded_samples(now, settled, inputs, with_details=False)
+    after = choose_recorded_samples(then, settled, inputs, with_details=False)
     if all("not scored" in reason for reason in before.reasons):
         raise NothingToDoError(
             f"no sample of plan '{now.name}' is scored yet; run `distill curate {plan_path}` first"

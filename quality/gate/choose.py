@@ -7,80 +7,29 @@ what is left, duplicates; then, among what is left, how many and which.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 import polars as pl
 from numpy.typing import NDArray
 
-from quality.gate.decontaminate import Match
-from quality.gate.dedup import Embeds, form, near, semantic
+from quality.gate.candidates import TEXTS, Candidates
+from quality.gate.dedup import Embeds, form, semantic
 from quality.gate.diversity import balance, spread
 from quality.gate.policy import Duplicates, GatePolicy
-from quality.gate.sketch_shard import MapShards, map_here
 from quality.review.decisions import decisions
-from warehouse.records import Sample, Score, make_id
-from warehouse.text.words import count_words
-from warehouse.tool_calls import text_of
+from warehouse.records import Score, make_id
 
-VERSION = "2"
+VERSION = "3"
 """Of the gate's rules and of how duplicates are found; a change makes it choose again."""
-ROWS = {
-    "sample_id": pl.String,
-    "recipe": pl.String,
-    "status": pl.String,
-    "words": pl.UInt32,
-    "question": pl.String,
-    "asked": pl.String,
-    "completion": pl.String,
-    "whole": pl.String,
-    "held_out": pl.String,
-    "match": pl.String,
-}
-"""The columns of samples that the gate reads; see `rows_of`."""
 SCORES = {"row": pl.UInt32, "scorer": pl.String, "value": pl.Float64, "why": pl.String}
 """The columns of scores: whose they are, as the number of its row, and who gave them."""
-
-
-def rows_of(samples: Sequence[Sample], matches: Sequence[Match | None]) -> pl.DataFrame:
-    """What the gate needs of samples: one row each, with the columns `ROWS`.
-
-    Args:
-        samples: The samples.
-        matches: The held-out item that each gives away, if any.
-    """
-    return pl.DataFrame(
-        {
-            "sample_id": [sample.sample_id for sample in samples],
-            "recipe": [sample.recipe for sample in samples],
-            "status": [sample.status for sample in samples],
-            "words": [count_words(sample.completion) for sample in samples],
-            "question": [_plain(sample.question) for sample in samples],
-            "asked": [_plain(_asked(sample)) for sample in samples],
-            "completion": [_plain(sample.completion) for sample in samples],
-            "whole": [_digest(_whole(sample)) for sample in samples],
-            "held_out": [match.kind if match else None for match in matches],
-            "match": [
-                orjson.dumps(match.as_json()).decode() if match else None for match in matches
-            ],
-        },
-        schema=ROWS,
-    )
-
-
-def _plain(text: str) -> str:
-    """The text, with half a character written out: no frame holds one."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _digest(text: str) -> str:
-    return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+_LIST = pl.List(pl.String)
 
 
 def selection_id_of(
-    sample_ids: Iterable[str],
+    samples: str,
     scorers: Sequence[Mapping[str, Any]],
     policy: GatePolicy,
     duplicates: Duplicates,
@@ -89,105 +38,124 @@ def selection_id_of(
 ) -> str:
     """The id of a selection: what went in, who scored, the policy, what is held out, who decided.
 
-    `held_out` is the digest of the items (`quality.gate.decontaminate.digest_of`).
+    Args:
+        samples: Identifies the samples and their order, of which the first of equal ones stays.
+        scorers: Name, version, model and options of each.
+        policy: The gate's policy.
+        duplicates: What is dropped as said before.
+        held_out: The digest of the items (`quality.gate.decontaminate.digest_of`).
+        human: The decisions of humans on these samples; other scores are passed over.
     """
-    here = sorted(sample_ids)
-    decided = decisions(human)
     return make_id(
         "selection",
         VERSION,
-        here,
+        samples,
         [dict(scorer) for scorer in scorers],
         policy.model_dump(),
         duplicates.model_dump(),
         held_out,
-        sorted(decided[sample_id].score_id for sample_id in set(here) & set(decided)),
+        sorted(decision.score_id for decision in decisions(human).values()),
     )
 
 
 def decide(samples: pl.DataFrame, scores: pl.DataFrame, policy: GatePolicy) -> pl.DataFrame:
-    """What the rules on single samples say: one row per sample, in order.
+    """What the rules on single samples say against them.
 
     Args:
-        samples: Columns row (its number), recipe, status, words, held_out (the kind of a match
-            with a held-out item, or null) and human (1.0 accepted, 0.0 rejected, or null).
-        scores: The columns `SCORES`; scorer is `toxicity`, or `toxicity.insult` for a label.
+        samples: Columns row (its number, from zero), recipe, status, words, held_out (the kind of a
+            match with a held-out item, or null) and human (1.0 accepted, 0.0 rejected, or null).
+        scores: The columns `SCORES`; scorer is `toxicity`, or `toxicity.insult` for a label. Of
+            several for one row the last one counts.
         policy: The gate's policy.
 
     Returns:
-        row, reasons (an empty list: kept so far).
+        row, reasons (list of strings) of each sample against which there is one, in order.
     """
-    rules: list[pl.Expr] = [_status(policy)]
-    frame = samples
     keys = {key for name in (None, *policy.recipe) for key in policy.bounds(name)}
     order = [*policy.thresholds, *sorted(keys - set(policy.thresholds))]
-    for key in order:
-        scorer = key.rpartition("_")[0]
-        own = scores.filter(pl.col("scorer") == scorer).select(
-            "row", pl.col("value").alias(f"value {key}"), pl.col("why").alias(f"why {key}"),
-            pl.lit(True).alias(f"scored {key}"),
-        )  # fmt: skip
-        frame = frame.join(own, on="row", how="left", maintain_order="left")
-        rules.append(_bound(key, scorer, policy))
+    by_scorer = scores.partition_by("scorer", as_dict=True)
+    frame = samples.with_columns(
+        column
+        for scorer in dict.fromkeys(key.rpartition("_")[0] for key in order)
+        for column in _columns_of(scorer, by_scorer.get((scorer,)), len(samples))
+    )
+    unfit = ~pl.col("status").is_in(policy.fit_statuses)
+    rules = [_Rule(unfit, "status: " + pl.col("status")), *(_bound(key, policy) for key in order)]
     if policy.max_words is not None:
         reason = f"more than {policy.max_words} words"
-        rules.append(pl.when(pl.col("words") > policy.max_words).then(pl.lit(reason)))
+        rules.append(_Rule(pl.col("words") > policy.max_words, pl.lit(reason)))
     accepted = (pl.col("human") == 1).fill_null(False)
-    rules = [pl.when(~accepted).then(rule) for rule in rules]
-    first = [
-        pl.when(pl.col("held_out").is_not_null()).then("held_out: " + pl.col("held_out")),
-        pl.when(pl.col("human") == 0).then(pl.lit("human: rejected")),
+    rules = [
+        _Rule(pl.col("held_out").is_not_null(), "held_out: " + pl.col("held_out")),
+        _Rule(pl.col("human") == 0, pl.lit("human: rejected")),
+        *(_Rule(~accepted & rule.applies, rule.reason) for rule in rules),
     ]
-    reasons = pl.concat_list([*first, *rules]).list.drop_nulls().alias("reasons")
-    return frame.select("row", reasons)
+    against = frame.filter(pl.any_horizontal(rule.applies.fill_null(False) for rule in rules))
+    reasons = [pl.when(rule.applies).then(rule.reason) for rule in rules]
+    return against.select("row", pl.concat_list(reasons).list.drop_nulls().alias("reasons"))
 
 
-def _status(policy: GatePolicy) -> pl.Expr:
-    return pl.when(~pl.col("status").is_in(policy.fit_statuses)).then("status: " + pl.col("status"))
+class _Rule(NamedTuple):
+    applies: pl.Expr
+    reason: pl.Expr
 
 
-def _bound(key: str, scorer: str, policy: GatePolicy) -> pl.Expr:
-    value, why = pl.col(f"value {key}"), pl.col(f"why {key}")
+def _columns_of(scorer: str, scores: pl.DataFrame | None, count: int) -> Iterator[pl.Series]:
+    """Columns of what a scorer gave each sample: its value, NaN where it abstained, whether it gave
+    any, and why it abstained."""
+    values, scored = np.full(count, np.nan), np.zeros(count, dtype=bool)
+    why = pl.repeat(None, count, dtype=pl.String, eager=True)
+    if scores is not None:
+        rows = scores["row"].to_numpy()
+        values[rows] = scores["value"].fill_null(np.nan).to_numpy()
+        scored[rows] = True
+        silent = scores.filter(pl.col("value").fill_null(np.nan).is_nan())
+        why = why.scatter(silent["row"], silent["why"]) if len(silent) else why
+    yield pl.Series(f"value {scorer}", values)
+    yield pl.Series(f"scored {scorer}", scored)
+    yield why.alias(f"why {scorer}")
+
+
+def _bound(key: str, policy: GatePolicy) -> _Rule:
+    scorer = key.rpartition("_")[0]
+    value, scored = pl.col(f"value {scorer}"), pl.col(f"scored {scorer}")
     bound = pl.lit(policy.thresholds.get(key), dtype=pl.Float64)
+    bound_text = pl.lit(f"{policy.thresholds[key]:g}" if key in policy.thresholds else "")
     for recipe, bounds in policy.recipe.items():
         if key in bounds:
-            bound = pl.when(pl.col("recipe") == recipe).then(pl.lit(bounds[key])).otherwise(bound)
+            here = pl.when(pl.col("recipe") == recipe)
+            bound = here.then(pl.lit(bounds[key])).otherwise(bound)
+            bound_text = here.then(pl.lit(f"{bounds[key]:g}")).otherwise(bound_text)
     outside = value < bound if key.endswith("_min") else value > bound
     side = "below" if key.endswith("_min") else "above"
     lenient = policy.keeps_abstained(scorer.partition(".")[0])
-    silent = value.is_null() | value.is_nan()
-    abstained = (
-        pl.lit(None) if lenient else pl.lit(f"{scorer} abstained: ") + why.fill_null("no number")
-    )
-    bound_text = bound.map_elements(lambda b: f"{b:g}", return_dtype=pl.String) if policy.recipe else (
-        pl.lit(f"{policy.thresholds[key]:g}")
-    )  # fmt: skip
-    return (
-        pl.when(bound.is_null())
-        .then(pl.lit(None, dtype=pl.String))
-        .when(pl.col(f"scored {key}").is_null())
+    silent = scored & value.is_nan()
+    abstained = pl.lit(f"{scorer} abstained: ") + pl.col(f"why {scorer}").fill_null("no number")
+    reason = (
+        pl.when(~scored)
         .then(pl.lit(f"{scorer}: not scored"))
         .when(silent)
         .then(abstained)
-        .when(outside)
-        .then(pl.lit(f"{scorer} {side} ") + bound_text)
+        .otherwise(pl.lit(f"{scorer} {side} ") + bound_text)
     )
+    speaks = ~scored | (outside & ~silent)
+    return _Rule(bound.is_not_null() & (speaks if lenient else speaks | silent), reason)
 
 
 def choose(
-    samples: pl.DataFrame,
+    candidates: Candidates,
     scores: pl.DataFrame,
     human: Iterable[Score],
     policy: GatePolicy,
     duplicates: Duplicates,
     higher_is_better: Mapping[str, bool | None],
     encoder: Embeds | None = None,
-    map_shards: MapShards = map_here,
+    with_details: bool = True,
 ) -> pl.DataFrame:
     """One choice per sample, in order. A held-out item is never kept, whatever the policy says.
 
     Args:
-        samples: One row each, with the columns `ROWS`.
+        candidates: The samples.
         scores: Those of the scorers, with the columns `SCORES`; of several of one scorer the last
             one counts.
         human: The decisions of humans (scorer `human`); other scores are passed over.
@@ -195,7 +163,7 @@ def choose(
         duplicates: What is dropped as said before.
         higher_is_better: The plan's scorers by name, of which `rank_by` may name any.
         encoder: What embeds texts for a semantic comparison; left out, the policy's, here.
-        map_shards: What runs the sketches of near duplicates; left out, this process.
+        with_details: Whether it is noted what scorers had to say, which takes a while.
 
     Returns:
         sample_id, kept, reason, reasons (list of strings), details (JSON text, or null).
@@ -208,14 +176,13 @@ def choose(
         {"sample_id": list(decided), "human": list(decided.values())},
         schema={"sample_id": pl.String, "human": pl.Float64},
     )
-    table = samples.with_row_index("row").join(
+    table = candidates.rows.with_row_index("row").join(
         of_humans, on="sample_id", how="left", maintain_order="left"
     )
-    scores = scores.unique(["row", "scorer"], keep="last", maintain_order=True)
-    reasons = decide(table, scores, policy)["reasons"]
-    gate = _Choosing(samples, reasons)
-    gate.tell_why(scores)
-    _drop_duplicates(gate, duplicates, encoder, map_shards)
+    gate = _Choosing(candidates, decide(table, scores, policy))
+    if with_details:
+        gate.tell_why(scores)
+    _drop_duplicates(gate, duplicates, encoder)
     _drop_beyond(gate, scores, policy, higher_is_better)
     return gate.choices()
 
@@ -223,11 +190,13 @@ def choose(
 class _Choosing:
     """What speaks against each sample so far."""
 
-    def __init__(self, samples: pl.DataFrame, reasons: pl.Series) -> None:
-        self.samples = samples
-        self._reasons = reasons
+    def __init__(self, candidates: Candidates, against: pl.DataFrame) -> None:
+        self.candidates = candidates
+        self.samples = samples = candidates.rows
+        self._against = against  # as `decide` gives it
         self._later: dict[int, str] = {}  # row -> why it is dropped, of what is left by the rules
-        self._is_left: NDArray[np.bool_] = (reasons.list.len() == 0).to_numpy().copy()
+        self._is_left: NDArray[np.bool_] = np.ones(len(samples), dtype=bool)
+        self._is_left[against["row"].to_numpy()] = False
         self._details: dict[int, dict[str, Any]] = {}
         matched = samples.with_row_index("row").filter(pl.col("match").is_not_null())
         for row, match in matched.select("row", "match").iter_rows():
@@ -240,7 +209,8 @@ class _Choosing:
 
     def column(self, name: str, rows: NDArray[np.int64]) -> list[str]:
         """A column of some rows."""
-        return self.samples[name].gather(rows).to_list()
+        frame = self.candidates.texts(rows) if name in TEXTS else self.samples[rows]
+        return frame[name].to_list()
 
     def drop(self, row: int, reason: str) -> None:
         """Drop a row that was left."""
@@ -262,83 +232,59 @@ class _Choosing:
             .str.extract("^([^.]*)")
             .str.strip_chars_end(":")
         )
-        against = (
-            pl.DataFrame({"reasons": self._reasons})
-            .with_row_index("row")
-            .explode("reasons")
-            .drop_nulls()
-            .select("row", name.alias("scorer"))
-            .unique()
-        )
+        against = self._against.explode("reasons").select("row", name.alias("scorer")).unique()
         told = against.join(scores.filter(pl.col("why").str.len_bytes() > 0), on=["row", "scorer"])
         for row, scorer, why in (
-            told.select("row", "scorer", "why").sort("row", "scorer").iter_rows()
+            told.select("row", "scorer", "why")
+            .sort("row", "scorer", maintain_order=True)
+            .iter_rows()
         ):
             self._details.setdefault(row, {}).setdefault("why", {})[scorer] = why
 
     def choices(self) -> pl.DataFrame:
         """A choice for each row."""
-        rows = pl.Series("row", list(self._later), dtype=pl.UInt32)
         later = pl.DataFrame(
-            {"row": rows, "later": list(self._later.values())},
-            schema_overrides={"later": pl.String},
-        )
-        details = pl.DataFrame(
             {
-                "row": pl.Series(list(self._details), dtype=pl.UInt32),
-                "details": pl.Series(
-                    [orjson.dumps(each).decode() for each in self._details.values()],
-                    dtype=pl.String,
-                ),
+                "row": pl.Series(list(self._later), dtype=pl.UInt32),
+                "reasons": pl.Series([[reason] for reason in self._later.values()], dtype=_LIST),
             }
         )
-        found = pl.DataFrame(
-            {"sample_id": self.samples["sample_id"], "reasons": self._reasons}
-        ).with_row_index("row")
-        found = found.join(later, on="row", how="left", maintain_order="left")
-        found = found.join(details, on="row", how="left", maintain_order="left")
-        reasons = pl.concat_list(pl.col("reasons"), pl.col("later")).list.drop_nulls()
-        found = found.with_columns(reasons.alias("reasons"))
-        return found.select(
+        dropped = pl.concat([self._against, later])
+        rows = self.samples.select("sample_id").with_row_index("row")
+        rows = rows.join(dropped, on="row", how="left", maintain_order="left")
+        details = {row: orjson.dumps(each).decode() for row, each in self._details.items()}
+        return rows.select(
             "sample_id",
-            (pl.col("reasons").list.len() == 0).alias("kept"),
+            pl.Series("kept", self._is_left),
             pl.col("reasons").list.first().fill_null("kept").alias("reason"),
-            "reasons",
-            "details",
+            pl.col("reasons").fill_null(pl.lit([], dtype=_LIST)),
+            self._placed(details).alias("details"),
         )
 
+    def _placed(self, texts: Mapping[int, str]) -> pl.Series:
+        """A column of texts, null in all other rows."""
+        column = pl.repeat(None, len(self.samples), dtype=pl.String, eager=True)
+        return column.scatter(list(texts), list(texts.values())) if texts else column
 
-def _drop_duplicates(
-    gate: _Choosing, policy: Duplicates, encoder: Embeds | None, map_shards: MapShards
-) -> None:
+
+def _drop_duplicates(gate: _Choosing, policy: Duplicates, encoder: Embeds | None) -> None:
     """Drop what was said before, of what is left; the first one stays."""
-    left = gate.left
-    whole = pl.DataFrame({"row": left, "whole": gate.samples["whole"].gather(left)})
-    first = whole.with_columns(pl.col("row").first().over("whole").alias("first"))
-    for row, of in (
-        first.filter(pl.col("row") != pl.col("first")).select("row", "first").iter_rows()
-    ):
+    candidates = gate.candidates
+    repeats, firsts = candidates.whole.among(gate.left)
+    for row, of in zip(repeats.tolist(), firsts.tolist(), strict=True):
         gate.drop_repeat(row, "duplicate", of, 1.0)
-
-    def drop(reason: str, hits: Sequence[tuple[int, float] | None], left: list[int]) -> None:
-        for row, hit in zip(left, hits, strict=True):
-            if hit is not None:
-                gate.drop_repeat(row, reason, left[hit[0]], hit[1])
-
-    def texts(rows: NDArray[np.int64]) -> Iterator[str]:
-        pairs = gate.samples.select(pl.col("asked", "completion").gather(rows)).iter_rows()
-        return (f"{asked}\n{completion}" for asked, completion in pairs)
-
     if policy.near is not None:
-        left = gate.left
-        drop("near duplicate", near(texts(left), policy.near, map_shards), left.tolist())
+        for row, hit in candidates.alike.drops(gate.left, candidates.compared_texts):
+            gate.drop_repeat(row, "near duplicate", *hit)
     if policy.semantic is not None:
         from quality.models.embeddings import Encoder
 
         left = gate.left
         encoder = encoder or Encoder(policy.encoder)
-        hits = semantic(list(texts(left)), policy.semantic, encoder)
-        drop("semantic duplicate", hits, left.tolist())
+        hits = semantic(candidates.compared_texts(left), policy.semantic, encoder)
+        for row, found in zip(left.tolist(), hits, strict=True):
+            if found is not None:
+                gate.drop_repeat(row, "semantic duplicate", int(left[found[0]]), found[1])
 
 
 def _drop_beyond(
@@ -385,12 +331,3 @@ def _ranks(
     own = scores.filter((pl.col("scorer") == scorer) & pl.col("value").is_not_null())
     values = dict(own.select("row", "value").iter_rows())
     return [sign * values.get(row, -sign * float("inf")) for row in left.tolist()]
-
-
-def _whole(sample: Sample) -> str:
-    messages = [f"{message['role']} {form(text_of(message))}" for message in sample.messages]
-    return "\n".join([*messages, form(sample.completion)])
-
-
-def _asked(sample: Sample) -> str:
-    return sample.question or str(sample.messages[-1]["content"])

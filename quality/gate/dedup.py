@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quality.gate.near_duplicates import near_duplicates
-from quality.gate.sketch_shard import MapShards, map_here, shards_of, sketch_shard
-from quality.gate.sketches import runs, signature_rows
+from quality.gate.alike import Alike
+from quality.gate.sketch_shard import MapShards, map_here
+from quality.gate.sketches import runs
 from warehouse.text.question_form import comparison_form, comparison_words
 
 _BLOCK = 1024  # vectors that are compared at once
@@ -58,26 +58,11 @@ def near(
     Returns:
         One entry per text, in order: (index of the kept text, similarity), or None: kept.
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"the threshold is a similarity above 0 and at most 1, not {threshold}")
-    forms: dict[str, int] = {}  # and whose it is first, of those with a form
-    sketches: list[NDArray[np.uint32]] = [signature_rows([])]
-    firsts: list[int] = []
-    for shard in map_shards(sketch_shard, None, shards_of(texts)):
-        numbered = list(enumerate(shard.forms, start=len(firsts)))
-        firsts += [forms.setdefault(text, n) if text else n for n, text in numbered]
-        new = [bool(text) and forms[text] == n for n, text in numbered]
-        sketches.append(shard.signatures[np.array(new, dtype=bool)])
-    once = list(forms.values())
-    sketch = np.concatenate(sketches)
-    del sketches
-    duplicates: dict[int, tuple[int, float]] = {}
-    for number, hit in near_duplicates(list(forms), sketch, threshold, map_shards):
-        duplicates[once[number]] = (once[hit[0]], hit[1])
-    return [
-        duplicates.get(n) if first == n else duplicates.get(first, (first, 1.0))
-        for n, first in enumerate(firsts)
-    ]
+    whole = list(texts)
+    alike = Alike.of(whole, threshold, map_shards)
+    everything = np.arange(len(whole))
+    hits = dict(alike.drops(everything, lambda rows: [whole[n] for n in rows]))
+    return [hits.get(number) for number in range(len(whole))]
 
 
 def semantic(

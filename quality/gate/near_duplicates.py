@@ -1,4 +1,5 @@
-"""Find nearly equal texts: MinHash and rare shingles find candidates, similarity decides.
+"""Find pairs of texts that may be nearly equal, by MinHash and rare shingles; `quality.gate.alike`
+compares them.
 
 Near duplicates follow Lee et al. (2022, Deduplicating Training Data Makes Language Models
 Better, section 4.2): MinHash (Broder, 1997) finds candidates, and the Jaccard similarity of the
@@ -15,13 +16,13 @@ al., 2005), and with those that share its rarest shingles.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quality.gate.rarity import RunCounts
-from quality.gate.shingle_sets import ShingleSets
 from quality.gate.sketch_shard import MapShards, map_here, shards_of, sign_shard
 from quality.gate.sketches import (
     PERMUTATIONS,
@@ -39,17 +40,26 @@ _OWN = 0.2  # how far the rest of such texts may be below the threshold
 _BESIDE = 8  # texts on each side that are compared in a crowded bucket
 _RARE = 64  # texts: a shingle that more of them have leads to nobody
 _RAREST = 8  # shingles of a text that lead to others
-_Pairs = NDArray[np.int64]
+Pairs = NDArray[np.int64]
 """(pairs, 2): the earlier text, the later one."""
 
 
-def near_duplicates(
+@dataclass(frozen=True)
+class MaybeAlike:
+    """What an exact comparison is worth: pairs of texts, and what each text is compared by."""
+
+    pairs: Pairs
+    own: dict[int, str]
+    """The words of its own of each text of a template; a text that is in no pair is left out."""
+
+
+def pairs_maybe_alike(
     forms: Sequence[str],
     sketch: NDArray[np.uint32],
     threshold: float,
     map_shards: MapShards = map_here,
-) -> Iterator[tuple[int, tuple[int, float]]]:
-    """(text, (earlier kept text, similarity)) of each that is dropped; the first one stays.
+) -> MaybeAlike:
+    """Find the pairs of texts that may be near duplicates, each once, ordered.
 
     Args:
         forms: Unequal texts, in the form in which they are compared; none is blank.
@@ -60,14 +70,22 @@ def near_duplicates(
     suspects = _suspects(sketch, threshold)
     own = _own_words([forms[n] for n in suspects], len(forms))
     free = [suspects[n] for n in range(len(suspects)) if n not in own]
-    sketch = sketch[free]
-    yield from _compare(free, [forms[n] for n in free], threshold, sketch)
+    found = [_pairs_of(free, [forms[n] for n in free], threshold, sketch[free])]
     templated = [suspects[n] for n in own]
     words = list(own.values())
-    if len(words) < 2:
-        return
-    sketch = np.concatenate(list(map_shards(sign_shard, None, shards_of(words))))
-    yield from _compare(templated, [forms[n] for n in templated], threshold, sketch, words)
+    if len(words) > 1:
+        sketch = np.concatenate(list(map_shards(sign_shard, None, shards_of(words))))
+        texts = [forms[n] for n in templated]
+        found.append(_pairs_of(templated, texts, threshold, sketch, words))
+    pairs = np.concatenate(found)
+    by_text = dict(zip(templated, words, strict=True))
+    in_pairs: list[int] = np.unique(pairs).tolist()
+    return MaybeAlike(pairs, {number: by_text[number] for number in in_pairs if number in by_text})
+
+
+def least_of_own(threshold: float) -> float:
+    """The least similarity of the words that are texts' own, of texts of a template."""
+    return min(threshold, max(0.5, threshold - _OWN))
 
 
 def _suspects(sketch: NDArray[np.uint32], threshold: float) -> list[int]:
@@ -100,18 +118,18 @@ def _own_words(suspects: Sequence[str], of: int) -> dict[int, str]:
     return own
 
 
-def _compare(
+def _pairs_of(
     names: Sequence[int],
     texts: Sequence[str],
     threshold: float,
     sketch: NDArray[np.uint32],
     own: Sequence[str] | None = None,
-) -> Iterator[tuple[int, tuple[int, float]]]:
-    """Go through texts in order; `own` are the words of each that must be alike as well, and
+) -> Pairs:
+    """The pairs among some texts; `own` are the words of each that must be alike as well, and
     `sketch` has their signatures."""
     if len(texts) < 2:
-        return
-    least = threshold if own is None else min(threshold, max(0.5, threshold - _OWN))
+        return np.empty((0, 2), dtype=np.int64)
+    least = threshold if own is None else least_of_own(threshold)
     bitmaps = Bitmaps(texts)
     of_own = bitmaps if own is None else Bitmaps(own)
     found: list[NDArray[np.int64]] = []
@@ -120,32 +138,15 @@ def _compare(
         alike = of_own.may_be_alike(left, right, least)
         if own is not None:
             alike[alike] = bitmaps.may_be_alike(left[alike], right[alike], threshold)
-        found.append(right[alike] << 32 | left[alike])
+        found.append(left[alike] << 32 | right[alike])
     together = distinct(np.concatenate(found))
-    if not len(together):
-        return
-    later, earlier = together >> 32, together & 0xFFFFFFFF
-    starts = np.flatnonzero(np.diff(later, prepend=-1))
-    shingles = ShingleSets(texts)
-    of_own_words = None if own is None else ShingleSets(own)
-    kept_for: dict[int, int] = {}
-    for number, others in zip(later[starts].tolist(), np.split(earlier, starts[1:]), strict=True):
-        best: tuple[int, float] | None = None
-        # One that was dropped stands for the one it was dropped for.
-        for other in dict.fromkeys(kept_for.get(n, n) for n in others.tolist()):
-            if of_own_words is not None and of_own_words.similarity(other, number) < least:
-                continue
-            similarity = shingles.similarity(other, number)
-            if similarity >= threshold and (best is None or similarity > best[1]):
-                best = other, similarity
-        if best is not None:
-            kept_for[number] = best[0]
-            yield names[number], (names[best[0]], best[1])
+    numbers = np.asarray(names, dtype=np.int64)
+    return np.stack((numbers[together >> 32], numbers[together & 0xFFFFFFFF]), axis=1)
 
 
 def _candidates(
     texts: Sequence[str], threshold: float, sketch: NDArray[np.uint32]
-) -> Iterator[_Pairs]:
+) -> Iterator[Pairs]:
     """Pairs that may be alike, some of them several times."""
     rows = _rows_per_band(threshold)
     for start in range(0, PERMUTATIONS, rows):
@@ -161,7 +162,7 @@ def _neighbours(
     sketch: NDArray[np.uint32],
     columns: NDArray[np.int64],
     owners: NDArray[np.int64] | None = None,
-) -> Iterator[_Pairs]:
+) -> Iterator[Pairs]:
     """Pairs of texts that have the same key: all of a small bucket, and in a crowded one those
     whose signatures go on alike, in these columns.
 
@@ -196,7 +197,7 @@ def _further(
     return labels[::-1]
 
 
-def _beside(texts: NDArray[np.int64], keys: Hashes) -> Iterator[_Pairs]:
+def _beside(texts: NDArray[np.int64], keys: Hashes) -> Iterator[Pairs]:
     """Pairs of texts beside each other that have the same key."""
     for step in range(1, _BESIDE + 1):
         same = keys[step:] == keys[:-step]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ class ShingleSets:
     that come up after 7130 others is compared as strings, which takes twenty times as long.
     """
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str] | Mapping[int, str]) -> None:
         self._texts = texts
         self._digits = np.zeros(_CODE_POINTS, dtype=np.uint16)  # 0: none yet, and the end of a text
         self._characters = 0

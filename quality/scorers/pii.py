@@ -98,6 +98,11 @@ class Pii(Scorer):
         """Patterns and checksums."""
         return "presidio patterns"
 
+    @property
+    def redacts(self) -> bool:
+        """If it is asked to."""
+        return self.redact
+
     def score_batch(self, samples: Sequence[Sample]) -> Iterator[Verdict]:
         """The number of findings in each completion; abstains on empty text."""
         for sample in samples:

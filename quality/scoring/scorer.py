@@ -146,6 +146,11 @@ class Scorer(ABC):
         return "rule"
 
     @property
+    def redacts(self) -> bool:
+        """Whether it may give details["redacted"], a text that takes the place of the completion."""
+        return False
+
+    @property
     def note(self) -> str | None:
         """What a reader of the report should know, such as a model that stood in for another."""
         return None

@@ -70,6 +70,12 @@ CREATE TABLE sample_lists (
   sample_ids JSON NOT NULL
 );
 
+CREATE TABLE gate_inputs (
+  input_id VARCHAR NOT NULL,
+  state VARCHAR NOT NULL,
+  content JSON NOT NULL
+);
+
 CREATE TABLE seed_runs (
   seed_run_id VARCHAR NOT NULL,
   recipe VARCHAR NOT NULL,

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from quality.gate import alike
 from quality.gate import near_duplicates as module
 from quality.gate.dedup import form, near
 from quality.gate.shingle_sets import ShingleSets
@@ -68,7 +69,7 @@ ALIKE = [one_question_form, four_fifths_shared, many_forms, equal_answers, one_c
 def counted(monkeypatch, texts):
     """Candidate pairs, and exact comparisons, for each text."""
     pairs, exact = [], []
-    candidates, similarity = module._candidates, module.ShingleSets.similarity
+    candidates, similarity = module._candidates, alike._Comparison.similarity
 
     def counting(*args):
         for found in candidates(*args):
@@ -81,7 +82,7 @@ def counted(monkeypatch, texts):
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "_candidates", counting)
-        patch.setattr(module.ShingleSets, "similarity", comparing)
+        patch.setattr(alike._Comparison, "similarity", comparing)
         near(texts, 0.8)
     return sum(pairs) / len(texts), len(exact) / len(texts)
 

@@ -11,7 +11,7 @@ from typing import Any
 from warehouse.db.views import VIEWS
 from warehouse.records import RECORDS, Record
 
-VERSION = 9
+VERSION = 10
 """What this code writes. A higher number in a file means that a newer version wrote it."""
 
 MIGRATIONS: dict[int, str] = {
@@ -114,6 +114,13 @@ CREATE TABLE sample_lists (
   state VARCHAR NOT NULL,
   facts JSON NOT NULL,
   sample_ids JSON NOT NULL
+);
+""",
+    10: """
+CREATE TABLE gate_inputs (
+  input_id VARCHAR NOT NULL,
+  state VARCHAR NOT NULL,
+  content JSON NOT NULL
 );
 """,
 }

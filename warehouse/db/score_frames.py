@@ -38,8 +38,8 @@ def scores_of(
         labels: Names in `details["labels"]`.
 
     Returns:
-        row (UInt32), value, why, redacted (a text without personal data, mostly null), and for
-        each label a column of its name (null where a score has none).
+        row (UInt32), value, why, and for each label a column of its name (null where a score has
+        none), in no order.
     """
     names = list(labels)
     paths = [f"$.labels.{orjson.dumps(name).decode()}" for name in names]
@@ -48,19 +48,33 @@ def scores_of(
         for n in range(len(names))
     )
     found = store.select(
-        f"SELECT w.row, s.value, s.why, json_extract_string(s.details, '$.redacted') AS redacted{picked} "
-        f"FROM scores s JOIN wanted w ON s.sample_id = w.sample_id WHERE {_MADE_BY} ORDER BY w.row",
+        f"SELECT w.row, s.value, s.why{picked} "
+        f"FROM scores s JOIN wanted w ON s.sample_id = w.sample_id WHERE {_MADE_BY}",
         [*paths, maker.scorer, maker.version, maker.model],
         wanted=sample_ids,
         alike=_spellings(store, maker),
     )
-    columns = {"row": pl.UInt32, "value": pl.Float64, "why": pl.String, "redacted": pl.String}
+    columns = {"row": pl.UInt32, "value": pl.Float64, "why": pl.String}
     if found is None:
         found = pl.DataFrame(
             schema={**columns, **{f"label{n}": pl.Float64 for n in range(len(names))}}
         )
     found = found.cast(columns)  # type: ignore[arg-type]
     return found.rename({f"label{n}": name for n, name in enumerate(names)})
+
+
+def redacted_by(store: Store, maker: ScoreMaker, sample_ids: pl.DataFrame) -> pl.DataFrame:
+    """row (UInt32) and redacted of the samples for which a scorer gave a text without personal data."""
+    found = store.select(
+        "SELECT w.row, json_extract_string(s.details, '$.redacted') AS redacted "
+        f"FROM scores s JOIN wanted w ON s.sample_id = w.sample_id WHERE {_MADE_BY} "
+        "AND redacted IS NOT NULL",
+        [maker.scorer, maker.version, maker.model],
+        wanted=sample_ids,
+        alike=_spellings(store, maker),
+    )
+    columns = {"row": pl.UInt32, "redacted": pl.String}
+    return pl.DataFrame(schema=columns) if found is None else found.cast(columns)  # type: ignore[arg-type]
 
 
 def _spellings(store: Store, maker: ScoreMaker) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from warehouse.db.frames import UNSTORABLE, frame_of, records_of
 from warehouse.db.private_files import private_files
 from warehouse.db.schema import MIGRATIONS, VERSION, columns, ddl, views
 from warehouse.errors import RecordRefused, WarehouseError
-from warehouse.records import Call, Choice, Record, Run, RunAnswer, SampleList
+from warehouse.records import Call, Choice, GateInput, Record, Run, RunAnswer, SampleList
 from warehouse.text.finish_reasons import LENGTH, spellings_of
 
 R = TypeVar("R", bound=Record)
@@ -144,6 +144,15 @@ class Store:
         with self._writing() as db:
             db.execute("DELETE FROM sample_lists WHERE list_id = ?", [samples.list_id])
             _insert(db, SampleList, [samples])
+
+    def put_gate_inputs(self, inputs: Sequence[GateInput]) -> None:
+        """Keep what the gate reads in the place of what was kept under the same ids."""
+        if not inputs:
+            return
+        with self._writing() as db:
+            for each in inputs:
+                db.execute("DELETE FROM gate_inputs WHERE input_id = ?", [each.input_id])
+            _insert(db, GateInput, inputs)
 
     def put_choices(self, selection_id: str, rows: pl.DataFrame) -> None:
         """Store the choices of a selection (the columns of `choices`) in the place of older ones."""

@@ -208,7 +208,7 @@ def test_what_was_kept_gives_row_for_row_what_looking_anew_gives(plan, monkeypat
         for column in ("sample_id", "kept", "reason", "reasons"):
             assert kept.choice_rows[column].equals(anew.choice_rows[column]), (changes, column)
         reasons |= set(kept.choice_rows["reason"])
-    assert {"kept", "near duplicate", "more than 8 words", "grounded below 1"} <= reasons
+    assert {"kept", "more than 8 words", "grounded below 1", "held_out: question"} <= reasons
 
 
 def test_of_other_scores_or_samples_nothing_kept_is_read(plan):

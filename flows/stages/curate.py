@@ -76,7 +76,7 @@ def curate_stage(context: RunContext, samples: SampleSet) -> Curated:
                 say(f"note: {scorer.note}")
         with engine_of(context.plan.run) as engine:
             settled = settle(samples, scorers, partial(_score_missing, context, engine, scorers))
-            inputs = GateInputs(context.store)
+            inputs = GateInputs(context.store, context.plan.name)
             curated = apply_gate(context.plan, scorers, settled, inputs, engine)
         context.store.put_gate_inputs(list(inputs.new.values()))
         if not curated.is_recorded:
@@ -112,7 +112,8 @@ def apply_gate(
         inputs: What the gate reads of the samples, where that is known.
         engine: Where samples are looked up among held-out items, sketched and embedded; left out,
             here.
-        with_details: Whether it is noted what scorers had to say.
+        with_details: Whether it is noted what scorers had to say; otherwise no choices on record are
+            read, which takes as long.
     """
     samples = settled.samples
     human = settled.human_here
@@ -122,7 +123,7 @@ def apply_gate(
     ]
     digest = inputs.held_out_digest(plan)
     selection_id = selection_id_of(samples.digest, made_by, policy, duplicates, digest, human)
-    if not settled.newly_scored:
+    if with_details and not settled.newly_scored:
         known = find_choices(samples, selection_id)
         if known is not None:
             return Curated(samples, known, selection_id, list(scorers), settled.human, True)
@@ -131,7 +132,7 @@ def apply_gate(
     where = engine if len(samples) > SCORED_AT_ONCE else LocalEngine()
     candidates = inputs.candidates(plan, samples, digest, where)
     better = {name_of(scorer): scorer.higher_is_better for scorer in scorers}
-    scores = inputs.scores(samples, scorers, policy)
+    scores = inputs.scores(samples, scorers, policy, with_why=with_details)
     encoder = ShardedEncoder(duplicates.encoder, engine)
     choices = choose(candidates, scores, human, policy, duplicates, better, encoder, with_details)
     return Curated(samples, choices, selection_id, list(scorers), settled.human)

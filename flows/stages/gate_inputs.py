@@ -6,12 +6,15 @@ duplicates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from distill.plan.plan import Plan
@@ -41,12 +44,12 @@ from warehouse.text.question_form import VERSION as FORM_VERSION
 
 
 class GateInputs:
-    """What gates of a warehouse read, as kept there or as made now."""
+    """What the gate of a plan reads, as kept in the warehouse or as made now."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, plan: str) -> None:
+        """Take the warehouse, and the name of the plan."""
+        self._store, self._name = store, plan
         self._known: dict[str, GateInput] = {}
-        self._scores: dict[str, list[pl.DataFrame]] = {}
         self.new: dict[str, GateInput] = {}
         """By id, those that are not in the warehouse."""
 
@@ -75,16 +78,31 @@ class GateInputs:
             parts,
         )
         content = self._get(
-            make_id("held out", plan.name),
+            make_id("held out", self._name),
             state,
             lambda: {"digest": digest_of(items_of(plan), rules)},
         )
         return str(content["digest"])
 
+    @cached_property
+    def _stored_scores(self) -> list[int]:
+        """Changes where a score is stored or deleted, other than a human's."""
+        found = self._store.select(
+            "SELECT count(*), coalesce(max(rowid), -1) FROM scores WHERE scorer <> 'human'"
+        )
+        return [] if found is None else list(found.row(0))
+
     def scores(
-        self, samples: SampleSet, scorers: Sequence[Scorer], policy: GatePolicy
+        self, samples: SampleSet, scorers: Sequence[Scorer], policy: GatePolicy, with_why: bool
     ) -> pl.DataFrame:
-        """The scores of samples and their labels that the gate reads, with the columns `SCORES`."""
+        """The scores of samples and their labels that the gate reads, with the columns `SCORES`.
+
+        Args:
+            samples: The samples.
+            scorers: The plan's scorers.
+            policy: The plan's gate.
+            with_why: Whether `why` is wanted of all scores, and not of those without a value alone.
+        """
         keys = {key for name in (None, *policy.recipe) for key in policy.bounds(name)}
         read = {key.rpartition("_")[0] for key in keys} | {policy.rank_by}
         frames = [pl.DataFrame(schema=SCORES)]
@@ -94,30 +112,27 @@ class GateInputs:
                 key.partition(".")[2] for key in read if key and key.startswith(f"{name}.")
             )
             if name in read or labels:
-                frames += self._scores_by(samples, scorer, labels)
+                found = self._scores_by(samples, scorer, labels, with_why)
+                frames += _of_labels(found, scorer, labels)
         return pl.concat(frames)
 
     def _scores_by(
-        self, samples: SampleSet, scorer: Scorer, labels: list[str]
-    ) -> list[pl.DataFrame]:
-        known = canonical([samples.digest, *astuple(maker_of(scorer)), labels])
-        if known in self._scores:
-            return self._scores[known]
-        name = name_of(scorer)
-        found = scores_of(samples.store, maker_of(scorer), samples.numbered(), labels)
-        frames = [found.select("row", pl.lit(name).alias("scorer"), "value", "why")]
-        for label in labels:
-            missing = pl.lit(f"{scorer.model} gives no '{label}' here")
-            frames.append(
-                found.select(
-                    "row",
-                    pl.lit(f"{name}.{label}").alias("scorer"),
-                    pl.col(label).alias("value"),
-                    pl.when(pl.col(label).is_null()).then(missing).otherwise("why").alias("why"),
-                )
-            )
-        self._scores[known] = frames
-        return frames
+        self, samples: SampleSet, scorer: Scorer, labels: list[str], with_why: bool
+    ) -> pl.DataFrame:
+        """As `scores_of` gives them; kept without what scorers had to say of values."""
+        maker = maker_of(scorer)
+
+        def read() -> pl.DataFrame:
+            return scores_of(samples.store, maker, samples.numbered(), labels)
+
+        found = read() if with_why else None
+        state = make_id(self._stored_scores, samples.digest, *astuple(maker), labels)
+        content = self._get(
+            make_id("scores", self._name, maker.scorer),
+            state,
+            lambda: _scores_as_json(read() if found is None else found, len(samples), labels),
+        )
+        return _scores_from_json(content) if found is None else found
 
     def candidates(
         self, plan: Plan, samples: SampleSet, digest: str, engine: ShardEngine
@@ -130,7 +145,7 @@ class GateInputs:
             digest: Of its held-out items.
             engine: Where samples are looked up among these, if they have to be.
         """
-        rows_id = make_id("rows", plan.name, VERSION)
+        rows_id = make_id("rows", self._name, VERSION)
         near = plan.quality.duplicates.near
         fresh: list[Candidates] = []
 
@@ -150,7 +165,7 @@ class GateInputs:
         def find_alike() -> Alike:
             return Alike.from_json(
                 self._get(
-                    make_id("alike", plan.name, VERSION),
+                    make_id("alike", self._name, VERSION),
                     make_id(near, FORM_VERSION, samples.digest),
                     make_alike,
                 )
@@ -183,3 +198,61 @@ def _part_of(benchmark: Benchmark, folder: Path) -> Any:
         for source in sources
     ]
     return [name_of(benchmark), options_of(benchmark), content]
+
+
+def _of_labels(found: pl.DataFrame, scorer: Scorer, labels: Sequence[str]) -> list[pl.DataFrame]:
+    """The scores of a scorer, and of its labels as if each were one, with the columns `SCORES`."""
+    name = name_of(scorer)
+    frames = [found.select("row", pl.lit(name).alias("scorer"), "value", "why")]
+    for label in labels:
+        missing = pl.lit(f"{scorer.model} gives no '{label}' here")
+        frames.append(
+            found.select(
+                "row",
+                pl.lit(f"{name}.{label}").alias("scorer"),
+                pl.col(label).alias("value"),
+                pl.when(pl.col(label).is_null()).then(missing).otherwise("why").alias("why"),
+            )
+        )
+    return frames
+
+
+def _scores_as_json(found: pl.DataFrame, count: int, labels: Sequence[str]) -> dict[str, Any]:
+    """Scores of samples, as `scores_of` gives them, without what is said of those with a value."""
+    rows = found["row"].to_numpy()
+    scored = np.zeros(count, dtype=bool)
+    scored[rows] = True
+    silent = found.filter(pl.col("value").is_null() | pl.col("value").is_nan())
+    columns = {}
+    for name in ("value", *labels):
+        values = np.full(count, np.nan)
+        values[rows] = found[name].fill_null(np.nan).to_numpy()
+        infinite = np.flatnonzero(np.isinf(values))  # JSON has no such number
+        columns[name] = {
+            "values": pl.Series(np.where(np.isfinite(values), values, np.nan))
+            .fill_nan(None)
+            .to_list(),
+            "infinite": [infinite.tolist(), (values[infinite] > 0).tolist()],
+        }
+    return {
+        "missing": np.flatnonzero(~scored).tolist(),
+        "why": [silent["row"].to_list(), silent["why"].to_list()],
+        "columns": columns,
+    }
+
+
+def _scores_from_json(content: Mapping[str, Any]) -> pl.DataFrame:
+    """Of `_scores_as_json`; rows are in order."""
+    columns = {}
+    for name, column in content["columns"].items():
+        values = pl.Series(name, column["values"], dtype=pl.Float64)
+        rows, positive = column["infinite"]
+        if rows:
+            values = values.scatter(rows, [math.inf if sign else -math.inf for sign in positive])
+        columns[name] = values
+    rows, texts = content["why"]
+    why = pl.repeat(None, len(values), dtype=pl.String, eager=True)
+    columns["why"] = why.scatter(rows, texts) if rows else why
+    found = pl.DataFrame(columns).with_row_index("row")
+    missing = pl.Series(content["missing"], dtype=pl.UInt32)
+    return found.filter(~pl.col("row").is_in(missing.implode())) if len(missing) else found

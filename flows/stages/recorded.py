@@ -49,7 +49,7 @@ def choose_recorded_samples(
     with_details: bool = True,
 ) -> Curated:
     """What the plan's gate keeps of them by the recorded scores; see `apply_gate`."""
-    inputs = inputs or GateInputs(settled.samples.store)
+    inputs = inputs or GateInputs(settled.samples.store, plan.name)
     return apply_gate(plan, _offline_scorers(plan), settled, inputs, with_details=with_details)
 
 

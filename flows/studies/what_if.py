@@ -34,7 +34,7 @@ def what_if(plan_path: str, overrides: Sequence[str], changes: Sequence[str]) ->
     then.require("curate")
     store = open_store(now)
     settled = settle_recorded_samples(now, store)
-    inputs = GateInputs(store)
+    inputs = GateInputs(store, now.name)
     before = choose_recorded_samples(now, settled, inputs, with_details=False)
     after = choose_recorded_samples(then, settled, inputs, with_details=False)
     if all("not scored" in reason for reason in before.reasons):

@@ -1,17 +1,22 @@
 """Curating again reads what is on record, and only where nothing that decides it changed."""
 
 import json
+import random
 from contextlib import suppress
 from dataclasses import replace
 
 import duckdb
+import polars as pl
 import pytest
 
 from distill.plan.plan import load_plan
 from distill.plan.project import open_store
 from flows.stages import curate as stage
+from flows.stages import gate_inputs
 from flows.stages.curate import curate
+from flows.stages.gate_inputs import GateInputs
 from flows.stages.generate import generate, load_recorded_samples
+from flows.stages.recorded import choose_recorded_samples, settle_recorded_samples
 from flows.stages.sample_lists import find_sample_list
 from flows.studies.what_if import what_if
 from quality.review.decisions import reject
@@ -96,9 +101,15 @@ def test_a_list_is_not_read_once_something_changed(plan):
     for other in (["datagen.sampling.temperature=0.9"], ["datagen.sampling.seed=7"]):
         assert find_sample_list(load_plan(plan, other), store) is None, other
     [known] = store.read(SampleList)
-    store.put_sample_list(replace(known, sample_ids=[*known.sample_ids, "gone"]))
+    last = known.sample_ids[-1]
+    with duckdb.connect(str(store.path)) as db:
+        db.execute("CREATE TABLE aside AS SELECT * FROM samples WHERE sample_id = ?", [last])
+        db.execute("DELETE FROM samples WHERE sample_id = ?", [last])
     assert find_sample_list(settings, store) is None  # a sample that the warehouse lacks
-    store.put_sample_list(known)
+    with duckdb.connect(str(store.path)) as db:
+        db.execute("INSERT INTO samples SELECT * FROM aside")
+        db.execute("DROP TABLE aside")
+    assert find_sample_list(settings, store) is not None
     [call, *_] = store.read(Call)
     store.insert([replace(call, call_id="f" * 32)])
     assert find_sample_list(settings, store) is None
@@ -139,7 +150,7 @@ def test_a_selection_is_chosen_once(plan, monkeypatch):
     first = curate(str(plan))
     assert 0 < first["kept"] < first["samples"]
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "HeldOut", None)  # nobody looks anything up
+        patch.setattr(gate_inputs, "HeldOut", None)  # nobody looks anything up
         patch.setattr(stage, "choose", None)
         again = curate(str(plan))
     same = ("selection_id", "samples", "kept", "reasons")
@@ -173,6 +184,70 @@ def test_what_if_with_recorded_matches_is_what_curate_then_keeps(plan):
     dropped = {why: n for why, n in real["reasons"].items() if why != "kept"}
     assert then["reasons_then"] == dropped
     assert any(why.startswith("held_out") for why in dropped)
+
+
+def test_what_was_kept_gives_row_for_row_what_looking_anew_gives(plan, monkeypatch):
+    curate(str(plan))
+    settings, store, _ = loaded(plan)
+    settled = settle_recorded_samples(settings, store)
+    chance, reasons = random.Random(4), set()
+    for _ in range(12):
+        changes = [
+            f"quality.gate.grounded_min={chance.choice([0.1, 0.5, 0.9, 1.0])}",
+            f"quality.gate.refusal_max={chance.choice([0.0, 0.5, 1.0])}",
+        ]
+        if chance.random() < 0.3:
+            changes.append(f"quality.gate.max_words={chance.choice([8, 9])}")
+        other = load_plan(plan, changes)
+        nowhere = GateInputs(Store(plan.parent / "none.duckdb"), "again")
+        anew = choose_recorded_samples(other, settled, nowhere)
+        with monkeypatch.context() as patch:
+            for name in ("HeldOut", "items_of", "scores_of"):
+                patch.setattr(gate_inputs, name, None)
+            kept = choose_recorded_samples(other, settled, with_details=False)
+        for column in ("sample_id", "kept", "reason", "reasons"):
+            assert kept.choice_rows[column].equals(anew.choice_rows[column]), (changes, column)
+        reasons |= set(kept.choice_rows["reason"])
+    assert {"kept", "more than 8 words", "grounded below 1", "held_out: question"} <= reasons
+
+
+def test_of_other_scores_or_samples_nothing_kept_is_read(plan):
+    curate(str(plan))
+    settings, store, _ = loaded(plan)
+    [sample, *_] = settle_recorded_samples(settings, store).samples.all()
+    before = what_if(str(plan), [], ["gate.grounded_min=0.6"])
+    with duckdb.connect(str(store.path)) as db:
+        db.execute(
+            "DELETE FROM scores WHERE scorer = 'grounded' AND sample_id = ?", [sample.sample_id]
+        )
+    after = what_if(str(plan), [], ["gate.grounded_min=0.6"])
+    assert after["reasons_now"]["grounded: not scored"] == 1
+    assert "grounded: not scored" not in before["reasons_now"]
+    rows = plan.parent / "rows.jsonl"
+    rows.write_text("\n".join(rows.read_text().splitlines()[:-5]))
+    generate(str(plan))
+    assert what_if(str(plan), [], ["gate.grounded_min=0.6"])["samples"] == before["samples"] - 5
+
+
+@pytest.mark.parametrize("value", [0.25, float("inf"), float("-inf"), float("nan"), None])
+def test_scores_are_kept_whatever_their_value(value):
+    found = pl.DataFrame(
+        {
+            "row": pl.Series([2, 0], dtype=pl.UInt32),
+            "value": [value, 0.5],
+            "why": ["because", None],
+            "label": [value, None],
+        },
+        schema_overrides={"value": pl.Float64, "label": pl.Float64},
+    )
+    kept = json.loads(json.dumps(gate_inputs._scores_as_json(found, 4, ["label"]), allow_nan=False))
+    given = gate_inputs._scores_from_json(kept)
+    silent = value is None or value != value
+    number = None if silent else value
+    assert given.select("row", "value", "label", "why").rows() == [
+        (0, 0.5, None, None),
+        (2, number, number, "because" if silent else None),
+    ]
 
 
 def test_other_items_and_decisions_make_another_selection(plan):

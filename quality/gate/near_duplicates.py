@@ -140,6 +140,9 @@ def _compare(
                 best = other, similarity
         if best is not None:
             kept_for[number] = best[0]
+            shingles.forget(number)
+            if of_own_words is not None:
+                of_own_words.forget(number)
             yield names[number], (names[best[0]], best[1])
 
 

@@ -24,7 +24,8 @@ class ShingleSets:
 
     def __init__(self, texts: Sequence[str] | Mapping[int, str]) -> None:
         self._texts = texts
-        self._digits = np.zeros(_CODE_POINTS, dtype=np.uint16)  # 0: none yet, and the end of a text
+        self._digits = np.zeros(_CODE_POINTS, dtype=np.uint64)  # 0: none yet, and the end of a text
+        self._powers = np.array([_BASE**n for n in range(SHINGLE)], dtype=np.uint64)
         self._characters = 0
         self._held: dict[int, NDArray[np.uint64] | None] = {}
 
@@ -50,17 +51,17 @@ class ShingleSets:
     def _numbers(self, text: str) -> NDArray[np.uint64] | None:
         """The different shingles, in order."""
         points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-        digits = np.zeros(len(points) + SHINGLE - 1, dtype=np.uint64)
-        digits[: len(points)] = self._digits[points]
-        if not digits[: len(points)].all():
-            new = np.unique(points[digits[: len(points)] == 0])
+        count = len(points)
+        digits = np.zeros(count + SHINGLE - 1, dtype=np.uint64)
+        self._digits.take(points, out=digits[:count], mode="clip")
+        if not digits[:count].all():
+            new = np.unique(points[digits[:count] == 0])
             if self._characters + len(new) >= _BASE:
                 return None
             self._digits[new] = np.arange(len(new)) + self._characters + 1
             self._characters += len(new)
-            digits[: len(points)] = self._digits[points]
-        numbers = digits[: len(points)].copy()
+            self._digits.take(points, out=digits[:count], mode="clip")
+        numbers = digits[:count] * self._powers[0]
         for place in range(1, SHINGLE):
-            numbers *= np.uint64(_BASE)
-            numbers += digits[place : place + len(points)]
+            numbers += digits[place : place + count] * self._powers[place]
         return distinct(numbers)

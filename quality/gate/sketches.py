@@ -134,7 +134,8 @@ def rare_shingles(forms: Sequence[str], most: int, each: int) -> tuple[Hashes, N
 def distinct(values: NDArray[Any]) -> NDArray[Any]:
     """The different values in order, as `np.unique` gives them, which takes ten times as long."""
     ordered = np.sort(values)
-    first = np.ones(len(ordered), dtype=bool)
+    first = np.empty(len(ordered), dtype=bool)
+    first[:1] = True
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
     return ordered[first]
 

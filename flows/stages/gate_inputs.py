@@ -32,7 +32,6 @@ from quality.gate.decontaminate import HeldOut, digest_of
 from quality.gate.policy import GatePolicy
 from quality.scoring.scorer import Scorer
 from quality.tasks.benchmark import Benchmark
-from warehouse.canonical_json import canonical
 from warehouse.catalog import name_of, options_of
 from warehouse.db.score_frames import scores_of
 from warehouse.db.store import Store

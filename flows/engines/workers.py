@@ -193,7 +193,10 @@ def require_answer(engine: str, address: str) -> None:
 
 def no_answer(engine: str, address: str, error: BaseException) -> EngineError:
     """The error where a cluster cannot be reached."""
-    reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+    lines = str(error).split("\n")
+    reason = lines[0].strip() or type(error).__name__
+    if reason.endswith(":"):  # what follows is a traceback, whose last line says why
+        reason = f"{reason} {[line for line in lines if line.strip()][-1].strip()}"
     return EngineError(
         f"no {engine} cluster answers at run.address '{address}' ({reason}); start it, or leave "
         "run.address out for workers on this machine"

@@ -103,21 +103,25 @@ def losses_of(plan: str) -> dict[int, list[float]]:
     return {each.seed: [entry["loss"] for entry in each.losses] for each in students}
 
 
-def kill_one(folder: Path, of_worker: bool, killed: list[int]) -> None:
-    """Kill a training, or the worker that has it, once there is a checkpoint."""
+def kill_one(of_worker: bool, killed: list[int]) -> None:
+    """Kill a training that has a whole checkpoint, or the worker that has the training."""
     give_up = time.monotonic() + 240
     while time.monotonic() < give_up:
         for child in psutil.Process().children(recursive=True):
             try:
-                is_training = "distill.learning.multiprocess" in child.cmdline()
-            except psutil.NoSuchProcess:
-                continue
-            if is_training and list(folder.glob("students/*.work/checkpoint-*")):
+                command = child.cmdline()
+                if "distill.learning.multiprocess" not in command:
+                    continue
+                out = json.loads(Path(command[-1]).read_text())["out"]
+                if not Path(f"{out}.work", "checkpoint-20").exists():  # so that of step 10 is whole
+                    continue
                 victim = child.parent() if of_worker else child
                 assert victim is not None
                 victim.kill()
-                killed.append(victim.pid)
-                return
+            except (psutil.NoSuchProcess, FileNotFoundError):
+                continue
+            killed.append(victim.pid)
+            return
         time.sleep(0.02)
 
 
@@ -127,7 +131,7 @@ def test_an_arm_that_is_killed_goes_on_at_its_checkpoint(
 ):
     plan = project(generated, tmp_path / "p")
     killed: list[int] = []
-    killer = Thread(target=kill_one, args=(tmp_path / "p", of_worker, killed))
+    killer = Thread(target=kill_one, args=(of_worker, killed))
     killer.start()
     result = train(plan, [*LONG, *WORKERS, "train.seeds=2"])
     killer.join()
@@ -168,7 +172,7 @@ from train.tuners.lora import Lora
 from warehouse.errors import TrainingError
 
 
-@dataclass
+@dataclass(frozen=True)
 class Failing(Lora):
     """LoRA that fails."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from distill.evaluation.statistics import LEVEL, Interval, group_values, is_grouped
+from distill.evaluation.statistics import LEVEL, Groups, Interval, group_values, is_grouped
 
 RARE = 3
 """Up to so many right (or wrong) answers the near end of Wilson's interval is Poisson's."""
@@ -23,7 +23,7 @@ SHARE: Ends = (0.0, 1.0)
 CHANGE: Ends = (-1.0, 1.0)
 
 
-def mean_interval(values: Sequence[float], groups: Sequence[str] | None = None) -> Interval:
+def mean_interval(values: Sequence[float], groups: Groups | None = None) -> Interval:
     """The mean of grades in 0..1: Wilson's where each is 0 or 1, else `bounded_interval`.
 
     Wilson's score interval (1927) with Student's quantile for the normal one, and where at most
@@ -43,7 +43,7 @@ def mean_interval(values: Sequence[float], groups: Sequence[str] | None = None) 
 
 
 def difference_interval(
-    left: Sequence[float], right: Sequence[float], groups: Sequence[str] | None = None
+    left: Sequence[float], right: Sequence[float], groups: Groups | None = None
 ) -> Interval:
     """The mean of left minus right, grades in 0..1 of the same items.
 
@@ -54,9 +54,7 @@ def difference_interval(
     return bounded_interval(gaps, CHANGE, groups)
 
 
-def bounded_interval(
-    values: Sequence[float], ends: Ends, groups: Sequence[str] | None = None
-) -> Interval:
+def bounded_interval(values: Sequence[float], ends: Ends, groups: Groups | None = None) -> Interval:
     """Student's interval of a mean, after one item more was put at either end of what can be.
 
     The two added items stand for what the sample did not show. Without them the interval of a
@@ -94,9 +92,7 @@ def bounded_limits(by_group: Any, ends: Ends) -> tuple[Any, Any]:
     return np.minimum(low, value), np.maximum(high, value)
 
 
-def standard_error(
-    values: Sequence[float], ends: Ends, groups: Sequence[str] | None = None
-) -> float:
+def standard_error(values: Sequence[float], ends: Ends, groups: Groups | None = None) -> float:
     """Standard error of the mean, after one item more was put at either end; never zero."""
     return float(_augmented(group_values(values, groups), ends)[1])
 
@@ -105,7 +101,7 @@ def ratio_interval(
     above: Sequence[float],
     below: Sequence[float],
     added: Sequence[tuple[float, float]],
-    groups: Sequence[str] | None = None,
+    groups: Groups | None = None,
     margin: float = 0.0,
 ) -> Interval | None:
     """The ratio of two means over the same items, with Fieller's interval (1954).

@@ -26,6 +26,9 @@ EXACT_ITEMS = 13
 FLIPS = 19_999
 """Random signs of a permutation test with more items."""
 
+Groups = Sequence[str] | Sequence[int]
+"""The group of each item, such as its passage."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -45,7 +48,7 @@ def bootstrap(
     statistic: Callable[..., Any],
     seed: int = 0,
     widest: tuple[float, float] = (0.0, 1.0),
-    groups: Sequence[str] | None = None,
+    groups: Groups | None = None,
 ) -> Interval:
     """Percentile interval of a statistic of item-wise paired samples.
 
@@ -90,12 +93,12 @@ def _held_draws(items: int, seed: int) -> Iterable[Any]:
     return list(_draw(items, seed))
 
 
-def is_grouped(groups: Sequence[str] | None) -> bool:
+def is_grouped(groups: Groups | None) -> bool:
     """Whether any two items are of one group."""
     return groups is not None and len(set(groups)) < len(groups)
 
 
-def group_values(values: Sequence[float], groups: Sequence[str] | None) -> Any:
+def group_values(values: Sequence[float], groups: Groups | None) -> Any:
     """One value for each group, whose mean is that of the items; the items' own without groups.
 
     A group's value is its part in the mean: the mean, plus the sum of its items' distances from
@@ -113,7 +116,7 @@ def group_values(values: Sequence[float], groups: Sequence[str] | None) -> Any:
 
 
 def permutation_p_value(
-    differences: Sequence[float], groups: Sequence[str] | None = None, seed: int = 0
+    differences: Sequence[float], groups: Groups | None = None, seed: int = 0
 ) -> float:
     """Two-sided p-value of a paired permutation test of the mean.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from distill.report.kept_right import RightLine, is_reason_of, right_lines
-from warehouse.records import Choice, Measurement, Sample, Score
+import orjson
+import polars as pl
+
+from distill.report.kept_right import RightLine, reason_is_of, right_lines
+from warehouse.records import Measurement, Sample
 
 NO_BOUND = "none"
 SHOWN = 50
@@ -86,10 +89,23 @@ class Curation:
     """Per scorer with a bound: n, agreement, kappa and ROC AUC with the decisions of humans."""
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A selection, of which samples are read where they are shown."""
+
+    choices: pl.DataFrame
+    """row, sample_id, kept, reason, reasons (list of strings) and details (JSON, or null) of each
+    sample, in order."""
+    scores: Mapping[str, pl.DataFrame]
+    """row and value of the scores of each of the plan's scorers."""
+    references: pl.DataFrame
+    """As `distill.report.kept_right.references_held` gives them."""
+    samples_of: Callable[[Sequence[str]], Mapping[str, Sample]]
+    """Reads samples by id."""
+
+
 def curation_of(
-    samples: Sequence[Sample],
-    choices: Sequence[Choice],
-    scores: Sequence[Score],
+    chosen: Chosen,
     models: Mapping[str, str],
     bounds: Mapping[str, float],
     measurements: Sequence[Measurement],
@@ -99,29 +115,47 @@ def curation_of(
     """Summarise one selection.
 
     Args:
-        samples: Those that were chosen from.
-        choices: One for each.
-        scores: Those of the plan's scorers.
+        chosen: The selection.
         models: Scorer -> what really scored, in the order of the plan.
         bounds: The gate's bounds.
         measurements: Those of the plan's scorers, where they were audited.
         agreement: Of humans and scorers, where humans decided.
         judges: Scorers that judge whether an answer is right.
     """
-    by_id = {sample.sample_id: sample for sample in samples}
-    reasons = Counter(reason for choice in choices for reason in choice.reasons)
-    overlapping = [c for c in choices if c.details and "held_out" in c.details]
-    repeated = [c for c in choices if c.details and "duplicate" in c.details]
+    choices = chosen.choices
+    reasons = choices.select("row", "reasons").explode("reasons").drop_nulls()
+    counts = reasons.group_by("reasons", maintain_order=True).len()
+    matches = _with_detail(choices, "held_out")
+    repeats = _with_detail(choices, "duplicate")
+    shown = [
+        (sample_id, orjson.loads(found)) for sample_id, found in matches.head(SHOWN).iter_rows()
+    ]
+    repeated = [
+        (sample_id, orjson.loads(found)) for sample_id, found in repeats.head(SHOWN).iter_rows()
+    ]
+    ids = [sample_id for sample_id, _ in shown]
+    ids += [each for sample_id, found in repeated for each in (sample_id, found["of"])]
+    samples = chosen.samples_of(list(dict.fromkeys(ids)))
     return Curation(
         scorers=[
-            _scorer(name, model, scores, choices, bounds, len(samples))
+            _scorer(
+                name,
+                model,
+                chosen.scores[name]["value"],
+                reasons.filter(reason_is_of(pl.col("reasons"), name))["row"].n_unique(),
+                bounds,
+                len(choices),
+            )
             for name, model in models.items()
         ],
-        all_reasons=reasons.most_common(),
-        matches=[_match(c, by_id[c.sample_id]) for c in overlapping[:SHOWN]],
-        matches_in_all=len(overlapping),
-        duplicates=[_duplicate(c, by_id) for c in repeated[:SHOWN]],
-        duplicates_in_all=len(repeated),
+        all_reasons=Counter(dict(counts.iter_rows())).most_common(),
+        matches=[_match(found, samples[sample_id]) for sample_id, found in shown],
+        matches_in_all=len(matches),
+        duplicates=[
+            _duplicate(found, samples[sample_id], samples[found["of"]])
+            for sample_id, found in repeated
+        ],
+        duplicates_in_all=len(repeats),
         measurements=[
             MeasurementLine(
                 measurement.scorer,
@@ -135,14 +169,20 @@ def curation_of(
             for measurement in measurements
         ],
         right=right_lines(
-            samples,
             choices,
-            scores,
+            chosen.references,
+            chosen.scores,
             [name for name in models if name in judges and bounds_text(name, bounds) != NO_BOUND],
             measurements,
         ),
         agreement=list(agreement),
     )
+
+
+def _with_detail(choices: pl.DataFrame, key: str) -> pl.DataFrame:
+    """sample_id, and that part of the details as JSON, of the choices that have it."""
+    found = pl.col("details").str.json_path_match(f"$.{key}").alias(key)
+    return choices.select("sample_id", found).drop_nulls(key)
 
 
 def bounds_text(scorer: str, bounds: Mapping[str, float]) -> str:
@@ -160,27 +200,25 @@ def bounds_text(scorer: str, bounds: Mapping[str, float]) -> str:
 def _scorer(
     name: str,
     model: str,
-    scores: Sequence[Score],
-    choices: Sequence[Choice],
+    given: pl.Series,
+    against: int,
     bounds: Mapping[str, float],
     samples: int,
 ) -> ScorerLine:
-    own = [score for score in scores if score.scorer == name]
-    values = [score.value for score in own if score.value is not None]
+    values = given.drop_nulls().to_list()
     return ScorerLine(
         scorer=name,
         model=model,
         bounds=bounds_text(name, bounds),
         scored=len(values),
-        abstained=len(own) - len(values),
-        not_scored=samples - len(own),
+        abstained=len(given) - len(values),
+        not_scored=samples - len(given),
         median=median(values) if values else None,
-        against=sum(any(is_reason_of(reason, name) for reason in c.reasons) for c in choices),
+        against=against,
     )
 
 
-def _match(choice: Choice, sample: Sample) -> MatchLine:
-    met = (choice.details or {})["held_out"]
+def _match(met: Mapping[str, Any], sample: Sample) -> MatchLine:
     return MatchLine(
         kind=met["kind"],
         benchmark=met["benchmark"],
@@ -192,10 +230,11 @@ def _match(choice: Choice, sample: Sample) -> MatchLine:
     )
 
 
-def _duplicate(choice: Choice, by_id: Mapping[str, Sample]) -> DuplicateLine:
-    duplicate = (choice.details or {})["duplicate"]
-    sample, first = by_id[choice.sample_id], by_id[duplicate["of"]]
-    similarity = duplicate["similarity"]
+def _duplicate(duplicate: Mapping[str, Any], sample: Sample, first: Sample) -> DuplicateLine:
     return DuplicateLine(
-        sample.question, sample.completion, first.question, first.completion, similarity
+        sample.question,
+        sample.completion,
+        first.question,
+        first.completion,
+        duplicate["similarity"],
     )

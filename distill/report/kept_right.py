@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import orjson
+import polars as pl
+
 from distill.evaluation.intervals import mean_interval
 from distill.evaluation.statistics import Interval
-from warehouse.records import Choice, Measurement, Sample, Score
+from warehouse.records import Measurement
 from warehouse.text.normalize import contains_answer
 
 BY_REFERENCE = "reference"
@@ -38,10 +41,45 @@ class RightLine:
     their reference, so that `share` measures nothing."""
 
 
+NO_TEXTS = pl.DataFrame(
+    schema={
+        "row": pl.UInt32,
+        **dict.fromkeys(("completion", "reference", "passage", "question"), pl.String),
+    }
+)
+"""The columns of samples that `references_held` reads; reference is a JSON list."""
+
+
+def references_held(texts: pl.DataFrame) -> pl.DataFrame:
+    """Which samples that have a reference hold it, as whole words.
+
+    Args:
+        texts: The columns of `NO_TEXTS`.
+
+    Returns:
+        row, right, and group (UInt64): a hash of the passage, or of the question without one.
+    """
+    with_any = texts.filter(pl.col("reference") != "[]")
+    read = [orjson.loads(reference) for reference in with_any["reference"]]
+    known = with_any.filter(
+        pl.Series([any(map(str.strip, each)) for each in read], dtype=pl.Boolean)
+    )
+    right = [
+        any(contains_answer(completion, text) for text in orjson.loads(reference))
+        for completion, reference in known.select("completion", "reference").iter_rows()
+    ]
+    passage = pl.when(pl.col("passage") != "").then("passage")
+    return known.select(
+        "row",
+        pl.Series("right", right, dtype=pl.Boolean),
+        pl.coalesce(passage, "question").hash().alias("group"),
+    )
+
+
 def right_lines(
-    samples: Sequence[Sample],
-    choices: Sequence[Choice],
-    scores: Sequence[Score],
+    choices: pl.DataFrame,
+    references: pl.DataFrame,
+    scores: Mapping[str, pl.DataFrame],
     scorers: Collection[str],
     measurements: Sequence[Measurement],
 ) -> list[RightLine]:
@@ -51,35 +89,35 @@ def right_lines(
     other words counts as wrong.
 
     Args:
-        samples: Those that were chosen from.
-        choices: One for each.
-        scores: Those of the plan's scorers.
+        choices: row, kept and reason of each sample.
+        references: As `references_held` gives them.
+        scores: row and value of the scores of each scorer.
         scorers: Names of those that have a bound and judge whether an answer is right.
         measurements: Those of the audit at the gate's bounds.
     """
-    known = {one.sample_id: one for one in samples if any(map(str.strip, one.reference))}
-    right = {key: float(_holds_reference(one)) for key, one in known.items()}
-    kept = [c.sample_id for c in choices if c.kept and c.sample_id in known]
-    dropped = {c.sample_id: c.reason for c in choices if not c.kept and c.sample_id in known}
+    known = references.join(choices, on="row", maintain_order="left")
+    kept, dropped = known.filter("kept"), known.filter(~pl.col("kept"))
     lines = []
     for scorer in (None, *scorers):
-        rated = {s.sample_id for s in scores if s.scorer == scorer and s.value is not None}
-        own = [key for key in kept if scorer is None or key in rated]
-        lost = [key for key, why in dropped.items() if scorer is None or is_reason_of(why, scorer)]
-        if not own:
+        own, lost = kept, dropped
+        if scorer is not None:
+            rated = scores[scorer].drop_nulls("value")
+            own = kept.join(rated, on="row", how="semi", maintain_order="left")
+            lost = dropped.filter(reason_is_of(pl.col("reason"), scorer))
+        if own.is_empty():
             continue
-        share = mean_interval(
-            [right[key] for key in own], [known[key].passage or known[key].question for key in own]
-        )
+        numbers = own.select(pl.col("group").unique(maintain_order=True)).with_row_index("number")
+        groups = own.join(numbers, on="group", maintain_order="left")["number"]
+        share = mean_interval(own["right"].cast(pl.Float64).to_list(), groups.to_list())
         precision = _precision([m for m in measurements if m.scorer == scorer])
         lines.append(
             RightLine(
                 scorer=scorer,
                 kept=len(own),
-                right=int(sum(right[key] for key in own)),
+                right=int(own["right"].sum()),
                 share=share,
                 dropped=len(lost),
-                dropped_right=int(sum(right[key] for key in lost)),
+                dropped_right=int(lost["right"].sum()),
                 precision=precision,
                 warning=_warning(scorer, len(own), share, precision),
             )
@@ -87,13 +125,10 @@ def right_lines(
     return [_kept_for_it(line) if line.scorer == BY_REFERENCE else line for line in lines]
 
 
-def is_reason_of(reason: str, scorer: str) -> bool:
-    """Whether a reason for dropping a sample is a scorer's."""
-    return reason.split(" ")[0].rstrip(":").partition(".")[0] == scorer
-
-
-def _holds_reference(sample: Sample) -> bool:
-    return any(contains_answer(sample.completion, text) for text in sample.reference)
+def reason_is_of(reason: pl.Expr, scorer: str) -> pl.Expr:
+    """Whether a reason for dropping a sample is a scorer's: it begins with its name, or a label's."""
+    first = reason.str.extract("^([^ ]*)").str.strip_chars_end(":")
+    return first.str.extract(r"^([^.]*)") == scorer
 
 
 def _precision(measurements: Sequence[Measurement]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -14,7 +14,7 @@ from flows.stages.sample_set import SampleSet
 from quality.scoring.scorer import Scorer
 from warehouse.canonical_json import canonical
 from warehouse.catalog import name_of, options_of
-from warehouse.db.score_frames import ScoreMaker
+from warehouse.db.score_frames import ScoreMaker, scores_of
 from warehouse.records import Choice, Sample, Score
 
 
@@ -55,13 +55,33 @@ class Curated:
     @cached_property
     def scores(self) -> list[Score]:
         """Those of the plan's scorers, in their order, and the decisions of humans."""
-        store = self.sample_set.store
-        found = store.by_ids(Score, "sample_id", list(self.sample_set.ids))
+        return [*self.scores_of(self.sample_set.ids), *self.human]
+
+    def scores_of(self, sample_ids: Sequence[str]) -> list[Score]:
+        """Those of the plan's scorers for some samples, in the order of the scorers."""
+        found = self.sample_set.store.by_ids(Score, "sample_id", list(sample_ids))
         by_maker: dict[str, list[Score]] = {}
         for score in found:
             by_maker.setdefault(_key(maker_of_score(score)), []).append(score)
         keys = dict.fromkeys(_key(maker_of(scorer)) for scorer in self.scorers)
-        return [*(score for key in keys for score in by_maker.get(key, ())), *self.human]
+        return [score for key in keys for score in by_maker.get(key, ())]
+
+    def score_frames(self) -> dict[str, pl.DataFrame]:
+        """Columns row and value of the scores of each scorer, by its name, in order."""
+        numbered = self.sample_set.numbered()
+        frames: dict[str, list[pl.DataFrame]] = {}
+        for scorer in self.scorers:
+            found = scores_of(self.sample_set.store, maker_of(scorer), numbered)
+            frames.setdefault(name_of(scorer), []).append(found.select("row", "value"))
+        return {name: pl.concat(several).sort("row") for name, several in frames.items()}
+
+    def decided_here(self) -> tuple[list[Sample], list[Score]]:
+        """The samples that humans decided on, in order, and their scores, the decisions included."""
+        decided = {score.sample_id for score in self.human}
+        ids = [each for each in self.sample_set.ids if each in decided] if decided else []
+        here = set(ids)
+        human = [score for score in self.human if score.sample_id in here]
+        return self.sample_set.of(ids).all(), [*self.scores_of(ids), *human]
 
     @cached_property
     def kept(self) -> list[Sample]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from pydantic import TypeAdapter
 
 from datagen.spending.pricing import total_usd
 from distill.evaluation.findings import Evaluation
 from distill.evaluation.scaling import Scaling
-from distill.report.curation_section import Curation, curation_of
+from distill.report.curation_section import Chosen, Curation, curation_of
+from distill.report.kept_right import NO_TEXTS, references_held
 from distill.report.report import (
     FunnelStep,
     LedgerLine,
@@ -27,10 +29,11 @@ from distill.report.report import (
 from flows.runtime.artifacts import Artifacts
 from flows.runtime.run import RunContext, as_json
 from flows.stages.curated import Curated
+from flows.stages.sample_set import SampleSet
 from flows.stages.scorer_audit import stored_measurements
 from quality.review.decisions import agreement
 from warehouse.catalog import name_of
-from warehouse.records import Answer, Call, Run, Student
+from warehouse.records import Run, Sample, Student
 
 
 def write_report(
@@ -104,13 +107,13 @@ def _funnel(context: RunContext, curated: Curated) -> list[FunnelStep]:
 
 def _recipes(context: RunContext, curated: Curated) -> list[RecipeLine]:
     """What became of everything that each recipe asked, from the tallies of this run's replay."""
-    recipe_of = {sample.sample_id: sample.recipe for sample in curated.samples}
-    kept: Counter[str] = Counter()
-    duplicate: Counter[str] = Counter()
-    for choice in curated.choices:
-        recipe = recipe_of.get(choice.sample_id, "")
-        kept[recipe] += choice.kept
-        duplicate[recipe] += not choice.kept and "duplicate" in choice.reason
+    rows = curated.sample_set.frame("recipe").with_columns(
+        curated.choice_rows["kept"], curated.choice_rows["reason"]
+    )
+    repeated = (~pl.col("kept") & pl.col("reason").str.contains("duplicate", literal=True)).sum()
+    by_name = rows.group_by("recipe").agg(pl.col("kept").sum(), repeated.alias("duplicate"))
+    kept = Counter(dict(by_name.select("recipe", "kept").iter_rows()))
+    duplicate = Counter(dict(by_name.select("recipe", "duplicate").iter_rows()))
     by_recipe: dict[str, list[dict[str, Any]]] = {}
     for tally in context.run.summary.get("recipes", []):
         by_recipe.setdefault(tally["recipe"], []).append(tally)
@@ -154,17 +157,34 @@ def _recipe_line(
 
 
 def _curation(context: RunContext, curated: Curated) -> Curation:
-    ids = {sample.sample_id for sample in curated.samples}
-    scores = [score for score in curated.scores if score.sample_id in ids]
     models = {name_of(scorer): scorer.model for scorer in curated.scorers}
     gate = context.plan.quality.gate
     bounds = {key: b for recipe in (*gate.recipe, None) for key, b in gate.bounds(recipe).items()}
     known = stored_measurements(context.store, curated.scorers, gate)
-    agreed = agreement(curated.samples, scores, bounds)
+    samples, scores = curated.decided_here()
+    agreed = agreement(samples, scores, bounds)
     judges = [name_of(scorer) for scorer in curated.scorers if scorer.judges_answers]
-    return curation_of(
-        curated.samples, curated.choices, scores, models, bounds, known, agreed, judges
+    choices = curated.choice_rows.with_row_index("row")
+    chosen = Chosen(
+        choices, curated.score_frames(), _references(curated.sample_set), _samples_of(curated)
     )
+    return curation_of(chosen, models, bounds, known, agreed, judges)
+
+
+def _samples_of(curated: Curated) -> Callable[[Sequence[str]], dict[str, Sample]]:
+    def read(ids: Sequence[str]) -> dict[str, Sample]:
+        return {sample.sample_id: sample for sample in curated.sample_set.of(ids).all()}
+
+    return read
+
+
+def _references(samples: SampleSet) -> pl.DataFrame:
+    """Which samples that have a reference hold it; see `distill.report.kept_right`."""
+    found = [
+        references_held(frame)
+        for frame in samples.frames("completion", "reference", "passage", "question")
+    ]
+    return pl.concat(found) if found else references_held(NO_TEXTS)
 
 
 _PAID_BY = """
@@ -197,29 +217,35 @@ def _ledger(context: RunContext, selection_id: str) -> list[LedgerLine]:
 
 def _stages(context: RunContext, student: Student | None) -> list[StageCost]:
     run_id = context.run.run_id
-    calls: list[Call] = context.store.read(Call, "run_id = ?", [run_id])
-    answers: list[Answer] = context.store.read(Answer, "run_id = ?", [run_id])
-    answer_call_ids = {answer.settings.get("call_id") for answer in answers}
-    others = [call for call in calls if call.call_id not in answer_call_ids]
-    scoring = [call for call in others if call.stage == "curate"]
-    generating = [call for call in others if call.stage != "curate"]
+    calls = context.store.query(
+        "SELECT call_id, stage, prompt_tokens, completion_tokens, cost_usd FROM calls WHERE run_id = ?",
+        [run_id],
+    )
+    answers = context.store.query(
+        "SELECT settings ->> '$.call_id' AS call_id, prompt_tokens, completion_tokens, cost_usd "
+        "FROM answers WHERE run_id = ?",
+        [run_id],
+    )
+    others = calls.join(answers.select("call_id").drop_nulls(), on="call_id", how="anti")
+    scoring = others.filter(pl.col("stage").eq_missing("curate"))
+    generating = others.filter(pl.col("stage").ne_missing("curate"))
     reused = student is not None and student.run_id != run_id
     spent = context.seconds
     return [
         _stage("generate", spent, generating, context.counts.get("generate_reused", 0)),
         _stage("curate", spent, scoring, 0),
-        _stage("train", spent, [], int(reused)),
+        _stage("train", spent, answers.clear(), int(reused)),
         _stage("evaluate", spent, answers, context.counts.get("answers_reused", 0)),
     ]
 
 
-def _stage(name: str, spent: Mapping[str, float], records: Sequence[Any], reused: int) -> StageCost:
+def _stage(name: str, spent: Mapping[str, float], records: pl.DataFrame, reused: int) -> StageCost:
     return StageCost(
         stage=name,
         seconds=spent.get(name, 0.0),
         calls=len(records),
-        prompt_tokens=sum(record.prompt_tokens for record in records),
-        completion_tokens=sum(record.completion_tokens for record in records),
-        cost_usd=total_usd(record.cost_usd for record in records),
+        prompt_tokens=int(records["prompt_tokens"].sum()),
+        completion_tokens=int(records["completion_tokens"].sum()),
+        cost_usd=total_usd(records["cost_usd"].to_list()),
         reused=reused,
     )

@@ -7,15 +7,20 @@ from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
 
+import numpy as np
 import orjson
 import polars as pl
+from numpy.typing import NDArray
 
 from quality.gate.decontaminate import question_of
+from warehouse.db.frames import frame_of
 from warehouse.db.store import Store
 from warehouse.records import Sample, make_id
 
 BLOCK = 8192
 """Samples that are read at once: some tens of megabytes."""
+FRAME = 131_072
+"""Samples of which columns are read at once; to find them costs as much as all that are stored."""
 
 
 class SampleSet:
@@ -66,6 +71,33 @@ class SampleSet:
     def digest(self) -> str:
         """Identifies the samples and their order."""
         return make_id("samples", blake2b("\n".join(self.ids).encode()).hexdigest())
+
+    def frame(
+        self, *names: str, rows: Sequence[int] | NDArray[np.int64] | None = None
+    ) -> pl.DataFrame:
+        """row (UInt32) and some columns of all samples, or of those of some rows, in order.
+
+        What is no text or number is JSON, as in the warehouse.
+        """
+        wanted = self.numbered() if rows is None else self.numbered()[rows]
+        found = self.store.select(
+            f"SELECT w.row, {', '.join(f's.{name}' for name in names)} "
+            "FROM samples s JOIN wanted w ON s.sample_id = w.sample_id",
+            wanted=wanted.filter(~pl.col("sample_id").is_in(list(self.unstored)))
+            if self.unstored
+            else wanted,
+        )
+        frames = [] if found is None else [found.cast({"row": pl.UInt32})]
+        if self.unstored:
+            here = wanted.filter(pl.col("sample_id").is_in(list(self.unstored)))
+            lacking = frame_of(Sample, [self.unstored[each] for each in here["sample_id"]])
+            frames.append(lacking.select(here["row"], *names))
+        return pl.concat(frames, how="vertical_relaxed").sort("row")
+
+    def frames(self, *names: str) -> Iterator[pl.DataFrame]:
+        """The same of all samples, some ten thousand at a time."""
+        for start in range(0, len(self), FRAME):
+            yield self.frame(*names, rows=np.arange(start, min(start + FRAME, len(self))))
 
     def numbered(self) -> pl.DataFrame:
         """row (UInt32) and sample_id of each."""

@@ -1,13 +1,25 @@
 """Kept samples that hold a reference are counted, and an audit that says otherwise is named."""
 
-from dataclasses import asdict, replace
+import json
+from dataclasses import asdict
 
+import polars as pl
 import pytest
 
-from distill.report.curation_section import curation_of
+from distill.report.curation_section import Chosen, curation_of
+from distill.report.kept_right import NO_TEXTS, references_held
 from quality.audit.roc import measure
-from quality.conformance import sample_of
-from warehouse.records import Choice, Measurement, Score
+from warehouse.records import Measurement
+
+CHOICES = {
+    "row": pl.UInt32,
+    "sample_id": pl.String,
+    "kept": pl.Boolean,
+    "reason": pl.String,
+    "reasons": pl.List(pl.String),
+    "details": pl.String,
+}
+SCORES = {"row": pl.UInt32, "value": pl.Float64}
 
 
 def a_measurement(good, bad):
@@ -31,25 +43,33 @@ def curated(
     scorer="grounded",
 ):
     """So many right and wrong kept samples, and dropped right ones."""
-    samples, choices, scores = [], [], []
+    texts, choices, scores = [], [], []
     for number in range(right + wrong + lost):
         kept, is_right = number < right + wrong, not right <= number < right + wrong
-        one = replace(
-            sample_of("x"), sample_id=f"s{number}", question=f"What is in sky {number}?",
-            passage=f"Sky {number} has stars.", reference=list(reference),
-            completion="The stars." if is_right else "the sky",
-        )  # fmt: skip
-        samples.append(one)
+        texts.append(
+            {
+                "row": number,
+                "completion": "The stars." if is_right else "the sky",
+                "reference": json.dumps(list(reference)),
+                "passage": f"Sky {number} has stars.",
+                "question": f"What is in sky {number}?",
+            }
+        )
         reason = "" if kept else f"{scorer} below 1"
-        choices.append(Choice("sel", one.sample_id, kept, reason, [reason] if reason else [], None))
-        scores.append(
-            Score(
-                score_id=f"g{number}", sample_id=one.sample_id, scorer=scorer, version="5",
-                model="rule", options={}, value=float(kept), why=None, details=None,
-            )
-        )  # fmt: skip
+        reasons = [reason] if reason else []
+        choices.append((number, f"s{number}", kept, reason, reasons, None))
+        scores.append((number, float(kept)))
+    chosen = Chosen(
+        choices=pl.DataFrame(choices, CHOICES, orient="row"),
+        references=references_held(pl.DataFrame(texts, NO_TEXTS.schema)),
+        samples_of=lambda ids: {},
+        scores={
+            scorer: pl.DataFrame(scores, SCORES, orient="row"),
+            "toxicity": pl.DataFrame(schema=SCORES),
+        },
+    )
     models, bounds = {scorer: "rule", "toxicity": "rule"}, {f"{scorer}_min": 1.0}
-    return curation_of(samples, choices, scores, models, bounds, measurements, (), judges).right
+    return curation_of(chosen, models, bounds, measurements, (), judges).right
 
 
 def test_rows_are_counted_overall_and_by_scorer_with_an_interval():

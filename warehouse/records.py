@@ -248,7 +248,18 @@ class SampleList(Record):
     list_id: str
     state: str  # identifies the calls of the warehouse at that time
     facts: dict[str, Any]  # {"calls": ..., "recipes": [...]}: counts for the run's summary
-    sample_ids: list[str]
+
+
+@dataclass(frozen=True)
+class ListedSample(Record):
+    """A sample of a `SampleList`. In rows of their own, since a million ids are too much for one value."""
+
+    TABLE: ClassVar[str] = "listed_samples"
+    KEY: ClassVar[tuple[str, ...]] = ("list_id", "place")
+
+    list_id: str
+    place: int
+    sample_id: str
 
 
 @dataclass(frozen=True)
@@ -473,6 +484,6 @@ class Failure(Record):
 
 
 RECORDS: tuple[type[Record], ...] = (
-    Run, Prompt, Call, Sample, SampleList, GateInput, SeedRun, Round, Score, AuditScore, Choice, Measurement, Student,
+    Run, Prompt, Call, Sample, SampleList, ListedSample, GateInput, SeedRun, Round, Score, AuditScore, Choice, Measurement, Student,
     Answer, RunAnswer, Failure,
 )  # fmt: skip

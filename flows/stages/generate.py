@@ -35,7 +35,7 @@ from flows.stages.recipe_run import (
     replay_engine,
     run_here,
 )
-from flows.stages.sample_lists import find_sample_list, keep_sample_list
+from flows.stages.sample_lists import find_sample_list, keep_sample_list, listed_ids
 from flows.stages.sample_set import BLOCK, SampleSet, batched
 from flows.stages.tally import Tally
 from flows.stages.teacher_client import NOT_STORED, TeacherClient
@@ -334,11 +334,11 @@ def load_recorded_samples(plan: Plan, store: Store, writes: bool = False) -> Rec
     """
     human = store.read(Score, "scorer = 'human'")
     if known := find_sample_list(plan, store):
-        edited = as_edited(SampleSet(store, known.sample_ids), human)
+        ids_of_list = listed_ids(store, known)
+        edited = as_edited(SampleSet(store, ids_of_list), human)
         recipes = known.facts["recipes"]
         prompts = sum(tally["seeds"] for tally in recipes)
-        count = len(known.sample_ids)
-        return RecordedSamples(prompts, known.facts["calls"], count, edited, recipes)
+        return RecordedSamples(prompts, known.facts["calls"], len(ids_of_list), edited, recipes)
     ids: dict[str, None] = {}
     unstored: dict[str, Sample] = {}
     used: set[str] = set()

@@ -12,8 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from datagen.recipe import Recipe
 from distill.plan.plan import Plan
 from flows.stages.known_prompts import is_counted_ahead
@@ -36,17 +34,28 @@ def find_sample_list(plan: Plan, store: Store) -> SampleList | None:
     if list_id is None:
         return None
     for known in store.by_ids(SampleList, "list_id", [list_id]):
-        if known.state == _state_of(store):
-            if known.facts.get("stored") == _stored(store):
-                return known
-            wanted = pl.DataFrame({"id": known.sample_ids}, schema={"id": pl.String})
-            found = store.select(
-                "SELECT count(*) FROM samples s SEMI JOIN wanted w ON s.sample_id = w.id",
-                wanted=wanted,
-            )
-            if found is not None and found.item() == len(known.sample_ids):
-                return known
+        if known.state == _state_of(store) and (
+            known.facts.get("stored") == _stored(store) or not _lacking(store, list_id)
+        ):
+            return known
     return None
+
+
+def listed_ids(store: Store, samples: SampleList) -> list[str]:
+    """The ids of a list's samples, in their order."""
+    query = "SELECT sample_id FROM listed_samples WHERE list_id = ? ORDER BY place"
+    found = store.select(query, [samples.list_id])
+    return [] if found is None else found["sample_id"].to_list()
+
+
+def _lacking(store: Store, list_id: str) -> int:
+    """How many samples of a list the warehouse lacks."""
+    query = (
+        "SELECT count(*) FROM listed_samples l ANTI JOIN samples s ON l.sample_id = s.sample_id "
+        "WHERE l.list_id = ?"
+    )
+    found = store.select(query, [list_id])
+    return 0 if found is None else int(found.item())
 
 
 def keep_sample_list(
@@ -58,7 +67,7 @@ def keep_sample_list(
     if list_id is not None:
         recipes = [tally.as_json() for tally in tallies]
         facts = {"calls": calls, "recipes": recipes, "stored": _stored(store)}
-        store.put_sample_list(SampleList(list_id, _state_of(store), facts, list(sample_ids)))
+        store.put_sample_list(SampleList(list_id, _state_of(store), facts), sample_ids)
 
 
 def _state_of(store: Store) -> str:

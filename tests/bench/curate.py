@@ -2,6 +2,7 @@
 
 python -m tests.bench.curate              100,000 rows
 python -m tests.bench.curate 1000000      another number of rows
+python -m tests.bench.curate 1000000 2    with two worker processes, in a folder that stays: FOLDER=/data/bench
 python -m tests.bench.curate 6000 local process dask ray    curate alone, with two workers of each engine
 
 Each row has a passage of 60 words, a question of one of forty forms and an answer from the passage, so
@@ -11,6 +12,7 @@ that rows share most of their words, as the rows of real tasks do.
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -18,9 +20,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from tests.bench.teacher import _resident_mb
+import psutil
 
 ROWS, ITEMS, FORMS, WORDS = 100_000, 10_000, 40, 60
 
@@ -101,8 +104,8 @@ class Reader(Scripted, Teacher):
 
 
 def timed(what: str, folder: Path, *command: str) -> tuple[dict[str, object], float]:
-    """Run a command, print its seconds and its largest resident memory; returns its JSON and the
-    seconds."""
+    """Run a command, print its seconds and the resident memory of its processes, at most and the most
+    of each tenth of the time; returns its JSON and the seconds."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *command, str(folder / "plan.toml"), "--json"],
@@ -110,11 +113,11 @@ def timed(what: str, folder: Path, *command: str) -> tuple[dict[str, object], fl
         stderr=subprocess.PIPE,
     )
     ended = threading.Event()
-    most = [0]
+    seen = [0]
 
     def watch() -> None:
         while not ended.wait(0.2):
-            most[0] = max(most[0], _resident_mb(process.pid))
+            seen.append(resident_of_all_mb(process.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -124,8 +127,22 @@ def timed(what: str, folder: Path, *command: str) -> tuple[dict[str, object], fl
     if process.returncode:
         raise SystemExit(errors.decode()[-2000:])
     spent_s = time.perf_counter() - started
-    print(f"{what:<22} {spent_s:8.1f} s   most {most[0]:,} MB", flush=True)
+    tenth = -(-len(seen) // 10)
+    over_time = [max(seen[start : start + tenth]) for start in range(0, len(seen), tenth)]
+    course = " ".join(str(most) for most in over_time)
+    print(f"{what:<22} {spent_s:8.1f} s   most {max(seen):,} MB ({course})", flush=True)
     return json.loads(out), spent_s
+
+
+def resident_of_all_mb(pid: int) -> int:
+    """Resident memory of a process and of those it started, in MB."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += each.memory_info().rss
+    return total // 1_000_000
 
 
 def compare_engines(count: int, engines: Sequence[str]) -> None:
@@ -156,15 +173,20 @@ def write_project(folder: Path, count: int) -> None:
 def main() -> None:
     """Generate, curate, curate again with nothing new, and ask what another gate would keep."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
-    if len(sys.argv) > 2:
+    workers = next((int(word) for word in sys.argv[2:] if word.isdigit()), 0)
+    if len(sys.argv) > 2 and not workers:
         compare_engines(count, sys.argv[2:])
         return
-    with tempfile.TemporaryDirectory() as home:
-        folder = Path(home)
+    options = ["--set", "run.engine=process", "--set", f"run.workers={workers}"] if workers else []
+    with ExitStack() as stack:
+        folder = Path(
+            os.environ.get("FOLDER") or stack.enter_context(tempfile.TemporaryDirectory())
+        )
+        folder.mkdir(parents=True, exist_ok=True)
         write_project(folder, count)
         print(f"{count:,} templated rows, {ITEMS:,} held-out items")
         timed("generate", folder, "generate")
-        kept, _ = timed("curate", folder, "curate")
+        kept, _ = timed("curate", folder, "curate", *options)
         timed("curate, nothing new", folder, "curate")
         timed("what-if", folder, "curate", "--what-if", "gate.grounded_min=0.9")
         size_b = (folder / "w.duckdb").stat().st_size

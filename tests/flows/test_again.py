@@ -17,7 +17,7 @@ from flows.stages.curate import curate
 from flows.stages.gate_inputs import GateInputs
 from flows.stages.generate import generate, load_recorded_samples
 from flows.stages.recorded import choose_recorded_samples, settle_recorded_samples
-from flows.stages.sample_lists import find_sample_list
+from flows.stages.sample_lists import find_sample_list, listed_ids
 from flows.studies.what_if import what_if
 from quality.review.decisions import reject
 from warehouse.db.store import Store
@@ -101,7 +101,7 @@ def test_a_list_is_not_read_once_something_changed(plan):
     for other in (["datagen.sampling.temperature=0.9"], ["datagen.sampling.seed=7"]):
         assert find_sample_list(load_plan(plan, other), store) is None, other
     [known] = store.read(SampleList)
-    last = known.sample_ids[-1]
+    last = listed_ids(store, known)[-1]
     with duckdb.connect(str(store.path)) as db:
         db.execute("CREATE TABLE aside AS SELECT * FROM samples WHERE sample_id = ?", [last])
         db.execute("DELETE FROM samples WHERE sample_id = ?", [last])

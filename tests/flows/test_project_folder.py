@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 
+import duckdb
 import pytest
 
 from datagen.openai.options import normalized_identity
 from flows.students import find
 from tests.support.fakes import FakeOpenai
 from tests.support.plans import COLOURS, rows, scripted, write_plan, write_rows
+from warehouse.db.schema import MIGRATIONS
 from warehouse.db.store import Store
 from warehouse.errors import PlanError, TrainingError
 from warehouse.records import Call, Run, Sample, Student
@@ -87,19 +90,16 @@ def test_a_copy_asks_nothing_trains_nothing_and_leaves_its_original_alone(
 
 def test_a_student_of_an_older_version_is_found_after_a_move(copied):
     copy, first = copied
-    import duckdb
-
+    later = "\n".join(sql for version, sql in MIGRATIONS.items() if version > 5)
     with duckdb.connect(str(copy / "w.duckdb")) as db:  # as version 5 wrote it
         db.execute("UPDATE students SET path = '/gone/students/' || student_id")
-        db.execute("ALTER TABLE run_answers RENAME TO entries")
-        db.execute("DROP TABLE audit_scores")
-        db.execute("DROP TABLE seed_runs")
-        db.execute("DROP TABLE rounds")
-        db.execute("DROP TABLE sample_lists")
-        for table, column in (("calls", "messages"), ("samples", "facts")):
-            for view in ("ledger",):
-                db.execute(f"DROP VIEW IF EXISTS {view}")
+        db.execute("DROP VIEW ledger")
+        for table in re.findall(r"CREATE TABLE (\w+)", later):
+            db.execute(f"DROP TABLE {table}")
+        for table, column in re.findall(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", later):
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for old, new in re.findall(r"ALTER TABLE (\w+) RENAME TO (\w+)", later):
+            db.execute(f"ALTER TABLE {new} RENAME TO {old}")
         db.execute("UPDATE schema_version SET version = 5")
     found = find.find_student(str(copy / "plan.toml"))
     assert found.path == copy / "students" / first["student_id"]

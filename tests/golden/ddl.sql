@@ -66,8 +66,13 @@ CREATE TABLE samples (
 CREATE TABLE sample_lists (
   list_id VARCHAR NOT NULL,
   state VARCHAR NOT NULL,
-  facts JSON NOT NULL,
-  sample_ids JSON NOT NULL
+  facts JSON NOT NULL
+);
+
+CREATE TABLE listed_samples (
+  list_id VARCHAR NOT NULL,
+  place BIGINT NOT NULL,
+  sample_id VARCHAR NOT NULL
 );
 
 CREATE TABLE gate_inputs (

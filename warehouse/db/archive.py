@@ -25,9 +25,9 @@ from warehouse.db.schema import VERSION, columns
 from warehouse.db.views import VIEWS
 from warehouse.errors import MissingExtraError, WarehouseError, first_line
 from warehouse.extras import install_advice
-from warehouse.records import RECORDS, GateInput, Record, Run, RunAnswer, SampleList
+from warehouse.records import RECORDS, GateInput, ListedSample, Record, Run, RunAnswer, SampleList
 
-ARCHIVED = tuple(kind for kind in RECORDS if kind not in (SampleList, GateInput))
+ARCHIVED = tuple(kind for kind in RECORDS if kind not in (SampleList, ListedSample, GateInput))
 """What archives hold. Lists of samples only spare reading, and are true of one warehouse alone."""
 MANIFEST = "archive.json"
 """The file that marks a folder as an archive; it has the schema version of the newest rows."""

@@ -117,6 +117,13 @@ CREATE TABLE sample_lists (
 );
 """,
     10: """
+DELETE FROM sample_lists;
+ALTER TABLE sample_lists DROP COLUMN sample_ids;
+CREATE TABLE listed_samples (
+  list_id VARCHAR NOT NULL,
+  place BIGINT NOT NULL,
+  sample_id VARCHAR NOT NULL
+);
 CREATE TABLE gate_inputs (
   input_id VARCHAR NOT NULL,
   state VARCHAR NOT NULL,

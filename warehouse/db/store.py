@@ -21,7 +21,16 @@ from warehouse.db.frames import UNSTORABLE, frame_of, records_of
 from warehouse.db.private_files import private_files
 from warehouse.db.schema import MIGRATIONS, VERSION, columns, ddl, views
 from warehouse.errors import RecordRefused, WarehouseError
-from warehouse.records import Call, Choice, GateInput, Record, Run, RunAnswer, SampleList
+from warehouse.records import (
+    Call,
+    Choice,
+    GateInput,
+    ListedSample,
+    Record,
+    Run,
+    RunAnswer,
+    SampleList,
+)
 from warehouse.text.finish_reasons import LENGTH, spellings_of
 
 R = TypeVar("R", bound=Record)
@@ -139,11 +148,19 @@ class Store:
             db.execute("DELETE FROM runs WHERE run_id = ?", [run.run_id])
             _insert(db, Run, [run])
 
-    def put_sample_list(self, samples: SampleList) -> None:
-        """Keep the list of a plan's samples in the place of an older one."""
+    def put_sample_list(self, samples: SampleList, sample_ids: Sequence[str]) -> None:
+        """Keep the list of a plan's samples, in their order, in the place of an older one."""
         with self._writing() as db:
-            db.execute("DELETE FROM sample_lists WHERE list_id = ?", [samples.list_id])
+            for table in (SampleList.TABLE, ListedSample.TABLE):
+                db.execute(f"DELETE FROM {table} WHERE list_id = ?", [samples.list_id])
             _insert(db, SampleList, [samples])
+            db.register("listed", pl.DataFrame({"id": sample_ids}, {"id": pl.String}).to_arrow())
+            db.execute(
+                "INSERT INTO listed_samples (list_id, place, sample_id) "
+                "SELECT ?, row_number() OVER () - 1, id FROM listed",
+                [samples.list_id],
+            )
+            db.unregister("listed")
 
     def put_gate_inputs(self, inputs: Sequence[GateInput]) -> None:
         """Keep what the gate reads in the place of what was kept under the same ids."""

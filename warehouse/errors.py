@@ -24,6 +24,7 @@
 
     Outcome                         nothing is wrong; one line on stderr, an exit code of its own
     ├── NotShipped                  done, but a condition of [ship] is not met; exit code 4
+    ├── Skipped                     another run uses the warehouse, and this one is left out; exit code 0
     └── Stopped                     stopped on purpose; exit code 3, .resume is the command
         └── BudgetReached           the next request could exceed the plan's budget
 
@@ -146,6 +147,12 @@ class NotShipped(Outcome):
     """The run is done and kept; its student does not meet the plan's conditions."""
 
     exit_code = 4
+
+
+class Skipped(Outcome):
+    """Another run uses the warehouse, and the schedule says that this one is left out."""
+
+    exit_code = 0
 
 
 class Stopped(Outcome):

@@ -417,6 +417,22 @@ class Student(Record):
 
 
 @dataclass(frozen=True)
+class Promotion(Record):
+    """A student that became the current one of its plan. Append-only: the newest one counts."""
+
+    TABLE: ClassVar[str] = "promotions"
+    KEY: ClassVar[tuple[str, ...]] = ("promotion_id",)
+
+    promotion_id: str
+    plan_name: str
+    student_id: str
+    before: str | None  # the student that it took the place of
+    how: str  # ship: it met the plan's [ship]; rollback: a person went back to it
+    run_id: str | None  # the run that measured it
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
 class Answer(Record):
     """A contestant's answer to one held-out item, and its grades (None: abstained)."""
 
@@ -484,6 +500,6 @@ class Failure(Record):
 
 
 RECORDS: tuple[type[Record], ...] = (
-    Run, Prompt, Call, Sample, SampleList, ListedSample, GateInput, SeedRun, Round, Score, AuditScore, Choice, Measurement, Student,
+    Run, Prompt, Call, Sample, SampleList, ListedSample, GateInput, SeedRun, Round, Score, AuditScore, Choice, Measurement, Student, Promotion,
     Answer, RunAnswer, Failure,
 )  # fmt: skip

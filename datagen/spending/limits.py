@@ -13,7 +13,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from warehouse.errors import BudgetReached, Outcome, StillhouseError
@@ -35,6 +35,19 @@ class Reservation:
     tokens: int = 0
 
 
+@dataclass(frozen=True)
+class PeriodCap:
+    """What all runs of a warehouse together may spend in USD until a moment."""
+
+    name: str
+    """The plan's key, such as budget_usd_per_day."""
+    usd: float
+    spent_usd: float
+    """Spent in this period when the run started, by every run."""
+    ends: str
+    """When the next period begins, as it is told to people."""
+
+
 @dataclass
 class Budget:
     """A cap on USD and on tokens (prompt and completion together); None is no cap.
@@ -53,6 +66,8 @@ class Budget:
     tokens: int | None = None
     spent_usd: float = 0.0
     spent_tokens: int = 0
+    periods: Sequence[PeriodCap] = ()
+    """Caps of all runs together; the tightest of them and of the run's own is `usd`."""
     lost_usd: float = field(default=0.0, init=False)
     lost_tokens: int = field(default=0, init=False)
     unmetered_usd: float = field(default=0.0, init=False)
@@ -66,6 +81,27 @@ class Budget:
     _largest_tokens: int = field(default=0, init=False)
     _closed: StillhouseError | Outcome | None = field(default=None, init=False)
     _settled: list[asyncio.Future[None]] = field(default_factory=list, init=False, repr=False)
+    _largest_request_usd: float | None = field(default=None, init=False)
+    _period: PeriodCap | None = field(default=None, init=False)
+    _spent_before: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        """Let the tightest cap be the run's."""
+        self._spent_before = self.spent_usd
+        self._largest_request_usd = self.usd
+        for cap in self.periods:
+            left = self.spent_usd + max(0.0, cap.usd - cap.spent_usd)
+            if self._largest_request_usd is None or cap.usd < self._largest_request_usd:
+                self._largest_request_usd = cap.usd
+            if self.usd is None or left < self.usd:
+                self.usd, self._period = left, cap
+
+    @property
+    def reached_period(self) -> PeriodCap | None:
+        """The cap of all runs together that was reached; None where it was another, or none."""
+        usd = None if self._refused is None else self._refused.usd
+        over = usd is not None and self.usd is not None and self.spent_usd + usd > self.usd
+        return self._period if over else None
 
     async def reserve(self, most: Reservation, cautious: bool = True) -> Reservation:
         """Reserve what a request can cost at most; waits while in-flight requests may return some.
@@ -155,11 +191,13 @@ class Budget:
 
     def too_expensive(self, most: Reservation) -> str | None:
         """Why a request can never be sent within these caps; None where it can."""
-        if self.usd is not None and most.usd > self.usd:
+        if self._largest_request_usd is not None and most.usd > self._largest_request_usd:
             self._note_size(most)
+            cap = self._largest_request_usd
+            name = next((p.name for p in self.periods if p.usd == cap), "budget_usd")
             return (
-                f"the request can cost {most.usd:.6f} USD, more than budget_usd = {self.usd:g}; "
-                "raise budget_usd, or shorten the prompt or max_tokens"
+                f"the request can cost {most.usd:.6f} USD, more than {name} = {cap:g}; "
+                f"raise {name}, or shorten the prompt or max_tokens"
             )
         if self.tokens is not None and most.tokens > self.tokens:
             self._note_size(most)
@@ -217,6 +255,13 @@ class Budget:
 
     def _told(self, most: Reservation) -> str:
         if self.usd is not None and self.spent_usd + most.usd > self.usd:
+            if (cap := self._period) is not None:
+                spent = cap.spent_usd + self.spent_usd - self._spent_before
+                return (
+                    f"{cap.name} = {cap.usd:g} is reached: {spent:.6f} USD are spent by all runs"
+                    f"{_beyond(spent, cap.usd)}, and the next request can cost {most.usd:.6f}; "
+                    f"it goes on from {cap.ends} on, or raise {cap.name}"
+                )
             return (
                 f"budget_usd = {self.usd:g} is reached: {self.spent_usd:.6f} USD are spent"
                 f"{_beyond(self.spent_usd, self.usd)}, and the next request can cost "

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
 from datagen.recipe import PromptRecipe, Recipe
+from distill.plan.schedule_section import ScheduleSection
 from distill.plan.sections import (
     DatagenSection,
     EvaluateSection,
@@ -37,6 +38,9 @@ from warehouse.inputs.question_wording import LANGUAGES, Language
 from warehouse.records import make_id
 from warehouse.secrets import literal_secrets, mask
 from warehouse.union_faults import merge_union_faults
+
+BUDGETS_USD = ("budget_usd", "budget_usd_per_day", "budget_usd_per_month")
+"""Keys of `[datagen]` that cap what is spent: by one run, and by all runs of the warehouse."""
 
 
 class Plan(Section):
@@ -56,6 +60,8 @@ class Plan(Section):
     evaluate: EvaluateSection = EvaluateSection()
     run: RunSection = RunSection()
     """Where scoring runs."""
+    schedule: ScheduleSection = ScheduleSection()
+    """When the plan runs by itself, and what each tick may change."""
     ship: ShipSection | None = None
     """When the student may be promoted."""
     _folder: Path = PrivateAttr(default=Path("."))
@@ -84,11 +90,12 @@ class Plan(Section):
 
     @property
     def plan_hash(self) -> str:
-        """Hash of the plan with all defaults filled in; a budget and an engine do not change it."""
+        """Hash of the plan with all defaults filled in; neither a budget nor an engine nor a
+        schedule changes it."""
         plain = self.as_json()
-        for name in ("budget_usd", "budget_tokens", "shard", "on_new_calls"):
+        for name in (*BUDGETS_USD, "budget_tokens", "shard", "on_new_calls"):
             del plain["datagen"][name]
-        del plain["run"]
+        del plain["run"], plain["schedule"]
         if self.language == "en":  # as before there was this key: no run gets another id
             del plain["language"]
         if self.train is not None:
@@ -106,10 +113,7 @@ class Plan(Section):
         Raises:
             PlanError: a section is missing; the message says what to add.
         """
-        if (
-            verb.split()[0] in ("run", "train", "evaluate", "bakeoff", "study")
-            and self.train is None
-        ):
+        if verb.split()[0] in ("train", "evaluate", "bakeoff", "study") and self.train is None:
             raise PlanError(
                 f"plan '{self.name}' has no [train] section; give it at least base = '...' "
                 "(asset, folder or hub id), or use `distill generate`"
@@ -137,9 +141,10 @@ class Plan(Section):
             ("quality.judge", self.judge),
             *((f"evaluate.endpoints.{name}", endpoint) for name, endpoint in endpoints),
         ):
-            if self.datagen.budget_usd is not None and model.price is None:
+            capped = next((n for n in BUDGETS_USD if getattr(self.datagen, n) is not None), None)
+            if capped and model.price is None:
                 raise PlanError(
-                    f"budget_usd = {self.datagen.budget_usd:g} cannot be enforced: the price of "
+                    f"{capped} = {getattr(self.datagen, capped):g} cannot be enforced: the price of "
                     f"'{model.model}' is not known; give input_usd_per_million and "
                     f"output_usd_per_million in [{section}], or a budget_tokens"
                 )
@@ -165,6 +170,7 @@ class Plan(Section):
             )
         if (
             verb.split()[0] in ("run", "evaluate", "bakeoff", "study")
+            and self.train is not None
             and not self.evaluate.benchmarks
         ):
             raise PlanError(

@@ -82,6 +82,10 @@ class DatagenSection(Section):
     hidden input, such as chance or the time, and each run would pay again. `ask` pays."""
     budget_usd: float | None = Field(default=None, ge=0)
     """Most that one run may spend, in USD, also over several starts; it then stops, and can go on."""
+    budget_usd_per_day: float | None = Field(default=None, ge=0)
+    """Most that all runs of the warehouse together may spend in a day, in USD."""
+    budget_usd_per_month: float | None = Field(default=None, ge=0)
+    """Most that all runs of the warehouse together may spend in a calendar month, in USD."""
     budget_tokens: int | None = Field(default=None, ge=0)
     """Most tokens that one run may use, prompts and replies together."""
 

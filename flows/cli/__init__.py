@@ -10,14 +10,14 @@ import traceback
 
 import typer
 
-from flows.cli import data, parts, plan, results, student, warehouse
+from flows.cli import data, parts, plan, results, schedule, student, warehouse
 from flows.cli.options import DEBUG, app
 from flows.cli.usage import describe_usage_error
 from warehouse.errors import Outcome, StillhouseError
 from warehouse.extras import missing_module_error
 from warehouse.part_origins import part_error
 
-__all__ = ["app", "data", "main", "parts", "plan", "results", "student", "warehouse"]
+__all__ = ["app", "data", "main", "parts", "plan", "results", "schedule", "student", "warehouse"]
 
 _GC_THRESHOLD = 50_000
 """Objects between two garbage collections. Imports leave objects that live until the end, and

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -412,22 +411,3 @@ def cancel(plan: PlanFile, set_: Set = None) -> None:
     print(
         f"{format_count(len(ids), 'batch')}; `distill generate {plan}` collects the replies they had finished"
     )
-
-
-@app.command()
-def serve(
-    plan: PlanFile,
-    cron: Annotated[str, typer.Option(help='When to run, e.g. "0 3 * * *".')],
-    set_: Set = None,
-    verbose: Verbose = False,
-) -> None:
-    """Run a plan on a schedule with Prefect, until stopped."""
-    from distill.plan.plan import load_plan
-
-    refuse_shipped_plan(plan)
-    loaded = load_plan(plan, set_ or ())
-    os.environ["PREFECT_LOGGING_LEVEL"] = "INFO" if verbose else "WARNING"
-    from flows.stages import schedule
-
-    home = loaded.warehouse_path.parent
-    schedule.serve(plan.resolve(), list(set_ or ()), loaded.name, home, cron)

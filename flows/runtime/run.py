@@ -21,6 +21,7 @@ from datagen.teacher import Teacher
 from distill.plan.plan import Plan, load_plan
 from distill.plan.project import open_store
 from flows.runtime import signals
+from flows.runtime.period_caps import period_caps
 from flows.runtime.progress import say
 from warehouse.db.lock import exclusive
 from warehouse.db.spool import Spool
@@ -33,6 +34,10 @@ _PACKAGES = (
     "stillhouse", "torch", "transformers", "trl", "peft", "prefect", "openai", "duckdb",
     "polars", "detoxify", "xllamacpp", "alt-profanity-check", "scipy",
 )  # fmt: skip
+
+
+TICK = "tick"
+"""The verb of a run that a schedule started."""
 
 
 @dataclass
@@ -94,6 +99,7 @@ class RunContext:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage."""
+        signals.raise_if_swallowed()
         started = time.monotonic()
         try:
             yield
@@ -114,17 +120,21 @@ def open_run(
 ) -> Iterator[RunContext]:
     """Load the plan, hold the warehouse's run lock, and keep the run's record to the end.
 
-    An unfinished run of the same plan goes on under its old id. Ctrl-C, SIGTERM
-    and a closed terminal stop the run with nothing lost.
+    An unfinished run of the same plan goes on under its old id; a tick of a schedule does not, so
+    that each has its own record and budget. Ctrl-C, SIGTERM and a closed terminal stop the run with
+    nothing lost.
 
     Raises:
         Stopped: interrupted; says how to resume.
+        Skipped: another run uses the warehouse, and the plan's schedule leaves this tick out.
     """
     plan = load_plan(plan_path, overrides)
-    plan.require(verb)
+    plan.require("run" if verb == TICK else verb)
+    is_tick = verb == TICK
     store = open_store(plan)
     resume = command(verb, plan_path, overrides, options)
-    with exclusive(store.path, say), signals.interrupted():
+    overlap = plan.schedule.overlap if is_tick else "wait"
+    with exclusive(store.path, say, overlap, is_tick), signals.interrupted():
         recover(store, take_back=True)
         run = _run_record(plan, store, verb, overrides)
         mark_killed_runs(store, but=run.run_id)
@@ -143,7 +153,9 @@ def open_run(
         except BudgetReached as stop:
             state = "stopped"
             message = context.budget.reached or stop.message
-            larger = _with_larger_budget(plan, overrides, message, context.budget)
+            larger = list(overrides)
+            if context.budget.reached_period is None:
+                larger = _with_larger_budget(plan, overrides, message, context.budget)
             again = command(verb, plan_path, larger, options)
             raise BudgetReached(message, again) from None
         except Stopped as stop:
@@ -176,7 +188,8 @@ def open_run(
 
 
 def _budget(plan: Plan, store: Store, run: Run) -> Budget:
-    """The plan's caps, with what this run has spent so far, also before it was stopped."""
+    """The plan's caps, with what this run has spent so far, also before it was stopped, and what all
+    runs spent in this day and month."""
     lost = run.summary.get("lost", {})
     usd, tokens = store.spent(run.run_id)
     return Budget(
@@ -184,6 +197,7 @@ def _budget(plan: Plan, store: Store, run: Run) -> Budget:
         plan.datagen.budget_tokens,
         usd + lost.get("usd", 0.0),
         tokens + lost.get("tokens", 0),
+        period_caps(plan, store),
     )
 
 
@@ -252,7 +266,7 @@ def _run_record(plan: Plan, store: Store, verb: str, overrides: Sequence[str]) -
     plan_json = plan.as_json()
     key = make_id(plan.plan_hash, verb)
     for old in store.read(Run, "plan_hash = ? AND state <> 'completed'", [plan.plan_hash]):
-        if old.summary.get("verb") == verb:
+        if old.summary.get("verb") == verb != TICK:
             identity = plan.teacher.identity
             summary = {**old.summary, "overrides": list(overrides), "teacher": identity}
             return replace(

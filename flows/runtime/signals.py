@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+_heard = False
+"""Whether a signal came since `interrupted` was entered."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -43,6 +46,7 @@ def awaited(stop: Callable[[], None]) -> Iterator[None]:
 
     Elsewhere nothing changes: who owns the main thread handles signals.
     """
+    raise_if_swallowed()
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     announced = False
@@ -92,16 +96,27 @@ def finished(stop: Callable[[], bool]) -> Iterator[None]:
 
 @contextmanager
 def interrupted() -> Iterator[None]:
-    """In the main thread: the other signals raise KeyboardInterrupt, as Ctrl-C does."""
+    """In the main thread: every signal raises KeyboardInterrupt, as Ctrl-C does, and is remembered."""
+    global _heard
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        global _heard
         _hear(number)
+        _heard = True
         raise KeyboardInterrupt
 
-    before = _handled()
-    del before[signal.SIGINT]
-    with _handle_signals(before, interrupt):
+    _heard = False
+    with _handle_signals(_handled(), interrupt):
         yield
+
+
+def raise_if_swallowed() -> None:
+    """Raise KeyboardInterrupt again where a library caught it.
+
+    DuckDB does so while it imports pandas for the first time, which takes half a second.
+    """
+    if _heard:
+        raise KeyboardInterrupt
 
 
 @contextmanager

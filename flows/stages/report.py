@@ -46,6 +46,19 @@ def write_report(
     return write_pages(context, "report", render_html(report), markdown, to_json(report))
 
 
+def report_data(context: RunContext, curated: Curated) -> dict[str, Any]:
+    """Write the report of a run without a student, and summarize the run."""
+    paths = write_report(context, curated, None, Evaluation([]))
+    result = {
+        **context.result("calls_made", "calls_reused", "failures"),
+        "samples": len(curated.sample_set),
+        "kept": curated.kept_count,
+        "report_path": str(paths["html"]),
+    }
+    context.summarize(**result)
+    return result
+
+
 def write_pages(
     context: RunContext, name: str, html: str, markdown: str, data: dict[str, Any]
 ) -> dict[str, Path]:

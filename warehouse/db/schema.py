@@ -124,6 +124,15 @@ CREATE TABLE listed_samples (
   place BIGINT NOT NULL,
   sample_id VARCHAR NOT NULL
 );
+CREATE TABLE promotions (
+  promotion_id VARCHAR NOT NULL,
+  plan_name VARCHAR NOT NULL,
+  student_id VARCHAR NOT NULL,
+  before VARCHAR,
+  how VARCHAR NOT NULL,
+  run_id VARCHAR,
+  created_at TIMESTAMPTZ NOT NULL
+);
 CREATE TABLE gate_inputs (
   input_id VARCHAR NOT NULL,
   state VARCHAR NOT NULL,

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,6 +149,11 @@ class Store:
             db.execute("DELETE FROM runs WHERE run_id = ?", [run.run_id])
             _insert(db, Run, [run])
 
+    def forget_run(self, run_id: str) -> None:
+        """Delete the record of a run that made nothing."""
+        with self._writing() as db:
+            db.execute("DELETE FROM runs WHERE run_id = ?", [run_id])
+
     def put_sample_list(self, samples: SampleList, sample_ids: Sequence[str]) -> None:
         """Keep the list of a plan's samples, in their order, in the place of an older one."""
         with self._writing() as db:
@@ -249,6 +255,23 @@ class Store:
         A call of unknown price counts its tokens only; one whose usage was measured counts what
         was reserved for it, as its raw reply says.
         """
+        return self._spent("run_id = ?", [run_id])
+
+    def spent_since(self, moment: datetime) -> float:
+        """USD that the calls of all runs since then count in their budgets, and what was lost by runs
+        that ended since then or still run.
+
+        A request is lost where it was sent and no whole reply came; when it was is not recorded.
+        """
+        usd, _ = self._spent("created_at >= ?", [moment])
+        lost = self.select(
+            "SELECT coalesce(sum((summary ->> '$.lost.usd')::DOUBLE), 0) FROM runs "
+            "WHERE finished_at IS NULL OR finished_at >= ?",
+            [moment],
+        )
+        return usd + (0.0 if lost is None else float(lost.item()))
+
+    def _spent(self, where: str, params: Sequence[Any]) -> tuple[float, int]:
         if not self.path.exists():
             return 0.0, 0
         with self._reading() as db:
@@ -258,8 +281,8 @@ class Store:
                 "FROM (SELECT *, struct_pack("
                 "usd := coalesce((raw ->> '$.stillhouse.unmetered.usd')::DOUBLE, 0), "
                 "tokens := coalesce((raw ->> '$.stillhouse.unmetered.tokens')::BIGINT, 0)) AS more "
-                "FROM calls WHERE run_id = ?)",
-                [run_id],
+                f"FROM calls WHERE {where})",
+                list(params),
             ).fetchone()
         return (float(row[0]), int(row[1])) if row else (0.0, 0)
 
@@ -391,6 +414,10 @@ class Store:
             yield db
         except _UNREADABLE as error:
             raise self._unreadable(error) from None
+        except RuntimeError as error:
+            if str(error) != "Query interrupted":
+                raise
+            raise KeyboardInterrupt from None  # DuckDB's word for a signal during a query
         finally:
             db.close()
 

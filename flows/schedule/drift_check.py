@@ -27,7 +27,10 @@ JOIN samples s ON s.sample_id = w.sample_id LEFT JOIN (
 
 
 def check_drift(
-    curated: Curated, baseline: pl.DataFrame, bounds: DriftSection
+    curated: Curated,
+    baseline: pl.DataFrame,
+    bounds: DriftSection,
+    only: pl.DataFrame | None = None,
 ) -> tuple[list[Drift], int]:
     """Compare the samples that are not in a baseline with those that are.
 
@@ -35,18 +38,23 @@ def check_drift(
         curated: The present selection.
         baseline: sample_id of the samples before.
         bounds: How far the new ones may be from them.
+        only: sample_id of the new samples that are looked at; left out, all.
 
     Returns:
         One comparison for each feature, and the number of new samples; no comparison where there are
         fewer than `bounds.least` of them, or of those before.
     """
-    is_old = curated.choice_rows["sample_id"].is_in(baseline["sample_id"].implode()).to_numpy()
-    new = int((~is_old).sum())
+    ids = curated.choice_rows["sample_id"]
+    is_old = ids.is_in(baseline["sample_id"].implode()).to_numpy()
+    is_new = ~is_old
+    if only is not None:
+        is_new &= ids.is_in(only["sample_id"].implode()).to_numpy()
+    new = int(is_new.sum())
     if min(new, int(is_old.sum())) < bounds.least:
         return [], new
     values = _features(curated)
     before = {name: column[is_old & present] for name, (column, present) in values.items()}
-    now = {name: column[~is_old & present] for name, (column, present) in values.items()}
+    now = {name: column[is_new & present] for name, (column, present) in values.items()}
     return drifts_of(before, now, bounds.psi, bounds.share, bounds.least), new
 
 

@@ -155,7 +155,8 @@ def accept_drift(plan: Plan, store: Store) -> str:
     if not drift.get("beyond"):
         raise NotFoundError(f"the last tick of plan '{plan.name}' found no drift to accept")
     run = ticks[0]
-    tick = {**run.summary["tick"], "drift": {"baseline": drift["held"], "accepted": drift["told"]}}
+    accepted = {"baseline": run.summary["selection_id"], "accepted": drift["told"]}
+    tick = {**run.summary["tick"], "drift": accepted}
     tick["state"] = "waiting"
     tick["reason"] = f"drift was accepted ({drift['told']}); the next tick may train"
     store.put_run(replace(run, summary={**run.summary, "tick": tick}))

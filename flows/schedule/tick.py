@@ -123,9 +123,12 @@ def _drift(context: RunContext, curated: Curated, history: History) -> dict[str,
     last = known.summary["tick"]["drift"] if known else {}
     if last.get("beyond"):  # others beside them must not hide them
         flagged = _samples_of(context, last["held"]).join(before, on="sample_id", how="anti")
-        kept = curated.choice_rows.filter("kept")
-        if len(kept.join(flagged, on="sample_id", how="semi")):
+        left = flagged.join(curated.choice_rows, on="sample_id", how="semi")
+        if len(left) == len(flagged):
             return last
+        drifts, new = check_drift(curated, before, context.plan.schedule.drift, left)
+        if told := describe_drift(drifts, new):
+            return {**last, "told": told}
     drifts, new = check_drift(curated, before, context.plan.schedule.drift)
     if not drifts:  # too few to tell: they wait for others
         return {"baseline": baseline if new else curated.selection_id}

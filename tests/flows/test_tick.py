@@ -136,7 +136,9 @@ def test_the_hook_runs_without_a_shell_and_its_failure_is_told(tmp_path):
     plan = plan_in(tmp_path / "good", SHIP + hook)
     found = run_tick(str(plan))
     assert mark.read_text() == str(plan.parent / "students" / found["promoted"])
-    failing = f'[schedule]\non_promote = """{sys.executable} -c "raise SystemExit(\'no room\')" """\n'
+    failing = (
+        f'[schedule]\non_promote = """{sys.executable} -c "raise SystemExit(\'no room\')" """\n'
+    )
     found = run_tick(str(plan_in(tmp_path / "bad", SHIP + failing)))
     assert found["promoted"] and "on_promote ended with 1: no room" in found["reason"]
     missing = '[schedule]\non_promote = "/no/such/program; touch x"\n'
@@ -144,45 +146,46 @@ def test_the_hook_runs_without_a_shell_and_its_failure_is_told(tmp_path):
     assert found["promoted"] and "on_promote cannot be run" in found["reason"]
 
 
-def test_data_that_has_drifted_is_not_trained_on_until_accepted_or_removed(tmp_path):
+@pytest.mark.parametrize("way_out", ["remove", "accept"])
+def test_data_that_has_drifted_is_not_trained_on_until_removed_or_accepted(tmp_path, way_out):
     plan = plan_in(tmp_path, prompts=60)
     bounds = ["schedule.drift={least=20}", "schedule.retrain_when={new_rows=5}"]
+    settings, store = load_plan(plan, bounds), store_of(plan)
     first = run_tick(str(plan), bounds)
-    assert first["trained"]
+    with pytest.raises(NotFoundError, match="found no drift"):
+        accept_drift(settings, store)
     good = rows(0, 60)
-    bad = [
-        {**row, "reference": "grey", "passage": row["passage"].replace("is ", "was ")}
-        for row in rows(500, 40)
-    ]
+    bad = [{**row, "passage": row["passage"].replace("is ", "was ")} for row in rows(500, 40)]
     write_rows(plan.parent / "prompts.jsonl", [*good, *bad])
     second = run_tick(str(plan), bounds)
     assert second["state"] == "drift", second
-    assert second["drift"]["beyond"] and "kept" in second["drift"]["told"]
-    assert "trained" not in second
-    more = [*good, *bad, *rows(60, 60)]  # good rows beside them do not hide them
-    write_rows(plan.parent / "prompts.jsonl", more)
+    assert "unusable 0 -> 1 (+100%)" in second["drift"]["told"]
+    good += rows(60, 60)  # good rows beside them do not hide them
+    write_rows(plan.parent / "prompts.jsonl", [*good, *bad])
     third = run_tick(str(plan), bounds)
-    assert third["state"] == "drift" or third["changes"]["kept_new"] == 60
+    assert (third["state"], third["changes"]["kept_new"]) == ("drift", 60)
+    assert "drifted" in status_of(settings, store)["waits"]
+    assert [student.student_id for student in store.read(Student)] == [first["trained"]]
+    if way_out == "remove":
+        write_rows(plan.parent / "prompts.jsonl", good)
+    else:
+        done = distill(tmp_path, "status", plan, "--accept-drift")
+        assert done.stdout.startswith("accepted: 40 new samples:"), done.stderr
+    last = run_tick(str(plan), bounds)
+    assert last["trained"] not in (None, first["trained"])
+    assert run_tick(str(plan), bounds)["state"] == "nothing new"
 
 
-def test_accepted_drift_is_trained_on(tmp_path):
+def test_a_few_new_samples_wait_until_they_can_be_compared(tmp_path):
     plan = plan_in(tmp_path, prompts=40)
-    bounds = ["schedule.drift={least=20}", "schedule.retrain_when={new_rows=5}"]
+    bounds = ["schedule.drift={least=20}", "schedule.retrain_when={new_rows=500, share=1.0}"]
     run_tick(str(plan), bounds)
-    longer = [
-        {**row, "passage": row["passage"] + " It was seen there by many people in spring." * 5}
-        for row in rows(40, 40)
-    ]
-    write_rows(plan.parent / "prompts.jsonl", rows(0, 40) + longer)
-    settings = load_plan(plan, bounds)
-    with pytest.raises(NotFoundError, match="found no drift"):
-        accept_drift(settings, store_of(plan))
-    found = run_tick(str(plan), bounds)
-    if found["state"] == "drift":
-        accept_drift(settings, store_of(plan))
-        assert run_tick(str(plan), bounds)["trained"]
-    else:  # passages are no feature: the replies are as before
-        assert found["trained"]
+    baseline = store_of(plan).read(Run)[0].summary["selection_id"]
+    for count, compared in ((50, False), (55, False), (61, True)):
+        write_rows(plan.parent / "prompts.jsonl", rows(0, count))
+        drift = run_tick(str(plan), bounds)["drift"]
+        assert ("compared" in drift) is compared
+        assert (drift["baseline"] == baseline) is not compared
 
 
 def test_a_teacher_that_fails_ends_a_tick_and_the_next_one_goes_on(tmp_path):

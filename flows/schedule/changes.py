@@ -86,4 +86,4 @@ def describe_changes(changes: Changes, store: Store, most: int = 3) -> str:
     for number, what in ((changes.kept_new, "more kept"), (changes.kept_gone, "no longer kept")):
         if number:
             parts.append(f"{number} {what}")
-    return "; ".join(parts) or "nothing"
+    return "; ".join(parts) or "no sample came or went"

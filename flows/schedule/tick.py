@@ -57,13 +57,14 @@ def run_tick(
                 raise
             note_tick(context, tick)
             _forget_idle_ticks(context, tick)
-            found = {"report_path": context.run.summary.get("report_path")}
+            report = context.run.summary.get("report_path")
+            found = {"report_path": str(context.home / report)} if report else {}
             result = context.result("calls_made", "calls_reused", "samples", "kept", "failures")
     except Skipped as skipped:
         return {"state": "skipped", "reason": str(skipped)}
     except BudgetReached as reached:
         return {"state": "budget", "reason": reached.message}
-    return {**result, **tick.as_json(), **{name: path for name, path in found.items() if path}}
+    return {**result, **tick.as_json(), **found}
 
 
 def _ended(error: BaseException, context: RunContext) -> Tick:
@@ -100,7 +101,7 @@ def _tick(context: RunContext, stage: Stage) -> Tick:
     figures = changes.as_json() if changes else {}
     if plan.train is None or stage == "curate":
         if not changes:
-            return Tick("nothing new", "no sample came or went")
+            return Tick("nothing new", told)
         if plan.train is None and stage == "all":
             report_data(context, curated)
         return Tick("done", told, figures)
@@ -166,7 +167,7 @@ def _train_if_due(
     if student is not None and not since.are_enough(when):
         if stage == "train" or _is_evaluated(context, history, student):
             if not changes:
-                return Tick("nothing new", "no sample came or went", drift=drift)
+                return Tick("nothing new", told, drift=drift)
             waits = (
                 f"{told}; training waits for {when.new_rows} new rows or {when.share:.0%} changed "
                 f"(now {since.kept_new} and {since.share:.0%})"

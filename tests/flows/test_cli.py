@@ -34,6 +34,10 @@ VERBS = [
     "schema",
     "assets",
     "serve",
+    "tick",
+    "status",
+    "students",
+    "rollback",
 ]
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli_help.txt"
 PLAN = f"""

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from unittest import mock
 
 import pytest
@@ -142,7 +143,7 @@ def test_a_month_of_nights(plan):
     killed = 0
     dates = nights(datetime(2026, 10, 4, tzinfo=UTC), 30)
     # 24 hours apart in UTC, but for the night in which the clocks are changed
-    gaps = [(b - a) / timedelta(hours=1) for a, b in zip(dates, dates[1:], strict=False)]
+    gaps = [(b - a) / timedelta(hours=1) for a, b in pairwise(dates)]
     assert sorted(set(gaps)) == [24, 25] and gaps.count(25) == 1
 
     for night, moment in enumerate(dates):
@@ -170,9 +171,11 @@ def test_a_month_of_nights(plan):
                 killed = kill_in_the_middle(plan, moment)
                 (folder / "slow").unlink()
             if night == 3:
-                with pytest.raises(StillhouseError, match="cannot be written"):
-                    with mock.patch.object(Store, "insert", full_disk):
-                        run_tick(str(plan), overrides)
+                with (
+                    mock.patch.object(Store, "insert", full_disk),
+                    pytest.raises(StillhouseError, match="cannot be written"),
+                ):
+                    run_tick(str(plan), overrides)
             try:
                 found = run_tick(str(plan), overrides)
             except StillhouseError as error:

@@ -162,6 +162,16 @@ CREATE TABLE students (
   created_at TIMESTAMPTZ NOT NULL
 );
 
+CREATE TABLE promotions (
+  promotion_id VARCHAR NOT NULL,
+  plan_name VARCHAR NOT NULL,
+  student_id VARCHAR NOT NULL,
+  before VARCHAR,
+  how VARCHAR NOT NULL,
+  run_id VARCHAR,
+  created_at TIMESTAMPTZ NOT NULL
+);
+
 CREATE TABLE answers (
   answer_id VARCHAR NOT NULL,
   benchmark VARCHAR NOT NULL,

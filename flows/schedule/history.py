@@ -29,7 +29,7 @@ class Tick:
     promoted: str | None = None
     """The student that it promoted."""
     idle: int = 0
-    """Ticks before it that found nothing new, one after the other; they have no records of their own."""
+    """Ticks in a row before it that made nothing and ended alike; they have no records of their own."""
 
     def as_json(self) -> dict[str, Any]:
         """The fields that say something."""

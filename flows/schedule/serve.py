@@ -7,6 +7,7 @@ write; the deployment says which of them is meant, and the parameters make a run
 
 # No `from __future__ import annotations`: Prefect looks up the types of a flow's parameters itself.
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ import prefect
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import FailedRun
 from prefect.runtime import deployment
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.states import Completed, Failed
@@ -27,8 +29,6 @@ from distill.plan.plan import Plan, load_plan
 from distill.plan.schedule_section import Stage, parse_interval
 from flows.runtime import prefect_server
 from flows.runtime.progress import say
-from flows.schedule.artifacts import publish_tick
-from flows.schedule.tick import run_tick
 from warehouse.errors import PlanError, StillhouseError, UsageError, first_line
 
 _SERVED = "STILLHOUSE_SERVED_PLANS"
@@ -42,6 +42,18 @@ _NAMES = {
     "budget": "BudgetReached", "skipped": "Skipped",
 }  # fmt: skip
 """What a tick's state is called in Prefect."""
+
+
+class _HideForeseen(logging.Filter):
+    """Leave out the traceback of a tick that failed for a reason that it has told already."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log a record."""
+        return not (record.exc_info and isinstance(record.exc_info[1], FailedRun))
+
+
+for _name in ("prefect.flow_runs", "prefect.engine"):
+    logging.getLogger(_name).addFilter(_HideForeseen())
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,10 @@ def scheduled_run(
     Raises:
         PlanError: this process was not started by `distill serve`.
     """
+    # The process that waits for the next tick needs none of this: it is 100 MB smaller without.
+    from flows.schedule.artifacts import publish_tick
+    from flows.schedule.tick import run_tick
+
     served = json.loads(os.environ.get(_SERVED, "{}")).get(deployment.name)
     if served is None:
         raise PlanError("no such plan is served here; start `distill serve PLAN --cron ...`")

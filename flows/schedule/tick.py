@@ -25,7 +25,15 @@ from flows.stages.generate import generate_stage, load_samples
 from flows.stages.known_prompts import refuse_prompts_as_benchmark
 from flows.stages.report import report_data
 from flows.students.registry import promote, run_hook
-from warehouse.errors import BudgetReached, Outcome, Skipped, StillhouseError, Stopped, first_line
+from warehouse.errors import (
+    BudgetReached,
+    NothingToDoError,
+    Outcome,
+    Skipped,
+    StillhouseError,
+    Stopped,
+    first_line,
+)
 from warehouse.records import Run, Student
 from warehouse.wording import format_count
 
@@ -52,11 +60,13 @@ def run_tick(
         with open_run(plan_path, overrides, TICK) as context:
             try:
                 tick = _tick(context, stage or context.plan.schedule.stage)
+            except NothingToDoError as nothing:  # so far: others may come
+                tick = Tick("waiting", first_line(nothing))
             except (StillhouseError, Outcome, KeyboardInterrupt) as error:
                 note_tick(context, _ended(error, context))
                 raise
             note_tick(context, tick)
-            _forget_idle_ticks(context, tick)
+            _forget_equal_ticks(context, tick)
             report = context.run.summary.get("report_path")
             found = {"report_path": str(context.home / report)} if report else {}
             result = context.result("calls_made", "calls_reused", "samples", "kept", "failures")
@@ -238,12 +248,16 @@ def _evaluate(
             tick.reason += f"; {fault}"
 
 
-def _forget_idle_ticks(context: RunContext, tick: Tick) -> None:
-    """Let one record stand for all ticks in a row that found nothing new."""
-    if tick.state != "nothing new" or context.counts.get("failures"):
+def _forget_equal_ticks(context: RunContext, tick: Tick) -> None:
+    """Let one record stand for all ticks in a row that made nothing and ended alike."""
+    made = (context.counts.get(name) for name in ("calls_made", "failures", "trained"))
+    if any(made) or tick.changes or tick.promoted:
         return
     before = next(iter(History(context.store, context.plan.name, context.run.run_id).runs), None)
-    if before is not None and before.summary.get("tick", {}).get("state") == "nothing new":
-        tick.idle = before.summary["tick"].get("idle", 0) + 1
+    last = before.summary.get("tick", {}) if before else {}
+    counts = before.summary.get("counts", {}) if before else {}
+    same = (last.get("state"), last.get("reason")) == (tick.state, tick.reason)
+    if before is not None and same and not (counts.get("calls_made") or counts.get("failures")):
+        tick.idle = last.get("idle", 0) + 1
         context.summarize(tick=tick.as_json())
         context.store.forget_run(before.run_id)

@@ -11,7 +11,7 @@ import traceback
 import typer
 
 from flows.cli import data, parts, plan, results, schedule, student, warehouse
-from flows.cli.options import DEBUG, app
+from flows.cli.options import DEBUG, LOG_FORMAT, app
 from flows.cli.usage import describe_usage_error
 from warehouse.errors import Outcome, StillhouseError
 from warehouse.extras import missing_module_error
@@ -47,7 +47,11 @@ def main() -> None:
         line, exit_code = foreseen
         if os.environ.get(DEBUG):
             traceback.print_exception(error)
-        if line:
+        if line and os.environ.get(LOG_FORMAT) == "json":
+            from flows.runtime.progress import log
+
+            log(line, "error", exit_code=exit_code)
+        elif line:
             print(f"distill: {line}", file=sys.stderr)
         sys.exit(exit_code)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from warehouse.errors import NotShipped, PlanError, Stopped
+from warehouse.errors import NotShipped, PlanError, Stopped, UsageError
 from warehouse.extras import TRAINING, require_modules
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ _TRAINING_VERBS = ("run", "train", "evaluate", "bakeoff", "study")
 DEBUG = "STILLHOUSE_DEBUG"
 """Environment variable: every error is shown with its traceback."""
 
+LOG_FORMAT = "STILLHOUSE_LOG_FORMAT"
+"""Environment variable: "json" for a JSON object on each line of stderr; see `flows.runtime.progress`."""
+
 
 def _print_version(requested: bool) -> None:
     if requested:
@@ -48,10 +51,23 @@ def _options(
     debug: Annotated[
         bool, typer.Option("--debug", envvar=DEBUG, help="Show the traceback of an error.")
     ] = False,
+    log_format: Annotated[
+        str,
+        typer.Option(
+            "--log-format",
+            envvar=LOG_FORMAT,
+            help="text, or json: a JSON object on each line of stderr, and no bars.",
+        ),
+    ] = "text",
 ) -> None:
     """Distil a teacher LLM into a small student, and tell the truth about the result."""
     if debug:
         os.environ[DEBUG] = "1"  # for `main`, and for child processes
+    if log_format not in ("text", "json"):
+        raise UsageError(f"unknown --log-format '{log_format}' (allowed: text, json)")
+    os.environ[LOG_FORMAT] = log_format
+    if log_format == "json":
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER"] = "json"
 
 
 PlanFile = Annotated[Path, typer.Argument(help="The plan file (TOML).", metavar="PLAN")]

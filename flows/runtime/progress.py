@@ -1,14 +1,16 @@
-"""Show progress bars on stderr: name, count, rate, time left."""
+"""Show progress bars on stderr: name, count, rate, time left; or log lines of JSON in their place."""
 
 from __future__ import annotations
 
 import errno
+import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from rich.console import Console
@@ -27,6 +29,7 @@ from rich.text import Text
 from datagen.spending.limits import Budget
 from datagen.teacher import Reply
 from flows.runtime.signals import leave_closed_terminal
+from warehouse.secrets import mask
 
 if TYPE_CHECKING:
     from train.loop.callbacks import Step
@@ -60,6 +63,12 @@ class _Stderr:
 
 
 console = Console(file=cast("IO[str]", _Stderr()), highlight=False, soft_wrap=True)
+
+LOG_FORMAT = "STILLHOUSE_LOG_FORMAT"
+"""Environment variable: "json" for a JSON object on each line of stderr, and no bars."""
+
+_run_id: str | None = None
+"""The run that was opened last in this process: log lines name it."""
 
 LABEL = 28
 """Characters that a bar's label takes at most."""
@@ -124,10 +133,15 @@ def _progress(label: str, total: int, details: ProgressColumn) -> Iterator[tuple
     shown = label if len(label) <= LABEL else f"{label[: LABEL - 1]}…"
     name, counts = TextColumn("{task.description}", markup=False), MofNCompleteColumn()
     columns = (name, BarColumn(_bar_width()), counts, details, _Times(Column(no_wrap=True)))
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=is_json()) as progress:
         task = progress.add_task(shown, total=total, details=())
+        started = time.monotonic()
         yield progress, task
         progress.stop_task(task)  # also where it ended before its last step
+    if is_json():
+        done, spent_s = progress.tasks[0], time.monotonic() - started
+        figures = {"done": int(done.completed), "total": total, "seconds": round(spent_s, 3)}
+        log(label.strip(), "info", **figures, details=list(done.fields["details"]))
 
 
 @contextmanager
@@ -235,18 +249,49 @@ def meter(label: str, total: int, grows: bool = False) -> Iterator[Meter]:
 
 def say(text: str) -> None:
     """One plain line on stderr; markup in it is shown as it is."""
-    console.print(text, markup=False)
+    if is_json():
+        is_note = text.startswith("note: ")
+        log(text.removeprefix("note: "), "warning" if is_note else "info")
+    else:
+        console.print(text, markup=False)
+
+
+def is_json() -> bool:
+    """Whether log lines of JSON are wanted, and no bars."""
+    return os.environ.get(LOG_FORMAT) == "json"
+
+
+def log(message: str, level: str, **figures: Any) -> None:
+    """One line of JSON on stderr: time (UTC), level, run_id, message and figures; no secrets."""
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "level": level,
+        "run_id": _run_id,
+        "message": mask(message),
+        **figures,
+    }
+    console.file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    console.file.flush()
+
+
+def name_run(run_id: str) -> None:
+    """Let log lines from now on name this run."""
+    global _run_id
+    _run_id = run_id
 
 
 class _LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage())
+        if is_json():
+            log(record.getMessage(), record.levelname.lower())
+        else:
+            say(record.getMessage())
 
 
 def show_teacher_logs() -> None:
     """Show log messages of the teachers, such as the state of a batch, as lines on stderr."""
-    log = logging.getLogger("datagen")
-    if not any(isinstance(handler, _LineHandler) for handler in log.handlers):
-        log.addHandler(_LineHandler())
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    logger = logging.getLogger("datagen")
+    if not any(isinstance(handler, _LineHandler) for handler in logger.handlers):
+        logger.addHandler(_LineHandler())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -22,7 +22,7 @@ from distill.plan.plan import Plan, load_plan
 from distill.plan.project import open_store
 from flows.runtime import signals
 from flows.runtime.period_caps import period_caps
-from flows.runtime.progress import say
+from flows.runtime.progress import name_run, say
 from warehouse.db.lock import exclusive
 from warehouse.db.spool import Spool
 from warehouse.db.store import Store
@@ -143,6 +143,7 @@ def open_run(
         context = RunContext(plan, plan_path, tuple(overrides), store, run, seconds=spent)
         context.budget = _budget(plan, store, run)
         store.put_run(context.run)
+        name_run(run.run_id)
         state = "failed"
         try:
             yield context

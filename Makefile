@@ -3,7 +3,7 @@ BIN := .venv/bin
 PLAN ?= subjects/plan.toml
 WORKERS ?= 2
 
-.PHONY: setup run test test-fast test-all check lint bench gpu docs hashes format clean
+.PHONY: setup run test test-fast test-all check lint bench gpu server docs hashes format clean
 
 # One set-up for every target: made once, made again when the files it follows from change.
 setup: .venv/.installed
@@ -70,6 +70,10 @@ bench: setup
 # On a machine with a GPU, with the torch and transformers of its own Python (PYTHON=...): no `setup`.
 gpu:
 	$(PYTHON) -m tests.gpu
+
+# Prefect's server with PostgreSQL, for several workers: stops with Ctrl-C.
+server: setup
+	examples/server/start.sh
 
 # The docs site, in site/; no network.
 docs: setup

@@ -90,6 +90,41 @@ def serve(
 
 
 @app.command()
+def deploy(
+    plan: PlanFile,
+    pool: Annotated[
+        str, typer.Option("--pool", help="A work pool of your Prefect server.", metavar="NAME")
+    ],
+    cron: Annotated[
+        str | None, typer.Option(help='When to run, e.g. "0 3 * * *"; else that of [schedule].')
+    ] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="Time between two runs: 90s, 15m, 6h or 1d.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="The image of a Docker or Kubernetes pool.", metavar="IMAGE")
+    ] = None,
+    plan_there: Annotated[
+        str | None,
+        typer.Option("--plan-there", help="The plan's file where the worker runs.", metavar="PATH"),
+    ] = None,
+    set_: Set = None,
+) -> None:
+    """Deploy a plan to a work pool of your Prefect server, whose workers run it."""
+    from warehouse.errors import UsageError
+
+    if cron is not None and interval is not None:
+        raise UsageError("--cron and --interval cannot be combined; give one of them")
+    refuse_shipped_plan(plan)
+    from flows.schedule import serve as serving
+
+    name = serving.deploy(plan, set_ or (), cron, interval, pool, image, plan_there)
+    print(
+        f"deployed {name} to the work pool '{pool}'; a worker runs it: prefect worker start --pool {pool}"
+    )
+
+
+@app.command()
 def status(
     plan: PlanFile,
     set_: Set = None,

@@ -60,6 +60,7 @@ def require_answer() -> None:
     Raises:
         ServerError: it does not answer, or refuses.
     """
+    import httpx
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -75,6 +76,14 @@ def require_answer() -> None:
                 "`prefect server start`, or unset PREFECT_API_URL (in the environment or in "
                 "Prefect's profile) to run without a server"
             )
+        try:  # its health is told to everybody
+            client.request("POST", "/flows/count", json={})
+        except httpx.HTTPStatusError as refused:
+            status = refused.response.status_code
+            raise ServerError(
+                f"Prefect's server at {client.api_url} refuses the request (HTTP {status}); "
+                "set PREFECT_API_AUTH_STRING to its user:password, or PREFECT_API_KEY"
+            ) from None
 
 
 @contextmanager

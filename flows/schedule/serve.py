@@ -9,7 +9,7 @@ write; the deployment says which of them is meant, and the parameters make a run
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +29,7 @@ from distill.plan.plan import Plan, load_plan
 from distill.plan.schedule_section import Stage, parse_interval
 from flows.runtime import prefect_server
 from flows.runtime.progress import say
-from warehouse.errors import PlanError, StillhouseError, UsageError, first_line
+from warehouse.errors import PlanError, ServerError, StillhouseError, UsageError, first_line
 
 _SERVED = "STILLHOUSE_SERVED_PLANS"
 """Environment variable: what `serve` was given, as JSON: name -> plan and overrides."""
@@ -135,6 +135,106 @@ def schedule_of(plan: Plan, cron: str | None, interval: str | None) -> Schedule:
         ) from None
 
 
+def _served(
+    loaded: Mapping[str, Plan], overrides: Sequence[str], cron: str | None, interval: str | None
+) -> dict[str, Served]:
+    """Plans by their names.
+
+    Raises:
+        PlanError: two have one name, or one cannot be run.
+    """
+    names = [plan.name for plan in loaded.values()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PlanError(f"two plans have the name '{twice[0]}'; give each a `name` of its own")
+    served: dict[str, Served] = {}
+    for file, plan in loaded.items():
+        plan.require("run")
+        schedule = schedule_of(plan, cron, interval)
+        served[plan.name] = Served(
+            file,
+            list(overrides),
+            schedule.cron,
+            interval or plan.schedule.interval if schedule.cron is None else None,
+            plan.schedule.timezone,
+        )
+    return served
+
+
+def _deployment(
+    plan: Plan,
+    schedule: Schedule,
+    served: Served,
+    pool: str | None = None,
+    job_variables: dict[str, Any] | None = None,
+) -> RunnerDeployment:
+    made = scheduled_run.to_deployment(
+        name=plan.name,
+        schedule=schedule,
+        description=f"The plan {Path(served.plan).name}, warehouse {plan.warehouse_path.name}.",
+        tags=["stillhouse", f"teacher {plan.teacher.identity}"[:200]],
+        work_pool_name=pool,
+        job_variables=job_variables,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    assert isinstance(made, RunnerDeployment)  # a coroutine within a loop alone
+    return made
+
+
+def deploy(
+    path: Path,
+    overrides: Sequence[str],
+    cron: str | None,
+    interval: str | None,
+    pool: str,
+    image: str | None,
+    plan_there: str | None,
+) -> str:
+    """Deploy a plan to a work pool of the configured server, whose workers run its ticks.
+
+    Args:
+        path: The plan file.
+        overrides: The plan's overrides.
+        cron: When it runs; left out, as the plan says.
+        interval: The same as time between two ticks.
+        pool: A work pool that exists.
+        image: The image of a Docker or Kubernetes pool.
+        plan_there: The plan's file where a worker runs; left out, the same as here.
+
+    Returns:
+        The name of the deployment.
+
+    Raises:
+        ServerError: no server is configured, it does not answer, or it has no such pool.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    if not prefect_server.is_configured():
+        raise ServerError(
+            "a deployment needs a Prefect server that stays: set PREFECT_API_URL; `distill serve` "
+            "needs none"
+        )
+    prefect_server.require_answer()
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_work_pool(pool)
+        except ObjectNotFound:
+            raise ServerError(
+                f"the server has no work pool '{pool}'; make one: "
+                f"prefect work-pool create --type process {pool}"
+            ) from None
+    file = plan_there or str(path.resolve())
+    plan = load_plan(path, overrides)
+    [served] = _served({file: plan}, overrides, cron, interval).values()
+    variables: dict[str, Any] = {"env": {_SERVED: json.dumps({plan.name: asdict(served)})}}
+    if image is not None:
+        variables["image"] = image
+    made = _deployment(plan, schedule_of(plan, cron, interval), served, pool, variables)
+    made.apply()
+    return f"{scheduled_run.name}/{plan.name}"
+
+
 def serve(
     plans: Sequence[Path], overrides: Sequence[str], cron: str | None, interval: str | None
 ) -> None:
@@ -146,31 +246,11 @@ def serve(
         PlanError: a schedule cannot be read, or two plans have one name.
     """
     loaded = {str(path.resolve()): load_plan(path, overrides) for path in plans}
-    names = [plan.name for plan in loaded.values()]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise PlanError(f"two plans have the name '{twice[0]}'; give each a `name` of its own")
-    served: dict[str, Served] = {}
-    deployments: list[RunnerDeployment] = []
-    for file, plan in loaded.items():
-        plan.require("run")
-        schedule = schedule_of(plan, cron, interval)
-        served[plan.name] = Served(
-            file,
-            list(overrides),
-            schedule.cron,
-            interval or plan.schedule.interval if schedule.cron is None else None,
-            plan.schedule.timezone,
-        )
-        made = scheduled_run.to_deployment(
-            name=plan.name,
-            schedule=schedule,
-            description=f"The plan {Path(file).name}, warehouse {plan.warehouse_path.name}.",
-            tags=["stillhouse", f"teacher {plan.teacher.identity}"[:200]],
-            entrypoint_type=EntrypointType.MODULE_PATH,
-        )
-        assert isinstance(made, RunnerDeployment)  # a coroutine within a loop alone
-        deployments.append(made)
+    served = _served(loaded, overrides, cron, interval)
+    deployments = [
+        _deployment(plan, schedule_of(plan, cron, interval), served[plan.name])
+        for plan in loaded.values()
+    ]
     os.environ[_SERVED] = json.dumps({name: asdict(each) for name, each in served.items()})
     home = next(iter(loaded.values())).warehouse_path.parent
     with prefect_server.server(home) as address:

@@ -38,6 +38,7 @@ VERBS = [
     "status",
     "students",
     "rollback",
+    "deploy",
 ]
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli_help.txt"
 PLAN = f"""

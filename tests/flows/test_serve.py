@@ -22,6 +22,11 @@ from tests.support.plans import write_plan
 from warehouse.db.store import Store
 from warehouse.records import Run
 
+ENDED = json.dumps(
+    {"flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}}
+).encode()
+"""Runs that have ended; those that are scheduled are many."""
+
 
 def _listening(pid: int) -> list[int]:
     children = psutil.Process(pid).children(recursive=True)
@@ -103,7 +108,7 @@ def _flow_runs(log: Path) -> list[dict[str, Any]]:
         return []
     token = base64.b64encode(found[2].encode()).decode()
     request = urllib.request.Request(
-        f"{found[1]}/api/flow_runs/filter", b"{}",
+        f"{found[1]}/api/flow_runs/filter", ENDED,
         {"Content-Type": "application/json", "Authorization": f"Basic {token}"},
     )  # fmt: skip
     with urllib.request.urlopen(request, timeout=20) as reply:

@@ -124,7 +124,7 @@ def test_two_plans_are_served_and_a_failed_tick_is_one_line(tmp_path):
         (tmp_path / name / "rows.jsonl").write_text('{"prompt": "What colour is it?"}\n')
         (tmp_path / name / "plan.toml").write_text(
             f'name = "{name}"\n{text}[[datagen.recipe]]\nuse = "imitation"\nprompts = "rows.jsonl"\n'
-            '[quality]\nscorers = ["style"]\n[schedule]\ninterval = "5s"\n'
+            '[quality]\nscorers = ["style"]\n[schedule]\ninterval = "15s"\n'
         )
     log = tmp_path / "log"
     with log.open("w") as output:
@@ -155,7 +155,7 @@ def test_two_plans_are_served_and_a_failed_tick_is_one_line(tmp_path):
     assert ("FAILED", "Failed") in states["bad"]
     text = log.read_text()
     assert "Traceback" not in text, text
-    assert "serving 'good' every 5s, 'bad' every 5s" in text
+    assert "serving 'good' every 15s, 'bad' every 15s" in text
     assert "rows.jsonl line 1" in text  # why it failed
 
 

@@ -117,7 +117,7 @@ def test_check_imports_neither_torch_nor_prefect(folder):
     [
         (("run", "nowhere.toml"), "no plan file"),
         (("check", "plan.toml", "--set", "teacher.use=scriptd"), "did you mean 'scripted'"),
-        (("run", "plan.toml"), "[train]"),
+        (("train", "plan.toml"), "[train]"),
         (("sql", "SELECT 1", "--warehouse", "none.duckdb"), "no warehouse"),
         (("report", "x", "--warehouse", "none.duckdb"), "no warehouse"),
         (("list", "teachr"), "did you mean 'teacher'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from starlette.applications import Starlette
@@ -77,14 +78,20 @@ def test_its_own_page_and_programs_pass(guarded, headers):
 @pytest.fixture
 def served(tmp_path, monkeypatch):
     """A flow of a served plan; what it would have run."""
-    from flows.stages import schedule
+    from flows.schedule import serve, tick
 
     ran = []
+
+    def run_tick(*values):
+        ran.append(values)
+        return {"state": "done", "reason": "all of it"}
+
     plan = write_plan(tmp_path, '[teacher]\nuse = "scripted"\n', prompts=4)
-    served = {"plan": str(plan), "overrides": ["datagen.budget_usd=2.0"]}
-    monkeypatch.setenv(schedule._SERVED, json.dumps(served))
-    monkeypatch.setattr(schedule, "end_to_end", lambda *values: ran.append(values) or {})
-    return schedule.scheduled_run, ran, str(plan)
+    served = {"small": {"plan": str(plan), "overrides": ["datagen.budget_usd=2.0"]}}
+    monkeypatch.setenv(serve._SERVED, json.dumps(served))
+    monkeypatch.setattr(serve, "deployment", SimpleNamespace(name="small"))
+    monkeypatch.setattr(tick, "run_tick", run_tick)
+    return serve.scheduled_run, ran, str(plan)
 
 
 @pytest.mark.parametrize(
@@ -94,12 +101,13 @@ def served(tmp_path, monkeypatch):
         ({"budget_usd": 0.5}, ["datagen.budget_usd=0.5"]),
         ({"budget_usd": 1000.0}, []),  # a request never raises what the plan allows
         ({"budget_tokens": 100}, ["datagen.budget_tokens=100"]),
+        ({"stage": "curate"}, []),
     ],
 )
 def test_a_run_request_makes_the_served_plan_cheaper_at_most(served, asked, overrides):
     flow, ran, plan = served
     flow.fn(**flow.validate_parameters(asked))
-    assert ran == [(plan, ["datagen.budget_usd=2.0", *overrides])]
+    assert ran == [(plan, ["datagen.budget_usd=2.0", *overrides], asked.get("stage"))]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +120,7 @@ def test_a_run_request_makes_the_served_plan_cheaper_at_most(served, asked, over
         {"budget_usd": "inf"},
         {"budget_usd": -1},
         {"budget_tokens": 1.5},
+        {"stage": "everything"},
     ],
 )
 def test_a_run_request_with_other_parameters_is_refused(served, asked):
@@ -131,11 +140,14 @@ def test_a_run_request_with_other_parameters_is_refused(served, asked):
 
 
 def test_a_run_without_a_served_plan_is_refused(served, monkeypatch):
-    from flows.stages import schedule
+    from flows.schedule import serve
     from warehouse.errors import PlanError
 
     flow, ran, _ = served
-    monkeypatch.delenv(schedule._SERVED)
-    with pytest.raises(PlanError, match="no plan is served here"):
+    monkeypatch.setattr(serve, "deployment", SimpleNamespace(name="another"))
+    with pytest.raises(PlanError, match="no such plan is served here"):
+        flow.fn()
+    monkeypatch.delenv(serve._SERVED)
+    with pytest.raises(PlanError, match="no such plan is served here"):
         flow.fn()
     assert ran == []

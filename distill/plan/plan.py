@@ -110,9 +110,13 @@ class Plan(Section):
     def require(self, verb: str) -> None:
         """See that the plan has what a verb needs, before anything is started or spent.
 
+        A tick has the needs of its last stage.
+
         Raises:
             PlanError: a section is missing; the message says what to add.
         """
+        if verb == "tick":
+            verb = "run" if self.schedule.stage == "all" else self.schedule.stage
         if verb.split()[0] in ("train", "evaluate", "bakeoff", "study") and self.train is None:
             raise PlanError(
                 f"plan '{self.name}' has no [train] section; give it at least base = '...' "

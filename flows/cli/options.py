@@ -138,7 +138,7 @@ def staged(
 
     loaded = load_plan(plan, overrides or ())
     loaded.require(verb)
-    if verb.split()[0] in _TRAINING_VERBS:
+    if verb.split()[0] in _TRAINING_VERBS and loaded.train is not None:
         require_modules(f"`distill {verb}`", *TRAINING)
     refuse_shipped_plan(plan)
     store = open_store(loaded)

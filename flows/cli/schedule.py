@@ -12,6 +12,13 @@ from flows.cli.options import Json, PlanFile, Set, Verbose, app, refuse_shipped_
 
 _STAGES = "generate, curate, train, evaluate or all"
 
+Cron = Annotated[
+    str | None, typer.Option(help='When to run, e.g. "0 3 * * *"; else that of [schedule].')
+]
+Every = Annotated[
+    str | None,
+    typer.Option("--interval", help="Time between two runs: 90s, 15m, 6h or 1d."),
+]
 StageOption = Annotated[
     str | None, typer.Option("--stage", help=f"The last stage: {_STAGES}.", metavar="STAGE")
 ]
@@ -27,6 +34,13 @@ def _stage(name: str | None) -> Any:
     if name is not None and name not in get_args(Stage):
         raise UsageError(f"unknown --stage '{name}' ({did_you_mean(name, list(get_args(Stage)))})")
     return name
+
+
+def _refuse_both(cron: str | None, interval: str | None) -> None:
+    from warehouse.errors import UsageError
+
+    if cron is not None and interval is not None:
+        raise UsageError("--cron and --interval cannot be combined; give one of them")
 
 
 @app.command()
@@ -49,7 +63,9 @@ def tick(
 
     refuse_shipped_plan(plan)
     wanted = _stage(stage)
-    load_plan(plan, set_ or ()).require("run")
+    load_plan(plan, [*(set_ or ()), *([f"schedule.stage={wanted}"] if wanted else [])]).require(
+        "tick"
+    )
     if verbose:
         os.environ.update(PREFECT_LOGGING_LEVEL="INFO")
     result = run_flow("stillhouse-tick", run_tick, str(plan), list(set_ or ()), wanted)
@@ -63,21 +79,14 @@ def tick(
 @app.command()
 def serve(
     plans: Annotated[list[Path], typer.Argument(help="The plan files (TOML).", metavar="PLAN ...")],
-    cron: Annotated[
-        str | None, typer.Option(help='When to run, e.g. "0 3 * * *"; else that of [schedule].')
-    ] = None,
-    interval: Annotated[
-        str | None, typer.Option(help="Time between two runs: 90s, 15m, 6h or 1d.")
-    ] = None,
+    cron: Cron = None,
+    interval: Every = None,
     stage: StageOption = None,
     set_: Set = None,
     verbose: Verbose = False,
 ) -> None:
     """Run plans on a schedule with Prefect, until stopped."""
-    from warehouse.errors import UsageError
-
-    if cron is not None and interval is not None:
-        raise UsageError("--cron and --interval cannot be combined; give one of them")
+    _refuse_both(cron, interval)
     for plan in plans:
         refuse_shipped_plan(plan)
     overrides = list(set_ or ())
@@ -95,12 +104,8 @@ def deploy(
     pool: Annotated[
         str, typer.Option("--pool", help="A work pool of your Prefect server.", metavar="NAME")
     ],
-    cron: Annotated[
-        str | None, typer.Option(help='When to run, e.g. "0 3 * * *"; else that of [schedule].')
-    ] = None,
-    interval: Annotated[
-        str | None, typer.Option(help="Time between two runs: 90s, 15m, 6h or 1d.")
-    ] = None,
+    cron: Cron = None,
+    interval: Every = None,
     image: Annotated[
         str | None, typer.Option(help="The image of a Docker or Kubernetes pool.", metavar="IMAGE")
     ] = None,
@@ -111,10 +116,7 @@ def deploy(
     set_: Set = None,
 ) -> None:
     """Deploy a plan to a work pool of your Prefect server, whose workers run it."""
-    from warehouse.errors import UsageError
-
-    if cron is not None and interval is not None:
-        raise UsageError("--cron and --interval cannot be combined; give one of them")
+    _refuse_both(cron, interval)
     refuse_shipped_plan(plan)
     from flows.schedule import serve as serving
 

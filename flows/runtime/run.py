@@ -129,7 +129,7 @@ def open_run(
         Skipped: another run uses the warehouse, and the plan's schedule leaves this tick out.
     """
     plan = load_plan(plan_path, overrides)
-    plan.require("run" if verb == TICK else verb)
+    plan.require(verb)
     is_tick = verb == TICK
     store = open_store(plan)
     resume = command(verb, plan_path, overrides, options)

@@ -25,7 +25,7 @@ def render_tick(result: dict[str, Any]) -> str:
     rows += [(name.replace("_", " "), result[name]) for name in
              ("calls_made", "calls_reused", "samples", "kept", "failures") if name in result]  # fmt: skip
     changes = result.get("changes", {})
-    rows += [(told, changes[name]) for name, told in _LINES.items() if changes.get(name)]
+    rows += [(label, changes[name]) for name, label in _LINES.items() if changes.get(name)]
     rows += [(name, result[name]) for name in ("trained", "promoted") if result.get(name)]
     lines = ["| | |", "|---|---|", *(f"| {name} | {as_cell(str(value))} |" for name, value in rows)]
     if drift := result.get("drift", {}).get("compared"):

@@ -63,18 +63,34 @@ class History:
         return self.newest(lambda run: run.summary.get("selection_id"))
 
     @property
-    def trained(self) -> Run | None:
-        """The newest run that trained the plan's student, or found it trained."""
+    def drift_noted(self) -> Run | None:
+        """The newest tick that noted to what later samples are to be compared."""
+        return self.newest(lambda run: drift_of(run).get("baseline"))
+
+    def trained(self, section: Any) -> Run | None:
+        """The newest run with a student of the same `[train]`: others are experiments."""
         return self.newest(
-            lambda run: run.summary.get("student_id") and run.summary.get("selection_id")
+            lambda run: run.summary.get("student_id") and run.plan.get("train") == section
         )
 
     def evaluated(self, student_id: str, sections: dict[str, Any]) -> Run | None:
-        """The newest run that evaluated a student under the same sections of the plan."""
+        """The newest tick that evaluated a student to its end under the same sections of the plan.
+
+        Only a tick promotes, so a student that another run evaluated is evaluated once more; its
+        answers are on record.
+        """
         return self.newest(
             lambda run: (
-                run.summary.get("report_path")
+                run.summary.get("verb") == TICK
+                and run.state == "completed"
+                and run.summary.get("report_path")
                 and run.summary.get("student_id") == student_id
                 and all(run.plan.get(name) == value for name, value in sections.items())
             )
         )
+
+
+def drift_of(run: Run) -> dict[str, Any]:
+    """What a run noted on drift; see `flows.schedule.tick`."""
+    noted: dict[str, Any] = run.summary.get("tick", {}).get("drift", {})
+    return noted

@@ -2,7 +2,9 @@
 
 Whoever can reach the Prefect server can ask for a run. So a run request names no plan and sets no
 key of it: which plans are served stands in the environment of this process, which the server cannot
-write; the deployment says which of them is meant, and the parameters make a run smaller at most.
+write; the deployment says which of them is meant, and the parameters make a run smaller at most. Of a
+deployment to a work pool the server does hold the plan's place: whoever can write to it decides what
+its workers run.
 """
 
 # No `from __future__ import annotations`: Prefect looks up the types of a flow's parameters itself.
@@ -21,7 +23,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import FailedRun
 from prefect.runtime import deployment
 from prefect.schedules import Cron, Interval, Schedule
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.types.entrypoint import EntrypointType
 from pydantic import Field
 
@@ -29,7 +31,15 @@ from distill.plan.plan import Plan, load_plan
 from distill.plan.schedule_section import Stage, parse_interval
 from flows.runtime import prefect_server
 from flows.runtime.progress import say
-from warehouse.errors import PlanError, ServerError, StillhouseError, UsageError, first_line
+from flows.runtime.run import TICK
+from warehouse.errors import (
+    PlanError,
+    ServerError,
+    StillhouseError,
+    Stopped,
+    UsageError,
+    first_line,
+)
 
 _SERVED = "STILLHOUSE_SERVED_PLANS"
 """Environment variable: what `serve` was given, as JSON: name -> plan and overrides."""
@@ -104,6 +114,8 @@ def scheduled_run(
         result = run_tick(plan, overrides, stage)
     except StillhouseError as error:
         return Failed(message=first_line(error))
+    except Stopped as stopped:
+        return Cancelled(message=stopped.message)
     publish_tick(str(deployment.name), result)
     return Completed(name=_NAMES[result["state"]], message=result["reason"], data=result)
 
@@ -149,7 +161,7 @@ def _served(
         raise PlanError(f"two plans have the name '{twice[0]}'; give each a `name` of its own")
     served: dict[str, Served] = {}
     for file, plan in loaded.items():
-        plan.require("run")
+        plan.require(TICK)
         schedule = schedule_of(plan, cron, interval)
         served[plan.name] = Served(
             file,

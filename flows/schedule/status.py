@@ -8,7 +8,7 @@ from typing import Any
 
 from distill.plan.plan import Plan
 from flows.runtime.period_caps import periods_at
-from flows.schedule.history import History
+from flows.schedule.history import History, drift_of
 from flows.students.registry import promotions_of
 from warehouse.db.store import Store
 from warehouse.errors import NotFoundError
@@ -148,19 +148,18 @@ def accept_drift(plan: Plan, store: Store) -> str:
     """Let the data that has drifted be the measure of what comes; returns what was accepted.
 
     Raises:
-        NotFoundError: the newest tick found no drift.
+        NotFoundError: the last comparison found no drift.
     """
-    ticks = History(store, plan.name).ticks
-    drift = ticks[0].summary.get("tick", {}).get("drift", {}) if ticks else {}
-    if not drift.get("beyond"):
+    run = History(store, plan.name).drift_noted
+    drift = drift_of(run) if run else {}
+    if run is None or not drift.get("beyond"):
         raise NotFoundError(f"the last tick of plan '{plan.name}' found no drift to accept")
-    run = ticks[0]
-    accepted = {"baseline": run.summary["selection_id"], "accepted": drift["told"]}
-    tick = {**run.summary["tick"], "drift": accepted}
-    tick["state"] = "waiting"
-    tick["reason"] = f"drift was accepted ({drift['told']}); the next tick may train"
+    description = str(drift["description"])
+    tick = {
+        **run.summary["tick"],
+        "drift": {"baseline": run.summary["selection_id"], "accepted": description},
+        "state": "waiting",
+        "reason": f"drift was accepted ({description}); the next tick may train",
+    }
     store.put_run(replace(run, summary={**run.summary, "tick": tick}))
-    return str(drift["told"])
-
-
-__all__ = ["accept_drift", "next_tick", "spend_of", "status_of", "students_of"]
+    return description

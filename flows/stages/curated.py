@@ -15,6 +15,7 @@ from quality.scoring.scorer import Scorer
 from warehouse.canonical_json import canonical
 from warehouse.catalog import name_of, options_of
 from warehouse.db.score_frames import ScoreMaker, scores_of
+from warehouse.db.store import Store
 from warehouse.records import Choice, Sample, Score
 
 
@@ -127,6 +128,25 @@ def find_choices(samples: SampleSet, selection_id: str) -> pl.DataFrame | None:
     if found["reasons"].str.contains(": not scored", literal=True).any():
         return None
     return found.with_columns(pl.col("reasons").str.json_decode(pl.List(pl.String)))
+
+
+def load_selection(
+    store: Store, selection_id: str, scorers: Sequence[Scorer], human: Sequence[Score]
+) -> Curated | None:
+    """A selection as it is on record; None where a choice or a sample of it is gone."""
+    found = store.select(
+        "SELECT c.sample_id, s.sample_id IS NOT NULL AS is_there FROM choices c "
+        "LEFT JOIN samples s ON s.sample_id = c.sample_id "
+        "WHERE c.selection_id = ? ORDER BY c.rowid",
+        [selection_id],
+    )
+    if found is None or found.is_empty() or not found["is_there"].all():
+        return None
+    samples = SampleSet(store, found["sample_id"].to_list())
+    choices = find_choices(samples, selection_id)
+    if choices is None:
+        return None
+    return Curated(samples, choices, selection_id, list(scorers), list(human), True)
 
 
 def maker_of(scorer: Scorer) -> ScoreMaker:

@@ -30,7 +30,7 @@ from warehouse.db.store import Store
 from warehouse.errors import StillhouseError
 from warehouse.records import Call, Choice, Run, Sample
 
-pytestmark = [pytest.mark.trains, pytest.mark.slow]
+pytestmark = pytest.mark.trains
 
 TEACHER = '''
 """A scripted teacher that has a price, and that is down while a file is there."""

@@ -17,8 +17,9 @@ from flows.stages.generate import generate
 from tests.flows.test_budget import write
 from tests.flows.test_teacher import colour
 from tests.support.fakes import FakeOpenai
+from warehouse.db.store import Store
 from warehouse.errors import BudgetReached, PlanError
-from warehouse.records import Call
+from warehouse.records import Call, Run
 
 
 def hours(period):
@@ -98,3 +99,12 @@ def test_neither_cap_nor_schedule_makes_another_plan(plan):
     plain = load_plan(plan).plan_hash
     for other in ("datagen.budget_usd_per_day=1.0", 'schedule.cron="0 3 * * *"'):
         assert load_plan(plan, [other]).plan_hash == plain
+
+
+def test_what_a_killed_run_lost_counts_in_its_own_month_alone(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    began = datetime(2026, 5, 20, tzinfo=UTC)
+    lost = {"lost": {"usd": 0.5}}
+    store.insert([Run("r", "p", "h", {}, "killed", None, {}, lost, began, None)])
+    assert store.spent_since(datetime(2026, 5, 1, tzinfo=UTC)) == 0.5
+    assert store.spent_since(datetime(2026, 6, 1, tzinfo=UTC)) == 0.0

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from distill.plan.plan import load_plan
 from distill.plan.project import open_store
+from flows.runtime import signals
 from flows.schedule.status import accept_drift, status_of
 from flows.schedule.tick import run_tick
+from flows.stages.end_to_end import end_to_end
 from flows.students.registry import promotions_of, roll_back
 from tests.support.cli import distill
 from tests.support.plans import rows, scripted, write_plan, write_rows
-from warehouse.errors import NotFoundError, UsageError
-from warehouse.records import Call, Run, Student
+from warehouse.db.lock import exclusive
+from warehouse.db.store import Store
+from warehouse.errors import (
+    NotFoundError,
+    PlanError,
+    StillhouseError,
+    UsageError,
+    WarehouseError,
+)
+from warehouse.records import Call, Failure, Run, Student
 
 SHIP = '[ship]\nconditions = ["student >= base - 0.9 on custom"]\ncertain = false\n'
 NEVER = '[ship]\nconditions = ["student >= base + 0.9 on custom"]\ncertain = false\n'
@@ -98,7 +114,6 @@ def test_the_first_tick_does_all_the_second_nothing_and_the_third_what_is_new(tm
     assert roll_back(store, "small", fourth["trained"][:10]).student_id == fourth["trained"]
 
     shown = distill(tmp_path, "status", plan)
-    assert "1 of 1" not in shown.stderr
     assert fourth["trained"][:8] in shown.stdout and "training waits" in shown.stdout
     listed = distill(tmp_path, "students", plan).stdout
     assert first["trained"][:8] in listed and "rollback" in listed
@@ -127,6 +142,149 @@ def test_a_student_that_does_not_meet_ship_is_not_promoted(tmp_path):
     again = run_tick(str(plan), ['ship.conditions=["student >= base - 0.9 on custom"]'])
     assert again["promoted"] == found["trained"]  # other conditions: evaluated again, not trained
     assert "trained" not in again
+
+
+def test_a_student_that_a_person_ran_is_promoted_by_the_next_tick(tmp_path):
+    plan = plan_in(tmp_path)
+    ran = end_to_end(str(plan))
+    assert not (plan.parent / "students" / "current").exists()  # a run promotes nobody
+    before = asked(plan)
+    found = run_tick(str(plan))
+    assert found["promoted"] == ran["student_id"] and "trained" not in found
+    assert asked(plan) == before
+    assert run_tick(str(plan))["state"] == "nothing new"
+
+
+def test_an_experiment_neither_counts_as_the_last_student_nor_is_promoted(tmp_path):
+    plan = plan_in(tmp_path)
+    first = run_tick(str(plan), [WHEN])
+    end_to_end(str(plan), ["train.seed=99"])
+    write_rows(plan.parent / "prompts.jsonl", rows(0, 26))
+    found = run_tick(str(plan), [WHEN])
+    assert found["state"] == "waiting" and "(now 2 and" in found["reason"]
+    assert [p.student_id for p in promotions_of(store_of(plan), "small")] == [first["trained"]]
+
+
+def test_where_promoting_failed_the_next_tick_does_it(tmp_path):
+    plan = plan_in(tmp_path)
+    current = plan.parent / "students" / "current"
+    current.mkdir(parents=True)  # in the way
+    with pytest.raises(WarehouseError, match="is no link"):
+        run_tick(str(plan))
+    current.rmdir()
+    found = run_tick(str(plan))
+    assert found["promoted"] == current.resolve().name and "trained" not in found
+
+
+def test_other_conditions_leave_the_choice_of_a_person_and_promote_nobody_twice(tmp_path):
+    plan = plan_in(tmp_path)
+    first = run_tick(str(plan), [WHEN])
+    write_rows(plan.parent / "prompts.jsonl", rows(0, 40))
+    second = run_tick(str(plan), [WHEN])
+    store = store_of(plan)
+    milder = [WHEN, 'ship.conditions=["student >= base - 0.8 on custom"]']
+    again = run_tick(str(plan), milder)
+    assert again["reason"].endswith("it is the promoted one")
+    roll_back(store, "small")
+    mildest = [WHEN, 'ship.conditions=["student >= base - 0.7 on custom"]']
+    assert "a person went back from it" in run_tick(str(plan), mildest)["reason"]
+    promoted = [p.student_id for p in promotions_of(store, "small")]
+    assert promoted == [first["trained"], second["trained"], first["trained"]]
+
+
+def test_an_earlier_student_is_evaluated_beside_its_own_rows(tmp_path):
+    plan = plan_in(tmp_path, NEVER)
+    first = run_tick(str(plan), [WHEN])
+    write_rows(plan.parent / "prompts.jsonl", rows(0, 28))
+    assert run_tick(str(plan), [WHEN])["state"] == "waiting"
+    found = run_tick(str(plan), [WHEN, 'ship.conditions=["student >= base - 0.9 on custom"]'])
+    assert found["promoted"] == first["trained"]
+    report = json.loads(Path(found["report_path"]).with_suffix(".json").read_text())
+    assert report["funnel"][-1]["count"] == 24  # what it was trained on, and not today's 28
+    write_rows(plan.parent / "prompts.jsonl", rows(0, 31))
+    reason = run_tick(str(plan), [WHEN])["reason"]
+    assert "(now 7 and" in reason  # since it was trained, not since it was evaluated
+
+
+def test_every_seed_of_an_earlier_student_is_evaluated(tmp_path):
+    plan = plan_in(tmp_path, NEVER)
+    two = [WHEN, "train.seeds=2"]
+    run_tick(str(plan), two)
+    found = run_tick(str(plan), [*two, 'ship.conditions=["student >= base - 0.9 on custom"]'])
+    assert found["promoted"] and "trained" not in found
+    [gone] = [
+        s for s in store_of(plan).read(Student) if s.seed != 0 and s.student_id != found["promoted"]
+    ]
+    shutil.rmtree(plan.parent / gone.path)
+    with pytest.raises(NotFoundError, match="beside"):
+        run_tick(str(plan), [*two, 'ship.conditions=["student >= base - 0.8 on custom"]'])
+
+
+def test_a_benchmark_without_items_is_a_failure_and_no_patience(tmp_path):
+    plan = plan_in(tmp_path)
+    (plan.parent / "held_out.jsonl").write_text("")
+    with pytest.raises(StillhouseError):
+        run_tick(str(plan))
+    assert status_of(load_plan(plan), store_of(plan))["ticks"][0]["state"] == "failed"
+
+
+def test_a_stage_needs_no_more_of_a_plan_than_it_uses(tmp_path):
+    plan = plan_in(tmp_path, "")
+    text = plan.read_text()
+    plan.write_text(text[: text.index("[evaluate]")])
+    assert run_tick(str(plan), stage="curate")["state"] == "done"
+    assert run_tick(str(plan), stage="train")["trained"]
+    with pytest.raises(PlanError, match="no benchmark"):
+        run_tick(str(plan))
+
+
+def test_a_tick_of_another_machine_is_not_signalled(tmp_path, monkeypatch):
+    path = tmp_path / "w.duckdb"
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda *call: sent.append(call))
+    for host, number in ((socket.gethostname(), 1), ("elsewhere", 0)):
+        sent.clear()
+        lock = FileLock(f"{path}.lock", thread_local=False)
+        lock.acquire()
+        Path(f"{path}.lock.pid").write_text(f"4711 tick {host}")
+        told = threading.Event()
+        thread = threading.Thread(target=wait_for, args=(path, told))
+        thread.start()
+        assert told.wait(20)
+        time.sleep(0.2)
+        lock.release()
+        thread.join(20)
+        assert len(sent) == number
+        assert not Path(f"{path}.lock.pid").exists()  # nobody holds it
+
+
+def wait_for(path, told):
+    with exclusive(path, lambda line: told.set(), "cancel", tick=True):
+        pass
+
+
+def swallow_a_signal():
+    with signals.interrupted():
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        signals.raise_if_swallowed()
+
+
+def test_a_signal_that_a_library_caught_is_raised_again():
+    with pytest.raises(KeyboardInterrupt):
+        swallow_a_signal()
+    with signals.interrupted():
+        signals.raise_if_swallowed()  # of an earlier run nothing is left
+
+
+def test_what_duckdb_says_of_a_signal_is_an_interrupt(tmp_path):
+    store = Store(tmp_path / "w.duckdb")
+    store.insert([Failure("r", "generate", "s", "e", permanent=False)])
+    with pytest.raises(KeyboardInterrupt), store._reading():
+        raise RuntimeError("Query interrupted")
+    with pytest.raises(RuntimeError, match="other"), store._reading():
+        raise RuntimeError("other")
 
 
 def test_the_hook_runs_without_a_shell_and_its_failure_is_told(tmp_path):
@@ -159,7 +317,7 @@ def test_data_that_has_drifted_is_not_trained_on_until_removed_or_accepted(tmp_p
     write_rows(plan.parent / "prompts.jsonl", [*good, *bad])
     second = run_tick(str(plan), bounds)
     assert second["state"] == "drift", second
-    assert "unusable 0 -> 1 (+100%)" in second["drift"]["told"]
+    assert "unusable 0 -> 1 (+100%)" in second["drift"]["description"]
     good += rows(60, 60)  # good rows beside them do not hide them
     write_rows(plan.parent / "prompts.jsonl", [*good, *bad])
     third = run_tick(str(plan), bounds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,7 +34,8 @@ def exclusive(
         warehouse: Its file.
         on_wait: Told once that another run is waited for.
         overlap: What happens where another run holds it: `wait` for its end, `skip` this one, or
-            `cancel` the other, where that is a tick of a schedule, and wait for its end.
+            `cancel` the other, where that is a tick of a schedule on this machine, and wait for its
+            end.
         tick: Whether this run is a tick of a schedule.
 
     Raises:
@@ -48,11 +50,11 @@ def exclusive(
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        pid, _, kind = (holder.read_text() if holder.exists() else "unknown").partition(" ")
+        pid, *rest = (holder.read_text() if holder.exists() else "unknown").split(" ")
         other = f"another run (process {pid}) is using {warehouse.name}"
         if overlap == "skip":
             raise Skipped(f"{other}; this one is left out") from None
-        if overlap == "cancel" and kind == _TICK:
+        if overlap == "cancel" and rest == [_TICK, socket.gethostname()]:
             on_wait(f"{other}; it is told to stop")
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGTERM)
@@ -62,7 +64,9 @@ def exclusive(
     except OSError as error:
         raise WarehouseError(f"{lock.lock_file} cannot be written: {error.strerror}") from None
     try:
-        holder.write_text(f"{os.getpid()} {_TICK}" if tick else str(os.getpid()))
+        what = f" {_TICK} {socket.gethostname()}" if tick else ""
+        holder.write_text(f"{os.getpid()}{what}")
         yield
     finally:
+        holder.unlink(missing_ok=True)  # a process of this number may be another one tomorrow
         lock.release()

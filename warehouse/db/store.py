@@ -259,14 +259,14 @@ class Store:
 
     def spent_since(self, moment: datetime) -> float:
         """USD that the calls of all runs since then count in their budgets, and what was lost by runs
-        that ended since then or still run.
+        that ended since then, or began since then and did not end.
 
         A request is lost where it was sent and no whole reply came; when it was is not recorded.
         """
         usd, _ = self._spent("created_at >= ?", [moment])
         lost = self.select(
             "SELECT coalesce(sum((summary ->> '$.lost.usd')::DOUBLE), 0) FROM runs "
-            "WHERE finished_at IS NULL OR finished_at >= ?",
+            "WHERE coalesce(finished_at, started_at) >= ?",
             [moment],
         )
         return usd + (0.0 if lost is None else float(lost.item()))
